@@ -1,0 +1,118 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Files with owner and mode, written atomically, compared before they are written, reported as a diff."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import secrets
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class File:
+    """One file as it should be. ``content`` of None means: it should not exist."""
+
+    path: str
+    content: str | None
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    secret: bool = False
+
+    @property
+    def data(self) -> bytes | None:
+        return None if self.content is None else self.content.encode()
+
+
+def read(path: str) -> bytes | None:
+    """The bytes of a file, None where there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def owner_ids(owner: str, group: str) -> tuple[int, int]:
+    """Numeric owner and group; raises KeyError for a name the host does not know."""
+    return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+
+
+def differs(file: File) -> bool:
+    """Whether the host's file is not as it should be. An owner that does not exist yet counts as a difference."""
+    if file.content is None:
+        return os.path.lexists(file.path)
+    if read(file.path) != file.data:
+        return True
+    status = os.stat(file.path)
+    try:
+        wanted = owner_ids(file.owner, file.group)
+    except KeyError:
+        return True
+    return stat.S_IMODE(status.st_mode) != file.mode or (status.st_uid, status.st_gid) != wanted
+
+
+def write(file: File) -> None:
+    """Bring one file to its state by an atomic rename, so that a reader never sees half of it."""
+    if file.content is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file.path)
+        return
+    temporary = f"{file.path}.{secrets.token_hex(4)}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(file.data or b"")
+            stream.flush()
+            os.fchown(stream.fileno(), *owner_ids(file.owner, file.group))
+            os.fchmod(stream.fileno(), file.mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, file.path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def apply_files(files: list[File], check_mode: bool = False) -> tuple[list[str], list[dict[str, Any]]]:
+    """Bring all files to their state; return the paths that changed and Ansible's diffs. Parent folders must exist."""
+    changed = [file for file in files if differs(file)]
+    diffs = [diff(file) for file in changed]
+    if not check_mode:
+        for file in changed:
+            write(file)
+    return [file.path for file in changed], diffs
+
+
+def diff(file: File) -> dict[str, Any]:
+    """Ansible's diff of one file, before it is written; the content of a secret stays out of it."""
+    before, after = read(file.path), file.data
+    if file.secret:
+        return {
+            "before_header": file.path,
+            "after_header": file.path,
+            "before": "" if before is None else "(secret)\n",
+            "after": "" if after is None else "(secret, changed)\n",
+        }
+    return {
+        "before_header": file.path,
+        "after_header": file.path,
+        "before": (before or b"").decode(errors="replace"),
+        "after": (after or b"").decode(errors="replace"),
+    }
+
+
+def atomic_symlink(target: str, path: str) -> bool:
+    """Point the link at its target by an atomic rename; return whether it pointed elsewhere before."""
+    if os.path.islink(path) and os.readlink(path) == target:
+        return False
+    temporary = f"{path}.{secrets.token_hex(4)}.new"
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    return True
