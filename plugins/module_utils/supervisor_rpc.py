@@ -1,0 +1,288 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Talk to supervisord by XML-RPC over its unix socket, with the standard library alone.
+
+supervisorctl is not used: it answers in prose, exits with 0 for failures, and says "no such process" where no daemon
+is.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import time
+import xmlrpc.client
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+CONFIG_FILE = "/etc/supervisor/supervisord.conf"
+
+# Faults of supervisor.xmlrpc.Faults that are an answer rather than an accident.
+BAD_NAME = 10
+NOT_RUNNING = 70
+ALREADY_STARTED = 60
+ALREADY_ADDED = 90
+CANT_REREAD = 92
+
+# A process in one of these states has no process of the operating system.
+DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
+LIVE = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
+
+
+class SupervisorError(Exception):
+    """supervisord can't be reached, or refused. The message is for people."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """What supervisord's own configuration file says about the daemon."""
+
+    config_file: str
+    socket: str
+    pidfile: str
+    username: str = ""
+    password: str = ""
+
+    @property
+    def url(self) -> str:
+        """As supervisord tells it to its children in SUPERVISOR_SERVER_URL."""
+        return f"unix://{self.socket}"
+
+
+def read_parser(text: str) -> configparser.RawConfigParser:
+    """Parse ini text by supervisor's rules, which are not the standard library's defaults."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    parser.read_string(text)
+    return parser
+
+
+def read_daemon(config_file: str = CONFIG_FILE) -> Daemon:
+    """Read where the daemon listens. Raises SupervisorError when the file is missing or offers no unix socket."""
+    try:
+        with open(config_file, encoding="utf-8") as stream:
+            parser = read_parser(stream.read())
+    except (OSError, configparser.Error, UnicodeDecodeError) as error:
+        raise SupervisorError(
+            f"Reading supervisor's configuration {config_file} failed: {error}. Install supervisor, or mend the file."
+        ) from error
+    here = os.path.dirname(os.path.abspath(config_file))
+
+    def get(section: str, option: str, default: str = "") -> str:
+        return parser.get(section, option, fallback=default).replace("%(here)s", here)
+
+    path = get("unix_http_server", "file")
+    if not path:
+        raise SupervisorError(
+            f"{config_file} has no [unix_http_server] with a file, so supervisord can't be told anything. "
+            "Put Debian's section back: file=/var/run/supervisor.sock, chmod=0700."
+        )
+    return Daemon(
+        config_file=config_file,
+        socket=path,
+        pidfile=get("supervisord", "pidfile", "/var/run/supervisord.pid"),
+        username=get("unix_http_server", "username"),
+        password=get("unix_http_server", "password"),
+    )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, daemon: Daemon, timeout: float) -> None:
+        headers = []
+        if daemon.username:
+            token = base64.b64encode(f"{daemon.username}:{daemon.password}".encode()).decode()
+            headers = [("Authorization", f"Basic {token}")]
+        super().__init__(headers=headers)
+        self._daemon = daemon
+        self._timeout = timeout
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        # One connection for each call: supervisord closes idle ones, and a reused one would fail at random.
+        return _UnixConnection(self._daemon.socket, self._timeout)
+
+
+class Rpc:
+    """supervisord's ``supervisor.*`` methods; every accident is a SupervisorError, every refusal an xmlrpc Fault."""
+
+    def __init__(self, daemon: Daemon, timeout: float = 30.0) -> None:
+        self._daemon = daemon
+        self._proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_UnixTransport(daemon, timeout))
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise SupervisorError(
+                f"supervisord does not answer at {self._daemon.socket} ({error}). "
+                "Start it (systemctl start supervisor, or service supervisor start), or run the supervisor role again."
+            ) from error
+        except xmlrpc.client.ProtocolError as error:
+            raise SupervisorError(
+                f"supervisord answered {method} at {self._daemon.socket} with {error.errcode} {error.errmsg}. "
+                "Its own log tells more: /var/log/supervisor/supervisord.log on Debian."
+            ) from error
+
+    def alive(self) -> bool:
+        """Whether the daemon answers and is in its normal state, neither starting nor shutting down."""
+        try:
+            return self.call("getState")["statename"] == "RUNNING"
+        except (SupervisorError, xmlrpc.client.Fault):
+            return False
+
+    def info(self, name: str) -> dict[str, Any] | None:
+        """The daemon's view of one program, None where it does not know it."""
+        try:
+            return self.call("getProcessInfo", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == BAD_NAME:
+                return None
+            raise
+
+    def infos(self) -> dict[str, list[dict[str, Any]]]:
+        """The daemon's view of all its processes, by the name of their group."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for info in self.call("getAllProcessInfo"):
+            groups.setdefault(info["group"], []).append(info)
+        return groups
+
+    def reread(self) -> tuple[list[str], list[str], list[str]]:
+        """Let the daemon read its files again, starting and stopping nothing. Groups: added, changed, removed."""
+        added, changed, removed = self.call("reloadConfig")[0]
+        return added, changed, removed
+
+    def add(self, name: str) -> None:
+        try:
+            self.call("addProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != ALREADY_ADDED:
+                raise
+
+    def start(self, name: str) -> None:
+        """Begin to start one program; one that runs already is left alone."""
+        try:
+            self.call("startProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != ALREADY_STARTED:
+                raise
+
+    def stop(self, name: str, timeout: float) -> None:
+        """Stop a group's processes gracefully, wait until they are gone, and kill what outlives the timeout."""
+        processes = [info for info in self.infos().get(name, []) if info["statename"] in LIVE]
+        for info in processes:
+            with contextlib.suppress(xmlrpc.client.Fault):  # gone in between
+                self.call("stopProcess", f"{name}:{info['name']}", False)
+        deadline = time.monotonic() + timeout
+        killed = False
+        while any(info["statename"] in LIVE for info in self.infos().get(name, [])):
+            if time.monotonic() > deadline:
+                if killed:
+                    raise SupervisorError(
+                        f"Stopping the program {name}: it is still there after SIGKILL. "
+                        "Look at it with ps; a process in state D waits for a disk or a network file system."
+                    )
+                for info in self.infos().get(name, []):
+                    kill_group(info["pid"])
+                killed = True
+                deadline = time.monotonic() + 10
+            time.sleep(0.03)
+        for info in processes:
+            # The master has gone; a worker that it left behind would serve the old release for ever.
+            kill_group(info["pid"])
+
+    def remove(self, name: str, timeout: float) -> None:
+        """Stop a group and let the daemon forget it; a group it does not know is fine."""
+        if name not in self.infos():
+            return
+        self.stop(name, timeout)
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self.call("removeProcessGroup", name)
+        if name in self.infos():
+            raise SupervisorError(f"Removing the program {name}: supervisord keeps it. Look at supervisorctl status.")
+
+
+def kill_group(pid: int) -> None:
+    """Kill a program's process group; supervisord makes each child the leader of its own. Never our own group."""
+    if pid > 1 and pid != os.getpgrp():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _environment(pid: str) -> dict[str, str]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            pairs = stream.read().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def _parent(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            return int(stream.read().rsplit(b")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _supervised(daemon: Daemon) -> Iterator[tuple[int, dict[str, str]]]:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            environment = _environment(entry)
+            if environment.get("SUPERVISOR_SERVER_URL") == daemon.url:
+                yield int(entry), environment
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = _parent(str(pid))
+    return False
+
+
+def orphans(daemon: Daemon, daemon_pid: int = 0) -> dict[int, str]:
+    """Processes that a dead daemon on this socket has left behind: process group -> program.
+
+    A killed supervisord leaves its children running, and a new one starts a second copy of each.
+    They are known by the environment that supervisord gives them; only group leaders count, their workers follow them.
+    """
+    found: dict[int, str] = {}
+    for pid, environment in _supervised(daemon):
+        if daemon_pid and _descends(pid, daemon_pid):
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            found[os.getpgid(pid)] = environment.get("SUPERVISOR_GROUP_NAME", "")
+    found.pop(os.getpgrp(), None)
+    return found
+
+
+def end_orphans(daemon: Daemon, timeout: float, daemon_pid: int = 0) -> list[str]:
+    """End what a dead daemon left behind: TERM to the leaders, KILL to the groups that outlive the timeout."""
+    found = orphans(daemon, daemon_pid)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and orphans(daemon, daemon_pid).keys() & found.keys():
+        time.sleep(0.05)
+    for group in orphans(daemon, daemon_pid).keys() & found.keys():
+        kill_group(group)
+    return sorted(set(found.values()))
