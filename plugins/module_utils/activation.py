@@ -1,0 +1,321 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Let a release take over: start it beside the live one, ask it, swing the socket's link, stop the old one. Or leave all as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.building import SYSTEM_PATH, tail
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, write
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    ProcessManager,
+    ProcessManagerError,
+    process_manager,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
+    GOOD,
+    Layout,
+    Manifest,
+    ReleaseError,
+    account,
+    lock,
+    prune,
+    read_manifest,
+    record,
+    remove_tree,
+    write_manifest,
+)
+
+# Seconds between two looks at a release that is starting; small beside the half second that a small application takes to boot.
+INTERVAL = 0.05
+# Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still its own.
+LINGER = 0.3
+# A process that the manager had to start again this often is crash-looping; waiting longer won't help it.
+RESTARTS = 2
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+class Activation:
+    """One application's switch. ``begin`` starts the release, ``finish`` lets it take over; both under the deployment lock."""
+
+    def __init__(self, spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> None:
+        self.spec = spec
+        self.layout = layout
+        self.run = run
+        self.owner = owner
+        self.name = spec["name"]
+        self.before = layout.current_release()
+        self.target = spec["candidate"] or self.before
+        self.stack = contextlib.ExitStack()
+        self.began = time.monotonic()
+        self.manifest: Manifest | None = None
+
+    @property
+    def marker(self) -> str:
+        return self.layout.path(".activating")
+
+    def begin(self) -> None:
+        """Take the lock, run the release commands, start the release beside the one that is live."""
+        if not self.target:
+            raise ReleaseError(self.name, "there is no release to activate. Build one first.")
+        self.stack.enter_context(lock(self.layout, self.owner))
+        self.manifest = read_manifest(self.layout, self.target)
+        if self.manifest is None:
+            raise ReleaseError(self.name, f"the release {self.target} is not there, or was never finished. Run again to build a new one.")
+        write(File(self.marker, f"{self.target}\n", mode=0o600))
+        if self.target != self.before:
+            self.release_commands()
+        with self.judged("its start failed"):
+            self.manager.start(self.name, self.target)
+
+    def finish(self) -> dict[str, Any]:
+        """Ask the new release, switch, ask again through the web server, end the old one."""
+        self.gate(Question(unix_socket=self.layout.socket(self.target), **self.question), self.deadline, "on its own socket")
+        with self.judged("it could not be enabled"):
+            self.manager.enable(self.name, self.target)
+        links = self.links()
+        atomic_symlink(self.layout.socket(self.target), self.layout.current_socket)
+        atomic_symlink(os.path.join("releases", self.target), self.layout.current)
+        if self.spec.get("front_port"):
+            try:
+                # nginx needs no time to get ready: a few seconds are for a machine under load.
+                self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
+            except ReleaseError:
+                self.swing_back(links)
+                raise
+        self.settle()
+        return {"name": self.name, "release": self.target, "replaced": self.before if self.before != self.target else ""}
+
+    def close(self) -> None:
+        self.stack.close()
+
+    # What is asked
+
+    @property
+    def question(self) -> dict[str, str]:
+        health = self.spec["health"]
+        return {"path": health["path"], "host": health["host"], "scheme": health["scheme"]}
+
+    @property
+    def deadline(self) -> float:
+        return self.began + self.spec["health"]["timeout"]
+
+    @property
+    def manager(self) -> ProcessManager:
+        return process_manager(self.manifest.process_manager, self.run)
+
+    def gate(self, question: Question, deadline: float, where: str) -> None:
+        """Ask until the release is healthy; give up at the deadline, or as soon as waiting is useless."""
+        statuses = self.spec["health"]["status"]
+        own = question.unix_socket is not None
+        looked = time.monotonic()
+        while True:
+            answer = ask(question, timeout=max(0.5, min(10.0, deadline - time.monotonic())))
+            if answer.healthy(statuses):
+                return
+            if time.monotonic() > deadline:
+                self.reject(question, answer, where, f"within {self.spec['health']['timeout']} seconds" if own else "")
+            if own and time.monotonic() - looked > 0.3:
+                looked = time.monotonic()
+                state = self.manager.state(self.name, self.target)
+                if state in ("failed", "stopped", "absent"):
+                    self.reject(question, answer, where, "because its process has ended")
+                if self.manager.restarts(self.name, self.target) >= RESTARTS:
+                    self.reject(question, answer, where, "because its process ends again and again")
+            if answer.status is not None and answer.status not in (502, 503, 504):
+                # It has booted, and this is its answer; it gets a second to think better of it.
+                deadline = min(deadline, time.monotonic() + 1.0)
+            time.sleep(INTERVAL)
+
+    def reject(self, question: Question, answer: Answer, where: str, why: str) -> None:
+        expected = ", ".join(map(str, self.spec["health"]["status"])) or "any 2xx or 3xx, 401 or 403"
+        text = (
+            f"the release {self.target} did not become healthy {where}{' ' + why if why else ''}.\n"
+            f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{health_hint(answer, question)}"
+            f"Last lines of its log:\n{self.log()}"
+        )
+        self.fail(text)
+
+    def log(self) -> str:
+        with contextlib.suppress(ProcessManagerError):
+            return tail(self.manager.log(self.name, self.target, 20), 20) or "(it wrote nothing)"
+        return "(its log can't be read)"
+
+    def fail(self, text: str) -> None:
+        """End the new release, keep it for inspection as bad, and say that the old one still serves."""
+        if self.target != self.before:
+            self.manifest.state, self.manifest.reason = BAD, text.splitlines()[0]
+            write_manifest(self.layout, self.manifest)
+            with contextlib.suppress(ProcessManagerError):
+                self.manager.forget(self.name, self.target, timeout=5)
+        self.note("failed")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.marker)
+        if self.before and self.before != self.target:
+            text += f"\nThe release {self.before} still serves. The new one is kept in {self.layout.release(self.target)} for inspection."
+        raise ReleaseError(self.name, text)
+
+    @contextlib.contextmanager
+    def judged(self, doing: str) -> Any:
+        try:
+            yield
+        except ProcessManagerError as error:
+            self.fail(f"{doing}: {error}")
+
+    # Switching
+
+    def links(self) -> dict[str, str | None]:
+        found = {}
+        for path in (self.layout.current_socket, self.layout.current):
+            found[path] = os.readlink(path) if os.path.islink(path) else None
+        return found
+
+    def swing_back(self, links: dict[str, str | None]) -> None:
+        for path, target in links.items():
+            if target is None:
+                os.unlink(path)
+            else:
+                atomic_symlink(target, path)
+
+    def settle(self) -> None:
+        """End every other instance, whatever manages it; then the release counts as good, and old ones may go."""
+        others = list(self.others())
+        if others:
+            time.sleep(LINGER)
+        for manager, instance in others:
+            try:
+                manager.forget(self.name, instance, timeout=self.spec["stop_timeout"])
+            except ProcessManagerError as error:
+                raise ReleaseError(self.name, f"{self.target} is live, but the old release {instance} could not be stopped: {error}") from error
+        self.clean_sockets()
+        self.manifest.state = GOOD
+        write_manifest(self.layout, self.manifest)
+        prune(self.layout, self.spec["keep"])
+        self.note("live")
+        os.unlink(self.marker)
+
+    def others(self) -> list[tuple[ProcessManager, str]]:
+        found = []
+        for name in self.spec["process_managers"]:
+            manager = process_manager(name, self.run)
+            try:
+                instances = manager.instances(self.name)
+            except ProcessManagerError:
+                if name == self.manifest.process_manager:
+                    raise
+                continue
+            found += [(manager, instance) for instance in instances if (name, instance) != (self.manifest.process_manager, self.target)]
+        return found
+
+    def clean_sockets(self) -> None:
+        """Sockets of processes that were killed are nobody's any more."""
+        folder = os.path.dirname(self.layout.socket(self.target))
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(folder):
+                if name.endswith(".sock") and os.path.join(folder, name) != self.layout.socket(self.target):
+                    os.unlink(os.path.join(folder, name))
+
+    def release_commands(self) -> None:
+        owner = account(self.name)
+        launcher = os.path.join(self.layout.release(self.target), "bin", "run")
+        for command in self.spec["release_commands"]:
+            answer = subprocess.run(
+                [launcher, "/bin/sh", "-c", command],
+                cwd=self.layout.home,
+                env={"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"},
+                user=owner.pw_uid,
+                group=owner.pw_gid,
+                extra_groups=[],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                check=False,
+            )
+            if answer.returncode != 0:
+                self.fail(f"the release command '{command}' failed with status {answer.returncode}. It said:\n{tail(answer.stdout + answer.stderr, 15)}")
+
+    def note(self, result: str) -> None:
+        record(
+            self.layout,
+            action="activate",
+            release=self.target,
+            replaced=self.before if self.before != self.target else None,
+            revision=self.manifest.revision,
+            by=self.owner,
+            result=result,
+            seconds=round(time.monotonic() - self.began, 2),
+        )
+
+
+def health_hint(answer: Answer, question: Question) -> str:
+    """What usually causes an unhealthy answer."""
+    if answer.status == 404:
+        return (
+            f"The application runs, but knows no page {question.path}. If that is right, name one that it has as health.path. If it has one, are "
+            'its routes registered under: if __name__ == "__main__"? They must be registered when the module is imported.\n'
+        )
+    if answer.status == 400:
+        return f"Does the application accept the host name {question.host}? It is the first domain of the site.\n"
+    return ""
+
+
+def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[str, Any]:
+    """Remove an application: its processes, its releases, and with purge its data and account."""
+    with lock(layout, owner):
+        for name in spec["process_managers"]:
+            with contextlib.suppress(ProcessManagerError):
+                manager = process_manager(name, run)
+                for instance in manager.instances(spec["name"]):
+                    manager.forget(spec["name"], instance, timeout=spec["stop_timeout"])
+        keeps = [] if spec["purge"] or not os.listdir(layout.shared) else [os.path.basename(layout.shared)]
+        for entry in os.listdir(layout.home):
+            if entry not in (*keeps, ".lock"):
+                remove_tree(layout.path(entry))
+        remove_tree(os.path.dirname(layout.socket("any")))
+    os.unlink(layout.path(".lock"))
+    if not keeps:
+        os.rmdir(layout.home)
+        if account(spec["name"]) is not None:
+            run(["userdel", spec["name"]])
+    return {"name": spec["name"], "release": "", "replaced": "", "removed": True}
+
+
+def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Switch all applications: all start together, then each is asked and takes over. Return results and problems."""
+    results: list[dict[str, Any]] = []
+    problems: list[str] = []
+    under_way = []
+    for spec in specs:
+        layout = Layout(spec["name"], root)
+        try:
+            if spec["state"] == "absent":
+                results.append(remove(spec, layout, run, owner))
+                continue
+            activation = Activation(spec, layout, run, owner)
+            try:
+                activation.begin()
+            except BaseException:
+                activation.close()
+                raise
+            under_way.append(activation)
+        except ReleaseError as error:
+            problems.append(str(error))
+    for activation in under_way:
+        try:
+            results.append(activation.finish())
+        except (ReleaseError, ProcessManagerError) as error:
+            problems.append(str(error))
+        finally:
+            activation.close()
+    return results, problems

@@ -1,0 +1,481 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Build one release aside: source, environment, variables, launcher; nothing here touches what is live."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BUILDING,
+    BUILT,
+    Layout,
+    Manifest,
+    ReleaseError,
+    account,
+    digest,
+    remove_tree,
+    write_manifest,
+)
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# The files that list dependencies, the most exact first.
+REQUIREMENT_FILES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
+
+# A requirement that is a folder beside the file: the environment then holds the application's code.
+LOCAL_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=]|\.{1,2}(/|\s|\[|$)|file:)")
+NESTED_REQUIREMENT = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]\s*(\S+)")
+
+MARKER = "PYWEB-CHECK "
+
+# Runs in the application's environment: imports the callable and says in one line what it found.
+IMPORT_CHECK = r"""
+import ast, importlib, inspect, json, os, sys, traceback
+spec = sys.argv[1]
+module_name, _, rest = spec.partition(":")
+attribute, _, call = rest.partition("(")
+def say(**found):
+    print("\nPYWEB-CHECK " + json.dumps(found), flush=True)
+    os._exit(0)
+def last(error):
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    text = "".join(lines[-7:]).rstrip()
+    return [line for line in text.splitlines() if "<frozen importlib" not in line and "importlib/__init__" not in line][-16:]
+try:
+    module = importlib.import_module(module_name)
+except ModuleNotFoundError as error:
+    if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+        here = sorted(n[:-3] if n.endswith(".py") else n for n in os.listdir(".") if n.endswith(".py") or os.path.exists(n + "/__init__.py"))
+        say(problem="no_module", missing=error.name, here=here[:20])
+    say(problem="import", trace=last(error), missing=error.name)
+except BaseException as error:
+    say(problem="import", trace=last(error), missing=None)
+target = module
+try:
+    for part in attribute.split("."):
+        target = getattr(target, part)
+except AttributeError:
+    def serves(value):
+        return callable(value) and not inspect.isclass(value) and not inspect.isfunction(value) and not inspect.ismodule(value)
+    found = sorted(n for n, v in vars(module).items() if not n.startswith("_") and serves(v) and hasattr(v, "wsgi_app"))
+    factories = sorted(n + "()" for n in ("create_app", "make_app") if callable(getattr(module, n, None)))
+    say(problem="no_callable", found=found + factories)
+if call:
+    try:
+        tree = ast.parse(rest, mode="eval").body
+        args = [ast.literal_eval(a) for a in tree.args]
+        kwargs = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
+    except (SyntaxError, ValueError):
+        say(problem="factory_arguments")
+    try:
+        target = target(*args, **kwargs)
+    except BaseException as error:
+        say(problem="factory", trace=last(error))
+if not callable(target):
+    say(problem="not_callable", type=type(target).__name__)
+if not call and inspect.isfunction(target):
+    required = [p for p in inspect.signature(target).parameters.values()
+                if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if not required and attribute.startswith(("create", "make")):
+        say(problem="is_factory")
+say(problem=None)
+"""
+
+
+class Builder:
+    """Builds one release of one application. Every step raises ReleaseError with what to try."""
+
+    def __init__(self, spec: dict[str, Any], layout: Layout, uv: str, code: str) -> None:
+        self.spec = spec
+        self.layout = layout
+        self.uv = uv
+        self.code = code
+        self.name = spec["name"]
+
+    def build(self, manifest: Manifest) -> Manifest:
+        """Make the release's folder, and in it everything that a process needs; the manifest says BUILT when all is there."""
+        release = self.layout.release(manifest.id)
+        os.makedirs(os.path.join(release, "bin"), mode=0o755)
+        manifest.state = BUILDING
+        write_manifest(self.layout, manifest)
+        try:
+            self.unpack(os.path.join(release, "src"))
+            manifest.venv = self.environment()
+            os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(release, "venv"))
+            self.link_shared()
+            self.write_launcher(manifest.id)
+            self.run_commands(manifest.id)
+            self.check_import(manifest.id)
+            manifest.state = BUILT
+            write_manifest(self.layout, manifest)
+        except BaseException:
+            remove_tree(release)
+            raise
+        return manifest
+
+    # Source
+
+    def unpack(self, target: str) -> None:
+        os.makedirs(target, mode=0o755)
+        self.root = os.path.join(target, self.spec["source"].get("subdir") or "").rstrip("/")
+        data = self.spec["source"].get("data")
+        upload = self.spec["source"].get("upload")
+        if data or upload:
+            stream = io.BytesIO(base64.b64decode(data)) if data else open(upload, "rb")  # noqa: SIM115  # closed below
+            with stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
+                archive.extractall(target, filter="tar")
+        if not os.path.isdir(self.root):
+            raise self.error(f"source.subdir '{self.spec['source']['subdir']}' is not a folder in the source. {self.folders(target)}")
+
+    def folders(self, path: str) -> str:
+        found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+        return f"It has: {', '.join(found[:20])}." if found else "It has no folders."
+
+    # Environment
+
+    def requirement_files(self) -> list[str]:
+        named = self.spec["python"].get("requirements")
+        if named is None:
+            return [next((name for name in REQUIREMENT_FILES if os.path.isfile(os.path.join(self.root, name))), "")]
+        for name in named:
+            if not os.path.isfile(os.path.join(self.root, name)):
+                found = sorted(entry for entry in os.listdir(self.root) if entry.endswith((".txt", ".toml", ".lock")))
+                has = f"It has: {', '.join(found)}." if found else "It has no file that looks like one."
+                raise self.error(f"python.requirements names '{name}', but the source has no such file. {has}")
+        return list(named)
+
+    def environment(self) -> str:
+        """The virtual environment for these dependencies: one that is there, else a new one. Return its name."""
+        python = self.spec["python"]
+        interpreter = shutil.which(python["interpreter"], path=SYSTEM_PATH)
+        if interpreter is None:
+            raise self.error(
+                f"python.interpreter '{python['interpreter']}' is not on the host. Install it (apt install {os.path.basename(python['interpreter'])}), or name one that is."
+            )
+        files = [name for name in self.requirement_files() if name]
+        packages = list(python.get("packages") or [])
+        if self.spec["source"]["kind"] == "package":
+            packages.insert(0, self.spec["source"]["package"])
+        packages += [package for package in self.spec["server_packages"] if not self.names_package(package, files, packages)]
+        texts = {name: requirement_text(self.root, name) for name in files}
+        key: dict[str, Any] = {
+            "interpreter": interpreter_version(interpreter),
+            "machine": platform.machine(),
+            "files": texts,
+            "packages": packages,
+        }
+        if any(LOCAL_REQUIREMENT.match(line) for text in texts.values() for line in text.splitlines()):
+            key["code"] = self.code
+        name = digest(key)[:16]
+        path = os.path.join(self.layout.venvs, name)
+        if os.path.exists(os.path.join(path, ".complete")):
+            return name
+        remove_tree(path)
+        try:
+            self.install(path, interpreter, files, packages)
+        except BaseException:
+            remove_tree(path)
+            raise
+        return name
+
+    def names_package(self, package: str, files: list[str], packages: list[str]) -> bool:
+        """Whether the application itself asks for a package of the app server, so that its word counts."""
+        wanted = re.split(r"[^A-Za-z0-9_.-]", package)[0].lower().replace("_", "-")
+        pattern = re.compile(rf"^{re.escape(wanted)}(?![A-Za-z0-9_.-])", re.IGNORECASE)
+        lines = [line.strip() for name in files if name.endswith(".txt") for line in requirement_text(self.root, name).splitlines()]
+        return any(pattern.match(line) for line in [*lines, *packages])
+
+    def install(self, path: str, interpreter: str, files: list[str], packages: list[str]) -> None:
+        owner = account(self.name)
+        # Packages may run code of their own when they are built; that code runs as the application's account. Afterwards everything
+        # belongs to root, so that the application can't edit its own environment.
+        os.makedirs(path, mode=0o755)
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+        self.run_uv(["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path], "make the virtual environment")
+        common = ["pip", "install", "--quiet", "--python", os.path.join(path, "bin", "python"), "--link-mode", "copy", "--compile-bytecode"]
+        locks = [name for name in files if name.endswith(".lock")]
+        pylocks = [name for name in files if os.path.basename(name).startswith("pylock.")]
+        plain = [name for name in files if name not in locks and name not in pylocks]
+        for name in locks:
+            exported = os.path.join(self.layout.cache, f"{os.path.basename(path)}.txt")
+            export = ["export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--project", os.path.dirname(os.path.join(self.root, name))]
+            self.run_uv([*export, "--output-file", exported], f"read {name}")
+            self.run_uv([*common, "-r", exported], f"install what {name} lists")
+        for name in pylocks:
+            self.run_uv([*common, "-r", name], f"install what {name} lists")
+        arguments = [part for name in plain for part in ("-r", name)] + packages
+        if arguments:
+            listed = " and ".join([*plain, *(f"'{package}'" for package in packages)])
+            self.run_uv([*common, *arguments], f"install {listed}")
+        own_by_root(path)
+        write(File(os.path.join(path, ".complete"), f"{interpreter}\n"))
+
+    def run_uv(self, arguments: list[str], doing: str) -> None:
+        python = self.spec["python"]
+        environment = {
+            "UV_CACHE_DIR": os.path.join(self.layout.cache, "uv"),
+            "UV_SYSTEM_CERTS": "1",
+            "UV_NATIVE_TLS": "1",  # the same, for uv before 0.10
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_CONFIG": "1",
+            "UV_NO_PROGRESS": "1",
+        }
+        if python.get("index_url"):
+            environment["UV_DEFAULT_INDEX"] = python["index_url"]
+        if python.get("extra_index_urls"):
+            environment["UV_INDEX"] = " ".join(python["extra_index_urls"])
+        if python.get("ca_bundle"):
+            environment["SSL_CERT_FILE"] = python["ca_bundle"]
+            if not os.path.isfile(python["ca_bundle"]):
+                raise self.error(f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it out to use the host's certificate store.")
+        for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        answer = self.run_as_account([self.uv, *arguments], cwd=self.root, environment=environment, timeout=1800)
+        if answer.returncode != 0:
+            raise self.error(f"could not {doing}. {hint_of_uv(answer.stderr)}uv says:\n{tail(self.without_secrets(answer.stderr), 18)}")
+
+    def without_secrets(self, text: str) -> str:
+        python = self.spec["python"]
+        for url in [python.get("index_url"), *(python.get("extra_index_urls") or [])]:
+            credentials = re.match(r"[a-z+]+://([^/@]+)@", url or "")
+            if credentials:
+                text = text.replace(credentials.group(1), "***")
+        return text
+
+    # What a process finds
+
+    def link_shared(self) -> None:
+        owner = account(self.name)
+        for folder in self.spec["shared"]:
+            target = os.path.join(self.layout.shared, folder)
+            link = os.path.join(self.root, folder)
+            if not os.path.isdir(target):
+                os.makedirs(target, mode=0o755)
+                if os.path.isdir(link) and not os.path.islink(link):
+                    shutil.copytree(link, target, symlinks=True, dirs_exist_ok=True)
+                for base, folders, files in os.walk(target):
+                    for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
+                        os.chown(entry, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+            remove_tree(link)
+            os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
+            os.symlink(target, link)
+
+    def variables(self, identity: str) -> dict[str, str]:
+        """The environment of every process of the release; the user's own variables win."""
+        release = self.layout.release(identity)
+        venv = os.path.join(release, "venv")
+        folders = [os.path.join(release, "entry"), self.root]
+        if os.path.isdir(os.path.join(self.root, "src")):
+            folders.append(os.path.join(self.root, "src"))
+        return {
+            "PATH": f"{os.path.join(venv, 'bin')}:{SYSTEM_PATH}",
+            "VIRTUAL_ENV": venv,
+            "PYTHONPATH": ":".join(folders),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LANG": "C.UTF-8",
+            "FLASK_APP": self.spec["wsgi"],
+            "WEBAPP_NAME": self.name,
+            "WEBAPP_RELEASE": identity,
+            "WEBAPP_SOCKET": self.layout.socket(identity),
+            **self.spec["environment"],
+            **{key: str(value) for key, value in self.spec["env"].items()},
+        }
+
+    def write_launcher(self, identity: str) -> None:
+        release = self.layout.release(identity)
+        owner = account(self.name)
+        group = str(owner.pw_name)
+        lines = [f"{key}={shlex.quote(value)}\n" for key, value in self.variables(identity).items()]
+        write(File(os.path.join(release, "env"), "".join(lines), mode=0o640, group=group))
+        run = (
+            "#!/bin/sh\n"
+            "# Runs a command in the environment of this release.\n"
+            "set -a\n"
+            f". {shlex.quote(os.path.join(release, 'env'))}\n"
+            "set +a\n"
+            f"cd {shlex.quote(self.root)} || exit 1\n"
+            'exec "$@"\n'
+        )
+        write(File(os.path.join(release, "bin", "run"), run, mode=0o755))
+        if self.spec["proxy_fix"]:
+            self.write_proxy_fix(release)
+        own_by_root(os.path.join(release, "src"))
+
+    def write_proxy_fix(self, release: str) -> None:
+        """A module that wraps the callable, so that the application needs to know nothing of proxies."""
+        module, _, expression = self.spec["wsgi"].partition(":")
+        entry = os.path.join(release, "entry")
+        os.makedirs(entry, mode=0o755)
+        text = (
+            '"""The application behind its proxy: scheme, host, address and prefix are the visitor\'s."""\n\n'
+            "import importlib\n\n"
+            "from werkzeug.middleware.proxy_fix import ProxyFix\n\n"
+            f"_module = importlib.import_module({module!r})\n"
+            f"application = ProxyFix(eval({expression!r}, vars(_module)), x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1)\n"
+        )
+        write(File(os.path.join(entry, "pyweb_entry.py"), text))
+
+    # The new code, before it can serve
+
+    def run_commands(self, identity: str) -> None:
+        for command in self.spec["build_commands"]:
+            self.grant(self.root)
+            answer = self.run_in_release(identity, ["/bin/sh", "-c", command], timeout=3600)
+            if answer.returncode != 0:
+                output = tail(answer.stdout + answer.stderr, 15)
+                raise self.error(f"the build command '{command}' failed with status {answer.returncode}. It said:\n{output}")
+        if self.spec["build_commands"]:
+            own_by_root(self.root)
+
+    def grant(self, root: str) -> None:
+        """Let the application's account write to the source while it is being built."""
+        owner = account(self.name)
+        for base, folders, files in os.walk(root):
+            for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
+                os.chown(entry, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+    def check_import(self, identity: str) -> None:
+        timeout = self.spec["import_timeout"]
+        try:
+            answer = self.run_in_release(identity, ["python", "-c", IMPORT_CHECK, self.spec["wsgi"]], timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise self.error(
+                f"importing '{self.spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a loop when it is imported? "
+                'Put that under: if __name__ == "__main__"'
+            ) from None
+        found = next((line[len(MARKER) :] for line in reversed(answer.stdout.splitlines()) if line.startswith(MARKER)), None)
+        if found is None:
+            raise self.error(
+                f"importing '{self.spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last words:\n{tail(answer.stdout + answer.stderr, 12)}"
+            )
+        text = import_problem(self.spec["wsgi"], json.loads(found))
+        if text:
+            raise self.error(text)
+        if self.spec["proxy_fix"]:
+            answer = self.run_in_release(identity, ["python", "-c", "import werkzeug.middleware.proxy_fix"], timeout=timeout)
+            if answer.returncode != 0:
+                raise self.error("proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or turn proxy_fix off.")
+
+    # Running as the application's account
+
+    def run_in_release(self, identity: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        launcher = os.path.join(self.layout.release(identity), "bin", "run")
+        return self.run_as_account([launcher, *command], cwd=self.layout.home, environment={}, timeout=timeout)
+
+    def run_as_account(self, command: list[str], cwd: str, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        owner = account(self.name)
+        base = {"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"}
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={**base, **environment},
+            user=owner.pw_uid,
+            group=owner.pw_gid,
+            extra_groups=[],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            start_new_session=True,
+            check=False,
+        )
+
+    def error(self, text: str) -> ReleaseError:
+        return ReleaseError(self.name, text)
+
+
+def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
+    """The text of a requirements file and of those it refers to; a file of another kind as it is."""
+    path = os.path.normpath(os.path.join(root, name))
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return ""
+    if not name.endswith(".txt"):
+        return text
+    lines = []
+    for line in text.splitlines():
+        lines.append(line)
+        nested = NESTED_REQUIREMENT.match(line)
+        if nested and path not in seen:
+            relative = os.path.join(os.path.dirname(name), nested.group(1))
+            lines.append(requirement_text(root, relative, (*seen, path)))
+    return "\n".join(lines)
+
+
+def interpreter_version(interpreter: str) -> str:
+    """Implementation and version of an interpreter, as far as an environment depends on it, such as ``cpython-3.11``."""
+    code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
+    return subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def own_by_root(path: str) -> None:
+    for base, folders, files in os.walk(path):
+        for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
+            os.chown(entry, 0, 0, follow_symlinks=False)
+
+
+def tail(text: str, lines: int) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def hint_of_uv(text: str) -> str:
+    """What to try, for the failures of uv that people meet."""
+    lowered = text.lower()
+    if "was not found in the package registry" in lowered or "there are no versions of" in lowered or "there is no version of" in lowered:
+        return "A requirement has no such name or version; check its spelling in the requirements. "
+    if "certificate" in lowered and ("unknownissuer" in lowered or "invalid peer" in lowered or "verify" in lowered):
+        return "The index's certificate is not trusted: add your company's authority to the host's certificate store, or name it as python.ca_bundle. "
+    if "dns error" in lowered or "failed to lookup" in lowered or "connection refused" in lowered or "tcp connect error" in lowered:
+        return "The package index can't be reached from the host: check its network, or name a mirror as python.index_url. "
+    if "requires-python" in lowered or "does not satisfy python" in lowered or ("requires" in lowered and "python>=" in lowered):
+        return "A requirement needs another Python; change its version, or name another python.interpreter. "
+    if "failed to build" in lowered or "build backend" in lowered:
+        return "A requirement has no wheel for this Python and could not be built; install what its build needs (apt install build-essential python3-dev), or choose a version with a wheel. "
+    if "no space left" in lowered:
+        return "The disk is full. "
+    return ""
+
+
+def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
+    """The message for what the import check found, None if the callable is fine."""
+    module, _, rest = wsgi.partition(":")
+    problem = found["problem"]
+    if problem is None:
+        return None
+    if problem == "no_module":
+        here = f"The application root has: {', '.join(found['here'])}." if found["here"] else "The application root has no Python module at all; is source.subdir missing?"
+        return f"wsgi is '{wsgi}', but there is no module '{found['missing']}'. {here}"
+    if problem == "import":
+        trace = "\n".join(found["trace"])
+        remedy = ""
+        if found.get("missing"):
+            remedy = f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
+        return f"importing '{module}' failed.{remedy} The end of the traceback:\n{trace}"
+    if problem == "no_callable":
+        names = ", ".join(f"'{module}:{name}'" for name in found["found"])
+        return f"wsgi is '{wsgi}', but the module '{module}' has no '{rest.partition('(')[0]}'. " + (
+            f"Did you mean {names}?" if names else "Name the application object or a factory call, such as 'create_app()'."
+        )
+    if problem == "not_callable":
+        return f"wsgi is '{wsgi}', but that is a {found['type']}, which a server can't call. Name the application object, such as '{module}:app'."
+    if problem == "is_factory":
+        return f"wsgi is '{wsgi}', which is a function without arguments: a factory, not an application. Write '{wsgi}()'."
+    if problem == "factory_arguments":
+        return f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, such as 'create_app(\"production\")'."
+    return f"calling the factory of '{wsgi}' failed. The end of the traceback:\n" + "\n".join(found.get("trace", []))

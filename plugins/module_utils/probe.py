@@ -1,0 +1,84 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Ask an application over HTTP, on its unix socket or through the web server, and judge the answer."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from dataclasses import dataclass, field
+
+# What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose routes were never
+# registered gives it for everything.
+HEALTHY = (*range(200, 400), 401, 403)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One HTTP request: where, and as which visitor."""
+
+    path: str = "/"
+    host: str = "localhost"
+    scheme: str = "http"
+    unix_socket: str | None = None
+    port: int = 80
+
+    def __str__(self) -> str:
+        where = f"the socket {self.unix_socket}" if self.unix_socket else f"port {self.port} of 127.0.0.1"
+        return f"GET {self.path} (Host: {self.host}) on {where}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a status, or an error in words."""
+
+    status: int | None = None
+    error: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+
+    def __str__(self) -> str:
+        return f"status {self.status}" if self.status is not None else self.error
+
+    def healthy(self, statuses: list[int]) -> bool:
+        return self.status in (statuses or HEALTHY)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(question: Question, timeout: float = 5.0) -> Answer:
+    """Ask once. Never raises for what the other side does."""
+    if question.unix_socket:
+        connection: http.client.HTTPConnection = UnixConnection(question.unix_socket, timeout)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", question.port, timeout=timeout)
+    headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}
+    if question.unix_socket:
+        # What nginx would say of a visitor; through nginx it says so itself.
+        headers |= {"X-Forwarded-Proto": question.scheme, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": question.host}
+    try:
+        connection.request("GET", question.path, headers=headers)
+        response = connection.getresponse()
+        body = response.read(4096).decode(errors="replace")
+        return Answer(response.status, headers={key.lower(): value for key, value in response.getheaders()}, body=body)
+    except FileNotFoundError:
+        return Answer(error="there is no socket")
+    except ConnectionRefusedError:
+        return Answer(error="nobody listens there")
+    except TimeoutError:
+        return Answer(error=f"no answer within {timeout:g} seconds")
+    except (http.client.HTTPException, OSError) as error:
+        return Answer(error=f"the connection broke ({error or type(error).__name__})")
+    finally:
+        connection.close()

@@ -1,0 +1,261 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Releases of an application on the host: where they lie, what they are made of, who works on them, what happened to them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import pwd
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
+
+# The parts of a release's identity, in the order in which a message names them.
+PARTS = ("code", "dependencies", "settings", "secrets")
+
+BUILDING, BUILT, GOOD, BAD = "building", "built", "good", "bad"
+
+
+class ReleaseError(Exception):
+    """Something that stops one application's deployment: what was being done, what came back, what to try."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"webapps '{name}': {text}")
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one application."""
+
+    name: str
+    root: str = "/srv/webapps"
+    runtime_root: str = "/run/webapps"
+
+    @property
+    def home(self) -> str:
+        return os.path.join(self.root, self.name)
+
+    def path(self, *parts: str) -> str:
+        return os.path.join(self.home, *parts)
+
+    @property
+    def releases(self) -> str:
+        return self.path("releases")
+
+    @property
+    def venvs(self) -> str:
+        return self.path("venvs")
+
+    @property
+    def shared(self) -> str:
+        return self.path("shared")
+
+    @property
+    def cache(self) -> str:
+        return self.path("cache")
+
+    @property
+    def current(self) -> str:
+        return self.path("current")
+
+    @property
+    def current_socket(self) -> str:
+        return self.path("current.sock")
+
+    @property
+    def history(self) -> str:
+        return self.path("deployments.log")
+
+    def release(self, identity: str) -> str:
+        return os.path.join(self.releases, identity)
+
+    def socket(self, identity: str) -> str:
+        return os.path.join(self.runtime_root, self.name, f"{identity}.sock")
+
+    def current_release(self) -> str | None:
+        """The ID of the live release, None before the first."""
+        try:
+            return os.path.basename(os.readlink(self.current))
+        except FileNotFoundError:
+            return None
+
+
+@dataclass
+class Manifest:
+    """What is known about one release; ``release.json`` in its folder, readable by root alone."""
+
+    id: str
+    state: str = BUILDING
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    revision: str = ""
+    venv: str = ""
+    process_manager: str = "systemd"
+    created: str = ""
+    reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.state in (BUILT, GOOD)
+
+
+def read_manifest(layout: Layout, identity: str) -> Manifest | None:
+    """The manifest of a release; None where it has none, or one that was never finished."""
+    try:
+        with open(os.path.join(layout.release(identity), "release.json"), encoding="utf-8") as stream:
+            data = json.load(stream)
+        return Manifest(**{key: data[key] for key in Manifest.__dataclass_fields__ if key in data})
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
+
+
+def write_manifest(layout: Layout, manifest: Manifest) -> None:
+    content = json.dumps(manifest.__dict__, indent=2) + "\n"
+    write(File(os.path.join(layout.release(manifest.id), "release.json"), content, mode=0o600))
+
+
+def manifests(layout: Layout) -> list[Manifest]:
+    """Every release that has a manifest, newest first."""
+    try:
+        names = sorted(os.listdir(layout.releases), reverse=True)
+    except FileNotFoundError:
+        return []
+    return [manifest for name in names if (manifest := read_manifest(layout, name))]
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of any value that JSON can hold, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def secret_digest(layout: Layout, value: Any, create_key: bool = True) -> str:
+    """A fingerprint of secrets that tells nobody who reads it anything: keyed by a random file that only root can read."""
+    path = layout.path(".fingerprint_key")
+    try:
+        with open(path, encoding="ascii") as stream:
+            key = stream.read().strip()
+    except FileNotFoundError:
+        key = secrets.token_hex(32)
+        if create_key:
+            write(File(path, key + "\n", mode=0o600))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def differing_parts(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Which parts of two fingerprints differ."""
+    return [part for part in PARTS if wanted.get(part) != found.get(part)]
+
+
+def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -> tuple[str, str | None, list[str]]:
+    """Decide what an application needs: ("none" | "reuse" | "build", release to reuse, parts that differ from the live release).
+
+    A finished release that is just as wanted is used again, be it left by an interrupted run or older than the live one. A
+    release that was found bad is not: what made it bad may have been mended outside of it, so it is built anew.
+    """
+    live = next((manifest for manifest in known if manifest.id == current), None)
+    parts = list(PARTS) if live is None else differing_parts(wanted, live.fingerprint)
+    if live is not None and not parts:
+        return "none", None, []
+    for manifest in known:
+        if manifest.usable and not differing_parts(wanted, manifest.fingerprint):
+            return "reuse", manifest.id, parts
+    return "build", None, parts
+
+
+def new_identity(fingerprint: dict[str, str], now: datetime.datetime, taken: list[str]) -> str:
+    """UTC time and short fingerprint, such as ``20261121T010735Z-ab12cd34``. Sorts by time; never one that exists."""
+    while True:
+        identity = f"{now:%Y%m%dT%H%M%SZ}-{digest(fingerprint)[:8]}"
+        if identity not in taken:
+            return identity
+        now += datetime.timedelta(seconds=1)
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+@contextlib.contextmanager
+def lock(layout: Layout, owner: str) -> Iterator[None]:
+    """Hold the application's deployment lock, or raise at once, naming who holds it. The kernel frees it when its holder dies."""
+    descriptor = os.open(layout.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip() or "an unknown run"
+            raise ReleaseError(
+                layout.name, f"another deployment is under way: {holder}. Wait until it has ended, then run again."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{owner}, since {now():%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def record(layout: Layout, **entry: Any) -> None:
+    """Add one line to the application's log of deployments."""
+    line = json.dumps({"time": f"{now():%Y-%m-%dT%H:%M:%SZ}", "app": layout.name, **entry}, ensure_ascii=False)
+    descriptor = os.open(layout.history, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    try:
+        os.write(descriptor, line.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
+    """The releases that may go: beyond ``keep``, the live one and the newest good ones counting first, one bad one kept for inspection."""
+    ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
+    kept = {current}
+    good = [manifest.id for manifest in ordered if manifest.state == GOOD and manifest.id != current]
+    kept.update(good[: max(keep, 2) - 1])
+    bad = [manifest.id for manifest in ordered if manifest.state == BAD]
+    kept.update(bad[:1])
+    newest_built = [manifest.id for manifest in ordered if manifest.state == BUILT]
+    kept.update(newest_built[:1])
+    return [manifest.id for manifest in ordered if manifest.id not in kept]
+
+
+def prune(layout: Layout, keep: int) -> list[str]:
+    """Remove old releases, and the environments that no release uses any more; return what went."""
+    known = manifests(layout)
+    gone = prunable(known, layout.current_release(), keep)
+    finished = {manifest.id for manifest in known}
+    with contextlib.suppress(FileNotFoundError):
+        gone += [name for name in os.listdir(layout.releases) if name not in finished]
+    for identity in gone:
+        remove_tree(layout.release(identity))
+    used = {manifest.venv for manifest in known if manifest.id not in gone}
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(layout.venvs):
+            if name not in used:
+                remove_tree(os.path.join(layout.venvs, name))
+    return gone
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder, or a file or link of that name."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path)
+
+
+def account(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None

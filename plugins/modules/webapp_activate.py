@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Let releases of web applications take over."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_activate
+short_description: Let releases of Python web applications take over
+version_added: 0.1.0
+description:
+  - Starts each candidate beside the live release, on a socket of its own, and asks its health URL there. When it is healthy, the link that
+    nginx follows is swung to it by an atomic rename, it is asked again through nginx, and the old release is drained and stopped.
+  - A candidate that does not become healthy is stopped, marked as bad and kept for inspection; the release that served before serves on.
+  - Without a candidate, makes sure that the live release runs, and ends whatever an interrupted run has left beside it.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    description: Reports a change and does nothing.
+    support: full
+  diff_mode:
+    support: none
+options:
+  apps:
+    description:
+      - What to activate, as the filter P(pyweb.stack.webapp_activations#filter) makes it of C(webapps) and the builds.
+    type: list
+    elements: dict
+    required: true
+  root:
+    description:
+      - Folder of the applications on the host.
+    type: path
+    default: /srv/webapps
+  owner:
+    description:
+      - Who deploys, for the log of deployments and for whoever meets the lock.
+    type: str
+    default: unknown
+"""
+
+EXAMPLES = r"""
+- name: Let the new releases take over
+  pyweb.stack.webapp_activate:
+    apps: "{{ webapps | pyweb.stack.webapp_activations(__webapp_build.apps, ansible_facts['pyweb']) }}"
+"""
+
+RETURN = r"""
+apps:
+  description: One dictionary for each application that was activated or removed.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The application.
+      type: str
+    release:
+      description: The release that is live now.
+      type: str
+    replaced:
+      description: The release that was live before, empty if there was none or it is the same.
+      type: str
+"""
+
+import os  # noqa: E402  # the documentation stands first in a module
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate  # noqa: E402
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "apps": {"type": "list", "elements": "dict", "required": True},
+            "root": {"type": "path", "default": "/srv/webapps"},
+            "owner": {"type": "str", "default": "unknown"},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)
+    apps = module.params["apps"]
+    if module.check_mode:
+        module.exit_json(changed=bool(apps), apps=[])
+    results, problems = activate(apps, module.params["root"], module.run_command, module.params["owner"])
+    if problems:
+        module.fail_json(msg="\n\n".join(problems), changed=bool(results), apps=results)
+    module.exit_json(changed=bool(results), apps=results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Build releases of web applications."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_release
+short_description: Build releases of Python web applications
+version_added: 0.1.0
+description:
+  - Compares every application with its live release, by a fingerprint of code, dependencies, settings and secrets, and builds a new release
+    aside where they differ. What is live stays untouched; M(pyweb.stack.webapp_activate) lets the new releases take over.
+  - A folder on the controller travels with the call when it is small, else as a file, and only if the host lacks it.
+  - Interrupted builds leave nothing that a later run would take for finished.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    description: Tells which applications would get a new release and why, and changes nothing.
+    support: full
+  diff_mode:
+    description: Names the parts that differ. Never shows a secret.
+    support: full
+options:
+  apps:
+    description:
+      - What to release, as the filter P(pyweb.stack.webapp_releases#filter) makes it of C(webapps).
+    type: list
+    elements: dict
+    required: true
+  secrets:
+    description:
+      - JSON with the secret parts of every application, by its name. The action plugin takes them out of O(apps).
+    type: str
+    default: "{}"
+  sources:
+    description:
+      - JSON with the sources that are small enough to travel with the call, by the application's name. Made by the action plugin.
+    type: str
+    default: "{}"
+  root:
+    description:
+      - Folder of the applications on the host.
+    type: path
+    default: /srv/webapps
+  uv:
+    description:
+      - The uv program on the host.
+    type: path
+    default: /opt/pyweb/uv/bin/uv
+  owner:
+    description:
+      - Who deploys, for the log of deployments and for whoever meets the lock.
+    type: str
+    default: unknown
+"""
+
+EXAMPLES = r"""
+- name: Build what has changed
+  pyweb.stack.webapp_release:
+    apps: "{{ webapps | pyweb.stack.webapp_releases(ansible_facts['pyweb']) }}"
+  register: __webapp_build
+"""
+
+RETURN = r"""
+apps:
+  description: One dictionary for each application, in their order.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The application.
+      type: str
+    state:
+      description: V(present) or V(absent).
+      type: str
+    current:
+      description: The live release, empty before the first.
+      type: str
+    candidate:
+      description: The release that is to take over, empty if the live one is as wanted.
+      type: str
+    action:
+      description: V(none), V(reuse) a finished release, or V(build) a new one.
+      type: str
+    reasons:
+      description: Which of code, dependencies, settings and secrets differ from the live release.
+      type: list
+      elements: str
+    activate:
+      description: Whether the application needs M(pyweb.stack.webapp_activate), for a new release or because the live one does not run.
+      type: bool
+missing_sources:
+  description: Applications whose source has to be sent before they can be built.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import json  # noqa: E402  # the documentation stands first in a module
+import os  # noqa: E402
+import shutil  # noqa: E402
+import socket  # noqa: E402
+import time  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.building import (  # noqa: E402
+    SYSTEM_PATH,
+    Builder,
+    interpreter_version,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (  # noqa: E402
+    Layout,
+    Manifest,
+    ReleaseError,
+    account,
+    choose,
+    digest,
+    lock,
+    manifests,
+    new_identity,
+    now,
+    record,
+    remove_tree,
+    secret_digest,
+)
+
+
+class Versions:
+    """Versions of interpreters; each is asked once."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def __getitem__(self, interpreter: str) -> str:
+        if interpreter not in self.known:
+            path = shutil.which(interpreter, path=SYSTEM_PATH)
+            self.known[interpreter] = interpreter_version(path) if path else "missing"
+        return self.known[interpreter]
+
+
+def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_mode: bool) -> dict[str, str]:
+    """The identity of the release that is wanted, part by part."""
+    python = spec["python"]
+    return {
+        "code": digest([spec["source"]["kind"], spec["source"]["digest"], spec["source"].get("subdir")]),
+        "dependencies": digest(
+            [
+                versions[python["interpreter"]],
+                python.get("requirements"),
+                python.get("packages"),
+                spec["server_packages"],
+                spec["source"].get("package"),
+                spec["source"].get("requirements_digest"),
+            ]
+        ),
+        "settings": digest(
+            [spec[key] for key in ("wsgi", "proxy_fix", "environment", "shared", "build_commands", "settings", "process_manager")]
+        ),
+        "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
+    }
+
+
+def answers(path: str) -> bool:
+    """Whether somebody listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def prepare(layout: Layout, run: Any) -> bool:
+    """The account and the folders of an application; return whether something was missing."""
+    changed = False
+    if account(layout.name) is None:
+        os.makedirs(layout.root, mode=0o755, exist_ok=True)
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home, "--shell", "/usr/sbin/nologin", layout.name]
+        status, _output, error = run(command)
+        if status != 0:
+            raise ReleaseError(layout.name, f"the account could not be made: {error.strip()}")
+        changed = True
+    owner = account(layout.name)
+    for path, uid, gid, mode in (
+        (layout.root, 0, 0, 0o755),
+        (layout.home, 0, 0, 0o755),
+        (layout.releases, 0, 0, 0o755),
+        (layout.venvs, 0, 0, 0o755),
+        (layout.shared, owner.pw_uid, owner.pw_gid, 0o755),
+        (layout.cache, owner.pw_uid, owner.pw_gid, 0o700),
+    ):
+        if not os.path.isdir(path):
+            os.mkdir(path, mode)
+            changed = True
+        status = os.stat(path)
+        if (status.st_uid, status.st_gid) != (uid, gid):
+            os.chown(path, uid, gid)
+            changed = True
+    return changed
+
+
+def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> dict[str, Any]:
+    """Decide and do what one application needs."""
+    layout = Layout(spec["name"], module.params["root"])
+    if spec["state"] == "absent":
+        there = os.path.isdir(layout.home) and (spec["purge"] or os.listdir(layout.home) not in ([], ["shared"]))
+        return {"name": spec["name"], "state": "absent", "current": "", "candidate": "", "action": "none", "reasons": [], "activate": there, "changed": False}
+    clashing = account(spec["name"])
+    if clashing is not None and clashing.pw_dir != layout.home:
+        raise ReleaseError(
+            spec["name"],
+            f"the host already has an account '{spec['name']}' with the home {clashing.pw_dir}, which is not this collection's. Choose another name.",
+        )
+    changed = False
+    if not module.check_mode:
+        changed = prepare(layout, module.run_command)
+    wanted = fingerprint(spec, layout, versions, module.check_mode)
+    known = manifests(layout)
+    current = layout.current_release()
+    action, reused, reasons = choose(wanted, current, known)
+    result = {"name": spec["name"], "state": "present", "current": current or "", "candidate": reused or "", "action": action, "reasons": reasons}
+    if action == "none":
+        interrupted = os.path.exists(layout.path(".activating"))
+        return {**result, "activate": interrupted or not answers(layout.current_socket), "changed": changed}
+    if module.check_mode or (action == "build" and spec["source"].get("wanted")):
+        return {**result, "activate": True, "changed": True}
+    if action == "build":
+        with lock(layout, module.params["owner"]):
+            result["candidate"] = build(module, spec, layout, wanted, [manifest.id for manifest in known])
+    return {**result, "activate": True, "changed": True}
+
+
+def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: dict[str, str], taken: list[str]) -> str:
+    began = time.monotonic()
+    for name in os.listdir(layout.releases):
+        if name not in taken:
+            remove_tree(layout.release(name))
+    manifest = Manifest(
+        id=new_identity(wanted, now(), taken),
+        fingerprint=wanted,
+        revision=spec["source"].get("revision") or wanted["code"][:12],
+        process_manager=spec["process_manager"],
+        created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+    )
+    try:
+        Builder(spec, layout, module.params["uv"], wanted["code"]).build(manifest)
+    except OSError as error:
+        raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error.strerror}: {error.filename}.") from error
+    finally:
+        if manifest.state != "built":
+            record(layout, action="build", release=manifest.id, revision=manifest.revision, by=module.params["owner"], result="failed", seconds=round(time.monotonic() - began, 2))
+    return manifest.id
+
+
+def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which releases change, and why; names only."""
+    changing = [result for result in results if result["action"] != "none"]
+    return {
+        "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),
+        "after": "".join(
+            f"{result['name']}: {result['candidate'] or 'a new release'} ({', '.join(result['reasons']) if result['current'] else 'the first'})\n"
+            for result in changing
+        ),
+        "before_header": "releases",
+        "after_header": "releases",
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "apps": {"type": "list", "elements": "dict", "required": True},
+            "secrets": {"type": "str", "default": "{}", "no_log": True},
+            "sources": {"type": "str", "default": "{}", "no_log": True},
+            "root": {"type": "path", "default": "/srv/webapps"},
+            "uv": {"type": "path", "default": "/opt/pyweb/uv/bin/uv"},
+            "owner": {"type": "str", "default": "unknown"},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)
+    secret_parts = json.loads(module.params["secrets"])
+    sources = json.loads(module.params["sources"])
+    versions = Versions()
+    results, problems, missing = [], [], []
+    for spec in module.params["apps"]:
+        secret = secret_parts.get(spec["name"], {})
+        spec["env"] = secret.get("env", {})
+        if spec["state"] == "present":
+            spec["python"] = {**spec["python"], **secret.get("python", {})}
+            spec["source"]["data"] = sources.get(spec["name"])
+        try:
+            result = release(module, spec, versions)
+        except ReleaseError as error:
+            problems.append(str(error))
+            continue
+        if result["action"] == "build" and spec["source"].get("wanted"):
+            missing.append(spec["name"])
+        results.append(result)
+    answer = {
+        "changed": any(result.pop("changed") for result in results),
+        "apps": results,
+        "missing_sources": missing,
+        "diff": diff_of(results),
+    }
+    if problems:
+        module.fail_json(msg="\n\n".join([*problems, "What was live before is still live; nothing that serves has changed."]), **answer)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()

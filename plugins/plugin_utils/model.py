@@ -1,0 +1,282 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The application model: ``webapps`` of the inventory, checked, with defaults filled."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+WSGI = re.compile(rf"(?P<module>{MODULE}):(?P<callable>[A-Za-z_][A-Za-z0-9_.]*)(?P<call>\(.*\))?\Z")
+DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+SIZE = re.compile(r"\d+[kKmMgG]?\Z")
+MEMORY = re.compile(r"\d+[KMGT]?\Z")
+CPU = re.compile(r"\d+%\Z")
+PREFIX = re.compile(r"/[A-Za-z0-9._~!&'()*+,=:@/-]*\Z")
+PATH_CHARACTERS = re.compile(r"[^\x00-\x1f]+\Z")
+
+# Names that would clash with an account or a folder of the system or of this collection.
+RESERVED_NAMES = frozenset(
+    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody adm tty disk sudo "
+    "nginx supervisor supervisord systemd ssh sshd cron uv".split()
+)
+
+# Parts of the model that a later version brings; said so instead of "unknown key".
+PLANNED_KEYS = {
+    "uwsgi": "uWSGI is not available in this version; use server: gunicorn.",
+    "processes": "Background processes are not available in this version.",
+    "jobs": "Scheduled jobs are not available in this version.",
+}
+PLANNED_SOURCES = {
+    "git": "Sources from git are not available in this version; check the code out and use path.",
+    "archive": "Archives are not available in this version; unpack it and use path.",
+    "version": "It belongs to git, which is not available in this version.",
+}
+PLANNED_SITE_KEYS = {"tls": "TLS is not available in this version."}
+
+
+def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """The applications with types converted and defaults filled, and every problem found in them."""
+    checker = Checker()
+    options = role_options("webapp")["webapps"]["options"]
+    if not isinstance(webapps, list):
+        checker.list(webapps, {"elements": "dict"}, "webapps")
+        return [], checker.problems
+    apps = []
+    for index, item in enumerate(webapps):
+        where = f"webapps {label(item, index)}"
+        before = len(checker.problems)
+        app = check_item(checker, item, options, where)
+        if len(checker.problems) == before:
+            check_app(checker, app, where)
+        apps.append(app)
+    if not checker.problems:
+        check_together(checker, apps)
+    return apps, checker.problems
+
+
+def check_item(checker: Checker, item: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
+    """One application by the role's specification, with words of their own for what a later version brings."""
+    known = dict(options)
+    if isinstance(item, dict):
+        item = dict(item)
+        for key, planned in (("source", PLANNED_SOURCES), ("site", PLANNED_SITE_KEYS)):
+            if isinstance(item.get(key), dict):
+                for name in [name for name in item[key] if name in planned]:
+                    checker.problem(f"{where}.{key}.{name}", planned[name])
+                    item[key] = {other: value for other, value in item[key].items() if other != name}
+        if item.get("server") == "uwsgi":
+            checker.problem(f"{where}.server", PLANNED_KEYS["uwsgi"])
+            item["server"] = "gunicorn"
+    return checker.mapping(item, known, where, hints=PLANNED_KEYS)
+
+
+def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """What a specification cannot say about one application."""
+    name = app["name"]
+    if not NAME.match(name):
+        checker.problem(
+            f"{where}.name",
+            f"'{name}' can't be the name of an account and its folders. Use lower-case letters, digits and '-', beginning "
+            f"with a letter, 31 characters at most, such as '{suggest_name(name)}'.",
+        )
+    elif name in RESERVED_NAMES:
+        checker.problem(f"{where}.name", f"'{name}' is an account or service of the system. Choose another, such as '{name}-app'.")
+    if app["state"] == "absent":
+        return
+    check_source(checker, app, where)
+    check_wsgi(checker, app, where)
+    check_numbers(checker, app, where)
+    check_env(checker, app, where)
+    check_paths(checker, app, where)
+    check_site(checker, app["site"], f"{where}.site")
+
+
+def suggest_name(name: str) -> str:
+    """A valid name that resembles an invalid one."""
+    letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    letters = re.sub(r"^[^a-z]+", "", letters)[:31]
+    return letters or "shop"
+
+
+def check_source(checker: Checker, app: dict[str, Any], where: str) -> None:
+    source = app["source"] or {}
+    given = [key for key in ("path", "package") if source.get(key)]
+    if not given:
+        checker.problem(
+            f"{where}.source",
+            "there is no source. Give one of: path (a folder on the controller), package (a requirement from the package index).",
+        )
+    elif len(given) > 1:
+        checker.problem(f"{where}.source", f"{' and '.join(given)} are both given, but an application has one source. Keep one of them.")
+    subdir = source.get("subdir") or ""
+    if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
+        checker.problem(f"{where}.source.subdir", f"'{subdir}' leaves the source. Give a path inside it, such as 'backend'.")
+    if source.get("package") and subdir:
+        checker.problem(f"{where}.source.subdir", f"'{subdir}' has no meaning for a package, which is imported by its name. Remove it.")
+    if source.get("package") and re.search(r"[\s;]*[\n\r]|^\s*-", source["package"]):
+        checker.problem(f"{where}.source.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
+
+
+def check_wsgi(checker: Checker, app: dict[str, Any], where: str) -> None:
+    wsgi = app["wsgi"]
+    if not wsgi:
+        checker.problem(where, "the key 'wsgi' is missing: the callable to serve, as 'module:callable', such as 'app:app'.")
+    elif not WSGI.match(wsgi):
+        remedy = "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
+        if wsgi.endswith(".py") or "/" in wsgi:
+            module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".")
+            remedy = f"It names a module, not a file: write '{module or 'app'}:app'."
+        elif ":" not in wsgi:
+            remedy = f"The callable is missing: write '{wsgi}:app' if it is called app."
+        checker.problem(f"{where}.wsgi", f"'{wsgi}' is not a callable's name. {remedy}")
+
+
+def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
+    workers = app["workers"]
+    if isinstance(workers, str) and workers.isdigit():
+        app["workers"] = workers = int(workers)
+    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
+        checker.problem(f"{where}.workers", f"'{workers}' is not a number of processes. Give a whole number from 1, or auto.")
+    for key, value, low, high in (
+        ("threads", app["threads"], 1, 1000),
+        ("timeout", app["timeout"], 1, 86400),
+        ("health.timeout", app["health"]["timeout"], 1, 3600),
+        ("site.port", app["site"]["port"], 1, 65535),
+    ):
+        if not low <= value <= high:
+            checker.problem(f"{where}.{key}", f"{value} is out of range. Give a whole number from {low} to {high}.")
+    for status in app["health"]["status"]:
+        if not 100 <= status <= 599:
+            checker.problem(f"{where}.health.status", f"{status} is not an HTTP status. Give numbers such as 200.")
+    memory, cpu = app["limits"]["memory"], app["limits"]["cpu"]
+    if memory is not None and not MEMORY.match(memory):
+        checker.problem(f"{where}.limits.memory", f"'{memory}' is not a size. Write it as 512M or 2G.")
+    if cpu is not None and not CPU.match(cpu):
+        checker.problem(f"{where}.limits.cpu", f"'{cpu}' is not a share of processor time. Write it as 150% for one and a half cores.")
+
+
+def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
+    for key, value in app["env"].items():
+        if not isinstance(key, str) or not VARIABLE.match(key):
+            checker.problem(f"{where}.env", f"'{key}' can't be the name of an environment variable. Use letters, digits and '_'.")
+        elif isinstance(value, bool):
+            checker.problem(
+                f"{where}.env.{key}", f"a boolean has no one spelling in an environment. Write what the application expects, as \"{str(value).lower()}\" or \"1\"."
+            )
+        elif isinstance(value, (dict, list)) or value is None:
+            checker.problem(f"{where}.env.{key}", "the value of an environment variable is a text. Put it between quotes.")
+        elif "\0" in str(value):
+            checker.problem(f"{where}.env.{key}", "a zero byte can't be in an environment variable. Remove it.")
+    if not app["python"]["interpreter"].strip() or re.search(r"\s", app["python"]["interpreter"]):
+        checker.problem(f"{where}.python.interpreter", f"'{app['python']['interpreter']}' is not a program. Give a name or a path, such as python3.")
+
+
+def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
+    for folder in app["shared"]:
+        if not inside(folder):
+            checker.problem(f"{where}.shared", f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.")
+    for file in app["python"]["requirements"] or []:
+        if not inside(file):
+            checker.problem(f"{where}.python.requirements", f"'{file}' is not a file inside the application root. Give a relative path.")
+    for kind in ("build", "release"):
+        for command in app["commands"][kind]:
+            if not command.strip() or "\n" in command or "\0" in command:
+                checker.problem(f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'.")
+
+
+def inside(path: str) -> bool:
+    """Whether a relative path stays inside its folder."""
+    parts = path.split("/")
+    return bool(path) and bool(PATH_CHARACTERS.match(path)) and not path.startswith(("/", "~")) and ".." not in parts and path.strip("./") != ""
+
+
+def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
+    for key in ("domains", "redirects"):
+        for index, domain in enumerate(site[key]):
+            lowered = domain.lower().rstrip(".")
+            site[key][index] = lowered
+            problem = domain_problem(lowered)
+            if problem:
+                checker.problem(f"{where}.{key}", f"'{domain}' {problem}")
+    if site["redirects"] and not site["domains"]:
+        checker.problem(f"{where}.redirects", "there is no domain to redirect to. Name the main one under domains.")
+    path = site["path"]
+    if not PREFIX.match(path) or "//" in path or ".." in path.split("/"):
+        checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
+    elif path != "/":
+        site["path"] = path.rstrip("/")
+    if not SIZE.match(site["max_body_size"]):
+        checker.problem(f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g.")
+    for item in site["static"]:
+        if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
+            checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
+        if not inside(item["path"]):
+            checker.problem(f"{where}.static", f"path '{item['path']}' is not a folder inside the application root, such as 'static'.")
+
+
+def domain_problem(domain: str) -> str | None:
+    """What is wrong with a host name, in words that continue a sentence."""
+    if "://" in domain or "/" in domain:
+        return "is a URL. Give the host name alone, such as shop.example.com."
+    if re.search(r":\d+\Z", domain):
+        return "has a port. Give the host name alone, and the port as port."
+    try:
+        ipaddress.ip_address(domain.strip("[]"))
+    except ValueError:
+        pass
+    else:
+        return None
+    if len(domain) > 253 or not DOMAIN.match(domain):
+        return "is not a host name. Use letters, digits, '-' and dots, such as shop.example.com."
+    return None
+
+
+def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
+    """What two applications may not share."""
+    names: dict[str, int] = {}
+    for index, app in enumerate(apps):
+        if app["name"] in names:
+            checker.problem(
+                f"webapps no. {index + 1}",
+                f"the name '{app['name']}' is already that of no. {names[app['name']] + 1}. Give each application its own name.",
+            )
+        names.setdefault(app["name"], index)
+    places: dict[tuple[int, str, str], str] = {}
+    redirects: dict[tuple[int, str], str] = {}
+    present = [app for app in apps if app["state"] == "present"]
+    for app in present:
+        site = app["site"]
+        for domain in site["domains"] or [""]:
+            place = (site["port"], domain, site["path"])
+            if place in places:
+                checker.problem(f"webapps '{app['name']}'.site", taken(place, places[place]))
+            places.setdefault(place, app["name"])
+        for domain in site["redirects"]:
+            redirects[(site["port"], domain)] = app["name"]
+    for (port, domain), name in redirects.items():
+        served = [other for (its_port, its_domain, _path), other in places.items() if (its_port, its_domain) == (port, domain)]
+        if served:
+            checker.problem(
+                f"webapps '{name}'.site.redirects",
+                f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Take it out of one of the two.",
+            )
+
+
+def taken(place: tuple[int, str, str], name: str) -> str:
+    port, domain, path = place
+    if domain:
+        return (
+            f"http://{domain}{':' + str(port) if port != 80 else ''}{path} is already where '{name}' is served. "
+            "Give it another domain, another path or another port."
+        )
+    return (
+        f"port {port}, path '{path}' is already where '{name}' is the default site, because neither names a domain. "
+        "Name its domains, or give it another path or another port."
+    )

@@ -1,0 +1,132 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A folder on the controller as the source of a release: which files belong to it, their fingerprint, one archive of them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+# Never part of a source, whatever .gitignore says: version control, environments, caches.
+ALWAYS_LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"})
+
+
+class SourceError(Exception):
+    """A source that can't be used; the message names the folder and the remedy."""
+
+
+def source_files(folder: Path) -> list[str]:
+    """The files of a source, relative to it and sorted, without what its .gitignore files name."""
+    listed = listed_by_git(folder)
+    if listed is None:
+        listed = listed_by_walk(folder)
+    wanted = [name for name in listed if not ALWAYS_LEFT_OUT.intersection(name.split("/"))]
+    return sorted(name for name in wanted if os.path.lexists(folder / name) and not stat_is_folder(folder / name))
+
+
+def stat_is_folder(path: Path) -> bool:
+    """A folder in git's list is another repository inside this one; its files are not listed."""
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def listed_by_walk(folder: Path) -> list[str]:
+    names = []
+    for root, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        folders[:] = [name for name in folders if name not in ALWAYS_LEFT_OUT and name not in links]
+        names += [os.path.relpath(os.path.join(root, name), folder) for name in files + links]
+    return names
+
+
+def has_ignore_rules(folder: Path) -> bool:
+    return any(os.path.basename(name) == ".gitignore" for name in listed_by_walk(folder))
+
+
+def listed_by_git(folder: Path) -> list[str] | None:
+    """What git would take from the folder, or None where nothing tells git what to leave out.
+
+    Inside a repository that is what it tracks and what it doesn't ignore. Anywhere else an empty repository beside the folder reads its
+    .gitignore files, so that the same rules hold for a folder that came out of an archive.
+    """
+    try:
+        inside = git(folder, "rev-parse", "--show-toplevel").returncode == 0
+        if inside:
+            answer = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+            if answer.returncode != 0:
+                raise SourceError(f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}")
+            return names_of(answer.stdout)
+        if not has_ignore_rules(folder):
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            subprocess.run(["git", "init", "-q", scratch], check=True, capture_output=True)
+            answer = git(folder, f"--git-dir={scratch}/.git", f"--work-tree={folder}", "ls-files", "-z", "--others", "--exclude-standard")
+            if answer.returncode != 0:
+                raise SourceError(f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}")
+            return names_of(answer.stdout)
+    except FileNotFoundError:
+        if has_ignore_rules(folder):
+            raise SourceError(f"{folder} has a .gitignore, and reading it needs git on the controller. Install git.") from None
+        return None
+
+
+def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    # safe.directory: the folder may belong to another account than the one that runs Ansible; listing runs nothing of it.
+    return subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments], cwd=folder, capture_output=True, check=False)
+
+
+def names_of(output: bytes) -> list[str]:
+    return sorted({os.fsdecode(name) for name in output.split(b"\0") if name})
+
+
+def fingerprint(folder: Path, names: list[str]) -> str:
+    """One digest of names, contents, link targets and the executable bit. Times and owners don't count."""
+    total = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        if path.is_symlink():
+            mark, content = b"l", os.fsencode(os.readlink(path))
+        else:
+            mark = b"x" if os.stat(path).st_mode & stat.S_IXUSR else b"f"
+            content = path.read_bytes()
+        total.update(mark + os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
+    return total.hexdigest()
+
+
+def archive(folder: Path, names: list[str]) -> bytes:
+    """A compressed tar archive of the files, owned by root, the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed, tarfile.open(fileobj=compressed, mode="w|") as tar:
+        for name in names:
+            path = folder / name
+            member = tarfile.TarInfo(name)
+            if path.is_symlink():
+                member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
+                tar.addfile(member)
+                continue
+            if not path.is_file():
+                raise SourceError(f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in .gitignore.")
+            content = path.read_bytes()
+            member.size = len(content)
+            member.mode = 0o755 if os.stat(path).st_mode & stat.S_IXUSR else 0o644
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def resolve(path: str, bases: list[str]) -> Path:
+    """The folder of a source: an absolute path as it is, a relative one below the first base that has it."""
+    expanded = os.path.expanduser(path)
+    candidates = [expanded] if os.path.isabs(expanded) else [os.path.join(base, expanded) for base in bases]
+    for candidate in candidates:
+        if os.path.isdir(candidate):
+            return Path(candidate).resolve()
+    for candidate in candidates:
+        if os.path.exists(candidate):
+            raise SourceError(f"source.path '{path}' is a file ({candidate}), but it must be a folder. Name the folder it is in.")
+    raise SourceError(f"source.path '{path}' does not exist. Looked for: {', '.join(dict.fromkeys(candidates))}.")

@@ -1,0 +1,146 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Check a value against the options of a role's argument specification, and report every problem at once.
+
+Ansible's own check stops at the first group of problems, prints values, fills no nested default and names no nearest key; so the
+site playbook asks this one first. Both read the same ``meta/argument_specs.yml``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
+    """The options of a role of this collection."""
+    with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
+        return yaml.safe_load(stream)["argument_specs"][entry_point]["options"]
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A question that offers the known name nearest to a misspelt one, or an empty string."""
+    match = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def label(item: Any, index: int) -> str:
+    """How a message names an item of a list: by its name where it has one, by its place (from 1) where it has none."""
+    name = item.get("name") if isinstance(item, dict) else None
+    return f"'{name}'" if isinstance(name, str) and name else f"no. {index + 1}"
+
+
+def kind(value: Any) -> str:
+    """What a value is, in the words of YAML."""
+    if value is None:
+        return "nothing"
+    for types, word in (
+        (bool, "a boolean"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (str, "a text"),
+        (dict, "a mapping"),
+        (list, "a list"),
+    ):
+        if isinstance(value, types):
+            return word
+    return type(value).__name__
+
+
+class Checker:
+    """Walks a value along its specification; collects problems, returns the value with types converted and defaults filled."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def problem(self, where: str, text: str) -> None:
+        self.problems.append(f"{where}: {text}")
+
+    def mapping(self, value: Any, options: dict[str, Any], where: str, hints: dict[str, str] | None = None) -> dict[str, Any]:
+        """A mapping with known keys. ``hints`` are remedies for keys that people write though they do not exist."""
+        if not isinstance(value, dict):
+            self.problem(where, f"this is {kind(value)}, but it must be a mapping with the keys {', '.join(options)}.")
+            return {}
+        known = list(options)
+        for key in value:
+            if key not in options:
+                hint = (hints or {}).get(str(key)) or nearest(str(key), known)
+                text = f"unknown key '{key}'.{hint if hint.startswith(' ') or not hint else ' ' + hint}"
+                self.problem(where, text if hint else f"{text} Known keys: {', '.join(known)}.")
+        result = {}
+        for key, spec in options.items():
+            if key in value and value[key] is not None:
+                result[key] = self.value(value[key], spec, f"{where}.{key}")
+                if "choices" in spec and result[key] is not None and result[key] not in spec["choices"]:
+                    choices = ", ".join(str(choice) for choice in spec["choices"])
+                    hint = nearest(str(result[key]), [str(choice) for choice in spec["choices"]])
+                    self.problem(f"{where}.{key}", f"'{result[key]}' is not one of: {choices}.{hint}")
+            elif spec.get("required"):
+                self.problem(where, f"the key '{key}' is missing. {first_sentence(spec)}")
+                result[key] = None
+            else:
+                default = spec.get("default")
+                if spec.get("type") == "dict" and spec.get("options") and default is not None:
+                    default = self.mapping(default, spec["options"], f"{where}.{key}")
+                result[key] = default
+        return result
+
+    def value(self, value: Any, spec: dict[str, Any], where: str) -> Any:
+        """One value, by the type of its specification."""
+        wanted = spec.get("type", "str")
+        if wanted == "raw":
+            return value
+        if wanted == "dict":
+            if "options" in spec:
+                return self.mapping(value, spec["options"], where)
+            if isinstance(value, dict):
+                return dict(value)
+            return self.wrong(value, where, "a mapping (KEY: value)")
+        if wanted == "list":
+            return self.list(value, spec, where)
+        if wanted == "bool":
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, str) and value.lower() in BOOLEANS:
+                return BOOLEANS[value.lower()]
+            return self.wrong(value, where, "true or false")
+        if wanted == "int":
+            if isinstance(value, int) and not isinstance(value, bool):
+                return int(value)
+            if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+                return int(value)
+            return self.wrong(value, where, "a whole number")
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return str(value)
+        return self.wrong(value, where, "a text; put it between quotes")
+
+    def list(self, value: Any, spec: dict[str, Any], where: str) -> list[Any]:
+        if not isinstance(value, list):
+            shown = f"[{value}]" if isinstance(value, (str, int)) and not isinstance(value, bool) else "- …"
+            self.problem(where, f"this is {kind(value)}, but it must be a list; write it as {shown}")
+            return []
+        element = {"type": spec.get("elements", "raw"), "options": spec.get("options")}
+        if element["options"] is None:
+            del element["options"]
+        return [self.value(item, element, f"{where} {label(item, index)}") for index, item in enumerate(value)]
+
+    def wrong(self, value: Any, where: str, wanted: str) -> None:
+        """A value of the wrong type. A text or number is shown: it is no secret by its place, those have no type here."""
+        shown = f" ('{value}')" if isinstance(value, (str, int, float)) else ""
+        self.problem(where, f"this is {kind(value)}{shown}, but it must be {wanted}.")
+
+
+def first_sentence(spec: dict[str, Any]) -> str:
+    """The first sentence of an option's description, without Ansible's markup."""
+    description = spec.get("description", "")
+    text = description[0] if isinstance(description, list) else description
+    for mark in ("C(", "V(", "O("):
+        text = text.replace(mark, "")
+    return text.split(". ")[0].rstrip(".").replace(")", "") + "." if text else ""
