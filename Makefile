@@ -1,0 +1,79 @@
+# The commands of this project; `make` alone lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+INVENTORY ?= inventory
+ANSIBLE_FLAGS ?=
+SCENARIO ?=
+BENCH_FLAGS ?=
+
+# Ansible refuses to start under a locale that is not UTF-8, or that this machine does not have (an SSH session brings the
+# client's); and it ignores an ansible.cfg it only found in a folder that others may write to.
+export LC_ALL := C.UTF-8
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# The environment is made anew when a lock or this machine's Python changes, not when a checkout touches a file's date.
+key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
+SITE_READY = .venv/.made-site-$(call key,requirements/site.txt)
+TEST_READY = .venv/.made-test-$(call key,requirements/test.txt)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: site
+site: ## provision the hosts of INVENTORY (this machine); sudo asks? ANSIBLE_FLAGS=--ask-become-pass
+	@$(MAKE) --no-print-directory -s $(SITE_READY)
+	@ansible-playbook site.yml -i $(INVENTORY) $(ANSIBLE_FLAGS)
+
+.PHONY: test
+test: $(TEST_READY) ## lint, unit, build, molecule, in this order; says how long each took
+	@python scripts/test.py
+
+.PHONY: lint
+lint: $(TEST_READY) ## yamllint, ansible-lint, ruff
+	@yamllint --strict .
+	@ruff check --quiet .
+	@ruff format --check --quiet --diff .
+	@ansible-lint --offline --strict --quiet
+
+.PHONY: unit
+unit: $(TEST_READY) ## unit tests of every plugin, template and of the collection's own rules
+	@pytest tests/unit
+
+.PHONY: build
+build: $(TEST_READY) ## build the collection, install it into an empty folder, use it from there
+	@python scripts/build.py
+
+.PHONY: molecule
+molecule: $(TEST_READY) ## every scenario on real test hosts, or SCENARIO=one; needs root or sudo
+	@python scripts/scenarios.py $(SCENARIO)
+
+.PHONY: bench
+bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts
+	@python tests/bench/run.py $(BENCH_FLAGS)
+
+.PHONY: lock
+lock: $(TEST_READY) ## renew requirements/*.txt: the newest releases that the .in files allow
+	@for name in bootstrap site test; do \
+		UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also the test hosts' images
+	@python3 scripts/test_hosts.py clean $(if $(CLEAN_IMAGES),--images)
+	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache *.tar.gz
+
+# Test requirements hold those of the site, so either environment serves `make site`.
+.venv/.made-site-%:
+	@scripts/environment.sh site
+	@touch $@
+
+.venv/.made-test-%:
+	@scripts/environment.sh test
+	@touch $@ $(SITE_READY)

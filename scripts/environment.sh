@@ -1,0 +1,93 @@
+#!/bin/sh
+# Makes .venv hold exactly what the hash-locked files in requirements/ say:
+#
+#     scripts/environment.sh site    what `make site` needs
+#     scripts/environment.sh test    that, and what `make test` needs
+#
+# Needs python3 and nothing else: Debian's python3-venv is installed through apt when it is missing.
+set -eu
+cd "$(dirname "$0")/.."
+kind=$1
+python=.venv/bin/python
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else die "This needs root: $*" "Run it as root once, or install sudo and allow $(id -un) to use it."
+    fi
+}
+
+# Packages that are missing on this machine, from its own package manager.
+install_packages() {
+    command -v apt-get >/dev/null \
+        || die "This machine has no apt-get: install what these Debian packages hold, then run again: $*"
+    say "Installing $* with apt"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get -qq update
+    as_root apt-get -qq -o DPkg::Lock::Timeout=120 install --yes --no-install-recommends "$@" >/dev/null
+}
+
+require_python() {
+    missing=
+    # Debian leaves ensurepip out of python3; a fresh machine may also lack the certificates TLS is checked with.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing=python3-venv
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || missing="$missing ca-certificates"
+    # shellcheck disable=SC2086  # a list of names
+    [ -z "$missing" ] || install_packages $missing
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || die "python3 here is $(python3 -V 2>&1), but ansible-core 2.19 needs Python 3.11 or newer on the controller."
+}
+
+# The virtual environment, with pip and uv at their locked versions.
+bootstrap() {
+    if "$python" -c '' 2>/dev/null && [ -x .venv/bin/uv ]; then return; fi
+    python3 -m venv --clear .venv
+    "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: \
+        --requirement requirements/bootstrap.txt
+}
+
+# uv follows neither pip's settings nor, by itself, the machine's certificate store. A user who told pip about a mirror
+# or a certificate has told us; what was said to uv itself wins. Mixing indexes is safe here: every file is checked by hash.
+follow_the_machine() {
+    export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-1}" UV_NO_PROGRESS=1
+    certificates=$(pip_setting cert)
+    [ -z "$certificates" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$certificates}"
+    if [ -n "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_INDEX:-}${UV_EXTRA_INDEX_URL:-}${UV_CONFIG_FILE:-}" ]; then return; fi
+    index=$(pip_setting index-url)
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
+    extra=$(pip_setting extra-index-url)
+    [ -z "$extra" ] || export UV_INDEX="$extra" UV_INDEX_STRATEGY="${UV_INDEX_STRATEGY:-unsafe-best-match}"
+}
+
+# A setting of pip's, from its environment variables and files alike, in pip's order of precedence. uv reads only
+# what is fetched over the network as an index, so folders are left out.
+pip_setting() {
+    "$python" - "$1" <<'PYTHON'
+import subprocess, sys
+
+listed = subprocess.run(
+    [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"], capture_output=True, text=True
+).stdout
+found = dict(line.split("=", 1) for line in listed.splitlines() if "=" in line)
+for scope in (":env:", "install", "global"):
+    if (value := found.get(f"{scope}.{sys.argv[1]}")) is not None:
+        words = value.strip("'\"").replace("\\n", " ").split()
+        print(*(word for word in words if not word.startswith("file:")))
+        break
+PYTHON
+}
+
+case $kind in
+    site) set -- requirements/bootstrap.txt requirements/site.txt ;;
+    test) set -- requirements/bootstrap.txt requirements/test.txt ;;
+    *) die "usage: $0 site|test" ;;
+esac
+say "Making .venv ($kind)"
+require_python
+bootstrap
+rm -f .venv/.made-*
+follow_the_machine
+.venv/bin/uv pip sync --quiet --python "$python" --require-hashes "$@"

@@ -1,0 +1,599 @@
+#!/usr/bin/env python3
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Test hosts: virgin Debian machines, as containers that are reached over SSH by an ordinary sudo user.
+
+prepare   find or install a container engine, try what it can do, build the images (cached)
+create    boot the hosts of one scenario and write the inventory that reaches them
+destroy   remove the hosts of one scenario, and the SSH connections that were kept open to them
+clean     remove every test host of this checkout, with --images also the images
+
+Needs the standard library only. Environment:
+PYWEB_TEST_ENGINE          podman or docker, where both are installed
+PYWEB_TEST_IMAGE_BOOKWORM  an image of Debian 12 with systemd, instead of one made from Debian packages
+PYWEB_TEST_IMAGE_TRIXIE    the same for Debian 13
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = CHECKOUT / ".cache" / "test-hosts"
+KEY = CACHE / "id_ed25519"
+IMAGES = "localhost/pyweb-stack-test"
+LABEL = "pyweb-stack"
+# Several checkouts may have hosts of the same name at once.
+CHECKOUT_ID = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]
+USER = "deploy"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+
+# What a freshly installed Debian has and Ansible needs, and nothing that the collection brings itself.
+PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "sudo")
+PACKAGES_BY_INIT = {"systemd": ("dbus", "systemd", "systemd-sysv"), "none": ()}
+SUITES = ("bookworm", "trixie")
+PROBE = ("bookworm", "systemd")
+
+# As root in the new system. The lists of packages are removed when a host is created, not here: see BOOTED.
+PREPARE = f"""
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+missing=
+for package in $PACKAGES; do
+    [ "$(dpkg-query -W -f '${{db:Status-Abbrev}}' "$package" 2>/dev/null)" = 'ii ' ] || missing="$missing $package"
+done
+[ -z "$missing" ] || {{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; }}
+update-ca-certificates >/dev/null
+id {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}
+install -d -m 0700 -o {USER} -g {USER} /home/{USER}/.ssh
+echo '{USER} ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}
+chmod 0440 /etc/sudoers.d/{USER}
+# Every host gets its own identity at its first boot, and no timer may take apt's lock at a moment of its own choice.
+[ ! -e /etc/machine-id ] || : >/etc/machine-id
+if [ -d /etc/systemd/system ]; then
+    ln -sf /dev/null /etc/systemd/system/apt-daily.timer
+    ln -sf /dev/null /etc/systemd/system/apt-daily-upgrade.timer
+fi
+"""
+
+# As root in a host that has just been started. An empty folder of package lists with a fresh date would make apt's
+# cache_valid_time skip the update that a virgin host needs; without the folder apt's Python module can't lock it.
+BOOTED = f"""
+set -eu
+rm -rf /var/lib/apt/lists/* /var/lib/apt/periodic/update-success-stamp
+touch --date=@0 /var/lib/apt/lists
+cat >/home/{USER}/.ssh/authorized_keys
+chown {USER}:{USER} /home/{USER}/.ssh/authorized_keys
+chmod 0600 /home/{USER}/.ssh/authorized_keys
+"""
+
+# PID 1 of a host without init: starts sshd and reaps what it inherits, nothing more.
+NO_INIT = "mkdir -p /run/sshd; /usr/sbin/sshd; while :; do sleep 5; done"
+
+
+class Failure(Exception):
+    """Something the reader can mend; the message says what and how."""
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command without a terminal and returns what it said, whatever its status."""
+    options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
+    return subprocess.run(list(argv), text=True, capture_output=True, check=False, **options)
+
+
+def check(argv: Sequence[str], doing: str, hint: str = "", **options: Any) -> str:
+    """Runs a command that has to succeed and returns its output."""
+    result = run(argv, **options)
+    if result.returncode:
+        said = "\n".join((result.stderr.strip() or result.stdout.strip()).splitlines()[-15:])
+        raise Failure(f"{doing} failed (status {result.returncode}): {shlex.join(argv)[:300]}\n{said}\n{hint}".rstrip())
+    return result.stdout
+
+
+# The machine: root, packages
+
+
+def as_root() -> list[str]:
+    """The words that turn a command into root's, asking for a password only where somebody can type it."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo"):
+        if run(["sudo", "-n", "true"]).returncode == 0:
+            return ["sudo", "-n"]
+        if sys.stdin.isatty() and subprocess.run(["sudo", "-v"], check=False).returncode == 0:
+            return ["sudo"]
+    name = "root" if not shutil.which("sudo") else "sudo without a password"
+    raise Failure(
+        f"Test hosts need {name}, or an account that may use Docker: their addresses have to be reachable from here,"
+        " which containers of ordinary users are not. Run it as root, or allow your account:"
+        " echo \"$USER ALL=(ALL) NOPASSWD: ALL\" | sudo tee /etc/sudoers.d/test-hosts"
+    )
+
+
+def install(packages: Sequence[str], why: str) -> None:
+    if not shutil.which("apt-get"):
+        raise Failure(f"{why}, and this machine has no apt-get: install {', '.join(packages)}, then run again.")
+    say(f"Installing {' '.join(packages)}: {why}")
+    apt = [*as_root(), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    hint = "No network, or a mirror that does not answer? `apt-get update` tells more."
+    check([*apt, "update"], "Updating the lists of packages", hint)
+    check([*apt, "install", "--yes", "--no-install-recommends", *packages], "Installing packages", hint)
+
+
+def require(wanted: dict[str, str], why: str) -> None:
+    """Installs the packages of the files (given by path, or by name for a command) that this machine does not have."""
+    missing = sorted({package for file, package in wanted.items() if not (shutil.which(file) or os.path.exists(file))})
+    if missing:
+        install(missing, why)
+
+
+# The engine
+
+
+@dataclass
+class Engine:
+    """A container engine whose containers have addresses that this machine can reach."""
+
+    command: list[str]
+    flags: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.command[-1]
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return run([*self.command, *arguments], **options)
+
+    def check(self, doing: str, *arguments: str, **options: Any) -> str:
+        return check([*self.command, *arguments], doing, **options)
+
+    def start(self, name: str, image: str, init: str, labels: Sequence[str] = ()) -> None:
+        """Starts a container that takes itself for a machine."""
+        self.run("rm", "--force", "--volumes", name)
+        words = [*self.flags, "--detach", "--name", name, "--hostname", name.rpartition("--")[2]]
+        words += [word for label in labels for word in ("--label", label)]
+        words += [word for proxy in PROXIES if (value := proxy_of(proxy)) for word in ("--env", f"{proxy}={value}")]
+        command = ["/sbin/init"] if init == "systemd" else ["sh", "-c", NO_INIT]
+        runtime = [word for word in words if word.startswith("--runtime=")]
+        words = [word for word in words if word not in runtime]
+        self.check(f"Starting {name}", *runtime, "run", *words, image, *command)
+
+    def address(self, name: str) -> str:
+        found = json.loads(self.check(f"Looking at {name}", "inspect", name))[0]["NetworkSettings"]
+        addresses = [found.get("IPAddress"), *(net.get("IPAddress") for net in (found.get("Networks") or {}).values())]
+        for address in addresses:
+            if address:
+                return str(address)
+        raise Failure(f"{name} got no address from {self.name}: see `{shlex.join(self.command)} network ls`.")
+
+    def remove(self, *filters: str) -> list[str]:
+        words = [word for value in filters for word in ("--filter", f"label={value}")]
+        names = self.check("Listing test hosts", "ps", "--all", "--format", "{{.Names}}", *words).split()
+        if names:
+            now = ["--time", "0"] if self.name == "podman" else []
+            self.check("Removing test hosts", "rm", "--force", "--volumes", *now, *names)
+        return names
+
+
+def proxy_of(name: str) -> str:
+    return os.environ.get(name) or os.environ.get(name.upper()) or ""
+
+
+def engines() -> Iterator[list[str]]:
+    """The engines this machine could have, the least demanding first."""
+    names = [os.environ["PYWEB_TEST_ENGINE"]] if os.environ.get("PYWEB_TEST_ENGINE") else ["podman", "docker"]
+    unknown = set(names) - {"podman", "docker"}
+    if unknown:
+        raise Failure(f"PYWEB_TEST_ENGINE is {unknown.pop()!r}: it can be podman or docker.")
+    present = [name for name in names if shutil.which(name)]
+    if os.geteuid() == 0:
+        yield from ([name] for name in present)
+        return
+    # Docker's containers belong to its daemon; podman's of an ordinary user have no address we could reach.
+    yield from ([name] for name in present if name == "docker")
+    if present:
+        root = as_root()
+        yield from ([*root, name] for name in present)
+
+
+def find_engine(*, may_install: bool) -> Engine | None:
+    """A working engine, installed if there is none and that is wanted."""
+    said = []
+    for command in engines():
+        result = run([*command, "info"])
+        if result.returncode == 0:
+            return Engine(command)
+        said.append(f"{shlex.join(command)} info: {(result.stderr.strip().splitlines() or ['no answer'])[-1]}")
+    if not may_install:
+        return None
+    if said:
+        raise Failure("The container engine here does not work:\n" + "\n".join(said))
+    if os.environ.get("PYWEB_TEST_ENGINE") == "docker":
+        raise Failure("PYWEB_TEST_ENGINE is docker, and this machine has no docker: install it, or leave that unset.")
+    # runc boots systemd in more places than crun; netavark needs iptables or nft, by its age.
+    packages = ["podman", "runc", "netavark", "aardvark-dns", "iptables", "nftables", "uidmap"]
+    install(packages, "test hosts are containers")
+    return find_engine(may_install=True)
+
+
+def flag_candidates(engine: Engine) -> Iterator[list[str]]:
+    """Ways to start systemd in a container, the plainest first. Which of them work depends on kernel, cgroups and rights."""
+    if engine.name == "docker":
+        common = ["--privileged", "--env=container=docker", "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
+        yield [*common, "--cgroupns=private"]
+        yield [*common, "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+        return
+    # Podman raises limits to its own defaults, which needs a right that root of a small machine may lack.
+    limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"]
+    runtimes = [[], *([f"--runtime={name}"] for name in ("crun", "runc") if shutil.which(name))]
+    for ulimits in ([], limits):
+        for runtime in runtimes:
+            yield ["--systemd=always", *runtime, *ulimits]
+
+
+def boots(engine: Engine, name: str, timeout: float) -> str:
+    """Waits until systemd has come up; returns what is wrong, or nothing."""
+    deadline = time.monotonic() + timeout
+    state = ""
+    while time.monotonic() < deadline:
+        result = engine.run("exec", name, "systemctl", "is-system-running")
+        state = result.stdout.strip() or (result.stderr.strip().splitlines() or [""])[-1]
+        if state in ("running", "degraded"):
+            return ""
+        if "not running" in state or "no such container" in state.lower():
+            break
+        time.sleep(0.2)
+    return f"systemd did not come up: {state or 'no answer'}"
+
+
+def try_flags(engine: Engine, image: str) -> Engine:
+    """Finds out, once per machine and engine, how systemd boots here."""
+    record = CACHE / "engine.json"
+    version = f"{shlex.join(engine.command)}: {engine.run('--version').stdout.strip()}, {os.uname().release}"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(record.read_text())
+        if known["version"] == version:
+            return Engine(engine.command, list(known["flags"]))
+    say(f"Trying how {engine.name} boots systemd here")
+    name = f"{LABEL}-{CHECKOUT_ID}--probe"
+    said = []
+    for flags in flag_candidates(engine):
+        candidate = Engine(engine.command, flags)
+        try:
+            candidate.start(name, image, "systemd", [f"{LABEL}.checkout={CHECKOUT_ID}"])
+            wrong = boots(candidate, name, 30)
+        except Failure as failure:
+            wrong = str(failure).splitlines()[-1]
+        finally:
+            engine.run("rm", "--force", "--volumes", name)
+        if not wrong:
+            record.write_text(json.dumps({"version": version, "flags": flags}))
+            return candidate
+        said.append(f"  {shlex.join(flags)}: {wrong[:300]}")
+    raise Failure(
+        f"No way found to boot systemd with {engine.name}:\n" + "\n".join(said) + "\nA container of a container may not be"
+        " allowed to do that: run the tests on a machine of its own, or name another engine in PYWEB_TEST_ENGINE."
+    )
+
+
+# Images
+
+
+def preparation(init: str) -> str:
+    """The shell script that turns a bare Debian into an image of ours."""
+    lines = [f"PACKAGES={shlex.quote(' '.join((*PACKAGES, *PACKAGES_BY_INIT[init])))}"]
+    # Company proxies sign with certificates that are in the store of this machine: a user's hosts have them too.
+    for certificate in sorted(CERTIFICATES.glob("**/*.crt")):
+        lines.append(f"mkdir -p {CERTIFICATES}")
+        lines.append(f"cat >{shlex.quote(str(CERTIFICATES / certificate.name))} <<'END'")
+        lines.append(certificate.read_text().strip() + "\nEND")
+    for proxy in PROXIES:
+        if value := proxy_of(proxy):
+            lines.append(f"echo {shlex.quote(f'{proxy}={value}')} >>/etc/environment")
+    return "\n".join(lines) + PREPARE
+
+
+def mirror_lines(suite: str) -> list[str]:
+    """The apt sources of the controller, for another suite; nothing if it has Debian's own, which mmdebstrap knows best."""
+    form = "$(LABEL) $(CODENAME) $(COMPONENT) $(REPO_URI)"
+    targets = run(["apt-get", "indextargets", "--format", form]).stdout.split("\n")
+    found = dict.fromkeys(
+        (words[0], words[3]) for words in (line.split(" ") for line in targets) if len(words) == 4 and words[2] == "main"
+    )
+    uris = {label: uri for label, uri in reversed(found) if label in ("Debian", "Debian-Security")}
+    if "Debian" not in uris or uris["Debian"].rstrip("/").endswith("//deb.debian.org/debian"):
+        return []
+    signed = f"[signed-by={KEYRING}]"
+    lines = [f"deb {signed} {uris['Debian']} {name} main" for name in (suite, f"{suite}-updates")]
+    if "Debian-Security" in uris:
+        lines.append(f"deb {signed} {uris['Debian-Security']} {suite}-security main")
+    return lines
+
+
+def apt_proxies() -> list[str]:
+    """The proxies that apt is told to use here."""
+    options = []
+    for line in run(["apt-config", "dump", "Acquire::http::Proxy", "Acquire::https::Proxy"]).stdout.splitlines():
+        name, _, value = line.partition(" ")
+        if value.strip('";'):
+            options.append(f"--aptopt={name} {value.rstrip(';')}")
+    return options
+
+
+def image_of(engine: Engine, suite: str, init: str) -> str:
+    """The name of an image of that suite, made if it is not there. The name holds a hash of all that made it."""
+    named = os.environ.get(f"PYWEB_TEST_IMAGE_{suite.upper()}", "") if init == "systemd" else ""
+    recipe = preparation(init)
+    sources = [*mirror_lines(suite), *apt_proxies()]
+    base = engine.run("image", "inspect", "--format", "{{.Id}}", named).stdout.strip() or named if named else ""
+    digest = hashlib.sha256(json.dumps([recipe, sources, base]).encode()).hexdigest()[:12]
+    variant = suite if init == "systemd" else f"{suite}-noinit"
+    name = f"{IMAGES}:{variant}-{digest}"
+    if engine.run("image", "inspect", name).returncode == 0:
+        return name
+    started = time.monotonic()
+    if named:
+        say(f"Preparing a {suite} test host from {named}")
+        adopt_image(engine, named, name, recipe)
+    else:
+        say(f"Building a {suite} test host from Debian packages{'' if init == 'systemd' else ', without init'}")
+        build_image(engine, suite, name, init, recipe, sources)
+    say(f"  {name} in {time.monotonic() - started:.0f} s")
+    drop_older_images(engine, variant, keep=name)
+    return name
+
+
+def build_image(engine: Engine, suite: str, name: str, init: str, recipe: str, sources: list[str]) -> None:
+    root = engine.command[:-1]
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        script = pathlib.Path(folder) / "prepare.sh"
+        script.write_text(recipe)
+        archive = f"{folder}/image.tar"
+        options = [option for option in sources if option.startswith("--")]
+        lines = [line for line in sources if not line.startswith("--")]
+        check(
+            [
+                *root,
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                f"--include={','.join((*PACKAGES, *PACKAGES_BY_INIT[init]))}",
+                f"--customize-hook=upload {script} /prepare.sh",
+                '--customize-hook=chroot "$1" sh /prepare.sh && rm "$1/prepare.sh"',
+                *options,
+                suite,
+                archive,
+                *lines,
+            ],
+            f"Building {name}",
+            "No network, or a mirror that does not answer? `apt-get update` tells more.",
+        )
+        engine.check("Importing the image", "import", archive, name)
+
+
+def adopt_image(engine: Engine, named: str, name: str, recipe: str) -> None:
+    """Makes an image that somebody already has into one of ours: the same account, the same packages."""
+    container = f"{LABEL}-{CHECKOUT_ID}--adopt"
+    engine.run("rm", "--force", "--volumes", container)
+    try:
+        runtime = [flag for flag in engine.flags if flag.startswith("--runtime=")]
+        flags = [flag for flag in engine.flags if flag.startswith("--ulimit=")]
+        words = ["run", *flags, "--interactive", "--name", container, "--entrypoint", "/bin/sh", named, "-s"]
+        hint = f"PYWEB_TEST_IMAGE_… has to name an image of Debian with systemd that {engine.name} has or can fetch."
+        check([*engine.command, *runtime, *words], f"Preparing {named}", hint, input=recipe)
+        engine.check(f"Saving {name}", "commit", "--change", 'ENTRYPOINT []', container, name)
+    finally:
+        engine.run("rm", "--force", "--volumes", container)
+
+
+def drop_older_images(engine: Engine, variant: str, keep: str) -> None:
+    for name in engine.run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split():
+        if name.startswith(f"{IMAGES}:{variant}-") and name != keep and name.count("-") == keep.count("-"):
+            engine.run("rmi", name)  # one that is in use stays
+
+
+# Hosts
+
+
+def container_name(host: str) -> str:
+    return f"{LABEL}-{CHECKOUT_ID}--{host}"
+
+
+def ssh_options() -> list[str]:
+    """How hosts are reached: nothing asked, and one connection for Ansible and testinfra alike.
+
+    The socket's folder is Ansible's own: short, because the path of a socket may have no more than 107 bytes.
+    """
+    sockets = pathlib.Path.home() / ".ansible" / "cp"
+    sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [
+        "-o", "StrictHostKeyChecking=no",
+        "-o", "UserKnownHostsFile=/dev/null",
+        "-o", "LogLevel=ERROR",
+        "-o", "IdentitiesOnly=yes",
+        "-o", f"ControlPath={sockets}/%C",
+    ]  # fmt: skip
+
+
+def connection(address: str) -> dict[str, str]:
+    return {
+        "ansible_host": address,
+        "ansible_user": USER,
+        "ansible_ssh_private_key_file": str(KEY),
+        "ansible_ssh_common_args": shlex.join(ssh_options()),
+    }
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Scenarios that start together build an image once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(variants: Sequence[tuple[str, str]]) -> tuple[Engine, dict[tuple[str, str], str]]:
+    """An engine that boots systemd, an SSH key, and the images that are wanted."""
+    with one_at_a_time():
+        require({"ssh": "openssh-client", "ssh-keygen": "openssh-client"}, "test hosts are reached over SSH")
+        if not KEY.exists():
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyweb-stack-test", "-f", str(KEY)]
+            check(words, "Making the key for test hosts")
+        wanted = {"mmdebstrap": "mmdebstrap", KEYRING: "debian-archive-keyring"}
+        require(wanted, "test hosts are made from Debian packages")
+        engine = find_engine(may_install=True)
+        assert engine
+        with ThreadPoolExecutor() as pool:
+            pending = {
+                variant: pool.submit(image_of, engine, *variant) for variant in dict.fromkeys([PROBE, *variants])
+            }
+        images = {variant: future.result() for variant, future in pending.items()}
+        return try_flags(engine, images[PROBE]), images
+
+
+def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    wrong = ""
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((address, 22), timeout=5) as greeting:
+                if greeting.recv(4) == b"SSH-":
+                    return
+                wrong = "something that is not sshd answers"
+        except OSError as error:
+            wrong = str(error)
+        time.sleep(0.05)
+    name = container_name(host)
+    log = engine.run("logs", name)
+    raise Failure(
+        f"{host} does not answer on {address}:22 after {timeout:.0f} s: {wrong}. Is something on this machine filtering its own"
+        f" bridge? The host is kept: {shlex.join([*engine.command, 'exec', '-it', name, 'bash'])}\n"
+        + "\n".join((log.stdout + log.stderr).splitlines()[-10:])
+    )
+
+
+def boot(engine: Engine, scenario: str, host: str, image: str, init: str) -> dict[str, str]:
+    name = container_name(host)
+    engine.start(name, image, init, [f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}"])
+    engine.check(f"Preparing {host}", "exec", "--interactive", name, "sh", "-c", BOOTED, input=public_key())
+    address = engine.address(name)
+    await_ssh(engine, host, address)
+    if init == "systemd" and (wrong := boots(engine, name, 60)):
+        raise Failure(f"{host}: {wrong}")
+    return connection(address)
+
+
+def public_key() -> str:
+    return KEY.with_suffix(".pub").read_text()
+
+
+def parse_hosts(text: str) -> dict[str, tuple[str, str]]:
+    """The hosts of a scenario as {name: (suite, init)}, from what its inventory says."""
+    try:
+        hosts = {name: (host["suite"], host.get("init", "systemd")) for name, host in json.loads(text).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failure(f"The scenario's hosts are not {{name: {{suite, init}}}}: {text[:200]} ({error!r})") from error
+    if not hosts:
+        raise Failure("The scenario's group has no hosts: see molecule/SCENARIO/inventory/hosts.yml.")
+    for name, (suite, init) in hosts.items():
+        if suite not in SUITES or init not in PACKAGES_BY_INIT:
+            raise Failure(
+                f"{name}: suite {suite!r}, init {init!r}; known are {', '.join(SUITES)} and {', '.join(PACKAGES_BY_INIT)}."
+            )
+    return hosts
+
+
+def create(scenario: str, inventory: pathlib.Path, hosts: dict[str, tuple[str, str]]) -> None:
+    engine, images = prepare(list(hosts.values()))
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        booting = {
+            name: pool.submit(boot, engine, scenario, name, images[variant], variant[1])
+            for name, variant in hosts.items()
+        }
+    # Only now: when one failed, the others have ended too and can be destroyed.
+    reached = {name: future.result() for name, future in booting.items()}
+    inventory.write_text(json.dumps({"all": {"hosts": reached}}, indent=2) + "\n")
+
+
+def destroy(scenario: str, inventory: pathlib.Path) -> None:
+    close_connections(inventory)
+    # Nothing of ours can be on a machine without a working engine.
+    if engine := find_engine(may_install=False):
+        engine.remove(f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}")
+    inventory.unlink(missing_ok=True)
+
+
+def close_connections(inventory: pathlib.Path) -> None:
+    """Ends the SSH connections that are kept open: the next host may well get the same address."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        for host in json.loads(inventory.read_text())["all"]["hosts"].values():
+            run(["ssh", *ssh_options(), "-O", "exit", f"{host['ansible_user']}@{host['ansible_host']}"])
+
+
+def clean(*, images: bool) -> None:
+    engine = find_engine(may_install=False)
+    if engine is None:
+        return
+    for name in engine.remove(f"{LABEL}.checkout={CHECKOUT_ID}"):
+        say(f"Removed {name}")
+    if images:
+        for name in engine.run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split():
+            if name.startswith(f"{IMAGES}:"):
+                engine.check(f"Removing {name}", "rmi", name)
+                say(f"Removed {name}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("prepare")
+    for name in ("create", "destroy"):
+        command = commands.add_parser(name)
+        command.add_argument("scenario")
+        command.add_argument("inventory", type=pathlib.Path, help="the file that tells how to reach the hosts")
+        if name == "create":
+            command.add_argument("hosts", help='JSON: {"NAME": {"suite": "bookworm", "init": "systemd"}}')
+    commands.add_parser("clean").add_argument("--images", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        match arguments.command:
+            case "prepare":
+                prepare([(suite, "systemd") for suite in SUITES] + [("bookworm", "none")])
+            case "create":
+                create(arguments.scenario, arguments.inventory, parse_hosts(arguments.hosts))
+            case "destroy":
+                destroy(arguments.scenario, arguments.inventory)
+            case "clean":
+                clean(images=arguments.images)
+    except Failure as failure:
+        say(str(failure))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

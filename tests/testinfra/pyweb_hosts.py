@@ -1,0 +1,102 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What every scenario's tests use: the host seen from inside (testinfra's `host`, as root) and from outside (`http`).
+
+A pytest plugin, loaded by the verifier (see .config/molecule/config.yml).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+import testinfra.utils.ansible_runner
+from testinfra.host import Host
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a host was made to be, and what it turned out to be."""
+
+    name: str
+    address: str
+    init: str  # "systemd" or "none"
+    suite: str  # "bookworm", "trixie"
+    variables: Mapping[str, Any]
+
+
+@pytest.fixture
+def facts(host: Host) -> Machine:
+    """Who this host is: name, address, init, suite, and its inventory variables."""
+    variables = host.ansible.get_variables()
+    os_release = host.file("/etc/os-release").content_string
+    suite = next(
+        line.partition("=")[2].strip('"') for line in os_release.splitlines() if line.startswith("VERSION_CODENAME=")
+    )
+    return Machine(
+        name=variables["inventory_hostname"],
+        address=variables["ansible_host"],
+        init="systemd" if host.file("/run/systemd/system").is_directory else "none",
+        suite=suite,
+        variables=variables,
+    )
+
+
+@pytest.fixture
+def url(facts: Machine) -> str:
+    """The base of this host's site as its visitors reach it, without a slash at the end."""
+    return f"http://{facts.address}"
+
+
+@pytest.fixture
+def http(url: str) -> Callable[..., requests.Response]:
+    """Asks this host from the controller, as a visitor: `http("/path", headers={"Host": "shop.example.com"})`.
+
+    Redirects are not followed unless asked for, no proxy stands between, and every question ends after ten seconds.
+    """
+    session = requests.Session()
+    session.trust_env = False
+
+    def ask(path: str = "/", method: str = "GET", **options: Any) -> requests.Response:
+        options.setdefault("allow_redirects", False)
+        options.setdefault("timeout", 10)
+        target = path if path.startswith(("http://", "https://")) else url + path
+        return session.request(method, target, **options)
+
+    return ask
+
+
+@pytest.fixture
+def json_of(host: Host) -> Callable[..., Any]:
+    """What a command on the host prints, as data: `json_of("ss", "--json")`."""
+
+    def run(*argv: str) -> Any:
+        return json.loads(host.check_output(" ".join(["%s"] * len(argv)), *argv))
+
+    return run
+
+
+# A green verify has asked every host of the scenario
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails when a host of the inventory is asked by no test: a pattern that matches nothing would look like success."""
+    inventory = session.config.getoption("ansible_inventory")
+    pattern = session.config.getoption("hosts") or ""
+    if not inventory or not pattern.startswith("ansible://"):
+        return
+    runner = testinfra.utils.ansible_runner.AnsibleRunner.get_runner(inventory)
+    asked = {
+        item.callspec.params["_testinfra_host"].backend.host
+        for item in session.items
+        if hasattr(item, "callspec") and "_testinfra_host" in item.callspec.params
+    }
+    wanted = set(runner.get_hosts(pattern.removeprefix("ansible://")))
+    addresses = {runner.get_variables(name)["ansible_host"]: name for name in wanted}
+    missing = {name for address, name in addresses.items() if address not in {str(getattr(h, "name", h)) for h in asked}}
+    if missing or not wanted:
+        raise pytest.UsageError(f"no test asks {', '.join(sorted(missing)) or 'any host'}: is there a test_*.py with `host`?")
