@@ -1,0 +1,436 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: systemd_services
+short_description: Install unit files and bring their services to their state
+version_added: 0.1.0
+description:
+  - Handles all services in one call, so its cost does not grow with their number.
+  - A changed unit file is checked by C(systemd-analyze verify) on a copy beside it before it is installed. What systemd would ignore is
+    told as a warning, what it would refuse is an error that changes nothing.
+  - systemd reads its files again when one changed, and also when an earlier run owed it that.
+  - An ordinary service is started, stopped, enabled, disabled, and restarted when its file is newer than its process.
+    Instances of templates are never restarted; only the removal of a template ends its instances.
+  - A unit file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
+author: The pyweb.stack contributors
+options:
+  services:
+    description: The services.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the unit without C(.service). A trailing C(@) makes it a template.
+        type: str
+        required: true
+      state:
+        description: V(absent) stops and disables it, with all its instances, and removes its unit file.
+        type: str
+        choices: [present, absent]
+        default: present
+      content:
+        description: The unit file. Required unless the service is absent.
+        type: str
+      started:
+        description: Whether it runs. Ignored for templates.
+        type: bool
+        default: true
+      enabled:
+        description: Whether it starts with the host. Ignored for templates.
+        type: bool
+        default: true
+  unit_directory:
+    description: The folder of the unit files.
+    type: path
+    default: /etc/systemd/system
+attributes:
+  check_mode: {support: full, description: Predicts all changes without one.}
+  diff_mode: {support: full, description: Shows the unit files before and after.}
+"""
+
+EXAMPLES = """
+- name: Install a template and an ordinary service
+  pyweb.stack.systemd_services:
+    services: "{{ query('pyweb.stack.templates', *(systemd_services | pyweb.stack.systemd_units)) }}"
+
+- name: Remove a service
+  pyweb.stack.systemd_services:
+    services:
+      - {name: mailer, state: absent}
+"""
+
+RETURN = """
+files:
+  description: Unit files that were written or removed.
+  type: list
+  elements: str
+  returned: success
+started:
+  description: Units that were started.
+  type: list
+  elements: str
+  returned: success
+restarted:
+  description: Units that were restarted because their definition changed.
+  type: list
+  elements: str
+  returned: success
+stopped:
+  description: Units that were stopped.
+  type: list
+  elements: str
+  returned: success
+enabled:
+  description: Units that were enabled.
+  type: list
+  elements: str
+  returned: success
+disabled:
+  description: Units that were disabled.
+  type: list
+  elements: str
+  returned: success
+reloaded:
+  description: Whether systemd read its files again.
+  type: bool
+  returned: success
+"""
+
+import calendar  # noqa: E402  # the documentation stands first in a module
+import glob  # noqa: E402
+import os  # noqa: E402
+import re  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (  # noqa: E402
+    File,
+    apply_files,
+    differs,
+    read,
+)
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+MARK = "Managed by pyweb.stack"
+PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp,NRestarts,ExecMainStatus"
+)
+# A program that exits at once is caught this long after its start; systemd calls it started as soon as it is executed.
+SETTLE = 0.4
+
+
+class ServiceError(Exception):
+    """What was being done, to which service, what came back, and the remedy."""
+
+
+@dataclass
+class Plan:
+    """What is to be done, decided from what is wanted and what was found."""
+
+    files: list[File] = field(default_factory=list)
+    start: list[str] = field(default_factory=list)
+    restart: list[str] = field(default_factory=list)
+    stop: list[str] = field(default_factory=list)
+    enable: list[str] = field(default_factory=list)
+    disable: list[str] = field(default_factory=list)
+    reset: list[str] = field(default_factory=list)
+    reload: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        return bool(
+            self.files or self.start or self.restart or self.stop or self.enable or self.disable or self.reset or self.reload
+        )
+
+
+def parse_show(text: str) -> dict[str, dict[str, str]]:
+    """The output of `systemctl show`, by the unit's Id."""
+    units = {}
+    for block in text.strip().split("\n\n"):
+        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if properties.get("Id"):
+            units[properties["Id"]] = properties
+    return units
+
+
+def timestamp(text: str) -> float | None:
+    """Seconds since the epoch of a time as `systemctl show --timestamp=us+utc` prints it, None where there is none."""
+    match = re.search(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? UTC", text)
+    if not match:
+        return None
+    return calendar.timegm(time.strptime(match.group(1), "%Y-%m-%d %H:%M:%S")) + float(match.group(2) or 0)
+
+
+def runs(unit: dict[str, str]) -> bool:
+    """Whether a unit runs. One that waits for its automatic restart does not: it has just died."""
+    return unit.get("ActiveState") in ("active", "reloading", "refreshing", "activating", "deactivating") and unit.get(
+        "SubState"
+    ) not in ("auto-restart", "auto-restart-queued")
+
+
+def plan(
+    services: list[dict[str, Any]],
+    directory: str,
+    units: dict[str, dict[str, str]],
+    links: Callable[[str], list[str]],
+    mtime: Callable[[str], float | None],
+) -> Plan:
+    """Decide what is to be done. ``links`` finds what enables a unit, ``mtime`` when a file was written."""
+    result = Plan()
+    for service in services:
+        name = service["name"]
+        unit = f"{name}.service"
+        path = os.path.join(directory, unit)
+        template = name.endswith("@")
+        before = read(path)
+        if before is not None and MARK.encode() not in before:
+            if service["state"] == "present":
+                raise ServiceError(
+                    f"Installing {path}: there is a unit file without the mark '{MARK}', so it belongs to somebody else. "
+                    "Give the service another name, or remove that file."
+                )
+            result.warnings.append(f"{path} does not carry the mark '{MARK}', so it was left alone.")
+            continue
+        mine = {
+            one: properties
+            for one, properties in units.items()
+            if one == unit or (template and one.startswith(name) and one.endswith(".service"))
+        }
+        if service["state"] == "absent":
+            _plan_removal(result, File(path, None), mine, links(f"{name}*.service" if template else unit))
+            continue
+        file = File(path, service["content"])
+        changed = differs(file)
+        if changed:
+            result.files.append(file)
+        if any(properties.get("NeedDaemonReload") == "yes" for properties in mine.values()):
+            result.reload = True
+        if not template:
+            _plan_service(result, service, unit, mine.get(unit, {}), changed, mtime(path))
+    result.reload = result.reload or bool(result.files)
+    return result
+
+
+def _plan_removal(result: Plan, file: File, units: dict[str, dict[str, str]], links: list[str]) -> None:
+    exists = differs(file)
+    if not exists and not links:
+        # Without file and links there is nothing that says the unit is ours.
+        return
+    result.stop += [unit for unit, properties in units.items() if properties.get("ActiveState") not in ("inactive", "failed")]
+    result.reset += [unit for unit, properties in units.items() if properties.get("ActiveState") == "failed"]
+    result.disable += links
+    if exists:
+        result.files.append(file)
+
+
+def _plan_service(
+    result: Plan, service: dict[str, Any], unit: str, found: dict[str, str], changed: bool, written: float | None
+) -> None:
+    began = timestamp(found.get("ExecMainStartTimestamp", ""))
+    # An interrupted run may have written the file, but not restarted the process.
+    stale = changed or (began is not None and written is not None and began < written)
+    if service["started"]:
+        if not runs(found):
+            result.start.append(unit)
+            if found.get("ActiveState") == "failed" or found.get("SubState", "").startswith("auto-restart"):
+                result.reset.append(unit)
+        elif stale:
+            result.restart.append(unit)
+    elif runs(found) or found.get("SubState", "").startswith("auto-restart"):
+        result.stop.append(unit)
+    enabled = found.get("UnitFileState") in ("enabled", "enabled-runtime")
+    if service["enabled"] and not enabled:
+        result.enable.append(unit)
+    elif not service["enabled"] and enabled:
+        result.disable.append(unit)
+
+
+def judge_verification(output: str) -> tuple[bool, list[str]]:
+    """Whether systemd would refuse a unit, and what it says. A program that is missing yet is no finding."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "is not executable: No such file" not in line]
+    refused = any("bad unit file setting" in line or "fatal error" in line or "Refusing" in line for line in lines)
+    return refused, lines
+
+
+def verify(run: Run, files: list[File]) -> list[str]:
+    """Check new unit files on staged copies; return warnings, raise for what systemd would refuse."""
+    present = [file for file in files if file.content is not None]
+    if not present:
+        return []
+    with tempfile.TemporaryDirectory(prefix="pyweb-units-") as folder:
+        staged = []
+        for file in present:
+            staged.append(os.path.join(folder, os.path.basename(file.path)))
+            with open(staged[-1], "w", encoding="utf-8") as stream:
+                stream.write(file.content or "")
+        rc, out, err = run(["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", *staged])
+        refused, lines = judge_verification((out + err).replace(f"{folder}/", ""))
+    # Other units of the host have findings of their own.
+    names = [os.path.basename(file.path).removesuffix(".service") for file in present]
+    own = [line for line in lines if any(name in line for name in names)]
+    if rc != 0 and refused:
+        raise ServiceError(
+            "Checking the unit files by systemd-analyze verify, before any was installed: " + "; ".join(own or lines) + ". "
+            "Mend the service's settings."
+        )
+    return [f"systemd: {line}" for line in own]
+
+
+class Host:
+    """The running systemd."""
+
+    def __init__(self, run: Run, directory: str) -> None:
+        self.run = run
+        self.directory = directory
+
+    def show(self, names: list[str]) -> dict[str, dict[str, str]]:
+        patterns = [f"{name}*.service" if name.endswith("@") else f"{name}.service" for name in names]
+        return self.show_units(patterns)
+
+    def show_units(self, patterns: list[str]) -> dict[str, dict[str, str]]:
+        if not patterns:
+            return {}
+        # --all: a pattern also matches what has failed or is about to be restarted.
+        argv = ["systemctl", "show", "--all", "--timestamp=us+utc", f"--property={PROPERTIES}", *patterns]
+        return parse_show(self.must("Looking at the units", argv))
+
+    def links(self, pattern: str) -> list[str]:
+        found = glob.glob(os.path.join(self.directory, "*.wants", pattern))
+        return sorted({os.path.basename(link) for link in found})
+
+    def must(self, doing: str, argv: list[str], remedy: str = "Look at systemctl status on the host.") -> str:
+        rc, out, err = self.run(argv)
+        if rc != 0:
+            raise ServiceError(f"{doing}: `{' '.join(argv)}` failed with {rc}: {(err or out).strip()}. {remedy}")
+        return out
+
+    def act(self, todo: Plan) -> None:
+        if todo.stop:
+            self.must("Stopping", ["systemctl", "stop", *todo.stop])
+        removed = {os.path.basename(file.path) for file in todo.files if file.content is None}
+        for unit in todo.disable:
+            # By hand: systemctl refuses to disable an instance whose template has gone.
+            for link in glob.glob(os.path.join(self.directory, "*.wants", unit)):
+                os.unlink(link)
+        apply_files(todo.files)
+        if todo.reload or removed or todo.disable:
+            self.must("Letting systemd read its files again", ["systemctl", "daemon-reload"])
+        if todo.reset:
+            # Fails for units that have gone meanwhile, which is what is wanted.
+            self.run(["systemctl", "reset-failed", *todo.reset])
+        if todo.enable:
+            self.must("Enabling", ["systemctl", "enable", *todo.enable], "Look at [Install] in the service's settings.")
+        self._begin("Restarting", "restart", todo.restart)
+        self._begin("Starting", "start", todo.start)
+        self._settle(todo.restart + todo.start)
+
+    def _begin(self, doing: str, verb: str, units: list[str]) -> None:
+        if not units:
+            return
+        rc, out, err = self.run(["systemctl", verb, *units])
+        if rc != 0:
+            shown = self.show_units(units)
+            bad = [unit for unit in units if shown.get(unit, {}).get("ActiveState") != "active"] or units
+            raise ServiceError(
+                f"{doing} {', '.join(bad)} failed: {(err or out).strip().splitlines()[0]} "
+                f"Its last output: {self.log(bad[0])}. Mend the service and run again."
+            )
+
+    def _settle(self, units: list[str]) -> None:
+        if not units:
+            return
+        before = self.show_units(units)
+        deadline = time.monotonic() + SETTLE
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            for unit, found in self.show_units(units).items():
+                restarts = int(found.get("NRestarts") or 0) - int(before.get(unit, {}).get("NRestarts") or 0)
+                if found.get("ActiveState") == "failed" or restarts > 0 or found.get("SubState") == "auto-restart":
+                    raise ServiceError(
+                        f"Starting {unit}: it exited at once with status {found.get('ExecMainStatus', '?')}. "
+                        f"Its last output: {self.log(unit)}. Mend the service and run again."
+                    )
+
+    def log(self, unit: str) -> str:
+        _rc, out, _err = self.run(["journalctl", f"_SYSTEMD_UNIT={unit}", "-n", "10", "-o", "cat", "--no-pager", "--quiet"])
+        return out.strip() or "(none)"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "services": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                    "content": {"type": "str"},
+                    "started": {"type": "bool", "default": True},
+                    "enabled": {"type": "bool", "default": True},
+                },
+                "required_if": [("state", "present", ["content"])],
+            },
+            "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
+        },
+        supports_check_mode=True,
+    )
+    services, directory = module.params["services"], module.params["unit_directory"]
+    if not os.path.isdir("/run/systemd/system"):
+        module.fail_json(
+            msg="Looking for systemd: it is not PID 1 of this host, so it keeps no service alive. "
+            "Use the supervisor role here (webapp_process_manager: supervisor)."
+        )
+    # Its words are parsed, so they must not be translated.
+    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
+    host = Host(lambda argv: module.run_command(argv), directory)
+    try:
+        found = host.show([service["name"] for service in services])
+        todo = plan(services, directory, found, host.links, _mtime)
+        _changed, diffs = apply_files(todo.files, check_mode=True)
+        try:
+            warnings = verify(host.run, todo.files)
+        except ServiceError as error:
+            if not module.check_mode:
+                raise
+            warnings = [str(error)]
+        if not module.check_mode:
+            host.act(todo)
+    except (ServiceError, OSError, KeyError) as error:
+        module.fail_json(msg=str(error))
+    for warning in todo.warnings + warnings:
+        module.warn(warning)
+    module.exit_json(
+        changed=todo.changes,
+        diff=diffs,
+        files=[file.path for file in todo.files],
+        started=todo.start,
+        restarted=todo.restart,
+        stopped=todo.stop,
+        enabled=todo.enable,
+        disabled=todo.disable,
+        reloaded=todo.reload,
+    )
+
+
+def _mtime(path: str) -> float | None:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main()
