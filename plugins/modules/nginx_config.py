@@ -1,0 +1,560 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Install nginx's whole configuration as a transaction."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nginx_config
+short_description: Install nginx's configuration as a transaction, and have nginx run it
+version_added: 0.1.0
+description:
+  - Takes all files of the configuration at once. Where they differ from what is live, they are written into a new folder beside the
+    live one, tested as a whole by nginx, made live by renaming one link, and loaded.
+  - The reload is verified. nginx reports success even when it refuses a configuration, because a port is taken, for example; so
+    the module waits until the workers are new ones that run the new tree.
+  - If anything fails, the previous tree is live again, nginx goes on serving it, and the module fails with nginx's own words, the site, and the
+    line of the user's input they are about.
+  - Starts nginx where it does not run, by systemd where that is the init, else as a daemon of its own. Under systemd it is enabled at boot.
+  - A reload that an earlier, interrupted run left undone is recognised by what the running nginx has loaded, and done.
+  - Files in C(conf.d) and C(sites-enabled) stay and are loaded, but for the distribution's own unchanged default site, which is disabled.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    support: full
+    description: Predicts changes; nginx's own test needs the files on the host, so it is left to the real run.
+  diff_mode:
+    support: full
+options:
+  files:
+    description:
+      - All files of the tree. One must be C(nginx.conf), the main file.
+      - C(@TREE@) in a file stands for the folder of the tree. The main file must hold C(error_log @TREE@/loaded emerg;), by which
+        the module recognises the running configuration.
+      - C(listen [...]) lines are left out on a host whose kernel has no IPv6.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Path of the file, relative to the tree.
+        type: str
+        required: true
+      content:
+        description: The file's text.
+        type: str
+        required: true
+  drop_in:
+    description: Text of a drop-in for C(nginx.service). Used only where systemd is the init.
+    type: str
+  conf_dir:
+    description: nginx's configuration folder.
+    type: path
+    default: /etc/nginx
+  pid_file:
+    description: The file that holds the master's process id.
+    type: path
+    default: /run/nginx.pid
+  error_log:
+    description: The main error log, read for nginx's words when a start or reload fails.
+    type: path
+    default: /var/log/nginx/error.log
+  init:
+    description: What starts nginx. V(auto) is systemd where it runs as init, else nothing but nginx itself.
+    type: str
+    choices: [auto, systemd, none]
+    default: auto
+"""
+
+EXAMPLES = r"""
+- name: Bring the sites live
+  pyweb.stack.nginx_config:
+    files: "{{ query('pyweb.stack.templates', *(nginx_sites | pyweb.stack.nginx_files)) }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be, in order.
+  type: list
+  elements: str
+  returned: success
+  sample: [install tree, reload]
+tree:
+  description: Folder of the live tree; in check mode of the one that is live now, if any.
+  type: str
+  returned: success
+unowned:
+  description: Files that nginx loads beside the tree, from C(conf.d) and C(sites-enabled).
+  type: list
+  elements: str
+  returned: success
+"""
+
+import contextlib  # the documentation stands first in a module
+import fcntl
+import grp
+import hashlib
+import os
+import pwd
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+    LOADED,
+    TREE,
+    Nginx,
+    NginxError,
+    Trees,
+    explain,
+    for_host,
+    has_ipv6,
+    now,
+    systemctl,
+    tree_name,
+)
+
+ENTRY = """\
+# Managed by the nginx role of pyweb.stack. All configuration is in pyweb/current;
+# what stood here before is in nginx.conf.before-pyweb.
+include {home}/{tree}/nginx.conf;
+"""
+DROP_IN = "/etc/systemd/system/nginx.service.d/pyweb.conf"
+LOCK_TIMEOUT = 120  # seconds to wait for another run on this host
+
+
+@dataclass
+class Look:
+    """What is on the host."""
+
+    live: str | None
+    content: dict[str, str]
+    entry: str | None
+    default_site: bool
+    drop_in: list[dict[str, Any]]
+    daemon_reload: bool
+    running: bool
+    enabled: bool
+    loaded: str | None
+
+
+@dataclass
+class Plan:
+    """What has to be done about it."""
+
+    tree: bool
+    entry: bool
+    default_site: bool
+    drop_in: bool
+    daemon_reload: bool
+    enable: bool
+    service: str | None
+    actions: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = {
+            "install tree": self.tree,
+            "install nginx.conf": self.entry,
+            "disable the default site": self.default_site,
+            "install drop-in": self.drop_in,
+            "reload systemd": self.daemon_reload,
+            "enable": self.enable,
+        }
+        self.actions = [name for name, wanted in names.items() if wanted] + ([self.service] if self.service else [])
+
+
+def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
+    """The difference between the host and the wish."""
+    tree = look.content != wanted or look.live is None
+    rewritten = look.entry != entry
+    service: str | None = None
+    if not look.running:
+        service = "start"
+    elif tree or rewritten or look.default_site or look.loaded != look.live:
+        service = "reload"
+    return Plan(
+        tree=tree,
+        entry=rewritten,
+        default_site=look.default_site,
+        drop_in=bool(look.drop_in),
+        daemon_reload=look.daemon_reload or bool(look.drop_in),
+        enable=not look.enabled,
+        service=service,
+    )
+
+
+class Transaction:
+    """One change of the configuration: all of it, or nothing."""
+
+    def __init__(self, params: dict[str, Any], binary: str | None) -> None:
+        self.files = {item["path"]: item["content"] for item in params["files"]}
+        self.conf_dir = params["conf_dir"]
+        self.trees = Trees(self.conf_dir)
+        self.systemd = params["init"] == "systemd" or (
+            params["init"] == "auto" and os.path.isdir("/run/systemd/system")
+        )
+        self.nginx = Nginx(binary, self.conf_dir, params["pid_file"], params["error_log"], self.systemd, self.trees)
+        self.drop_in = params["drop_in"] if self.systemd else None
+        self.entry = ENTRY.format(home=self.trees.home, tree="current")
+        self.ipv6 = has_ipv6()
+        self.warnings: list[str] = []
+
+    # look
+
+    def look(self) -> Look:
+        live = self.trees.live()
+        active, enabled, daemon_reload = self._unit() if self.systemd else (True, True, False)
+        master = self.nginx.master() if active else None
+        return Look(
+            live=live,
+            content=self.trees.content(live) if live else {},
+            entry=_text(self.nginx.entry),
+            default_site=self._default_site_is_stock(),
+            drop_in=apply_files(self._drop_in_files(), check_mode=True)[1],
+            daemon_reload=daemon_reload,
+            running=master is not None,
+            enabled=enabled,
+            loaded=self.nginx.loaded(master),
+        )
+
+    def _unit(self) -> tuple[bool, bool, bool]:
+        shown = systemctl("show", "nginx.service", "--property=ActiveState,UnitFileState,NeedDaemonReload").stdout
+        unit = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return (
+            unit.get("ActiveState") in ("active", "reloading"),
+            unit.get("UnitFileState") in ("enabled", "enabled-runtime"),
+            unit.get("NeedDaemonReload") == "yes",
+        )
+
+    def _drop_in_files(self) -> list[File]:
+        return [] if self.drop_in is None else [File(DROP_IN, self.drop_in)]
+
+    @property
+    def _default_link(self) -> str:
+        return f"{self.conf_dir}/sites-enabled/default"
+
+    def _default_site_is_stock(self) -> bool:
+        """Whether the distribution's default site is enabled, as it came: one that somebody edited is that person's."""
+        if not os.path.islink(self._default_link):
+            return False
+        available = f"{self.conf_dir}/sites-available/default"
+        if os.path.realpath(self._default_link) != os.path.realpath(available):
+            return False
+        query = subprocess.run(
+            ["dpkg-query", "--show", "--showformat=${Conffiles}", "nginx-common"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        shipped = {line.split()[0]: line.split()[1] for line in query.stdout.splitlines() if len(line.split()) > 1}
+        data = _text(available)
+        return data is not None and hashlib.md5(data.encode(), usedforsecurity=False).hexdigest() == shipped.get(
+            available
+        )
+
+    def unowned(self) -> list[str]:
+        """What nginx loads beside the tree."""
+        found = []
+        for folder, suffix in (("conf.d", ".conf"), ("sites-enabled", "")):
+            with contextlib.suppress(FileNotFoundError):
+                found += [
+                    f"{self.conf_dir}/{folder}/{name}"
+                    for name in sorted(os.listdir(f"{self.conf_dir}/{folder}"))
+                    if name.endswith(suffix) and not name.startswith(".")
+                ]
+        return found
+
+    # decide
+
+    def wanted(self, name: str | None) -> dict[str, str]:
+        return for_host(self.files, self.trees.folder(name or "new"), self.ipv6)
+
+    def run(self, check_mode: bool) -> dict[str, Any]:
+        """Look, decide, act, report."""
+        with contextlib.nullcontext() if check_mode else self._lock():
+            look = self.look()
+            plan = decide(look, self.wanted(look.live), self.entry)
+            result: dict[str, Any] = {
+                "changed": bool(plan.actions),
+                "actions": plan.actions,
+                "diff": self.diff(look, plan),
+            }
+            if not check_mode:
+                if plan.actions:
+                    self.act(look, plan)
+                    look = self.look()
+                self.trees.prune(keep=[self.trees.live(), look.loaded, self._previous()])
+            live = self.trees.live()
+            result.update(tree=self.trees.folder(live) if live else "", unowned=self.unowned())
+        unowned = [path for path in result["unowned"] if path != self._default_link or not plan.default_site]
+        result["unowned"] = unowned
+        if plan.tree and unowned:
+            self.warnings.append(f"nginx also loads files that this role does not own: {', '.join(unowned)}.")
+        return result
+
+    def _previous(self) -> str | None:
+        """The tree before the live one: for a person's way back."""
+        try:
+            names = sorted(os.listdir(f"{self.trees.home}/trees"))
+        except FileNotFoundError:
+            return None
+        live = self.trees.live()
+        earlier = [name for name in names if live and name < live]
+        return earlier[-1] if earlier else None
+
+    def diff(self, look: Look, plan: Plan) -> list[dict[str, Any]]:
+        """Ansible's diff, as if the tree were always at pyweb/current."""
+        current = self.trees.current
+        before = {}
+        if look.live:
+            folder = self.trees.folder(look.live)
+            before = {path: text.replace(folder, current) for path, text in look.content.items()}
+        after = for_host(self.files, current, self.ipv6)
+        diffs = [
+            _diff(f"{current}/{path}", before.get(path, ""), after.get(path, ""))
+            for path in sorted({*before, *after})
+            if before.get(path) != after.get(path)
+        ]
+        if plan.entry:
+            diffs.append(_diff(self.nginx.entry, look.entry or "", self.entry))
+        if plan.default_site:
+            diffs.append(_diff(self._default_link, "-> ../sites-available/default\n", ""))
+        diffs += look.drop_in
+        if plan.service or plan.enable:
+            service = {
+                "loaded": str(look.loaded) if look.running else "not running",
+                "enabled": str(look.enabled).lower(),
+            }
+            diffs.append(
+                _diff(
+                    "nginx",
+                    f"{service['loaded']}, enabled: {service['enabled']}\n",
+                    f"{'the new tree' if plan.tree else look.live}, enabled: true\n",
+                )
+            )
+        return diffs
+
+    # act
+
+    def act(self, look: Look, plan: Plan) -> None:
+        if self.nginx.binary is None:
+            raise NginxError(
+                "nginx can't be configured: its program is not installed. Install the package nginx and run again."
+            )
+        if plan.drop_in:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(DROP_IN), 0o755)
+            apply_files(self._drop_in_files())
+        if plan.daemon_reload:
+            _must(systemctl("daemon-reload"), "systemd can't read its units again")
+        if plan.service:
+            self._change_configuration(look, plan)
+        if plan.enable:
+            _must(
+                systemctl("enable", "nginx.service"),
+                "nginx.service can't be enabled, so it would not come back after a boot",
+            )
+
+    def _change_configuration(self, look: Look, plan: Plan) -> None:
+        """Stage, test, swap, load; on any failure everything back, in reverse."""
+        name = look.live
+        files = self.wanted(name)
+        if plan.tree or name is None:
+            name = tree_name(self.files, now())
+            files = self.wanted(name)
+        # A live tree that nginx could not load is no way back: the one that it runs is.
+        back = look.loaded if look.loaded and os.path.isdir(self.trees.folder(look.loaded)) else look.live
+        signalled = False
+        with contextlib.ExitStack() as undo:
+            undo.callback(lambda: self._serve_again(look, back) if signalled else None)
+            if plan.tree:
+                undo.callback(self.trees.remove, name)
+                self.trees.stage(name, files)
+            if plan.default_site:
+                target = os.readlink(self._default_link)
+                undo.callback(atomic_symlink, target, self._default_link)
+                os.unlink(self._default_link)
+            self._test(name, files)
+            if look.live != name or back != name:
+                undo.callback(self._point_to, back)
+                self._point_to(name)
+            if plan.entry:
+                self._back_up_entry(look)
+                undo.callback(self._write_entry, look.entry)
+                self._write_entry(self.entry)
+            signalled = True
+            try:
+                if plan.service == "start":
+                    self.nginx.start(name)
+                else:
+                    self.nginx.reload(name)
+            except NginxError as error:
+                doing = "start" if plan.service == "start" else "load the new configuration"
+                complaint = str(error)
+                kept = self._kept(look) if look.running else "nginx did not run before either."
+                raise NginxError(
+                    f"nginx could not {doing}: {explain(complaint, self.trees.folder(name), files)}."
+                    f"{self.nginx.port_holders(complaint)} {kept}"
+                ) from error
+            undo.pop_all()
+
+    def _test(self, name: str, files: dict[str, str]) -> None:
+        # Beside nginx.conf, for relative names in a configuration are relative to the folder of its entry.
+        entry = f"{self.conf_dir}/.nginx.conf.{secrets.token_hex(4)}.test"
+        try:
+            self._write(entry, ENTRY.format(home=self.trees.home, tree=f"trees/{name}"))
+            said = self.nginx.test(entry)
+        except NginxError as error:
+            folder = self.trees.folder(name)
+            raise NginxError(
+                f"nginx refuses the new configuration: {explain(str(error), folder, files)}. Nothing was changed: what "
+                "nginx serves, it goes on serving. Correct that line and run again."
+            ) from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry)
+        for line in said.splitlines():
+            if "[warn]" in line:
+                self.warnings.append(f"nginx: {line.split('[warn]', 1)[1].strip()}")
+
+    def _kept(self, look: Look) -> str:
+        return f"The previous configuration{f' ({look.loaded})' if look.loaded else ''} is back and serving."
+
+    def _point_to(self, name: str | None) -> None:
+        if name:
+            atomic_symlink(f"trees/{name}", self.trees.current)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.trees.current)
+
+    def _back_up_entry(self, look: Look) -> None:
+        backup = f"{self.conf_dir}/nginx.conf.before-pyweb"
+        if look.entry is not None and not os.path.exists(backup):
+            self._write(backup, look.entry)
+
+    def _write_entry(self, content: str | None) -> None:
+        self._write(self.nginx.entry, content)
+
+    def _write(self, path: str, content: str | None) -> None:
+        owner = pwd.getpwuid(os.geteuid())
+        apply_files([File(path, content, owner=owner.pw_name, group=grp.getgrgid(owner.pw_gid).gr_name)])
+
+    def _serve_again(self, look: Look, back: str | None) -> None:
+        """The way back ends with nginx running what it ran; a failure here must not hide the one that led here."""
+        with contextlib.suppress(NginxError):
+            master = self.nginx.master()
+            if master is None and (look.running or back):
+                self.nginx.start(back)
+            elif master is not None and back and self.nginx.loaded(master) != back:
+                self.nginx.reload(back)
+            elif master is not None and not back and self.nginx.loaded(master):
+                os.kill(master, 1)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One run at a time: two would prune each other's trees. The kernel frees the lock of a run that was killed."""
+        if not os.path.isdir(self.trees.home):
+            if not os.path.isdir(self.conf_dir):
+                raise NginxError(
+                    f"nginx can't be configured: {self.conf_dir} does not exist. Install the package nginx and run again."
+                )
+            os.mkdir(self.trees.home, 0o755)
+        with open(f"{self.trees.home}/.lock", "a", encoding="ascii") as stream:
+            deadline = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise NginxError(
+                            f"Another run has been changing nginx's configuration for {LOCK_TIMEOUT} s, and holds "
+                            f"{self.trees.home}/.lock. Wait for it to end and run again."
+                        ) from None
+                    time.sleep(0.1)
+            yield
+
+
+def _must(result: subprocess.CompletedProcess[str], failure: str) -> None:
+    if result.returncode:
+        raise NginxError(f"{failure}: {result.stderr.strip()}")
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _diff(header: str, before: str, after: str) -> dict[str, str]:
+    # A file that is not valid UTF-8 is healed like any other; Ansible can't carry its bytes.
+    before = before.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def invalid_files(files: list[dict[str, Any]]) -> str | None:
+    """What makes the list of files unusable, None if nothing does."""
+    paths = [item["path"] for item in files]
+    for path in paths:
+        if os.path.isabs(path) or os.path.normpath(path) != path or path.startswith(".."):
+            return f"files has the path {path!r}. Use one that stays inside the tree, as sites/shop.conf does."
+        if path == LOADED or paths.count(path) > 1:
+            return f"files has the path {path!r} {'twice' if path != LOADED else 'which is reserved'}. Give each file its own."
+    main = [item["content"] for item in files if item["path"] == "nginx.conf"]
+    if not main:
+        return "files has no nginx.conf. Add the main file."
+    if f"{TREE}/{LOADED}" not in main[0]:
+        return f"nginx.conf lacks the line 'error_log {TREE}/{LOADED} emerg;', by which a reload is verified. Add it."
+    return None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "content": {"type": "str", "required": True},
+                },
+            },
+            "drop_in": {"type": "str"},
+            "conf_dir": {"type": "path", "default": "/etc/nginx"},
+            "pid_file": {"type": "path", "default": "/run/nginx.pid"},
+            "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
+            "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
+        },
+        supports_check_mode=True,
+    )
+    trouble = invalid_files(module.params["files"])
+    result: dict[str, Any] = {}
+    if trouble is None:
+        transaction = Transaction(
+            module.params, module.get_bin_path("nginx", opt_dirs=["/usr/sbin", "/usr/local/sbin"])
+        )
+        try:
+            result = transaction.run(module.check_mode)
+        except NginxError as error:
+            trouble = str(error)
+        except OSError as error:
+            trouble = f"Installing nginx's configuration in {module.params['conf_dir']} failed: {error}"
+        for warning in transaction.warnings:
+            module.warn(warning)
+    if trouble:
+        module.fail_json(msg=trouble)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
