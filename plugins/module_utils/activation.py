@@ -58,6 +58,7 @@ class Activation:
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
         self.manifest: Manifest | None = None
+        self.replaced_links: dict[str, str | None] = {}
 
     @property
     def marker(self) -> str:
@@ -82,16 +83,12 @@ class Activation:
         self.gate(Question(unix_socket=self.layout.socket(self.target), **self.question), self.deadline, "on its own socket")
         with self.judged("it could not be enabled"):
             self.manager.enable(self.name, self.target)
-        links = self.links()
+        self.replaced_links = self.links()
         atomic_symlink(self.layout.socket(self.target), self.layout.current_socket)
         atomic_symlink(os.path.join("releases", self.target), self.layout.current)
         if self.spec.get("front_port"):
-            try:
-                # nginx needs no time to get ready: a few seconds are for a machine under load.
-                self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
-            except ReleaseError:
-                self.swing_back(links)
-                raise
+            # nginx needs no time to get ready: a few seconds are for a machine under load.
+            self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
         self.settle()
         return {"name": self.name, "release": self.target, "replaced": self.before if self.before != self.target else ""}
 
@@ -152,6 +149,7 @@ class Activation:
 
     def fail(self, text: str) -> None:
         """End the new release, keep it for inspection as bad, and say that the old one still serves."""
+        self.swing_back()
         if self.target != self.before:
             self.manifest.state, self.manifest.reason = BAD, text.splitlines()[0]
             write_manifest(self.layout, self.manifest)
@@ -179,8 +177,9 @@ class Activation:
             found[path] = os.readlink(path) if os.path.islink(path) else None
         return found
 
-    def swing_back(self, links: dict[str, str | None]) -> None:
-        for path, target in links.items():
+    def swing_back(self) -> None:
+        """Send visitors to the release that had them before, which still runs."""
+        for path, target in self.replaced_links.items():
             if target is None:
                 os.unlink(path)
             else:

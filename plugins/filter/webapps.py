@@ -1,0 +1,46 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Filters from the application model to the inputs of the roles."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a filter: problems of the model become an error of Ansible's."""
+
+    def filter_(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except mapping.ModelError as error:
+            raise AnsibleFilterError(str(error)) from error
+
+    filter_.__doc__ = function.__doc__
+    return filter_
+
+
+def gunicorn_files(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The files of every item of ``gunicorn_services``."""
+    return mapping.gunicorn_files(services, shlex.quote)
+
+
+class FilterModule:
+    """The filters of the application model."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "webapp_releases": told(mapping.releases),
+            "webapp_gunicorn_services": told(mapping.gunicorn_services),
+            "webapp_systemd_services": told(mapping.systemd_services),
+            "webapp_supervisor_programs": told(mapping.supervisor_programs),
+            "webapp_nginx_sites": told(mapping.nginx_sites),
+            "webapp_activations": told(mapping.activations),
+            "webapp_urls": told(mapping.urls),
+            "gunicorn_files": told(gunicorn_files),
+        }

@@ -1,0 +1,376 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From the application model to the inputs of the roles. Pure functions: what comes in decides what goes out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES
+
+# Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
+WORKER_MEMORY = 128 * 1024**2
+
+# Seconds that a stop may take beyond the time that requests under way get.
+STOP_MARGIN = 5
+
+
+class ModelError(ValueError):
+    """The application model has problems; the message lists them all."""
+
+
+def applications(webapps: Any) -> list[dict[str, Any]]:
+    """The checked applications; raises ModelError with every problem."""
+    apps, problems = normalised(webapps)
+    if problems:
+        raise ModelError("\n".join(problems))
+    return apps
+
+
+def present(webapps: Any) -> list[dict[str, Any]]:
+    return [app for app in applications(webapps) if app["state"] == "present"]
+
+
+def worker_count(workers: Any, cpus: int, memory_bytes: int) -> int:
+    """Twice the cores plus one (gunicorn's recommendation), as many as fit into half of the memory, at least two."""
+    if workers != "auto":
+        return int(workers)
+    return max(2, min(2 * cpus + 1, memory_bytes // 2 // WORKER_MEMORY))
+
+
+def resolved_process_manager(app: dict[str, Any], default: str, facts: dict[str, Any]) -> str:
+    chosen = app["process_manager"] or default
+    if chosen == "auto":
+        chosen = "systemd" if facts["init"] == "systemd" else "supervisor"
+    return chosen
+
+
+def release_directory(root: str, name: str, identity: str) -> str:
+    return f"{root}/{name}/releases/{identity}"
+
+
+def socket_path(name: str, identity: str) -> str:
+    return f"/run/webapps/{name}/{identity}.sock"
+
+
+def templates_digest(role: str) -> str:
+    """A fingerprint of a role's templates, so that a change of what they print makes a new release."""
+    total = hashlib.sha256()
+    for path in sorted((ROLES / role / "templates").iterdir()):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def gunicorn_settings(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """What of an item of ``gunicorn_services`` does not depend on the release."""
+    return {
+        "name": app["name"],
+        "wsgi_app": "pyweb_entry:application" if app["proxy_fix"] else app["wsgi"],
+        "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
+        "threads": app["threads"],
+        "timeout": app["timeout"],
+        "settings": app["gunicorn"],
+    }
+
+
+def releases(
+    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", server_requirements: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Input of the module webapp_release."""
+    items = []
+    for app in applications(webapps):
+        item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
+        if app["state"] == "present":
+            manager = resolved_process_manager(app, process_manager, facts)
+            environment = {"WEBAPP_SERVER": app["server"], "WEBAPP_PROCESS_MANAGER": manager}
+            if app["site"]["path"] != "/":
+                environment["SCRIPT_NAME"] = app["site"]["path"]
+            item |= {
+                "source": app["source"],
+                "python": app["python"],
+                "server_packages": [(server_requirements or {}).get(app["server"], app["server"])],
+                "wsgi": app["wsgi"],
+                "proxy_fix": app["proxy_fix"],
+                "environment": environment,
+                "env": app["env"],
+                "shared": app["shared"],
+                "build_commands": app["commands"]["build"],
+                "import_timeout": app["health"]["timeout"],
+                "process_manager": manager,
+                "settings": {
+                    "server": gunicorn_settings(app, facts),
+                    "templates": templates_digest(app["server"]),
+                    "limits": app["limits"],
+                },
+            }
+        items.append(item)
+    return items
+
+
+def candidates(builds: list[dict[str, Any]]) -> dict[str, str]:
+    """The new release of every application that has one."""
+    return {build["name"]: build["candidate"] for build in builds if build["candidate"]}
+
+
+def gunicorn_services(webapps: Any, builds: list[dict[str, Any]], facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role gunicorn: one item for every new release."""
+    identities = candidates(builds)
+    items = []
+    for app in present(webapps):
+        if app["server"] != "gunicorn" or app["name"] not in identities:
+            continue
+        directory = release_directory(root, app["name"], identities[app["name"]])
+        items.append(
+            {
+                **gunicorn_settings(app, facts),
+                "directory": directory,
+                "bind": f"unix:{socket_path(app['name'], identities[app['name']])}",
+                "program": [f"{directory}/bin/run", "gunicorn"],
+            }
+        )
+    return items
+
+
+def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:
+    """The folder of the sockets: only the application and the web server may pass."""
+    return {"path": f"/run/webapps/{app['name']}", "owner": app["name"], "group": nginx_group, "mode": "0710"}
+
+
+def systemd_services(
+    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", root: str = "/srv/webapps", nginx_group: str = "www-data"
+) -> list[dict[str, Any]]:
+    """Input of the role systemd: one template unit for every application that systemd keeps."""
+    items = []
+    for app in applications(webapps):
+        name = f"{app['name']}@"
+        if app["state"] == "absent":
+            if facts["init"] == "systemd":
+                items.append({"name": name, "state": "absent"})
+            continue
+        if resolved_process_manager(app, process_manager, facts) != "systemd":
+            continue
+        item: dict[str, Any] = {
+            "name": name,
+            "description": f"The web application {app['name']}, release %i",
+            "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+            "type": "notify",
+            "user": app["name"],
+            "group": app["name"],
+            "runtime_directory": runtime_directory(app, nginx_group),
+            "writable_paths": [f"{root}/{app['name']}/shared", f"{root}/{app['name']}/cache"],
+            "start_timeout": app["health"]["timeout"],
+            "stop_timeout": app["timeout"] + STOP_MARGIN,
+        }
+        limits = {key: value for key, value in app["limits"].items() if value}
+        if limits:
+            item["limits"] = limits
+        items.append(item)
+    return items
+
+
+def supervisor_programs(
+    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", root: str = "/srv/webapps", nginx_group: str = "www-data"
+) -> list[dict[str, Any]]:
+    """Input of the role supervisor: one template program for every application that supervisor keeps."""
+    items = []
+    for app in applications(webapps):
+        name = f"{app['name']}@"
+        if app["state"] == "absent":
+            items.append({"name": name, "state": "absent"})
+        elif resolved_process_manager(app, process_manager, facts) == "supervisor":
+            items.append(
+                {
+                    "name": name,
+                    "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+                    "user": app["name"],
+                    "directory": f"{root}/{app['name']}",
+                    "runtime_directory": runtime_directory(app, nginx_group),
+                    "stopwaitsecs": app["timeout"] + STOP_MARGIN,
+                }
+            )
+    # A host that never had supervisor needs nothing removed from it.
+    return items if any(item.get("state") != "absent" for item in items) or facts.get("supervisor") else []
+
+
+def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role nginx: one site for every set of domains that the same applications serve.
+
+    Applications that share a domain become locations of one site, the longest prefix winning.
+    """
+    apps = {app["name"]: app for app in present(webapps)}
+    served: dict[tuple[int, str], list[str]] = {}
+    for app in apps.values():
+        for domain in app["site"]["domains"] or [""]:
+            served.setdefault((app["site"]["port"], domain), []).append(app["name"])
+    groups: dict[tuple[int, tuple[str, ...], bool], list[str]] = {}
+    for (port, domain), names in served.items():
+        groups.setdefault((port, tuple(names), domain == ""), []).append(domain)
+    sites = []
+    names_taken: set[str] = set()
+    for (port, names, default), domains in groups.items():
+        members = [apps[name] for name in names]
+        site = {
+            "name": free_name(names[0], names_taken),
+            "domains": [] if default else domains,
+            "redirects": [domain for app in members if app["site"]["domains"][:1] == domains[:1] for domain in app["site"]["redirects"]],
+            "port": port,
+            "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
+            "locations": [location for app in members for location in locations(app, root)],
+            "extra": "\n".join(app["site"]["extra"].strip("\n") for app in members if app["site"]["extra"].strip()),
+        }
+        sites.append(site)
+    return sites
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    taken.add(candidate)
+    return candidate
+
+
+def size(text: str) -> int:
+    """Bytes of a size in nginx's notation; 0, which means no limit, counts as the largest."""
+    unit = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(text[-1].lower())
+    number = int(text[:-1]) * unit if unit else int(text)
+    return number or 1 << 62
+
+
+def locations(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
+    site = app["site"]
+    prefix = "" if site["path"] == "/" else site["path"]
+    source = f"{root}/{app['name']}/current/src/" + (f"{app['source']['subdir'].strip('/')}/" if app["source"]["subdir"] else "")
+    items: list[dict[str, Any]] = [
+        {
+            "path": site["path"],
+            "upstream": f"unix:{root}/{app['name']}/current.sock",
+            "read_timeout": app["timeout"] + STOP_MARGIN,
+            "websocket": site["websocket"],
+        }
+    ]
+    items += [
+        {"path": f"{prefix}{item['url']}", "alias": f"{source}{item['path'].strip('/')}/", "immutable": item["immutable"]}
+        for item in site["static"]
+    ]
+    return items
+
+
+def activations(
+    webapps: Any,
+    builds: list[dict[str, Any]],
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    keep: int = 5,
+    front: bool = True,
+) -> list[dict[str, Any]]:
+    """Input of the module webapp_activate: what has a new release, does not run, or is to be removed."""
+    found = {build["name"]: build for build in builds}
+    items = []
+    for app in applications(webapps):
+        build = found.get(app["name"])
+        if build is None or not build["activate"]:
+            continue
+        managers = [name for name, there in (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor"))) if there]
+        own = resolved_process_manager(app, process_manager, facts)
+        site = app["site"]
+        domain = (site["domains"] or ["localhost"])[0]
+        items.append(
+            {
+                "name": app["name"],
+                "state": app["state"],
+                "purge": app["purge"],
+                "candidate": build["candidate"],
+                "process_managers": managers if own in managers else [*managers, own],
+                "stop_timeout": app["timeout"] + STOP_MARGIN,
+                "keep": keep,
+                "release_commands": app["commands"]["release"],
+                "front_port": site["port"] if front else None,
+                "health": {
+                    "path": health_path(site["path"], app["health"]["path"]),
+                    "host": domain if site["port"] == 80 else f"{domain}:{site['port']}",
+                    "scheme": "http",
+                    "status": app["health"]["status"],
+                    "timeout": app["health"]["timeout"],
+                },
+            }
+        )
+    return items
+
+
+def health_path(mount: str, path: str | None) -> str:
+    """The path to ask for, as a visitor would: below the prefix that the application is mounted at."""
+    prefix = "" if mount == "/" else mount
+    return prefix + (path or "/")
+
+
+# In gunicorn's own order of importance: what is served and where, then who works, then for how long.
+GUNICORN_DEFAULTS = {
+    # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
+    "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
+    # nginx has the access log; errors go to the process manager's.
+    "accesslog": None,
+    "errorlog": "-",
+    # A second way in that nobody asked for (gunicorn 25.1 and later).
+    "control_socket_disable": True,
+}
+
+
+def gunicorn_files(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
+    """The files of every item of ``gunicorn_services``, for the lookup templates."""
+    files = []
+    for service in services:
+        directory = service["directory"].rstrip("/")
+        threads = service.get("threads", 1)
+        timeout = service.get("timeout", 30)
+        settings = {
+            "wsgi_app": service["wsgi_app"],
+            "bind": service["bind"],
+            "proc_name": service["name"],
+            "chdir": service.get("chdir"),
+            "workers": service.get("workers", 1),
+            "threads": threads,
+            "worker_class": "gthread" if threads > 1 else "sync",
+            "timeout": timeout,
+            "graceful_timeout": timeout,
+            **GUNICORN_DEFAULTS,
+            **service.get("settings", {}),
+        }
+        lines = [[key, repr_python(value)] for key, value in settings.items() if value is not None or key == "accesslog"]
+        command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
+        files += [
+            {"path": f"{directory}/gunicorn.conf.py", "template": "gunicorn.conf.py.j2", "vars": {"settings": lines}},
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+        ]
+    return files
+
+
+def repr_python(value: Any) -> str:
+    """A value as a Python literal, whatever subclass it arrives as."""
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return repr(kind(value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{repr_python(key)}: {repr_python(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(repr_python(item) for item in value) + "]"
+    return repr(str(value))
+
+
+def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
+    """One line for every application: where it is, and whether a release took over in this run."""
+    found = {build["name"]: build for build in builds}
+    lines = []
+    for app in present(webapps):
+        site = app["site"]
+        port = "" if site["port"] == 80 else f":{site['port']}"
+        path = site["path"] if site["path"].endswith("/") else site["path"] + "/"
+        places = ", ".join(f"http://{domain}{port}{path}" for domain in site["domains"] or [address])
+        build = found.get(app["name"], {})
+        release = build.get("candidate") or build.get("current") or "a new release"
+        lines.append(f"{app['name']} is at {places} (release {release}, {'new' if build.get('action') != 'none' else 'unchanged'})")
+    return lines
