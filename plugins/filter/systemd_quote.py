@@ -9,8 +9,10 @@ name: systemd_quote
 short_description: Quote a word or a command for a unit file
 version_added: 0.1.0
 description:
-  - Writes a value so that systemd reads exactly that value back, whatever quotes, spaces, C(%), C($), backslashes or newlines it has.
-  - A list is a command, as C(ExecStart=) takes it. There C($) is doubled too, because systemd would put variables in its place.
+  - Writes a value so that systemd reads exactly that value back, whatever quotes, spaces, C(%), C($), backslashes or
+    newlines it has.
+  - A list is a command, as C(ExecStart=) takes it. There C($) is doubled too, because systemd would put variables in
+    its place.
 author: The pyweb.stack contributors
 options:
   _input:
@@ -18,7 +20,7 @@ options:
     type: raw
     required: true
   instance:
-    description: Whether C(%i) in the value stands for the instance of a template unit. Every other C(%) is a plain character.
+    description: Whether C(%i) in the value stands for the instance of a template unit. Every other C(%) is itself.
     type: bool
     default: false
 """
@@ -57,7 +59,9 @@ def _character(character: str) -> str:
 
 def _word(value: str, instance: bool, command: bool) -> str:
     if "\0" in value:
-        raise AnsibleFilterError(f"systemd_quote: {value!r} has a NUL character, which no unit file can hold. Remove it.")
+        raise AnsibleFilterError(
+            f"systemd_quote: {value!r} has a NUL character, which no unit file can hold. Remove it."
+        )
     text = double_percent(value, instance)
     if command:
         text = text.replace("$", "$$")

@@ -9,8 +9,9 @@ name: systemd_units
 short_description: Turn the role's services into unit files to render
 version_added: 0.1.0
 description:
-  - Maps the input RV(systemd_services) of the role M(pyweb.stack.systemd#role) to what P(pyweb.stack.templates#lookup) renders and
-    M(pyweb.stack.systemd_services#module) installs. All decisions about directives are made here, so the template only prints.
+  - Maps the input C(systemd_services) of the role P(pyweb.stack.systemd#role) to what
+    P(pyweb.stack.templates#lookup) renders and M(pyweb.stack.systemd_services) installs.
+  - All decisions about directives are made here, so the template only prints.
   - Every unit is sandboxed; whatever C(settings) names replaces the directive of the same name.
 author: The pyweb.stack contributors
 options:
@@ -42,7 +43,10 @@ import re  # noqa: E402  # the documentation stands first in a plugin
 from typing import Any  # noqa: E402
 
 from ansible.errors import AnsibleFilterError  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.filter.systemd_quote import double_percent, systemd_quote  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.filter.systemd_quote import (
+    double_percent,
+    systemd_quote,
+)  # noqa: E402
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,7 +55,7 @@ DIRECTIVE = re.compile(r"[A-Za-z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 # What `systemd-analyze security` asks for, as far as Flask, gevent, numpy and sqlite go on working with it.
 # Left out on purpose:
 # - MemoryDenyWriteExecute: breaks what makes code at run time (cffi call-backs, numba, PyPy);
-# - RemoveIPC: the instances of two releases share an account, and the end of one would remove the semaphores of the other;
+# - RemoveIPC: the instances of two releases share an account, and the end of one would remove the other's semaphores;
 # - ProcSubset=pid: hides /proc/meminfo and /proc/cpuinfo, which numerical libraries read to choose their threads;
 # - PrivateUsers: fails in containers, and files of foreign groups look ownerless to the application.
 SANDBOX: list[tuple[str, Any]] = [
@@ -96,7 +100,10 @@ def _seconds(value: Any) -> str:
 def _line(name: str, what: str, value: str) -> str:
     """A value that must fit on one line of the file."""
     if any(ord(character) < 32 for character in value) or value.endswith("\\"):
-        _fail(name, f"{what} {value!r} does not fit on one line of a unit file. Remove newlines and a trailing backslash.")
+        _fail(
+            name,
+            f"{what} {value!r} does not fit on one line of a unit file. Remove newlines and a trailing backslash.",
+        )
     return value
 
 
@@ -116,7 +123,17 @@ def _raw(name: str, key: str, value: Any) -> list[str]:
 def _runtime_directory(name: str, folder: dict[str, Any], user: str, group: str, instance: bool) -> list[str]:
     path = _path(name, "runtime_directory.path", folder.get("path", ""))
     owner, owning_group = folder.get("owner", user), folder.get("group", group)
-    argv = ["/usr/bin/install", "-d", "-o", owner, "-g", owning_group, "-m", folder.get("mode", "0755"), path]
+    argv = [
+        "/usr/bin/install",
+        "-d",
+        "-o",
+        owner,
+        "-g",
+        owning_group,
+        "-m",
+        folder.get("mode", "0755"),
+        path,
+    ]
     # As root and outside the sandbox (+): RuntimeDirectory= can't give a folder to another group.
     return ["+" + systemd_quote(argv, instance=instance)]
 
@@ -130,7 +147,10 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     group = service.get("group", user)
     command = [str(word) for word in service.get("command") or []]
     if not command:
-        _fail(name, "it has no command. Give one as a list: the program's absolute path, then its arguments.")
+        _fail(
+            name,
+            "it has no command. Give one as a list: the program's absolute path, then its arguments.",
+        )
     _path(name, "the command's program", command[0])
     start_timeout = float(service.get("start_timeout", 60))
     writable = [_path(name, "writable path", path) for path in service.get("writable_paths") or []]
@@ -139,7 +159,10 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
         writable.append(folder.get("path", ""))
     for variable in service.get("environment") or {}:
         if not VARIABLE.fullmatch(str(variable)):
-            _fail(name, f"{variable!r} is no name of an environment variable. Use letters, digits and '_' only.")
+            _fail(
+                name,
+                f"{variable!r} is no name of an environment variable. Use letters, digits and '_' only.",
+            )
 
     def plain(what: str, value: Any) -> str:
         return double_percent(_line(name, what, str(value)), instance)
@@ -151,12 +174,19 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
         "StartLimitIntervalSec": _seconds(max(60.0, 2 * start_timeout)),
         "StartLimitBurst": "5",
     }
-    run: dict[str, Any] = {"Type": kind, "User": plain("user", user), "Group": plain("group", group)}
+    run: dict[str, Any] = {
+        "Type": kind,
+        "User": plain("user", user),
+        "Group": plain("group", group),
+    }
     if kind == "oneshot":
         # Else a run that ended well looks as if it had never been started.
         run["RemainAfterExit"] = "yes"
     if service.get("working_directory"):
-        run["WorkingDirectory"] = plain("working_directory", _path(name, "working_directory", service["working_directory"]))
+        run["WorkingDirectory"] = plain(
+            "working_directory",
+            _path(name, "working_directory", service["working_directory"]),
+        )
     run["Environment"] = [
         systemd_quote(f"{variable}={value}", instance=instance)
         for variable, value in (service.get("environment") or {}).items()
@@ -172,22 +202,39 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     run["KillMode"] = "mixed"
     run["SyslogIdentifier"] = name.rstrip("@")
     limits = service.get("limits") or {}
-    for key, directive in (("memory", "MemoryMax"), ("cpu", "CPUQuota"), ("tasks", "TasksMax")):
+    for key, directive in (
+        ("memory", "MemoryMax"),
+        ("cpu", "CPUQuota"),
+        ("tasks", "TasksMax"),
+    ):
         if limits.get(key) is not None:
             run[directive] = _line(name, f"limits.{key}", str(limits[key]))
     for key, value in SANDBOX:
         run[key] = value
     run["ReadWritePaths"] = " ".join(systemd_quote(path, instance=instance) for path in writable) or None
 
-    sections: dict[str, dict[str, Any]] = {"Unit": unit, "Service": run, "Install": {"WantedBy": "multi-user.target"}}
+    sections: dict[str, dict[str, Any]] = {
+        "Unit": unit,
+        "Service": run,
+        "Install": {"WantedBy": "multi-user.target"},
+    }
     for section, directives in (service.get("settings") or {}).items():
         if section not in sections:
-            _fail(name, f"settings has a section {section!r}. Choose Unit, Service or Install.")
+            _fail(
+                name,
+                f"settings has a section {section!r}. Choose Unit, Service or Install.",
+            )
         if not isinstance(directives, dict):
-            _fail(name, f"settings.{section} is {directives!r}. Write directives with their values below it.")
+            _fail(
+                name,
+                f"settings.{section} is {directives!r}. Write directives with their values below it.",
+            )
         for key, value in directives.items():
             if not DIRECTIVE.fullmatch(str(key)):
-                _fail(name, f"settings.{section} has {key!r}, which is no name of a directive.")
+                _fail(
+                    name,
+                    f"settings.{section} has {key!r}, which is no name of a directive.",
+                )
             sections[section][str(key)] = _raw(name, f"{section}.{key}", value)
     return [
         {
@@ -209,15 +256,17 @@ def systemd_units(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for service in services:
         name = str(service.get("name", ""))
         if not NAME.fullmatch(name):
-            _fail(name, "this is no name of a unit. Use letters, digits, '-', '_' and '.', without .service; a trailing @ "
-                        "makes it a template.")  # fmt: skip
+            _fail(name, "this is no name of a unit. Use letters, digits, '-', '_' and '.', then @ for a template.")
         if name.endswith(".service"):
             _fail(name, "leave out .service.")
         if name in seen:
             _fail(name, "the name stands in the list twice. Remove or rename one.")
         seen.add(name)
         present = service.get("state", "present") == "present"
-        unit: dict[str, Any] = {"name": name, "state": "present" if present else "absent"}
+        unit: dict[str, Any] = {
+            "name": name,
+            "state": "present" if present else "absent",
+        }
         if present:
             unit["started"] = service.get("started", True)
             unit["enabled"] = service.get("enabled", True)

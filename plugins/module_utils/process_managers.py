@@ -17,7 +17,12 @@ import xmlrpc.client
 from collections.abc import Callable
 from typing import Protocol
 
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, differs, read, write
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (
+    File,
+    differs,
+    read,
+    write,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
     CANT_REREAD,
     CONFIG_FILE,
@@ -177,7 +182,10 @@ class Systemd:
             argv = ["systemctl", "--no-reload", "enable", unit]
             template = f"{self._unit_directory}/{service}@.service"
             self._must(
-                "Enabling", unit, argv, f"Look at [Install] in {template}, or run the systemd role for it again."
+                "Enabling",
+                unit,
+                argv,
+                f"Look at [Install] in {template}, or run the systemd role for it again.",
             )
 
     def disable(self, service: str, instance: str) -> None:
@@ -197,7 +205,10 @@ class Systemd:
         if rc == 124:
             self._run(["systemctl", "kill", "--signal=SIGKILL", unit])
             self._must(
-                "Killing", unit, ["timeout", "20", "systemctl", "stop", unit], "A process in state D can't be killed."
+                "Killing",
+                unit,
+                ["timeout", "20", "systemctl", "stop", unit],
+                "A process in state D can't be killed.",
             )
         elif rc != 0 and self._show(unit)["ActiveState"] not in ("inactive", "failed"):
             raise ProcessManagerError(
@@ -216,8 +227,22 @@ class Systemd:
         if not SERVICE.fullmatch(service):
             raise ProcessManagerError(f"{service!r} is no name of a service.")
         pattern = f"{service}@*.service"
-        argv = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager", pattern]
-        out = self._must("Listing the instances of", service, argv, "Is systemd running? Try systemctl status.")
+        argv = [
+            "systemctl",
+            "list-units",
+            "--all",
+            "--full",
+            "--plain",
+            "--no-legend",
+            "--no-pager",
+            pattern,
+        ]
+        out = self._must(
+            "Listing the instances of",
+            service,
+            argv,
+            "Is systemd running? Try systemctl status.",
+        )
         units = []
         for line in out.splitlines():
             # UNIT LOAD ACTIVE SUB DESCRIPTION; one that is merely loaded, neither active nor failed, is no instance.
@@ -230,7 +255,16 @@ class Systemd:
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         unit = self._unit(service, instance)
         # The field rather than --unit: that would mix in what systemd itself says about the unit.
-        argv = ["journalctl", f"_SYSTEMD_UNIT={unit}", "-n", str(lines), "-o", "cat", "--no-pager", "--quiet"]
+        argv = [
+            "journalctl",
+            f"_SYSTEMD_UNIT={unit}",
+            "-n",
+            str(lines),
+            "-o",
+            "cat",
+            "--no-pager",
+            "--quiet",
+        ]
         rc, out, err = self._run(argv)
         return out.rstrip("\n") if rc == 0 else f"(the journal of {unit} can't be read: {err.strip()})"
 
@@ -413,17 +447,30 @@ def instances_of(service: str, names: list[str], prefix: str, suffix: str) -> li
 
 def instantiate(template: str, instance: str) -> str:
     """Put the instance in the place of every ``%i``; a doubled ``%`` is a plain one and stays as it is."""
-    return re.sub(r"%%|%i", lambda match: instance if match.group() == "%i" else match.group(), template)
+    return re.sub(
+        r"%%|%i",
+        lambda match: instance if match.group() == "%i" else match.group(),
+        template,
+    )
 
 
 def set_autostart(definition: str, autostart: bool) -> str:
     """The definition with its autostart as wanted."""
-    return re.sub(r"(?m)^autostart\s*=.*$", f"autostart={'true' if autostart else 'false'}", definition)
+    return re.sub(
+        r"(?m)^autostart\s*=.*$",
+        f"autostart={'true' if autostart else 'false'}",
+        definition,
+    )
 
 
 def program_state(info: dict) -> str:
     """supervisor's state of a process in the words of ProcessManager."""
-    states = {"STARTING": "starting", "BACKOFF": "starting", "RUNNING": "running", "STOPPING": "stopping"}
+    states = {
+        "STARTING": "starting",
+        "BACKOFF": "starting",
+        "RUNNING": "running",
+        "STOPPING": "stopping",
+    }
     if info["statename"] == "EXITED":
         return "stopped" if info.get("exitstatus") == 0 else "failed"
     return states.get(info["statename"], "stopped" if info["statename"] == "STOPPED" else "failed")

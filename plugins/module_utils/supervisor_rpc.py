@@ -17,7 +17,6 @@ import signal
 import socket
 import time
 import xmlrpc.client
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,7 +224,7 @@ def kill_group(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _environment(pid: str) -> dict[str, str]:
+def _environment(pid: int) -> dict[str, str]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:
             pairs = stream.read().decode(errors="replace").split("\0")
@@ -234,55 +233,60 @@ def _environment(pid: str) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-def _parent(pid: str) -> int:
+def _exists(pid: int) -> bool:
+    """Whether a process is there and no zombie, which only waits for its parent."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            return int(stream.read().rsplit(b")", 1)[1].split()[1])
-    except (OSError, IndexError, ValueError):
+            return stream.read().rsplit(b")", 1)[1].split()[0] != b"Z"
+    except (OSError, IndexError):
+        return False
+
+
+def running_daemon(daemon: Daemon) -> int:
+    """The process that the pid file names, 0 where it is none or something else."""
+    try:
+        with open(daemon.pidfile, encoding="ascii") as stream:
+            pid = int(stream.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return pid if b"supervisord" in stream.read() and _exists(pid) else 0
+    except (OSError, ValueError):
         return 0
 
 
-def _supervised(daemon: Daemon) -> Iterator[tuple[int, dict[str, str]]]:
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            environment = _environment(entry)
-            if environment.get("SUPERVISOR_SERVER_URL") == daemon.url:
-                yield int(entry), environment
+def orphans(daemon: Daemon) -> dict[int, str]:
+    """What a dead daemon on this socket has left running: process group -> program.
 
-
-def _descends(pid: int, ancestor: int) -> bool:
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        pid = _parent(str(pid))
-    return False
-
-
-def orphans(daemon: Daemon, daemon_pid: int = 0) -> dict[int, str]:
-    """Processes that a dead daemon on this socket has left behind: process group -> program.
-
-    A killed supervisord leaves its children running, and a new one starts a second copy of each.
-    They are known by the environment that supervisord gives them; only group leaders count, their workers follow them.
+    A killed supervisord leaves its children alone, and the next one starts a second copy of each. They are known by the
+    environment that supervisord gave them and by their session, whose leader, the daemon, is gone. A process that made
+    a session of its own is a daemon that some program has started, such as nginx: nothing of supervisor's.
     """
     found: dict[int, str] = {}
-    for pid, environment in _supervised(daemon):
-        if daemon_pid and _descends(pid, daemon_pid):
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        pid = int(entry)
+        environment = _environment(pid)
+        if environment.get("SUPERVISOR_SERVER_URL") != daemon.url:
             continue
         with contextlib.suppress(ProcessLookupError):
-            found[os.getpgid(pid)] = environment.get("SUPERVISOR_GROUP_NAME", "")
-    found.pop(os.getpgrp(), None)
+            session, group = os.getsid(pid), os.getpgid(pid)
+            if session != pid and group != os.getpgrp() and not _exists(session) and _exists(pid):
+                found[group] = environment.get("SUPERVISOR_GROUP_NAME", "")
     return found
 
 
-def end_orphans(daemon: Daemon, timeout: float, daemon_pid: int = 0) -> list[str]:
-    """End what a dead daemon left behind: TERM to the leaders, KILL to the groups that outlive the timeout."""
-    found = orphans(daemon, daemon_pid)
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
+def end_orphans(daemon: Daemon, timeout: float) -> list[str]:
+    """End what a dead daemon left behind: TERM to the masters, KILL to the groups that outlive the timeout."""
+    found = orphans(daemon)
+    for group in found:
+        with contextlib.suppress(ProcessLookupError):
+            if _exists(group):
+                os.kill(group, signal.SIGTERM)
+            else:
+                os.killpg(group, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and orphans(daemon, daemon_pid).keys() & found.keys():
+    while time.monotonic() < deadline and orphans(daemon).keys() & found.keys():
         time.sleep(0.05)
-    for group in orphans(daemon, daemon_pid).keys() & found.keys():
+    for group in orphans(daemon).keys() & found.keys():
         kill_group(group)
     return sorted(set(found.values()))

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
 
@@ -10,8 +9,8 @@ short_description: Install unit files and bring their services to their state
 version_added: 0.1.0
 description:
   - Handles all services in one call, so its cost does not grow with their number.
-  - A changed unit file is checked by C(systemd-analyze verify) on a copy beside it before it is installed. What systemd would ignore is
-    told as a warning, what it would refuse is an error that changes nothing.
+  - A changed unit file is checked by C(systemd-analyze verify) on a copy before it is installed. What systemd would
+    ignore is told as a warning, what it would refuse is an error that changes nothing.
   - systemd reads its files again when one changed, and also when an earlier run owed it that.
   - An ordinary service is started, stopped, enabled, disabled, and restarted when its file is newer than its process.
     Instances of templates are never restarted; only the removal of a template ends its instances.
@@ -150,7 +149,14 @@ class Plan:
     @property
     def changes(self) -> bool:
         return bool(
-            self.files or self.start or self.restart or self.stop or self.enable or self.disable or self.reset or self.reload
+            self.files
+            or self.start
+            or self.restart
+            or self.stop
+            or self.enable
+            or self.disable
+            or self.reset
+            or self.reload
         )
 
 
@@ -174,9 +180,13 @@ def timestamp(text: str) -> float | None:
 
 def runs(unit: dict[str, str]) -> bool:
     """Whether a unit runs. One that waits for its automatic restart does not: it has just died."""
-    return unit.get("ActiveState") in ("active", "reloading", "refreshing", "activating", "deactivating") and unit.get(
-        "SubState"
-    ) not in ("auto-restart", "auto-restart-queued")
+    return unit.get("ActiveState") in (
+        "active",
+        "reloading",
+        "refreshing",
+        "activating",
+        "deactivating",
+    ) and unit.get("SubState") not in ("auto-restart", "auto-restart-queued")
 
 
 def plan(
@@ -197,7 +207,7 @@ def plan(
         if before is not None and MARK.encode() not in before:
             if service["state"] == "present":
                 raise ServiceError(
-                    f"Installing {path}: there is a unit file without the mark '{MARK}', so it belongs to somebody else. "
+                    f"Installing {path}: there is a unit file without the mark '{MARK}', so it is somebody else's. "
                     "Give the service another name, or remove that file."
                 )
             result.warnings.append(f"{path} does not carry the mark '{MARK}', so it was left alone.")
@@ -208,7 +218,12 @@ def plan(
             if one == unit or (template and one.startswith(name) and one.endswith(".service"))
         }
         if service["state"] == "absent":
-            _plan_removal(result, File(path, None), mine, links(f"{name}*.service" if template else unit))
+            _plan_removal(
+                result,
+                File(path, None),
+                mine,
+                links(f"{name}*.service" if template else unit),
+            )
             continue
         file = File(path, service["content"])
         changed = differs(file)
@@ -227,7 +242,9 @@ def _plan_removal(result: Plan, file: File, units: dict[str, dict[str, str]], li
     if not exists and not links:
         # Without file and links there is nothing that says the unit is ours.
         return
-    result.stop += [unit for unit, properties in units.items() if properties.get("ActiveState") not in ("inactive", "failed")]
+    result.stop += [
+        unit for unit, properties in units.items() if properties.get("ActiveState") not in ("inactive", "failed")
+    ]
     result.reset += [unit for unit, properties in units.items() if properties.get("ActiveState") == "failed"]
     result.disable += links
     if exists:
@@ -235,7 +252,12 @@ def _plan_removal(result: Plan, file: File, units: dict[str, dict[str, str]], li
 
 
 def _plan_service(
-    result: Plan, service: dict[str, Any], unit: str, found: dict[str, str], changed: bool, written: float | None
+    result: Plan,
+    service: dict[str, Any],
+    unit: str,
+    found: dict[str, str],
+    changed: bool,
+    written: float | None,
 ) -> None:
     began = timestamp(found.get("ExecMainStartTimestamp", ""))
     # An interrupted run may have written the file, but not restarted the process.
@@ -258,7 +280,9 @@ def _plan_service(
 
 def judge_verification(output: str) -> tuple[bool, list[str]]:
     """Whether systemd would refuse a unit, and what it says. A program that is missing yet is no finding."""
-    lines = [line.strip() for line in output.splitlines() if line.strip() and "is not executable: No such file" not in line]
+    lines = [
+        line.strip() for line in output.splitlines() if line.strip() and "is not executable: No such file" not in line
+    ]
     refused = any("bad unit file setting" in line or "fatal error" in line or "Refusing" in line for line in lines)
     return refused, lines
 
@@ -281,7 +305,9 @@ def verify(run: Run, files: list[File]) -> list[str]:
     own = [line for line in lines if any(name in line for name in names)]
     if rc != 0 and refused:
         raise ServiceError(
-            "Checking the unit files by systemd-analyze verify, before any was installed: " + "; ".join(own or lines) + ". "
+            "Checking the unit files by systemd-analyze verify, before any was installed: "
+            + "; ".join(own or lines)
+            + ". "
             "Mend the service's settings."
         )
     return [f"systemd: {line}" for line in own]
@@ -302,14 +328,26 @@ class Host:
         if not patterns:
             return {}
         # --all: a pattern also matches what has failed or is about to be restarted.
-        argv = ["systemctl", "show", "--all", "--timestamp=us+utc", f"--property={PROPERTIES}", *patterns]
+        argv = [
+            "systemctl",
+            "show",
+            "--all",
+            "--timestamp=us+utc",
+            f"--property={PROPERTIES}",
+            *patterns,
+        ]
         return parse_show(self.must("Looking at the units", argv))
 
     def links(self, pattern: str) -> list[str]:
         found = glob.glob(os.path.join(self.directory, "*.wants", pattern))
         return sorted({os.path.basename(link) for link in found})
 
-    def must(self, doing: str, argv: list[str], remedy: str = "Look at systemctl status on the host.") -> str:
+    def must(
+        self,
+        doing: str,
+        argv: list[str],
+        remedy: str = "Look at systemctl status on the host.",
+    ) -> str:
         rc, out, err = self.run(argv)
         if rc != 0:
             raise ServiceError(f"{doing}: `{' '.join(argv)}` failed with {rc}: {(err or out).strip()}. {remedy}")
@@ -330,7 +368,11 @@ class Host:
             # Fails for units that have gone meanwhile, which is what is wanted.
             self.run(["systemctl", "reset-failed", *todo.reset])
         if todo.enable:
-            self.must("Enabling", ["systemctl", "enable", *todo.enable], "Look at [Install] in the service's settings.")
+            self.must(
+                "Enabling",
+                ["systemctl", "enable", *todo.enable],
+                "Look at [Install] in the service's settings.",
+            )
         self._begin("Restarting", "restart", todo.restart)
         self._begin("Starting", "start", todo.start)
         self._settle(todo.restart + todo.start)
@@ -363,7 +405,18 @@ class Host:
                     )
 
     def log(self, unit: str) -> str:
-        _rc, out, _err = self.run(["journalctl", f"_SYSTEMD_UNIT={unit}", "-n", "10", "-o", "cat", "--no-pager", "--quiet"])
+        _rc, out, _err = self.run(
+            [
+                "journalctl",
+                f"_SYSTEMD_UNIT={unit}",
+                "-n",
+                "10",
+                "-o",
+                "cat",
+                "--no-pager",
+                "--quiet",
+            ]
+        )
         return out.strip() or "(none)"
 
 
@@ -376,7 +429,11 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                    "state": {
+                        "type": "str",
+                        "choices": ["present", "absent"],
+                        "default": "present",
+                    },
                     "content": {"type": "str"},
                     "started": {"type": "bool", "default": True},
                     "enabled": {"type": "bool", "default": True},

@@ -1,0 +1,234 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Turn supervisor_programs into program files to render."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: supervisor_definitions
+short_description: Turn the role's programs into program files to render
+version_added: 0.1.0
+description:
+  - Maps the input C(supervisor_programs) of the role P(pyweb.stack.supervisor#role) to what
+    P(pyweb.stack.templates#lookup) renders and M(pyweb.stack.supervisor_programs) installs.
+  - All decisions about options are made here, so the template only prints.
+author: The pyweb.stack contributors
+options:
+  _input:
+    description: Programs, as the role's argument specification tells.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = """
+- name: Render the program files of two programs
+  ansible.builtin.debug:
+    msg: "{{ query('pyweb.stack.templates', *(supervisor_programs | pyweb.stack.supervisor_definitions)) }}"
+  vars:
+    supervisor_programs:
+      - {name: "shop@", user: shop, command: ["/srv/webapps/shop/releases/%i/bin/web"]}
+      - {name: mailer, user: mailer, command: [/usr/bin/mailer, --queue, /var/spool/mailer]}
+"""
+
+RETURN = """
+_value:
+  description: For each program name, state, started and stop_timeout; for a present one C(template) and C(vars).
+  type: list
+  elements: dict
+"""
+
+import re  # noqa: E402  # the documentation stands first in a plugin
+import shlex  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.errors import AnsibleFilterError  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import (
+    double_percent,
+    supervisor_quote,
+)  # noqa: E402
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+OPTION = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def _fail(name: str, problem: str) -> None:
+    raise AnsibleFilterError(f"supervisor_programs, program {name!r}: {problem}")
+
+
+def _raw(name: str, key: str, value: Any) -> str:
+    """An option in supervisor's own words."""
+    text = "true" if value is True else "false" if value is False else str(value)
+    if any(ord(character) < 32 for character in text):
+        _fail(
+            name,
+            f"setting {key} {text!r} does not fit on one line of a program file. Remove newlines.",
+        )
+    return text
+
+
+def _plain(name: str, key: str, value: Any, instance: bool) -> str:
+    """An option whose value supervisor takes as it is, but for % and comments."""
+    text = _raw(name, key, value)
+    if re.search(r"(^|\s)[;#]", text):
+        _fail(
+            name,
+            f"{key} {text!r} has a ';' or '#' after a space, where supervisor begins a comment. Choose another.",
+        )
+    return double_percent(text, instance)
+
+
+def _command(program: dict[str, Any]) -> tuple[str, str | None]:
+    """The command line, and the account that supervisor itself shall change to.
+
+    The program gets the HOME of its account, where supervisor alone would leave root's. A runtime directory is made by
+    a root shell that then becomes the program (exec), so the process that supervisor watches is the program's.
+    """
+    name = program["name"]
+    instance = name.endswith("@")
+    command = [str(word) for word in program.get("command") or []]
+    if not command:
+        _fail(
+            name,
+            "it has no command. Give one as a list: the program's absolute path, then its arguments.",
+        )
+    if not command[0].startswith("/"):
+        _fail(
+            name,
+            f"the command's program {command[0]!r} is no absolute path. Write it from / on.",
+        )
+    environment = program.get("environment") or {}
+    for variable in environment:
+        if not VARIABLE.fullmatch(str(variable)):
+            _fail(
+                name,
+                f"{variable!r} is no name of an environment variable. Use letters, digits and '_' only.",
+            )
+    if environment:
+        if "=" in command[0]:
+            _fail(
+                name,
+                f"the command's program {command[0]!r} has a '=', which does not go together with environment.",
+            )
+        # supervisor's own environment= can hold neither both kinds of quotes nor a ; after a space.
+        command = [
+            "/usr/bin/env",
+            *(f"{variable}={value}" for variable, value in environment.items()),
+            *command,
+        ]
+    user = program.get("user", "root")
+    group = program.get("group", user)
+    folder = program.get("runtime_directory")
+    for account in (user, group):
+        if not ACCOUNT.fullmatch(account):
+            _fail(name, f"{account!r} is no name of an account or group.")
+    steps = []
+    if folder:
+        path = str(folder.get("path", ""))
+        if not path.startswith("/"):
+            _fail(
+                name,
+                f"runtime_directory.path {path!r} is no absolute path. Write it from / on.",
+            )
+        owner, owning_group = folder.get("owner", user), folder.get("group", group)
+        install = [
+            "/usr/bin/install",
+            "-d",
+            "-o",
+            owner,
+            "-g",
+            owning_group,
+            "-m",
+            folder.get("mode", "0755"),
+            path,
+        ]
+        steps.append(shlex.join(str(word) for word in install))
+    if user == "root" and group == "root":
+        if not steps:
+            return supervisor_quote(command, instance=instance), None
+        steps.append('exec "$@"')
+        return supervisor_quote(["/bin/sh", "-c", " && ".join(steps), "sh", *command], instance=instance), None
+    steps += [f"export HOME=~{user} USER={user} LOGNAME={user}", 'exec "$@"']
+    changes_itself = not folder and group == user
+    if not changes_itself:
+        drop = [
+            f"--reuid={user}",
+            f"--regid={group}",
+            "--init-groups",
+            "--inh-caps=-all",
+        ]
+        command = ["/usr/bin/setpriv", *drop, *command]
+    line = supervisor_quote(["/bin/sh", "-c", " && ".join(steps), "sh", *command], instance=instance)
+    return line, user if changes_itself else None
+
+
+def program_options(program: dict[str, Any]) -> tuple[str, list[str]]:
+    """The section's name and the lines of one program."""
+    name = program["name"]
+    instance = name.endswith("@")
+    section = f"{name[:-1]}-%i" if instance else name
+    command, user = _command(program)
+    log = f"/var/log/supervisor/{section}.log"
+    options: dict[str, Any] = {
+        "command": command,
+        "directory": _plain(name, "directory", program.get("directory", "/"), instance),
+        "user": user or "root",
+        "umask": "027",
+        "autostart": _raw(name, "autostart", program.get("autostart", True)),
+        "autorestart": _raw(name, "autorestart", program.get("autorestart", "unexpected")),
+        "startsecs": _raw(name, "startsecs", program.get("startsecs", 1)),
+        "startretries": _raw(name, "startretries", program.get("startretries", 3)),
+        # The signal to stop goes to the master alone, which drains its own workers; the kill goes to all.
+        "stopsignal": _raw(name, "stopsignal", program.get("stopsignal", "TERM")),
+        "stopwaitsecs": _raw(name, "stopwaitsecs", program.get("stopwaitsecs", 30)),
+        "stopasgroup": "false",
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": _plain(name, "stdout_logfile", program.get("stdout_logfile", log), instance),
+        "stdout_logfile_maxbytes": _raw(
+            name,
+            "stdout_logfile_maxbytes",
+            program.get("stdout_logfile_maxbytes", "10MB"),
+        ),
+        "stdout_logfile_backups": _raw(name, "stdout_logfile_backups", program.get("stdout_logfile_backups", 5)),
+    }
+    for key, value in (program.get("settings") or {}).items():
+        if not OPTION.fullmatch(str(key)):
+            _fail(name, f"settings has {key!r}, which is no name of an option.")
+        options[key] = _raw(name, f"settings.{key}", value)
+    return section, [f"{key}={value}" for key, value in options.items()]
+
+
+def supervisor_definitions(programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    definitions = []
+    seen: set[str] = set()
+    for program in programs:
+        name = str(program.get("name", ""))
+        if not NAME.fullmatch(name):
+            _fail(
+                name,
+                "this is no name of a program. Use letters, digits, '-', '_' and '.', then @ for a template.",
+            )
+        if name in seen:
+            _fail(name, "the name stands in the list twice. Remove or rename one.")
+        seen.add(name)
+        present = program.get("state", "present") == "present"
+        definition: dict[str, Any] = {
+            "name": name,
+            "state": "present" if present else "absent",
+            "stop_timeout": float(program.get("stopwaitsecs", 30)) + 10,
+        }
+        if present:
+            section, options = program_options(program)
+            definition["started"] = program.get("started", True)
+            definition["template"] = "program.conf.j2"
+            definition["vars"] = {"program": {"name": section, "options": options}}
+        definitions.append(definition)
+    return definitions
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"supervisor_definitions": supervisor_definitions}

@@ -1,0 +1,617 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: supervisor_programs
+short_description: Install program files for supervisor and bring the programs to their state
+version_added: 0.1.0
+description:
+  - Handles all programs in one call, so its cost does not grow with their number.
+  - Keeps the daemon running. Where systemd is PID 1 that is the service supervisor, which gets a drop-in so that a
+    killed daemon is back in half a second and without second copies of its programs. Elsewhere the daemon is started
+    fully detached.
+  - What a killed daemon has left running is ended before its successor starts a second copy.
+  - Changed files are checked by supervisor's own parser on copies before they are installed. If the daemon can't read
+    its configuration all the same, the files are put back as they were.
+  - supervisord is spoken to by XML-RPC over its unix socket. Only the programs of the list are touched, and of them
+    those that changed.
+  - Templates, whose name ends in C(@), are only written. Others start their instances; only the removal of a template
+    ends them.
+  - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
+author: The pyweb.stack contributors
+options:
+  programs:
+    description: The programs.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the program. A trailing C(@) makes it a template.
+        type: str
+        required: true
+      state:
+        description: V(absent) stops it, with all its instances, and removes its file.
+        type: str
+        choices: [present, absent]
+        default: present
+      content:
+        description: The program file. Required unless the program is absent.
+        type: str
+      started:
+        description: Whether it runs. Ignored for templates.
+        type: bool
+        default: true
+      stop_timeout:
+        description: Seconds to wait for its end, before it is killed.
+        type: float
+        default: 40
+  config_file:
+    description:
+      - The daemon's configuration. It tells the socket and the pid file.
+      - Programs go into C(conf.d) beside it, which its C([include]) must name, templates into C(templates).
+    type: path
+    default: /etc/supervisor/supervisord.conf
+  supervisord:
+    description: The daemon's program.
+    type: path
+    default: /usr/bin/supervisord
+  service:
+    description: The daemon's unit where systemd is PID 1. Empty to start the daemon directly everywhere.
+    type: str
+    default: supervisor.service
+attributes:
+  check_mode: {support: full, description: Predicts all changes without one.}
+  diff_mode: {support: full, description: Shows the files before and after.}
+"""
+
+EXAMPLES = """
+- name: Install a template and an ordinary program
+  pyweb.stack.supervisor_programs:
+    programs: "{{ query('pyweb.stack.templates', *(supervisor_programs | pyweb.stack.supervisor_definitions)) }}"
+
+- name: Remove a program
+  pyweb.stack.supervisor_programs:
+    programs:
+      - {name: mailer, state: absent}
+"""
+
+RETURN = """
+files:
+  description: Files that were written or removed.
+  type: list
+  elements: str
+  returned: success
+started:
+  description: Programs that were started.
+  type: list
+  elements: str
+  returned: success
+restarted:
+  description: Programs that were restarted because their definition changed.
+  type: list
+  elements: str
+  returned: success
+stopped:
+  description: Programs that were stopped, or removed from the daemon.
+  type: list
+  elements: str
+  returned: success
+orphans:
+  description: Programs of which a dead daemon had left a copy, which was ended.
+  type: list
+  elements: str
+  returned: success
+daemon_started:
+  description: Whether the daemon had to be started.
+  type: bool
+  returned: success
+"""
+
+import contextlib  # noqa: E402  # the documentation stands first in a module
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+import xmlrpc.client  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (  # noqa: E402
+    File,
+    apply_files,
+    differs,
+    read,
+    write,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (  # noqa: E402
+    instances_of,
+    instantiate,
+    wait_for,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (  # noqa: E402
+    LIVE,
+    Daemon,
+    Rpc,
+    SupervisorError,
+    end_orphans,
+    orphans,
+    read_daemon,
+    running_daemon,
+)
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+MARK = "Managed by pyweb.stack"
+DROP_IN = "/etc/systemd/system/supervisor.service.d/pyweb-stack.conf"
+DROP_IN_CONTENT = f"""\
+# {MARK} (role supervisor).
+[Service]
+# Debian's unit waits 50 s after a crash, and leaves the programs running beside the copies that the next daemon starts.
+Restart=on-failure
+RestartSec=500ms
+KillMode=mixed
+# Each program has its own stopwaitsecs; the daemon kills what does not end in time.
+TimeoutStopSec=10min
+"""
+# Run by the daemon's own Python: the only parser that knows what the daemon will accept.
+CHECK = """
+import sys
+from supervisor.options import ServerOptions
+options = ServerOptions()
+options.configfile = sys.argv[1]
+try:
+    options.process_config(do_usage=False)
+except Exception as error:
+    sys.exit("%s: %s" % (type(error).__name__, error))
+"""
+NOWHERE = "20000101T000000Z-check"
+
+
+class ProgramError(Exception):
+    """What was being done, to which program, what came back, and the remedy."""
+
+
+@dataclass
+class Paths:
+    """Where program files live, beside the daemon's configuration."""
+
+    config_file: str
+
+    @property
+    def base(self) -> str:
+        return os.path.dirname(self.config_file)
+
+    @property
+    def programs(self) -> str:
+        return os.path.join(self.base, "conf.d")
+
+    @property
+    def templates(self) -> str:
+        return os.path.join(self.base, "templates")
+
+    def file(self, name: str) -> str:
+        return os.path.join(self.templates if name.endswith("@") else self.programs, f"{name}.conf")
+
+
+@dataclass
+class Plan:
+    """What the files and the daemon need, decided before anything is touched."""
+
+    files: list[File] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # groups the daemon shall forget
+    warnings: list[str] = field(default_factory=list)
+
+
+def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) -> Plan:
+    """Compare the files; ``groups`` are those that the daemon knows."""
+    result = Plan()
+    for program in programs:
+        name = program["name"]
+        path = paths.file(name)
+        before = read(path)
+        if before is not None and MARK.encode() not in before:
+            if program["state"] == "present":
+                raise ProgramError(
+                    f"Installing {path}: there is a file without the mark '{MARK}', so it is somebody else's. "
+                    "Give the program another name, or remove that file."
+                )
+            result.warnings.append(f"{path} does not carry the mark '{MARK}', so it was left alone.")
+            continue
+        if program["state"] == "present":
+            file = File(path, program["content"])
+            if differs(file):
+                result.files.append(file)
+            continue
+        if before is None:
+            # Without its file nothing says that a program of this name is ours.
+            continue
+        removed = [name]
+        if name.endswith("@"):
+            service = name[:-1]
+            known = [f"{group}.conf" for group in groups]
+            with contextlib.suppress(FileNotFoundError):
+                known += os.listdir(paths.programs)
+            removed = [f"{service}-{one}" for one in instances_of(service, known, f"{service}-", ".conf")]
+            result.files += [File(paths.file(one), None) for one in removed if read(paths.file(one)) is not None]
+        result.absent += [one for one in removed if one in groups]
+        result.files.append(File(path, None))
+    return result
+
+
+def check_files(supervisord: str, daemon: Daemon, files: list[File]) -> None:
+    """Let supervisor's own parser read the changed files, on copies. Raises ProgramError for what it refuses."""
+    present = [file for file in files if file.content is not None]
+    python = _interpreter(supervisord)
+    if not present or python is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="pyweb-programs-") as folder:
+        for file in present:
+            content = file.content or ""
+            if os.path.basename(os.path.dirname(file.path)) == "templates":
+                content = instantiate(content, NOWHERE)
+            with open(os.path.join(folder, os.path.basename(file.path)), "w", encoding="utf-8") as stream:
+                stream.write(content)
+        main = os.path.join(folder, "supervisord")
+        with open(main, "w", encoding="utf-8") as stream:
+            stream.write(
+                f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\n[include]\nfiles={folder}/*.conf\n"
+            )
+        done = subprocess.run(
+            [*python, "-c", CHECK, main],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["(nothing)"]
+            raise ProgramError(
+                f"Checking the program files by supervisor's own parser, before any was installed: {said[-1]} "
+                "Mend what the message names.".replace(f"{folder}/", "")
+            )
+
+
+def _interpreter(supervisord: str) -> list[str] | None:
+    """The Python that runs the daemon, from the first line of its program."""
+    try:
+        with open(supervisord, "rb") as stream:
+            first = stream.readline(512)
+    except OSError:
+        return None
+    return first[2:].decode(errors="replace").split() or None if first.startswith(b"#!") else None
+
+
+class Host:
+    """The daemon, and what keeps it running."""
+
+    def __init__(self, run: Run, daemon: Daemon, supervisord: str, service: str) -> None:
+        self.run = run
+        self.daemon = daemon
+        self.rpc = Rpc(daemon)
+        self.supervisord = supervisord
+        self.service = service if service and os.path.isdir("/run/systemd/system") else ""
+
+    def unit(self) -> dict[str, str]:
+        argv = [
+            "systemctl",
+            "show",
+            "--property=ActiveState,UnitFileState,NeedDaemonReload",
+            self.service,
+        ]
+        return dict(line.split("=", 1) for line in self.must("Looking at the daemon", argv).splitlines() if "=" in line)
+
+    def must(self, doing: str, argv: list[str]) -> str:
+        rc, out, err = self.run(argv)
+        if rc != 0:
+            raise ProgramError(
+                f"{doing}: `{' '.join(argv)}` failed with {rc}: {(err or out).strip()}. "
+                "Look at `systemctl status supervisor` and at supervisord's log on the host."
+            )
+        return out
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        if self.service:
+            self.run(["systemctl", "reset-failed", self.service])
+            self.must("Starting the daemon", ["systemctl", "start", self.service])
+            if not wait_for(self.rpc.alive, 15):
+                raise ProgramError(
+                    f"Starting the daemon: {self.service} does not answer at {self.daemon.socket} within 15 s. "
+                    "Look at `systemctl status supervisor` and at supervisord's log on the host."
+                )
+            return
+        with tempfile.TemporaryFile() as output:
+            # Nothing of this session may reach the daemon or its programs: no terminal, no pipes, no variables.
+            process = subprocess.Popen(
+                [self.supervisord, "-c", self.daemon.config_file],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                env={
+                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    "LANG": "C.UTF-8",
+                },
+            )
+            answered = wait_for(lambda: self.rpc.alive() or process.poll() not in (None, 0), 15)
+            if not answered or not self.rpc.alive():
+                output.seek(0)
+                said = output.read().decode(errors="replace").strip() or "nothing"
+                raise ProgramError(
+                    f"Starting the daemon: `{self.supervisord} -c {self.daemon.config_file}` does not answer at "
+                    f"{self.daemon.socket}; it said: {said}. Mend what it names and run again."
+                )
+
+    def log(self, name: str) -> str:
+        """The last lines of a program's output."""
+        for method in ("tailProcessStdoutLog", "tailProcessStderrLog"):
+            with contextlib.suppress(xmlrpc.client.Fault, SupervisorError):
+                text = self.rpc.call(method, name, 0, 4096)[0]
+                if text.strip():
+                    return "\n".join(text.strip().splitlines()[-10:])
+        return "(none)"
+
+    def begin(self, group: str) -> None:
+        """Start all processes of a group and wait until they stay up."""
+        for info in self.rpc.infos().get(group, []):
+            self.rpc.start(f"{group}:{info['name']}")
+
+        def settled() -> bool:
+            return all(info["statename"] != "STARTING" for info in self.rpc.infos().get(group, []))
+
+        wait_for(settled, 60)
+        for info in self.rpc.infos().get(group, []):
+            if info["statename"] != "RUNNING":
+                why = info.get("spawnerr") or f"exit status {info.get('exitstatus')}"
+                raise ProgramError(
+                    f"Starting the program {group}: it does not stay up ({info['statename']}: {why}). "
+                    f"Its last output: {self.log(group + ':' + info['name'])}. Mend the program and run again."
+                )
+
+
+def running(infos: list[dict[str, Any]]) -> bool:
+    """Whether all processes of a group run. One that waits for its next attempt does not."""
+    return bool(infos) and all(info["statename"] in ("STARTING", "RUNNING") for info in infos)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "programs": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "state": {
+                        "type": "str",
+                        "choices": ["present", "absent"],
+                        "default": "present",
+                    },
+                    "content": {"type": "str"},
+                    "started": {"type": "bool", "default": True},
+                    "stop_timeout": {"type": "float", "default": 40},
+                },
+                "required_if": [("state", "present", ["content"])],
+            },
+            "config_file": {
+                "type": "path",
+                "default": "/etc/supervisor/supervisord.conf",
+            },
+            "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
+            "service": {"type": "str", "default": "supervisor.service"},
+        },
+        supports_check_mode=True,
+    )
+    # systemctl's words are parsed, so they must not be translated.
+    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
+    try:
+        result = bring_to_state(module)
+    except (ProgramError, SupervisorError, OSError, KeyError) as error:
+        module.fail_json(msg=str(error))
+    except xmlrpc.client.Fault as fault:
+        module.fail_json(
+            msg=f"Bringing the programs to their state: supervisord refused: {fault.faultString} "
+            f"(fault {fault.faultCode}). Look at supervisord's log on the host."
+        )
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
+    programs = module.params["programs"]
+    paths = Paths(module.params["config_file"])
+    check = module.check_mode
+    if check and not os.path.exists(paths.config_file):
+        return _predict_virgin(programs, paths)
+    daemon = read_daemon(paths.config_file)
+    host = Host(
+        lambda argv: module.run_command(argv),
+        daemon,
+        module.params["supervisord"],
+        module.params["service"],
+    )
+
+    # Look.
+    dead = not host.rpc.alive()
+    if dead and running_daemon(daemon):
+        # It may be about to start or to end; a second one beside it would fight for its socket.
+        if not wait_for(lambda: host.rpc.alive() or not running_daemon(daemon), 20):
+            raise ProgramError(
+                f"Talking to supervisord: process {running_daemon(daemon)} runs, but does not answer at {daemon.socket}. "
+                "End it and run again."
+            )
+        dead = not host.rpc.alive()
+    infos = {} if dead else host.rpc.infos()
+    unit = host.unit() if host.service else {}
+    todo = plan_files(programs, paths, list(infos))
+    drop_in = File(DROP_IN, DROP_IN_CONTENT)
+    system_files = [drop_in] if host.service == "supervisor.service" and differs(drop_in) else []
+    left = sorted(set(orphans(daemon).values()))
+    warnings = list(todo.warnings)
+
+    # Check, before anything is installed.
+    try:
+        check_files(host.supervisord, daemon, todo.files)
+    except ProgramError as error:
+        if not check:
+            raise
+        # The account or folder that it misses may be made by a task before, which only predicts here too.
+        warnings.append(str(error))
+
+    # Decide and act.
+    _paths, diffs = apply_files(system_files + todo.files, check_mode=True)
+    before = [File(file.path, _text(file.path)) for file in todo.files]
+    enable = bool(unit) and unit.get("UnitFileState") != "enabled"
+    reload = bool(system_files) or unit.get("NeedDaemonReload") == "yes"
+    if not check:
+        _prepare(host, paths, system_files, reload, enable)
+        apply_files(todo.files)
+        if dead:
+            end_orphans(daemon, max([program["stop_timeout"] for program in programs] or [40.0]))
+            host.start()
+        elif left:
+            end_orphans(daemon, max([program["stop_timeout"] for program in programs] or [40.0]))
+    stale = _reread(host, todo, before, warnings, dead, check)
+    started, restarted, stopped = _settle(host, programs, paths, todo, infos, stale, dead, check)
+    return {
+        "changed": bool(
+            todo.files or system_files or reload or enable or dead or left or started or restarted or stopped
+        ),
+        "diff": diffs,
+        "files": [file.path for file in system_files + todo.files],
+        "started": started,
+        "restarted": restarted,
+        "stopped": stopped,
+        "orphans": left,
+        "daemon_started": dead,
+        "warnings": warnings,
+    }
+
+
+def _text(path: str) -> str | None:
+    data = read(path)
+    return None if data is None else data.decode()
+
+
+def _predict_virgin(programs: list[dict[str, Any]], paths: Paths) -> dict[str, Any]:
+    """What a run will do on a host where supervisor itself is still to be installed."""
+    wanted = [program for program in programs if program["state"] == "present"]
+    files = [File(paths.file(program["name"]), program["content"]) for program in wanted]
+    _paths, diffs = apply_files(files, check_mode=True)
+    return {
+        "changed": True,
+        "diff": diffs,
+        "files": [file.path for file in files],
+        "started": [one["name"] for one in wanted if one["started"] and not one["name"].endswith("@")],
+        "restarted": [],
+        "stopped": [],
+        "orphans": [],
+        "daemon_started": True,
+        "warnings": [],
+    }
+
+
+def _prepare(host: Host, paths: Paths, system_files: list[File], reload: bool, enable: bool) -> None:
+    for folder in (paths.programs, paths.templates):
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    for file in system_files:
+        os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+    apply_files(system_files)
+    if reload:
+        host.must("Letting systemd read its files again", ["systemctl", "daemon-reload"])
+    if enable:
+        host.must("Enabling the daemon", ["systemctl", "enable", host.service])
+
+
+def _reread(
+    host: Host,
+    todo: Plan,
+    before: list[File],
+    warnings: list[str],
+    dead: bool,
+    check: bool,
+) -> tuple[list[str], list[str]]:
+    """The groups that the daemon would add, and those whose definition differs from what it runs."""
+    if check and (dead or todo.files):
+        return [], []
+    try:
+        # Also in check mode: the daemon only reads, and nothing else tells what an interrupted run owes.
+        added, changed, _removed = host.rpc.reread()
+        return added, changed
+    except (xmlrpc.client.Fault, SupervisorError) as error:
+        said = error.faultString if isinstance(error, xmlrpc.client.Fault) else str(error)
+        if not todo.files:
+            warnings.append(
+                f"supervisord can't read its configuration: {said}. Nothing here has changed, so it goes on."
+            )
+            return [], []
+        for file in before:
+            write(file)
+        with contextlib.suppress(xmlrpc.client.Fault, SupervisorError):
+            host.rpc.reread()
+        raise ProgramError(
+            f"Letting supervisord read its configuration: {said}. The files were put back as they were. "
+            "Mend what the message names and run again."
+        ) from error
+
+
+def _settle(
+    host: Host,
+    programs: list[dict[str, Any]],
+    paths: Paths,
+    todo: Plan,
+    infos: dict[str, list[dict[str, Any]]],
+    stale: tuple[list[str], list[str]],
+    dead: bool,
+    check: bool,
+) -> tuple[list[str], list[str], list[str]]:
+    """Bring the daemon's programs to their state: what was started, restarted, stopped."""
+    added, changed = stale
+    written = {file.path for file in todo.files}
+    timeouts = {program["name"]: program["stop_timeout"] for program in programs}
+    started, restarted, stopped = [], [], list(todo.absent)
+    if not check:
+        for group in todo.absent:
+            templates = [name for name in timeouts if name.endswith("@") and group.startswith(f"{name[:-1]}-")]
+            host.rpc.remove(group, timeouts[max(templates, key=len, default=group)])
+    for program in programs:
+        name = program["name"]
+        if program["state"] == "absent" or name.endswith("@"):
+            continue
+        found = infos.get(name, [])
+        differs_now = name in changed or (check and paths.file(name) in written and bool(found))
+        alive = any(info["statename"] in LIVE for info in found)
+        if not program["started"]:
+            if alive:
+                stopped.append(name)
+        elif alive and differs_now:
+            restarted.append(name)
+        elif not running(found):
+            started.append(name)
+        if check:
+            continue
+        if differs_now:
+            host.rpc.remove(name, program["stop_timeout"])
+        if differs_now or name in added:
+            host.rpc.add(name)
+        if name not in host.rpc.infos():
+            raise ProgramError(
+                f"Adding the program {name}: supervisord does not see {paths.file(name)}. "
+                f"[include] in {paths.config_file} must have: files = {paths.programs}/*.conf"
+            )
+        if not program["started"]:
+            host.rpc.stop(name, program["stop_timeout"])
+        elif name in started or name in restarted or dead:
+            host.begin(name)
+    return started, restarted, stopped
+
+
+if __name__ == "__main__":
+    main()
