@@ -135,7 +135,9 @@ class Builder:
         if data or upload:
             stream = io.BytesIO(base64.b64decode(data)) if data else open(upload, "rb")  # noqa: SIM115  # closed below
             with stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
-                archive.extractall(target, filter="tar")
+                if hasattr(tarfile, "tar_filter"):  # not in Debian 12's Python 3.11.2
+                    archive.extraction_filter = staticmethod(tarfile.tar_filter)
+                archive.extractall(target)
         if not os.path.isdir(self.root):
             raise self.error(f"source.subdir '{self.spec['source']['subdir']}' is not a folder in the source. {self.folders(target)}")
 
