@@ -254,17 +254,9 @@ class Systemd:
 
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         unit = self._unit(service, instance)
-        # The field rather than --unit: that would mix in what systemd itself says about the unit.
-        argv = [
-            "journalctl",
-            f"_SYSTEMD_UNIT={unit}",
-            "-n",
-            str(lines),
-            "-o",
-            "cat",
-            "--no-pager",
-            "--quiet",
-        ]
+        # The fields rather than --unit: that would mix in what systemd itself says about the unit.
+        fields = [f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout", "_TRANSPORT=syslog"]
+        argv = ["journalctl", *fields, "-n", str(lines), "-o", "cat", "--no-pager", "--quiet"]
         rc, out, err = self._run(argv)
         return out.rstrip("\n") if rc == 0 else f"(the journal of {unit} can't be read: {err.strip()})"
 

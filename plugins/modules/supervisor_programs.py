@@ -444,7 +444,7 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
         # It may be about to start or to end; a second one beside it would fight for its socket.
         if not wait_for(lambda: host.rpc.alive() or not running_daemon(daemon), 20):
             raise ProgramError(
-                f"Talking to supervisord: process {running_daemon(daemon)} runs, but does not answer at {daemon.socket}. "
+                f"Talking to supervisord: process {running_daemon(daemon)} does not answer at {daemon.socket}. "
                 "End it and run again."
             )
         dead = not host.rpc.alive()

@@ -405,18 +405,8 @@ class Host:
                     )
 
     def log(self, unit: str) -> str:
-        _rc, out, _err = self.run(
-            [
-                "journalctl",
-                f"_SYSTEMD_UNIT={unit}",
-                "-n",
-                "10",
-                "-o",
-                "cat",
-                "--no-pager",
-                "--quiet",
-            ]
-        )
+        fields = [f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout", "_TRANSPORT=syslog"]
+        _rc, out, _err = self.run(["journalctl", *fields, "-n", "10", "-o", "cat", "--no-pager", "--quiet"])
         return out.strip() or "(none)"
 
 

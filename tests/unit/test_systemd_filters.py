@@ -1,0 +1,189 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""systemd_quote and systemd_units: what systemd reads back is what was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.systemd_quote import systemd_quote
+from ansible_collections.pyweb.stack.plugins.filter.systemd_units import systemd_units
+
+INSTANCE = "20261121T010735Z-ab12cd34"
+NASTY = [
+    "", "plain", "a b", "100%", "%i", "%%i", "%n", "$HOME", "${HOME}", "$$", "it's", 'say "so"', "back\\slash", "end\\",
+    ";", "a ; b", "#", "line\nbreak", "tab\tand\rreturn", "\x01\x7f", "é ü 漢字", "-dash", "'\"\\$%", " leading", "trailing ",
+]  # fmt: skip
+
+
+def read_words(text: str, command: bool = False, instance: str | None = None) -> list[str]:
+    """Read words by the rules of systemd.syntax(7), systemd.service(5) and systemd.unit(5), independently of the filter."""
+    words: list[str] = []
+    index = 0
+    while index < len(text):
+        if text[index] == " ":
+            index += 1
+            continue
+        word, quote = "", ""
+        while index < len(text) and (quote or text[index] != " "):
+            character = text[index]
+            if quote and character == quote:
+                quote = ""
+            elif not quote and character in "\"'":
+                quote = character
+            elif character == "\\":
+                index += 1
+                escapes = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+                if text[index] == "x":
+                    word += chr(int(text[index + 1 : index + 3], 16))
+                    index += 2
+                else:
+                    word += escapes[text[index]]
+            else:
+                word += character
+            index += 1
+        assert not quote, f"unbalanced quotes in {text!r}"
+        expanded, at = "", 0
+        while at < len(word):
+            if word[at] == "%":
+                assert word[at + 1] in ("%", "i"), f"specifier %{word[at + 1]} in {word!r}"
+                assert word[at + 1] == "%" or instance is not None, f"%i in {word!r}"
+                expanded += "%" if word[at + 1] == "%" else str(instance)
+                at += 2
+            else:
+                expanded += word[at]
+                at += 1
+        if command and words:
+            rest = expanded.replace("$$", "")
+            assert "$" not in rest, f"systemd would put a variable into {expanded!r}"
+            expanded = expanded.replace("$$", "$")
+        words.append(expanded)
+    return words
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_word_is_read_back(value: str) -> None:
+    assert read_words(systemd_quote(value)) == [value]
+
+
+def test_command_is_read_back() -> None:
+    command = ["/usr/bin/printf", *NASTY]
+    assert read_words(systemd_quote(command), command=True) == command
+
+
+def test_lone_semicolon_is_quoted() -> None:
+    assert systemd_quote(["/bin/a", ";", "/bin/b"]) == '/bin/a ";" /bin/b'
+
+
+@pytest.mark.parametrize(("value", "expected"), [("%i", INSTANCE), ("a%ib 100%", f"a{INSTANCE}b 100%"), ("%n", "%n")])
+def test_only_i_stands_for_the_instance(value: str, expected: str) -> None:
+    assert read_words(systemd_quote(value, instance=True), instance=INSTANCE) == [expected]
+
+
+def test_nul_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="NUL"):
+        systemd_quote("a\0b")
+
+
+SHOP: dict[str, Any] = {
+    "name": "shop@",
+    "description": "The shop, 100% %i",
+    "command": ["/srv/webapps/shop/releases/%i/bin/web", "50%"],
+    "type": "notify",
+    "user": "shop",
+    "environment": {"A": "x y % %i \"'"},
+    "runtime_directory": {"path": "/run/webapps/shop", "group": "www-data", "mode": "0710"},
+    "writable_paths": ["/srv/webapps/shop/shared", "/srv/a b"],
+    "limits": {"memory": "512M", "cpu": "150%"},
+    "settings": {"Service": {"OOMPolicy": "continue", "ProtectHome": False, "ExecStartPost": ["/bin/a %n", "/bin/b"]}},
+}
+
+
+def directives(render: Any, service: dict[str, Any]) -> dict[str, list[str]]:
+    """The rendered unit as section.directive -> values; the template is the role's own, found by the role's own lookup."""
+    content = render("systemd", systemd_units([service]))[0]["content"]
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in content.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+def test_template_unit_is_rendered_for_its_instance(render: Any) -> None:
+    unit = directives(render, SHOP)
+    assert read_words(unit["Service.ExecStart"][0], command=True, instance=INSTANCE) == [
+        f"/srv/webapps/shop/releases/{INSTANCE}/bin/web",
+        "50%",
+    ]
+    assert read_words(unit["Service.Environment"][0], instance=INSTANCE) == [f"A=x y % {INSTANCE} \"'"]
+    assert unit["Unit.Description"] == ["The shop, 100%% %i"]
+
+
+def test_runtime_directory_is_made_as_root_before_each_start_and_writable(render: Any) -> None:
+    unit = directives(render, SHOP)
+    assert unit["Service.ExecStartPre"] == ["+/usr/bin/install -d -o shop -g www-data -m 0710 /run/webapps/shop"]
+    assert read_words(unit["Service.ReadWritePaths"][0]) == [
+        "/srv/webapps/shop/shared",
+        "/srv/a b",
+        "/run/webapps/shop",
+    ]
+
+
+def test_limits_are_no_specifiers(render: Any) -> None:
+    unit = directives(render, SHOP)
+    assert (unit["Service.MemoryMax"], unit["Service.CPUQuota"]) == (["512M"], ["150%"])
+
+
+def test_settings_replace_the_roles_own_and_stay_in_systemds_words(render: Any) -> None:
+    unit = directives(render, SHOP)
+    assert unit["Service.ProtectHome"] == ["no"]
+    assert unit["Service.OOMPolicy"] == ["continue"]
+    assert unit["Service.ExecStartPost"] == ["/bin/a %n", "/bin/b"]
+
+
+def test_service_is_sandboxed_without_being_asked(render: Any) -> None:
+    unit = directives(render, {"name": "w", "command": ["/bin/w"], "user": "w"})
+    assert unit["Service.NoNewPrivileges"] == ["yes"]
+    assert unit["Service.CapabilityBoundingSet"] == [""]
+    assert unit["Service.ProtectSystem"] == ["strict"]
+    assert "Service.ReadWritePaths" not in unit
+    assert "Service.RemoveIPC" not in unit, "the end of one release would remove the semaphores of the next"
+
+
+def test_finished_oneshot_counts_as_running(render: Any) -> None:
+    unit = directives(render, {"name": "w", "command": ["/bin/w"], "type": "oneshot"})
+    assert (unit["Service.RemainAfterExit"], unit["Service.Restart"]) == (["yes"], ["no"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "a/b"}, "no name of a unit"),
+        ({"name": "a.service"}, "leave out .service"),
+        ({"command": []}, "no command"),
+        ({"command": ["web"]}, "no absolute path"),
+        ({"environment": {"A-B": "x"}}, "no name of an environment variable"),
+        ({"settings": {"Servce": {}}}, "section 'Servce'"),
+        ({"settings": {"Service": {"A": "x\n[Unit]"}}}, "one line"),
+        ({"description": "x\nExecStart=/bin/sh"}, "one line"),
+        ({"writable_paths": ["shared"]}, "no absolute path"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        systemd_units([{"name": "w", "command": ["/bin/w"], **change}])
+
+
+def test_same_name_twice_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="twice"):
+        systemd_units([{"name": "w", "command": ["/bin/w"]}] * 2)
+
+
+def test_removed_service_needs_no_command() -> None:
+    assert systemd_units([{"name": "w", "state": "absent"}]) == [{"name": "w", "state": "absent"}]

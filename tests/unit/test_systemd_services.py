@@ -1,0 +1,153 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The module systemd_services: its decisions, from what is wanted and what `systemctl show` says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File
+from ansible_collections.pyweb.stack.plugins.modules import systemd_services as module
+
+CONTENT = f"# {module.MARK} (role systemd).\n[Service]\nExecStart=/bin/w\n"
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="unit files belong to root")
+pytestmark = ROOT
+
+
+def service(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "state": "present", "content": CONTENT, "started": True, "enabled": True, **more}
+
+
+def shown(unit: str, active: str = "active", **more: str) -> dict[str, dict[str, str]]:
+    sub = "running" if active == "active" else "dead"
+    state = {"Id": unit, "ActiveState": active, "SubState": sub, "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+    return {unit: {**state, **more}}
+
+
+def decide(
+    folder: Path, services: list[dict[str, Any]], units: dict[str, dict[str, str]], links: tuple[str, ...] = ()
+) -> module.Plan:
+    def mtime(path: str) -> float | None:
+        return os.stat(path).st_mtime if os.path.exists(path) else None
+
+    return module.plan(services, str(folder), units, lambda _pattern: list(links), mtime)
+
+
+def test_new_service_is_written_enabled_and_started(tmp_path: Path) -> None:
+    todo = decide(tmp_path, [service("w")], shown("w.service", "inactive", UnitFileState=""))
+    assert [file.path for file in todo.files] == [str(tmp_path / "w.service")]
+    assert (todo.start, todo.enable, todo.restart, todo.reload) == (["w.service"], ["w.service"], [], True)
+
+
+def test_service_as_it_should_be_needs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    assert not decide(tmp_path, [service("w")], shown("w.service")).changes
+
+
+def test_changed_service_is_restarted(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT + "# old\n")
+    assert decide(tmp_path, [service("w")], shown("w.service")).restart == ["w.service"]
+
+
+def test_restart_that_an_interrupted_run_owes_is_done(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    began = "Sat 2001-01-01 01:00:00.500000 UTC"
+    assert decide(tmp_path, [service("w")], shown("w.service", ExecMainStartTimestamp=began)).restart == ["w.service"]
+
+
+def test_reload_that_an_interrupted_run_owes_is_done(tmp_path: Path) -> None:
+    (tmp_path / "shop@.service").write_text(CONTENT)
+    units = shown("shop@20261121T010735Z-ab12cd34.service", NeedDaemonReload="yes")
+    todo = decide(tmp_path, [service("shop@")], units)
+    assert todo.reload
+    assert todo.changes
+
+
+def test_instances_of_a_changed_template_are_left_alone(tmp_path: Path) -> None:
+    todo = decide(tmp_path, [service("shop@")], shown("shop@20261121T010735Z-ab12cd34.service"))
+    assert (todo.start, todo.restart, todo.stop, todo.enable) == ([], [], [], [])
+    assert todo.reload
+
+
+@pytest.mark.parametrize("sub", ["auto-restart", "auto-restart-queued"])
+def test_crashing_service_does_not_count_as_running(tmp_path: Path, sub: str) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    todo = decide(tmp_path, [service("w")], shown("w.service", "activating", SubState=sub))
+    assert (todo.start, todo.reset) == (["w.service"], ["w.service"])
+
+
+def test_unwanted_service_is_stopped_and_disabled(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    todo = decide(tmp_path, [service("w", started=False, enabled=False)], shown("w.service"))
+    assert (todo.stop, todo.disable, todo.start) == (["w.service"], ["w.service"], [])
+
+
+def test_removed_template_takes_its_instances_with_it_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "shop@.service").write_text(CONTENT)
+    units = {
+        **shown("shop@20261121T010735Z-ab12cd34.service"),
+        **shown("shop@20261121T010736Z-ab12cd34.service", "failed"),
+        **shown("shop-worker@20261121T010735Z-ab12cd34.service"),
+    }
+    link = "shop@20261121T010735Z-ab12cd34.service"
+    todo = decide(tmp_path, [{"name": "shop@", "state": "absent"}], units, (link,))
+    assert todo.stop == [link]
+    assert todo.disable == [link]
+    assert todo.reset == ["shop@20261121T010736Z-ab12cd34.service"]
+    assert todo.files == [File(str(tmp_path / "shop@.service"), None)]
+
+
+def test_foreign_unit_is_neither_overwritten_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text("[Service]\n")
+    with pytest.raises(module.ServiceError, match="somebody else"):
+        decide(tmp_path, [service("w")], {})
+    todo = decide(tmp_path, [{"name": "w", "state": "absent"}], shown("w.service"))
+    assert not todo.changes
+    assert "left alone" in todo.warnings[0]
+
+
+def test_absent_service_that_was_never_ours_is_not_stopped(tmp_path: Path) -> None:
+    assert not decide(tmp_path, [{"name": "ssh", "state": "absent"}], shown("ssh.service")).changes
+
+
+def test_show_is_parsed_by_unit() -> None:
+    text = "Id=a.service\nActiveState=active\nJob=x=y\n\nId=b@1.service\nActiveState=failed\n"
+    parsed = module.parse_show(text)
+    assert parsed["a.service"]["Job"] == "x=y"
+    assert parsed["b@1.service"]["ActiveState"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sat 2026-11-21 01:20:43.250000 UTC", 1795224043.25),
+        ("Sat 2026-11-21 01:20:43 UTC", 1795224043.0),
+        ("n/a", None),
+    ],
+)
+def test_timestamp(text: str, expected: float | None) -> None:
+    assert module.timestamp(text) == expected
+
+
+def test_verification_tells_refusals_from_warnings_and_from_a_missing_program() -> None:
+    missing = "w@i.service: Command /srv/x is not executable: No such file or directory\n"
+    ignored = "w@.service:15: Unknown key 'Fooo' in section [Service], ignoring.\n"
+    assert module.judge_verification(missing) == (False, [])
+    assert module.judge_verification(missing + ignored) == (False, [ignored.strip()])
+    assert module.judge_verification("Unit w@i.service has a bad unit file setting.\n")[0]
+
+
+def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None:
+    staged: list[str] = []
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        staged.extend(argv[4:])
+        return 1, "", f"{argv[-1]}:3: nonsense\nUnit w.service has a bad unit file setting.\n"
+
+    with pytest.raises(module.ServiceError, match="w.service:3: nonsense"):
+        module.verify(run, [File(str(tmp_path / "w.service"), CONTENT)])
+    assert not (tmp_path / "w.service").exists()
+    assert not os.path.exists(staged[0])
