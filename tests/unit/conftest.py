@@ -38,9 +38,7 @@ def render() -> Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]:
         loader = DataLoader()
         folder = CHECKOUT / "roles" / role
         loader.set_basedir(str(folder))
-        lookup = lookup_loader.get(
-            "pyweb.stack.templates", loader=loader, templar=Templar(loader=loader)
-        )
+        lookup = lookup_loader.get("pyweb.stack.templates", loader=loader, templar=Templar(loader=loader))
         assert lookup is not None, "the lookup pyweb.stack.templates is not found"
         return lookup.run(terms, variables={"ansible_search_path": [str(folder)]})
 

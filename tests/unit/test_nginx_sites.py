@@ -1,0 +1,443 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""nginx_sites: what is refused and in which words, and what nginx reads when it is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import crossplane
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
+from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import for_host
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import (
+    unbalanced,
+    validate_sites,
+)
+
+Block = list[dict[str, Any]]
+
+APP = {"path": "/", "upstream": "unix:/run/app.sock"}
+SHOP: dict[str, Any] = {
+    "name": "shop",
+    "domains": ["shop.example.com"],
+    "redirects": ["www.shop.example.com"],
+    "locations": [
+        APP,
+        {
+            "path": "/api",
+            "upstream": "http://127.0.0.1:5000",
+            "websocket": True,
+            "buffering": False,
+            "read_timeout": 5,
+        },
+        {"path": "/static", "alias": "/srv/shop/my files", "immutable": True},
+        {"path": "/files/", "alias": "/srv/files/"},
+    ],
+    "extra": 'add_header X-Extra "a; b";\nlocation = /x {\n    return 204;\n}\n',
+}
+
+
+@pytest.fixture
+def parse(render: Callable[..., Any], tmp_path: Any) -> Callable[..., Block]:
+    """The http block that a strict parser reads from the rendered tree, includes resolved."""
+
+    def run(sites: list[dict[str, Any]], ipv6: bool = True, **settings: Any) -> Block:
+        rendered = render("nginx", nginx_files(sites, **settings))
+        files = for_host({file["path"]: file["content"] for file in rendered}, str(tmp_path), ipv6)
+        for path, content in files.items():
+            # What the host has outside the tree is not the subject here.
+            content = content.replace("include /etc/nginx/mime.types;", "")
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(content)
+        main = str(tmp_path / "nginx.conf")
+        parsed = crossplane.parse(main, combine=True)["config"][0]["parsed"]
+        # The strict parser takes the entries of a map for directives that it does not know.
+        entries = {entry["line"] for mapping in find(http(parsed), "map") for entry in mapping["block"]}
+        errors = crossplane.parse(main, strict=True)["errors"]
+        assert [error for error in errors if error["file"] != main or error["line"] not in entries] == []
+        return parsed
+
+    return run
+
+
+def find(block: Block, directive: str) -> list[dict[str, Any]]:
+    return [entry for entry in block if entry["directive"] == directive]
+
+
+def values(block: Block, directive: str) -> list[list[str]]:
+    return [entry["args"] for entry in find(block, directive)]
+
+
+def http(parsed: Block) -> Block:
+    return find(parsed, "http")[0]["block"]
+
+
+def servers(parsed: Block) -> Iterator[Block]:
+    return (entry["block"] for entry in find(http(parsed), "server"))
+
+
+def server(parsed: Block, name: str) -> Block:
+    found = [block for block in servers(parsed) if name in values(block, "server_name")[0]]
+    assert len(found) == 1
+    return found[0]
+
+
+def location(block: Block, *args: str) -> Block:
+    found = [entry["block"] for entry in find(block, "location") if entry["args"] == list(args)]
+    assert len(found) == 1, f"location {args}: {len(found)} of {values(block, 'location')}"
+    return found[0]
+
+
+def headers(block: Block) -> dict[str, str]:
+    names = [args[0] for args in values(block, "proxy_set_header")]
+    assert len(names) == len(set(names)), "nginx would send a header twice"
+    return {args[0]: args[1] for args in values(block, "proxy_set_header")}
+
+
+# --- what nginx reads ---------------------------------------------------------------------------------------------
+
+
+def test_unknown_hosts_are_closed_where_no_site_is_the_default(
+    parse: Callable[..., Block],
+) -> None:
+    parsed = parse([SHOP, {"name": "other", "port": 8080}])
+    defaults = [block for block in servers(parsed) if any("default_server" in a for a in values(block, "listen"))]
+    by_port = {values(block, "listen")[0][0]: block for block in defaults}
+    assert sorted(by_port) == ["80", "8080"]
+    assert values(by_port["80"], "return") == [["444"]]
+    assert values(by_port["8080"], "return") == []
+
+
+def test_every_server_listens_on_both_families(parse: Callable[..., Block]) -> None:
+    for block in servers(parse([SHOP, {"name": "other", "port": "8080"}])):
+        ports = [args[0] for args in values(block, "listen")]
+        assert ports in (["80", "[::]:80"], ["8080", "[::]:8080"])
+
+
+def test_a_host_without_ipv6_listens_on_ipv4_alone(parse: Callable[..., Block]) -> None:
+    assert [a for block in servers(parse([SHOP], ipv6=False)) for a in values(block, "listen") if "[" in a[0]] == []
+
+
+def test_redirects_go_to_the_first_domain_and_keep_the_method(
+    parse: Callable[..., Block],
+) -> None:
+    block = server(parse([SHOP]), "www.shop.example.com")
+    target = "$scheme://shop.example.com$pyweb_port_suffix$request_uri"
+    assert values(block, "return") == [["301", target]]
+    condition = find(block, "if")[0]
+    assert condition["args"] == ["$request_method", "!~", "^(GET|HEAD)$"]
+    assert values(condition["block"], "return") == [["308", target]]
+
+
+def test_a_visitor_cannot_forge_what_the_application_believes(
+    parse: Callable[..., Block],
+) -> None:
+    block = server(parse([SHOP]), "shop.example.com")
+    assert headers(location(block, "/")) == {
+        "Host": "$pyweb_host",
+        "X-Real-IP": "$remote_addr",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": "$pyweb_host",
+        "X-Forwarded-Port": "$pyweb_port",
+        "X-Forwarded-Prefix": "",
+        "X-Request-ID": "$request_id",
+        "Connection": "",
+        "Forwarded": "",
+        "X-Forwarded-Protocol": "",
+        "X-Forwarded-Ssl": "",
+        "Proxy": "",
+    }
+
+
+def test_a_prefix_reaches_the_application_with_and_without_its_slash(
+    parse: Callable[..., Block],
+) -> None:
+    parsed = parse([SHOP])
+    block = server(parsed, "shop.example.com")
+    for args in (("=", "/api"), ("/api/",)):
+        here = location(block, *args)
+        # No path after the upstream's name: the request's own path is passed on.
+        assert values(here, "proxy_pass") == [["http://shop_2"]]
+        assert headers(here)["X-Forwarded-Prefix"] == "/api"
+        assert values(here, "proxy_read_timeout") == [["5s"]]
+    upstreams = {entry["args"][0]: values(entry["block"], "server") for entry in find(http(parsed), "upstream")}
+    assert upstreams == {
+        "shop_1": [["unix:/run/app.sock"]],
+        "shop_2": [["127.0.0.1:5000"]],
+    }
+
+
+def test_websocket_and_buffering_are_per_location(parse: Callable[..., Block]) -> None:
+    block = server(parse([SHOP]), "shop.example.com")
+    assert headers(location(block, "/api/"))["Upgrade"] == "$http_upgrade"
+    assert headers(location(block, "/api/"))["Connection"] == "$pyweb_connection"
+    assert values(location(block, "/api/"), "proxy_buffering") == [["off"]]
+    assert "Upgrade" not in headers(location(block, "/"))
+    assert values(location(block, "/"), "proxy_buffering") == []
+
+
+def test_a_request_that_changes_something_is_never_sent_twice(
+    parse: Callable[..., Block],
+) -> None:
+    block = server(parse([SHOP]), "shop.example.com")
+    retried = [a for entry in find(block, "location") for a in values(entry["block"], "proxy_next_upstream")]
+    assert not any("non_idempotent" in args for args in retried)
+
+
+def test_folders_end_in_slashes_and_hide_dot_files(parse: Callable[..., Block]) -> None:
+    block = server(parse([SHOP]), "shop.example.com")
+    static, files = location(block, "^~", "/static/"), location(block, "^~", "/files/")
+    assert values(static, "alias") == [["/srv/shop/my files/"]]
+    assert values(static, "set") == [["$pyweb_cache_control", "public, max-age=31536000, immutable"]]
+    assert values(files, "set") == [["$pyweb_cache_control", "no-cache"]]
+    for here in (static, files):
+        assert values(location(here, "~", r"/\.(?!well-known/)"), "return") == [["404"]]
+        # One there would drop those of the server block.
+        assert values(here, "add_header") == []
+
+
+def test_extra_stands_in_the_server_block_as_it_was_written(
+    parse: Callable[..., Block],
+) -> None:
+    block = server(parse([SHOP]), "shop.example.com")
+    assert ["X-Extra", "a; b"] in values(block, "add_header")
+    assert values(location(block, "=", "/x"), "return") == [["204"]]
+
+
+def test_nginx_extra_stands_in_the_http_block(parse: Callable[..., Block]) -> None:
+    parsed = parse([SHOP], extra="limit_req_zone $remote_addr zone=z:1m rate=5r/s;")
+    assert values(http(parsed), "limit_req_zone") == [["$remote_addr", "zone=z:1m", "rate=5r/s"]]
+
+
+def test_limits_keep_slow_visitors_from_taking_all_connections(
+    parse: Callable[..., Block],
+) -> None:
+    parsed = parse([SHOP], worker_connections=4096, worker_processes=3)
+    assert values(find(parsed, "events")[0]["block"], "worker_connections") == [["4096"]]
+    assert int(values(parsed, "worker_rlimit_nofile")[0][0]) >= 2 * 4096
+    assert values(parsed, "worker_processes") == [["3"]]
+    assert values(http(parsed), "client_header_timeout") == values(http(parsed), "client_body_timeout") == [["10s"]]
+    assert values(http(parsed), "server_tokens") == [["off"]]
+
+
+def test_a_long_domain_gets_a_bucket_it_fits_in(parse: Callable[..., Block]) -> None:
+    name = ".".join(["a" * 60] * 4)
+    size = values(
+        http(parse([{"name": "long", "domains": [name]}])),
+        "server_names_hash_bucket_size",
+    )
+    assert int(size[0][0]) > len(name) + 16
+
+
+def test_an_absent_site_leaves_no_file() -> None:
+    assert [f["path"] for f in nginx_files([{"name": "shop", "state": "absent"}]) if "sites" in f["path"]] == []
+
+
+def test_files_do_not_depend_on_the_order_of_the_sites() -> None:
+    other = {"name": "other", "port": 8080}
+    assert nginx_files([SHOP, other]) == nginx_files([other, SHOP])
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+def site(**keys: Any) -> list[dict[str, Any]]:
+    return [{"name": "shop", "domains": ["shop.example.com"], **keys}]
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        ([{"name": "../etc"}], ["item 1", "'../etc'", "letters a-z"]),
+        ([{"domains": []}], ["item 1", "name is missing"]),
+        (site(domians=["x"]), ["'shop'", "unknown key 'domians'", "domains"]),
+        (site(port=0), ["'shop'", "port is '0'", "65535"]),
+        (site(port="http"), ["'shop'", "port is 'http'"]),
+        (site(max_body_size="16 MB"), ["'shop'", "max_body_size is '16 MB'", "16m"]),
+        (site(state="gone"), ["'shop'", "'gone'", "absent"]),
+        (
+            site(domains=["http://shop.example.com/"]),
+            ["'http://shop.example.com/'", "without scheme"],
+        ),
+        (
+            site(domains=["shop.example.com:8080"]),
+            ["shop.example.com:8080", "port has its own key"],
+        ),
+        (site(domains=["bücher.example"]), ["bücher.example", "xn--bcher-kva.example"]),
+        (site(domains=["a b"]), ["'a b'", "*.example.com"]),
+        (site(domains="shop.example.com"), ["domains is", "list"]),
+        (
+            site(domains=[], redirects=["www.example.com"]),
+            ["'www.example.com'", "has none"],
+        ),
+        (
+            site(domains=["*.example.com"], redirects=["example.com"]),
+            ["'*.example.com'", "name first"],
+        ),
+        (
+            site(redirects=["shop.example.com"]),
+            ["'shop'", "'shop.example.com' on port 80", "itself"],
+        ),
+        (site(extra="}"), ["'shop'", "extra", "line 1 closes a brace"]),
+        (site(extra="return 200 ok"), ["semicolon"]),
+        (site(error_log="off"), ["'shop'", "error_log", "/dev/null"]),
+        (site(access_log="logs/x"), ["access_log is 'logs/x'", "absolute"]),
+        (
+            site(locations=[{"path": "static", "alias": "/srv"}]),
+            ["'shop'", "location 1", "'static'", "slash"],
+        ),
+        (site(locations=[{"path": "/a/../b", "alias": "/srv"}]), ["'/a/../b'"]),
+        (
+            site(locations=[{"path": "/"}]),
+            ["location '/'", "neither upstream nor alias"],
+        ),
+        (
+            site(locations=[{**APP, "alias": "/srv"}]),
+            ["location '/'", "both upstream and alias"],
+        ),
+        (
+            site(locations=[{**APP, "upstream": "http://app/path"}]),
+            ["'http://app/path'", "unix:/run/app.sock"],
+        ),
+        (
+            site(locations=[{**APP, "upstream": "http://app:99999"}]),
+            ["'http://app:99999'"],
+        ),
+        (
+            site(locations=[{**APP, "immutable": True}]),
+            ["immutable has no meaning beside upstream"],
+        ),
+        (
+            site(locations=[{**APP, "read_timeout": "1m"}]),
+            ["read_timeout is '1m'", "whole seconds"],
+        ),
+        (
+            site(locations=[{**APP, "websocket": "yes"}]),
+            ["websocket is 'yes'", "true or false"],
+        ),
+        (
+            site(locations=[{**APP, "time_out": 3}]),
+            ["location '/'", "unknown key 'time_out'", "read_timeout"],
+        ),
+        (
+            site(locations=[{"path": "/x", "alias": "srv"}]),
+            ["alias is 'srv'", "absolute"],
+        ),
+        (site(locations=[{"path": "/x", "alias": "/srv/$host"}]), ["'/srv/$host'"]),
+        (
+            site(
+                locations=[
+                    {"path": "/api", "upstream": "http://a"},
+                    {"path": "/api/", "upstream": "http://b"},
+                ]
+            ),
+            ["location '/api/'", "twice"],
+        ),
+        ([*site(), *site(domains=["x.example.com"])], ["2 sites named 'shop'"]),
+        (
+            [*site(), {"name": "two", "domains": ["SHOP.example.com"]}],
+            ["'two'", "port 80", "site 'shop'"],
+        ),
+        (
+            [{"name": "one"}, {"name": "two"}],
+            ["'two'", "default site of port 80", "'one'"],
+        ),
+        ("shop", ["nginx_sites is 'shop'", "list"]),
+        (["shop"], ["item 1", "dictionary"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_site_value_and_remedy(sites: Any, words: list[str]) -> None:
+    problems = validate_sites(sites)
+    assert len(problems) == 1, problems
+    for word in words:
+        assert word in problems[0]
+
+
+@pytest.mark.parametrize(
+    "sites",
+    [
+        [SHOP],
+        [SHOP, {**SHOP, "port": 8080, "name": "shop-2"}],
+        [SHOP, {**SHOP, "name": "old", "state": "absent"}],
+        site(domains=["*.example.com", "localhost", "192.0.2.1", "xn--bcher-kva.example"]),
+        site(locations=[{"path": "/.well-known/acme-challenge/", "alias": "/srv/acme"}]),
+        site(locations=[{"path": "/x", "upstream": "http://[::1]:5000"}]),
+        [],
+    ],
+)
+def test_what_is_right_is_accepted(sites: Any) -> None:
+    assert validate_sites(sites) == []
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
+        nginx_files(site(port=0, max_body_size="x"), worker_connections=0, extra="{")
+    for word in (
+        "port is '0'",
+        "max_body_size is 'x'",
+        "nginx_worker_connections",
+        "nginx_extra",
+    ):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("", None),
+        ("return 204;", None),
+        ("# a } in a comment\nreturn 204;", None),
+        ('return 200 "} {";', None),
+        ('add_header X "a\\"}";', None),
+        ("location ~ ^/it's {\n return 204;\n}", None),
+        ("rewrite ^ http://x/${host}y;", None),
+        ("return 204;\n}", "line 2 closes"),
+        ("location / {\n", "never closed"),
+        ('return 200 "x;\n', "opens a quote"),
+        ("return 204", "semicolon"),
+    ],
+)
+def test_directives_that_would_leave_their_block_are_noticed(text: str, trouble: str | None) -> None:
+    found = unbalanced(text)
+    assert found is None if trouble is None else found is not None and trouble in found
+
+
+# --- quoting ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "",
+        "a b",
+        "a;b",
+        "{}",
+        'say "hi"',
+        "it's",
+        "back\\slash",
+        "\\t",
+        "#no comment",
+        "naïve",
+        "a#b",
+        "x\\",
+    ],
+)
+def test_a_quoted_value_is_read_back_as_it_was(value: str, tmp_path: Any) -> None:
+    file = tmp_path / "x.conf"
+    file.write_text(f"root {nginx_quote(value)};\n")
+    parsed = crossplane.parse(str(file), check_ctx=False)["config"][0]["parsed"]
+    # The parser keeps the backslashes before quotes and backslashes that nginx takes away.
+    read = parsed[0]["args"][0].replace('\\"', '"').replace("\\\\", "\\")
+    assert (len(parsed), len(parsed[0]["args"]), read) == (1, 1, value)
+
+
+@pytest.mark.parametrize("value", ["$host", "a\nb", "a\0b", None, True, ["x"]])
+def test_what_nginx_cannot_hold_is_refused(value: Any) -> None:
+    with pytest.raises(AnsibleFilterError):
+        nginx_quote(value)
