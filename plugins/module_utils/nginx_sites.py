@@ -78,6 +78,7 @@ def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[di
         "worker_rlimit_nofile": 3 * connections + 512,
         "server_names_hash_bucket_size": _bucket_size(planned),
         "extra": extra_lines(settings.get("extra", ""), "nginx_extra"),
+        "user": "www-data",
         "pid_file": "/run/nginx.pid",
         "log_dir": "/var/log/nginx",
     }

@@ -1,0 +1,588 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The transaction, against a real nginx: an instance of its own in a temporary folder, on loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
+from ansible_collections.pyweb.stack.plugins.module_utils import listeners as listeners_module
+from ansible_collections.pyweb.stack.plugins.module_utils.listeners import decode_address, listeners, parse_table
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+    NginxError,
+    explain,
+    for_host,
+    holders,
+    processes,
+    user_line,
+)
+from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
+    Look,
+    Transaction,
+    decide,
+    invalid_files,
+)
+
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Instance:
+    """An nginx of this test alone, and the tree it should run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "etc"
+        self.conf.mkdir()
+        (folder / "log").mkdir()
+        self.port = free_port()
+
+    def params(self, sites: dict[str, str]) -> dict[str, Any]:
+        main = f"""\
+pid {self.folder}/nginx.pid;
+error_log {self.folder}/log/error.log;
+error_log @TREE@/loaded emerg;
+worker_processes 2;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {self.folder}/body;
+    proxy_temp_path {self.folder}/proxy;
+    fastcgi_temp_path {self.folder}/fastcgi;
+    uwsgi_temp_path {self.folder}/uwsgi;
+    scgi_temp_path {self.folder}/scgi;
+    include conf.d/*.conf;
+    include @TREE@/sites/*.conf;
+    include sites-enabled/*;
+}}
+"""
+        files = {"nginx.conf": main} | {f"sites/{name}.conf": text for name, text in sites.items()}
+        return {
+            "files": [{"path": path, "content": content} for path, content in files.items()],
+            "drop_in": None,
+            "conf_dir": str(self.conf),
+            "pid_file": str(self.folder / "nginx.pid"),
+            "error_log": str(self.folder / "log/error.log"),
+            "init": "none",
+        }
+
+    def site(self, answer: str, port: int | None = None) -> str:
+        return f'server {{\n    listen 127.0.0.1:{port or self.port};\n    return 200 "{answer}";\n}}\n'
+
+    def transaction(self, **sites: str) -> Transaction:
+        return Transaction(self.params(sites), BINARY)
+
+    def run(self, check_mode: bool = False, **sites: str) -> dict[str, Any]:
+        return self.transaction(**sites).run(check_mode)
+
+    def get(self, port: int | None = None) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
+    def refuses(self, port: int) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    @property
+    def master(self) -> int:
+        return int((self.folder / "nginx.pid").read_text())
+
+    def trees(self) -> list[str]:
+        return sorted(os.listdir(self.conf / "pyweb/trees"))
+
+    def live(self) -> str:
+        return os.path.basename(os.readlink(self.conf / "pyweb/current"))
+
+    def stop(self) -> None:
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            master = self.master
+            family = [process.pid for process in processes().values() if master in (process.pid, process.session)]
+            for pid in family:
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Instance]:
+    os.chmod(tmp_path, 0o755)
+    instance = Instance(tmp_path)
+    yield instance
+    instance.stop()
+
+
+# --- on a host ----------------------------------------------------------------------------------------------------
+
+
+@needs_nginx
+def test_check_and_run_tell_the_same_and_a_second_run_changes_nothing(nginx: Instance) -> None:
+    site = nginx.site("one")
+    outcomes = [nginx.run(check_mode=check, shop=site) for check in (True, False, True, False)]
+    assert [outcome["changed"] for outcome in outcomes] == [True, True, False, False]
+    assert outcomes[0]["actions"] == outcomes[1]["actions"] == ["install tree", "install nginx.conf", "start"]
+    assert outcomes[0]["diff"] == outcomes[1]["diff"]
+    assert nginx.get() == "one"
+
+
+def test_check_mode_predicts_on_a_host_without_nginx(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    shutil.rmtree(instance.conf)
+    outcome = Transaction(instance.params({"shop": instance.site("one")}), None).run(check_mode=True)
+    assert outcome["changed"]
+    assert any(diff["after_header"].endswith("pyweb/current/sites/shop.conf") for diff in outcome["diff"])
+    assert not instance.conf.exists()
+
+
+def test_without_nginx_the_remedy_is_named(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    with pytest.raises(NginxError, match="Install the package nginx"):
+        Transaction(instance.params({}), None).run(check_mode=False)
+
+
+@needs_nginx
+def test_a_change_is_loaded_by_a_reload_of_the_same_master(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    master = nginx.master
+    assert nginx.run(shop=nginx.site("two"))["actions"] == ["install tree", "reload"]
+    assert (nginx.get(), nginx.master) == ("two", master)
+
+
+@needs_nginx
+def test_a_site_that_is_not_listed_any_more_is_gone(nginx: Instance) -> None:
+    port = free_port()
+    nginx.run(shop=nginx.site("one"), other=nginx.site("other", port))
+    assert nginx.get(port) == "other"
+    nginx.run(shop=nginx.site("one"))
+    assert nginx.refuses(port)
+    assert nginx.get() == "one"
+
+
+@needs_nginx
+def test_what_nginx_refuses_changes_nothing(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    before, live = nginx.trees(), nginx.live()
+    broken = "server {\n# begin extra, as the inventory has it\nlisten 127.0.0.1:1;\nfoo bar;\n# end extra\n}\n"
+    with pytest.raises(NginxError) as caught:
+        nginx.run(shop=nginx.site("one"), other=broken)
+    for word in ("site 'other'", "line 2 of extra", "'foo bar;'", 'unknown directive "foo"'):
+        assert word in str(caught.value)
+    assert (nginx.get(), nginx.trees(), nginx.live()) == ("one", before, live)
+    assert not [name for name in os.listdir(nginx.conf) if name.endswith(".test")]
+
+
+@needs_nginx
+def test_a_reload_that_nginx_refuses_in_silence_is_noticed_and_taken_back(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    live, master = nginx.live(), nginx.master
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NginxError) as caught:
+            nginx.run(shop=nginx.site("two"), other=nginx.site("other", port))
+    for word in (f"bind() to 127.0.0.1:{port} failed", f"Port {port} is taken", f"(pid {os.getpid()})", "serving"):
+        assert word in str(caught.value)
+    assert (nginx.get(), nginx.live(), nginx.master, nginx.trees()) == ("one", live, master, [live])
+    # And the next run, with the port free, is none the worse for it.
+    assert nginx.run(shop=nginx.site("two"), other=nginx.site("other", port))["changed"]
+    assert (nginx.get(), nginx.get(port)) == ("two", "other")
+
+
+@needs_nginx
+def test_a_first_start_that_fails_leaves_the_host_as_it_was(nginx: Instance) -> None:
+    (nginx.conf / "nginx.conf").write_text("# somebody's\n")
+    with socket.create_server(("127.0.0.1", nginx.port)), pytest.raises(NginxError, match="is taken"):
+        nginx.run(shop=nginx.site("one"))
+    assert (nginx.conf / "nginx.conf").read_text() == "# somebody's\n"
+    assert nginx.trees() == []
+    assert not (nginx.conf / "pyweb/current").is_symlink()
+
+
+@needs_nginx
+def test_what_nginx_conf_held_before_is_kept_aside(nginx: Instance) -> None:
+    (nginx.conf / "nginx.conf").write_text("# somebody's\n")
+    nginx.run(shop=nginx.site("one"))
+    nginx.run(shop=nginx.site("two"))
+    assert (nginx.conf / "nginx.conf.before-pyweb").read_text() == "# somebody's\n"
+
+
+@needs_nginx
+def test_a_reload_that_an_interrupted_run_owes_is_done_by_the_next(
+    nginx: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx.run(shop=nginx.site("one"))
+    interrupted = nginx.transaction(shop=nginx.site("two"))
+    # Killed between the swap and the reload: nothing of the way back runs either.
+    monkeypatch.setattr(interrupted.nginx, "reload", lambda name: os._exit(9))
+    child = os.fork()
+    if not child:
+        interrupted.run(False)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert nginx.get() == "one"
+    assert nginx.run(check_mode=True, shop=nginx.site("two"))["actions"] == ["reload"]
+    assert nginx.run(shop=nginx.site("two"))["actions"] == ["reload"]
+    assert nginx.get() == "two"
+    assert not nginx.run(shop=nginx.site("two"))["changed"]
+
+
+@needs_nginx
+def test_an_owed_reload_that_fails_goes_back_to_what_nginx_runs(
+    nginx: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx.run(shop=nginx.site("one"))
+    live = nginx.live()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sites = {"shop": nginx.site("two"), "other": nginx.site("x", taken.getsockname()[1])}
+        interrupted = nginx.transaction(**sites)
+        monkeypatch.setattr(interrupted.nginx, "reload", lambda name: os._exit(9))
+        child = os.fork()
+        if not child:
+            interrupted.run(False)
+        os.waitpid(child, 0)
+        assert nginx.live() != live
+        with pytest.raises(NginxError, match="is taken"):
+            nginx.run(**sites)
+    assert (nginx.live(), nginx.get()) == (live, "one")
+
+
+@needs_nginx
+def test_a_reload_by_hand_owes_nothing(nginx: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    nginx.run(shop=nginx.site("one"))
+    os.kill(nginx.master, signal.SIGHUP)
+    time.sleep(0.3)
+    assert not nginx.run(shop=nginx.site("one"))["changed"]
+
+
+@needs_nginx
+def test_edits_by_hand_and_stray_files_are_healed(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    sites = nginx.conf / "pyweb/current/sites"
+    (sites / "shop.conf").write_text("rubbish")
+    (sites / "stray.conf").write_text("rubbish")
+    outcome = nginx.run(shop=nginx.site("one"))
+    assert outcome["actions"] == ["install tree", "reload"]
+    assert [diff["before_header"].rsplit("/", 1)[1] for diff in outcome["diff"][:2]] == ["shop.conf", "stray.conf"]
+    assert os.listdir(nginx.conf / "pyweb/current/sites") == ["shop.conf"]
+
+
+@needs_nginx
+def test_an_entry_that_a_package_upgrade_replaced_is_healed(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    (nginx.conf / "nginx.conf").write_text("events {}\n")
+    assert nginx.run(shop=nginx.site("one"))["actions"] == ["install nginx.conf", "reload"]
+    assert nginx.get() == "one"
+
+
+@needs_nginx
+def test_a_killed_master_is_replaced_though_its_workers_hold_the_port(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    master = nginx.master
+    os.kill(master, signal.SIGKILL)
+    assert nginx.get() == "one", "the orphans should have gone on serving: the case to heal"
+    assert nginx.run(shop=nginx.site("one"))["actions"] == ["start"]
+    assert nginx.master != master
+    assert nginx.get() == "one"
+    time.sleep(0.2)
+    assert [process for process in processes().values() if process.session == master] == []
+
+
+@needs_nginx
+def test_a_stopped_nginx_is_started_on_the_tree_that_was_there(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    live, master = nginx.live(), nginx.master
+    os.kill(master, signal.SIGTERM)
+    while (nginx.folder / "nginx.pid").exists():
+        time.sleep(0.01)
+    assert nginx.run(shop=nginx.site("one"))["actions"] == ["start"]
+    assert (nginx.get(), nginx.live()) == ("one", live)
+
+
+@needs_nginx
+def test_files_of_others_are_loaded_reported_and_left_alone(nginx: Instance) -> None:
+    port = free_port()
+    (nginx.conf / "conf.d").mkdir()
+    theirs = nginx.conf / "conf.d/theirs.conf"
+    theirs.write_text(nginx.site("theirs", port))
+    transaction = nginx.transaction(shop=nginx.site("one"))
+    outcome = transaction.run(False)
+    assert outcome["unowned"] == [str(theirs)]
+    assert str(theirs) in transaction.warnings[0]
+    assert nginx.get(port) == "theirs"
+
+
+@needs_nginx
+def test_a_fault_in_a_file_of_others_is_told_as_such(nginx: Instance) -> None:
+    (nginx.conf / "conf.d").mkdir()
+    (nginx.conf / "conf.d/theirs.conf").write_text("foo;\n")
+    with pytest.raises(NginxError, match=r"conf.d/theirs.conf line 1, which is not a file of this role"):
+        nginx.run(shop=nginx.site("one"))
+
+
+@needs_nginx
+def test_a_default_site_that_somebody_edited_stays(nginx: Instance) -> None:
+    for folder in ("sites-available", "sites-enabled"):
+        (nginx.conf / folder).mkdir()
+    (nginx.conf / "sites-available/default").write_text(nginx.site("edited", free_port()))
+    (nginx.conf / "sites-enabled/default").symlink_to(nginx.conf / "sites-available/default")
+    assert nginx.run(shop=nginx.site("one"))["unowned"] == [str(nginx.conf / "sites-enabled/default")]
+    assert (nginx.conf / "sites-enabled/default").is_symlink()
+
+
+@needs_nginx
+def test_only_the_live_tree_and_the_one_before_are_kept(nginx: Instance) -> None:
+    for answer in ("one", "two", "three", "four"):
+        nginx.run(shop=nginx.site(answer))
+    assert len(nginx.trees()) == 2
+    assert nginx.trees()[-1] == nginx.live()
+
+
+@needs_nginx
+def test_two_runs_at_once_take_turns(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    done: list[bool] = []
+
+    def run(answer: str) -> None:
+        done.append(nginx.run(shop=nginx.site(answer))["changed"])
+
+    threads = [threading.Thread(target=run, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [True] * 4
+    assert nginx.get() in "0123"
+    assert len(nginx.trees()) <= 2
+
+
+@needs_nginx
+def test_the_role_s_own_files_serve(nginx: Instance, render: Callable[..., Any]) -> None:
+    (nginx.folder / "static").mkdir()
+    (nginx.folder / "static/a.css").write_text("css")
+    (nginx.folder / "static/.env").write_text("secret")
+    port = free_port()
+    sites = [
+        {
+            "name": "shop",
+            "domains": ["shop.example.com"],
+            "redirects": ["www.shop.example.com"],
+            "port": nginx.port,
+            "locations": [{"path": "/static", "alias": str(nginx.folder / "static"), "immutable": True}],
+        },
+        {"name": "app", "port": port, "locations": [{"path": "/", "upstream": f"unix:{nginx.folder}/app.sock"}]},
+    ]
+    planned = nginx_files(sites)
+    for item in planned:
+        if item["path"] == "nginx.conf":
+            item["vars"] |= {
+                "user": pwd.getpwuid(os.geteuid()).pw_name,  # the folders of a test are closed to others
+                "pid_file": f"{nginx.folder}/nginx.pid",
+                "log_dir": f"{nginx.folder}/log",
+            }
+        if "site" in item["vars"]:
+            name = item["vars"]["site"]["name"]
+            for log in ("access_log", "error_log"):
+                item["vars"]["site"][log] = f"{nginx.folder}/log/{name}.{log}"
+    files = render("nginx", planned)
+    for file in files:  # on loopback only
+        file["content"] = re.sub(r"listen ([0-9])", r"listen 127.0.0.1:\1", file["content"]).replace("[::]", "[::1]")
+    params = nginx.params({}) | {"files": files}
+    assert invalid_files(params["files"]) is None
+    assert Transaction(params, BINARY).run(False)["changed"]
+
+    def answer(path: str, host: str, port: int = nginx.port, method: str = "GET") -> tuple[int, dict[str, str], str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request(method, path, headers={"Host": host})
+        response = connection.getresponse()
+        return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read().decode()
+
+    status, headers, body = answer("/static/a.css", "shop.example.com")
+    assert (status, body, headers["server"]) == (200, "css", "nginx")
+    assert headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer("/static/.env", "shop.example.com")[0] == 404
+    status, headers, _body = answer("/p?q=1", f"www.shop.example.com:{nginx.port}")
+    assert (status, headers["location"]) == (301, f"http://shop.example.com:{nginx.port}/p?q=1")
+    assert answer("/p", "www.shop.example.com", method="POST")[0] == 308
+    with pytest.raises(ConnectionResetError):
+        answer("/", "unknown.example.com")
+
+    request = ask_through(
+        nginx, port, b"GET /a%2Fb HTTP/1.0\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Prefix: /x\r\n\r\n"
+    )
+    assert request[0] == "GET /a%2Fb HTTP/1.1"
+    told = dict(line.split(": ", 1) for line in request[1:] if line)
+    # A visitor of the last century names no host; HTTP/1.1 towards the application must.
+    assert told["Host"] == told["X-Forwarded-Host"] == socket.gethostname().lower()
+    assert told["X-Forwarded-For"] == "127.0.0.1"
+    assert "X-Forwarded-Prefix" not in told
+    request = ask_through(nginx, port, b"GET / HTTP/1.1\r\nHost: Visitors.example:8080\r\nConnection: close\r\n\r\n")
+    told = dict(line.split(": ", 1) for line in request[1:] if line)
+    assert (told["Host"], told["X-Forwarded-Port"]) == ("visitors.example:8080", "8080")
+
+
+def ask_through(nginx: Instance, port: int, request: bytes) -> list[str]:
+    """What an application behind the socket is asked when a visitor asks nginx."""
+    path = str(nginx.folder / "app.sock")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as server, socket.create_connection(("127.0.0.1", port), timeout=5) as visitor:
+        server.bind(path)
+        os.chmod(path, 0o666)
+        server.listen()
+        server.settimeout(5)
+        visitor.sendall(request)
+        connection, _address = server.accept()
+        with connection:
+            seen = b""
+            while b"\r\n\r\n" not in seen:
+                seen += connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert b" 204 " in visitor.recv(65536)
+    return seen.decode().split("\r\n")
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+HEALTHY = Look(
+    live="t1",
+    content={"nginx.conf": "x"},
+    entry="entry",
+    default_site=False,
+    drop_in=[],
+    daemon_reload=False,
+    running=True,
+    enabled=True,
+    loaded="t1",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "actions"),
+    [
+        ({}, []),
+        ({"content": {}}, ["install tree", "reload"]),
+        ({"live": None, "content": {}, "loaded": None}, ["install tree", "reload"]),
+        ({"entry": "theirs"}, ["install nginx.conf", "reload"]),
+        ({"default_site": True}, ["disable the default site", "reload"]),
+        ({"loaded": "t0"}, ["reload"]),
+        ({"loaded": None}, ["reload"]),
+        ({"running": False, "loaded": None}, ["start"]),
+        ({"enabled": False}, ["enable"]),
+        ({"drop_in": [{}]}, ["install drop-in", "reload systemd"]),
+        ({"daemon_reload": True}, ["reload systemd"]),
+    ],
+)
+def test_the_plan_is_the_difference(change: dict[str, Any], actions: list[str]) -> None:
+    look = Look(**(vars(HEALTHY) | change))
+    assert decide(look, {"nginx.conf": "x"}, "entry").actions == actions
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"sites/a.conf": ""}, "no nginx.conf"),
+        ({"nginx.conf": ""}, "error_log @TREE@/loaded emerg;"),
+        ({"nginx.conf": "@TREE@/loaded", "../x": ""}, "'../x'"),
+        ({"nginx.conf": "@TREE@/loaded", "/x": ""}, "'/x'"),
+        ({"nginx.conf": "@TREE@/loaded", "loaded": ""}, "reserved"),
+    ],
+)
+def test_unusable_files_are_refused(files: dict[str, str], words: str) -> None:
+    trouble = invalid_files([{"path": path, "content": content} for path, content in files.items()])
+    assert trouble is not None and words in trouble
+
+
+RENDERED = "server {\n# begin extra, as the inventory has it\none;\ntwo;\n# end extra\nthree;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [(1, None), (2, None), (3, ("extra", 1, "one;")), (4, ("extra", 2, "two;")), (5, None), (6, None), (99, None)],
+)
+def test_a_line_of_a_file_is_traced_back_to_the_user_s_line(line: int, found: Any) -> None:
+    assert user_line(RENDERED, line) == found
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ('nginx: [emerg] unknown directive "two" in /t/sites/a.conf:4\n', "site 'a', line 2 of extra, 'two;'"),
+        ("nginx: [emerg] bad value in /t/sites/a.conf:6\n", "site 'a', line 6 of its file, 'three;'"),
+        ("nginx: [emerg] bad value in /etc/other:6\n", "/etc/other line 6, which is not a file of this role"),
+        ("2026/01/01 00:00:00 [emerg] 1#1: no file\n", "nginx says: no file"),
+        ("Segmentation fault\n", "nginx says: Segmentation fault"),
+    ],
+)
+def test_nginx_s_words_are_put_in_the_user_s_terms(output: str, words: str) -> None:
+    assert words in explain(output, "/t", {"sites/a.conf": RENDERED})
+
+
+def test_a_host_without_ipv6_gets_no_ipv6_listeners() -> None:
+    text = "listen 80;\n    listen [::]:80 default_server;\nallow [::1];\n"
+    assert for_host({"a": text}, "/t", ipv6=False) == {"a": "listen 80;\nallow [::1];\n"}
+    assert for_host({"a": text}, "/t", ipv6=True) == {"a": text}
+
+
+# --- who listens --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_listener_is_found_with_its_program(family: socket.AddressFamily, address: str) -> None:
+    try:
+        server = socket.create_server((address, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"this machine has no {address}: {error}")
+    with server:
+        port = server.getsockname()[1]
+        (found,) = [listener for listener in listeners() if listener.port == port]
+    assert (found.address, found.pid) == (address, os.getpid())
+    assert found.program == Path("/proc/self/comm").read_text().strip()
+
+
+def test_a_shared_socket_belongs_to_the_eldest_of_the_family() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        child = subprocess.Popen(["sleep", "30"], pass_fds=[server.fileno()])
+        try:
+            (found,) = [listener for listener in listeners() if listener.port == port]
+        finally:
+            child.kill()
+            child.wait()
+    assert found.pid == os.getpid()
+
+
+def test_connections_are_not_listeners() -> None:
+    table = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0 100\n"
+        "   1: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0 100\n"
+    )
+    if listeners_module.sys.byteorder == "little":
+        assert parse_table(table) == [("127.0.0.1", 8080, "11")]
+        assert decode_address("00000000000000000000000001000000:0050") == ("::1", 80)
+
+
+def test_who_holds_a_port_is_told_with_the_remedy() -> None:
+    complaint = "[emerg] 1#1: bind() to [::]:80 failed (98: Address already in use)"
+    told = holders(complaint, [listeners_module.Listener("::", 80, 7, "apache2")])
+    assert "Port 80 is taken: apache2 (pid 7) on [::]:80" in told
+    assert holders("[emerg] 1#1: no such file", listeners()) == ""
