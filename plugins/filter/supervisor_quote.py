@@ -62,6 +62,8 @@ def one_line(value: str) -> str:
 def _word(value: str, instance: bool) -> str:
     # An ini file's comment begins at a ; or # after a space, inside quotes too: the quotes are closed between the two.
     quoted = re.sub(r"(?<=\s)(?=[;#])", "''", shlex.quote(one_line(value)))
+    # %(here)s is replaced by plain search, doubled or not: it must not stand there in one piece.
+    quoted = quoted.replace("%(here)s", "%(''here)s")
     return double_percent(quoted, instance)
 
 

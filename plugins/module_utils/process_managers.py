@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import 
     SupervisorError,
     read_daemon,
     read_parser,
+    tail,
 )
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -417,17 +418,8 @@ class Supervisor:
 
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         program = self._program(service, instance)
-        text = "".join(_tail(path) for path in self._logs(program))
+        text = "".join(tail(path, 65536) for path in self._logs(program))
         return "\n".join(text.splitlines()[-lines:])
-
-
-def _tail(path: str, size: int = 65536) -> str:
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
-            return stream.read().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def instances_of(service: str, names: list[str], prefix: str, suffix: str) -> list[str]:

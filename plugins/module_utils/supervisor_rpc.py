@@ -13,6 +13,7 @@ import configparser
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import time
@@ -45,6 +46,7 @@ class Daemon:
     config_file: str
     socket: str
     pidfile: str
+    logfile: str
     username: str = ""
     password: str = ""
 
@@ -85,6 +87,7 @@ def read_daemon(config_file: str = CONFIG_FILE) -> Daemon:
         config_file=config_file,
         socket=path,
         pidfile=get("supervisord", "pidfile", "/var/run/supervisord.pid"),
+        logfile=get("supervisord", "logfile", "/var/log/supervisor/supervisord.log"),
         username=get("unix_http_server", "username"),
         password=get("unix_http_server", "password"),
     )
@@ -233,7 +236,7 @@ def _environment(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
     """Whether a process is there and no zombie, which only waits for its parent."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
@@ -248,30 +251,51 @@ def running_daemon(daemon: Daemon) -> int:
         with open(daemon.pidfile, encoding="ascii") as stream:
             pid = int(stream.read())
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return pid if b"supervisord" in stream.read() and _exists(pid) else 0
+            return pid if b"supervisord" in stream.read() and exists(pid) else 0
     except (OSError, ValueError):
         return 0
+
+
+def tail(path: str, size: int) -> str:
+    """The end of a text file, empty where there is none."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def read_log(log: str) -> tuple[set[int], dict[int, str]]:
+    """What supervisord's log tells: the PIDs of all daemons, and those of their children with the program's name."""
+    daemons = {int(pid) for pid in re.findall(r"supervisord started with pid (\d+)", log)}
+    spawned = {int(pid): name for name, pid in re.findall(r"spawned: '([^']+)' with pid (\d+)", log)}
+    return daemons, spawned
 
 
 def orphans(daemon: Daemon) -> dict[int, str]:
     """What a dead daemon on this socket has left running: process group -> program.
 
-    A killed supervisord leaves its children alone, and the next one starts a second copy of each. They are known by the
-    environment that supervisord gave them and by their session, whose leader, the daemon, is gone. A process that made
-    a session of its own is a daemon that some program has started, such as nginx: nothing of supervisor's.
+    A killed supervisord leaves its children alone, and the next one starts a second copy of each. They belong to a
+    session whose leader, the daemon, is gone, and either their environment tells of it, which a container's root may not
+    read for other accounts, or the daemon's log does. A process with a session of its own is a daemon that some program
+    has started, such as nginx: nothing of supervisor's.
     """
     found: dict[int, str] = {}
+    daemons, spawned = read_log(tail(daemon.logfile, 1 << 20))
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         pid = int(entry)
-        environment = _environment(pid)
-        if environment.get("SUPERVISOR_SERVER_URL") != daemon.url:
-            continue
         with contextlib.suppress(ProcessLookupError):
             session, group = os.getsid(pid), os.getpgid(pid)
-            if session != pid and group != os.getpgrp() and not _exists(session) and _exists(pid):
-                found[group] = environment.get("SUPERVISOR_GROUP_NAME", "")
+            if session in (0, pid) or group == os.getpgrp() or exists(session) or not exists(pid):
+                continue
+            environment = _environment(pid)
+            if environment.get("SUPERVISOR_SERVER_URL") == daemon.url:
+                found[group] = environment.get("SUPERVISOR_GROUP_NAME", str(group))
+            elif session in daemons and group in spawned:
+                found[group] = spawned[group]
     return found
 
 
@@ -280,7 +304,7 @@ def end_orphans(daemon: Daemon, timeout: float) -> list[str]:
     found = orphans(daemon)
     for group in found:
         with contextlib.suppress(ProcessLookupError):
-            if _exists(group):
+            if exists(group):
                 os.kill(group, signal.SIGTERM)
             else:
                 os.killpg(group, signal.SIGTERM)

@@ -126,6 +126,8 @@ PROPERTIES = (
 )
 # A program that exits at once is caught this long after its start; systemd calls it started as soon as it is executed.
 SETTLE = 0.4
+# A service that systemd has restarted this many seconds ago is watched as a new one is: it may crash on and on.
+YOUNG = 5.0
 
 
 class ServiceError(Exception):
@@ -143,6 +145,7 @@ class Plan:
     enable: list[str] = field(default_factory=list)
     disable: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
+    watch: list[str] = field(default_factory=list)  # running, but restarted so lately that it may be a crash loop
     reload: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -178,15 +181,17 @@ def timestamp(text: str) -> float | None:
     return calendar.timegm(time.strptime(match.group(1), "%Y-%m-%d %H:%M:%S")) + float(match.group(2) or 0)
 
 
+def crashing(unit: dict[str, str]) -> bool:
+    """Whether a unit has died and is on its way to the next automatic attempt."""
+    if unit.get("ActiveState") != "activating":
+        return False
+    return unit.get("SubState", "").startswith("auto-restart") or int(unit.get("NRestarts") or 0) > 0
+
+
 def runs(unit: dict[str, str]) -> bool:
-    """Whether a unit runs. One that waits for its automatic restart does not: it has just died."""
-    return unit.get("ActiveState") in (
-        "active",
-        "reloading",
-        "refreshing",
-        "activating",
-        "deactivating",
-    ) and unit.get("SubState") not in ("auto-restart", "auto-restart-queued")
+    """Whether a unit runs. One that crashes on and on does not."""
+    active = ("active", "reloading", "refreshing", "activating", "deactivating")
+    return unit.get("ActiveState") in active and not crashing(unit)
 
 
 def plan(
@@ -195,6 +200,7 @@ def plan(
     units: dict[str, dict[str, str]],
     links: Callable[[str], list[str]],
     mtime: Callable[[str], float | None],
+    now: float,
 ) -> Plan:
     """Decide what is to be done. ``links`` finds what enables a unit, ``mtime`` when a file was written."""
     result = Plan()
@@ -232,7 +238,7 @@ def plan(
         if any(properties.get("NeedDaemonReload") == "yes" for properties in mine.values()):
             result.reload = True
         if not template:
-            _plan_service(result, service, unit, mine.get(unit, {}), changed, mtime(path))
+            _plan_service(result, service, unit, mine.get(unit, {}), changed, mtime(path), now)
     result.reload = result.reload or bool(result.files)
     return result
 
@@ -265,11 +271,13 @@ def _plan_service(
     if service["started"]:
         if not runs(found):
             result.start.append(unit)
-            if found.get("ActiveState") == "failed" or found.get("SubState", "").startswith("auto-restart"):
+            if found.get("ActiveState") == "failed" or crashing(found):
                 result.reset.append(unit)
         elif stale:
             result.restart.append(unit)
-    elif runs(found) or found.get("SubState", "").startswith("auto-restart"):
+        elif int(found.get("NRestarts") or 0) > 0 and began is not None and now - began < YOUNG:
+            result.watch.append(unit)
+    elif runs(found) or crashing(found):
         result.stop.append(unit)
     enabled = found.get("UnitFileState") in ("enabled", "enabled-runtime")
     if service["enabled"] and not enabled:
@@ -339,8 +347,13 @@ class Host:
         return parse_show(self.must("Looking at the units", argv))
 
     def links(self, pattern: str) -> list[str]:
-        found = glob.glob(os.path.join(self.directory, "*.wants", pattern))
-        return sorted({os.path.basename(link) for link in found})
+        """Units that a link to a unit file of this folder enables; those of other folders are the distribution's."""
+        found = []
+        for link in glob.glob(os.path.join(self.directory, "*.wants", pattern)):
+            target = os.path.join(os.path.dirname(link), os.readlink(link)) if os.path.islink(link) else ""
+            if os.path.dirname(os.path.normpath(target)) == self.directory:
+                found.append(os.path.basename(link))
+        return sorted(set(found))
 
     def must(
         self,
@@ -375,7 +388,7 @@ class Host:
             )
         self._begin("Restarting", "restart", todo.restart)
         self._begin("Starting", "start", todo.start)
-        self._settle(todo.restart + todo.start)
+        self._settle(todo.restart + todo.start + todo.watch)
 
     def _begin(self, doing: str, verb: str, units: list[str]) -> None:
         if not units:
@@ -445,7 +458,7 @@ def main() -> None:
     host = Host(lambda argv: module.run_command(argv), directory)
     try:
         found = host.show([service["name"] for service in services])
-        todo = plan(services, directory, found, host.links, _mtime)
+        todo = plan(services, directory, found, host.links, _mtime, time.time())
         _changed, diffs = apply_files(todo.files, check_mode=True)
         try:
             warnings = verify(host.run, todo.files)

@@ -13,13 +13,36 @@ from ansible_collections.pyweb.stack.plugins.filter.systemd_units import systemd
 
 INSTANCE = "20261121T010735Z-ab12cd34"
 NASTY = [
-    "", "plain", "a b", "100%", "%i", "%%i", "%n", "$HOME", "${HOME}", "$$", "it's", 'say "so"', "back\\slash", "end\\",
-    ";", "a ; b", "#", "line\nbreak", "tab\tand\rreturn", "\x01\x7f", "é ü 漢字", "-dash", "'\"\\$%", " leading", "trailing ",
-]  # fmt: skip
+    "",
+    "plain",
+    "a b",
+    "100%",
+    "%i",
+    "%%i",
+    "%n",
+    "$HOME",
+    "${HOME}",
+    "$$",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "end\\",
+    ";",
+    "a ; b",
+    "#",
+    "line\nbreak",
+    "tab\tand\rreturn",
+    "\x01\x7f",
+    "é ü 漢字",
+    "-dash",
+    "'\"\\$%",
+    " leading",
+    "trailing ",
+]
 
 
 def read_words(text: str, command: bool = False, instance: str | None = None) -> list[str]:
-    """Read words by the rules of systemd.syntax(7), systemd.service(5) and systemd.unit(5), independently of the filter."""
+    """Read words by the rules of systemd.syntax(7), systemd.service(5) and systemd.unit(5), not the filter's."""
     words: list[str] = []
     index = 0
     while index < len(text):
@@ -102,7 +125,7 @@ SHOP: dict[str, Any] = {
 
 
 def directives(render: Any, service: dict[str, Any]) -> dict[str, list[str]]:
-    """The rendered unit as section.directive -> values; the template is the role's own, found by the role's own lookup."""
+    """The rendered unit as section.directive -> values; the role's own template, found by the role's own lookup."""
     content = render("systemd", systemd_units([service]))[0]["content"]
     found: dict[str, list[str]] = {}
     section = ""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def decide(
     def mtime(path: str) -> float | None:
         return os.stat(path).st_mtime if os.path.exists(path) else None
 
-    return module.plan(services, str(folder), units, lambda _pattern: list(links), mtime)
+    return module.plan(services, str(folder), units, lambda _pattern: list(links), mtime, time.time())
 
 
 def test_new_service_is_written_enabled_and_started(tmp_path: Path) -> None:
@@ -79,6 +80,20 @@ def test_crashing_service_does_not_count_as_running(tmp_path: Path, sub: str) ->
     assert (todo.start, todo.reset) == (["w.service"], ["w.service"])
 
 
+def test_service_in_a_new_attempt_after_a_crash_does_not_count_as_running(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    todo = decide(tmp_path, [service("w")], shown("w.service", "activating", SubState="start", NRestarts="1"))
+    assert todo.start == ["w.service"]
+
+
+def test_service_that_was_restarted_lately_is_watched_without_being_a_change(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    os.utime(tmp_path / "w.service", (1, 1))
+    began = time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    todo = decide(tmp_path, [service("w")], shown("w.service", NRestarts="1", ExecMainStartTimestamp=began))
+    assert (todo.watch, todo.changes) == (["w.service"], False)
+
+
 def test_unwanted_service_is_stopped_and_disabled(tmp_path: Path) -> None:
     (tmp_path / "w.service").write_text(CONTENT)
     todo = decide(tmp_path, [service("w", started=False, enabled=False)], shown("w.service"))
@@ -111,6 +126,15 @@ def test_foreign_unit_is_neither_overwritten_nor_removed(tmp_path: Path) -> None
 
 def test_absent_service_that_was_never_ours_is_not_stopped(tmp_path: Path) -> None:
     assert not decide(tmp_path, [{"name": "ssh", "state": "absent"}], shown("ssh.service")).changes
+
+
+def test_links_to_the_distributions_units_are_not_ours(tmp_path: Path) -> None:
+    wants = tmp_path / "multi-user.target.wants"
+    wants.mkdir()
+    (wants / "ssh.service").symlink_to("/lib/systemd/system/ssh.service")
+    (wants / "w.service").symlink_to(tmp_path / "w.service")
+    host = module.Host(lambda _argv: (0, "", ""), str(tmp_path))
+    assert host.links("*.service") == ["w.service"]
 
 
 def test_show_is_parsed_by_unit() -> None:

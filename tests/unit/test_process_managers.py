@@ -1,0 +1,187 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The provider Systemd with a systemctl of paper, and the pure functions of both providers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    ProcessManagerError,
+    Systemd,
+    count_restarts,
+    instances_of,
+    instantiate,
+    process_manager,
+    program_state,
+    set_autostart,
+)
+
+INSTANCE = "20261121T010735Z-ab12cd34"
+UNIT = f"shop@{INSTANCE}.service"
+
+
+class Paper:
+    """Answers like systemctl and notes what was asked."""
+
+    def __init__(self, rc: int = 0, listing: str = "", **properties: str) -> None:
+        self.rc = rc
+        self.listing = listing
+        self.properties = {"LoadState": "loaded", "ActiveState": "inactive", "NRestarts": "0", "Job": "0", **properties}
+        self.asked: list[list[str]] = []
+
+    def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[:2] == ["systemctl", "show"]:
+            return 0, "".join(f"{key}={value}\n" for key, value in self.properties.items()), ""
+        if argv[:2] == ["systemctl", "list-units"]:
+            return 0, self.listing, ""
+        self.asked.append(argv)
+        return self.rc, "", "it broke"
+
+
+@pytest.mark.parametrize(
+    ("properties", "state"),
+    [
+        ({"ActiveState": "active"}, "running"),
+        ({"ActiveState": "reloading"}, "running"),
+        ({"ActiveState": "activating", "SubState": "start"}, "starting"),
+        ({"ActiveState": "activating", "SubState": "auto-restart"}, "starting"),
+        ({"ActiveState": "deactivating"}, "stopping"),
+        ({"ActiveState": "failed"}, "failed"),
+        ({"ActiveState": "inactive", "Job": "217"}, "starting"),
+        ({"ActiveState": "inactive"}, "absent"),
+        ({"ActiveState": "inactive", "LoadState": "not-found"}, "absent"),
+    ],
+)
+def test_state_in_our_words(tmp_path: Path, properties: dict[str, str], state: str) -> None:
+    assert Systemd(Paper(**properties), str(tmp_path)).state("shop", INSTANCE) == state
+
+
+def enable(folder: Path, unit: str = UNIT) -> Path:
+    wants = folder / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / unit).symlink_to(folder / "shop@.service")
+    return wants / unit
+
+
+def test_enabled_instance_that_does_not_run_is_stopped(tmp_path: Path) -> None:
+    enable(tmp_path)
+    assert Systemd(Paper(), str(tmp_path)).state("shop", INSTANCE) == "stopped"
+
+
+def test_start_forgets_an_earlier_failure_and_does_not_wait(tmp_path: Path) -> None:
+    paper = Paper(ActiveState="failed")
+    Systemd(paper, str(tmp_path)).start("shop", INSTANCE)
+    assert paper.asked == [["systemctl", "reset-failed", UNIT], ["systemctl", "start", "--no-block", UNIT]]
+
+
+def test_start_without_a_template_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ProcessManagerError, match=r"shop@\.service is not usable .*Run the systemd role"):
+        Systemd(Paper(LoadState="not-found"), str(tmp_path)).start("shop", INSTANCE)
+
+
+def test_refused_start_tells_command_service_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ProcessManagerError, match=rf"Starting {UNIT}: .*--no-block.*it broke.*systemctl status"):
+        Systemd(Paper(rc=1), str(tmp_path)).start("shop", INSTANCE)
+
+
+def test_stop_waits_no_longer_than_its_timeout_and_kills_then(tmp_path: Path) -> None:
+    paper = Paper(rc=124, ActiveState="active")
+    with pytest.raises(ProcessManagerError, match="Killing"):  # paper never dies
+        Systemd(paper, str(tmp_path)).stop("shop", INSTANCE, 7)
+    assert paper.asked[0] == ["timeout", "7.000", "systemctl", "stop", UNIT]
+    assert paper.asked[1] == ["systemctl", "kill", "--signal=SIGKILL", UNIT]
+
+
+def test_disable_needs_no_template(tmp_path: Path) -> None:
+    link = enable(tmp_path)
+    Systemd(Paper(), str(tmp_path)).disable("shop", INSTANCE)
+    assert not link.is_symlink()
+
+
+def test_enable_twice_asks_once(tmp_path: Path) -> None:
+    paper = Paper()
+    Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
+    enable(tmp_path)
+    Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
+    assert paper.asked == [["systemctl", "--no-reload", "enable", UNIT]]
+
+
+def test_forget_stops_disables_and_clears_the_failure(tmp_path: Path) -> None:
+    link = enable(tmp_path)
+    paper = Paper(ActiveState="failed")
+    Systemd(paper, str(tmp_path)).forget("shop", INSTANCE)
+    assert not link.is_symlink()
+    assert paper.asked[-1] == ["systemctl", "reset-failed", UNIT]
+
+
+def test_instances_are_those_that_run_failed_or_are_enabled(tmp_path: Path) -> None:
+    enable(tmp_path, "shop@20261121T010736Z-b.service")
+    enable(tmp_path, "shop@notes.service")
+    listing = (
+        f"{UNIT} loaded active running The shop\n"
+        "shop@20261121T010737Z-c.service loaded failed failed The shop\n"
+        "shop@20261121T010738Z-d.service loaded inactive dead The shop\n"
+    )
+    found = Systemd(Paper(listing=listing), str(tmp_path)).instances("shop")
+    assert found == [INSTANCE, "20261121T010736Z-b", "20261121T010737Z-c"]
+
+
+@pytest.mark.parametrize(
+    ("service", "instance"), [("a/b", INSTANCE), ("shop@", INSTANCE), ("shop", "../x"), ("shop", "x")]
+)
+def test_bad_names_are_refused(service: str, instance: str) -> None:
+    with pytest.raises(ProcessManagerError, match="is no"):
+        Systemd(Paper()).state(service, instance)
+
+
+def test_unknown_process_manager_is_refused() -> None:
+    with pytest.raises(ProcessManagerError, match="runit.*systemd or supervisor"):
+        process_manager("runit", Paper())
+
+
+def test_other_services_instances_are_not_mistaken() -> None:
+    names = [f"shop-{INSTANCE}.conf", f"shop-worker-{INSTANCE}.conf", "shop-old.conf", f"shop-2-{INSTANCE}.conf"]
+    assert instances_of("shop", names, "shop-", ".conf") == [INSTANCE]
+    assert instances_of("shop-2", names, "shop-2-", ".conf") == [INSTANCE]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [("%i", "ID"), ("%%i", "%%i"), ("%%%i", "%%ID"), ("100%% %i-%i", "100%% ID-ID"), ("%%%%i", "%%%%i")],
+)
+def test_instantiate(template: str, expected: str) -> None:
+    assert instantiate(template, "ID") == expected
+
+
+def test_set_autostart_changes_that_line_alone() -> None:
+    assert set_autostart("a=1\nautostart=true\nb=autostart=true\n", False) == "a=1\nautostart=false\nb=autostart=true\n"
+
+
+@pytest.mark.parametrize(
+    ("info", "state"),
+    [
+        ({"statename": "RUNNING"}, "running"),
+        ({"statename": "BACKOFF"}, "starting"),
+        ({"statename": "STOPPED"}, "stopped"),
+        ({"statename": "EXITED", "exitstatus": 0}, "stopped"),
+        ({"statename": "EXITED", "exitstatus": 3}, "failed"),
+        ({"statename": "FATAL"}, "failed"),
+        ({"statename": "UNKNOWN"}, "failed"),
+    ],
+)
+def test_program_state(info: dict[str, object], state: str) -> None:
+    assert program_state(info) == state
+
+
+def test_restarts_are_counted_from_the_last_start() -> None:
+    spawned, other = "INFO spawned: 'x' with pid 1\n", "INFO spawned: 'y' with pid 1\n"
+    assert count_restarts("", "x") == 0
+    assert count_restarts(spawned + other, "x") == 0
+    assert count_restarts(spawned * 3 + other, "x") == 2
+    assert count_restarts(spawned * 3 + "INFO stopped: x (terminated by SIGTERM)\n" + spawned, "x") == 0
+    gave_up = "INFO gave up: x entered FATAL state, too many start retries too quickly\n"
+    assert count_restarts(spawned * 3 + gave_up, "x") == 2
+    assert count_restarts(spawned * 3 + gave_up + spawned, "x") == 0
+    assert count_restarts(spawned * 3 + "INFO supervisord started with pid 1\n" + spawned, "x") == 0

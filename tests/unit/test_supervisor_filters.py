@@ -1,0 +1,150 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""supervisor_quote and supervisor_definitions: what supervisor's own parser reads back is what was given."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supervisor_quote
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import instantiate
+
+options = pytest.importorskip("supervisor.options", reason="supervisor's own parser comes from the package supervisor")
+
+INSTANCE = "20261121T010735Z-ab12cd34"
+NASTY = [
+    "",
+    "plain",
+    "a b",
+    "100%",
+    "%i",
+    "%%i",
+    "%(here)s",
+    "%(ENV_HOME)s",
+    "$HOME",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "end\\",
+    ";",
+    "a ; b",
+    "a ;b;c",
+    "#",
+    "a # b",
+    "; #",
+    "é ü 漢字",
+    "'\"\\$%",
+    " leading",
+    "trailing ",
+    "x=y",
+    "[program:x]",
+    "\u00a0;",
+]
+
+
+def read_programs(tmp_path: Path, content: str) -> dict[str, Any]:
+    """The programs of a file as supervisor itself understands it."""
+    (tmp_path / "one.conf").write_text(content, encoding="utf-8")
+    main = tmp_path / "supervisord.conf"
+    main.write_text(f"[supervisord]\nlogfile={tmp_path}/log\n[include]\nfiles={tmp_path}/one.conf\n")
+    parser = options.ServerOptions()
+    parser.configfile = str(main)
+    parser.process_config(do_usage=False)
+    return {group.name: group.process_configs[0] for group in parser.process_group_configs}
+
+
+def rendered(render: Any, tmp_path: Path, program: dict[str, Any]) -> str:
+    program = {"stdout_logfile": f"{tmp_path}/x.log", **program}
+    return render("supervisor", supervisor_definitions([program]))[0]["content"]
+
+
+def test_command_is_read_back(tmp_path: Path) -> None:
+    command = ["/usr/bin/printf", *NASTY]
+    programs = read_programs(tmp_path, f"[program:x]\ncommand={supervisor_quote(command)}\n")
+    assert shlex.split(programs["x"].command) == command
+
+
+@pytest.mark.parametrize("value", ["line\nbreak", "return\r", "nul\0", "\x1b[0m"])
+def test_what_no_file_can_hold_is_refused(value: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="control character"):
+        supervisor_quote(value)
+
+
+def test_instance_takes_the_place_of_i_alone(render: Any, tmp_path: Path) -> None:
+    item = {"name": "shop@", "command": ["/srv/%i/web", "%%i", "100%", "%n"]}
+    programs = read_programs(tmp_path, instantiate(rendered(render, tmp_path, item), INSTANCE))
+    words = shlex.split(programs[f"shop-{INSTANCE}"].command)
+    assert words == [f"/srv/{INSTANCE}/web", f"%{INSTANCE}", "100%", "%n"]
+
+
+def test_environment_and_arguments_arrive_exactly(render: Any, tmp_path: Path) -> None:
+    show = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A']]))"
+    for value in NASTY:
+        item = {"name": "w", "command": ["/usr/bin/env", "python3", "-c", show, *NASTY], "environment": {"A": value}}
+        program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+        printed = subprocess.run(shlex.split(program.command), capture_output=True, text=True, check=True).stdout
+        assert json.loads(printed) == [NASTY, value]
+
+
+def test_account_gets_its_own_home(render: Any, tmp_path: Path) -> None:
+    item = {"name": "w", "command": ["/bin/sh", "-c", 'echo "$HOME" "$USER"'], "user": "daemon"}
+    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    printed = subprocess.run(
+        shlex.split(program.command), capture_output=True, text=True, check=True, env={"HOME": "/root", "PATH": "/bin"}
+    ).stdout
+    assert printed == "/usr/sbin daemon\n"
+    assert program.uid == 1
+
+
+def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(render: Any, tmp_path: Path) -> None:
+    folder = {"path": "/run/webapps/shop", "group": "www-data", "mode": "0710"}
+    item = {"name": "shop@", "command": ["/srv/%i/web"], "user": "daemon", "runtime_directory": folder}
+    programs = read_programs(tmp_path, instantiate(rendered(render, tmp_path, item), INSTANCE))
+    program = programs[f"shop-{INSTANCE}"]
+    words = shlex.split(program.command)
+    assert words[2].startswith("/usr/bin/install -d -o daemon -g www-data -m 0710 /run/webapps/shop && ")
+    drop = ["/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", "--inh-caps=-all"]
+    assert words[4:] == [*drop, f"/srv/{INSTANCE}/web"]
+    assert program.uid == 0
+
+
+def test_stop_reaches_the_master_and_the_kill_reaches_all(render: Any, tmp_path: Path) -> None:
+    program = read_programs(tmp_path, rendered(render, tmp_path, {"name": "w", "command": ["/bin/w"]}))["w"]
+    assert (program.stopasgroup, program.killasgroup, program.stopwaitsecs) == (False, True, 30)
+
+
+def test_settings_replace_the_roles_own(render: Any, tmp_path: Path) -> None:
+    item = {"name": "w", "command": ["/bin/w"], "settings": {"priority": 5, "redirect_stderr": False, "umask": "022"}}
+    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    assert (program.priority, program.redirect_stderr, program.umask) == (5, False, 0o22)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "a:b"}, "no name of a program"),
+        ({"command": []}, "no command"),
+        ({"command": ["web"]}, "no absolute path"),
+        ({"environment": {"A-B": "x"}}, "no name of an environment variable"),
+        ({"environment": {"A": "x\ny"}}, "control character"),
+        ({"user": "a b"}, "no name of an account"),
+        ({"directory": "/srv/a ;b"}, "begins a comment"),
+        ({"settings": {"a b": 1}}, "no name of an option"),
+        ({"settings": {"umask": "1\n[program:x]"}}, "one line"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        supervisor_definitions([{"name": "w", "command": ["/bin/w"], **change}])
+
+
+def test_same_name_twice_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="twice"):
+        supervisor_definitions([{"name": "w", "command": ["/bin/w"]}] * 2)

@@ -1,0 +1,434 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The module supervisor_programs and the provider Supervisor against a real supervisord."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.pyweb.stack.plugins.module_utils import supervisor_rpc
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    ProcessManagerError,
+    Supervisor,
+    wait_for,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
+    Rpc,
+    exists,
+    kill_group,
+    read_daemon,
+    running_daemon,
+)
+from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
+
+SUPERVISORD = Path(sys.executable).parent / "supervisord"
+INSTANCE = "20261121T010735Z-ab12cd34"
+OTHER = "20261121T010736Z-ab12cd34"
+pytestmark = [
+    pytest.mark.skipif(not SUPERVISORD.exists(), reason="the package supervisor is not installed beside pytest"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="program files belong to root"),
+]
+SLEEP = "exec sleep 1000"
+
+
+class Lab:
+    """A supervisord of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "supervisord.conf"
+        (folder / "conf.d").mkdir()
+        (folder / "templates").mkdir()
+        self.config.write_text(
+            f"[unix_http_server]\nfile={folder}/s.sock\nchmod=0700\n"
+            f"[supervisord]\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\nchildlogdir={folder}\n"
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
+            "[include]\nfiles = conf.d/*.conf\n"
+        )
+        self.daemon = read_daemon(str(self.config))
+        self.rpc = Rpc(self.daemon)
+        self.provider = Supervisor(lambda argv: pytest.fail(f"ran {argv}"), config_file=str(self.config))
+
+    def program(self, name: str, script: str = SLEEP, **more: Any) -> dict[str, Any]:
+        section = name.replace("@", "-%i")
+        content = (
+            f"; {module.MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\nstartsecs=1\n"
+            f"startretries=1\nautorestart=unexpected\nkillasgroup=true\nstopwaitsecs=3\nredirect_stderr=true\n"
+            f"stdout_logfile={self.folder}/{section}.log\n"
+        )
+        return {"name": name, "state": "present", "content": content, "stop_timeout": 5, **more}
+
+    def own(self, name: str, script: str = SLEEP) -> None:
+        """A program that the user has written, and not this collection."""
+        path = self.folder / "conf.d" / f"{name}.conf"
+        path.write_text(f"[program:{name}]\ncommand=/bin/sh -c '{script}'\nstdout_logfile=NONE\nstderr_logfile=NONE\n")
+
+    def run(self, *programs: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        arguments = {
+            "programs": list(programs),
+            "config_file": str(self.config),
+            "supervisord": str(SUPERVISORD),
+            "service": "",
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+        }
+        with tempfile.TemporaryFile("w+") as output, patch_module_args(arguments):
+            before, sys.stdout = sys.stdout, output
+            try:
+                with pytest.raises(SystemExit):
+                    module.main()
+            finally:
+                sys.stdout = before
+            output.seek(0)
+            return json.loads(output.read())
+
+    def pid(self, name: str) -> int:
+        info = self.rpc.info(name)
+        return info["pid"] if info else 0
+
+    def end(self) -> None:
+        """End the daemon and its programs; the hard way, for a gentle shutdown takes three seconds."""
+        pid = running_daemon(self.daemon)
+        if not pid:
+            return
+        programs = [info["pid"] for infos in self.rpc.infos().values() for info in infos]
+        os.kill(pid, signal.SIGKILL)
+        for program in programs:
+            kill_group(program)
+        assert wait_for(lambda: not any(map(exists, [pid, *programs])), 5)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    # Not tmp_path: the path of a unix socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
+        one = Lab(Path(folder))
+        try:
+            yield one
+        finally:
+            one.end()
+
+
+def both(lab: Lab, *programs: dict[str, Any]) -> list[bool]:
+    results = [lab.run(*programs, check=check) for check in (True, False, True, False)]
+    assert not [result["msg"] for result in results if result.get("failed")]
+    return [result["changed"] for result in results]
+
+
+def test_check_run_check_run_predicts_acts_and_rests(lab: Lab) -> None:
+    assert both(lab, lab.program("one"), lab.program("two"), lab.program("shop@")) == [True, True, False, False]
+    assert lab.pid("one")
+    assert (lab.folder / "templates" / "shop@.conf").exists()
+
+
+def test_check_mode_touches_nothing_on_a_host_without_supervisor(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.config.unlink()
+    result = lab.run(lab.program("one"), check=True)
+    assert (result["changed"], result["started"]) == (True, ["one"])
+    assert not os.listdir(tmp_path / "conf.d")
+
+
+def test_only_the_changed_program_is_touched(lab: Lab) -> None:
+    lab.run(lab.program("one"), lab.program("two"))
+    one, two = lab.pid("one"), lab.pid("two")
+    changed = lab.program("two", "exec sleep 2000")
+    prediction = lab.run(lab.program("one"), changed, check=True)
+    result = lab.run(lab.program("one"), changed)
+    assert prediction["restarted"] == result["restarted"] == ["two"]
+    assert lab.pid("one") == one
+    assert lab.pid("two") not in (0, two)
+
+
+def test_program_of_the_users_own_is_undisturbed_even_if_its_file_changed(lab: Lab) -> None:
+    lab.own("mine")
+    lab.run(lab.program("one"))
+    mine = lab.pid("mine")
+    assert mine
+    lab.own("mine", "exec sleep 3000")
+    lab.own("added")
+    assert lab.run(lab.program("one", "exec sleep 2000"))["restarted"] == ["one"]
+    assert lab.pid("mine") == mine
+    assert lab.pid("added") == 0
+
+
+def test_restart_that_an_interrupted_run_owes_is_done(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    before = lab.pid("one")
+    changed = lab.program("one", "exec sleep 2000")
+    (lab.folder / "conf.d" / "one.conf").write_text(changed["content"])
+    assert lab.run(changed, check=True)["restarted"] == ["one"]
+    assert lab.run(changed)["restarted"] == ["one"]
+    assert lab.pid("one") != before
+
+
+def test_stopped_program_is_started_again(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    lab.rpc.stop("one", 5)
+    assert lab.run(lab.program("one"))["started"] == ["one"]
+    assert lab.pid("one")
+
+
+def test_unwanted_program_is_stopped(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    assert lab.run(lab.program("one", started=False))["stopped"] == ["one"]
+    assert lab.run(lab.program("one", started=False))["changed"] is False
+
+
+def test_program_that_exits_at_once_is_an_error_with_its_output(lab: Lab) -> None:
+    for _again in range(2):
+        result = lab.run(lab.program("one", "echo no database; exit 3"))
+        assert result["failed"]
+        assert "one" in result["msg"]
+        assert "no database" in result["msg"]
+
+
+def test_file_that_supervisor_refuses_is_never_installed(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    before, pid = (lab.folder / "conf.d" / "one.conf").read_text(), lab.pid("one")
+    bad = lab.program("one")
+    bad["content"] += "user=nobody-knows-him\n"
+    result = lab.run(bad)
+    assert "nobody-knows-him" in result["msg"]
+    assert (lab.folder / "conf.d" / "one.conf").read_text() == before
+    assert lab.pid("one") == pid
+
+
+def test_file_that_the_daemon_cannot_read_is_put_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.run(lab.program("one"))
+    before, pid = (lab.folder / "conf.d" / "one.conf").read_text(), lab.pid("one")
+    monkeypatch.setattr(module, "check_files", lambda *_arguments: None)
+    bad = lab.program("one")
+    bad["content"] += "user=nobody-knows-him\n"
+    result = lab.run(bad, lab.program("two"))
+    assert "put back" in result["msg"]
+    assert "nobody-knows-him" in result["msg"]
+    assert (lab.folder / "conf.d" / "one.conf").read_text() == before
+    assert not (lab.folder / "conf.d" / "two.conf").exists()
+    assert lab.pid("one") == pid
+    assert lab.rpc.reread() == ([], [], [])
+
+
+def test_broken_file_of_the_users_own_is_told_but_stops_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.run(lab.program("one"))
+    (lab.folder / "conf.d" / "mine.conf").write_text("[program:mine]\nuser=nobody-knows-him\ncommand=/bin/true\n")
+    result = lab.run(lab.program("one"))
+    assert result["changed"] is False
+    assert "nobody-knows-him" in str(result.get("warnings", "")) + capsys.readouterr().err
+
+
+def test_foreign_file_is_neither_overwritten_nor_removed(lab: Lab) -> None:
+    lab.own("mine")
+    lab.run(lab.program("one"))
+    mine = lab.pid("mine")
+    assert "somebody else" in lab.run(lab.program("mine"))["msg"]
+    assert lab.run({"name": "mine", "state": "absent"})["changed"] is False
+    assert lab.pid("mine") == mine
+
+
+def test_removed_program_is_gone(lab: Lab) -> None:
+    lab.run(lab.program("one"), lab.program("two"))
+    pid, two = lab.pid("one"), lab.pid("two")
+    absent = {"name": "one", "state": "absent", "stop_timeout": 5}
+    assert both(lab, absent, lab.program("two")) == [True, True, False, False]
+    assert not exists(pid)
+    assert lab.pid("two") == two
+
+
+def test_removed_template_takes_its_instances_with_it_and_no_others(lab: Lab) -> None:
+    lab.run(lab.program("shop@"), lab.program("shop-worker@"))
+    lab.provider.start("shop", INSTANCE)
+    lab.provider.start("shop-worker", INSTANCE)
+    lab.run({"name": "shop@", "state": "absent"}, lab.program("shop-worker@"))
+    assert lab.provider.instances("shop") == []
+    assert lab.provider.state("shop", INSTANCE) == "absent"
+    assert lab.provider.instances("shop-worker") == [INSTANCE]
+
+
+def test_dead_daemon_comes_back_without_second_copies(lab: Lab) -> None:
+    lab.own("mine")
+    lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))
+    orphan, mine, daemon = lab.pid("one"), lab.pid("mine"), running_daemon(lab.daemon)
+    os.kill(daemon, signal.SIGKILL)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert exists(orphan), "supervisord's children outlive it, that is the point"
+    assert lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'), check=True)["daemon_started"] is True
+    result = lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))
+    assert (result["daemon_started"], result["orphans"]) == (True, ["mine", "one"])
+    assert not module.orphans(lab.daemon)
+    assert not exists(orphan)
+    assert not exists(mine)
+    assert lab.pid("one")
+    assert lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))["changed"] is False
+
+
+def test_orphans_are_found_by_the_log_where_their_environment_is_hidden(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_rpc, "_environment", lambda _pid: {})
+    lab.run(lab.program("one"))
+    orphan = lab.pid("one")
+    os.kill(running_daemon(lab.daemon), signal.SIGKILL)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert lab.run(lab.program("one"))["orphans"] == ["one"]
+    assert not exists(orphan)
+    assert lab.pid("one")
+
+
+def test_daemon_that_a_program_has_started_is_no_orphan(lab: Lab) -> None:
+    pidfile = lab.folder / "own.pid"
+    script = f"setsid sleep 1000 & echo $! > {pidfile}; exec sleep 1000"
+    lab.run(lab.program("one", script))
+    assert wait_for(pidfile.exists, 5)
+    os.kill(running_daemon(lab.daemon), signal.SIGKILL)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    own = int(pidfile.read_text())
+    lab.run(lab.program("one", script))
+    try:
+        assert exists(own)
+    finally:
+        for pid in (own, int(pidfile.read_text())):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_daemon_is_detached_from_the_session(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    pid = running_daemon(lab.daemon)
+    assert os.getsid(pid) != os.getsid(0)
+    with open(f"/proc/{pid}/stat") as stream:
+        assert stream.read().rsplit(")", 1)[1].split()[4] == "0", "it has a terminal"
+
+
+def started(lab: Lab, script: str = SLEEP) -> Supervisor:
+    lab.run(lab.program("shop@", script))
+    lab.provider.start("shop", INSTANCE)
+    return lab.provider
+
+
+def becomes(lab: Lab, state: str, timeout: float = 8) -> bool:
+    return wait_for(lambda: lab.provider.state("shop", INSTANCE) == state, timeout)
+
+
+def test_instance_starts_and_starting_again_leaves_it_alone(lab: Lab) -> None:
+    provider = started(lab)
+    assert provider.state("shop", INSTANCE) in ("starting", "running")
+    assert becomes(lab, "running")
+    pid = lab.pid(f"shop-{INSTANCE}")
+    provider.start("shop", INSTANCE)
+    assert lab.pid(f"shop-{INSTANCE}") == pid
+    assert provider.restarts("shop", INSTANCE) == 0
+    assert lab.run(lab.program("shop@"))["changed"] is False
+
+
+def test_change_of_a_template_leaves_its_instances_alone(lab: Lab) -> None:
+    started(lab)
+    pid = lab.pid(f"shop-{INSTANCE}")
+    assert lab.run(lab.program("shop@", "exec sleep 2000"))["restarted"] == []
+    assert lab.pid(f"shop-{INSTANCE}") == pid
+
+
+def test_failing_instance_ends_as_failed_and_starts_afresh_once_mended(lab: Lab) -> None:
+    flag = lab.folder / "flag"
+    provider = started(lab, f"test -e {flag} && exec sleep 1000; echo no flag; exit 3")
+    assert becomes(lab, "failed", 15)
+    assert provider.restarts("shop", INSTANCE) == 1
+    assert "no flag" in provider.log("shop", INSTANCE)
+    flag.touch()
+    provider.start("shop", INSTANCE)
+    assert becomes(lab, "running")
+    assert provider.restarts("shop", INSTANCE) == 0
+
+
+def test_killed_instance_is_restarted_and_counted(lab: Lab) -> None:
+    provider = started(lab)
+    assert becomes(lab, "running")
+    os.kill(lab.pid(f"shop-{INSTANCE}"), signal.SIGKILL)
+    assert wait_for(lambda: provider.restarts("shop", INSTANCE) == 1, 5)
+
+
+def test_stop_is_graceful_and_leaves_no_worker(lab: Lab) -> None:
+    worker = lab.folder / "worker.pid"
+    provider = started(lab, f'trap "echo drained; exit 0" TERM; sleep 1000 & echo $! > {worker}; wait')
+    assert becomes(lab, "running")
+    pid = int(worker.read_text())
+    assert exists(pid)
+    provider.stop("shop", INSTANCE, 5)
+    assert provider.state("shop", INSTANCE) == "stopped"
+    assert "drained" in provider.log("shop", INSTANCE)
+    assert wait_for(lambda: not exists(pid), 1)
+
+
+def test_stop_kills_after_its_timeout(lab: Lab) -> None:
+    program = lab.program("shop@", 'trap "" TERM; while :; do sleep 0.1; done')
+    program["content"] = program["content"].replace("stopwaitsecs=3", "stopwaitsecs=60")
+    lab.run(program)
+    lab.provider.start("shop", INSTANCE)
+    assert becomes(lab, "running")
+    began = time.monotonic()
+    lab.provider.stop("shop", INSTANCE, 0.5)
+    assert time.monotonic() - began < 5
+    assert lab.provider.state("shop", INSTANCE) in ("stopped", "failed")
+
+
+def test_forget_leaves_nothing_and_can_be_repeated(lab: Lab) -> None:
+    provider = started(lab)
+    assert provider.instances("shop") == [INSTANCE]
+    for _again in range(2):
+        provider.forget("shop", INSTANCE)
+    assert provider.state("shop", INSTANCE) == "absent"
+    assert provider.instances("shop") == []
+    assert not list(lab.folder.glob(f"**/*{INSTANCE}*"))
+
+
+def test_forget_mends_what_was_left_half_made(lab: Lab) -> None:
+    provider = started(lab)
+    (lab.folder / "conf.d" / f"shop-{INSTANCE}.conf").unlink()
+    (lab.folder / "conf.d" / f"shop-{OTHER}.conf").write_text("[program:shop-")
+    assert provider.instances("shop") == [INSTANCE, OTHER]
+    for instance in (INSTANCE, OTHER):
+        provider.forget("shop", instance)
+    assert provider.instances("shop") == []
+
+
+@pytest.mark.parametrize(("enabled", "expected"), [(True, "running"), (False, "stopped")])
+def test_enabled_instance_comes_back_with_the_daemon(lab: Lab, enabled: bool, expected: str) -> None:
+    provider = started(lab)
+    if enabled:
+        provider.enable("shop", INSTANCE)
+    else:
+        provider.disable("shop", INSTANCE)
+    lab.end()
+    lab.run(lab.program("shop@"))
+    assert becomes(lab, expected)
+
+
+def test_start_that_supervisor_refuses_leaves_no_file(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    bad = lab.program("shop@")["content"] + "user=nobody-knows-him\n"
+    (lab.folder / "templates" / "shop@.conf").write_text(bad)
+    with pytest.raises(ProcessManagerError, match="nobody-knows-him"):
+        lab.provider.start("shop", INSTANCE)
+    assert lab.provider.instances("shop") == []
+    assert lab.rpc.reread() == ([], [], [])
+
+
+def test_dead_daemon_is_named_with_the_remedy(lab: Lab) -> None:
+    with pytest.raises(ProcessManagerError, match=r"does not answer at .*s\.sock.*[Ss]tart"):
+        lab.provider.state("shop", INSTANCE)
+
+
+def test_missing_template_is_named(lab: Lab) -> None:
+    lab.run(lab.program("one"))
+    with pytest.raises(ProcessManagerError, match="shop@.conf is missing"):
+        lab.provider.start("shop", INSTANCE)
