@@ -267,7 +267,7 @@ def tail(path: str, size: int) -> str:
 
 
 def read_log(log: str) -> tuple[set[int], dict[int, str]]:
-    """What supervisord's log tells: the PIDs of all daemons, and those of their children with the program's name."""
+    """What supervisord's log tells: PIDs of all daemons, and of their children with the program's name."""
     daemons = {int(pid) for pid in re.findall(r"supervisord started with pid (\d+)", log)}
     spawned = {int(pid): name for name, pid in re.findall(r"spawned: '([^']+)' with pid (\d+)", log)}
     return daemons, spawned

@@ -264,6 +264,7 @@ def _plan_service(
     found: dict[str, str],
     changed: bool,
     written: float | None,
+    now: float,
 ) -> None:
     began = timestamp(found.get("ExecMainStartTimestamp", ""))
     # An interrupted run may have written the file, but not restarted the process.
@@ -314,7 +315,7 @@ def verify(run: Run, files: list[File]) -> list[str]:
     if rc != 0 and refused:
         raise ServiceError(
             "Checking the unit files by systemd-analyze verify, before any was installed: "
-            + "; ".join(own or lines)
+            + "; ".join(own or lines).rstrip(".")
             + ". "
             "Mend the service's settings."
         )
