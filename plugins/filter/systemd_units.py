@@ -79,8 +79,9 @@ SANDBOX: list[tuple[str, Any]] = [
     ("RestrictSUIDSGID", "yes"),
     ("LockPersonality", "yes"),
     ("SystemCallArchitectures", "native"),
-    # App servers chown their socket to themselves, so that group comes back after @privileged has gone.
-    ("SystemCallFilter", ["@system-service", "~@privileged @resources", "@chown"]),
+    # App servers chown their socket and set their account to what they have anyway, so these two groups come back after
+    # @privileged has gone. Without capabilities they can do no more than that.
+    ("SystemCallFilter", ["@system-service", "~@privileged @resources", "@chown @setuid"]),
     # A refused call is an error the program can handle, not its end.
     ("SystemCallErrorNumber", "EPERM"),
     ("KeyringMode", "private"),

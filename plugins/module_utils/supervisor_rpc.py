@@ -277,8 +277,8 @@ def orphans(daemon: Daemon) -> dict[int, str]:
     """What a dead daemon on this socket has left running: process group -> program.
 
     A killed supervisord leaves its children alone, and the next one starts a second copy of each. They belong to a
-    session whose leader, the daemon, is gone, and either their environment tells of it, which a container's root may not
-    read for other accounts, or the daemon's log does. A process with a session of its own is a daemon that some program
+    session whose leader, the daemon, is gone, and either their environment tells of it, which a container's root may
+    not read for other accounts, or the daemon's log does. A process with a session of its own is a daemon that some program
     has started, such as nginx: nothing of supervisor's.
     """
     found: dict[int, str] = {}
