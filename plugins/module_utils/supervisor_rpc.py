@@ -278,8 +278,8 @@ def orphans(daemon: Daemon) -> dict[int, str]:
 
     A killed supervisord leaves its children alone, and the next one starts a second copy of each. They belong to a
     session whose leader, the daemon, is gone, and either their environment tells of it, which a container's root may
-    not read for other accounts, or the daemon's log does. A process with a session of its own is a daemon that some program
-    has started, such as nginx: nothing of supervisor's.
+    not read for other accounts, or the daemon's log does. A process with a session of its own is a daemon that some
+    program has started, such as nginx: nothing of supervisor's.
     """
     found: dict[int, str] = {}
     daemons, spawned = read_log(tail(daemon.logfile, 1 << 20))
