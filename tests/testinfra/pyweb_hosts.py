@@ -90,13 +90,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not inventory or not pattern.startswith("ansible://"):
         return
     runner = testinfra.utils.ansible_runner.AnsibleRunner.get_runner(inventory)
+    wanted = set(runner.get_hosts(pattern.removeprefix("ansible://")))
     asked = {
         item.callspec.params["_testinfra_host"].backend.host
         for item in session.items
-        if hasattr(item, "callspec") and "_testinfra_host" in item.callspec.params
+        if isinstance(item, pytest.Function) and "_testinfra_host" in getattr(item, "fixturenames", ())
     }
-    wanted = set(runner.get_hosts(pattern.removeprefix("ansible://")))
-    addresses = {runner.get_variables(name)["ansible_host"]: name for name in wanted}
-    missing = {name for address, name in addresses.items() if address not in {str(getattr(h, "name", h)) for h in asked}}
+    missing = wanted - asked
     if missing or not wanted:
-        raise pytest.UsageError(f"no test asks {', '.join(sorted(missing)) or 'any host'}: is there a test_*.py with `host`?")
+        names = ", ".join(sorted(missing)) if wanted else "any host"
+        raise pytest.UsageError(f"no test asks {names}: is there a test_*.py with a test of `host`?")
