@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 
 # What the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
@@ -28,13 +28,12 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         webapps = arguments.pop("webapps", [])
         apps, problems = normalised(webapps)
-        problems += misspelt_inputs(task_vars)
+        problems += misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
         if not problems:
             problems += self.missing_sources(apps, task_vars)
-        if not isinstance(arguments.get("keep_releases", 5), int) or arguments.get("keep_releases", 5) < 2:
-            problems.append(
-                f"webapp_keep_releases: '{arguments['keep_releases']}' must be a whole number from 2: the live release and one to go back to."
-            )
+        keep = arguments.get("keep_releases", 5)
+        if not problems and int(keep) < 2:
+            problems.append(f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to.")
         if problems:
             return failed(problems)
         served = [app for app in apps if app["state"] == "present"]
@@ -44,6 +43,16 @@ class ActionModule(ActionBase):
             return result
         problems = host_problems(served, result["ansible_facts"]["pyweb"], arguments.get("process_manager", "auto"))
         return {**result, **failed(problems)} if problems else result
+
+    def wrong_inputs(self, task_vars: dict[str, Any]) -> list[str]:
+        """Inputs of the roles, other than the applications, that are not of the type their role wants."""
+        checker = Checker()
+        for role in role_names():
+            for name, spec in role_options(role).items():
+                # The lists of items are made from the applications, and their roles' own filters check them.
+                if name in task_vars and spec.get("elements") != "dict":
+                    checker.choice(checker.value(self._templar.template(task_vars[name]), spec, name), spec, name)
+        return checker.problems
 
     def missing_sources(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Folders of the controller that are not there, or lack what the model says of them."""
@@ -74,10 +83,14 @@ def failed(problems: list[str]) -> dict[str, Any]:
     return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}", "problems": problems}
 
 
+def role_names() -> list[str]:
+    return sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+
+
 def misspelt_inputs(task_vars: dict[str, Any]) -> list[str]:
     """Variables that look like an input of one of the roles, but are none: Ansible itself lets them pass unnoticed."""
     problems = []
-    for role in sorted(path.name for path in ROLES.iterdir() if path.is_dir()):
+    for role in role_names():
         known = list(role_options(role))
         for name in task_vars:
             if name.startswith(f"{role}_") and name not in known:

@@ -100,7 +100,7 @@ def fingerprint(folder: Path, names: list[str]) -> str:
 
 
 def archive(folder: Path, names: list[str]) -> bytes:
-    """A compressed tar archive of the files, owned by root, the same bytes for the same files."""
+    """A compressed tar archive of the files, owned by root, with their times."""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed, tarfile.open(fileobj=compressed, mode="w|") as tar:
         for name in names:
@@ -114,6 +114,8 @@ def archive(folder: Path, names: list[str]) -> bytes:
                 raise SourceError(f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in .gitignore.")
             content = path.read_bytes()
             member.size = len(content)
+            # nginx makes the ETag of a static file from its time and size.
+            member.mtime = int(os.stat(path).st_mtime)
             member.mode = 0o755 if os.stat(path).st_mode & stat.S_IXUSR else 0o644
             tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
