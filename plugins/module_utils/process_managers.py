@@ -17,7 +17,7 @@ import xmlrpc.client
 from collections.abc import Callable
 from typing import Protocol
 
-from ansible_collections.pyweb.stack.plugins.module_utils.files import (
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, differs, read, write
     File,
     differs,
     read,
@@ -178,16 +178,18 @@ class Systemd:
 
     def enable(self, service: str, instance: str) -> None:
         unit = self._unit(service, instance)
-        if not self._links(unit):
-            # The link is read at the next boot; a reload of the manager for it would cost a second on a busy host.
-            argv = ["systemctl", "--no-reload", "enable", unit]
-            template = f"{self._unit_directory}/{service}@.service"
-            self._must(
-                "Enabling",
-                unit,
-                argv,
-                f"Look at [Install] in {template}, or run the systemd role for it again.",
-            )
+        if self._links(unit):
+            return
+        # By hand: `systemctl enable` would reload the manager, a second on a busy host; with --no-reload systemd 257 calls every
+        # unit outdated until somebody does. The links are read at the next boot, which is what they are for.
+        template = f"{self._unit_directory}/{service}@.service"
+        data = read(template)
+        if data is None:
+            raise ProcessManagerError(f"Enabling {unit}: its template {template} is missing. Run the systemd role for it first.")
+        for target in wanted_by(data.decode()):
+            folder = os.path.join(self._unit_directory, f"{target}.wants")
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            atomic_symlink(template, os.path.join(folder, unit))
 
     def disable(self, service: str, instance: str) -> None:
         unit = self._unit(service, instance)
@@ -420,6 +422,12 @@ class Supervisor:
         program = self._program(service, instance)
         text = "".join(tail(path, 65536) for path in self._logs(program))
         return "\n".join(text.splitlines()[-lines:])
+
+
+def wanted_by(definition: str) -> list[str]:
+    """The targets that a unit file wants to be started with."""
+    lines = re.findall(r"(?m)^WantedBy\s*=(.*)$", definition)
+    return [target for line in lines for target in line.split()]
 
 
 def instances_of(service: str, names: list[str], prefix: str, suffix: str) -> list[str]:

@@ -100,12 +100,21 @@ def test_disable_needs_no_template(tmp_path: Path) -> None:
     assert not link.is_symlink()
 
 
-def test_enable_twice_asks_once(tmp_path: Path) -> None:
+def test_enabling_links_the_template_into_every_target_that_it_names(tmp_path: Path) -> None:
+    template = tmp_path / "shop@.service"
+    template.write_text("[Service]\n[Install]\nWantedBy=multi-user.target shop.target\n")
     paper = Paper()
-    Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
-    enable(tmp_path)
-    Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
-    assert paper.asked == [["systemctl", "--no-reload", "enable", UNIT]]
+    for _ in range(2):
+        Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
+    for target in ("multi-user.target", "shop.target"):
+        assert (tmp_path / f"{target}.wants" / UNIT).readlink() == template
+    # systemd 257 calls every unit outdated after an `enable --no-reload`; it must not be asked.
+    assert paper.asked == []
+
+
+def test_enabling_without_a_template_tells_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ProcessManagerError, match=r"its template .*/shop@\.service is missing\. Run the systemd role"):
+        Systemd(Paper(), str(tmp_path)).enable("shop", INSTANCE)
 
 
 def test_forget_stops_disables_and_clears_the_failure(tmp_path: Path) -> None:
