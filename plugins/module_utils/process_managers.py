@@ -17,8 +17,9 @@ import xmlrpc.client
 from collections.abc import Callable
 from typing import Protocol
 
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, differs, read, write
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     File,
+    atomic_symlink,
     differs,
     read,
     write,
