@@ -129,7 +129,7 @@ def as_root() -> list[str]:
     raise Failure(
         f"Test hosts need {name}, or an account that may use Docker: their addresses have to be reachable from here,"
         " which containers of ordinary users are not. Run it as root, or allow your account:"
-        " echo \"$USER ALL=(ALL) NOPASSWD: ALL\" | sudo tee /etc/sudoers.d/test-hosts"
+        ' echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/test-hosts'
     )
 
 
@@ -240,7 +240,7 @@ def find_engine(*, may_install: bool) -> Engine | None:
 
 
 def flag_candidates(engine: Engine) -> Iterator[list[str]]:
-    """Ways to start systemd in a container, the plainest first. Which of them work depends on kernel, cgroups and rights."""
+    """Ways to start systemd in a container, the plainest first: kernel, cgroups and rights decide which of them work."""
     if engine.name == "docker":
         common = ["--privileged", "--env=container=docker", "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
         yield [*common, "--cgroupns=private"]
@@ -294,7 +294,9 @@ def try_flags(engine: Engine, image: str) -> Engine:
             return candidate
         said.append(f"  {shlex.join(flags)}: {wrong[:300]}")
     raise Failure(
-        f"No way found to boot systemd with {engine.name}:\n" + "\n".join(said) + "\nA container of a container may not be"
+        f"No way found to boot systemd with {engine.name}:\n"
+        + "\n".join(said)
+        + "\nA container of a container may not be"
         " allowed to do that: run the tests on a machine of its own, or name another engine in PYWEB_TEST_ENGINE."
     )
 
@@ -317,11 +319,13 @@ def preparation(init: str) -> str:
 
 
 def mirror_lines(suite: str) -> list[str]:
-    """The apt sources of the controller, for another suite; nothing if it has Debian's own, which mmdebstrap knows best."""
+    """The apt sources of the controller, for another suite; none if it has Debian's own, which mmdebstrap knows best."""
     form = "$(LABEL) $(CODENAME) $(COMPONENT) $(REPO_URI)"
     targets = run(["apt-get", "indextargets", "--format", form]).stdout.split("\n")
     found = dict.fromkeys(
-        (words[0], words[3]) for words in (line.split(" ") for line in targets) if len(words) == 4 and words[2] == "main"
+        (words[0], words[3])
+        for words in (line.split(" ") for line in targets)
+        if len(words) == 4 and words[2] == "main"
     )
     uris = {label: uri for label, uri in reversed(found) if label in ("Debian", "Debian-Security")}
     if "Debian" not in uris or uris["Debian"].rstrip("/").endswith("//deb.debian.org/debian"):
@@ -404,7 +408,7 @@ def adopt_image(engine: Engine, named: str, name: str, recipe: str) -> None:
         words = ["run", *flags, "--interactive", "--name", container, "--entrypoint", "/bin/sh", named, "-s"]
         hint = f"PYWEB_TEST_IMAGE_… has to name an image of Debian with systemd that {engine.name} has or can fetch."
         check([*engine.command, *runtime, *words], f"Preparing {named}", hint, input=recipe)
-        engine.check(f"Saving {name}", "commit", "--change", 'ENTRYPOINT []', container, name)
+        engine.check(f"Saving {name}", "commit", "--change", "ENTRYPOINT []", container, name)
     finally:
         engine.run("rm", "--force", "--volumes", container)
 
@@ -490,8 +494,8 @@ def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> N
     name = container_name(host)
     log = engine.run("logs", name)
     raise Failure(
-        f"{host} does not answer on {address}:22 after {timeout:.0f} s: {wrong}. Is something on this machine filtering its own"
-        f" bridge? The host is kept: {shlex.join([*engine.command, 'exec', '-it', name, 'bash'])}\n"
+        f"{host} does not answer on {address}:22 after {timeout:.0f} s: {wrong}. Does this machine filter its"
+        f" own bridge? The host is kept: {shlex.join([*engine.command, 'exec', '-it', name, 'bash'])}\n"
         + "\n".join((log.stdout + log.stderr).splitlines()[-10:])
     )
 
@@ -522,7 +526,8 @@ def parse_hosts(text: str) -> dict[str, tuple[str, str]]:
     for name, (suite, init) in hosts.items():
         if suite not in SUITES or init not in PACKAGES_BY_INIT:
             raise Failure(
-                f"{name}: suite {suite!r}, init {init!r}; known are {', '.join(SUITES)} and {', '.join(PACKAGES_BY_INIT)}."
+                f"{name}: suite {suite!r}, init {init!r}; known are the suites {', '.join(SUITES)}"
+                f" and the inits {', '.join(PACKAGES_BY_INIT)}."
             )
     return hosts
 

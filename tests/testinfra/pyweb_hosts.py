@@ -84,7 +84,7 @@ def json_of(host: Host) -> Callable[..., Any]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fails when a host of the inventory is asked by no test: a pattern that matches nothing would look like success."""
+    """Fails when no test asks a host of the inventory: a pattern that matches nothing would look like success."""
     inventory = session.config.getoption("ansible_inventory")
     pattern = session.config.getoption("hosts") or ""
     if not inventory or not pattern.startswith("ansible://"):
