@@ -124,7 +124,7 @@ def archive(folder: Path, names: list[str]) -> bytes:
 def resolve(path: str, bases: list[str]) -> Path:
     """The folder of a source: an absolute path as it is, a relative one below the first base that has it."""
     expanded = os.path.expanduser(path)
-    candidates = [expanded] if os.path.isabs(expanded) else [os.path.join(base, expanded) for base in bases]
+    candidates = [expanded] if os.path.isabs(expanded) else [os.path.normpath(os.path.join(base, expanded)) for base in bases]
     for candidate in candidates:
         if os.path.isdir(candidate):
             return Path(candidate).resolve()
