@@ -6,6 +6,7 @@ SHELL := /bin/sh
 INVENTORY ?= inventory
 ANSIBLE_FLAGS ?=
 SCENARIO ?=
+ACTION ?= test
 BENCH_FLAGS ?=
 
 # Ansible refuses to start under a locale that is not UTF-8, or that this machine does not have (an SSH session brings the
@@ -17,16 +18,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The environment is made anew when a lock or this machine's Python changes, not when a checkout touches a file's date.
 key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
-SITE_READY = .venv/.made-site-$(call key,requirements/site.txt)
-TEST_READY = .venv/.made-test-$(call key,requirements/test.txt)
+SITE_READY := .venv/.made-site-$(call key,requirements/site.txt)
+TEST_READY := .venv/.made-test-$(call key,requirements/test.txt)
 
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: site
-site: ## provision the hosts of INVENTORY (this machine); sudo asks? ANSIBLE_FLAGS=--ask-become-pass
-	@$(MAKE) --no-print-directory -s $(SITE_READY)
+site: $(SITE_READY) ## provision the hosts of INVENTORY (this machine); sudo asks? ANSIBLE_FLAGS=--ask-become-pass
 	@ansible-playbook site.yml -i $(INVENTORY) $(ANSIBLE_FLAGS)
 
 .PHONY: test
@@ -38,7 +38,7 @@ lint: $(TEST_READY) ## yamllint, ansible-lint, ruff
 	@yamllint --strict .
 	@ruff check --quiet .
 	@ruff format --check --quiet --diff .
-	@ansible-lint --offline --strict --quiet
+	@ansible-lint --quiet
 
 .PHONY: unit
 unit: $(TEST_READY) ## unit tests of every plugin, template and of the collection's own rules
@@ -49,8 +49,8 @@ build: $(TEST_READY) ## build the collection, install it into an empty folder, u
 	@python scripts/build.py
 
 .PHONY: molecule
-molecule: $(TEST_READY) ## every scenario on real test hosts, or SCENARIO=one; needs root or sudo
-	@python scripts/scenarios.py $(SCENARIO)
+molecule: $(TEST_READY) ## every scenario on real test hosts, or SCENARIO=one, only ACTION=converge, KEEP=1 after a failure
+	@python scripts/scenarios.py --action $(ACTION) $(if $(KEEP),--keep) $(SCENARIO)
 
 .PHONY: bench
 bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts

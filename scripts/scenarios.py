@@ -83,7 +83,7 @@ class Runner:
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[str] | None = None
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.stop)
 
     def stop(self, number: int, frame: FrameType | None) -> None:

@@ -240,7 +240,7 @@ def find_engine(*, may_install: bool) -> Engine | None:
 
 
 def flag_candidates(engine: Engine) -> Iterator[list[str]]:
-    """Ways to start systemd in a container, the plainest first: kernel, cgroups and rights decide which of them work."""
+    """Ways to start systemd in a container, the plainest first: kernel, cgroups and rights decide which one works."""
     if engine.name == "docker":
         common = ["--privileged", "--env=container=docker", "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
         yield [*common, "--cgroupns=private"]
@@ -319,21 +319,19 @@ def preparation(init: str) -> str:
 
 
 def mirror_lines(suite: str) -> list[str]:
-    """The apt sources of the controller, for another suite; none if it has Debian's own, which mmdebstrap knows best."""
+    """The apt sources of a Debian controller, for another suite; elsewhere none, and mmdebstrap takes Debian's own."""
     form = "$(LABEL) $(CODENAME) $(COMPONENT) $(REPO_URI)"
-    targets = run(["apt-get", "indextargets", "--format", form]).stdout.split("\n")
-    found = dict.fromkeys(
-        (words[0], words[3])
-        for words in (line.split(" ") for line in targets)
-        if len(words) == 4 and words[2] == "main"
-    )
-    uris = {label: uri for label, uri in reversed(found) if label in ("Debian", "Debian-Security")}
-    if "Debian" not in uris or uris["Debian"].rstrip("/").endswith("//deb.debian.org/debian"):
+    listed = run(["apt-get", "indextargets", "--format", form]).stdout if shutil.which("apt-get") else ""
+    uris: dict[str, str] = {}
+    for line in listed.splitlines():
+        words = line.split(" ")
+        if len(words) == 4 and words[2] == "main":
+            uris.setdefault(words[0], words[3])
+    if "Debian" not in uris:
         return []
-    signed = f"[signed-by={KEYRING}]"
-    lines = [f"deb {signed} {uris['Debian']} {name} main" for name in (suite, f"{suite}-updates")]
+    lines = [f"deb [signed-by={KEYRING}] {uris['Debian']} {name} main" for name in (suite, f"{suite}-updates")]
     if "Debian-Security" in uris:
-        lines.append(f"deb {signed} {uris['Debian-Security']} {suite}-security main")
+        lines.append(f"deb [signed-by={KEYRING}] {uris['Debian-Security']} {suite}-security main")
     return lines
 
 

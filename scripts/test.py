@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The whole of `make test`: the parts one after the other, the cheap ones first, and what each took.
+
+When a cheap part fails, the test hosts are not even made (KEEP_GOING=1 makes them all the same). The last line counts
+the tests that ran and the parts around them.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from xml.etree import ElementTree
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = CHECKOUT / ".cache" / "test-results"
+CHEAP = ("lint", "unit", "build")
+DEAR = ("molecule",)
+
+
+def run_part(part: str) -> bool:
+    """Runs `make PART`; when we are told to stop it is told too, and waited for, because it has hosts to remove."""
+    environment = {**os.environ}
+    if part == "unit":
+        environment["PYTEST_ADDOPTS"] = (
+            f"{environment.get('PYTEST_ADDOPTS', '')} --junitxml={RESULTS / 'unit.xml'}".strip()
+        )
+    with subprocess.Popen(["make", "--no-print-directory", part], cwd=CHECKOUT, env=environment) as child:
+        try:
+            return child.wait() == 0
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def count_tests() -> tuple[int, int]:
+    """Tests that passed and failed in all parts, from the reports that pytest has written."""
+    passed = failed = 0
+    for report in sorted(RESULTS.glob("*.xml")):
+        for suite in ElementTree.parse(report).iter("testsuite"):  # noqa: S314  # our own pytest has just written it
+            tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+            bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            passed += max(0, tests - skipped - bad)
+            failed += bad
+    return passed, failed
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
+    results: dict[str, bool] = {}
+    summary = []
+    for part in (*CHEAP, *DEAR):
+        if part in DEAR and not all(results.values()) and not os.environ.get("KEEP_GOING"):
+            summary.append(f"  {part:10} not begun, because a part before it failed")
+            results[part] = False
+            continue
+        print(f"\n=== {part}", flush=True)
+        started = time.monotonic()
+        results[part] = run_part(part)
+        summary.append(f"  {part:10} {'ok' if results[part] else 'FAILED':8} {time.monotonic() - started:6.1f} s")
+        print(summary[-1], flush=True)
+    passed, failed = count_tests()
+    # lint and build have no tests that pytest would count, and a part may fail outside of its tests.
+    passed += sum(results.values())
+    failed += sum(not good for good in results.values())
+    print("\n" + "\n".join(summary) + f"\n{passed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
