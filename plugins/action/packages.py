@@ -39,13 +39,20 @@ class ActionModule(ActionBase):
         if not arguments["start_services"]:
             options["policy_rc_d"] = 101
         result = self.apt(options, task_vars)
-        if not self._task.check_mode and result.get("failed") and any(mark in result.get("msg", "") for mark in OUTDATED):
+        if (
+            not self._task.check_mode
+            and result.get("failed")
+            and any(mark in result.get("msg", "") for mark in OUTDATED)
+        ):
             del options["cache_valid_time"]
             result = self.apt(options, task_vars)
         if self._task.check_mode and result.get("failed") and "No package matching" in result.get("msg", ""):
             # A check run may not update apt's lists, and on a host that never did there are none to look into.
             names = ", ".join(wanted)
-            return {"changed": True, "msg": f"Would install {names}. apt has no list of packages yet, so the names are unchecked."}
+            return {
+                "changed": True,
+                "msg": f"Would install {names}. apt has no list of packages yet, so the names are unchecked.",
+            }
         return result
 
     def apt(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:

@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
             problems += self.missing_sources(apps, task_vars)
         keep = arguments.get("keep_releases", 5)
         if not problems and int(keep) < 2:
-            problems.append(f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to.")
+            problems.append(
+                f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to."
+            )
         if problems:
             return failed(problems)
         served = [app for app in apps if app["state"] == "present"]
@@ -57,7 +59,9 @@ class ActionModule(ActionBase):
     def missing_sources(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Folders of the controller that are not there, or lack what the model says of them."""
         problems = []
-        bases = [str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base]
+        bases = [
+            str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base
+        ]
         for app in apps:
             path = (app["source"] or {}).get("path")
             if app["state"] != "present" or not path:
@@ -73,14 +77,20 @@ class ActionModule(ActionBase):
                 continue
             for name in app["python"]["requirements"] or []:
                 if not (folder / subdir / name).is_file():
-                    problems.append(f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {folder / subdir}.")
+                    problems.append(
+                        f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {folder / subdir}."
+                    )
         return problems
 
 
 def failed(problems: list[str]) -> dict[str, Any]:
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
     listed = "\n".join(f"- {problem}" for problem in problems)
-    return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}", "problems": problems}
+    return {
+        "failed": True,
+        "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}",
+        "problems": problems,
+    }
 
 
 def role_names() -> list[str]:

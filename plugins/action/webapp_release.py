@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import getpass
-import hashlib
 import json
 import os
 import socket
@@ -16,82 +15,85 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, archive, fingerprint, resolve, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256 KiB more than a
 # typical application of templates and code needs, and small beside the module itself.
 INLINE = 256 * 1024
 
-REQUIREMENTS = ("uv.lock", "pylock.toml", "pyproject.toml")
-
 
 class ActionModule(ActionBase):
-    """Fingerprint folders on the controller, then run the module of the same name, once or twice."""
+    """Fingerprint the sources on the controller, then run the module of the same name, once or twice."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
         secrets: dict[str, Any] = {}
-        packed: dict[str, bytes] = {}
-        apps = []
+        origins: dict[str, Origin] = {}
+        apps, problems = [], []
         for app in arguments.pop("apps"):
             spec = {key: value for key, value in app.items() if key != "env"}
             if spec["state"] == "present":
                 secrets[spec["name"]] = take_secrets(app, spec)
-                spec["source"] = self.source(spec, task_vars, packed)
+                try:
+                    origins[spec["name"]] = origin = origin_of(spec["source"], self.bases(task_vars))
+                except SourceError as error:
+                    problems.append(f"webapps '{spec['name']}': {error}")
+                    continue
+                wanted = origin.pack is not None or (origin.packed is not None and len(origin.packed) > INLINE)
+                spec["source"] = {**origin.told, "wanted": wanted}
             apps.append(spec)
+        if problems:
+            raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
         arguments["secrets"] = json.dumps(secrets)
         arguments.setdefault("owner", f"{getpass.getuser()}@{socket.gethostname()}")
-        small = {name: base64.b64encode(data).decode() for name, data in packed.items() if len(data) <= INLINE}
-        for spec in apps:
-            if spec["name"] in packed and spec["name"] not in small:
-                spec["source"]["wanted"] = True
-        result = self.call({**arguments, "apps": apps, "sources": json.dumps(small)}, task_vars)
+        inline = {
+            app["name"]: base64.b64encode(origins[app["name"]].packed).decode()
+            for app in apps
+            if self.travels(app, origins)
+        }
+        result = self.call({**arguments, "apps": apps, "sources": json.dumps(inline)}, task_vars)
         if result.get("failed") or not result.get("missing_sources") or self._task.check_mode:
             return result
-        return self.send(apps, arguments, packed, result, task_vars)
+        return self.send(apps, arguments, origins, result, task_vars)
+
+    def bases(self, task_vars: dict[str, Any]) -> list[str]:
+        """Where relative paths of sources are looked for."""
+        return [str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base]
+
+    @staticmethod
+    def travels(app: dict[str, Any], origins: dict[str, Origin]) -> bool:
+        """Whether an application's source goes along with the first call."""
+        return app["state"] == "present" and not app["source"]["wanted"] and origins[app["name"]].packed is not None
 
     def call(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        return self._execute_module(module_name="pyweb.stack.webapp_release", module_args=arguments, task_vars=task_vars)
-
-    def source(self, spec: dict[str, Any], task_vars: dict[str, Any], packed: dict[str, bytes]) -> dict[str, Any]:
-        """The source as the host sees it: its kind and fingerprint, without paths of the controller."""
-        source = spec["source"]
-        if source.get("package"):
-            return {"kind": "package", "package": source["package"], "digest": source["package"], "revision": source["package"]}
-        bases = [str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base]
-        try:
-            folder = resolve(source["path"], bases)
-            names = source_files(folder)
-            if not names:
-                raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
-            packed[spec["name"]] = archive(folder, names)
-            return {
-                "kind": "path",
-                "subdir": source.get("subdir") or "",
-                "digest": fingerprint(folder, names),
-                "requirements_digest": requirements_digest(folder, names),
-            }
-        except SourceError as error:
-            raise AnsibleActionFail(f"webapps '{spec['name']}': {error} Nothing on the host has changed.") from error
+        return self._execute_module(
+            module_name="pyweb.stack.webapp_release", module_args=arguments, task_vars=task_vars
+        )
 
     def send(
         self,
         apps: list[dict[str, Any]],
         arguments: dict[str, Any],
-        packed: dict[str, bytes],
+        origins: dict[str, Origin],
         first: dict[str, Any],
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
-        """Send the large sources that the host asked for, and have those applications built."""
+        """Send the sources that the host asked for, and have those applications built."""
         remote_folder = self._make_tmp_path()
         again = []
         try:
             with tempfile.TemporaryDirectory() as folder:
                 for spec in (spec for spec in apps if spec["name"] in first["missing_sources"]):
                     local = os.path.join(folder, f"{spec['name']}.tar.gz")
-                    Path(local).write_bytes(packed[spec["name"]])
+                    try:
+                        Path(local).write_bytes(origins[spec["name"]].bytes())
+                    except SourceError as error:
+                        raise AnsibleActionFail(
+                            f"webapps '{spec['name']}': {error} What was live before is still live."
+                        ) from error
                     remote = self._connection._shell.join_path(remote_folder, os.path.basename(local))
                     self._transfer_file(local, remote)
                     again.append({**spec, "source": {**spec["source"], "wanted": False, "upload": remote}})
@@ -111,13 +113,3 @@ def take_secrets(app: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     hidden = {key: python.pop(key) for key in ("index_url", "extra_index_urls") if python.get(key)}
     spec["python"] = python
     return {"env": {key: str(value) for key, value in (app.get("env") or {}).items()}, "python": hidden}
-
-
-def requirements_digest(folder: Path, names: list[str]) -> str:
-    """A fingerprint of everything in the source that may list dependencies, so that a message can tell them from other code."""
-    total = hashlib.sha256()
-    for name in names:
-        base = os.path.basename(name)
-        if base in REQUIREMENTS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
-            total.update(name.encode() + b"\0" + (folder / name).read_bytes())
-    return total.hexdigest()

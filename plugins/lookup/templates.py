@@ -39,11 +39,11 @@ _raw:
   elements: dict
 """
 
-from typing import Any  # noqa: E402  # the documentation stands first in a plugin
+from typing import Any  # the documentation stands first in a plugin
 
-from ansible.errors import AnsibleError  # noqa: E402
-from ansible.plugins.loader import lookup_loader  # noqa: E402
-from ansible.plugins.lookup import LookupBase  # noqa: E402
+from ansible.errors import AnsibleError
+from ansible.plugins.loader import lookup_loader
+from ansible.plugins.lookup import LookupBase
 
 
 class LookupModule(LookupBase):

@@ -71,7 +71,10 @@ class Activation:
         self.stack.enter_context(lock(self.layout, self.owner))
         self.manifest = read_manifest(self.layout, self.target)
         if self.manifest is None:
-            raise ReleaseError(self.name, f"the release {self.target} is not there, or was never finished. Run again to build a new one.")
+            raise ReleaseError(
+                self.name,
+                f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
+            )
         write(File(self.marker, f"{self.target}\n", mode=0o600))
         if self.target != self.before:
             self.release_commands()
@@ -80,7 +83,9 @@ class Activation:
 
     def finish(self) -> dict[str, Any]:
         """Ask the new release, switch, ask again through the web server, end the old one."""
-        self.gate(Question(unix_socket=self.layout.socket(self.target), **self.question), self.deadline, "on its own socket")
+        self.gate(
+            Question(unix_socket=self.layout.socket(self.target), **self.question), self.deadline, "on its own socket"
+        )
         with self.judged("it could not be enabled"):
             self.manager.enable(self.name, self.target)
         self.replaced_links = self.links()
@@ -90,7 +95,11 @@ class Activation:
             # nginx needs no time to get ready: a few seconds are for a machine under load.
             self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
         self.settle()
-        return {"name": self.name, "release": self.target, "replaced": self.before if self.before != self.target else ""}
+        return {
+            "name": self.name,
+            "release": self.target,
+            "replaced": self.before if self.before != self.target else "",
+        }
 
     def close(self) -> None:
         self.stack.close()
@@ -194,7 +203,9 @@ class Activation:
             try:
                 manager.forget(self.name, instance, timeout=self.spec["stop_timeout"])
             except ProcessManagerError as error:
-                raise ReleaseError(self.name, f"{self.target} is live, but the old release {instance} could not be stopped: {error}") from error
+                raise ReleaseError(
+                    self.name, f"{self.target} is live, but the old release {instance} could not be stopped: {error}"
+                ) from error
         self.clean_sockets()
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
@@ -212,7 +223,11 @@ class Activation:
                 if name == self.manifest.process_manager:
                     raise
                 continue
-            found += [(manager, instance) for instance in instances if (name, instance) != (self.manifest.process_manager, self.target)]
+            found += [
+                (manager, instance)
+                for instance in instances
+                if (name, instance) != (self.manifest.process_manager, self.target)
+            ]
         return found
 
     def clean_sockets(self) -> None:
@@ -242,7 +257,9 @@ class Activation:
                 check=False,
             )
             if answer.returncode != 0:
-                self.fail(f"the release command '{command}' failed with status {answer.returncode}. It said:\n{tail(answer.stdout + answer.stderr, 15)}")
+                self.fail(
+                    f"the release command '{command}' failed with status {answer.returncode}. It said:\n{tail(answer.stdout + answer.stderr, 15)}"
+                )
 
     def note(self, result: str) -> None:
         record(

@@ -139,7 +139,9 @@ class Builder:
                     archive.extraction_filter = staticmethod(tarfile.tar_filter)
                 archive.extractall(target)
         if not os.path.isdir(self.root):
-            raise self.error(f"source.subdir '{self.spec['source']['subdir']}' is not a folder in the source. {self.folders(target)}")
+            raise self.error(
+                f"source.subdir '{self.spec['source']['subdir']}' is not a folder in the source. {self.folders(target)}"
+            )
 
     def folders(self, path: str) -> str:
         found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
@@ -170,7 +172,9 @@ class Builder:
         packages = list(python.get("packages") or [])
         if self.spec["source"]["kind"] == "package":
             packages.insert(0, self.spec["source"]["package"])
-        packages += [package for package in self.spec["server_packages"] if not self.names_package(package, files, packages)]
+        packages += [
+            package for package in self.spec["server_packages"] if not self.names_package(package, files, packages)
+        ]
         texts = {name: requirement_text(self.root, name) for name in files}
         key: dict[str, Any] = {
             "interpreter": interpreter_version(interpreter),
@@ -196,7 +200,12 @@ class Builder:
         """Whether the application itself asks for a package of the app server, so that its word counts."""
         wanted = re.split(r"[^A-Za-z0-9_.-]", package)[0].lower().replace("_", "-")
         pattern = re.compile(rf"^{re.escape(wanted)}(?![A-Za-z0-9_.-])", re.IGNORECASE)
-        lines = [line.strip() for name in files if name.endswith(".txt") for line in requirement_text(self.root, name).splitlines()]
+        lines = [
+            line.strip()
+            for name in files
+            if name.endswith(".txt")
+            for line in requirement_text(self.root, name).splitlines()
+        ]
         return any(pattern.match(line) for line in [*lines, *packages])
 
     def install(self, path: str, interpreter: str, files: list[str], packages: list[str]) -> None:
@@ -205,14 +214,35 @@ class Builder:
         # belongs to root, so that the application can't edit its own environment.
         os.makedirs(path, mode=0o755)
         os.chown(path, owner.pw_uid, owner.pw_gid)
-        self.run_uv(["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path], "make the virtual environment")
-        common = ["pip", "install", "--quiet", "--python", os.path.join(path, "bin", "python"), "--link-mode", "copy", "--compile-bytecode"]
+        self.run_uv(
+            ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path],
+            "make the virtual environment",
+        )
+        common = [
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            os.path.join(path, "bin", "python"),
+            "--link-mode",
+            "copy",
+            "--compile-bytecode",
+        ]
         locks = [name for name in files if name.endswith(".lock")]
         pylocks = [name for name in files if os.path.basename(name).startswith("pylock.")]
         plain = [name for name in files if name not in locks and name not in pylocks]
         for name in locks:
             exported = os.path.join(self.layout.cache, f"{os.path.basename(path)}.txt")
-            export = ["export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--project", os.path.dirname(os.path.join(self.root, name))]
+            export = [
+                "export",
+                "--quiet",
+                "--frozen",
+                "--no-dev",
+                "--no-emit-project",
+                "--no-header",
+                "--project",
+                os.path.dirname(os.path.join(self.root, name)),
+            ]
             self.run_uv([*export, "--output-file", exported], f"read {name}")
             self.run_uv([*common, "-r", exported], f"install what {name} lists")
         for name in pylocks:
@@ -241,13 +271,26 @@ class Builder:
         if python.get("ca_bundle"):
             environment["SSL_CERT_FILE"] = python["ca_bundle"]
             if not os.path.isfile(python["ca_bundle"]):
-                raise self.error(f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it out to use the host's certificate store.")
-        for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+                raise self.error(
+                    f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it out to use the host's certificate store."
+                )
+        for name in (
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ):
             if name in os.environ:
                 environment[name] = os.environ[name]
         answer = self.run_as_account([self.uv, *arguments], cwd=self.root, environment=environment, timeout=1800)
         if answer.returncode != 0:
-            raise self.error(f"could not {doing}. {hint_of_uv(answer.stderr)}uv says:\n{tail(self.without_secrets(answer.stderr), 18)}")
+            raise self.error(
+                f"could not {doing}. {hint_of_uv(answer.stderr)}uv says:\n{tail(self.without_secrets(answer.stderr), 18)}"
+            )
 
     def without_secrets(self, text: str) -> str:
         python = self.spec["python"]
@@ -338,7 +381,9 @@ class Builder:
             answer = self.run_in_release(identity, ["/bin/sh", "-c", command], timeout=3600)
             if answer.returncode != 0:
                 output = tail(answer.stdout + answer.stderr, 15)
-                raise self.error(f"the build command '{command}' failed with status {answer.returncode}. It said:\n{output}")
+                raise self.error(
+                    f"the build command '{command}' failed with status {answer.returncode}. It said:\n{output}"
+                )
         if self.spec["build_commands"]:
             own_by_root(self.root)
 
@@ -358,7 +403,9 @@ class Builder:
                 f"importing '{self.spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a loop when it is imported? "
                 'Put that under: if __name__ == "__main__"'
             ) from None
-        found = next((line[len(MARKER) :] for line in reversed(answer.stdout.splitlines()) if line.startswith(MARKER)), None)
+        found = next(
+            (line[len(MARKER) :] for line in reversed(answer.stdout.splitlines()) if line.startswith(MARKER)), None
+        )
         if found is None:
             raise self.error(
                 f"importing '{self.spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last words:\n{tail(answer.stdout + answer.stderr, 12)}"
@@ -367,9 +414,13 @@ class Builder:
         if text:
             raise self.error(text)
         if self.spec["proxy_fix"]:
-            answer = self.run_in_release(identity, ["python", "-c", "import werkzeug.middleware.proxy_fix"], timeout=timeout)
+            answer = self.run_in_release(
+                identity, ["python", "-c", "import werkzeug.middleware.proxy_fix"], timeout=timeout
+            )
             if answer.returncode != 0:
-                raise self.error("proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or turn proxy_fix off.")
+                raise self.error(
+                    "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or turn proxy_fix off."
+                )
 
     # Running as the application's account
 
@@ -377,7 +428,9 @@ class Builder:
         launcher = os.path.join(self.layout.release(identity), "bin", "run")
         return self.run_as_account([launcher, *command], cwd=self.layout.home, environment={}, timeout=timeout)
 
-    def run_as_account(self, command: list[str], cwd: str, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def run_as_account(
+        self, command: list[str], cwd: str, environment: dict[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
         owner = account(self.name)
         base = {"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"}
         return subprocess.run(
@@ -423,7 +476,9 @@ def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
 def interpreter_version(interpreter: str) -> str:
     """Implementation and version of an interpreter, as far as an environment depends on it, such as ``cpython-3.11``."""
     code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
-    return subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return subprocess.run(
+        [interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
 
 
 def own_by_root(path: str) -> None:
@@ -439,13 +494,26 @@ def tail(text: str, lines: int) -> str:
 def hint_of_uv(text: str) -> str:
     """What to try, for the failures of uv that people meet."""
     lowered = text.lower()
-    if "was not found in the package registry" in lowered or "there are no versions of" in lowered or "there is no version of" in lowered:
+    if (
+        "was not found in the package registry" in lowered
+        or "there are no versions of" in lowered
+        or "there is no version of" in lowered
+    ):
         return "A requirement has no such name or version; check its spelling in the requirements. "
     if "certificate" in lowered and ("unknownissuer" in lowered or "invalid peer" in lowered or "verify" in lowered):
         return "The index's certificate is not trusted: add your company's authority to the host's certificate store, or name it as python.ca_bundle. "
-    if "dns error" in lowered or "failed to lookup" in lowered or "connection refused" in lowered or "tcp connect error" in lowered:
+    if (
+        "dns error" in lowered
+        or "failed to lookup" in lowered
+        or "connection refused" in lowered
+        or "tcp connect error" in lowered
+    ):
         return "The package index can't be reached from the host: check its network, or name a mirror as python.index_url. "
-    if "requires-python" in lowered or "does not satisfy python" in lowered or ("requires" in lowered and "python>=" in lowered):
+    if (
+        "requires-python" in lowered
+        or "does not satisfy python" in lowered
+        or ("requires" in lowered and "python>=" in lowered)
+    ):
         return "A requirement needs another Python; change its version, or name another python.interpreter. "
     if "failed to build" in lowered or "build backend" in lowered:
         return "A requirement has no wheel for this Python and could not be built; install what its build needs (apt install build-essential python3-dev), or choose a version with a wheel. "
@@ -461,23 +529,33 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
     if problem is None:
         return None
     if problem == "no_module":
-        here = f"The application root has: {', '.join(found['here'])}." if found["here"] else "The application root has no Python module at all; is source.subdir missing?"
+        here = (
+            f"The application root has: {', '.join(found['here'])}."
+            if found["here"]
+            else "The application root has no Python module at all; is source.subdir missing?"
+        )
         return f"wsgi is '{wsgi}', but there is no module '{found['missing']}'. {here}"
     if problem == "import":
         trace = "\n".join(found["trace"])
         remedy = ""
         if found.get("missing"):
-            remedy = f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
+            remedy = (
+                f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
+            )
         return f"importing '{module}' failed.{remedy} The end of the traceback:\n{trace}"
     if problem == "no_callable":
         names = ", ".join(f"'{module}:{name}'" for name in found["found"])
         return f"wsgi is '{wsgi}', but the module '{module}' has no '{rest.partition('(')[0]}'. " + (
-            f"Did you mean {names}?" if names else "Name the application object or a factory call, such as 'create_app()'."
+            f"Did you mean {names}?"
+            if names
+            else "Name the application object or a factory call, such as 'create_app()'."
         )
     if problem == "not_callable":
         return f"wsgi is '{wsgi}', but that is a {found['type']}, which a server can't call. Name the application object, such as '{module}:app'."
     if problem == "is_factory":
-        return f"wsgi is '{wsgi}', which is a function without arguments: a factory, not an application. Write '{wsgi}()'."
+        return (
+            f"wsgi is '{wsgi}', which is a function without arguments: a factory, not an application. Write '{wsgi}()'."
+        )
     if problem == "factory_arguments":
         return f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, such as 'create_app(\"production\")'."
     return f"calling the factory of '{wsgi}' failed. The end of the traceback:\n" + "\n".join(found.get("trace", []))

@@ -66,7 +66,11 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}
     if question.unix_socket:
         # What nginx would say of a visitor; through nginx it says so itself.
-        headers |= {"X-Forwarded-Proto": question.scheme, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": question.host}
+        headers |= {
+            "X-Forwarded-Proto": question.scheme,
+            "X-Forwarded-For": "127.0.0.1",
+            "X-Forwarded-Host": question.host,
+        }
     try:
         connection.request("GET", question.path, headers=headers)
         response = connection.getresponse()

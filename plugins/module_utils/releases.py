@@ -183,7 +183,7 @@ def new_identity(fingerprint: dict[str, str], now: datetime.datetime, taken: lis
 
 
 def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
 
 
 @contextlib.contextmanager

@@ -69,10 +69,10 @@ paths:
   returned: always
 """
 
-import os  # noqa: E402  # the documentation stands first in a module
+import os  # the documentation stands first in a module
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files
 
 
 def main() -> None:

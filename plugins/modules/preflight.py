@@ -76,13 +76,13 @@ ansible_facts:
       type: dict
 """
 
-import glob  # noqa: E402  # the documentation stands first in a module
-import os  # noqa: E402
-import re  # noqa: E402
-from typing import Any  # noqa: E402
+import glob  # the documentation stands first in a module
+import os
+import re
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 
 
 def distribution(path: str = "/etc/os-release") -> dict[str, str]:
@@ -92,7 +92,11 @@ def distribution(path: str = "/etc/os-release") -> dict[str, str]:
             key, separator, value = line.strip().partition("=")
             if separator:
                 found[key] = value.strip('"')
-    return {"id": found.get("ID", ""), "version": found.get("VERSION_ID", ""), "codename": found.get("VERSION_CODENAME", "")}
+    return {
+        "id": found.get("ID", ""),
+        "version": found.get("VERSION_ID", ""),
+        "codename": found.get("VERSION_CODENAME", ""),
+    }
 
 
 def installed(wanted: list[str], path: str = "/var/lib/dpkg/status") -> list[str]:

@@ -64,10 +64,10 @@ apps:
       type: str
 """
 
-import os  # noqa: E402  # the documentation stands first in a module
+import os  # the documentation stands first in a module
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate
 
 
 def main() -> None:

@@ -103,20 +103,20 @@ missing_sources:
   returned: always
 """
 
-import json  # noqa: E402  # the documentation stands first in a module
-import os  # noqa: E402
-import shutil  # noqa: E402
-import socket  # noqa: E402
-import time  # noqa: E402
-from typing import Any  # noqa: E402
+import json  # the documentation stands first in a module
+import os
+import shutil
+import socket
+import time
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.building import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     SYSTEM_PATH,
     Builder,
     interpreter_version,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
     Manifest,
     ReleaseError,
@@ -162,7 +162,18 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
             ]
         ),
         "settings": digest(
-            [spec[key] for key in ("wsgi", "proxy_fix", "environment", "shared", "build_commands", "settings", "process_manager")]
+            [
+                spec[key]
+                for key in (
+                    "wsgi",
+                    "proxy_fix",
+                    "environment",
+                    "shared",
+                    "build_commands",
+                    "settings",
+                    "process_manager",
+                )
+            ]
         ),
         "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
     }
@@ -184,7 +195,17 @@ def prepare(layout: Layout, run: Any) -> bool:
     changed = False
     if account(layout.name) is None:
         os.makedirs(layout.root, mode=0o755, exist_ok=True)
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home, "--shell", "/usr/sbin/nologin", layout.name]
+        command = [
+            "useradd",
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--home-dir",
+            layout.home,
+            "--shell",
+            "/usr/sbin/nologin",
+            layout.name,
+        ]
         status, _output, error = run(command)
         if status != 0:
             raise ReleaseError(layout.name, f"the account could not be made: {error.strip()}")
@@ -213,7 +234,16 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
     layout = Layout(spec["name"], module.params["root"])
     if spec["state"] == "absent":
         there = os.path.isdir(layout.home) and (spec["purge"] or os.listdir(layout.home) not in ([], ["shared"]))
-        return {"name": spec["name"], "state": "absent", "current": "", "candidate": "", "action": "none", "reasons": [], "activate": there, "changed": False}
+        return {
+            "name": spec["name"],
+            "state": "absent",
+            "current": "",
+            "candidate": "",
+            "action": "none",
+            "reasons": [],
+            "activate": there,
+            "changed": False,
+        }
     clashing = account(spec["name"])
     if clashing is not None and clashing.pw_dir != layout.home:
         raise ReleaseError(
@@ -227,7 +257,14 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
     known = manifests(layout)
     current = layout.current_release()
     action, reused, reasons = choose(wanted, current, known)
-    result = {"name": spec["name"], "state": "present", "current": current or "", "candidate": reused or "", "action": action, "reasons": reasons}
+    result = {
+        "name": spec["name"],
+        "state": "present",
+        "current": current or "",
+        "candidate": reused or "",
+        "action": action,
+        "reasons": reasons,
+    }
     if action == "none":
         interrupted = os.path.exists(layout.path(".activating"))
         return {**result, "activate": interrupted or not answers(layout.current_socket), "changed": changed}
@@ -254,10 +291,20 @@ def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: d
     try:
         Builder(spec, layout, module.params["uv"], wanted["code"]).build(manifest)
     except OSError as error:
-        raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error.strerror}: {error.filename}.") from error
+        raise ReleaseError(
+            spec["name"], f"building the release {manifest.id} failed: {error.strerror}: {error.filename}."
+        ) from error
     finally:
         if manifest.state != "built":
-            record(layout, action="build", release=manifest.id, revision=manifest.revision, by=module.params["owner"], result="failed", seconds=round(time.monotonic() - began, 2))
+            record(
+                layout,
+                action="build",
+                release=manifest.id,
+                revision=manifest.revision,
+                by=module.params["owner"],
+                result="failed",
+                seconds=round(time.monotonic() - began, 2),
+            )
     return manifest.id
 
 
@@ -314,7 +361,10 @@ def main() -> None:
         "diff": diff_of(results),
     }
     if problems:
-        module.fail_json(msg="\n\n".join([*problems, "What was live before is still live; nothing that serves has changed."]), **answer)
+        module.fail_json(
+            msg="\n\n".join([*problems, "What was live before is still live; nothing that serves has changed."]),
+            **answer,
+        )
     module.exit_json(**answer)
 
 

@@ -76,7 +76,10 @@ def gunicorn_settings(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, A
 
 
 def releases(
-    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", server_requirements: dict[str, str] | None = None
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    server_requirements: dict[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Input of the module webapp_release."""
     items = []
@@ -114,7 +117,9 @@ def candidates(builds: list[dict[str, Any]]) -> dict[str, str]:
     return {build["name"]: build["candidate"] for build in builds if build["candidate"]}
 
 
-def gunicorn_services(webapps: Any, builds: list[dict[str, Any]], facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+def gunicorn_services(
+    webapps: Any, builds: list[dict[str, Any]], facts: dict[str, Any], root: str = "/srv/webapps"
+) -> list[dict[str, Any]]:
     """Input of the role gunicorn: one item for every new release."""
     identities = candidates(builds)
     items = []
@@ -139,7 +144,11 @@ def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:
 
 
 def systemd_services(
-    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", root: str = "/srv/webapps", nginx_group: str = "www-data"
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    root: str = "/srv/webapps",
+    nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
     """Input of the role systemd: one template unit for every application that systemd keeps."""
     items = []
@@ -171,7 +180,11 @@ def systemd_services(
 
 
 def supervisor_programs(
-    webapps: Any, facts: dict[str, Any], process_manager: str = "auto", root: str = "/srv/webapps", nginx_group: str = "www-data"
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    root: str = "/srv/webapps",
+    nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
     """Input of the role supervisor: one template program for every application that supervisor keeps."""
     items = []
@@ -214,7 +227,12 @@ def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
         site = {
             "name": free_name(names[0], names_taken),
             "domains": [] if default else domains,
-            "redirects": [domain for app in members if app["site"]["domains"][:1] == domains[:1] for domain in app["site"]["redirects"]],
+            "redirects": [
+                domain
+                for app in members
+                if app["site"]["domains"][:1] == domains[:1]
+                for domain in app["site"]["redirects"]
+            ],
             "port": port,
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
             "locations": [location for app in members for location in locations(app, root)],
@@ -242,7 +260,9 @@ def size(text: str) -> int:
 def locations(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
     site = app["site"]
     prefix = "" if site["path"] == "/" else site["path"]
-    source = f"{root}/{app['name']}/current/src/" + (f"{app['source']['subdir'].strip('/')}/" if app["source"]["subdir"] else "")
+    source = f"{root}/{app['name']}/current/src/" + (
+        f"{app['source']['subdir'].strip('/')}/" if app["source"]["subdir"] else ""
+    )
     items: list[dict[str, Any]] = [
         {
             "path": site["path"],
@@ -252,7 +272,11 @@ def locations(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
         }
     ]
     items += [
-        {"path": f"{prefix}{item['url']}", "alias": f"{source}{item['path'].strip('/')}/", "immutable": item["immutable"]}
+        {
+            "path": f"{prefix}{item['url']}",
+            "alias": f"{source}{item['path'].strip('/')}/",
+            "immutable": item["immutable"],
+        }
         for item in site["static"]
     ]
     return items
@@ -273,7 +297,11 @@ def activations(
         build = found.get(app["name"])
         if build is None or not build["activate"]:
             continue
-        managers = [name for name, there in (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor"))) if there]
+        managers = [
+            name
+            for name, there in (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor")))
+            if there
+        ]
         own = resolved_process_manager(app, process_manager, facts)
         site = app["site"]
         domain = (site["domains"] or ["localhost"])[0]
@@ -338,7 +366,9 @@ def gunicorn_files(services: list[dict[str, Any]], quote: Any) -> list[dict[str,
             **GUNICORN_DEFAULTS,
             **service.get("settings", {}),
         }
-        lines = [[key, repr_python(value)] for key, value in settings.items() if value is not None or key == "accesslog"]
+        lines = [
+            [key, repr_python(value)] for key, value in settings.items() if value is not None or key == "accesslog"
+        ]
         command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
         files += [
             {"path": f"{directory}/gunicorn.conf.py", "template": "gunicorn.conf.py.j2", "vars": {"settings": lines}},
@@ -372,5 +402,7 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
         places = ", ".join(f"http://{domain}{port}{path}" for domain in site["domains"] or [address])
         build = found.get(app["name"], {})
         release = build.get("candidate") or build.get("current") or "a new release"
-        lines.append(f"{app['name']} is at {places} (release {release}, {'new' if build.get('action') != 'none' else 'unchanged'})")
+        lines.append(
+            f"{app['name']} is at {places} (release {release}, {'new' if build.get('action') != 'none' else 'unchanged'})"
+        )
     return lines

@@ -23,20 +23,54 @@ PATH_CHARACTERS = re.compile(r"[^\x00-\x1f]+\Z")
 
 # Names that would clash with an account or a folder of the system or of this collection.
 RESERVED_NAMES = frozenset(
-    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody adm tty disk sudo "
-    "nginx supervisor supervisord systemd ssh sshd cron uv".split()
+    [
+        "root",
+        "daemon",
+        "bin",
+        "sys",
+        "sync",
+        "games",
+        "man",
+        "lp",
+        "mail",
+        "news",
+        "uucp",
+        "proxy",
+        "www-data",
+        "backup",
+        "list",
+        "irc",
+        "nobody",
+        "adm",
+        "tty",
+        "disk",
+        "sudo",
+        "nginx",
+        "supervisor",
+        "supervisord",
+        "systemd",
+        "ssh",
+        "sshd",
+        "cron",
+        "uv",
+    ]
 )
+
+# The kinds of source, and what each names.
+SOURCES = {
+    "git": "a repository",
+    "path": "a folder on the controller",
+    "archive": "a file on the controller or an address",
+    "package": "a requirement from the package index",
+}
+# Keys of a source that belong to some kinds only.
+SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",), "subdir": ("git", "path", "archive")}
 
 # Parts of the model that a later version brings; said so instead of "unknown key".
 PLANNED_KEYS = {
     "uwsgi": "uWSGI is not available in this version; use server: gunicorn.",
     "processes": "Background processes are not available in this version.",
     "jobs": "Scheduled jobs are not available in this version.",
-}
-PLANNED_SOURCES = {
-    "git": "Sources from git are not available in this version; check the code out and use path.",
-    "archive": "Archives are not available in this version; unpack it and use path.",
-    "version": "It belongs to git, which is not available in this version.",
 }
 PLANNED_SITE_KEYS = {"tls": "TLS is not available in this version."}
 
@@ -66,7 +100,7 @@ def check_item(checker: Checker, item: Any, options: dict[str, Any], where: str)
     known = dict(options)
     if isinstance(item, dict):
         item = dict(item)
-        for key, planned in (("source", PLANNED_SOURCES), ("site", PLANNED_SITE_KEYS)):
+        for key, planned in (("site", PLANNED_SITE_KEYS),):
             if isinstance(item.get(key), dict):
                 for name in [name for name in item[key] if name in planned]:
                     checker.problem(f"{where}.{key}.{name}", planned[name])
@@ -87,7 +121,9 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
             f"with a letter, 31 characters at most, such as '{suggest_name(name)}'.",
         )
     elif name in RESERVED_NAMES:
-        checker.problem(f"{where}.name", f"'{name}' is an account or service of the system. Choose another, such as '{name}-app'.")
+        checker.problem(
+            f"{where}.name", f"'{name}' is an account or service of the system. Choose another, such as '{name}-app'."
+        )
     if app["state"] == "absent":
         return
     check_source(checker, app, where)
@@ -107,29 +143,47 @@ def suggest_name(name: str) -> str:
 
 def check_source(checker: Checker, app: dict[str, Any], where: str) -> None:
     source = app["source"] or {}
-    given = [key for key in ("path", "package") if source.get(key)]
+    given = [key for key in SOURCES if source.get(key)]
     if not given:
+        listed = ", ".join(f"{key} ({meaning})" for key, meaning in SOURCES.items())
+        checker.problem(f"{where}.source", f"there is no source. Give one of: {listed}.")
+    elif len(given) > 1:
         checker.problem(
             f"{where}.source",
-            "there is no source. Give one of: path (a folder on the controller), package (a requirement from the package index).",
+            f"{' and '.join(given)} are given together, but an application has one source. Keep one of them.",
         )
-    elif len(given) > 1:
-        checker.problem(f"{where}.source", f"{' and '.join(given)} are both given, but an application has one source. Keep one of them.")
     subdir = source.get("subdir") or ""
     if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
-        checker.problem(f"{where}.source.subdir", f"'{subdir}' leaves the source. Give a path inside it, such as 'backend'.")
-    if source.get("package") and subdir:
-        checker.problem(f"{where}.source.subdir", f"'{subdir}' has no meaning for a package, which is imported by its name. Remove it.")
+        checker.problem(
+            f"{where}.source.subdir", f"'{subdir}' leaves the source. Give a path inside it, such as 'backend'."
+        )
+    for key, kinds in SOURCE_OPTIONS.items():
+        if source.get(key) and len(given) == 1 and given[0] not in kinds:
+            checker.problem(
+                f"{where}.source.{key}",
+                f"'{source[key]}' has no meaning for {given[0]}; it belongs to {', '.join(kinds)}. Remove it.",
+            )
+    for key in ("git", "version"):
+        if (source.get(key) or "").startswith("-") or re.search(r"[\x00-\x20]", source.get(key) or ""):
+            checker.problem(
+                f"{where}.source.{key}", f"'{source[key]}' can't be right: it has spaces or begins with '-'."
+            )
     if source.get("package") and re.search(r"[\s;]*[\n\r]|^\s*-", source["package"]):
-        checker.problem(f"{where}.source.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
+        checker.problem(
+            f"{where}.source.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'."
+        )
 
 
 def check_wsgi(checker: Checker, app: dict[str, Any], where: str) -> None:
     wsgi = app["wsgi"]
     if not wsgi:
-        checker.problem(where, "the key 'wsgi' is missing: the callable to serve, as 'module:callable', such as 'app:app'.")
+        checker.problem(
+            where, "the key 'wsgi' is missing: the callable to serve, as 'module:callable', such as 'app:app'."
+        )
     elif not WSGI.match(wsgi):
-        remedy = "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
+        remedy = (
+            "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
+        )
         if wsgi.endswith(".py") or "/" in wsgi:
             module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".")
             remedy = f"It names a module, not a file: write '{module or 'app'}:app'."
@@ -143,7 +197,9 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
     if isinstance(workers, str) and workers.isdigit():
         app["workers"] = workers = int(workers)
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
-        checker.problem(f"{where}.workers", f"'{workers}' is not a number of processes. Give a whole number from 1, or auto.")
+        checker.problem(
+            f"{where}.workers", f"'{workers}' is not a number of processes. Give a whole number from 1, or auto."
+        )
     for key, value, low, high in (
         ("threads", app["threads"], 1, 1000),
         ("timeout", app["timeout"], 1, 86400),
@@ -159,42 +215,67 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
     if memory is not None and not MEMORY.match(memory):
         checker.problem(f"{where}.limits.memory", f"'{memory}' is not a size. Write it as 512M or 2G.")
     if cpu is not None and not CPU.match(cpu):
-        checker.problem(f"{where}.limits.cpu", f"'{cpu}' is not a share of processor time. Write it as 150% for one and a half cores.")
+        checker.problem(
+            f"{where}.limits.cpu",
+            f"'{cpu}' is not a share of processor time. Write it as 150% for one and a half cores.",
+        )
 
 
 def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
     for key, value in app["env"].items():
         if not isinstance(key, str) or not VARIABLE.match(key):
-            checker.problem(f"{where}.env", f"'{key}' can't be the name of an environment variable. Use letters, digits and '_'.")
+            checker.problem(
+                f"{where}.env", f"'{key}' can't be the name of an environment variable. Use letters, digits and '_'."
+            )
         elif isinstance(value, bool):
             checker.problem(
-                f"{where}.env.{key}", f"a boolean has no one spelling in an environment. Write what the application expects, as \"{str(value).lower()}\" or \"1\"."
+                f"{where}.env.{key}",
+                f'a boolean has no one spelling in an environment. Write what the application expects, as "{str(value).lower()}" or "1".',
             )
         elif isinstance(value, (dict, list)) or value is None:
-            checker.problem(f"{where}.env.{key}", "the value of an environment variable is a text. Put it between quotes.")
+            checker.problem(
+                f"{where}.env.{key}", "the value of an environment variable is a text. Put it between quotes."
+            )
         elif "\0" in str(value):
             checker.problem(f"{where}.env.{key}", "a zero byte can't be in an environment variable. Remove it.")
     if not app["python"]["interpreter"].strip() or re.search(r"\s", app["python"]["interpreter"]):
-        checker.problem(f"{where}.python.interpreter", f"'{app['python']['interpreter']}' is not a program. Give a name or a path, such as python3.")
+        checker.problem(
+            f"{where}.python.interpreter",
+            f"'{app['python']['interpreter']}' is not a program. Give a name or a path, such as python3.",
+        )
 
 
 def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
     for folder in app["shared"]:
         if not inside(folder):
-            checker.problem(f"{where}.shared", f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.")
+            checker.problem(
+                f"{where}.shared",
+                f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.",
+            )
     for file in app["python"]["requirements"] or []:
         if not inside(file):
-            checker.problem(f"{where}.python.requirements", f"'{file}' is not a file inside the application root. Give a relative path.")
+            checker.problem(
+                f"{where}.python.requirements",
+                f"'{file}' is not a file inside the application root. Give a relative path.",
+            )
     for kind in ("build", "release"):
         for command in app["commands"][kind]:
             if not command.strip() or "\n" in command or "\0" in command:
-                checker.problem(f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'.")
+                checker.problem(
+                    f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'."
+                )
 
 
 def inside(path: str) -> bool:
     """Whether a relative path stays inside its folder."""
     parts = path.split("/")
-    return bool(path) and bool(PATH_CHARACTERS.match(path)) and not path.startswith(("/", "~")) and ".." not in parts and path.strip("./") != ""
+    return (
+        bool(path)
+        and bool(PATH_CHARACTERS.match(path))
+        and not path.startswith(("/", "~"))
+        and ".." not in parts
+        and path.strip("./") != ""
+    )
 
 
 def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
@@ -213,12 +294,17 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     elif path != "/":
         site["path"] = path.rstrip("/")
     if not SIZE.match(site["max_body_size"]):
-        checker.problem(f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g.")
+        checker.problem(
+            f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g."
+        )
     for item in site["static"]:
         if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
             checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
         if not inside(item["path"]):
-            checker.problem(f"{where}.static", f"path '{item['path']}' is not a folder inside the application root, such as 'static'.")
+            checker.problem(
+                f"{where}.static",
+                f"path '{item['path']}' is not a folder inside the application root, such as 'static'.",
+            )
 
 
 def domain_problem(domain: str) -> str | None:
@@ -261,7 +347,9 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
         for domain in site["redirects"]:
             redirects[(site["port"], domain)] = app["name"]
     for (port, domain), name in redirects.items():
-        served = [other for (its_port, its_domain, _path), other in places.items() if (its_port, its_domain) == (port, domain)]
+        served = [
+            other for (its_port, its_domain, _path), other in places.items() if (its_port, its_domain) == (port, domain)
+        ]
         if served:
             checker.problem(
                 f"webapps '{name}'.site.redirects",

@@ -15,7 +15,21 @@ import tempfile
 from pathlib import Path
 
 # Never part of a source, whatever .gitignore says: version control, environments, caches.
-ALWAYS_LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"})
+ALWAYS_LEFT_OUT = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        ".venv",
+        "venv",
+        "node_modules",
+        "__pycache__",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".tox",
+    }
+)
 
 
 class SourceError(Exception):
@@ -60,25 +74,44 @@ def listed_by_git(folder: Path) -> list[str] | None:
         if inside:
             answer = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
             if answer.returncode != 0:
-                raise SourceError(f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}")
+                raise SourceError(
+                    f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}"
+                )
             return names_of(answer.stdout)
         if not has_ignore_rules(folder):
             return None
         with tempfile.TemporaryDirectory() as scratch:
             subprocess.run(["git", "init", "-q", scratch], check=True, capture_output=True)
-            answer = git(folder, f"--git-dir={scratch}/.git", f"--work-tree={folder}", "ls-files", "-z", "--others", "--exclude-standard")
+            answer = git(
+                folder,
+                f"--git-dir={scratch}/.git",
+                f"--work-tree={folder}",
+                "ls-files",
+                "-z",
+                "--others",
+                "--exclude-standard",
+            )
             if answer.returncode != 0:
-                raise SourceError(f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}")
+                raise SourceError(
+                    f"git could not list the files of {folder}: {answer.stderr.decode(errors='replace').strip()}"
+                )
             return names_of(answer.stdout)
     except FileNotFoundError:
         if has_ignore_rules(folder):
-            raise SourceError(f"{folder} has a .gitignore, and reading it needs git on the controller. Install git.") from None
+            raise SourceError(
+                f"{folder} has a .gitignore, and reading it needs git on the controller. Install git."
+            ) from None
         return None
 
 
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     # safe.directory: the folder may belong to another account than the one that runs Ansible; listing runs nothing of it.
-    return subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments], cwd=folder, capture_output=True, check=False)
+    return subprocess.run(
+        ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
 
 
 def names_of(output: bytes) -> list[str]:
@@ -102,7 +135,10 @@ def fingerprint(folder: Path, names: list[str]) -> str:
 def archive(folder: Path, names: list[str]) -> bytes:
     """A compressed tar archive of the files, owned by root, with their times."""
     buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed, tarfile.open(fileobj=compressed, mode="w|") as tar:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|") as tar,
+    ):
         for name in names:
             path = folder / name
             member = tarfile.TarInfo(name)
@@ -111,7 +147,9 @@ def archive(folder: Path, names: list[str]) -> bytes:
                 tar.addfile(member)
                 continue
             if not path.is_file():
-                raise SourceError(f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in .gitignore.")
+                raise SourceError(
+                    f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in .gitignore."
+                )
             content = path.read_bytes()
             member.size = len(content)
             # nginx makes the ETag of a static file from its time and size.
@@ -124,11 +162,15 @@ def archive(folder: Path, names: list[str]) -> bytes:
 def resolve(path: str, bases: list[str]) -> Path:
     """The folder of a source: an absolute path as it is, a relative one below the first base that has it."""
     expanded = os.path.expanduser(path)
-    candidates = [expanded] if os.path.isabs(expanded) else [os.path.normpath(os.path.join(base, expanded)) for base in bases]
+    candidates = (
+        [expanded] if os.path.isabs(expanded) else [os.path.normpath(os.path.join(base, expanded)) for base in bases]
+    )
     for candidate in candidates:
         if os.path.isdir(candidate):
             return Path(candidate).resolve()
     for candidate in candidates:
         if os.path.exists(candidate):
-            raise SourceError(f"source.path '{path}' is a file ({candidate}), but it must be a folder. Name the folder it is in.")
+            raise SourceError(
+                f"source.path '{path}' is a file ({candidate}), but it must be a folder. Name the folder it is in."
+            )
     raise SourceError(f"source.path '{path}' does not exist. Looked for: {', '.join(dict.fromkeys(candidates))}.")

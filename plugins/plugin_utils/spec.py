@@ -66,7 +66,9 @@ class Checker:
     def problem(self, where: str, text: str) -> None:
         self.problems.append(f"{where}: {text}")
 
-    def mapping(self, value: Any, options: dict[str, Any], where: str, hints: dict[str, str] | None = None) -> dict[str, Any]:
+    def mapping(
+        self, value: Any, options: dict[str, Any], where: str, hints: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """A mapping with known keys. ``hints`` are remedies for keys that people write though they do not exist."""
         if not isinstance(value, dict):
             self.problem(where, f"this is {kind(value)}, but it must be a mapping with the keys {', '.join(options)}.")

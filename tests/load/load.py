@@ -118,7 +118,9 @@ class Load:
             raise Broken("an answer without length or chunks: nobody could tell whether it is whole")
         return await reader.readexactly(int(headers["content-length"]))
 
-    async def timed(self, kind: str, connection: Connection | None, method: str, path: str, body: bytes = b"") -> Connection | None:
+    async def timed(
+        self, kind: str, connection: Connection | None, method: str, path: str, body: bytes = b""
+    ) -> Connection | None:
         """One request; returns the connection if it is good for another."""
         tally = self.tallies.setdefault(kind, Tally())
         keep = connection is not None or kind.endswith("kept")
@@ -184,10 +186,17 @@ class Load:
         return {
             "requests": sum(tally.done + len(tally.failures) for tally in self.tallies.values()),
             "failed": sum(len(tally.failures) for tally in self.tallies.values()),
-            "slowest": round(max((tally.slowest for kind, tally in self.tallies.items() if kind != "slow"), default=0.0), 3),
+            "slowest": round(
+                max((tally.slowest for kind, tally in self.tallies.items() if kind != "slow"), default=0.0), 3
+            ),
             "releases": self.releases,
             "kinds": {
-                kind: {"done": tally.done, "slowest": round(tally.slowest, 3), "at": tally.slowest_at, "failures": tally.failures[:20]}
+                kind: {
+                    "done": tally.done,
+                    "slowest": round(tally.slowest, 3),
+                    "at": tally.slowest_at,
+                    "failures": tally.failures[:20],
+                }
                 for kind, tally in sorted(self.tallies.items())
             },
         }

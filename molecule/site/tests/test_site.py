@@ -39,7 +39,12 @@ def test_the_running_release_is_the_current_one(http, host):
 
 
 def test_a_visitor_cannot_forge_address_scheme_or_host(http, facts):
-    forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example.com", "X-Real-IP": "203.0.113.9"}
+    forged = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Real-IP": "203.0.113.9",
+    }
     seen = http("/facts", headers=forged).json()
     assert (seen["scheme"], seen["host"], seen["your_address"]) == ("http", facts.address, visitor_address(http))
 
@@ -135,7 +140,9 @@ def test_only_nginx_can_reach_a_socket(host):
 def test_secrets_are_for_root_and_the_application_alone(host):
     env = host.file("/srv/webapps/hello/current/env")
     assert (env.user, env.group, env.mode) == ("root", "hello", 0o640)
-    assert host.run("setpriv --reuid www-data --regid www-data --clear-groups cat /srv/webapps/hello/current/env").rc != 0
+    assert (
+        host.run("setpriv --reuid www-data --regid www-data --clear-groups cat /srv/webapps/hello/current/env").rc != 0
+    )
 
 
 def test_the_environment_arrives_exactly(host, facts):
@@ -148,9 +155,17 @@ def test_the_environment_arrives_exactly(host, facts):
 
 def test_the_application_cannot_edit_its_own_code(host):
     for path in ("src/hello.py", "venv/bin/python", "env", "gunicorn.conf.py"):
-        assert host.run(f"setpriv --reuid hello --regid hello --clear-groups test -w /srv/webapps/hello/current/{path}").rc != 0
+        assert (
+            host.run(f"setpriv --reuid hello --regid hello --clear-groups test -w /srv/webapps/hello/current/{path}").rc
+            != 0
+        )
     assert host.file("/srv/webapps/hello/current/src/uploads").linked_to == "/srv/webapps/hello/shared/uploads"
-    assert host.run("setpriv --reuid hello --regid hello --clear-groups test -w /srv/webapps/hello/current/src/uploads/").rc == 0
+    assert (
+        host.run(
+            "setpriv --reuid hello --regid hello --clear-groups test -w /srv/webapps/hello/current/src/uploads/"
+        ).rc
+        == 0
+    )
 
 
 def test_the_web_process_is_an_instance_named_by_its_release(host, facts, http):
