@@ -1,0 +1,626 @@
+#!/usr/bin/env python3
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Measures the collection against a plain shell script that reaches the same state (plain.sh), on fresh hosts over SSH.
+
+first    from the start of the command to the application's first answer on a virgin host, seen from here through nginx
+second   the same command again: nothing to do
+change   one line of the application changed: from the start of the command to the first new answer, while a client asks
+         about 200 times a second over fresh connections and counts every answer that is not 200 with a whole body
+growth   what the second run takes more with 20 applications on a host than with one
+
+Collection and script take turns, each on a host of its own; figures are medians over the rounds, ratios are taken
+within a round. Prints which of the project's targets are met; ends with an error only where something failed, or with
+--strict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import yaml
+
+BENCH = pathlib.Path(__file__).resolve().parent
+CHECKOUT = BENCH.parent.parent
+sys.path.insert(0, str(CHECKOUT / "scripts"))
+
+import test_hosts  # noqa: E402  # a script beside us, not a package
+
+CASES = ("first", "second", "change", "growth")
+SIDES = ("collection", "script")
+
+# Seconds; a command or an answer that needs longer is a failure, not a figure.
+COMMAND_TIMEOUT = 900
+ANSWER_TIMEOUT = 60
+
+# The client of the case change: this many threads, each of which asks this often. Many threads, so that a stall delays
+# the requests it hits and none of those that follow.
+CLIENTS = 16
+RATE = 200
+# Seconds that the client goes on after the command has ended: a slow stop of the old processes would show here.
+AFTERWARDS = 1.0
+
+GROWN = 20
+PAGE = "/bench"
+# What the copy of the example answers at PAGE; its body is known to the byte, so that a torn answer can't pass.
+FILLING = "-" * 4000
+ROUTE = f'''
+
+@app.get("{PAGE}")
+def bench():
+    return "version 1 {FILLING}\\n"
+'''
+
+
+class Failure(Exception):
+    """Something went wrong, so there is no figure."""
+
+
+class NotProvisioned(Failure):
+    """A virgin host did not come to serve. A package index that stalls is enough for that, so it gets a second try."""
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
+
+
+def page(version: int) -> bytes:
+    return f"version {version} {FILLING}\n".encode()
+
+
+# What is measured
+
+
+@dataclass
+class Run:
+    """One run of a command, and what the callback saw of it."""
+
+    seconds: float
+    began: float
+    times: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        return dict(Counter(task.get("result", "ok") for task in self.times.get("tasks", [])))
+
+    def spans(self) -> list[tuple[str, float]]:
+        """Where the time went: (what, seconds), in order."""
+        if not self.times:
+            return []
+        found = [("start of ansible-playbook", self.times["play"] - self.began)]
+        tasks = self.times["tasks"]
+        # A task lasts until the next begins: what Ansible does between them belongs to the run as well.
+        ends = [task["begin"] for task in tasks[1:]] + [self.times["end"]]
+        found += [
+            (f"{task['name']} ({task.get('result', 'ok')})", end - task["begin"])
+            for task, end in zip(tasks, ends, strict=True)
+        ]
+        return [*found, ("end of ansible-playbook", self.began + self.seconds - self.times["end"])]
+
+
+@dataclass
+class Sample:
+    """What one side took in one round."""
+
+    load: float
+    seconds: float
+    command: float
+    tasks: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    slowest: float = 0.0
+    spans: list[tuple[str, float]] = field(default_factory=list)
+
+
+class Client:
+    """Asks one host for PAGE at a steady rate over fresh connections, until it is told to stop."""
+
+    def __init__(self, address: str, rate: float, clients: int) -> None:
+        self.address = address
+        self.interval = clients / rate
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self.seen: dict[bytes, float] = {}
+        self.arrivals = threading.Condition(self.lock)
+        self.failed: Counter[str] = Counter()
+        self.requests = 0
+        self.slowest = 0.0
+        offsets = [number * self.interval / clients for number in range(clients)]
+        self.threads = [threading.Thread(target=self.work, args=(offset,), daemon=True) for offset in offsets]
+
+    def __enter__(self) -> Self:
+        self.origin = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(timeout=15)
+
+    def work(self, offset: float) -> None:
+        due = self.origin + offset
+        while not self.stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self.interval, time.monotonic() - self.interval)
+            began = time.monotonic()
+            body, problem = self.ask()
+            ended = time.monotonic()
+            with self.lock:
+                self.requests += 1
+                self.slowest = max(self.slowest, ended - began)
+                if problem:
+                    self.failed[problem] += 1
+                elif body not in self.seen:
+                    self.seen[body] = time.time()
+                    self.arrivals.notify_all()
+
+    def ask(self) -> tuple[bytes, str]:
+        """One request: the body, and what was wrong with the answer, if anything."""
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request("GET", PAGE, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return b"", type(error).__name__
+        finally:
+            connection.close()
+        if answer.status != 200:
+            return body, f"status {answer.status}"
+        return body, "" if body in (page(1), page(2)) else "another body"
+
+    def await_(self, version: int, timeout: float) -> float:
+        """The moment (seconds since 1970) at which that version was seen first."""
+        with self.lock:
+            if not self.arrivals.wait_for(lambda: page(version) in self.seen, timeout):
+                raise Failure(
+                    f"Version {version} of the application never answered; failures: {dict(self.failed) or 'none'}."
+                )
+            return self.seen[page(version)]
+
+
+# The two sides
+
+
+class Bench:
+    """Hosts, folders and commands of one run of the benchmark; leaving it removes them all."""
+
+    def __init__(self, suite: str, keep_logs: bool) -> None:
+        self.suite = suite
+        self.keep_logs = keep_logs
+        self.scenario = f"bench-{os.getpid()}"
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pyweb-bench-"))
+        self.hosts = self.folder / "hosts.json"
+        self.model = yaml.safe_load((CHECKOUT / "inventory" / "group_vars" / "web.yml").read_text())["webapps"][0]
+        defaults = yaml.safe_load((CHECKOUT / "roles" / "python" / "defaults" / "main.yml").read_text())
+        self.uv_version = str(defaults["python_uv_version"])
+        self.path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.commands = 0
+        self.repeated = 0
+
+    @contextlib.contextmanager
+    def host(self, name: str) -> Iterator[dict[str, str]]:
+        """A fresh host that is gone afterwards."""
+        try:
+            test_hosts.create(self.scenario, self.hosts, {f"bench-{name}": (self.suite, "systemd")})
+            yield next(iter(json.loads(self.hosts.read_text())["all"]["hosts"].values()))
+        finally:
+            self.remove_hosts()
+
+    def remove_hosts(self) -> None:
+        with uninterrupted():
+            test_hosts.destroy(self.scenario, self.hosts)
+
+    def close(self) -> None:
+        with uninterrupted():
+            self.remove_hosts()
+            if not self.keep_logs:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def source(self, name: str) -> pathlib.Path:
+        """A copy of the example that answers at PAGE."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(CHECKOUT / "examples" / "hello", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        with (folder / "hello.py").open("a", encoding="utf-8") as file:
+            file.write(ROUTE)
+        return folder
+
+    def change(self, source: pathlib.Path) -> None:
+        file = source / "hello.py"
+        text = file.read_text(encoding="utf-8")
+        if text.count("version 1 ") != 1:
+            raise Failure(f"{file} has not exactly one line to change.")
+        file.write_text(text.replace("version 1 ", "version 2 "), encoding="utf-8")
+
+    def inventory(self, name: str, host: dict[str, str], webapps: list[dict[str, Any]]) -> pathlib.Path:
+        path = self.folder / f"{name}.json"
+        content = {"web": {"hosts": {f"bench-{name}": host}, "vars": {"webapps": webapps}}}
+        path.write_text(json.dumps(content, indent=2))
+        return path
+
+    def playbook(self, inventory: pathlib.Path, extra: tuple[str, ...] = ()) -> Run:
+        times = self.folder / "times.json"
+        times.unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "LC_ALL": "C.UTF-8",
+            "PATH": self.path,
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(BENCH / "callback"),
+            "ANSIBLE_CALLBACKS_ENABLED": "bench_times",
+            "BENCH_TIMES": str(times),
+        }
+        run = self.command(["ansible-playbook", "site.yml", "-i", str(inventory), *extra], environment)
+        run.times = json.loads(times.read_text())
+        return run
+
+    def script(self, host: dict[str, str], source: pathlib.Path) -> Run:
+        ssh = ["ssh", *test_hosts.ssh_options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s"]
+        ssh += ["-i", host["ansible_ssh_private_key_file"], f"{host['ansible_user']}@{host['ansible_host']}"]
+        return self.command([str(BENCH / "plain.sh"), str(source), self.uv_version, *ssh], dict(os.environ))
+
+    def command(self, argv: list[str], environment: dict[str, str]) -> Run:
+        """Runs a command in the checkout to its good end; its output is shown only where that is not reached."""
+        self.commands += 1
+        log = self.folder / f"{self.commands:03}-{pathlib.Path(argv[0]).name}.log"
+        with log.open("wb") as output:
+            began, clock = time.time(), time.monotonic()
+            process = subprocess.Popen(
+                argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            try:
+                status = process.wait(COMMAND_TIMEOUT)
+            except BaseException as error:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise Failure(f"{argv[0]} took more than {COMMAND_TIMEOUT} s.\n{tail(log)}") from error
+                raise
+            seconds = time.monotonic() - clock
+        if status:
+            raise Failure(f"{argv[0]} ended with status {status}.\n{tail(log)}")
+        return Run(seconds, began)
+
+    def disconnect(self) -> None:
+        """The next command has to connect anew, as one that is run a while later has."""
+        test_hosts.close_connections(self.hosts)
+
+
+def tail(log: pathlib.Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:])
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Cleaning up is not given up half way because somebody is impatient."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# The cases
+
+
+def measure_side(bench: Bench, side: str, number: int, cases: set[str]) -> dict[str, Sample]:
+    """One round of one side on one fresh host: first, then what of second and change is wanted."""
+    samples = {}
+    name = f"{side}-{number}"
+    source = bench.source(name)
+    with bench.host(name) as host:
+        inventory = bench.inventory(name, host, [{**bench.model, "source": {"path": str(source)}}])
+
+        def command() -> Run:
+            return bench.playbook(inventory) if side == "collection" else bench.script(host, source)
+
+        load = os.getloadavg()[0]
+        with Client(host["ansible_host"], rate=20, clients=2) as client:
+            try:
+                run = command()
+            except Failure as failure:
+                raise NotProvisioned(str(failure)) from failure
+            moment = client.await_(1, ANSWER_TIMEOUT)
+        samples["first"] = sample(load, moment - run.began, run)
+        if "second" in cases:
+            bench.disconnect()
+            load = os.getloadavg()[0]
+            run = command()
+            unchanged(run)
+            samples["second"] = sample(load, run.seconds, run)
+        if "change" in cases:
+            samples["change"] = measure_change(bench, host, source, command)
+    return samples
+
+
+def measure_patiently(bench: Bench, side: str, number: int, cases: set[str]) -> dict[str, Sample]:
+    """The same, and once more on another host where the first one could not be provisioned, which is said."""
+    try:
+        return measure_side(bench, side, number, cases)
+    except NotProvisioned as failure:
+        say(f"  {side:<10} failed, and is tried once more:\n{failure}")
+        bench.repeated += 1
+        return measure_side(bench, side, number, cases)
+
+
+def measure_change(bench: Bench, host: dict[str, str], source: pathlib.Path, command: Callable[[], Run]) -> Sample:
+    bench.disconnect()
+    load = os.getloadavg()[0]
+    with Client(host["ansible_host"], RATE, CLIENTS) as client:
+        client.await_(1, ANSWER_TIMEOUT)
+        time.sleep(0.5)
+        bench.change(source)
+        run = command()
+        moment = client.await_(2, ANSWER_TIMEOUT)
+        time.sleep(AFTERWARDS)
+    found = sample(load, moment - run.began, run)
+    return dataclasses.replace(found, requests=client.requests, failed=dict(client.failed), slowest=client.slowest)
+
+
+def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
+    """Second runs with one application, then with many more beside it, on one host."""
+    found: dict[str, list[Sample]] = {}
+    source = bench.source("growth")
+    # One worker each: what idle processes take from this machine is not what is measured.
+    webapps = [
+        {
+            **bench.model,
+            "name": f"hello-{number:02}",
+            "source": {"path": str(source)},
+            "workers": 1,
+            "site": {**bench.model.get("site", {}), "domains": [f"hello-{number:02}.example.com"]},
+        }
+        for number in range(1, GROWN + 1)
+    ]
+    with bench.host("growth") as host:
+        for count in (1, GROWN):
+            inventory = bench.inventory("growth", host, webapps[:count])
+            bench.playbook(inventory)
+            found[str(count)] = []
+            for _ in range(rounds):
+                bench.disconnect()
+                load = os.getloadavg()[0]
+                run = bench.playbook(inventory)
+                unchanged(run)
+                found[str(count)].append(sample(load, run.seconds, run))
+    return found
+
+
+def unchanged(run: Run) -> None:
+    """A second run that finds something to do is another case than the one that is measured."""
+    changed = [task["name"] for task in run.times.get("tasks", []) if task.get("result") == "changed"]
+    if changed:
+        raise Failure(f"The second run changed something: {', '.join(changed)}.")
+
+
+def sample(load: float, seconds: float, run: Run) -> Sample:
+    return Sample(load=load, seconds=seconds, command=run.seconds, tasks=run.tasks, spans=run.spans())
+
+
+# The report
+
+
+def medians(rounds: list[dict[str, dict[str, Sample]]], case: str) -> dict[str, float]:
+    """Median seconds of both sides, and the median of the ratios that were taken within each round."""
+    found = {side: statistics.median(round_[side][case].seconds for round_ in rounds) for side in SIDES}
+    ratios = [round_["collection"][case].seconds / round_["script"][case].seconds for round_ in rounds]
+    return {**found, "ratio": statistics.median(ratios)}
+
+
+def told_tasks(tasks: dict[str, int]) -> str:
+    names = [name for name in ("ok", "changed", "skipped", "failed") if tasks.get(name)]
+    return ", ".join(f"{tasks[name]} {name}" for name in names)
+
+
+def told_sample(side: str, case: str, found: Sample) -> str:
+    text = f"  {side:<10} {case:<7} {found.seconds:6.2f} s   load {found.load:.1f}"
+    if abs(found.command - found.seconds) > 0.005:
+        text += f"   command {found.command:.2f} s"
+    if found.tasks:
+        text += f"   {told_tasks(found.tasks)}"
+    if found.requests:
+        failures = ", ".join(f"{count} x {what}" for what, count in found.failed.items())
+        text += (
+            f"   {sum(found.failed.values())} of {found.requests} requests failed{f' ({failures})' if failures else ''}"
+        )
+        text += f", slowest {found.slowest:.2f} s"
+    return text
+
+
+def judged(name: str, figure: float, unit: str, limit: float) -> dict[str, Any]:
+    return {"name": name, "figure": round(figure, 3), "unit": unit, "limit": limit, "met": figure <= limit}
+
+
+def judge(
+    rounds: list[dict[str, dict[str, Sample]]], growth: dict[str, list[Sample]], cases: set[str]
+) -> list[dict[str, Any]]:
+    """The project's targets, and whether they are met."""
+    found = []
+    if rounds and "first" in cases:
+        found.append(judged("first run, of the script's", medians(rounds, "first")["ratio"], "x", 2.0))
+    if rounds and "second" in cases:
+        found.append(judged("second run", medians(rounds, "second")["collection"], "s", 3.0))
+    if rounds and "change" in cases:
+        found.append(judged("code change", medians(rounds, "change")["collection"], "s", 4.0))
+        lost = max(sum(round_["collection"]["change"].failed.values()) for round_ in rounds)
+        found.append(judged("requests lost by it, at most", lost, "", 0))
+    if growth:
+        found.append(judged(f"growth, 1 to {GROWN} applications", grown(growth), "s", 1.0))
+    return found
+
+
+def grown(growth: dict[str, list[Sample]]) -> float:
+    few, many = (statistics.median(found.seconds for found in growth[key]) for key in ("1", str(GROWN)))
+    return many - few
+
+
+def report(
+    rounds: list[dict[str, dict[str, Sample]]], growth: dict[str, list[Sample]], cases: set[str], profile: bool
+) -> None:
+    wanted = [case for case in ("first", "second", "change") if case in cases]
+    if rounds and wanted:
+        say(f"\nMedians of {len(rounds)}   collection    script     ratio    tasks")
+        for case in wanted:
+            found = medians(rounds, case)
+            tasks = told_tasks(rounds[-1]["collection"][case].tasks)
+            say(f"{case:<13} {found['collection']:9.2f} s {found['script']:7.2f} s {found['ratio']:8.2f}x   {tasks}")
+    if growth:
+        values = [statistics.median(found.seconds for found in growth[key]) for key in ("1", str(GROWN))]
+        say(
+            f"\nSecond run with 1 application {values[0]:.2f} s, with {GROWN} {values[1]:.2f} s: {grown(growth):+.2f} s"
+        )
+    if profile:
+        for case in wanted:
+            tell_spans(case, [round_["collection"][case] for round_ in rounds])
+        for key, found in growth.items():
+            tell_spans(f"second run with {key} application{'s' if key != '1' else ''}", found)
+    targets = judge(rounds, growth, cases)
+    if targets:
+        say("\nTargets")
+    for target in targets:
+        unit = target["unit"]
+        met = "met" if target["met"] else "NOT MET"
+        say(
+            f"  {target['name']:<32} {target['figure']:g} {unit} (at most {target['limit']:g} {unit}): {met}".replace(
+                " )", ")"
+            )
+        )
+
+
+def tell_spans(case: str, samples: list[Sample]) -> None:
+    """Where the time goes: medians of what every task took, for runs that had the same tasks."""
+    usual = Counter(tuple(name for name, _ in found.spans) for found in samples).most_common(1)[0][0]
+    alike = [found for found in samples if tuple(name for name, _ in found.spans) == usual]
+    say(f"\nWhere the time goes: {case}")
+    for index, name in enumerate(usual):
+        say(f"  {statistics.median(found.spans[index][1] for found in alike):6.2f} s  {name}")
+
+
+def machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processors": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "load": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+def positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 99")
+    return int(text)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=test_hosts.SUITES, default="bookworm", help="what the hosts run (bookworm)")
+    parser.add_argument("--rounds", type=positive, default=3, help="how often everything is measured (3)")
+    parser.add_argument("--only", choices=CASES, action="append", help="measure this case only; can be given again")
+    parser.add_argument("--profile", action="store_true", help="tell what every task took")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to this file")
+    parser.add_argument("--strict", action="store_true", help="end with status 2 where a target is missed")
+    parser.add_argument("--keep-logs", action="store_true", help="keep the output of all commands, and say where")
+    return parser.parse_args()
+
+
+def interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def measure(
+    bench: Bench, count: int, cases: set[str]
+) -> tuple[list[dict[str, dict[str, Sample]]], dict[str, list[Sample]]]:
+    rounds: list[dict[str, dict[str, Sample]]] = []
+    growth: dict[str, list[Sample]] = {}
+    if cases != {"growth"}:
+        for number in range(1, count + 1):
+            say(f"Round {number}")
+            found = {}
+            # Who begins changes, so that what gets slower or faster over time does so for both.
+            for side in SIDES if number % 2 else reversed(SIDES):
+                found[side] = measure_patiently(bench, side, number, cases)
+                for case, one in found[side].items():
+                    if case in cases:
+                        say(told_sample(side, case, one))
+            rounds.append(found)
+    if "growth" in cases:
+        say("Growth")
+        growth = measure_growth(bench, count)
+        for key, samples in growth.items():
+            for one in samples:
+                say(told_sample(f"{key} app{'s' if key != '1' else ''}", "second", one))
+    return rounds, growth
+
+
+def main() -> int:
+    arguments = parse()
+    cases = set(arguments.only or CASES)
+    signal.signal(signal.SIGTERM, interrupted)
+    started = machine()
+    load = ", ".join(map(str, started["load"]))
+    say(f"{arguments.suite}, {started['processors']} processors, {started['memory_gib']} GiB, load average {load}")
+    bench = Bench(arguments.suite, arguments.keep_logs)
+    try:
+        if not shutil.which("ansible-playbook", path=bench.path):
+            raise Failure("There is no ansible-playbook beside this Python. Run it as: make bench")
+        # Before the first host is wanted: building an image is no part of any figure.
+        test_hosts.prepare([(arguments.suite, "systemd")])
+        rounds, growth = measure(bench, arguments.rounds, cases)
+        ended = machine()
+        report(rounds, growth, cases, arguments.profile)
+        targets = judge(rounds, growth, cases)
+        if arguments.json:
+            document = {
+                "suite": arguments.suite,
+                "machine": {**started, "load_after": ended["load"]},
+                "rounds": [{side: as_json(found) for side, found in round_.items()} for round_ in rounds],
+                "repeated": bench.repeated,
+                "growth": {key: [dataclasses.asdict(one) for one in found] for key, found in growth.items()},
+                "targets": targets,
+            }
+            arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+    except (Failure, test_hosts.Failure) as failure:
+        say(f"\n{failure}")
+        return 1
+    except KeyboardInterrupt:
+        say("\nInterrupted.")
+        return 130
+    finally:
+        bench.close()
+        if arguments.keep_logs:
+            say(f"Logs are in {bench.folder}")
+    say(f"Load average at the end: {', '.join(map(str, ended['load']))}")
+    return 2 if arguments.strict and not all(target["met"] for target in targets) else 0
+
+
+def as_json(samples: dict[str, Sample]) -> dict[str, Any]:
+    return {case: dataclasses.asdict(found) for case, found in samples.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
