@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
         webapps = arguments.pop("webapps", [])
         apps, problems = normalised(webapps)
         problems += misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
-        if not problems:
+        if not problems and arguments.pop("sources", True):
             problems += self.missing_sources(apps, task_vars)
         keep = arguments.get("keep_releases", 5)
         if not problems and int(keep) < 2:
@@ -38,6 +38,7 @@ class ActionModule(ActionBase):
             )
         if problems:
             return failed(problems)
+        arguments.pop("sources", None)
         served = [app for app in apps if app["state"] == "present"]
         arguments["ports"] = sorted({app["site"]["port"] for app in served})
         result = self._execute_module(module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars)

@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import base64
-import getpass
 import json
 import os
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256 KiB more than a
@@ -48,7 +47,7 @@ class ActionModule(ActionBase):
         if problems:
             raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
         arguments["secrets"] = json.dumps(secrets)
-        arguments.setdefault("owner", f"{getpass.getuser()}@{socket.gethostname()}")
+        arguments.setdefault("owner", deployer())
         inline = {
             app["name"]: base64.b64encode(origins[app["name"]].packed).decode()
             for app in apps

@@ -41,6 +41,9 @@ class FilterModule:
             "webapp_supervisor_programs": told(mapping.supervisor_programs),
             "webapp_nginx_sites": told(mapping.nginx_sites),
             "webapp_activations": told(mapping.activations),
+            "webapp_release_commands": told(mapping.release_commands),
+            "webapp_switches": told(mapping.switches),
+            "webapp_release_table": mapping.release_table,
             "webapp_urls": told(mapping.urls),
             "gunicorn_files": told(gunicorn_files),
         }

@@ -26,7 +26,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Manifest,
     ReleaseError,
     account,
+    choose_rollback,
+    clone,
     lock,
+    manifests,
     prune,
     read_manifest,
     record,
@@ -38,6 +41,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
 INTERVAL = 0.05
 # Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still its own.
 LINGER = 0.3
+# Seconds from its start in which a release must not fail; the old one serves on beside it until they are over.
+PROBATION = 3.0
+# Seconds that all workers of a healthy release may take to be ready, beyond the first.
+WORKERS_TIMEOUT = 15.0
 # A process that the manager had to start again this often is crash-looping; waiting longer won't help it.
 RESTARTS = 2
 
@@ -55,6 +62,7 @@ class Activation:
         self.name = spec["name"]
         self.before = layout.current_release()
         self.target = spec["candidate"] or self.before
+        self.action = spec.get("switch") or "activate"
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
         self.manifest: Manifest | None = None
@@ -65,27 +73,37 @@ class Activation:
         return self.layout.path(".activating")
 
     def begin(self) -> None:
-        """Take the lock, run the release commands, start the release beside the one that is live."""
+        """Take the lock, and start the release beside the one that is live."""
+        self.prepare()
+        write(File(self.marker, f"{self.target}\n", mode=0o600))
+        with self.judged("its start failed"):
+            self.manager.start(self.name, self.target)
+
+    def prepare(self) -> None:
+        """Take the lock and find the release."""
+        self.stack.enter_context(lock(self.layout, self.owner))
+        if self.action == "rollback":
+            self.target = choose_rollback(
+                self.name, self.spec.get("release") or "", self.before, manifests(self.layout)
+            )
+        elif self.action == "restart":
+            live = read_manifest(self.layout, self.before) if self.before else None
+            if live is None:
+                raise ReleaseError(self.name, "nothing serves yet, so there is nothing to restart. Deploy it first.")
+            self.target = clone(self.layout, live).id
         if not self.target:
             raise ReleaseError(self.name, "there is no release to activate. Build one first.")
-        self.stack.enter_context(lock(self.layout, self.owner))
         self.manifest = read_manifest(self.layout, self.target)
         if self.manifest is None:
             raise ReleaseError(
                 self.name,
                 f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
             )
-        write(File(self.marker, f"{self.target}\n", mode=0o600))
-        if self.target != self.before:
-            self.release_commands()
-        with self.judged("its start failed"):
-            self.manager.start(self.name, self.target)
 
     def finish(self) -> dict[str, Any]:
         """Ask the new release, switch, ask again through the web server, end the old one."""
-        self.gate(
-            Question(unix_socket=self.layout.socket(self.target), **self.question), self.deadline, "on its own socket"
-        )
+        self.gate(self.own_question, self.deadline, "on its own socket")
+        self.wait_for_workers()
         with self.judged("it could not be enabled"):
             self.manager.enable(self.name, self.target)
         self.replaced_links = self.links()
@@ -94,6 +112,7 @@ class Activation:
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
             self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
+        self.probation()
         self.settle()
         return {
             "name": self.name,
@@ -110,6 +129,10 @@ class Activation:
     def question(self) -> dict[str, str]:
         health = self.spec["health"]
         return {"path": health["path"], "host": health["host"], "scheme": health["scheme"]}
+
+    @property
+    def own_question(self) -> Question:
+        return Question(unix_socket=self.layout.socket(self.target), **self.question)
 
     @property
     def deadline(self) -> float:
@@ -142,6 +165,40 @@ class Activation:
                 deadline = min(deadline, time.monotonic() + 1.0)
             time.sleep(INTERVAL)
 
+    def ready_workers(self) -> int | None:
+        """How many workers have ever become ready; None where the app server does not tell."""
+        try:
+            with open(f"{self.layout.socket(self.target)}.ready", "rb") as stream:
+                return stream.read().count(b"\n")
+        except OSError:
+            return None
+
+    def wait_for_workers(self) -> None:
+        """Until all workers are ready: visitors should not wait in the queue of the first one for the others to boot."""
+        until = min(self.deadline, time.monotonic() + WORKERS_TIMEOUT)
+        while time.monotonic() < until:
+            ready = self.ready_workers()
+            if ready is None or ready >= self.spec["workers"]:
+                return
+            time.sleep(INTERVAL)
+
+    def probation(self) -> None:
+        """Watch the release through its first seconds, while the old one is still there to go back to."""
+        if self.target == self.before:
+            return
+        workers = self.ready_workers()
+        question = self.own_question
+        while time.monotonic() < self.began + PROBATION:
+            answer = ask(question, timeout=5)
+            if not answer.healthy(self.spec["health"]["status"]):
+                self.reject(question, answer, "for long", "and failed after the switch, which was undone")
+            now_ready = self.ready_workers()
+            if workers is not None and now_ready is not None and now_ready - workers > RESTARTS:
+                self.reject(question, answer, "for long", "because its workers end again and again")
+            time.sleep(INTERVAL)
+        if self.manager.restarts(self.name, self.target):
+            self.reject(question, ask(question), "for long", "because its process ended and had to be started again")
+
     def reject(self, question: Question, answer: Answer, where: str, why: str) -> None:
         expected = ", ".join(map(str, self.spec["health"]["status"])) or "any 2xx or 3xx, 401 or 403"
         text = (
@@ -159,7 +216,11 @@ class Activation:
     def fail(self, text: str) -> None:
         """End the new release, keep it for inspection as bad, and say that the old one still serves."""
         self.swing_back()
-        if self.target != self.before:
+        if self.action == "rollback":
+            # It was good once; what fails now is outside of it.
+            with contextlib.suppress(ProcessManagerError):
+                self.manager.forget(self.name, self.target, timeout=5)
+        elif self.target != self.before:
             self.manifest.state, self.manifest.reason = BAD, text.splitlines()[0]
             write_manifest(self.layout, self.manifest)
             with contextlib.suppress(ProcessManagerError):
@@ -235,7 +296,7 @@ class Activation:
         folder = os.path.dirname(self.layout.socket(self.target))
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(folder):
-                if name.endswith(".sock") and os.path.join(folder, name) != self.layout.socket(self.target):
+                if not name.startswith(self.target):
                     os.unlink(os.path.join(folder, name))
 
     def release_commands(self) -> None:
@@ -264,7 +325,7 @@ class Activation:
     def note(self, result: str) -> None:
         record(
             self.layout,
-            action="activate",
+            action=self.action,
             release=self.target,
             replaced=self.before if self.before != self.target else None,
             revision=self.manifest.revision,
@@ -305,6 +366,25 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
         if account(spec["name"]) is not None:
             run(["userdel", spec["name"]])
     return {"name": spec["name"], "release": "", "replaced": "", "removed": True}
+
+
+def run_commands(
+    specs: list[dict[str, Any]], root: str, run: Run, owner: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Run the release commands of each application in its new release, before any host switches to it."""
+    results: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for spec in specs:
+        activation = Activation(spec, Layout(spec["name"], root), run, owner)
+        try:
+            activation.prepare()
+            activation.release_commands()
+            results.append({"name": spec["name"], "release": activation.target, "replaced": ""})
+        except ReleaseError as error:
+            problems.append(str(error))
+        finally:
+            activation.close()
+    return results, problems
 
 
 def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tuple[list[dict[str, Any]], list[str]]:

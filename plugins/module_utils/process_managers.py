@@ -186,7 +186,9 @@ class Systemd:
         template = f"{self._unit_directory}/{service}@.service"
         data = read(template)
         if data is None:
-            raise ProcessManagerError(f"Enabling {unit}: its template {template} is missing. Run the systemd role for it first.")
+            raise ProcessManagerError(
+                f"Enabling {unit}: its template {template} is missing. Run the systemd role for it first."
+            )
         for target in wanted_by(data.decode()):
             folder = os.path.join(self._unit_directory, f"{target}.wants")
             os.makedirs(folder, mode=0o755, exist_ok=True)

@@ -173,6 +173,25 @@ def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -
     return "build", None, parts
 
 
+def choose_rollback(name: str, wanted: str, current: str | None, known: list[Manifest]) -> str:
+    """The release to go back to: the one that is wanted, else the newest good one that is older than the live one."""
+    good = [manifest.id for manifest in known if manifest.state == GOOD and manifest.id != current]
+    listed = ", ".join(good) or "none"
+    if wanted:
+        if wanted in good:
+            return wanted
+        found = next((manifest.state for manifest in known if manifest.id == wanted), None)
+        why = "it serves already" if wanted == current else f"it is {found}" if found else "there is no such release"
+        raise ReleaseError(name, f"can't go back to '{wanted}': {why}. Releases that have been good: {listed}.")
+    older = [identity for identity in good if current is None or identity < current]
+    if not older:
+        raise ReleaseError(
+            name,
+            f"there is no release to go back to: none that was good is older than the live one. Good ones: {listed}.",
+        )
+    return max(older)
+
+
 def new_identity(fingerprint: dict[str, str], now: datetime.datetime, taken: list[str]) -> str:
     """UTC time and short fingerprint, such as ``20261121T010735Z-ab12cd34``. Sorts by time; never one that exists."""
     while True:
@@ -222,6 +241,8 @@ def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]
     kept = {current}
     good = [manifest.id for manifest in ordered if manifest.state == GOOD and manifest.id != current]
     kept.update(good[: max(keep, 2) - 1])
+    # After a rollback the newest good ones are all newer than the live one, which still needs one to go back to.
+    kept.update([identity for identity in good if identity < (current or "")][:1])
     bad = [manifest.id for manifest in ordered if manifest.state == BAD]
     kept.update(bad[:1])
     newest_built = [manifest.id for manifest in ordered if manifest.state == BUILT]
@@ -244,6 +265,33 @@ def prune(layout: Layout, keep: int) -> list[str]:
             if name not in used:
                 remove_tree(os.path.join(layout.venvs, name))
     return gone
+
+
+# The files of a release in which its own ID stands.
+NAMING_FILES = ("env", "bin/run", "bin/web", "gunicorn.conf.py")
+
+
+def clone(layout: Layout, manifest: Manifest) -> Manifest:
+    """The same release under a new ID, so that it can be started beside itself. Its code is linked, not copied."""
+    taken = [known.id for known in manifests(layout)]
+    copy = Manifest(**{**manifest.__dict__, "id": new_identity(manifest.fingerprint, now(), taken), "state": BUILDING})
+    source, target = layout.release(manifest.id), layout.release(copy.id)
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns("release.json"))
+    for name in NAMING_FILES:
+        path = os.path.join(target, name)
+        if os.path.exists(path):
+            status = os.stat(path)
+            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                text = stream.read().replace(manifest.id, copy.id)
+            os.unlink(path)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+            os.chown(path, status.st_uid, status.st_gid)
+            os.chmod(path, status.st_mode & 0o7777)
+    copy.state, copy.created = BUILT, f"{now():%Y-%m-%dT%H:%M:%SZ}"
+    write_manifest(layout, copy)
+    return copy
 
 
 def remove_tree(path: str) -> None:

@@ -37,6 +37,11 @@ options:
       - How many releases are kept of each application.
     type: raw
     default: 5
+  sources:
+    description:
+      - Whether the sources on the controller must be there. Read by the action plugin alone.
+    type: bool
+    default: true
   packages:
     description:
       - The Debian packages whose presence the roles want to know.

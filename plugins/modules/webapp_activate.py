@@ -28,6 +28,12 @@ options:
     type: list
     elements: dict
     required: true
+  stage:
+    description:
+      - V(commands) only runs the release commands, on the host that is given them; V(switch) lets the releases take over.
+    type: str
+    choices: [commands, switch]
+    default: switch
   root:
     description:
       - Folder of the applications on the host.
@@ -67,13 +73,14 @@ apps:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate, run_commands
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "apps": {"type": "list", "elements": "dict", "required": True},
+            "stage": {"type": "str", "choices": ["commands", "switch"], "default": "switch"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
         },
@@ -83,7 +90,8 @@ def main() -> None:
     apps = module.params["apps"]
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
-    results, problems = activate(apps, module.params["root"], module.run_command, module.params["owner"])
+    work = run_commands if module.params["stage"] == "commands" else activate
+    results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), apps=results)
     module.exit_json(changed=bool(results), apps=results)

@@ -92,10 +92,6 @@ apps:
     activate:
       description: Whether the application needs M(pyweb.stack.webapp_activate), for a new release or because the live one does not run.
       type: bool
-owner:
-  description: Who deploys, for M(pyweb.stack.webapp_activate).
-  type: str
-  returned: always
 missing_sources:
   description: Applications whose source has to be sent before they can be built.
   type: list
@@ -357,7 +353,6 @@ def main() -> None:
         "changed": any(result.pop("changed") for result in results),
         "apps": results,
         "missing_sources": missing,
-        "owner": module.params["owner"],
         "diff": diff_of(results),
     }
     if problems:

@@ -291,41 +291,84 @@ def activations(
     front: bool = True,
 ) -> list[dict[str, Any]]:
     """Input of the module webapp_activate: what has a new release, does not run, or is to be removed."""
-    found = {build["name"]: build for build in builds}
+    found = {build["name"]: build for build in builds if build["activate"]}
+    return [
+        {**switch(app, facts, process_manager, keep, front), "candidate": found[app["name"]]["candidate"]}
+        for app in applications(webapps)
+        if app["name"] in found
+    ]
+
+
+def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, keep: int, front: bool) -> dict[str, Any]:
+    """What webapp_activate has to know of one application, whatever release is to take over."""
+    known = (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor")))
+    managers = [name for name, there in known if there]
+    own = resolved_process_manager(app, process_manager, facts)
+    site = app["site"]
+    domain = (site["domains"] or ["localhost"])[0]
+    return {
+        "name": app["name"],
+        "state": app["state"],
+        "purge": app["purge"],
+        "candidate": "",
+        "process_managers": managers if own in managers else [*managers, own],
+        "stop_timeout": app["timeout"] + STOP_MARGIN,
+        "keep": keep,
+        "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
+        "release_commands": [],
+        "front_port": site["port"] if front else None,
+        "health": {
+            "path": health_path(site["path"], app["health"]["path"]),
+            "host": domain if site["port"] == 80 else f"{domain}:{site['port']}",
+            "scheme": "http",
+            "status": app["health"]["status"],
+            "timeout": app["health"]["timeout"],
+        },
+    }
+
+
+def release_commands(
+    webapps: Any, builds_by_host: list[list[Any]], host: str, facts: dict[str, Any], process_manager: str = "auto"
+) -> list[dict[str, Any]]:
+    """Input of webapp_activate's stage ``commands``: the applications whose release commands this host has to run.
+
+    ``builds_by_host`` holds pairs of host and builds, in the order of the play: the first host with a new release runs
+    them, once for the whole deployment.
+    """
+    leaders: dict[str, tuple[str, str]] = {}
+    for name, builds in builds_by_host:
+        for build in builds:
+            if build["candidate"] and build["action"] != "none":
+                leaders.setdefault(build["name"], (name, build["candidate"]))
     items = []
-    for app in applications(webapps):
-        build = found.get(app["name"])
-        if build is None or not build["activate"]:
-            continue
-        managers = [
-            name
-            for name, there in (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor")))
-            if there
-        ]
-        own = resolved_process_manager(app, process_manager, facts)
-        site = app["site"]
-        domain = (site["domains"] or ["localhost"])[0]
-        items.append(
-            {
-                "name": app["name"],
-                "state": app["state"],
-                "purge": app["purge"],
-                "candidate": build["candidate"],
-                "process_managers": managers if own in managers else [*managers, own],
-                "stop_timeout": app["timeout"] + STOP_MARGIN,
-                "keep": keep,
-                "release_commands": app["commands"]["release"],
-                "front_port": site["port"] if front else None,
-                "health": {
-                    "path": health_path(site["path"], app["health"]["path"]),
-                    "host": domain if site["port"] == 80 else f"{domain}:{site['port']}",
-                    "scheme": "http",
-                    "status": app["health"]["status"],
-                    "timeout": app["health"]["timeout"],
-                },
-            }
-        )
+    for app in present(webapps):
+        leader, candidate = leaders.get(app["name"], ("", ""))
+        if leader == host and app["commands"]["release"]:
+            item = switch(app, facts, process_manager, 5, False)
+            items.append({**item, "candidate": candidate, "release_commands": app["commands"]["release"]})
     return items
+
+
+def switches(
+    webapps: Any,
+    facts: dict[str, Any],
+    kind: str,
+    app: str = "",
+    release: str = "",
+    process_manager: str = "auto",
+    keep: int = 5,
+) -> list[dict[str, Any]]:
+    """Input of webapp_activate for a rollback or a restart of one application (restart: of all, if none is named)."""
+    apps = present(webapps)
+    names = [one["name"] for one in apps]
+    if app not in names and (app or kind == "rollback"):
+        said = f"'{app}' is no application of this host" if app else "no application is named"
+        raise ModelError(f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
+    return [
+        {**switch(one, facts, process_manager, keep, True), "switch": kind, "release": release}
+        for one in apps
+        if app in ("", one["name"])
+    ]
 
 
 def health_path(mount: str, path: str | None) -> str:
@@ -348,7 +391,7 @@ GUNICORN_DEFAULTS = {
 
 def gunicorn_files(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
     """The files of every item of ``gunicorn_services``, for the lookup templates."""
-    files = []
+    files: list[dict[str, Any]] = []
     for service in services:
         directory = service["directory"].rstrip("/")
         threads = service.get("threads", 1)
@@ -371,10 +414,19 @@ def gunicorn_files(services: list[dict[str, Any]], quote: Any) -> list[dict[str,
         ]
         command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
         files += [
-            {"path": f"{directory}/gunicorn.conf.py", "template": "gunicorn.conf.py.j2", "vars": {"settings": lines}},
+            {
+                "path": f"{directory}/gunicorn.conf.py",
+                "template": "gunicorn.conf.py.j2",
+                "vars": {"settings": lines, "ready_file": ready_file(service["bind"])},
+            },
             {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
         ]
     return files
+
+
+def ready_file(bind: str) -> str:
+    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
+    return repr_python(bind.removeprefix("unix:") + ".ready") if bind.startswith("unix:") else ""
 
 
 def repr_python(value: Any) -> str:
@@ -406,3 +458,29 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
             f"{app['name']} is at {places} (release {release}, {'new' if build.get('action') != 'none' else 'unchanged'})"
         )
     return lines
+
+
+def release_table(apps: list[dict[str, Any]]) -> list[str]:
+    """The releases of a host as lines of a table, the live one marked."""
+    head = ("", "application", "release", "result", "revision", "built (UTC)", "by")
+    rows = [head]
+    for app in apps:
+        for release in app["releases"]:
+            live = release["id"] == app["current"]
+            revision = release["revision"]
+            short = revision[:12] if len(revision) == 40 else revision
+            rows.append(
+                (
+                    "*" if live else "",
+                    app["name"],
+                    release["id"],
+                    "live" if live else release["state"],
+                    short,
+                    release["created"].replace("T", " ").rstrip("Z"),
+                    release["by"],
+                )
+            )
+        if not app["releases"]:
+            rows.append(("", app["name"], "none", "", "", "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

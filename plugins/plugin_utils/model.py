@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from typing import Any
 
@@ -53,8 +54,44 @@ RESERVED_NAMES = frozenset(
         "sshd",
         "cron",
         "uv",
+        # Groups of a fresh Debian: the account's own group could not be made.
+        "staff",
+        "shadow",
+        "users",
+        "utmp",
+        "video",
+        "audio",
+        "src",
+        "docker",
+        # Template units of systemd itself: NAME@.service would take the place of theirs.
+        "user",
+        "user-runtime-dir",
+        "getty",
+        "autovt",
+        "serial-getty",
+        "console-getty",
+        "container-getty",
+        "modprobe",
+        "dbus",
     ]
 )
+
+# Settings of gunicorn that this collection makes itself, and what says them instead.
+GUNICORN_OWN = {
+    "bind": "a release listens on its own socket, which nginx finds; leave it out.",
+    "wsgi_app": "name the callable as wsgi.",
+    "workers": "give it as workers, outside of gunicorn.",
+    "threads": "give it as threads, outside of gunicorn.",
+    "timeout": "give it as timeout, outside of gunicorn.",
+    "daemon": "the process manager keeps gunicorn in the foreground; leave it out.",
+    "user": "the application's own account runs it; leave it out.",
+    "group": "the application's own account runs it; leave it out.",
+}
+SETTING = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+# Bytes; the kernel passes no longer "NAME=value" to a program (MAX_ARG_STRLEN).
+VARIABLE_BYTES = 128 * 1024 - 1
+HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 
 # The kinds of source, and what each names.
 SOURCES = {
@@ -120,7 +157,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
             f"'{name}' can't be the name of an account and its folders. Use lower-case letters, digits and '-', beginning "
             f"with a letter, 31 characters at most, such as '{suggest_name(name)}'.",
         )
-    elif name in RESERVED_NAMES:
+    elif name in RESERVED_NAMES or name.startswith("systemd-"):
         checker.problem(
             f"{where}.name", f"'{name}' is an account or service of the system. Choose another, such as '{name}-app'."
         )
@@ -129,6 +166,8 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_source(checker, app, where)
     check_wsgi(checker, app, where)
     check_numbers(checker, app, where)
+    check_health(checker, app, where)
+    check_gunicorn(checker, app, where)
     check_env(checker, app, where)
     check_paths(checker, app, where)
     check_site(checker, app["site"], f"{where}.site")
@@ -194,7 +233,7 @@ def check_wsgi(checker: Checker, app: dict[str, Any], where: str) -> None:
 
 def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
     workers = app["workers"]
-    if isinstance(workers, str) and workers.isdigit():
+    if isinstance(workers, str) and workers.isdecimal():
         app["workers"] = workers = int(workers)
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
         checker.problem(
@@ -221,11 +260,34 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
 
 
+def check_health(checker: Checker, app: dict[str, Any], where: str) -> None:
+    path = app["health"]["path"]
+    if path is not None and not HEALTH_PATH.match(path):
+        checker.problem(
+            f"{where}.health.path",
+            f"'{path}' is not the path of a URL. It begins with '/' and has no spaces, such as '/healthz'.",
+        )
+
+
+def check_gunicorn(checker: Checker, app: dict[str, Any], where: str) -> None:
+    for key in app["gunicorn"]:
+        if not isinstance(key, str) or not SETTING.match(key):
+            likely = str(key).strip("-").lower().replace("-", "_")
+            remedy = f"Write it as '{likely}'." if SETTING.match(likely) else "Look it up in gunicorn's documentation."
+            checker.problem(f"{where}.gunicorn", f"'{key}' is not the name of a setting of gunicorn. {remedy}")
+        elif key in GUNICORN_OWN:
+            checker.problem(f"{where}.gunicorn.{key}", f"it can't be set here: {GUNICORN_OWN[key]}")
+
+
 def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
     for key, value in app["env"].items():
         if not isinstance(key, str) or not VARIABLE.match(key):
+            # What looks like a name may be a whole "NAME=secret".
+            shown = str(key).split("=")[0]
             checker.problem(
-                f"{where}.env", f"'{key}' can't be the name of an environment variable. Use letters, digits and '_'."
+                f"{where}.env",
+                f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use letters, "
+                "digits and '_', and write each as NAME: value.",
             )
         elif isinstance(value, bool):
             checker.problem(
@@ -238,6 +300,11 @@ def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
             )
         elif "\0" in str(value):
             checker.problem(f"{where}.env.{key}", "a zero byte can't be in an environment variable. Remove it.")
+        elif len(f"{key}={value}".encode(errors="surrogatepass")) > VARIABLE_BYTES:
+            checker.problem(
+                f"{where}.env.{key}",
+                f"no program can be given a variable of more than {VARIABLE_BYTES} bytes. Put it into a file, and its path here.",
+            )
     if not app["python"]["interpreter"].strip() or re.search(r"\s", app["python"]["interpreter"]):
         checker.problem(
             f"{where}.python.interpreter",
@@ -246,11 +313,23 @@ def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
 
 
 def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
-    for folder in app["shared"]:
+    for index, folder in enumerate(app["shared"]):
         if not inside(folder):
             checker.problem(
                 f"{where}.shared",
                 f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.",
+            )
+        app["shared"][index] = posixpath.normpath(folder)
+    for outer, inner in nested(app["shared"]):
+        checker.problem(
+            f"{where}.shared",
+            f"'{inner}' is {'named twice' if inner == outer else f'part of {outer!r}, which is shared as a whole'}. Remove it.",
+        )
+    for package in app["python"]["packages"]:
+        if not package.strip() or package.lstrip().startswith("-") or "\n" in package:
+            checker.problem(
+                f"{where}.python.packages",
+                f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong into a requirements file.",
             )
     for file in app["python"]["requirements"] or []:
         if not inside(file):
@@ -264,6 +343,16 @@ def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
                 checker.problem(
                     f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'."
                 )
+
+
+def nested(folders: list[str]) -> list[tuple[str, str]]:
+    """Every folder that is the same as, or part of, one that is named before or after it: (outer, inner)."""
+    found = []
+    for place, inner in enumerate(folders):
+        for other, outer in enumerate(folders):
+            if inner.startswith(outer + "/") or (inner == outer and other < place):
+                found.append((outer, inner))
+    return found
 
 
 def inside(path: str) -> bool:
@@ -288,6 +377,11 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
                 checker.problem(f"{where}.{key}", f"'{domain}' {problem}")
     if site["redirects"] and not site["domains"]:
         checker.problem(f"{where}.redirects", "there is no domain to redirect to. Name the main one under domains.")
+    elif site["redirects"] and site["domains"][0].startswith("*."):
+        checker.problem(
+            f"{where}.redirects",
+            f"the first domain, '{site['domains'][0]}', stands for many, so nothing can redirect to it. Name another first.",
+        )
     path = site["path"]
     if not PREFIX.match(path) or "//" in path or ".." in path.split("/"):
         checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
@@ -336,6 +430,7 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
         names.setdefault(app["name"], index)
     places: dict[tuple[int, str, str], str] = {}
     redirects: dict[tuple[int, str], str] = {}
+    targets: dict[tuple[int, str], str] = {}
     present = [app for app in apps if app["state"] == "present"]
     for app in present:
         site = app["site"]
@@ -344,8 +439,21 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
             if place in places:
                 checker.problem(f"webapps '{app['name']}'.site", taken(place, places[place]))
             places.setdefault(place, app["name"])
+            for item in site["static"]:
+                prefix = "" if site["path"] == "/" else site["path"]
+                static = (site["port"], domain, f"{prefix}{item['url']}".rstrip("/"))
+                if static in places:
+                    checker.problem(f"webapps '{app['name']}'.site.static", taken(static, places[static]))
+                places.setdefault(static, app["name"])
         for domain in site["redirects"]:
-            redirects[(site["port"], domain)] = app["name"]
+            target = targets.setdefault((site["port"], domain), site["domains"][0])
+            if target != site["domains"][0]:
+                checker.problem(
+                    f"webapps '{app['name']}'.site.redirects",
+                    f"'{domain}' can't redirect to {site['domains'][0]}, because '{redirects[(site['port'], domain)]}' "
+                    f"redirects it to {target}. Take it out of one of the two.",
+                )
+            redirects.setdefault((site["port"], domain), app["name"])
     for (port, domain), name in redirects.items():
         served = [
             other for (its_port, its_domain, _path), other in places.items() if (its_port, its_domain) == (port, domain)

@@ -9,6 +9,7 @@ site playbook asks this one first. Both read the same ``meta/argument_specs.yml`
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 # The loader in C reads a specification in 4 ms instead of 40; every task asks for one anew.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Keys whose values no message shows, whatever is wrong with them.
+SECRETS = frozenset({"env", "index_url", "extra_index_urls"})
+
+WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -122,7 +128,7 @@ class Checker:
         if wanted == "int":
             if isinstance(value, int) and not isinstance(value, bool):
                 return int(value)
-            if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+            if isinstance(value, str) and WHOLE_NUMBER.match(value):
                 return int(value)
             return self.wrong(value, where, "a whole number")
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
@@ -131,7 +137,8 @@ class Checker:
 
     def list(self, value: Any, spec: dict[str, Any], where: str) -> list[Any]:
         if not isinstance(value, list):
-            shown = f"[{value}]" if isinstance(value, (str, int)) and not isinstance(value, bool) else "- …"
+            simple = isinstance(value, (str, int)) and not isinstance(value, bool) and not secret(where)
+            shown = f"[{value}]" if simple else "- …"
             self.problem(where, f"this is {kind(value)}, but it must be a list; write it as {shown}")
             return []
         element = {"type": spec.get("elements", "raw"), "options": spec.get("options")}
@@ -140,9 +147,14 @@ class Checker:
         return [self.value(item, element, f"{where} {label(item, index)}") for index, item in enumerate(value)]
 
     def wrong(self, value: Any, where: str, wanted: str) -> None:
-        """A value of the wrong type. A text or number is shown: it is no secret by its place, those have no type here."""
-        shown = f" ('{value}')" if isinstance(value, (str, int, float)) else ""
+        """A value of the wrong type. A text or number is shown, unless it stands where secrets do."""
+        shown = f" ('{value}')" if isinstance(value, (str, int, float)) and not secret(where) else ""
         self.problem(where, f"this is {kind(value)}{shown}, but it must be {wanted}.")
+
+
+def secret(where: str) -> bool:
+    """Whether a value stands at, or in, a key that holds secrets."""
+    return any(part.split(" ")[0] in SECRETS for part in where.split("."))
 
 
 def first_sentence(spec: dict[str, Any]) -> str:

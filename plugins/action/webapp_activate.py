@@ -1,0 +1,19 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The controller's half of webapp_activate: say who deploys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
+
+
+class ActionModule(ActionBase):
+    """Run the module of the same name, on behalf of whoever runs Ansible."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        arguments = {"owner": deployer(), **self._task.args}
+        return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=task_vars)

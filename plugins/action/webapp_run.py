@@ -1,0 +1,53 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Run one command of an application, taken from the command line as it was written there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible import context
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """Builds the command on the controller; the stock command module runs it."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "app": {"type": "str", "default": ""},
+                "command": {"type": "str", "default": ""},
+                "names": {"type": "list", "elements": "str", "required": True},
+                "root": {"type": "path", "default": "/srv/webapps"},
+            }
+        )
+        app, command = arguments["app"], as_written() or arguments["command"]
+        listed = ", ".join(arguments["names"]) or "none"
+        if app not in arguments["names"]:
+            said = f"'{app}' is no application of this host" if app else "no application is named"
+            raise AnsibleActionFail(f"{said}. Name one with -e app=NAME; there are: {listed}.")
+        if not command.strip():
+            raise AnsibleActionFail("no command is given. Give one with -e command='flask shell-thing'.")
+        home = f"{arguments['root']}/{app}"
+        account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
+        surroundings = ["env", f"HOME={home}/cache"]
+        return self._execute_module(
+            module_name="ansible.builtin.command",
+            module_args={
+                "_raw_params": None,
+                "argv": [*account, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
+                "_uses_shell": False,
+            },
+            task_vars=task_vars,
+        )
+
+
+def as_written() -> str:
+    """The command of ``-e command='…'`` with its spaces, quotes and signs: Ansible itself would cut it at the first space."""
+    for given in context.CLIARGS.get("extra_vars") or ():
+        if isinstance(given, str) and given.startswith("command="):
+            return given.removeprefix("command=")
+    return ""

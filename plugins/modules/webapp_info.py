@@ -1,0 +1,116 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Tell the releases of web applications."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_info
+short_description: Tell the releases of Python web applications
+version_added: 0.1.0
+description:
+  - Reads the releases of applications and their log of deployments. Changes nothing.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  names:
+    description:
+      - Names of the applications.
+    type: list
+    elements: str
+    required: true
+  root:
+    description:
+      - Folder of the applications on the host.
+    type: path
+    default: /srv/webapps
+"""
+
+EXAMPLES = r"""
+- name: Look at the releases of the shop
+  pyweb.stack.webapp_info:
+    names: [shop]
+  register: __info
+"""
+
+RETURN = r"""
+apps:
+  description: One dictionary for each application.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The application.
+      type: str
+    current:
+      description: The live release, empty if there is none.
+      type: str
+    releases:
+      description: What is on the host, newest first, each with C(id), C(state), C(revision), C(created), C(by) and C(reason).
+      type: list
+      elements: dict
+    history:
+      description: The last hundred lines of the log of deployments, oldest first.
+      type: list
+      elements: dict
+"""
+
+import contextlib
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, manifests
+
+
+def history(layout: Layout) -> list[dict[str, Any]]:
+    """The log of deployments; a line that an interruption has cut is passed over."""
+    entries = []
+    with contextlib.suppress(FileNotFoundError), open(layout.history, encoding="utf-8") as stream:
+        for line in stream.readlines()[-100:]:
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+    return entries
+
+
+def look(layout: Layout) -> dict[str, Any]:
+    entries = history(layout)
+    by = {entry.get("release"): entry.get("by", "") for entry in entries}
+    return {
+        "name": layout.name,
+        "current": layout.current_release() or "",
+        "releases": [
+            {
+                "id": manifest.id,
+                "state": manifest.state,
+                "revision": manifest.revision,
+                "created": manifest.created,
+                "by": by.get(manifest.id, ""),
+                "reason": manifest.reason,
+            }
+            for manifest in manifests(layout)
+        ],
+        "history": entries,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "required": True},
+            "root": {"type": "path", "default": "/srv/webapps"},
+        },
+        supports_check_mode=True,
+    )
+    apps = [look(Layout(name, module.params["root"])) for name in module.params["names"]]
+    module.exit_json(changed=False, apps=apps)
+
+
+if __name__ == "__main__":
+    main()
