@@ -37,9 +37,7 @@ class ActionModule(ActionBase):
         return self._execute_module(
             module_name="ansible.builtin.command",
             module_args={
-                "_raw_params": None,
                 "argv": [*account, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
-                "_uses_shell": False,
             },
             task_vars=task_vars,
         )

@@ -59,6 +59,9 @@ RATE = 200
 # Seconds that the client goes on after the command has ended: a slow stop of the old processes would show here.
 AFTERWARDS = 1.0
 
+# What ends the benchmark early; its hosts are removed all the same.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 GROWN = 20
 PAGE = "/bench"
 # What the copy of the example answers at PAGE; its body is known to the byte, so that a torn answer can't pass.
@@ -219,11 +222,13 @@ class Bench:
         self.repeated = 0
 
     @contextlib.contextmanager
-    def host(self, name: str) -> Iterator[dict[str, str]]:
-        """A fresh host that is gone afterwards."""
+    def fresh_hosts(self, *names: str) -> Iterator[list[dict[str, str]]]:
+        """Virgin hosts, by the variables that reach them, which are gone afterwards."""
+        wanted = {f"bench-{name}": (self.suite, "systemd") for name in names}
         try:
-            test_hosts.create(self.scenario, self.hosts, {f"bench-{name}": (self.suite, "systemd")})
-            yield next(iter(json.loads(self.hosts.read_text())["all"]["hosts"].values()))
+            test_hosts.create(self.scenario, self.hosts, wanted)
+            reached = json.loads(self.hosts.read_text())["all"]["hosts"]
+            yield [reached[name] for name in wanted]
         finally:
             self.remove_hosts()
 
@@ -317,7 +322,7 @@ def tail(log: pathlib.Path) -> str:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Cleaning up is not given up half way because somebody is impatient."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
     try:
         yield
     finally:
@@ -333,7 +338,7 @@ def measure_side(bench: Bench, side: str, number: int, cases: set[str]) -> dict[
     samples = {}
     name = f"{side}-{number}"
     source = bench.source(name)
-    with bench.host(name) as host:
+    with bench.fresh_hosts(name) as (host,):
         inventory = bench.inventory(name, host, [{**bench.model, "source": {"path": str(source)}}])
 
         def command() -> Run:
@@ -383,8 +388,7 @@ def measure_change(bench: Bench, host: dict[str, str], source: pathlib.Path, com
 
 
 def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
-    """Second runs with one application, then with many more beside it, on one host."""
-    found: dict[str, list[Sample]] = {}
+    """Second runs on a host with one application and on a host with many, in turns."""
     source = bench.source("growth")
     # One worker each: what idle processes take from this machine is not what is measured.
     webapps = [
@@ -397,17 +401,20 @@ def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
         }
         for number in range(1, GROWN + 1)
     ]
-    with bench.host("growth") as host:
-        for count in (1, GROWN):
-            inventory = bench.inventory("growth", host, webapps[:count])
-            bench.playbook(inventory)
-            found[str(count)] = []
-            for _ in range(rounds):
+    found: dict[str, list[Sample]] = {"1": [], str(GROWN): []}
+    with bench.fresh_hosts(*(f"growth-{count}" for count in found)) as hosts:
+        inventories = {}
+        for count, host in zip(found, hosts, strict=True):
+            inventories[count] = bench.inventory(f"growth-{count}", host, webapps[: int(count)])
+            bench.playbook(inventories[count])
+        for _ in range(rounds):
+            for count, inventory in inventories.items():
                 bench.disconnect()
                 load = os.getloadavg()[0]
                 run = bench.playbook(inventory)
                 unchanged(run)
-                found[str(count)].append(sample(load, run.seconds, run))
+                found[count].append(sample(load, run.seconds, run))
+                say(told_sample(f"{count} app{'s' if count != '1' else ''}", "second", found[count][-1]))
     return found
 
 
@@ -571,16 +578,14 @@ def measure(
     if "growth" in cases:
         say("Growth")
         growth = measure_growth(bench, count)
-        for key, samples in growth.items():
-            for one in samples:
-                say(told_sample(f"{key} app{'s' if key != '1' else ''}", "second", one))
     return rounds, growth
 
 
 def main() -> int:
     arguments = parse()
     cases = set(arguments.only or CASES)
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in ENDINGS:
+        signal.signal(number, interrupted)
     started = machine()
     load = ", ".join(map(str, started["load"]))
     say(f"{arguments.suite}, {started['processors']} processors, {started['memory_gib']} GiB, load average {load}")
