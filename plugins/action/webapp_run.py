@@ -37,6 +37,8 @@ class ActionModule(ActionBase):
         return self._execute_module(
             module_name="ansible.builtin.command",
             module_args={
+                # What the command's own shell is to expand, the module must not.
+                "expand_argument_vars": False,
                 "argv": [*account, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
             },
             task_vars=task_vars,
