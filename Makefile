@@ -35,10 +35,9 @@ test: $(TEST_READY) ## lint, unit, build, molecule, in this order; says how long
 
 .PHONY: lint
 lint: $(TEST_READY) ## yamllint, ansible-lint, ruff
-	@yamllint --strict .
-	@ruff check --quiet .
-	@ruff format --check --quiet --diff .
-	@ansible-lint --quiet
+	@failed=; for command in 'yamllint --strict .' 'ruff check --quiet .' 'ruff format --check .' 'ansible-lint --quiet'; do \
+		$$command || { failed=1; echo "lint: $$command failed" >&2; }; \
+	done; [ -z "$$failed" ]
 
 .PHONY: unit
 unit: $(TEST_READY) ## unit tests of every plugin, template and of the collection's own rules

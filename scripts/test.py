@@ -78,7 +78,9 @@ def main() -> int:
     # lint and build have no tests that pytest would count, and a part may fail outside of its tests.
     passed += sum(results.values())
     failed += sum(not good for good in results.values())
-    print("\n" + "\n".join(summary) + f"\n{passed} passed, {failed} failed", flush=True)
+    verdict = f"{passed} passed, {failed} failed"
+    (RESULTS / "verdict").write_text(f"{verdict}\n")
+    print("\n" + "\n".join(summary) + f"\n{verdict}", flush=True)
     return 1 if failed else 0
 
 
