@@ -9,6 +9,7 @@ import posixpath
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
@@ -391,6 +392,8 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(
             f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g."
         )
+    if trouble := unbalanced(site["extra"]):
+        checker.problem(f"{where}.extra", f"{trouble}. Write whole directives of nginx, such as 'add_header X-Name value;'.")
     for item in site["static"]:
         if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
             checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
