@@ -35,7 +35,7 @@ test: $(TEST_READY) ## lint, unit, build, molecule, in this order; says how long
 
 .PHONY: lint
 lint: $(TEST_READY) ## yamllint, ansible-lint, ruff
-	@failed=; for command in 'yamllint --strict .' 'ruff check --quiet .' 'ruff format --check .' 'ansible-lint --quiet'; do \
+	@failed=; for command in 'yamllint --strict .' 'ruff check --output-format concise .' 'ruff format --check --quiet .' 'ansible-lint -q'; do \
 		$$command || { failed=1; echo "lint: $$command failed" >&2; }; \
 	done; [ -z "$$failed" ]
 

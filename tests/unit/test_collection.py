@@ -290,7 +290,9 @@ def test_scenario_has_hosts_of_its_own(scenario: Path) -> None:
     hosts = load(scenario / "inventory" / "hosts.yml")[scenario.name]["hosts"]
     assert hosts
     for name, variables in hosts.items():
-        assert name.startswith(f"{scenario.name.replace('_', '-')}-"), f"{name}: hosts of several scenarios may live at once"
+        assert name.startswith(f"{scenario.name.replace('_', '-')}-"), (
+            f"{name}: hosts of several scenarios may live at once"
+        )
         assert "suite" in variables["test_host"]
 
 
