@@ -22,7 +22,7 @@ os.environ["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
 sys.path.insert(0, str(COLLECTIONS))
 
-from ansible.plugins.loader import init_plugin_loader  # see above
+from ansible.plugins.loader import init_plugin_loader  # noqa: E402  # see above
 
 init_plugin_loader([str(COLLECTIONS)])
 
