@@ -50,24 +50,14 @@ _value:
 from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import (
-    plan_files,
-    unbalanced,
-    validate_sites,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import input_problems, plan_files
 
 
 def nginx_files(
     sites: list[dict[str, Any]], worker_processes: Any = "auto", worker_connections: Any = 8192, extra: str = ""
 ) -> list[dict[str, Any]]:
     """The files of valid sites; raises AnsibleFilterError with all that is wrong."""
-    problems = validate_sites(sites)
-    if worker_processes != "auto" and (not str(worker_processes).isdecimal() or int(worker_processes) < 1):
-        problems.append(f"nginx_worker_processes is '{worker_processes}'. Use auto, or a number of at least 1.")
-    if not str(worker_connections).isdecimal() or int(worker_connections) < 1:
-        problems.append(f"nginx_worker_connections is '{worker_connections}'. Use a number of at least 1.")
-    if trouble := unbalanced(extra):
-        problems.append(f"nginx_extra can't be printed into the http block: {trouble}.")
+    problems = input_problems(sites, worker_processes, worker_connections, extra)
     if problems:
         raise AnsibleFilterError("nginx can't be configured:\n" + "\n".join(f"- {problem}" for problem in problems))
     settings = {"worker_processes": worker_processes, "worker_connections": worker_connections, "extra": extra}

@@ -65,6 +65,20 @@ def validate_sites(sites: Any) -> list[str]:
     return problems + _collisions(present)
 
 
+def input_problems(sites: Any, worker_processes: Any, worker_connections: Any, extra: Any) -> list[str]:
+    """Everything that is wrong with the sites, and with the settings that they share."""
+    problems = validate_sites(sites)
+    if worker_processes != "auto" and (not str(worker_processes).isdecimal() or int(worker_processes) < 1):
+        problems.append(f"nginx_worker_processes is '{worker_processes}'. Use auto, or a number of at least 1.")
+    if not str(worker_connections).isdecimal() or int(worker_connections) < 1:
+        problems.append(f"nginx_worker_connections is '{worker_connections}'. Use a number of at least 1.")
+    if not isinstance(extra, str):
+        problems.append(f"nginx_extra is {_shown(extra)}. Write nginx directives, as text.")
+    elif trouble := unbalanced(extra):
+        problems.append(f"nginx_extra can't be printed into the http block: {trouble}.")
+    return problems
+
+
 def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The files of nginx's tree for valid sites: dictionaries of path, template and vars."""
     planned = [_normalised(site) for site in sites if site.get("state", "present") == "present"]

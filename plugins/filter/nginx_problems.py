@@ -1,0 +1,68 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What is wrong with the inputs of the role nginx."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: nginx_problems
+short_description: Tell what is wrong with a list of sites
+version_added: 0.1.0
+description:
+  - Checks C(nginx_sites) as a whole, and the settings that all sites share. Each problem names the site, the value
+    found and the remedy.
+author: The pyweb.stack contributors
+positional: _input
+options:
+  _input:
+    description: The sites, as the role P(pyweb.stack.nginx#role) takes them.
+    type: list
+    elements: dict
+    required: true
+  worker_processes:
+    description: Number of worker processes, or V(auto) for one per core.
+    type: raw
+    default: auto
+  worker_connections:
+    description: Connections each worker may hold, towards visitors and applications together.
+    type: raw
+    default: 8192
+  extra:
+    description: Directives printed as they are in the C(http) block.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Refuse what nginx could not serve
+  ansible.builtin.assert:
+    that: __problems | length == 0
+    fail_msg: "{{ __problems | join('\\n') }}"
+  vars:
+    __problems: "{{ nginx_sites | pyweb.stack.nginx_problems }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One sentence or more for each problem; empty if there is none.
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import input_problems
+
+
+def nginx_problems(
+    sites: Any, worker_processes: Any = "auto", worker_connections: Any = 8192, extra: Any = ""
+) -> list[str]:
+    """Everything that is wrong, in words for the user."""
+    return input_problems(sites, worker_processes, worker_connections, extra)
+
+
+class FilterModule:
+    """The filter, under its name."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"nginx_problems": nginx_problems}
