@@ -125,11 +125,12 @@ def as_root() -> list[str]:
             return ["sudo", "-n"]
         if sys.stdin.isatty() and subprocess.run(["sudo", "-v"], check=False).returncode == 0:
             return ["sudo"]
-    name = "root" if not shutil.which("sudo") else "sudo without a password"
+    remedy = "install sudo and allow your account to use it, or run this as root."
+    if shutil.which("sudo"):
+        remedy = 'run this as root, or: echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/test-hosts'
     raise Failure(
-        f"Test hosts need {name}, or an account that may use Docker: their addresses have to be reachable from here,"
-        " which containers of ordinary users are not. Run it as root, or allow your account:"
-        ' echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/test-hosts'
+        "Test hosts need an account that may use sudo without a password, or Docker: their addresses have to be"
+        f" reachable from here, which those of an ordinary user's containers are not. Remedy: {remedy}"
     )
 
 
@@ -345,9 +346,13 @@ def apt_proxies() -> list[str]:
     return options
 
 
+def named_image(suite: str) -> str:
+    return os.environ.get(f"PYWEB_TEST_IMAGE_{suite.upper()}", "")
+
+
 def image_of(engine: Engine, suite: str, init: str) -> str:
     """The name of an image of that suite, made if it is not there. The name holds a hash of all that made it."""
-    named = os.environ.get(f"PYWEB_TEST_IMAGE_{suite.upper()}", "") if init == "systemd" else ""
+    named = named_image(suite) if init == "systemd" else ""
     recipe = preparation(init)
     sources = [*mirror_lines(suite), *apt_proxies()]
     base = engine.run("image", "inspect", "--format", "{{.Id}}", named).stdout.strip() or named if named else ""
@@ -469,12 +474,16 @@ def prepare(variants: Sequence[tuple[str, str]]) -> tuple[Engine, dict[tuple[str
         require(wanted, "test hosts are made from Debian packages")
         engine = find_engine(may_install=True)
         assert engine
+        # An image is booted to see how that works here. One that somebody named also has to run while it is prepared.
+        given = next(filter(None, map(named_image, SUITES)), None)
+        if given:
+            engine = try_flags(engine, given)
         with ThreadPoolExecutor() as pool:
             pending = {
                 variant: pool.submit(image_of, engine, *variant) for variant in dict.fromkeys([PROBE, *variants])
             }
         images = {variant: future.result() for variant, future in pending.items()}
-        return try_flags(engine, images[PROBE]), images
+        return engine if given else try_flags(engine, images[PROBE]), images
 
 
 def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> None:
