@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Debian packages: the stock apt module, without a trip when they are known to be there, and with a prediction on a virgin host."""
+"""Debian packages by the stock apt module: no trip when they are known to be there, a prediction on a virgin host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# What apt says when its lists are fresh by their date, but empty (an image that was cleaned up), or older than what the mirror has.
+# What apt says when its lists are fresh by their date, but empty (an image that was cleaned up), or older than what the
+# mirror has.
 OUTDATED = ("No package matching", "Failed to fetch", "404  Not Found")
 
 

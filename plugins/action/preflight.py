@@ -119,19 +119,22 @@ def host_problems(apps: list[dict[str, Any]], facts: dict[str, Any], process_man
     found = facts["distribution"]
     if (found["id"], found["version"].split(".")[0]) not in SUPPORTED:
         problems.append(
-            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but Debian 12 and 13 are what this collection is tested on. Use one of them."
+            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but Debian 12 and 13 are what "
+            "this collection is tested on. Use one of them."
         )
     if not facts["root"]:
         problems.append("the tasks don't run as root on the host. Set become: true, and give the account sudo.")
     for app in apps:
         if resolved_process_manager(app, process_manager, facts) == "systemd" and facts["init"] != "systemd":
             problems.append(
-                f"webapps '{app['name']}'.process_manager: systemd is named, but it is not PID 1 on this host. Use supervisor, or auto."
+                f"webapps '{app['name']}'.process_manager: systemd is named, but it is not PID 1 on this host. Use "
+                "supervisor, or auto."
             )
         for listener in facts["listeners"]:
             if listener["port"] == app["site"]["port"] and listener["program"] != "nginx":
                 problems.append(
-                    f"webapps '{app['name']}'.site.port: port {listener['port']} is taken by {listener['program'] or 'another program'} "
+                    f"webapps '{app['name']}'.site.port: port {listener['port']} is taken by "
+                    f"{listener['program'] or 'another program'} "
                     f"(process {listener['pid']}, on {listener['address']}). Stop it, or choose another port."
                 )
     return problems

@@ -17,7 +17,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin,
 from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
 
-# Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256 KiB more than a
+# Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
+# KiB more than a
 # typical application of templates and code needs, and small beside the module itself.
 INLINE = 256 * 1024
 

@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
 
 
 def as_written() -> str:
-    """The command of ``-e command='…'`` with its spaces, quotes and signs: Ansible itself would cut it at the first space."""
+    """The command of ``-e command='…'`` as it was written: Ansible itself would cut it at the first space."""
     for given in context.CLIARGS.get("extra_vars") or ():
         if isinstance(given, str) and given.startswith("command="):
             return given.removeprefix("command=")

@@ -38,15 +38,15 @@ _value:
   elements: dict
 """
 
-import re  # noqa: E402  # the documentation stands first in a plugin
-import shlex  # noqa: E402
-from typing import Any  # noqa: E402
+import re  # the documentation stands first in a plugin
+import shlex
+from typing import Any
 
-from ansible.errors import AnsibleFilterError  # noqa: E402
+from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import (
     double_percent,
     supervisor_quote,
-)  # noqa: E402
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

@@ -38,11 +38,11 @@ _value:
   type: str
 """
 
-import re  # noqa: E402  # the documentation stands first in a plugin
-import shlex  # noqa: E402
-from typing import Any  # noqa: E402
+import re  # the documentation stands first in a plugin
+import shlex
+from typing import Any
 
-from ansible.errors import AnsibleFilterError  # noqa: E402
+from ansible.errors import AnsibleFilterError
 
 
 def double_percent(value: str, instance: bool = False) -> str:

@@ -37,10 +37,10 @@ _value:
   type: str
 """
 
-import re  # noqa: E402  # the documentation stands first in a plugin
-from typing import Any  # noqa: E402
+import re  # the documentation stands first in a plugin
+from typing import Any
 
-from ansible.errors import AnsibleFilterError  # noqa: E402
+from ansible.errors import AnsibleFilterError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@%+,$-]+")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}

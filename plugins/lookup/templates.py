@@ -15,7 +15,8 @@ author: The pyweb.stack contributors
 options:
   _terms:
     description:
-      - Dictionaries with C(template), the file's name, searched as M(ansible.builtin.template) searches its O(ansible.builtin.template#module:src),
+      - Dictionaries with C(template), the file's name, searched as M(ansible.builtin.template) searches its
+        O(ansible.builtin.template#module:src),
         and C(vars), what the template may use. All other keys are passed through.
       - A dictionary without C(template) is passed through as it is.
     type: list

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Let a release take over: start it beside the live one, ask it, swing the socket's link, stop the old one. Or leave all as it was."""
+"""Let a release take over: start it beside the live one, ask it, swing the link, stop the old one. Or leave all be."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     write_manifest,
 )
 
-# Seconds between two looks at a release that is starting; small beside the half second that a small application takes to boot.
+# Seconds between two looks at a release that is starting; small beside the half second that a small application takes
+# to boot.
 INTERVAL = 0.05
-# Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still its own.
+# Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still
+# its own.
 LINGER = 0.3
 # Seconds from its start in which a release must not fail; the old one serves on beside it until they are over.
 PROBATION = 3.0
@@ -52,7 +54,7 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 
 class Activation:
-    """One application's switch. ``begin`` starts the release, ``finish`` lets it take over; both under the deployment lock."""
+    """One application's switch: ``begin`` starts the release, ``finish`` lets it take over. Both hold the lock."""
 
     def __init__(self, spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> None:
         self.spec = spec
@@ -174,7 +176,7 @@ class Activation:
             return None
 
     def wait_for_workers(self) -> None:
-        """Until all workers are ready: visitors should not wait in the queue of the first one for the others to boot."""
+        """Until all workers are ready, so that visitors don't wait in the queue of the first one for the others."""
         until = min(self.deadline, time.monotonic() + WORKERS_TIMEOUT)
         while time.monotonic() < until:
             ready = self.ready_workers()
@@ -229,7 +231,8 @@ class Activation:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)
         if self.before and self.before != self.target:
-            text += f"\nThe release {self.before} still serves. The new one is kept in {self.layout.release(self.target)} for inspection."
+            kept = self.layout.release(self.target)
+            text += f"\nThe release {self.before} still serves. The new one is kept in {kept} for inspection."
         raise ReleaseError(self.name, text)
 
     @contextlib.contextmanager
@@ -319,7 +322,8 @@ class Activation:
             )
             if answer.returncode != 0:
                 self.fail(
-                    f"the release command '{command}' failed with status {answer.returncode}. It said:\n{tail(answer.stdout + answer.stderr, 15)}"
+                    f"the release command '{command}' failed with status {answer.returncode}. It "
+                    f"said:\n{tail(answer.stdout + answer.stderr, 15)}"
                 )
 
     def note(self, result: str) -> None:
@@ -339,8 +343,10 @@ def health_hint(answer: Answer, question: Question) -> str:
     """What usually causes an unhealthy answer."""
     if answer.status == 404:
         return (
-            f"The application runs, but knows no page {question.path}. If that is right, name one that it has as health.path. If it has one, are "
-            'its routes registered under: if __name__ == "__main__"? They must be registered when the module is imported.\n'
+            f"The application runs, but knows no page {question.path}. If that is right, name one that it has as "
+            "health.path. If it has one, are "
+            'its routes registered under: if __name__ == "__main__"? They must be registered when the module is '
+            "imported.\n"
         )
     if answer.status == 400:
         return f"Does the application accept the host name {question.host}? It is the first domain of the site.\n"

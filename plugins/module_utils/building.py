@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -12,8 +13,10 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tarfile
+import tempfile
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
@@ -35,10 +38,29 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REQUIREMENT_FILES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
 # A requirement that is a folder beside the file: the environment then holds the application's code.
+SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|auth|credential|private|salt|dsn", re.IGNORECASE)
+PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
 LOCAL_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=]|\.{1,2}(/|\s|\[|$)|file:)")
+# A requirement whose code stays where it is: the environment then belongs to one release, because it points into it.
+EDITABLE_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=])")
+EDITABLE_SOURCE = re.compile(r"""\{[^}\n]*(\b(path|directory|editable)\s*=\s*["'](?!\.?["'])|\bworkspace\s*=\s*true)""")
 NESTED_REQUIREMENT = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]\s*(\S+)")
 
 MARKER = "PYWEB-CHECK "
+
+# Seconds. Long enough to compile a large package; something that takes longer is stuck.
+UV_TIMEOUT = 1800
+COMMAND_TIMEOUT = 3600
+# Bytes of a program's output that are looked at; messages show its last lines.
+OUTPUT = 1024**2
+
+# Fill a shared folder for the first time, all or nothing.
+SEED = """set -e
+rm -rf -- "$2.seed"
+mkdir -p -- "$2.seed"
+test -z "$1" || cp -RP --preserve=mode,timestamps -- "$1/." "$2.seed"
+mv -T -- "$2.seed" "$2"
+"""
 
 # Runs in the application's environment: imports the callable and says in one line what it found.
 IMPORT_CHECK = r"""
@@ -52,12 +74,14 @@ def say(**found):
 def last(error):
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = "".join(lines[-7:]).rstrip()
-    return [line for line in text.splitlines() if "<frozen importlib" not in line and "importlib/__init__" not in line][-16:]
+    noise = ("<frozen importlib", "importlib/__init__")
+    return [line for line in text.splitlines() if not any(mark in line for mark in noise)][-16:]
 try:
     module = importlib.import_module(module_name)
 except ModuleNotFoundError as error:
     if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-        here = sorted(n[:-3] if n.endswith(".py") else n for n in os.listdir(".") if n.endswith(".py") or os.path.exists(n + "/__init__.py"))
+        modules = (n for n in os.listdir(".") if n.endswith(".py") or os.path.exists(n + "/__init__.py"))
+        here = sorted(n.removesuffix(".py") for n in modules)
         say(problem="no_module", missing=error.name, here=here[:20])
     say(problem="import", trace=last(error), missing=error.name)
 except BaseException as error:
@@ -68,13 +92,15 @@ try:
         target = getattr(target, part)
 except AttributeError:
     def serves(value):
-        return callable(value) and not inspect.isclass(value) and not inspect.isfunction(value) and not inspect.ismodule(value)
+        return callable(value) and not any(test(value) for test in (inspect.isclass, inspect.isfunction, inspect.ismodule))
     found = sorted(n for n, v in vars(module).items() if not n.startswith("_") and serves(v) and hasattr(v, "wsgi_app"))
     factories = sorted(n + "()" for n in ("create_app", "make_app") if callable(getattr(module, n, None)))
     say(problem="no_callable", found=found + factories)
 if call:
     try:
         tree = ast.parse(rest, mode="eval").body
+        if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
+            raise ValueError(rest)
         args = [ast.literal_eval(a) for a in tree.args]
         kwargs = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
     except (SyntaxError, ValueError):
@@ -112,7 +138,7 @@ class Builder:
         write_manifest(self.layout, manifest)
         try:
             self.unpack(os.path.join(release, "src"))
-            manifest.venv = self.environment()
+            manifest.venv = self.environment(manifest.id)
             os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(release, "venv"))
             self.link_shared()
             self.write_launcher(manifest.id)
@@ -138,6 +164,10 @@ class Builder:
                 if hasattr(tarfile, "tar_filter"):  # not in Debian 12's Python 3.11.2
                     archive.extraction_filter = staticmethod(tarfile.tar_filter)
                 archive.extractall(target)
+        if not within(self.root, target):
+            raise self.error(
+                f"source.subdir '{self.spec['source']['subdir']}' leads out of the source, by a link. Name a folder."
+            )
         if not os.path.isdir(self.root):
             raise self.error(
                 f"source.subdir '{self.spec['source']['subdir']}' is not a folder in the source. {self.folders(target)}"
@@ -160,13 +190,19 @@ class Builder:
                 raise self.error(f"python.requirements names '{name}', but the source has no such file. {has}")
         return list(named)
 
-    def environment(self) -> str:
+    def environment(self, identity: str) -> str:
         """The virtual environment for these dependencies: one that is there, else a new one. Return its name."""
         python = self.spec["python"]
         interpreter = shutil.which(python["interpreter"], path=SYSTEM_PATH)
         if interpreter is None:
             raise self.error(
-                f"python.interpreter '{python['interpreter']}' is not on the host. Install it (apt install {os.path.basename(python['interpreter'])}), or name one that is."
+                f"python.interpreter '{python['interpreter']}' is not on the host. Install it (apt install "
+                f"{os.path.basename(python['interpreter'])}), or name one that is."
+            )
+        version = interpreter_version(interpreter)
+        if not version:
+            raise self.error(
+                f"python.interpreter '{python['interpreter']}' ({interpreter}) is no Python. Name one, such as python3."
             )
         files = [name for name in self.requirement_files() if name]
         packages = list(python.get("packages") or [])
@@ -177,13 +213,16 @@ class Builder:
         ]
         texts = {name: requirement_text(self.root, name) for name in files}
         key: dict[str, Any] = {
-            "interpreter": interpreter_version(interpreter),
+            "interpreter": version,
             "machine": platform.machine(),
             "files": texts,
             "packages": packages,
         }
-        if any(LOCAL_REQUIREMENT.match(line) for text in texts.values() for line in text.splitlines()):
+        lines = [line for text in texts.values() for line in text.splitlines()]
+        if any(LOCAL_REQUIREMENT.match(line) for line in lines):
             key["code"] = self.code
+        if any(EDITABLE_REQUIREMENT.match(line) or EDITABLE_SOURCE.search(line) for line in lines):
+            key["release"] = identity
         name = digest(key)[:16]
         path = os.path.join(self.layout.venvs, name)
         if os.path.exists(os.path.join(path, ".complete")):
@@ -210,7 +249,8 @@ class Builder:
 
     def install(self, path: str, interpreter: str, files: list[str], packages: list[str]) -> None:
         owner = account(self.name)
-        # Packages may run code of their own when they are built; that code runs as the application's account. Afterwards everything
+        # Packages may run code of their own when they are built; that code runs as the application's account.
+        # Afterwards everything
         # belongs to root, so that the application can't edit its own environment.
         os.makedirs(path, mode=0o755)
         os.chown(path, owner.pw_uid, owner.pw_gid)
@@ -272,7 +312,8 @@ class Builder:
             environment["SSL_CERT_FILE"] = python["ca_bundle"]
             if not os.path.isfile(python["ca_bundle"]):
                 raise self.error(
-                    f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it out to use the host's certificate store."
+                    f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it "
+                    "out to use the host's certificate store."
                 )
         for name in (
             "http_proxy",
@@ -286,10 +327,18 @@ class Builder:
         ):
             if name in os.environ:
                 environment[name] = os.environ[name]
-        answer = self.run_as_account([self.uv, *arguments], cwd=self.root, environment=environment, timeout=1800)
+        try:
+            answer = self.run_as_account(
+                [self.uv, *arguments], cwd=self.root, environment=environment, timeout=UV_TIMEOUT
+            )
+        except subprocess.TimeoutExpired:
+            raise self.error(
+                f"could not {doing} within {UV_TIMEOUT} seconds. Is the package index reachable?"
+            ) from None
         if answer.returncode != 0:
             raise self.error(
-                f"could not {doing}. {hint_of_uv(answer.stderr)}uv says:\n{tail(self.without_secrets(answer.stderr), 18)}"
+                f"could not {doing}. {hint_of_uv(answer.stderr)}uv "
+                f"says:\n{tail(self.without_secrets(answer.stderr), 18)}"
             )
 
     def without_secrets(self, text: str) -> str:
@@ -303,17 +352,26 @@ class Builder:
     # What a process finds
 
     def link_shared(self) -> None:
-        owner = account(self.name)
         for folder in self.spec["shared"]:
             target = os.path.join(self.layout.shared, folder)
             link = os.path.join(self.root, folder)
+            if not within(os.path.dirname(link), self.root):
+                raise self.error(f"shared names '{folder}', which leads out of the source, by a link. Name a folder.")
+            if os.path.isfile(link):
+                raise self.error(
+                    f"shared names '{folder}', which is a file in the source. Name the folder that it is in."
+                )
             if not os.path.isdir(target):
-                os.makedirs(target, mode=0o755)
-                if os.path.isdir(link) and not os.path.islink(link):
-                    shutil.copytree(link, target, symlinks=True, dirs_exist_ok=True)
-                for base, folders, files in os.walk(target):
-                    for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
-                        os.chown(entry, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+                seed = link if os.path.isdir(link) and not os.path.islink(link) else ""
+                # As the application's account: shared/ is its own, so a link in it could lead root anywhere.
+                answer = self.run_as_account(
+                    ["/bin/sh", "-c", SEED, "sh", seed, target], self.layout.home, {}, COMMAND_TIMEOUT
+                )
+                if answer.returncode != 0:
+                    raise self.error(
+                        f"the shared folder '{folder}' could not be made as {target}: {tail(answer.stderr, 3)}. "
+                        "Is something else of that name there?"
+                    )
             remove_tree(link)
             os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
             os.symlink(target, link)
@@ -369,16 +427,25 @@ class Builder:
             "import importlib\n\n"
             "from werkzeug.middleware.proxy_fix import ProxyFix\n\n"
             f"_module = importlib.import_module({module!r})\n"
-            f"application = ProxyFix(eval({expression!r}, vars(_module)), x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1)\n"
+            f"application = ProxyFix(eval({expression!r}, vars(_module)), x_for=1, x_proto=1, x_host=1, x_port=1, "
+            "x_prefix=1)\n"
         )
         write(File(os.path.join(entry, "pyweb_entry.py"), text))
 
     # The new code, before it can serve
 
     def run_commands(self, identity: str) -> None:
+        if self.spec["build_commands"]:
+            # Before the first command only: after it the account may have put anything there.
+            owner = account(self.name)
+            own(self.root, owner.pw_uid, owner.pw_gid)
         for command in self.spec["build_commands"]:
-            self.grant(self.root)
-            answer = self.run_in_release(identity, ["/bin/sh", "-c", command], timeout=3600)
+            try:
+                answer = self.run_in_release(identity, ["/bin/sh", "-c", command], timeout=COMMAND_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                raise self.error(
+                    f"the build command '{command}' did not end within {COMMAND_TIMEOUT} seconds."
+                ) from None
             if answer.returncode != 0:
                 output = tail(answer.stdout + answer.stderr, 15)
                 raise self.error(
@@ -387,20 +454,14 @@ class Builder:
         if self.spec["build_commands"]:
             own_by_root(self.root)
 
-    def grant(self, root: str) -> None:
-        """Let the application's account write to the source while it is being built."""
-        owner = account(self.name)
-        for base, folders, files in os.walk(root):
-            for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
-                os.chown(entry, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-
     def check_import(self, identity: str) -> None:
         timeout = self.spec["import_timeout"]
         try:
             answer = self.run_in_release(identity, ["python", "-c", IMPORT_CHECK, self.spec["wsgi"]], timeout=timeout)
         except subprocess.TimeoutExpired:
             raise self.error(
-                f"importing '{self.spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a loop when it is imported? "
+                f"importing '{self.spec['wsgi']}' did not end within {timeout} seconds. Does the module start a "
+                "server or a loop when it is imported? "
                 'Put that under: if __name__ == "__main__"'
             ) from None
         found = next(
@@ -408,7 +469,8 @@ class Builder:
         )
         if found is None:
             raise self.error(
-                f"importing '{self.spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last words:\n{tail(answer.stdout + answer.stderr, 12)}"
+                f"importing '{self.spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last "
+                f"words:\n{tail(answer.stdout + answer.stderr, 12)}"
             )
         text = import_problem(self.spec["wsgi"], json.loads(found))
         if text:
@@ -419,7 +481,8 @@ class Builder:
             )
             if answer.returncode != 0:
                 raise self.error(
-                    "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or turn proxy_fix off."
+                    "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, "
+                    "or turn proxy_fix off."
                 )
 
     # Running as the application's account
@@ -431,26 +494,63 @@ class Builder:
     def run_as_account(
         self, command: list[str], cwd: str, environment: dict[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        owner = account(self.name)
         base = {"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"}
-        return subprocess.run(
+        return run_as(account(self.name), command, cwd, {**base, **environment}, timeout)
+
+    def error(self, text: str) -> ReleaseError:
+        return ReleaseError(self.name, masked(text, self.spec["env"]))
+
+
+def run_as(
+    owner: Any, command: list[str], cwd: str, environment: dict[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as an account, and end whatever it leaves running: that would hold on to files and ports."""
+    # Files, not pipes: a daemon that inherits a pipe keeps it open for ever.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**base, **environment},
+            env=environment,
             user=owner.pw_uid,
             group=owner.pw_gid,
             extra_groups=[],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
+            stdout=output,
+            stderr=errors,
             start_new_session=True,
-            check=False,
         )
+        try:
+            status = process.wait(timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return subprocess.CompletedProcess(command, status, last_bytes(output), last_bytes(errors))
 
-    def error(self, text: str) -> ReleaseError:
-        return ReleaseError(self.name, text)
+
+def last_bytes(stream: Any) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - OUTPUT))
+    return stream.read().decode(errors="replace")
+
+
+def masked(text: str, variables: dict[str, Any]) -> str:
+    """The text without the values of variables that may be secrets, for an application may print its own."""
+    hidden: set[str] = set()
+    for name, value in variables.items():
+        words = {str(value), *str(value).splitlines(), repr(str(value))[1:-1], *PASSWORD_IN_URL.findall(str(value))}
+        least = 4 if SECRET_NAME.search(name) else 12
+        hidden |= {word for word in words if len(word) >= least}
+        hidden |= {word for word in PASSWORD_IN_URL.findall(str(value)) if len(word) >= 4}
+    for word in sorted(hidden, key=len, reverse=True):
+        text = text.replace(word, "***")
+    return text
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a path stays in a folder when every link in it is followed."""
+    real, base = os.path.realpath(path), os.path.realpath(folder)
+    return real == base or real.startswith(base + "/")
 
 
 def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
@@ -476,15 +576,23 @@ def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
 def interpreter_version(interpreter: str) -> str:
     """Implementation and version of an interpreter, as far as an environment depends on it, such as ``cpython-3.11``."""
     code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
-    return subprocess.run(
-        [interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    ).stdout.strip()
+    try:
+        answer = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    except (subprocess.SubprocessError, OSError):
+        return ""
+    return answer.stdout.strip()
+
+
+def own(path: str, uid: int, gid: int) -> None:
+    """Give a folder and all in it to an account. By descriptors: whoever swaps a folder for a link meanwhile leads nobody astray."""
+    for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
+        os.fchown(descriptor, uid, gid)
+        for name in folders + files:
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def own_by_root(path: str) -> None:
-    for base, folders, files in os.walk(path):
-        for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
-            os.chown(entry, 0, 0, follow_symlinks=False)
+    own(path, 0, 0)
 
 
 def tail(text: str, lines: int) -> str:

@@ -16,7 +16,7 @@ LISTEN = "0A"  # TCP_LISTEN of the kernel's include/net/tcp_states.h, as /proc/n
 
 @dataclass(frozen=True)
 class Listener:
-    """One listening TCP socket. ``pid`` and ``program`` are None where the process can't be seen (another namespace)."""
+    """One listening TCP socket. ``pid`` and ``program`` are None where the process is in another namespace."""
 
     address: str
     port: int
@@ -49,7 +49,7 @@ def parse_table(text: str) -> list[tuple[str, int, str]]:
 
 
 def listeners(proc: str = "/proc") -> list[Listener]:
-    """Every listening TCP socket, by port and address; of processes that share one, the eldest (an nginx master, say)."""
+    """Every listening TCP socket, by port and address; of processes that share one, the eldest (nginx's master)."""
     sockets = []
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(FileNotFoundError), open(f"{proc}/net/{table}", encoding="ascii") as stream:

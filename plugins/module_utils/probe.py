@@ -8,7 +8,8 @@ import http.client
 import socket
 from dataclasses import dataclass, field
 
-# What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose routes were never
+# What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose
+# routes were never
 # registered gives it for everything.
 HEALTHY = (*range(200, 400), 401, 403)
 

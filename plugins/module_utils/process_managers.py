@@ -181,7 +181,8 @@ class Systemd:
         unit = self._unit(service, instance)
         if self._links(unit):
             return
-        # By hand: `systemctl enable` would reload the manager, a second on a busy host; with --no-reload systemd 257 calls every
+        # By hand: `systemctl enable` would reload the manager, a second on a busy host; with --no-reload systemd 257
+        # calls every
         # unit outdated until somebody does. The links are read at the next boot, which is what they are for.
         template = f"{self._unit_directory}/{service}@.service"
         data = read(template)

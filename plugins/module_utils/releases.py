@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Releases of an application on the host: where they lie, what they are made of, who works on them, what happened to them."""
+"""Releases of an application on the host: where they lie, what they are made of, what happened to them."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def digest(value: Any) -> str:
 
 
 def secret_digest(layout: Layout, value: Any, create_key: bool = True) -> str:
-    """A fingerprint of secrets that tells nobody who reads it anything: keyed by a random file that only root can read."""
+    """A fingerprint of secrets that tells a reader nothing: keyed by a random file that only root can read."""
     path = layout.path(".fingerprint_key")
     try:
         with open(path, encoding="ascii") as stream:
@@ -158,9 +158,10 @@ def differing_parts(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
 
 
 def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -> tuple[str, str | None, list[str]]:
-    """Decide what an application needs: ("none" | "reuse" | "build", release to reuse, parts that differ from the live release).
+    """Decide what an application needs: (none, reuse or build; release to reuse; parts that differ from the live one).
 
-    A finished release that is just as wanted is used again, be it left by an interrupted run or older than the live one. A
+    A finished release that is just as wanted is used again, be it left by an interrupted run or older than the live
+    one. A
     release that was found bad is not: what made it bad may have been mended outside of it, so it is built anew.
     """
     live = next((manifest for manifest in known if manifest.id == current), None)
@@ -207,7 +208,7 @@ def now() -> datetime.datetime:
 
 @contextlib.contextmanager
 def lock(layout: Layout, owner: str) -> Iterator[None]:
-    """Hold the application's deployment lock, or raise at once, naming who holds it. The kernel frees it when its holder dies."""
+    """Hold the application's deployment lock, or raise, naming its holder. The kernel frees it when its holder dies."""
     descriptor = os.open(layout.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
@@ -236,7 +237,7 @@ def record(layout: Layout, **entry: Any) -> None:
 
 
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
-    """The releases that may go: beyond ``keep``, the live one and the newest good ones counting first, one bad one kept for inspection."""
+    """The releases that may go: beyond ``keep``, live and newest good ones first; one bad one is kept for inspection."""
     ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
     kept = {current}
     good = [manifest.id for manifest in ordered if manifest.state == GOOD and manifest.id != current]
@@ -256,7 +257,9 @@ def prune(layout: Layout, keep: int) -> list[str]:
     gone = prunable(known, layout.current_release(), keep)
     finished = {manifest.id for manifest in known}
     with contextlib.suppress(FileNotFoundError):
-        gone += [name for name in os.listdir(layout.releases) if name not in finished]
+        gone += [
+            name for name in os.listdir(layout.releases) if name not in finished and name != layout.current_release()
+        ]
     for identity in gone:
         remove_tree(layout.release(identity))
     used = {manifest.venv for manifest in known if manifest.id not in gone}

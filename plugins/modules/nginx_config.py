@@ -10,15 +10,20 @@ module: nginx_config
 short_description: Install nginx's configuration as a transaction, and have nginx run it
 version_added: 0.1.0
 description:
-  - Takes all files of the configuration at once. Where they differ from what is live, they are written into a new folder beside the
+  - Takes all files of the configuration at once. Where they differ from what is live, they are written into a new
+    folder beside the
     live one, tested as a whole by nginx, made live by renaming one link, and loaded.
-  - The reload is verified. nginx reports success even when it refuses a configuration, because a port is taken, for example; so
+  - The reload is verified. nginx reports success even when it refuses a configuration, because a port is taken, for
+    example; so
     the module waits until the workers are new ones that run the new tree.
-  - If anything fails, the previous tree is live again, nginx goes on serving it, and the module fails with nginx's own words, the site, and the
+  - If anything fails, the previous tree is live again, nginx goes on serving it, and the module fails with nginx's
+    own words, the site, and the
     line of the user's input they are about.
-  - Starts nginx where it does not run, by systemd where that is the init, else as a daemon of its own. Under systemd it is enabled at boot.
+  - Starts nginx where it does not run, by systemd where that is the init, else as a daemon of its own. Under systemd
+    it is enabled at boot.
   - A reload that an earlier, interrupted run left undone is recognised by what the running nginx has loaded, and done.
-  - Files in C(conf.d) and C(sites-enabled) stay and are loaded, but for the distribution's own unchanged default site, which is disabled.
+  - Files in C(conf.d) and C(sites-enabled) stay and are loaded, but for the distribution's own unchanged default
+    site, which is disabled.
 author: The pyweb.stack contributors
 attributes:
   check_mode:
@@ -30,7 +35,8 @@ options:
   files:
     description:
       - All files of the tree. One must be C(nginx.conf), the main file.
-      - C(@TREE@) in a file stands for the folder of the tree. The main file must hold C(error_log @TREE@/loaded emerg;), by which
+      - C(@TREE@) in a file stands for the folder of the tree. The main file must hold C(error_log @TREE@/loaded
+        emerg;), by which
         the module recognises the running configuration.
       - C(listen [...]) lines are left out on a host whose kernel has no IPv6.
     type: list
@@ -463,7 +469,8 @@ class Transaction:
         if not os.path.isdir(self.trees.home):
             if not os.path.isdir(self.conf_dir):
                 raise NginxError(
-                    f"nginx can't be configured: {self.conf_dir} does not exist. Install the package nginx and run again."
+                    f"nginx can't be configured: {self.conf_dir} does not exist. Install the package nginx and run "
+                    "again."
                 )
             os.mkdir(self.trees.home, 0o755)
         with open(f"{self.trees.home}/.lock", "a", encoding="ascii") as stream:
@@ -508,7 +515,8 @@ def invalid_files(files: list[dict[str, Any]]) -> str | None:
         if os.path.isabs(path) or os.path.normpath(path) != path or path.startswith(".."):
             return f"files has the path {path!r}. Use one that stays inside the tree, as sites/shop.conf does."
         if path == LOADED or paths.count(path) > 1:
-            return f"files has the path {path!r} {'twice' if path != LOADED else 'which is reserved'}. Give each file its own."
+            why = "twice" if path != LOADED else "which is reserved"
+            return f"files has the path {path!r} {why}. Give each file its own."
     main = [item["content"] for item in files if item["path"] == "nginx.conf"]
     if not main:
         return "files has no nginx.conf. Add the main file."

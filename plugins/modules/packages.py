@@ -9,8 +9,10 @@ module: packages
 short_description: Install Debian packages
 version_added: 0.1.0
 description:
-  - Installs packages with M(ansible.builtin.apt), without recommended ones, after updating lists that are older than an hour.
-  - Needs no trip to the host where M(pyweb.stack.preflight) has found the packages installed. A check run also passes on a host that has no
+  - Installs packages with M(ansible.builtin.apt), without recommended ones, after updating lists that are older than
+    an hour.
+  - Needs no trip to the host where M(pyweb.stack.preflight) has found the packages installed. A check run also passes
+    on a host that has no
     lists of packages yet.
 author: The pyweb.stack contributors
 attributes:
@@ -39,4 +41,9 @@ EXAMPLES = r"""
     start_services: false
 """
 
-RETURN = r""" # """
+RETURN = r"""
+msg:
+  description: What was found, where apt had nothing to do or could not be asked.
+  type: str
+  returned: sometimes
+"""

@@ -10,9 +10,11 @@ module: preflight
 short_description: Check the whole model and look at the host before anything is changed
 version_added: 0.1.0
 description:
-  - On the controller, checks the applications and sites of the inventory and reports every problem at once, each with the value found and the
+  - On the controller, checks the applications and sites of the inventory and reports every problem at once, each with
+    the value found and the
     remedy.
-  - On the host, gathers in one trip the few facts that the roles use, and finds out whether something there stands in the way. Changes nothing.
+  - On the host, gathers in one trip the few facts that the roles use, and finds out whether something there stands in
+    the way. Changes nothing.
   - Sets C(ansible_facts['pyweb']), so that a role needs no trip to find its packages installed.
 author: The pyweb.stack contributors
 attributes:
@@ -76,8 +78,10 @@ ansible_facts:
   contains:
     pyweb:
       description:
-        - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes), C(packages) (installed ones of
-          those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(listeners) on the ports asked for.
+        - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
+          C(packages) (installed ones of
+          those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(listeners) on the
+          ports asked for.
       type: dict
 """
 

@@ -110,29 +110,29 @@ daemon_started:
   returned: success
 """
 
-import contextlib  # noqa: E402  # the documentation stands first in a module
-import os  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import xmlrpc.client  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from typing import Any  # noqa: E402
+import contextlib  # the documentation stands first in a module
+import os
+import subprocess
+import tempfile
+import xmlrpc.client
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.files import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     File,
     apply_files,
     differs,
     read,
     write,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     instances_of,
     instantiate,
     wait_for,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (  # noqa: E402
+from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
     LIVE,
     Daemon,
     Rpc,

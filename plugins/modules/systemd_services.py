@@ -100,18 +100,18 @@ reloaded:
   returned: success
 """
 
-import calendar  # noqa: E402  # the documentation stands first in a module
-import glob  # noqa: E402
-import os  # noqa: E402
-import re  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from typing import Any  # noqa: E402
+import calendar  # the documentation stands first in a module
+import glob
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.pyweb.stack.plugins.module_utils.files import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     File,
     apply_files,
     differs,

@@ -10,9 +10,12 @@ module: webapp_activate
 short_description: Let releases of Python web applications take over
 version_added: 0.1.0
 description:
-  - Starts each candidate beside the live release, on a socket of its own, and asks its health URL there. When it is healthy, the link that
-    nginx follows is swung to it by an atomic rename, it is asked again through nginx, and the old release is drained and stopped.
-  - A candidate that does not become healthy is stopped, marked as bad and kept for inspection; the release that served before serves on.
+  - Starts each candidate beside the live release, on a socket of its own, and asks its health URL there. When it is
+    healthy, the link that
+    nginx follows is swung to it by an atomic rename, it is asked again through nginx, and the old release is drained
+    and stopped.
+  - A candidate that does not become healthy is stopped, marked as bad and kept for inspection; the release that
+    served before serves on.
   - Without a candidate, makes sure that the live release runs, and ends whatever an interrupted run has left beside it.
 author: The pyweb.stack contributors
 attributes:
@@ -30,7 +33,8 @@ options:
     required: true
   stage:
     description:
-      - V(commands) only runs the release commands, on the host that is given them; V(switch) lets the releases take over.
+      - V(commands) only runs the release commands, on the host that is given them; V(switch) lets the releases take
+        over.
     type: str
     choices: [commands, switch]
     default: switch

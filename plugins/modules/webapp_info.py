@@ -52,7 +52,8 @@ apps:
       description: The live release, empty if there is none.
       type: str
     releases:
-      description: What is on the host, newest first, each with C(id), C(state), C(revision), C(created), C(by) and C(reason).
+      description:
+        - What is on the host, newest first. Each has C(id), C(state), C(revision), C(created), C(by) and C(reason).
       type: list
       elements: dict
     history:

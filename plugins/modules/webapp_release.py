@@ -10,8 +10,10 @@ module: webapp_release
 short_description: Build releases of Python web applications
 version_added: 0.1.0
 description:
-  - Compares every application with its live release, by a fingerprint of code, dependencies, settings and secrets, and builds a new release
-    aside where they differ. What is live stays untouched; M(pyweb.stack.webapp_activate) lets the new releases take over.
+  - Compares every application with its live release, by a fingerprint of code, dependencies, settings and secrets,
+    and builds a new release
+    aside where they differ. What is live stays untouched; M(pyweb.stack.webapp_activate) lets the new releases take
+    over.
   - A folder on the controller travels with the call when it is small, else as a file, and only if the host lacks it.
   - Interrupted builds leave nothing that a later run would take for finished.
 author: The pyweb.stack contributors
@@ -36,7 +38,8 @@ options:
     default: "{}"
   sources:
     description:
-      - JSON with the sources that are small enough to travel with the call, by the application's name. Made by the action plugin.
+      - JSON with the sources that are small enough to travel with the call, by the application's name. Made by the
+        action plugin.
     type: str
     default: "{}"
   root:
@@ -90,7 +93,8 @@ apps:
       type: list
       elements: str
     activate:
-      description: Whether the application needs M(pyweb.stack.webapp_activate), for a new release or because the live one does not run.
+      description: Whether the application needs M(pyweb.stack.webapp_activate), for a new release or because the live
+        one does not run.
       type: bool
 missing_sources:
   description: Applications whose source has to be sent before they can be built.
@@ -99,7 +103,8 @@ missing_sources:
   returned: always
 """
 
-import json  # the documentation stands first in a module
+import grp  # the documentation stands first in a module
+import json
 import os
 import shutil
 import socket
@@ -138,7 +143,7 @@ class Versions:
     def __getitem__(self, interpreter: str) -> str:
         if interpreter not in self.known:
             path = shutil.which(interpreter, path=SYSTEM_PATH)
-            self.known[interpreter] = interpreter_version(path) if path else "missing"
+            self.known[interpreter] = (interpreter_version(path) if path else "") or "missing"
         return self.known[interpreter]
 
 
@@ -186,11 +191,19 @@ def answers(path: str) -> bool:
     return True
 
 
+def group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
 def prepare(layout: Layout, run: Any) -> bool:
     """The account and the folders of an application; return whether something was missing."""
     changed = False
+    os.makedirs(layout.root, mode=0o755, exist_ok=True)
     if account(layout.name) is None:
-        os.makedirs(layout.root, mode=0o755, exist_ok=True)
         command = [
             "useradd",
             "--system",
@@ -244,8 +257,11 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
     if clashing is not None and clashing.pw_dir != layout.home:
         raise ReleaseError(
             spec["name"],
-            f"the host already has an account '{spec['name']}' with the home {clashing.pw_dir}, which is not this collection's. Choose another name.",
+            f"the host already has an account '{spec['name']}' with the home {clashing.pw_dir}, which is not this "
+            "collection's. Choose another name.",
         )
+    if clashing is None and group_exists(spec["name"]):
+        raise ReleaseError(spec["name"], f"the host already has a group '{spec['name']}'. Choose another name.")
     changed = False
     if not module.check_mode:
         changed = prepare(layout, module.run_command)
@@ -268,14 +284,15 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         return {**result, "activate": True, "changed": True}
     if action == "build":
         with lock(layout, module.params["owner"]):
-            result["candidate"] = build(module, spec, layout, wanted, [manifest.id for manifest in known])
+            # Under the lock, for another run may just have finished a release.
+            result["candidate"] = build(module, spec, layout, wanted, [manifest.id for manifest in manifests(layout)])
     return {**result, "activate": True, "changed": True}
 
 
 def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: dict[str, str], taken: list[str]) -> str:
     began = time.monotonic()
     for name in os.listdir(layout.releases):
-        if name not in taken:
+        if name not in taken and name != layout.current_release():
             remove_tree(layout.release(name))
     manifest = Manifest(
         id=new_identity(wanted, now(), taken),
@@ -287,9 +304,7 @@ def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: d
     try:
         Builder(spec, layout, module.params["uv"], wanted["code"]).build(manifest)
     except OSError as error:
-        raise ReleaseError(
-            spec["name"], f"building the release {manifest.id} failed: {error.strerror}: {error.filename}."
-        ) from error
+        raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {told(error)}.") from error
     finally:
         if manifest.state != "built":
             record(
@@ -304,13 +319,19 @@ def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: d
     return manifest.id
 
 
+def told(error: OSError) -> str:
+    """An error of the system in its own words, and the file where it names one."""
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror or error)
+
+
 def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Which releases change, and why; names only."""
     changing = [result for result in results if result["action"] != "none"]
     return {
         "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),
         "after": "".join(
-            f"{result['name']}: {result['candidate'] or 'a new release'} ({', '.join(result['reasons']) if result['current'] else 'the first'})\n"
+            f"{result['name']}: {result['candidate'] or 'a new release'} "
+            f"({', '.join(result['reasons']) if result['current'] else 'the first'})\n"
             for result in changing
         ),
         "before_header": "releases",
@@ -335,22 +356,28 @@ def main() -> None:
     sources = json.loads(module.params["sources"])
     versions = Versions()
     results, problems, missing = [], [], []
-    for spec in module.params["apps"]:
-        secret = secret_parts.get(spec["name"], {})
-        spec["env"] = secret.get("env", {})
+    for given in module.params["apps"]:
+        # A copy: Ansible shows the parameters themselves in the invocation, and secrets must not come back into them.
+        secret = secret_parts.get(given["name"], {})
+        spec = {**given, "env": secret.get("env", {})}
         if spec["state"] == "present":
-            spec["python"] = {**spec["python"], **secret.get("python", {})}
-            spec["source"]["data"] = sources.get(spec["name"])
+            spec["python"] = {**given["python"], **secret.get("python", {})}
+            spec["source"] = {**given["source"], "data": sources.get(given["name"])}
         try:
             result = release(module, spec, versions)
         except ReleaseError as error:
             problems.append(str(error))
             continue
+        except OSError as error:
+            problems.append(
+                f"webapps '{spec['name']}': preparing its folders below {module.params['root']} failed: {told(error)}."
+            )
+            continue
         if result["action"] == "build" and spec["source"].get("wanted"):
             missing.append(spec["name"])
         results.append(result)
     answer = {
-        "changed": any(result.pop("changed") for result in results),
+        "changed": any([result.pop("changed") for result in results]),
         "apps": results,
         "missing_sources": missing,
         "diff": diff_of(results),

@@ -455,7 +455,8 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
         build = found.get(app["name"], {})
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
-            f"{app['name']} is at {places} (release {release}, {'new' if build.get('action') != 'none' else 'unchanged'})"
+            f"{app['name']} is at {places} (release {release}, "
+            f"{'new' if build.get('action') != 'none' else 'unchanged'})"
         )
     return lines
 

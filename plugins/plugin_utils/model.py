@@ -155,7 +155,8 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     if not NAME.match(name):
         checker.problem(
             f"{where}.name",
-            f"'{name}' can't be the name of an account and its folders. Use lower-case letters, digits and '-', beginning "
+            f"'{name}' can't be the name of an account and its folders. Use lower-case letters, digits and '-', "
+            "beginning "
             f"with a letter, 31 characters at most, such as '{suggest_name(name)}'.",
         )
     elif name in RESERVED_NAMES or name.startswith("systemd-"):
@@ -287,13 +288,15 @@ def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
             shown = str(key).split("=")[0]
             checker.problem(
                 f"{where}.env",
-                f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use letters, "
+                f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use "
+                "letters, "
                 "digits and '_', and write each as NAME: value.",
             )
         elif isinstance(value, bool):
             checker.problem(
                 f"{where}.env.{key}",
-                f'a boolean has no one spelling in an environment. Write what the application expects, as "{str(value).lower()}" or "1".',
+                "a boolean has no one spelling in an environment. Write what the application expects, as "
+                f'"{str(value).lower()}" or "1".',
             )
         elif isinstance(value, (dict, list)) or value is None:
             checker.problem(
@@ -304,7 +307,8 @@ def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
         elif len(f"{key}={value}".encode(errors="surrogatepass")) > VARIABLE_BYTES:
             checker.problem(
                 f"{where}.env.{key}",
-                f"no program can be given a variable of more than {VARIABLE_BYTES} bytes. Put it into a file, and its path here.",
+                f"no program can be given a variable of more than {VARIABLE_BYTES} bytes. Put it into a file, and its "
+                "path here.",
             )
     if not app["python"]["interpreter"].strip() or re.search(r"\s", app["python"]["interpreter"]):
         checker.problem(
@@ -324,7 +328,8 @@ def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
     for outer, inner in nested(app["shared"]):
         checker.problem(
             f"{where}.shared",
-            f"'{inner}' is {'named twice' if inner == outer else f'part of {outer!r}, which is shared as a whole'}. Remove it.",
+            f"'{inner}' is {'named twice' if inner == outer else f'part of {outer!r}, which is shared as a whole'}. "
+            "Remove it.",
         )
     for package in app["python"]["packages"]:
         if not package.strip() or package.lstrip().startswith("-") or "\n" in package:
@@ -381,7 +386,8 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     elif site["redirects"] and site["domains"][0].startswith("*."):
         checker.problem(
             f"{where}.redirects",
-            f"the first domain, '{site['domains'][0]}', stands for many, so nothing can redirect to it. Name another first.",
+            f"the first domain, '{site['domains'][0]}', stands for many, so nothing can redirect to it. Name another "
+            "first.",
         )
     path = site["path"]
     if not PREFIX.match(path) or "//" in path or ".." in path.split("/"):
@@ -393,7 +399,9 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
             f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g."
         )
     if trouble := unbalanced(site["extra"]):
-        checker.problem(f"{where}.extra", f"{trouble}. Write whole directives of nginx, such as 'add_header X-Name value;'.")
+        checker.problem(
+            f"{where}.extra", f"{trouble}. Write whole directives of nginx, such as 'add_header X-Name value;'."
+        )
     for item in site["static"]:
         if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
             checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
@@ -428,7 +436,8 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
         if app["name"] in names:
             checker.problem(
                 f"webapps no. {index + 1}",
-                f"the name '{app['name']}' is already that of no. {names[app['name']] + 1}. Give each application its own name.",
+                f"the name '{app['name']}' is already that of no. {names[app['name']] + 1}. Give each application its "
+                "own name.",
             )
         names.setdefault(app["name"], index)
     places: dict[tuple[int, str, str], str] = {}
@@ -464,7 +473,8 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
         if served:
             checker.problem(
                 f"webapps '{name}'.site.redirects",
-                f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Take it out of one of the two.",
+                f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Take it out of one of "
+                "the two.",
             )
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A folder on the controller as the source of a release: which files belong to it, their fingerprint, one archive of them."""
+"""A folder on the controller as the source of a release: its files, their fingerprint, one archive of them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def has_ignore_rules(folder: Path) -> bool:
 def listed_by_git(folder: Path) -> list[str] | None:
     """What git would take from the folder, or None where nothing tells git what to leave out.
 
-    Inside a repository that is what it tracks and what it doesn't ignore. Anywhere else an empty repository beside the folder reads its
+    Inside a repository that is what it tracks and what it doesn't ignore. Anywhere else an empty repository beside the
+    folder reads its
     .gitignore files, so that the same rules hold for a folder that came out of an archive.
     """
     try:
@@ -105,7 +106,8 @@ def listed_by_git(folder: Path) -> list[str] | None:
 
 
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # safe.directory: the folder may belong to another account than the one that runs Ansible; listing runs nothing of it.
+    # safe.directory: the folder may belong to another account than the one that runs Ansible; listing runs nothing of
+    # it.
     return subprocess.run(
         ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments],
         cwd=folder,
@@ -148,7 +150,8 @@ def archive(folder: Path, names: list[str]) -> bytes:
                 continue
             if not path.is_file():
                 raise SourceError(
-                    f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in .gitignore."
+                    f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or "
+                    "name it in .gitignore."
                 )
             content = path.read_bytes()
             member.size = len(content)

@@ -2,7 +2,8 @@
 # MIT License (see LICENSE)
 """Check a value against the options of a role's argument specification, and report every problem at once.
 
-Ansible's own check stops at the first group of problems, prints values, fills no nested default and names no nearest key; so the
+Ansible's own check stops at the first group of problems, prints values, fills no nested default and names no nearest
+key; so the
 site playbook asks this one first. Both read the same ``meta/argument_specs.yml``.
 """
 
@@ -31,7 +32,7 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, 
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
     """The options of a role of this collection."""
     with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
-        return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]
+        return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506  # LOADER is safe
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -64,7 +65,7 @@ def kind(value: Any) -> str:
 
 
 class Checker:
-    """Walks a value along its specification; collects problems, returns the value with types converted and defaults filled."""
+    """Walks a value along its specification: collects problems, converts types, fills defaults."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []

@@ -5,11 +5,15 @@
 
     load.py http://10.88.0.5/ --host shop.example.com --rate 200 --seconds 60 [--slow 5] [--json FILE]
 
-Anything but the expected status with a whole body counts as failed: another status, a reset, a time-out, a truncated body. Nothing is
-tried again. The report has the slowest request of each kind, and which releases answered, in the order in which they came.
-Ends after --seconds, or at SIGTERM or SIGINT, when the requests under way have been answered. Exit status 1 if any request failed.
+Anything but the expected status with a whole body counts as failed: another status, a reset, a time-out, a truncated
+body. Nothing is
+tried again. The report has the slowest request of each kind, and which releases answered, in the order in which they
+came.
+Ends after --seconds, or at SIGTERM or SIGINT, when the requests under way have been answered. Exit status 1 if any
+request failed.
 
-The application it asks must answer GET /, POST /echo with the body, and GET /slow?seconds=N, with the header X-Release on each
+The application it asks must answer GET /, POST /echo with the body, and GET /slow?seconds=N, with the header X-Release
+on each
 (tests/apps/patient does).
 """
 
@@ -144,7 +148,7 @@ class Load:
         return None
 
     async def stream(self, method: str, kept: bool, rate: float) -> None:
-        """Requests of one kind, evenly spread, each in its own task, so that a slow answer holds up none of the others."""
+        """Requests of one kind, evenly spread, each in a task of its own: a slow answer holds up none of the others."""
         kind = f"{method} {'kept' if kept else 'fresh'}"
         path, idle, tasks = ("/" if method == "GET" else "/echo"), [], set()
 

@@ -1,4 +1,4 @@
-"""An application for load and failure tests: it boots slowly, answers slowly when asked to, and misbehaves when its environment says so."""
+"""An application for load and failure tests: slow when asked to be, and misbehaving when its environment says so."""
 
 import os
 import threading
