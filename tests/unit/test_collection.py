@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,13 @@ def test_task_files_stay_short(role: Path) -> None:
 def documentation() -> dict[str, dict[str, Any]]:
     """All that ansible-doc knows of this checkout, by kind and name."""
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"), "ANSIBLE_NOCOLOR": "1"}
-    command = ["ansible-doc", "--metadata-dump", "--no-fail-on-errors", "pyweb.stack"]
+    # The one beside this Python, whether or not the environment is on the PATH.
+    command = [
+        str(Path(sys.executable).with_name("ansible-doc")),
+        "--metadata-dump",
+        "--no-fail-on-errors",
+        "pyweb.stack",
+    ]
     result = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)["all"]
