@@ -1,0 +1,630 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Building a release: against real processes, a real uv and a real account, as a host does it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import building
+from ansible_collections.pyweb.stack.plugins.module_utils.building import (
+    Builder,
+    hint_of_uv,
+    interpreter_version,
+    masked,
+    own,
+    requirement_text,
+    tail,
+    within,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import BUILT, Layout, Manifest, ReleaseError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, source_files
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
+
+ID = "20261121T010203Z-ab12cd34"
+NAME = "pywebunit"
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_passwd]:
+    """An account as an application has it, gone afterwards."""
+    home = tmp_path_factory.mktemp("home")
+    subprocess.run(["userdel", NAME], capture_output=True, check=False)
+    add = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(home), NAME]
+    subprocess.run(add, check=True, capture_output=True)
+    yield pwd.getpwnam(NAME)
+    subprocess.run(["userdel", NAME], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that other accounts can reach, as /srv is."""
+    folder = tmp_path_factory.mktemp("srv")
+    for path in (folder, *folder.parents):
+        if str(path) != "/" and stat.S_IMODE(path.stat().st_mode) & 0o011 != 0o011:
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o011)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uv(public: Path) -> str:
+    """uv where the account can run it, as it is on a host."""
+    found = Path(sys.executable).parent / "uv"
+    program = str(found) if found.exists() else shutil.which("uv")
+    if program is None:
+        pytest.skip("needs uv in the environment of the tests")
+    return shutil.copy(program, public / "uv")
+
+
+class Bench:
+    """Builds releases of one application from files that a test gives."""
+
+    def __init__(self, root: Path, owner: pwd.struct_passwd, uv: str) -> None:
+        self.folder = root
+        self.layout = Layout(NAME, str(root / "apps"), str(root / "run"))
+        self.uv = uv
+        for path in (self.layout.root, self.layout.home, self.layout.releases, self.layout.venvs):
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        for path in (self.layout.shared, self.layout.cache):
+            os.mkdir(path)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def spec(self, files: dict[str, str], **changes: Any) -> dict[str, Any]:
+        source = self.folder / f"source-{time.monotonic_ns()}"
+        source.mkdir()
+        for name, text in files.items():
+            path = source / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        packed = archive(source, source_files(source))
+        return {
+            "name": NAME,
+            "source": {"kind": "path", "subdir": "", "data": base64.b64encode(packed).decode()},
+            "python": {"interpreter": "python3", "packages": []},
+            "server_packages": [],
+            "wsgi": "app:app",
+            "proxy_fix": False,
+            "environment": {},
+            "env": {},
+            "shared": [],
+            "build_commands": [],
+            "import_timeout": 20,
+            **changes,
+        }
+
+    def build(self, files: dict[str, str], identity: str = ID, **changes: Any) -> Path:
+        builder = Builder(self.spec(files, **changes), self.layout, self.uv, "code")
+        manifest = builder.build(Manifest(identity))
+        assert manifest.state == BUILT
+        return Path(self.layout.release(identity))
+
+    def refuse(self, files: dict[str, str], **changes: Any) -> str:
+        """The message of a build that must fail, and leave nothing."""
+        with pytest.raises(ReleaseError) as caught:
+            self.build(files, **changes)
+        assert os.listdir(self.layout.releases) == []
+        message = str(caught.value)
+        assert message.startswith(f"webapps '{NAME}': ")
+        return message
+
+    def run(self, *command: str, identity: str = ID) -> str:
+        launcher = os.path.join(self.layout.release(identity), "bin", "run")
+        owner = pwd.getpwnam(NAME)
+        answer = subprocess.run(
+            [launcher, *command], env={}, user=owner.pw_uid, group=owner.pw_gid, extra_groups=[], capture_output=True
+        )
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout.decode()
+
+
+@pytest.fixture
+def bench(public: Path, account: pwd.struct_passwd, uv: str) -> Iterator[Bench]:
+    root = public / f"bench-{time.monotonic_ns()}"
+    root.mkdir(mode=0o755)
+    yield Bench(root, account, uv)
+    subprocess.run(["pkill", "-KILL", "-u", NAME], check=False)
+    shutil.rmtree(root)
+
+
+def running() -> list[str]:
+    """The account's processes, without those that ended and wait for a parent that this machine may not have."""
+    listed = subprocess.run(["ps", "-u", NAME, "-o", "stat=,args="], check=False, capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
+
+
+APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
+
+
+# What a release is made of
+
+
+@needs_root
+def test_a_release_has_all_that_a_process_needs(bench: Bench) -> None:
+    release = bench.build({"app.py": APP, "pkg/data.txt": "x"})
+    assert sorted(entry.name for entry in release.iterdir()) == ["bin", "env", "release.json", "src", "venv"]
+    assert (release / "src/pkg/data.txt").read_text() == "x"
+    assert (release / "venv/bin/python").exists()
+    assert os.readlink(release / "venv").startswith("../../venvs/")
+    assert bench.run("python", "-c", "import app, sys; print(app.__file__, sys.prefix)").split() == [
+        str(release / "src/app.py"),
+        str(release / "venv"),
+    ]
+
+
+@needs_root
+def test_nothing_of_a_release_can_be_changed_by_the_application(bench: Bench, account: pwd.struct_passwd) -> None:
+    release = bench.build({"app.py": APP}, build_commands=["echo made > made.txt"])
+    assert (release / "src/made.txt").read_text() == "made\n"
+    for base, folders, files in os.walk(release):
+        for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
+            assert os.lstat(entry).st_uid == 0, entry
+    for base, _folders, _files in os.walk(release / "venv/"):
+        assert os.lstat(base).st_uid == 0, base
+
+
+@needs_root
+def test_only_root_and_the_application_read_its_environment(bench: Bench, account: pwd.struct_passwd) -> None:
+    release = bench.build({"app.py": APP}, env={"PASSWORD": "x"})
+    status = (release / "env").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 0, account.pw_gid)
+    assert stat.S_IMODE((release / "release.json").stat().st_mode) == 0o600
+
+
+TEXTS = {
+    "PLAIN": "x",
+    "EMPTY": "",
+    "QUOTES": """it's "quoted" `id` \\ \\n""",
+    "PERCENT": "100%s %i %%",
+    "DOLLAR": "$HOME ${PATH} $(id) $$",
+    "LINES": "one\ntwo\n\nthree\n",
+    "RETURNS": "a\r\nb\r",
+    "LETTERS": "Grüße, 世界 😀",
+    "SPACES": "  a  b\t",
+    "GLOB": "* ? [a] ~ {a,b} ! # ; & | < >",
+    "DASH": "-n",
+    "EQUALS": "a=b=c",
+    "IFS": "x",
+    "OPTIND_": "y",
+    "_LEADING": "z",
+}
+
+
+@needs_root
+def test_every_value_arrives_exactly(bench: Bench) -> None:
+    bench.build({"app.py": APP}, env=TEXTS)
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    import json
+
+    found = json.loads(bench.run("python", "-c", code))
+    assert {key: found.get(key) for key in TEXTS} == TEXTS
+
+
+@needs_root
+def test_the_users_variables_win(bench: Bench) -> None:
+    bench.build({"app.py": APP}, environment={"SCRIPT_NAME": "/a"}, env={"SCRIPT_NAME": "/b", "LANG": "C"})
+    assert bench.run("sh", "-c", "echo $SCRIPT_NAME $LANG $WEBAPP_NAME $WEBAPP_RELEASE") == f"/b C {NAME} {ID}\n"
+
+
+@needs_root
+def test_a_source_with_a_src_folder_is_importable(bench: Bench) -> None:
+    bench.build({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, wsgi="shop.wsgi:app")
+
+
+@needs_root
+def test_the_application_root_can_lie_deeper(bench: Bench) -> None:
+    spec = bench.spec({"backend/app.py": APP})
+    spec["source"]["subdir"] = "backend"
+    Builder(spec, bench.layout, bench.uv, "code").build(Manifest(ID))
+    assert bench.run("pwd").strip().endswith("/src/backend")
+
+
+@needs_root
+@pytest.mark.parametrize(("subdir", "words"), [("front", "It has: backend."), ("way/out", "leads out of the source")])
+def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
+    files = {"backend/app.py": APP}
+    spec = bench.spec(files)
+    if "out" in subdir:
+        source = bench.folder / "links"
+        (source / "way").mkdir(parents=True)
+        (source / "way/out").symlink_to("/etc")
+        spec["source"]["data"] = base64.b64encode(archive(source, source_files(source))).decode()
+    spec["source"]["subdir"] = subdir
+    with pytest.raises(ReleaseError, match=words):
+        Builder(spec, bench.layout, bench.uv, "code").build(Manifest(ID))
+    assert os.listdir(bench.layout.releases) == []
+
+
+# The import check
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("files", "wsgi", "words"),
+    [
+        ({"shop.py": APP}, "app:app", ["wsgi is 'app:app'", "no module 'app'", "has: shop."]),
+        ({"data.txt": "x"}, "app:app", ["no module 'app'", "no Python module at all", "subdir"]),
+        ({"shop/__init__.py": ""}, "shop.wsgi:app", ["no module 'shop.wsgi'", "has: shop."]),
+        ({"app.py": "import nosuchthing"}, "app:app", ["'nosuchthing' is not among the dependencies", "app.py"]),
+        ({"app.py": "def app(:\n  pass"}, "app:app", ["importing 'app' failed", "SyntaxError", "def app(:"]),
+        ({"app.py": "x = 1\nraise RuntimeError('no database')"}, "app:app", ["RuntimeError: no database", "line 2"]),
+        ({"app.py": "import sys\nsys.exit(3)"}, "app:app", ["importing 'app' failed", "SystemExit: 3"]),
+        (
+            {"app.py": "import os\nprint('last words', flush=True)\nos._exit(3)"},
+            "app:app",
+            ["ended the interpreter with status 3", "last words"],
+        ),
+        (
+            {"app.py": "class W:\n    wsgi_app = 1\n    def __call__(self): 1\nserver = W()"},
+            "app:app",
+            ["has no 'app'", "Did you mean 'app:server'?"],
+        ),
+        ({"app.py": "def create_app(): 1"}, "app:app", ["has no 'app'", "'app:create_app()'"]),
+        ({"app.py": "x = 1"}, "app:app", ["has no 'app'", "factory call"]),
+        ({"app.py": "app = 5"}, "app:app", ["that is a int", "can't call"]),
+        ({"app.py": "def create_app(): return print"}, "app:create_app", ["a factory", "'app:create_app()'"]),
+        (
+            {"app.py": "def create_app(kind): return print"},
+            "app:create_app()",
+            ["calling the factory", "missing 1 required", "kind"],
+        ),
+        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
+        ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app()()", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app() or (1)", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app(*[1])", ["must be plain values"]),
+    ],
+)
+def test_a_callable_that_is_none_is_told_with_its_remedy(
+    bench: Bench, files: dict[str, str], wsgi: str, words: list[str]
+) -> None:
+    message = bench.refuse(files, wsgi=wsgi)
+    for word in words:
+        assert word in message, message
+    assert "importlib" not in message
+
+
+@needs_root
+@pytest.mark.parametrize("wsgi", ["app:create_app()", "app:create_app(2)", "app:create_app(x=3)", "app:box.inner"])
+def test_factories_and_dotted_names_are_fine(bench: Bench, wsgi: str) -> None:
+    code = "class box: inner = print\ndef create_app(x=1): return print\n"
+    bench.build({"app.py": code}, wsgi=wsgi)
+
+
+@needs_root
+def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) -> None:
+    code = """
+        import subprocess, sys, time
+        # As a development server's reloader does.
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(333)"])
+        time.sleep(333)
+    """
+    began = time.monotonic()
+    message = bench.refuse({"app.py": code}, import_timeout=1)
+    assert "did not end within 1 seconds" in message
+    assert '__name__ == "__main__"' in message
+    assert time.monotonic() - began < 20
+    assert running() == []
+
+
+@needs_root
+def test_an_application_that_prints_much_is_no_trouble(bench: Bench) -> None:
+    bench.build({"app.py": APP + "print('x' * 5_000_000)\n"})
+
+
+@needs_root
+def test_secrets_that_an_application_prints_do_not_reach_the_message(bench: Bench) -> None:
+    code = "import os\nraise RuntimeError('bad ' + os.environ['DATABASE_URL'] + ' ' + os.environ['API_KEY'])"
+    env = {"DATABASE_URL": "postgres://shop:hunter2@db/shop", "API_KEY": "k3yk3y", "DEBUG": "1"}
+    message = bench.refuse({"app.py": code}, env=env)
+    assert "RuntimeError: bad ***" in message
+    assert "hunter2" not in message
+    assert "k3yk3y" not in message
+
+
+@needs_root
+def test_proxy_fix_needs_werkzeug(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP}, proxy_fix=True)
+    assert "werkzeug is not among the dependencies" in message
+    assert "python.packages" in message
+
+
+# Build commands
+
+
+@needs_root
+def test_a_failing_build_command_shows_what_it_said(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP}, build_commands=["true", "echo out; echo oops >&2; exit 7"])
+    assert "build command 'echo out; echo oops >&2; exit 7' failed with status 7" in message
+    assert "out" in message
+    assert "oops" in message
+
+
+@needs_root
+def test_build_commands_run_as_the_application_in_its_environment(bench: Bench) -> None:
+    release = bench.build(
+        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A >> who; pwd >> who"]
+    )
+    assert (release / "src/who").read_text().split() == [NAME, "b", str(release / "src")]
+
+
+@needs_root
+def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
+    began = time.monotonic()
+    bench.build({"app.py": APP}, build_commands=["sleep 333 & echo started"])
+    assert time.monotonic() - began < 20
+    assert running() == []
+
+
+@needs_root
+def test_a_build_command_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "COMMAND_TIMEOUT", 1)
+    assert "did not end within 1 seconds" in bench.refuse({"app.py": APP}, build_commands=["sleep 333"])
+
+
+# Shared folders
+
+
+@needs_root
+def test_a_shared_folder_is_seeded_once_and_outlives_releases(bench: Bench, account: pwd.struct_passwd) -> None:
+    files = {"app.py": APP, "instance/a.txt": "first", "instance/deep/b.txt": "b"}
+    release = bench.build(files, shared=["instance", "var/uploads"])
+    shared = Path(bench.layout.shared)
+    assert os.readlink(release / "src/instance") == str(shared / "instance")
+    assert (shared / "instance/deep/b.txt").read_text() == "b"
+    for path in (shared / "instance", shared / "instance/deep/b.txt", shared / "var/uploads"):
+        assert path.stat().st_uid == account.pw_uid
+    bench.run("sh", "-c", "echo mine > instance/a.txt; touch var/uploads/new")
+    second = bench.build(files, "20261121T020304Z-ab12cd34", shared=["instance", "var/uploads"])
+    assert (second / "src/instance/a.txt").read_text() == "mine\n"
+    assert (second / "src/var/uploads/new").exists()
+    assert sorted(os.listdir(shared)) == ["instance", "var"]
+
+
+@needs_root
+def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account: pwd.struct_passwd) -> None:
+    victim = bench.folder / "victim"
+    victim.mkdir(mode=0o755)
+    (victim / "shadow").write_text("root's")
+    (Path(bench.layout.shared) / "trap").symlink_to(victim)
+    os.lchown(Path(bench.layout.shared) / "trap", account.pw_uid, account.pw_gid)
+    message = bench.refuse({"app.py": APP, "trap/sub/evil": "x"}, shared=["trap/sub"])
+    assert "'trap/sub' could not be made" in message
+    assert (victim.stat().st_uid, (victim / "shadow").stat().st_uid) == (0, 0)
+    assert os.listdir(victim) == ["shadow"]
+
+
+@needs_root
+def test_a_shared_folder_that_is_a_file_in_the_source(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP, "db.sqlite3": "x"}, shared=["db.sqlite3"])
+    assert "'db.sqlite3', which is a file in the source" in message
+
+
+@needs_root
+def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    tree = tmp_path / "tree"
+    (tree / "a").mkdir(parents=True)
+    (tree / "a/file").touch()
+    (tree / "link").symlink_to(outside)
+    (tree / "file-link").symlink_to(outside / "file")
+    own(str(tree), 12345, 12345)
+    assert (tree / "a/file").stat().st_uid == 12345
+    assert (tree / "link").lstat().st_uid == 12345
+    assert {path.stat().st_uid for path in (outside, outside / "file")} == {0}
+    (tmp_path / "top").symlink_to(outside)
+    own(str(tmp_path / "top"), 12345, 12345)
+    assert outside.stat().st_uid == 0
+
+
+# Environments
+
+
+@needs_root
+def test_releases_with_the_same_dependencies_share_an_environment(bench: Bench) -> None:
+    first = bench.build({"app.py": APP, "requirements.txt": "# none\n"})
+    stamp = os.stat(first / "venv/.complete").st_mtime_ns
+    second = bench.build({"app.py": APP + "# more", "requirements.txt": "# none\n"}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(first / "venv") == os.readlink(second / "venv")
+    assert os.stat(second / "venv/.complete").st_mtime_ns == stamp
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"requirements.txt": "# a"}, {"requirements.txt": "# b"}),
+        (
+            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# a"},
+            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# b"},
+        ),
+    ],
+)
+def test_other_dependencies_make_another_environment(bench: Bench, first: Any, second: Any) -> None:
+    one = bench.build({"app.py": APP, **first})
+    two = bench.build({"app.py": APP, **second}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(one / "venv") != os.readlink(two / "venv")
+
+
+@needs_root
+def test_an_unfinished_environment_is_made_anew(bench: Bench) -> None:
+    release = bench.build({"app.py": APP})
+    venv = os.path.realpath(release / "venv")
+    os.unlink(os.path.join(venv, ".complete"))
+    Path(venv, "leftover").touch()
+    bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
+    assert os.path.exists(os.path.join(venv, ".complete"))
+    assert not os.path.exists(os.path.join(venv, "leftover"))
+
+
+def lock_key(tmp_path: Path, text: str, identity: str) -> bool:
+    """Whether an environment with these requirements belongs to one release."""
+    return any(
+        building.EDITABLE_REQUIREMENT.match(line) or building.EDITABLE_SOURCE.search(line) for line in text.splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("-e .", True),
+        ("--editable=./lib", True),
+        (".", False),
+        ("flask==3.0\n", False),
+        ('source = { editable = "." }', False),
+        ('source = { virtual = "." }', False),
+        ('source = { editable = "packages/lib" }', True),
+        ('source = { directory = "../lib" }', True),
+        ('lib = { path = "../lib", editable = true }', True),
+        ("lib = { workspace = true }", True),
+        ('source = { registry = "https://index.example/simple" }', False),
+    ],
+)
+def test_an_environment_that_points_into_a_release_is_known(tmp_path: Path, text: str, wanted: bool) -> None:
+    assert lock_key(tmp_path, text, ID) is wanted
+
+
+@needs_root
+def test_missing_requirements_are_told_with_what_is_there(bench: Bench) -> None:
+    python = {"interpreter": "python3", "requirements": ["prod.txt"]}
+    message = bench.refuse({"app.py": APP, "requirements.txt": ""}, python=python)
+    assert "names 'prod.txt', but the source has no such file. It has: requirements.txt." in message
+
+
+@needs_root
+def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
+    # An index of our own that has nothing, so that the test needs no network.
+    index = bench.folder / "index"
+    index.mkdir()
+    python = {"interpreter": "python3", "packages": ["nosuchpackage"], "index_url": index.as_uri()}
+    message = bench.refuse({"app.py": APP, "requirements.txt": "# mine"}, python=python)
+    assert "could not install requirements.txt and 'nosuchpackage'" in message
+    assert "uv says:" in message
+    assert os.listdir(bench.layout.venvs) == []
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("interpreter", "words"),
+    [("python9.9", "not on the host. Install it"), ("sh", "is no Python"), ("true", "no Python")],
+)
+def test_an_interpreter_that_is_none(bench: Bench, interpreter: str, words: str) -> None:
+    assert words in bench.refuse({"app.py": APP}, python={"interpreter": interpreter})
+
+
+@needs_root
+def test_a_bundle_of_authorities_that_is_missing(bench: Bench) -> None:
+    python = {"interpreter": "python3", "ca_bundle": "/nowhere/ca.pem"}
+    assert "python.ca_bundle '/nowhere/ca.pem' is not a file" in bench.refuse({"app.py": APP}, python=python)
+
+
+@needs_root
+def test_a_failed_build_leaves_no_release_and_an_older_one_alone(bench: Bench) -> None:
+    older = bench.build({"app.py": APP})
+    with pytest.raises(ReleaseError):
+        bench.build({"app.py": "import nosuchthing"}, "20261121T020304Z-ab12cd34")
+    assert os.listdir(bench.layout.releases) == [ID]
+    assert (older / "src/app.py").exists()
+
+
+# Small functions
+
+
+@pytest.mark.parametrize(
+    ("packages", "files", "wanted"),
+    [
+        (["gunicorn==22"], {}, True),
+        (["Gunicorn[gevent]"], {}, True),
+        (["gunicorn-extras"], {}, False),
+        ([], {"requirements.txt": "flask\n gunicorn>=22 # server"}, True),
+        ([], {"requirements.txt": "# gunicorn"}, False),
+        ([], {"requirements.txt": "-r b.txt", "b.txt": "gunicorn"}, True),
+    ],
+)
+def test_the_applications_own_server_counts(tmp_path: Path, packages: Any, files: Any, wanted: bool) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    builder = Builder({"name": "a"}, Layout("a"), "", "")
+    builder.root = str(tmp_path)
+    assert builder.names_package("gunicorn>=22.0", ["requirements.txt"] if files else [], packages) is wanted
+
+
+def test_requirement_files_that_name_each_other_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("-r b.txt\nflask\n")
+    (tmp_path / "b.txt").write_text("-r a.txt\nredis\n")
+    text = requirement_text(str(tmp_path), "a.txt")
+    assert "redis" in text
+    assert "flask" in text
+
+
+def test_an_interpreter_tells_its_version() -> None:
+    assert interpreter_version(sys.executable) == f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
+    assert interpreter_version("/bin/false") == ""
+    assert interpreter_version("/nowhere") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Because foo was not found in the package registry", "check its spelling"),
+        ("invalid peer certificate: UnknownIssuer", "python.ca_bundle"),
+        ("dns error: failed to lookup address", "python.index_url"),
+        ("No space left on device", "disk is full"),
+        ("Failed to build `lxml==5`", "build-essential"),
+        ("something else", ""),
+    ],
+)
+def test_hints_of_uv(said: str, words: str) -> None:
+    assert words in hint_of_uv(said)
+    assert bool(hint_of_uv(said)) is bool(words)
+
+
+def test_credentials_of_an_index_are_hidden() -> None:
+    python = {"index_url": "https://me:tok-3n@index.example/simple", "extra_index_urls": ["https://t0ken@b.example/"]}
+    builder = Builder({"name": "a", "python": python}, Layout("a"), "", "")
+    text = builder.without_secrets("error for https://me:tok-3n@index.example/x and https://t0ken@b.example/y")
+    assert text == "error for https://***@index.example/x and https://***@b.example/y"
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "wanted"),
+    [
+        ({"PASSWORD": "abcd"}, "is abcd.", "is ***."),
+        ({"DEBUG": "abcd"}, "is abcd.", "is abcd."),
+        ({"DEBUG": "abcdefghijkl"}, "is abcdefghijkl.", "is ***."),
+        ({"URL": "redis://:s3cr@h"}, "auth s3cr failed", "auth *** failed"),
+        ({"KEY": "line-one\nline-two"}, "at line-two", "at ***"),
+        ({"A_KEY": "abcd", "B_KEY": "abcdef"}, "abcdef abcd", "*** ***"),
+        ({"KEY": ""}, "text", "text"),
+    ],
+)
+def test_masking(env: dict[str, str], text: str, wanted: str) -> None:
+    assert masked(text, env) == wanted
+
+
+def test_within_follows_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "a/out").symlink_to(tmp_path)
+    assert within(str(tmp_path / "a/x/y"), str(tmp_path / "a"))
+    assert within(str(tmp_path / "a"), str(tmp_path / "a"))
+    assert not within(str(tmp_path / "ab"), str(tmp_path / "a"))
+    assert not within(str(tmp_path / "a/out/x"), str(tmp_path / "a"))
+
+
+def test_tail() -> None:
+    assert tail("a\nb\nc\n\n", 2) == "b\nc"
