@@ -270,6 +270,20 @@ def prune(layout: Layout, keep: int) -> list[str]:
     return gone
 
 
+def unfinished(layout: Layout) -> list[str]:
+    """What an interrupted run has left: releases that were never finished, files that were never renamed."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(layout.releases):
+            manifest = read_manifest(layout, name)
+            if manifest is None or manifest.state == BUILDING:
+                found.append(layout.release(name))
+    with contextlib.suppress(FileNotFoundError):
+        found += [layout.path(name) for name in os.listdir(layout.home) if name.endswith(".new")]
+    current = layout.current_release()
+    return [path for path in found if path != layout.release(current or "")]
+
+
 # The files of a release in which its own ID stands.
 NAMING_FILES = ("env", "bin/run", "bin/web", "gunicorn.conf.py")
 

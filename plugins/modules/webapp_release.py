@@ -131,6 +131,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     record,
     remove_tree,
     secret_digest,
+    unfinished,
 )
 
 
@@ -238,6 +239,17 @@ def prepare(layout: Layout, run: Any) -> bool:
     return changed
 
 
+def sweep(layout: Layout, owner: str) -> bool:
+    """Remove what an interrupted run has left; return whether there was anything."""
+    if not unfinished(layout):
+        return False
+    # Unless the lock is held: then it is not left, but being made.
+    with lock(layout, owner):
+        for path in unfinished(layout):
+            remove_tree(path)
+    return True
+
+
 def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> dict[str, Any]:
     """Decide and do what one application needs."""
     layout = Layout(spec["name"], module.params["root"])
@@ -265,6 +277,7 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
     changed = False
     if not module.check_mode:
         changed = prepare(layout, module.run_command)
+        changed = sweep(layout, module.params["owner"]) or changed
     wanted = fingerprint(spec, layout, versions, module.check_mode)
     known = manifests(layout)
     current = layout.current_release()
@@ -291,9 +304,6 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
 
 def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: dict[str, str], taken: list[str]) -> str:
     began = time.monotonic()
-    for name in os.listdir(layout.releases):
-        if name not in taken and name != layout.current_release():
-            remove_tree(layout.release(name))
     manifest = Manifest(
         id=new_identity(wanted, now(), taken),
         fingerprint=wanted,
