@@ -1,18 +1,36 @@
 """An application for load and failure tests: slow when asked to be, and misbehaving when its environment says so."""
 
 import os
+import signal
+import sys
 import threading
 import time
 
 from flask import Flask, Response, request
 
 MISBEHAVE = os.environ.get("MISBEHAVE", "")
+# Set by gunicorn: what only goes wrong in the server passes the check of the import.
+SERVES = "SERVER_SOFTWARE" in os.environ
+
+
+def end(*, whole: bool) -> None:
+    """End this worker at once, or first the server that would start another in its place."""
+    print("the application was told to die", file=sys.stderr, flush=True)
+    if whole:
+        os.kill(os.getppid(), signal.SIGKILL)
+    os._exit(1)
+
 
 time.sleep(float(os.environ.get("BOOT_SECONDS", "0")))
 if MISBEHAVE == "import":
     raise RuntimeError("the application was told to fail at import")
-if MISBEHAVE == "die" and os.environ.get("SERVER_SOFTWARE"):
-    threading.Timer(2, os._exit, [1]).start()
+if MISBEHAVE == "hang" and SERVES:
+    print("the application was told to hang", file=sys.stderr, flush=True)
+    time.sleep(600)
+if MISBEHAVE == "die" and SERVES:
+    threading.Timer(2, end, kwargs={"whole": True}).start()
+if MISBEHAVE == "crash" and SERVES:
+    threading.Timer(0.7, end, kwargs={"whole": False}).start()
 
 app = Flask(__name__)
 
