@@ -227,12 +227,15 @@ def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
         site = {
             "name": free_name(names[0], names_taken),
             "domains": [] if default else domains,
-            "redirects": [
-                domain
-                for app in members
-                if app["site"]["domains"][:1] == domains[:1]
-                for domain in app["site"]["redirects"]
-            ],
+            # Applications that share their domains, in whatever order, may all name the same redirect.
+            "redirects": list(
+                dict.fromkeys(
+                    domain
+                    for app in members
+                    if not default and app["site"]["domains"][0] in domains
+                    for domain in app["site"]["redirects"]
+                )
+            ),
             "port": port,
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
             "locations": [location for app in members for location in locations(app, root)],
@@ -305,7 +308,8 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
     managers = [name for name, there in known if there]
     own = resolved_process_manager(app, process_manager, facts)
     site = app["site"]
-    domain = (site["domains"] or ["localhost"])[0]
+    # A name that stands for many is no name that can be asked for.
+    domain = (site["domains"] or ["localhost"])[0].replace("*.", "www.")
     return {
         "name": app["name"],
         "state": app["state"],

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Where a release's code comes from: what identifies it, told at once, and its files, fetched only if a host lacks them."""
+"""Where a release's code comes from: what identifies it, and its files, fetched only if a host lacks them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import Repository, archive_file, shown, unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import (
+    Repository,
+    archive_file,
+    archive_name,
+    key_file,
+    repository_address,
+    shown,
+    unpack,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import (
     SourceError,
     archive,
     fingerprint,
     listed_by_walk,
+    regular_bytes,
     resolve,
     source_files,
 )
@@ -27,7 +36,7 @@ LOCKS = ("uv.lock", "pylock.toml", "pyproject.toml")
 
 @dataclass(frozen=True)
 class Origin:
-    """One application's source: what the host is told of it, and how its files are packed (None: the host fetches it itself)."""
+    """One application's source: what the host is told, and how its files are packed (None: the host fetches them)."""
 
     told: dict[str, Any]
     pack: Callable[[], bytes] | None = None
@@ -50,7 +59,7 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
             }
         )
     if source.get("git"):
-        return of_git(source, subdir)
+        return of_git(source, subdir, bases)
     if source.get("archive"):
         return of_archive(source, subdir, bases)
     folder = resolve(source["path"], bases)
@@ -66,8 +75,9 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     return Origin(told, packed=archive(folder, names))
 
 
-def of_git(source: dict[str, Any], subdir: str) -> Origin:
-    repository = Repository(source["git"], source.get("key"))
+def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
+    key = source.get("key")
+    repository = Repository(repository_address(source["git"], bases), key_file(key, bases) if key else None)
     version = source.get("version") or "HEAD"
     commit = repository.commit_of(version)
 
@@ -75,7 +85,7 @@ def of_git(source: dict[str, Any], subdir: str) -> Origin:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "source"
             repository.checkout(commit, version, folder)
-            return archive(folder, sorted(listed_by_walk(folder)))
+            return packed(folder, f"{shown(source['git'])} at '{version}'")
 
     told = {"kind": "git", "subdir": subdir, "digest": f"{shown(source['git'])} {commit}", "revision": commit}
     return Origin(told, pack=pack)
@@ -83,29 +93,40 @@ def of_git(source: dict[str, Any], subdir: str) -> Origin:
 
 def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     path = archive_file(source, bases)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    name = archive_name(source["archive"])
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
-            folder = unpack(path, Path(scratch))
-            return archive(folder, sorted(listed_by_walk(folder)))
+            return packed(unpack(path, Path(scratch), name), name)
 
     return Origin(
         {
             "kind": "archive",
             "subdir": subdir,
             "digest": digest,
-            "revision": f"{os.path.basename(source['archive'])} {digest[:12]}",
+            "revision": f"{name} {digest[:12]}",
         },
         pack=pack,
     )
 
 
+def packed(folder: Path, name: str) -> bytes:
+    """The files of a source that was fetched."""
+    names = sorted(listed_by_walk(folder))
+    if not names:
+        raise SourceError(f"{name} has no files.")
+    return archive(folder, names)
+
+
 def requirements_digest(folder: Path, names: list[str]) -> str:
-    """A fingerprint of everything in the source that may list dependencies, so that a message can tell them from other code."""
+    """A fingerprint of all that may list dependencies, so that a message can tell them from other code."""
     total = hashlib.sha256()
     for name in names:
         base = os.path.basename(name)
         if base in LOCKS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
-            total.update(name.encode() + b"\0" + (folder / name).read_bytes())
+            # A link that leads nowhere lists nothing.
+            content = regular_bytes(folder / name) if (folder / name).is_file() else b""
+            total.update(os.fsencode(name) + b"\0" + content)
     return total.hexdigest()

@@ -42,12 +42,33 @@ def source_files(folder: Path) -> list[str]:
     if listed is None:
         listed = listed_by_walk(folder)
     wanted = [name for name in listed if not ALWAYS_LEFT_OUT.intersection(name.split("/"))]
-    return sorted(name for name in wanted if os.path.lexists(folder / name) and not stat_is_folder(folder / name))
+    names: list[str] = []
+    for name in wanted:
+        if not os.path.lexists(folder / name):
+            continue
+        if not stat.S_ISDIR(os.lstat(folder / name).st_mode):
+            names.append(name)
+        # A folder in git's list is another repository inside this one, whose files git does not list.
+        elif (folder / name / ".git").exists():
+            names += [os.path.join(name, inner) for inner in source_files(folder / name)]
+        elif not os.listdir(folder / name):
+            raise SourceError(
+                f"{folder / name} is a submodule that is not checked out. Run git submodule update --init in {folder}."
+            )
+    return sorted(names)
 
 
-def stat_is_folder(path: Path) -> bool:
-    """A folder in git's list is another repository inside this one; its files are not listed."""
-    return stat.S_ISDIR(os.lstat(path).st_mode)
+def regular_bytes(path: Path) -> bytes:
+    """The content of a file; a SourceError for what has none, or for one that can't be read."""
+    if not path.is_file():
+        raise SourceError(
+            f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in "
+            ".gitignore."
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}. Mend its mode, or name it in .gitignore.") from None
 
 
 def listed_by_walk(folder: Path) -> list[str]:
@@ -111,6 +132,8 @@ def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments],
         cwd=folder,
+        # Those of a hook that runs Ansible would name another repository.
+        env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
         capture_output=True,
         check=False,
     )
@@ -129,7 +152,7 @@ def fingerprint(folder: Path, names: list[str]) -> str:
             mark, content = b"l", os.fsencode(os.readlink(path))
         else:
             mark = b"x" if os.stat(path).st_mode & stat.S_IXUSR else b"f"
-            content = path.read_bytes()
+            content = regular_bytes(path)
         total.update(mark + os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
     return total.hexdigest()
 
@@ -148,12 +171,7 @@ def archive(folder: Path, names: list[str]) -> bytes:
                 member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
                 tar.addfile(member)
                 continue
-            if not path.is_file():
-                raise SourceError(
-                    f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or "
-                    "name it in .gitignore."
-                )
-            content = path.read_bytes()
+            content = regular_bytes(path)
             member.size = len(content)
             # nginx makes the ETag of a static file from its time and size.
             member.mtime = int(os.stat(path).st_mtime)
