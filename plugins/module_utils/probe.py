@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import threading
 from dataclasses import dataclass, field
 
 # What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose
@@ -72,10 +74,17 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
             "X-Forwarded-For": "127.0.0.1",
             "X-Forwarded-Host": question.host,
         }
+    # The connection's own limit counts from byte to byte: who sends one now and then would never be given up.
+    late = threading.Timer(timeout, hang_up, [connection])
+    late.daemon = True
+    late.start()
     try:
         connection.request("GET", question.path, headers=headers)
         response = connection.getresponse()
-        body = response.read(4096).decode(errors="replace")
+        data = response.read(4096)
+        if late.finished.is_set() or (response.length and len(data) < 4096):
+            raise http.client.IncompleteRead(data)
+        body = data.decode(errors="replace")
         return Answer(response.status, headers={key.lower(): value for key, value in response.getheaders()}, body=body)
     except FileNotFoundError:
         return Answer(error="there is no socket")
@@ -83,7 +92,15 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
         return Answer(error="nobody listens there")
     except TimeoutError:
         return Answer(error=f"no answer within {timeout:g} seconds")
-    except (http.client.HTTPException, OSError) as error:
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        if late.finished.is_set():
+            return Answer(error=f"no answer within {timeout:g} seconds")
         return Answer(error=f"the connection broke ({error or type(error).__name__})")
     finally:
+        late.cancel()
         connection.close()
+
+
+def hang_up(connection: http.client.HTTPConnection) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)

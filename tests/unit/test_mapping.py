@@ -1,0 +1,353 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From the application model to the inputs of the roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
+from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
+    ModelError,
+    activations,
+    gunicorn_services,
+    health_path,
+    nginx_sites,
+    release_commands,
+    releases,
+    resolved_process_manager,
+    size,
+    supervisor_programs,
+    switches,
+    systemd_services,
+    urls,
+    worker_count,
+)
+
+GIB = 1024**3
+SYSTEMD = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * GIB, "supervisor": False}
+BARE = {"init": "none", "cpus": 2, "memory_bytes": 4 * GIB, "supervisor": False}
+ID = "20261121T010203Z-ab12cd34"
+
+
+def app(name: str = "shop", **changes: Any) -> dict[str, Any]:
+    return {"name": name, "source": {"path": name}, "wsgi": f"{name}:app", **changes}
+
+
+def build(name: str = "shop", candidate: str = ID, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "candidate": candidate, "current": "", "action": "build", "activate": True, **changes}
+
+
+def sites(*apps: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {site["name"]: site for site in nginx_sites(list(apps))}
+
+
+def test_a_model_with_problems_maps_to_nothing() -> None:
+    with pytest.raises(ModelError) as caught:
+        releases([app(threads=0), app("blog", timeout=0)], SYSTEMD)
+    assert "'shop'.threads" in str(caught.value)
+    assert "'blog'.timeout" in str(caught.value)
+    with pytest.raises(AnsibleFilterError, match="'shop'"):
+        FilterModule().filters()["webapp_nginx_sites"]([app(threads=0)])
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "memory", "wanted"),
+    [
+        ("auto", 1, 8 * GIB, 3),
+        ("auto", 2, 8 * GIB, 5),
+        ("auto", 64, GIB, 4),
+        ("auto", 64, 128 * 1024**2, 2),
+        (7, 1, GIB, 7),
+        (1, 8, GIB, 1),
+    ],
+)
+def test_workers(workers: Any, cpus: int, memory: int, wanted: int) -> None:
+    assert worker_count(workers, cpus, memory) == wanted
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "facts", "wanted"),
+    [
+        (None, "auto", SYSTEMD, "systemd"),
+        (None, "auto", BARE, "supervisor"),
+        (None, "supervisor", SYSTEMD, "supervisor"),
+        ("systemd", "supervisor", SYSTEMD, "systemd"),
+        ("auto", "supervisor", SYSTEMD, "systemd"),
+    ],
+)
+def test_process_managers(own: Any, default: str, facts: Any, wanted: str) -> None:
+    assert resolved_process_manager({"process_manager": own}, default, facts) == wanted
+
+
+# nginx
+
+
+def test_an_application_without_domains_is_the_default_site() -> None:
+    (site,) = nginx_sites([app()])
+    assert (site["name"], site["domains"], site["redirects"], site["port"]) == ("shop", [], [], 80)
+    assert site["locations"] == [
+        {"path": "/", "upstream": "unix:/srv/webapps/shop/current.sock", "read_timeout": 35, "websocket": False}
+    ]
+
+
+def test_applications_on_one_domain_become_one_site() -> None:
+    found = sites(
+        app(site={"domains": ["a.org"], "redirects": ["w.org"], "max_body_size": "1m", "extra": "x on;\n"}),
+        app("blog", site={"domains": ["a.org"], "path": "/blog", "max_body_size": "1g", "extra": "y on;"}),
+    )
+    assert list(found) == ["shop"]
+    site = found["shop"]
+    assert [location["path"] for location in site["locations"]] == ["/", "/blog"]
+    assert (site["domains"], site["redirects"]) == (["a.org"], ["w.org"])
+    assert (site["max_body_size"], site["extra"]) == ("1g", "x on;\ny on;")
+
+
+def test_domains_that_other_applications_share_are_sites_of_their_own() -> None:
+    found = sites(
+        app(site={"domains": ["a.org", "b.org"], "redirects": ["w.org"]}),
+        app("blog", site={"domains": ["b.org"], "path": "/blog"}),
+    )
+    assert {name: site["domains"] for name, site in found.items()} == {"shop": ["a.org"], "shop-2": ["b.org"]}
+    assert found["shop"]["redirects"] == ["w.org"]
+    assert found["shop-2"]["redirects"] == []
+    assert len(found["shop-2"]["locations"]) == 2
+
+
+def test_redirects_survive_another_order_of_the_same_domains() -> None:
+    (site,) = nginx_sites(
+        [
+            app(site={"domains": ["a.org", "b.org"], "redirects": ["w.org"]}),
+            app("blog", site={"domains": ["b.org", "a.org"], "path": "/blog", "redirects": ["v.org"]}),
+        ]
+    )
+    assert site["redirects"] == ["w.org", "v.org"]
+
+
+def test_a_redirect_that_two_name_is_made_once() -> None:
+    (site,) = nginx_sites(
+        [
+            app(site={"domains": ["a.org"], "redirects": ["w.org"]}),
+            app("blog", site={"domains": ["a.org"], "path": "/blog", "redirects": ["w.org"]}),
+        ]
+    )
+    assert site["redirects"] == ["w.org"]
+
+
+def test_a_default_site_and_a_named_one_on_a_port_stay_apart() -> None:
+    found = sites(app(), app("blog", site={"domains": ["a.org"]}), app("wiki", site={"port": 81}))
+    assert {name: (site["domains"], site["port"]) for name, site in found.items()} == {
+        "shop": ([], 80),
+        "blog": (["a.org"], 80),
+        "wiki": ([], 81),
+    }
+
+
+def test_no_two_sites_have_one_name() -> None:
+    found = nginx_sites(
+        [
+            app(site={"domains": ["a.org", "b.org"]}),
+            app("blog", site={"domains": ["b.org"], "path": "/b"}),
+            app("shop-2", wsgi="a:b", site={"domains": ["c.org"]}),
+        ]
+    )
+    names = [site["name"] for site in found]
+    assert len(set(names)) == len(names) == 3
+
+
+def test_static_folders_lie_below_prefix_root_and_subdir() -> None:
+    (site,) = nginx_sites(
+        [
+            app(
+                source={"path": "x", "subdir": "backend/"},
+                site={"path": "/shop", "static": [{"url": "/static/", "path": "pub/", "immutable": True}]},
+            )
+        ],
+        root="/apps",
+    )
+    assert site["locations"][1] == {
+        "path": "/shop/static/",
+        "alias": "/apps/shop/current/src/backend/pub/",
+        "immutable": True,
+    }
+
+
+def test_an_application_that_goes_has_no_site() -> None:
+    assert nginx_sites([app(state="absent")]) == []
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("0", 1 << 62), ("512", 512), ("1k", 1024), ("2M", 2 << 20), ("1g", GIB)])
+def test_sizes(text: str, wanted: int) -> None:
+    assert size(text) == wanted
+
+
+# Releases
+
+
+def test_what_a_release_is_made_of() -> None:
+    (item,) = releases([app(env={"A": "b"}, site={"path": "/x/"})], SYSTEMD, "auto", {"gunicorn": "gunicorn>=22"})
+    assert item["environment"] == {
+        "WEBAPP_SERVER": "gunicorn",
+        "WEBAPP_PROCESS_MANAGER": "systemd",
+        "SCRIPT_NAME": "/x",
+    }
+    assert item["server_packages"] == ["gunicorn>=22"]
+    assert item["env"] == {"A": "b"}
+    assert item["settings"]["server"]["workers"] == 5
+
+
+def test_an_application_that_goes_is_told_by_name_alone() -> None:
+    assert releases([app(state="absent", purge=True)], SYSTEMD) == [{"name": "shop", "state": "absent", "purge": True}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"workers": 3}, True),
+        ({"gunicorn": {"max_requests": 5}}, True),
+        ({"limits": {"memory": "1G"}}, True),
+        ({"site": {"domains": ["a.org"]}}, False),
+        ({"health": {"path": "/x"}}, False),
+    ],
+)
+def test_only_what_a_process_sees_is_a_setting_of_the_release(changes: dict[str, Any], differs: bool) -> None:
+    (before,) = releases([app()], SYSTEMD)
+    (after,) = releases([app(**changes)], SYSTEMD)
+    assert (before["settings"] != after["settings"]) is differs
+
+
+def test_gunicorn_serves_new_releases_only() -> None:
+    apps = [app(), app("blog", site={"port": 81}), app("old", state="absent")]
+    (item,) = gunicorn_services(apps, [build(), build("blog", "")], SYSTEMD)
+    assert item["name"] == "shop"
+    assert item["directory"] == f"/srv/webapps/shop/releases/{ID}"
+    assert item["bind"] == f"unix:/run/webapps/shop/{ID}.sock"
+    assert item["program"] == [f"/srv/webapps/shop/releases/{ID}/bin/run", "gunicorn"]
+
+
+def test_proxy_fix_serves_the_wrapper() -> None:
+    (item,) = gunicorn_services([app(proxy_fix=True)], [build()], SYSTEMD)
+    assert item["wsgi_app"] == "pyweb_entry:application"
+
+
+# Process managers
+
+
+def test_systemd_keeps_its_own() -> None:
+    apps = [
+        app(limits={"memory": "1G"}),
+        app("blog", process_manager="supervisor", site={"port": 81}),
+        app("old", state="absent"),
+    ]
+    shop, old = systemd_services(apps, SYSTEMD)
+    assert (shop["name"], shop["limits"], shop["stop_timeout"]) == ("shop@", {"memory": "1G"}, 35)
+    assert shop["command"] == ["/srv/webapps/shop/releases/%i/bin/web"]
+    assert (shop["user"], shop["group"]) == ("shop", "shop")
+    assert shop["runtime_directory"] == {
+        "path": "/run/webapps/shop",
+        "owner": "shop",
+        "group": "www-data",
+        "mode": "0710",
+    }
+    assert old == {"name": "old@", "state": "absent"}
+    assert systemd_services([app("old", state="absent")], BARE) == []
+
+
+def test_supervisor_keeps_its_own() -> None:
+    apps = [app(), app("old", state="absent")]
+    assert [item["name"] for item in supervisor_programs(apps, BARE)] == ["shop@", "old@"]
+    assert supervisor_programs(apps, SYSTEMD) == []
+    (gone, old) = supervisor_programs(apps, {**SYSTEMD, "supervisor": True})[-1:] * 2
+    assert gone == old == {"name": "old@", "state": "absent"}
+
+
+# Activation
+
+
+def test_only_what_needs_it_is_activated() -> None:
+    apps = [app(), app("blog", site={"port": 81}), app("wiki", site={"port": 82})]
+    items = activations(apps, [build(), build("blog", activate=False)], SYSTEMD)
+    assert [item["name"] for item in items] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("site", "host"),
+    [
+        ({}, "localhost"),
+        ({"port": 81}, "localhost:81"),
+        ({"domains": ["a.org", "b.org"]}, "a.org"),
+        ({"domains": ["a.org"], "port": 8080}, "a.org:8080"),
+        ({"domains": ["*.a.org"]}, "www.a.org"),
+    ],
+)
+def test_the_health_check_is_a_visitor_of_the_first_domain(site: Any, host: str) -> None:
+    (item,) = activations([app(site=site)], [build()], SYSTEMD)
+    assert item["health"]["host"] == host
+    assert item["front_port"] == site.get("port", 80)
+
+
+def test_without_a_front_nginx_is_not_asked() -> None:
+    (item,) = activations([app()], [build()], SYSTEMD, front=False)
+    assert item["front_port"] is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "own", "wanted"),
+    [
+        (SYSTEMD, None, ["systemd"]),
+        (BARE, None, ["supervisor"]),
+        ({**SYSTEMD, "supervisor": True}, None, ["systemd", "supervisor"]),
+        (SYSTEMD, "supervisor", ["systemd", "supervisor"]),
+    ],
+)
+def test_every_process_manager_that_may_run_an_old_release_is_asked(facts: Any, own: Any, wanted: list[str]) -> None:
+    (item,) = activations([app(process_manager=own)], [build()], facts)
+    assert item["process_managers"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("mount", "path", "wanted"),
+    [("/", None, "/"), ("/", "/h", "/h"), ("/x", None, "/x/"), ("/x", "/h", "/x/h")],
+)
+def test_health_paths(mount: str, path: Any, wanted: str) -> None:
+    assert health_path(mount, path) == wanted
+
+
+def test_release_commands_run_on_one_host() -> None:
+    apps = [app(commands={"release": ["flask db upgrade"]}), app("blog", site={"port": 81})]
+    by_host = [["a", [build(candidate="", action="none")]], ["b", [build()]], ["c", [build()]]]
+    assert release_commands(apps, by_host, "a", SYSTEMD) == []
+    (item,) = release_commands(apps, by_host, "b", SYSTEMD)
+    assert (item["candidate"], item["release_commands"]) == (ID, ["flask db upgrade"])
+    assert release_commands(apps, by_host, "c", SYSTEMD) == []
+
+
+def test_a_rollback_names_its_application() -> None:
+    apps = [app(), app("old", state="absent")]
+    (item,) = switches(apps, SYSTEMD, "rollback", "shop", ID)
+    assert (item["switch"], item["release"]) == ("rollback", ID)
+    assert [item["name"] for item in switches(apps, SYSTEMD, "restart")] == ["shop"]
+    for name in ("", "sohp", "old"):
+        with pytest.raises(ModelError, match="there are: shop"):
+            switches(apps, SYSTEMD, "rollback", name)
+
+
+def test_urls_tell_where_and_whether_it_is_new() -> None:
+    apps = [app(), app("blog", site={"domains": ["a.org", "b.org"], "port": 81, "path": "/blog"})]
+    first, second = urls(apps, "192.0.2.1", [build(), build("blog", "", current="R1", action="none")])
+    assert first == f"shop is at http://192.0.2.1/ (release {ID}, new)"
+    assert second == "blog is at http://a.org:81/blog/, http://b.org:81/blog/ (release R1, unchanged)"
+
+
+def test_a_change_of_templates_changes_the_digest(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gunicorn/templates"
+    folder.mkdir(parents=True)
+    (folder / "a.j2").write_text("1")
+    monkeypatch.setattr(mapping, "ROLES", tmp_path)
+    before = mapping.templates_digest("gunicorn")
+    assert mapping.templates_digest("gunicorn") == before
+    (folder / "a.j2").write_text("2")
+    assert mapping.templates_digest("gunicorn") != before

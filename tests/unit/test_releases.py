@@ -1,0 +1,327 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Releases on the host: which is wanted, which may go, who works on them, what is written about them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import releases
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
+    BUILDING,
+    BUILT,
+    GOOD,
+    Layout,
+    Manifest,
+    ReleaseError,
+    choose,
+    choose_rollback,
+    clone,
+    differing_parts,
+    digest,
+    lock,
+    manifests,
+    new_identity,
+    now,
+    prunable,
+    prune,
+    read_manifest,
+    record,
+    remove_tree,
+    secret_digest,
+    write_manifest,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
+
+WANTED = {"code": "c", "dependencies": "d", "settings": "s", "secrets": "x"}
+
+
+def manifest(number: int, state: str = GOOD, venv: str = "", **fingerprint: str) -> Manifest:
+    return Manifest(f"2026112{number}T000000Z-abcdef00", state, {**WANTED, **fingerprint}, venv=venv)
+
+
+def identity(number: int) -> str:
+    return manifest(number).id
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout("shop", str(tmp_path / "srv"), str(tmp_path / "run"))
+    os.makedirs(layout.releases)
+    os.makedirs(layout.venvs)
+    return layout
+
+
+def put(layout: Layout, *known: Manifest) -> None:
+    for one in known:
+        os.makedirs(layout.release(one.id), exist_ok=True)
+        write_manifest(layout, one)
+        if one.venv:
+            os.makedirs(os.path.join(layout.venvs, one.venv), exist_ok=True)
+
+
+# Which release is wanted
+
+
+def test_nothing_is_wanted_that_is_live() -> None:
+    assert choose(WANTED, identity(1), [manifest(1)]) == ("none", None, [])
+
+
+def test_the_first_release_has_every_reason() -> None:
+    assert choose(WANTED, None, []) == ("build", None, ["code", "dependencies", "settings", "secrets"])
+
+
+@pytest.mark.parametrize("part", ["code", "dependencies", "settings", "secrets"])
+def test_each_part_is_a_reason(part: str) -> None:
+    assert choose(WANTED, identity(1), [manifest(1, **{part: "old"})]) == ("build", None, [part])
+
+
+@pytest.mark.parametrize("state", [BUILT, GOOD])
+def test_a_finished_release_is_used_again(state: str) -> None:
+    known = [manifest(3, state), manifest(2, code="old"), manifest(1)]
+    assert choose(WANTED, identity(2), known) == ("reuse", identity(3), ["code"])
+
+
+@pytest.mark.parametrize("state", [BAD, BUILDING])
+def test_a_bad_or_unfinished_release_never_is(state: str) -> None:
+    assert choose(WANTED, identity(1), [manifest(2, state), manifest(1, code="old")])[0] == "build"
+
+
+def test_a_live_release_that_is_gone_is_built_anew() -> None:
+    assert choose(WANTED, identity(9), []) == ("build", None, ["code", "dependencies", "settings", "secrets"])
+
+
+def test_a_part_that_is_missing_differs() -> None:
+    assert differing_parts(WANTED, {"code": "c"}) == ["dependencies", "settings", "secrets"]
+
+
+def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
+    known = [manifest(5), manifest(4), manifest(3, BAD), manifest(2), manifest(1)]
+    assert choose_rollback("shop", "", identity(4), known) == identity(2)
+    assert choose_rollback("shop", identity(5), identity(4), known) == identity(5)
+    for wanted, words in ((identity(3), "it is bad"), (identity(4), "serves already"), ("x", "no such release")):
+        with pytest.raises(ReleaseError, match=words):
+            choose_rollback("shop", wanted, identity(4), known)
+    with pytest.raises(ReleaseError, match="no release to go back to"):
+        choose_rollback("shop", "", identity(1), known)
+
+
+# Which may go
+
+
+def test_the_live_one_and_the_one_before_it_never_go() -> None:
+    known = [manifest(number) for number in range(1, 10)]
+    for live in range(1, 10):
+        gone = prunable(known, identity(live), 2)
+        assert identity(live) not in gone
+        if live > 1:
+            assert choose_rollback("shop", "", identity(live), [one for one in known[::-1] if one.id not in gone])
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_at_least_two_are_kept(keep: int) -> None:
+    known = [manifest(1), manifest(2), manifest(3)]
+    assert prunable(known, identity(3), keep) == [identity(1)]
+
+
+def test_one_bad_one_and_one_that_waits_are_kept() -> None:
+    known = [manifest(1), manifest(2, BAD), manifest(3, BAD), manifest(4, BUILT), manifest(5, BUILT), manifest(6)]
+    assert prunable(known, identity(6), 2) == [identity(4), identity(2)]
+
+
+def test_a_live_one_that_is_bad_stays() -> None:
+    known = [manifest(1, BAD), manifest(2, BAD), manifest(3)]
+    assert identity(1) not in prunable(known, identity(1), 2)
+
+
+@needs_root
+def test_pruning_takes_what_is_unfinished_and_environments_of_nobody(layout: Layout) -> None:
+    put(
+        layout, manifest(1, venv="old"), manifest(2, venv="shared"), manifest(3, venv="shared"), manifest(4, venv="new")
+    )
+    os.makedirs(os.path.join(layout.releases, "unfinished", "src"))
+    os.makedirs(os.path.join(layout.venvs, "orphan"))
+    os.symlink(f"releases/{identity(2)}", layout.current)
+    assert sorted(prune(layout, 2)) == [identity(3), "unfinished"]
+    assert sorted(os.listdir(layout.releases)) == [identity(1), identity(2), identity(4)]
+    assert sorted(os.listdir(layout.venvs)) == ["new", "old", "shared"]
+
+
+@needs_root
+def test_pruning_spares_a_live_release_that_cannot_be_read(layout: Layout) -> None:
+    put(layout, manifest(1))
+    (Path(layout.release(identity(1))) / "release.json").write_text("{ torn")
+    os.symlink(f"releases/{identity(1)}", layout.current)
+    assert prune(layout, 2) == []
+    assert os.path.isdir(layout.release(identity(1)))
+
+
+# Identity
+
+
+def test_identities_sort_by_time_and_are_unique() -> None:
+    moment = datetime.datetime(2026, 11, 21, 1, 7, 35, tzinfo=datetime.UTC)
+    first = new_identity(WANTED, moment, [])
+    assert first == f"20261121T010735Z-{digest(WANTED)[:8]}"
+    second = new_identity(WANTED, moment, [first])
+    third = new_identity(WANTED, moment, [first, second])
+    assert first < second < third
+
+
+def test_equal_values_have_one_digest() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
+
+
+@needs_root
+def test_the_digest_of_secrets_is_keyed_by_a_file_of_root(layout: Layout) -> None:
+    first = secret_digest(layout, {"A": "b"})
+    assert secret_digest(layout, {"A": "b"}) == first
+    assert secret_digest(layout, {"A": "c"}) != first
+    key = Path(layout.path(".fingerprint_key"))
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    assert secret_digest(layout, {"A": "b"}, create_key=False) != first
+    assert not key.exists()
+
+
+# Manifests
+
+
+@needs_root
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '{"state": "good"}'])
+def test_a_torn_manifest_is_none(layout: Layout, text: str) -> None:
+    put(layout, manifest(1), manifest(2))
+    (Path(layout.release(identity(2))) / "release.json").write_text(text)
+    assert read_manifest(layout, identity(2)) is None
+    assert [one.id for one in manifests(layout)] == [identity(1)]
+
+
+@needs_root
+def test_a_manifest_of_a_later_version_is_read(layout: Layout) -> None:
+    put(layout, manifest(1))
+    path = Path(layout.release(identity(1))) / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "news": 1}))
+    assert read_manifest(layout, identity(1)) == manifest(1)
+
+
+def test_no_folder_has_no_releases(tmp_path: Path) -> None:
+    layout = Layout("shop", str(tmp_path / "none"))
+    assert manifests(layout) == []
+    assert layout.current_release() is None
+    assert prune(layout, 2) == []
+
+
+@needs_root
+def test_a_clone_names_itself_and_leaves_the_original_alone(layout: Layout) -> None:
+    put(layout, manifest(1))
+    folder = Path(layout.release(identity(1)))
+    (folder / "bin").mkdir()
+    (folder / "src").mkdir()
+    (folder / "src/app.py").write_text(f"# {identity(1)}")
+    (folder / "env").write_text(f"WEBAPP_RELEASE={identity(1)}\nODD='\udce4'\n", errors="surrogateescape")
+    os.chown(folder / "env", 0, 12345)
+    (folder / "env").chmod(0o640)
+    copy = clone(layout, manifest(1))
+    new = Path(layout.release(copy.id))
+    assert copy.state == BUILT
+    assert f"WEBAPP_RELEASE={copy.id}\n".encode() in (new / "env").read_bytes()
+    assert ((new / "env").stat().st_mode & 0o777, (new / "env").stat().st_gid) == (0o640, 12345)
+    assert identity(1).encode() in (folder / "env").read_bytes()
+    assert (new / "src/app.py").read_text() == f"# {identity(1)}"
+    assert read_manifest(layout, identity(1)) == manifest(1)
+
+
+# The lock
+
+HOLDER = """
+    import sys
+    sys.path.insert(0, {path!r})
+    from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, lock
+    with lock(Layout("shop", {root!r}), "alice@desk"):
+        print("held", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(layout: Layout) -> subprocess.Popen[str]:
+    """Another process that holds the lock."""
+    path = next(entry for entry in sys.path if entry.endswith(".collections"))
+    code = textwrap.dedent(HOLDER.format(path=path, root=layout.root))
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_run_is_told_who_holds_the_lock(layout: Layout, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(ReleaseError, match="another deployment is under way") as caught, lock(layout, "bob"):
+        pytest.fail("two at once")
+    assert f"alice@desk, since {now():%Y-%m-%d}" in str(caught.value)
+    assert f"process {holder.pid}" in str(caught.value)
+
+
+def test_the_lock_of_a_killed_run_is_free(layout: Layout, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with lock(layout, "bob"):
+        assert Path(layout.path(".lock")).read_text().startswith("bob, since ")
+    with lock(layout, "carol"):
+        pass
+
+
+def test_a_failure_under_the_lock_frees_it(layout: Layout) -> None:
+    with pytest.raises(ZeroDivisionError), lock(layout, "bob"):
+        raise ZeroDivisionError
+    with lock(layout, "carol"):
+        pass
+
+
+def test_the_lock_is_no_link(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    os.symlink(tmp_path / "victim", layout.path(".lock"))
+    with pytest.raises(OSError, match="symbolic"), lock(layout, "bob"):
+        pass
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+# What is written and removed
+
+
+def test_each_deployment_is_one_line(layout: Layout) -> None:
+    record(layout, action="activate", release="R1", by="ü\nx")
+    record(layout, action="rollback", release="R0")
+    first, second = (json.loads(line) for line in Path(layout.history).read_text().splitlines())
+    assert (first["app"], first["release"], first["by"]) == ("shop", "R1", "ü\nx")
+    assert second["action"] == "rollback"
+    assert Path(layout.history).stat().st_mode & 0o777 == 0o640
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/x").touch()
+    for name, target in (("link", tmp_path / "data"), ("dangling", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        remove_tree(str(tmp_path / name))
+        assert not os.path.lexists(tmp_path / name)
+    remove_tree(str(tmp_path / "never"))
+    assert (tmp_path / "data/x").exists()
+
+
+def test_no_such_account() -> None:
+    assert releases.account("nosuchaccount") is None
