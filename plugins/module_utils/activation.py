@@ -43,8 +43,9 @@ INTERVAL = 0.05
 # Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still
 # its own.
 LINGER = 0.3
-# Seconds from its start in which a release must not fail; the old one serves on beside it until they are over.
-PROBATION = 3.0
+# Seconds from its first healthy answer in which a release must not fail; the old one is there beside it until they are over.
+# Counted from the answer, not from the start: on a busy machine the boot alone would use them up.
+PROBATION = 2.5
 # Seconds that all workers of a healthy release may take to be ready, beyond the first.
 WORKERS_TIMEOUT = 15.0
 # A process that the manager had to start again this often is crash-looping; waiting longer won't help it.
@@ -67,6 +68,7 @@ class Activation:
         self.action = spec.get("switch") or "activate"
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
+        self.healthy_since = self.began
         self.manifest: Manifest | None = None
         self.replaced_links: dict[str, str | None] = {}
 
@@ -105,6 +107,7 @@ class Activation:
     def finish(self) -> dict[str, Any]:
         """Ask the new release, switch, ask again through the web server, end the old one."""
         self.gate(self.own_question, self.deadline, "on its own socket")
+        self.healthy_since = time.monotonic()
         self.wait_for_workers()
         with self.judged("it could not be enabled"):
             self.manager.enable(self.name, self.target)
@@ -190,7 +193,7 @@ class Activation:
             return
         workers = self.ready_workers()
         question = self.own_question
-        while time.monotonic() < self.began + PROBATION:
+        while time.monotonic() < self.healthy_since + PROBATION:
             answer = ask(question, timeout=5)
             if not answer.healthy(self.spec["health"]["status"]):
                 self.reject(question, answer, "for long", "and failed after the switch, which was undone")
