@@ -1,0 +1,211 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Applications on each process manager, moved from one to the other under their visitors' eyes, and taken away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+SECOND = {"Host": "second.example.com"}
+APPS = {"hello": {}, "second": SECOND}
+
+# What every application is kept by after the converge.
+NAMED = {
+    "variants-supervisor": {"hello": "supervisor", "second": "supervisor"},
+    "variants-noinit": {"hello": "supervisor", "second": "supervisor"},
+    "variants-mixed": {"hello": "systemd", "second": "supervisor"},
+}
+# The other way round, for the host that has both.
+SWITCHED = {"hello": "supervisor", "second": "systemd"}
+
+pytestmark = pytest.mark.usefixtures("on_site")
+
+
+# Of the module, as the runs are: a host that a test does not concern must not have its playbooks run either.
+@pytest.fixture(scope="module")
+def on_site(host):
+    if host.backend.host not in NAMED:
+        pytest.skip("this host has single roles")
+
+
+def systemd_instances(host, app: str) -> list[str]:
+    """Everything that systemd knows of an application: units that are loaded, and what enables them."""
+    if not host.file("/run/systemd/system").is_directory:
+        return []
+    units = host.check_output(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
+    # One that is merely loaded, because somebody asked for it, is none.
+    loaded = [line.split()[0] for line in units if line.split()[2] != "inactive"]
+    links = host.check_output(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split()
+    return sorted({*loaded, *links})
+
+
+def supervisor_instances(host, app: str) -> list[str]:
+    """Everything that supervisor knows of an application: programs that it has, and their files."""
+    if not host.file("/etc/supervisor/conf.d").is_directory:
+        return []
+    status = host.run("supervisorctl status").stdout.splitlines()
+    programs = [line.split()[0] for line in status if line.startswith(f"{app}-")]
+    files = host.check_output(f"find /etc/supervisor/conf.d -name '{app}-*.conf' -printf '%f\\n'").split()
+    return sorted({*programs, *(name.removesuffix(".conf") for name in files)})
+
+
+def assert_kept_by(host, http, app: str, manager: str) -> None:
+    """One instance of the live release, on the manager that was named, and nothing on the other."""
+    told = http("/facts", headers=APPS[app]).json()
+    release = told["release"]
+    assert told["process_manager"] == manager
+    assert host.file(f"/srv/webapps/{app}/current").linked_to.endswith(f"/{release}")
+    if manager == "systemd":
+        assert systemd_instances(host, app) == [f"{app}@{release}.service"]
+        assert supervisor_instances(host, app) == []
+        assert host.service(f"{app}@{release}").is_running
+        assert host.service(f"{app}@{release}").is_enabled
+    else:
+        assert supervisor_instances(host, app) == [f"{app}-{release}"]
+        assert systemd_instances(host, app) == []
+        assert "RUNNING" in host.check_output(f"supervisorctl status {app}-{release}")
+    masters = host.check_output(f"pgrep -u {app} -f bin/gunicorn").split()
+    assert len(masters) == 2  # the master and its worker, and none of another release
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_each_application_is_kept_by_what_was_named(host, http, facts, app):
+    assert_kept_by(host, http, app, NAMED[facts.name][app])
+
+
+def test_supervisor_itself_is_kept_alive(host, facts):
+    if facts.init == "systemd":
+        assert host.service("supervisor").is_running
+        assert host.service("supervisor").is_enabled
+    else:
+        pid = host.check_output("supervisorctl pid")
+        assert host.check_output(f"ps -o ppid= -p {pid}").strip() == "1"
+
+
+# The host that has both: each application goes to the other manager
+
+
+class Visitor(threading.Thread):
+    """Asks again and again, and remembers what was not right."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(daemon=True)
+        self.address, self.asked, self.wrong, self.over = address, 0, [], threading.Event()
+
+    def run(self) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        while not self.over.is_set():
+            for headers in APPS.values():
+                self.asked += 1
+                try:
+                    answer = session.get(f"http://{self.address}/facts", headers=headers, timeout=10)
+                    if answer.status_code != 200:
+                        self.wrong.append(answer.status_code)
+                except requests.RequestException as error:
+                    self.wrong.append(str(error))
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def on_mixed(on_site, host):
+    if host.backend.host != "variants-mixed":
+        pytest.skip("only one process manager here")
+
+
+@pytest.fixture(scope="module")
+def switched(on_mixed, run_playbook, scenario_inventory):
+    """Two runs with the managers exchanged, and a visitor during the first."""
+    addresses = json.loads(Path(scenario_inventory, "test_hosts.json").read_text())["all"]["hosts"]
+    visitor = Visitor(addresses["variants-mixed"]["ansible_host"])
+    visitor.start()
+    first = run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", "variants-mixed")
+    visitor.over.set()
+    visitor.join()
+    return first, run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", "variants-mixed"), visitor
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_a_switch_of_the_manager_leaves_nothing_on_the_old_one(host, http, switched, app):
+    assert switched[0].status == 0
+    assert_kept_by(host, http, app, SWITCHED[app])
+
+
+def test_visitors_do_not_notice_a_switch_of_the_manager(switched):
+    visitor = switched[2]
+    assert visitor.asked > 50
+    assert visitor.wrong == []
+
+
+def test_a_run_after_a_switch_changes_nothing(facts, switched):
+    assert switched[1].status == 0
+    assert switched[1].counts(facts.name)["changed"] == 0
+
+
+# Everywhere: the second application is taken away, then its data
+
+
+@pytest.fixture(scope="module")
+def provision(on_site, host, run_playbook):
+    """Runs the site playbook for this host, with what was decided about its process managers."""
+    name = host.backend.host
+    decided = {"managers": SWITCHED} if name == "variants-mixed" else {}
+    return lambda given: run_playbook("pyweb.stack.site", {**decided, **given}, "--limit", name)
+
+
+@pytest.fixture(scope="module")
+def removed(provision, host):
+    """Two runs without the second application, after somebody has uploaded a file to it."""
+    host.check_output("sh -c 'echo kept > /srv/webapps/second/shared/uploads/file'")
+    return [provision({"second_state": "absent"}) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def purged(provision, removed):
+    return [provision({"second_state": "absent", "second_purge": True}) for _ in range(2)]
+
+
+def assert_gone(host, http) -> None:
+    assert systemd_instances(host, "second") == []
+    assert supervisor_instances(host, "second") == []
+    assert not host.file("/etc/systemd/system/second@.service").exists
+    assert not host.file("/etc/supervisor/templates/second@.conf").exists
+    assert host.run("pgrep -u second").rc != 0
+    assert not host.file("/run/webapps/second").exists
+    # Its domain is one like any other now, and the default site answers.
+    assert http("/facts", headers=SECOND).json()["application"] == "hello"
+
+
+def test_an_application_that_is_taken_away_leaves_its_data_alone(host, http, removed):
+    assert removed[0].status == 0
+    assert_gone(host, http)
+    assert host.file("/srv/webapps/second").listdir() == ["shared"]
+    assert host.file("/srv/webapps/second/shared/uploads/file").content_string == "kept\n"
+    assert host.user("second").exists
+
+
+def test_a_run_after_a_removal_changes_nothing(host, removed):
+    assert removed[1].status == 0
+    assert removed[1].counts(host.backend.host)["changed"] == 0
+
+
+def test_a_purge_takes_data_and_account_too(host, http, purged):
+    assert purged[0].status == 0
+    assert_gone(host, http)
+    assert not host.file("/srv/webapps/second").exists
+    assert not host.user("second").exists
+
+
+def test_a_run_after_a_purge_changes_nothing(host, purged):
+    assert purged[1].status == 0
+    assert purged[1].counts(host.backend.host)["changed"] == 0
+
+
+def test_the_other_application_never_noticed(host, http, facts, purged):
+    assert_kept_by(host, http, "hello", {**NAMED, "variants-mixed": SWITCHED}[facts.name]["hello"])

@@ -1,0 +1,85 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Lets tests run playbooks as an operator would, and read what came of it as the operator does.
+
+A pytest plugin for the scenarios whose behaviour is what a further run does; they name it in their molecule.yml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+# The recap's numbers of one host, such as "shop-1 : ok=9 changed=0 failed=0".
+RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+ .*)$", re.MULTILINE)
+# One result of a task, up to what begins the next one.
+FAILURE = re.compile(r"^fatal: \[(?P<host>[^\]]+)\]: FAILED! =>(?P<text>.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of ansible-playbook against all hosts of the scenario."""
+
+    status: int
+    output: str
+
+    def counts(self, host: str) -> Mapping[str, int]:
+        """The recap of one host: ok, changed, failed, …"""
+        for match in RECAP.finditer(self.output):
+            if match["host"] == host:
+                return {key: int(value) for key, value in (pair.split("=") for pair in match["counts"].split())}
+        raise AssertionError(f"the run has no recap of {host}:\n{self.output}")
+
+    def failure(self, host: str) -> str:
+        """The message of a host's failed task."""
+        results = [yaml.safe_load(match["text"]) for match in FAILURE.finditer(self.output) if match["host"] == host]
+        return "\n".join(result["msg"] for result in results)
+
+
+@pytest.fixture(scope="session")
+def scenario_inventory(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("ansible_inventory")
+
+
+@pytest.fixture(scope="session")
+def run_playbook(scenario_inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Runs a playbook: `run_playbook("pyweb.stack.site", {"webapps": […]}, "--check")`. A failure is no error here."""
+    program = Path(sys.executable).with_name("ansible-playbook")
+    environment = {
+        **{key: value for key, value in os.environ.items() if key not in ("ANSIBLE_FORCE_COLOR", "FORCE_COLOR")},
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
+        "MOLECULE_PROJECT_DIRECTORY": str(CHECKOUT),
+    }
+
+    def run(playbook: str, variables: Mapping[str, Any] | None = None, *arguments: str, timeout: float = 240) -> Run:
+        given = tmp_path_factory.mktemp("variables") / "variables.json"
+        given.write_text(json.dumps(variables or {}))
+        answer = subprocess.run(
+            [str(program), playbook, "--inventory", scenario_inventory, "--extra-vars", f"@{given}", *arguments],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        print(answer.stdout)  # pytest shows it when the test fails
+        return Run(answer.returncode, answer.stdout)
+
+    return run
