@@ -1,9 +1,11 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Sources that are not folders yet: git repositories and archives. Both are fetched on the controller, so no key ever reaches a host."""
+"""Git repositories and archives as sources. Both are fetched on the controller, so no key ever reaches a host."""
 
 from __future__ import annotations
 
+import calendar
+import fcntl
 import hashlib
 import os
 import re
@@ -13,23 +15,40 @@ import stat
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
 
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+# How many hexadecimal digits each kind of checksum has.
+DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)\Z")
 
 # Seconds a connection may stay silent, for git (through ssh and http alike) and for downloads.
 SILENCE = 30
 
+# What is kept of git's own environment: certificates, and the helper by which a CI system hands its token over.
+KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
+
 
 def cache_folder() -> Path:
     """Where repositories and downloads are kept between runs, for the account that runs Ansible alone."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyweb.stack"
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    chosen = os.environ.get("XDG_CACHE_HOME") or ""
+    # The XDG specification has relative paths ignored.
+    base = (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "pyweb.stack"
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"the controller's folder for fetched sources, {base}, can't be made: {error.strerror}. "
+            "Name another in XDG_CACHE_HOME."
+        ) from error
     return base
 
 
@@ -43,32 +62,38 @@ class Repository:
 
     def environment(self) -> dict[str, str]:
         # No question is ever asked: a host key that is not known yet is accepted and kept, one that changed is refused.
-        ssh = [
-            "ssh",
-            "-o",
+        ssh = ["ssh"]
+        options = [
             "BatchMode=yes",
-            "-o",
             "StrictHostKeyChecking=accept-new",
-            "-o",
             f"ConnectTimeout={SILENCE}",
+            f"ServerAliveInterval={SILENCE // 2}",
+            "ServerAliveCountMax=2",
         ]
         if self.key:
-            ssh += ["-o", "IdentitiesOnly=yes", "-i", os.path.expanduser(self.key)]
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("GIT_") or name in ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
-        }
+            # A connection that is open already was made with another key.
+            options += ["IdentitiesOnly=yes", "ControlMaster=no", "ControlPath=none"]
+        for option in options:
+            ssh += ["-o", option]
+        if self.key:
+            ssh += ["-i", self.key]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
+        # The mirror is tidied while its lock is held, never by a process that outlives the command.
+        settings = {"safe.directory": "*", "gc.autoDetach": "false", "maintenance.autoDetach": "false"}
+        for number, (name, value) in enumerate(settings.items()):
+            environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         return {
+            # Empty rather than unset, or git would open the window of SSH_ASKPASS.
+            "GIT_ASKPASS": "",
             **environment,
+            "GIT_CONFIG_COUNT": str(len(settings)),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_SSH_COMMAND": shlex.join(ssh),
             "GIT_HTTP_LOW_SPEED_LIMIT": "1",
             "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE),
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
+            # Messages are looked through for what to try, so they must be English.
             "LC_ALL": "C.UTF-8",
+            "LANGUAGE": "",
         }
 
     def git(self, *arguments: str, doing: str, cwd: Path | None = None) -> str:
@@ -86,21 +111,21 @@ class Repository:
         except FileNotFoundError:
             raise SourceError("a source from git needs git on the controller. Install it.") from None
         if answer.returncode != 0:
-            words = answer.stderr.strip().splitlines()
-            raise SourceError(
-                f"{doing} failed. {git_hint(answer.stderr, bool(self.key))}git says: {' '.join(words[-3:])}"
-            )
+            words = [shown(line.strip()) for line in answer.stderr.splitlines() if line.strip()]
+            hint = git_hint(answer.stderr, bool(self.key))
+            raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
         return answer.stdout
 
     def commit_of(self, version: str) -> str:
         """The commit that a branch, a tag or a (full) commit stands for now."""
-        if COMMIT.match(version):
-            return version
+        if COMMIT.match(version.lower()):
+            return version.lower()
         listed = self.git(
             "ls-remote",
             "--",
             self.url,
             version,
+            f"{version}^{{}}",
             f"refs/heads/{version}",
             f"refs/tags/{version}",
             f"refs/tags/{version}^{{}}",
@@ -108,34 +133,41 @@ class Repository:
         )
         found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
         # An annotated tag has an object of its own; what it stands for is the peeled one.
-        for name in (f"refs/tags/{version}^{{}}", f"refs/tags/{version}", f"refs/heads/{version}", version):
+        for name in (
+            f"refs/tags/{version}^{{}}",
+            f"refs/tags/{version}",
+            f"refs/heads/{version}",
+            f"{version}^{{}}",
+            version,
+        ):
             if name in found:
                 return found[name]
+        if version == "HEAD":
+            raise SourceError(
+                f"{shown(self.url)} has no default branch: it is empty, or its HEAD names a branch that is gone. "
+                "Name a branch, a tag or a commit as source.version."
+            )
         raise SourceError(
-            f"source.version '{version}' is no branch or tag of {shown(self.url)}. Name one that is, or a whole commit of 40 digits."
+            f"source.version '{version}' is no branch or tag of {shown(self.url)}. "
+            "Name one that is, or a whole commit of 40 digits."
         )
 
     def checkout(self, commit: str, version: str, target: Path) -> None:
-        """The files of a commit, submodules included, in an empty folder."""
-        if not (self.mirror / "HEAD").exists():
-            shutil.rmtree(self.mirror, ignore_errors=True)
-            self.mirror.mkdir(mode=0o700, parents=True)
-            self.git("init", "--quiet", "--bare", str(self.mirror), doing="preparing the cache of repositories")
-        if not self.has(commit):
-            self.fetch(commit, version)
-        self.git(
-            "clone",
-            "--quiet",
-            "--shared",
-            "--no-checkout",
-            str(self.mirror),
-            str(target),
-            doing="checking the source out",
-        )
-        self.git("checkout", "--quiet", "--detach", commit, doing=f"checking {commit[:12]} out", cwd=target)
+        """The files of a commit, submodules included, in a new folder."""
+        with self.locked():
+            self.prepare()
+            if not self.has(commit):
+                self.fetch(commit, version)
+            try:
+                made = self.take(commit, target)
+            except SourceError:
+                # A mirror that a full disk or a crash has damaged is only a copy: make another.
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.rmtree(self.mirror, ignore_errors=True)
+                self.prepare()
+                self.fetch(commit, version)
+                made = self.take(commit, target)
         if (target / ".gitmodules").exists():
-            # Relative addresses of submodules count from the repository, not from its mirror.
-            self.git("remote", "set-url", "origin", self.url, doing="checking the source out", cwd=target)
             self.git(
                 "submodule",
                 "--quiet",
@@ -147,11 +179,51 @@ class Repository:
                 doing=f"fetching the submodules of {shown(self.url)}",
                 cwd=target,
             )
-        for path in target.rglob(".git"):
+        for path in sorted(target.rglob(".git")):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        # The same commit has the same times on every host, so that static files have the same ETag on all of them.
+        for path in target.rglob("*"):
+            os.utime(path, (made, made), follow_symlinks=False)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One run at a time works on a mirror: hosts are deployed to in parallel, and git's own locks don't wait."""
+        self.mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.mirror.with_suffix(".lock"), "w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def prepare(self) -> None:
+        """Make an empty mirror if there is none, and remove the locks of a killed git: this run holds the mirror."""
+        if not (self.mirror / "config").exists() or not (self.mirror / "HEAD").exists():
+            shutil.rmtree(self.mirror, ignore_errors=True)
+            self.mirror.mkdir(mode=0o700)
+            self.git("init", "--quiet", "--bare", str(self.mirror), doing="preparing the cache of repositories")
+        for left in (*self.mirror.glob("*.lock"), *(self.mirror / "refs").rglob("*.lock")):
+            left.unlink(missing_ok=True)
+
+    def take(self, commit: str, target: Path) -> int:
+        """Make a working copy that borrows the mirror's objects, which git refuses to clone as history is missing.
+
+        Return when the commit was made.
+        """
+        doing = f"checking {commit[:12]} out"
+        self.git("init", "--quiet", str(target), doing=doing)
+        (target / ".git/objects/info").mkdir(exist_ok=True)
+        (target / ".git/objects/info/alternates").write_text(f"{self.mirror / 'objects'}\n")
+        if (self.mirror / "shallow").exists():
+            shutil.copy(self.mirror / "shallow", target / ".git/shallow")
+        # Relative addresses of submodules count from the repository, not from its mirror.
+        self.git("remote", "add", "origin", self.url, doing=doing, cwd=target)
+        self.git("checkout", "--quiet", "--detach", commit, doing=doing, cwd=target)
+        # A checkout succeeds even if the mirror has lost some of the commit's files, or its list of them.
+        lost = self.git("ls-files", "--deleted", doing=doing, cwd=target).splitlines()
+        if lost:
+            raise SourceError(f"{doing} failed: {lost[0]} can't be read. Remove {self.mirror} and try again.")
+        return int(self.git("show", "-s", "--format=%ct", commit, doing=doing, cwd=target).split()[-1])
 
     def has(self, commit: str) -> bool:
         answer = subprocess.run(
@@ -165,25 +237,15 @@ class Repository:
 
     def fetch(self, commit: str, version: str) -> None:
         doing = f"fetching '{version}' from {shown(self.url)}"
-        if version != commit:
-            self.git(
-                "fetch",
-                "--quiet",
-                "--depth",
-                "1",
-                self.url,
-                commit if COMMIT.match(commit) else version,
-                doing=doing,
-                cwd=self.mirror,
-            )
-            return
         try:
-            self.git("fetch", "--quiet", "--depth", "1", self.url, commit, doing=doing, cwd=self.mirror)
+            self.git("fetch", "--quiet", "--no-tags", "--depth", "1", self.url, commit, doing=doing, cwd=self.mirror)
         except SourceError:
-            # Not every server gives out a commit that no branch or tag names directly.
+            # Not every server gives out a commit that no branch or tag names directly, and some know no depth.
+            whole = ["--unshallow"] if (self.mirror / "shallow").exists() else []
             self.git(
                 "fetch",
                 "--quiet",
+                *whole,
                 self.url,
                 "+refs/heads/*:refs/heads/*",
                 "+refs/tags/*:refs/tags/*",
@@ -191,32 +253,77 @@ class Repository:
                 cwd=self.mirror,
             )
             if not self.has(commit):
-                raise SourceError(f"source.version '{commit}' is no commit of {shown(self.url)}.") from None
+                raise SourceError(
+                    f"source.version '{version}' is no commit of {shown(self.url)}, "
+                    "or none that a branch or tag leads to."
+                ) from None
+        # What a reference names is what git needn't fetch again with the next commit.
+        self.git("update-ref", "refs/pyweb/fetched", commit, doing=doing, cwd=self.mirror)
 
 
-def shown(url: str) -> str:
-    """An address without the credentials that it may hold."""
-    return re.sub(r"(?<=://)[^/@]+@", "***@", url)
+def repository_address(address: str, bases: list[str]) -> str:
+    """A repository's address as git understands it from any folder: a relative path is looked for below the bases."""
+    if "://" in address or re.match(r"[^/]+:", address):
+        return address
+    return str(existing(address, bases, os.path.isdir, "source.git", "folder, and no address either"))
+
+
+def key_file(key: str, bases: list[str]) -> str:
+    """The deploy key's file."""
+    return str(existing(key, bases, os.path.isfile, "source.key", "file on the controller"))
+
+
+def existing(name: str, bases: list[str], good: Callable[[str], bool], option: str, kind: str) -> Path:
+    """A path that an application names: as it is if absolute, else below the first base that has it."""
+    expanded = os.path.expanduser(name)
+    candidates = (
+        [expanded] if os.path.isabs(expanded) else [os.path.normpath(os.path.join(base, expanded)) for base in bases]
+    )
+    for candidate in candidates:
+        if good(candidate):
+            return Path(candidate)
+    raise SourceError(f"{option} '{name}' is no {kind}. Looked for: {', '.join(dict.fromkeys(candidates))}.")
+
+
+def shown(text: str) -> str:
+    """A text without the credentials that addresses in it may hold: accounts and signed queries."""
+    # A password may have a '/' or '@' of its own that should have been encoded; a port is not taken for one.
+    text = re.sub(r"(?<=://)(?:[^\s/:'\"]*:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@", "***@", text)
+    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", text)
 
 
 def git_hint(text: str, has_key: bool) -> str:
     lowered = text.lower()
-    if (
-        "permission denied" in lowered
-        or "authentication failed" in lowered
-        or "could not read username" in lowered
-        or "terminal prompts disabled" in lowered
-    ):
-        return "The repository wants credentials: " + (
-            "does the deploy key belong to it? "
-            if has_key
-            else "give the controller's account access, or name a deploy key as source.key. "
-        )
     if "host key verification failed" in lowered or "remote host identification has changed" in lowered:
         return (
             "The server shows another host key than before: if that is right, remove the old one with ssh-keygen -R. "
         )
-    if "could not resolve host" in lowered or "could not connect" in lowered or "connection timed out" in lowered:
+    if "unprotected private key file" in lowered:
+        return "ssh doesn't use a key that others may read: chmod 600 the file that source.key names. "
+    if (
+        "permission denied" in lowered
+        or "authentication failed" in lowered
+        or "could not read username" in lowered
+        or "could not read password" in lowered
+        or "terminal prompts disabled" in lowered
+    ):
+        return "The repository wants credentials: " + (
+            "does the deploy key belong to it, and has it no passphrase? "
+            if has_key
+            else "give the controller's account access, or name a deploy key as source.key. "
+        )
+    if "dubious ownership" in lowered:
+        return (
+            "The repository's folder belongs to another account: run Ansible as that one, "
+            "or allow it with git config --global safe.directory. "
+        )
+    if "transport 'file' not allowed" in lowered:
+        return "Git takes no submodules from folders: give the submodule an address, or use source.path. "
+    if re.search(
+        r"could not resolve host|could not connect|failed to connect"
+        r"|connection timed out|connection refused|no route to host",
+        lowered,
+    ):
         return "The server can't be reached from the controller. "
     if "not found" in lowered or "does not exist" in lowered or "does not appear to be a git repository" in lowered:
         return "There is no such repository, or it is private: check source.git. "
@@ -227,123 +334,238 @@ def git_hint(text: str, has_key: bool) -> str:
 
 
 def archive_file(source: dict[str, Any], bases: list[str]) -> Path:
-    """The archive as a file on the controller: where it lies, or downloaded; checked against its checksum if one is given."""
+    """The archive as a file on the controller, downloaded if need be, and checked if a checksum is given."""
     name = source["archive"]
-    if re.match(r"https?://", name):
+    if is_address(name):
         return downloaded(name, source.get("checksum") or "")
-    expanded = os.path.expanduser(name)
-    candidates = (
-        [expanded] if os.path.isabs(expanded) else [os.path.normpath(os.path.join(base, expanded)) for base in bases]
-    )
-    for candidate in candidates:
-        if os.path.isfile(candidate):
-            if source.get("checksum"):
-                verify(Path(candidate), source["checksum"], name)
-            return Path(candidate)
-    raise SourceError(f"source.archive '{name}' is not a file. Looked for: {', '.join(dict.fromkeys(candidates))}.")
+    path = existing(name, bases, os.path.isfile, "source.archive", "file")
+    if source.get("checksum"):
+        verify(path, source["checksum"], name)
+    return path
+
+
+def is_address(name: str) -> bool:
+    return re.match(r"https?://", name, re.IGNORECASE) is not None
+
+
+def archive_name(name: str) -> str:
+    """What an archive is called where people read of it: never with the credentials of its address."""
+    return os.path.basename(urlsplit(shown(name)).path if is_address(name) else name) or "archive"
 
 
 def downloaded(url: str, checksum: str) -> Path:
     """A download, kept by its checksum, so that it is made once."""
-    if not CHECKSUM.match(checksum):
+    if not checksum:
         raise SourceError(
-            f"source.archive is an address, so source.checksum must say what is expected, as 'sha256:…', but it is '{checksum}'."
+            f"source.archive is the address {shown(url)}, so source.checksum must say what is expected. "
+            "Write it as 'sha256:' and the digest."
         )
+    parsed_checksum(checksum)
     target = cache_folder() / "archives" / checksum.replace(":", "-").lower()
-    if not target.exists():
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}")
+    if target.exists():
         try:
-            with open_url(url, timeout=SILENCE) as answer, open(partial, "wb") as stream:
-                shutil.copyfileobj(answer, stream)
-            verify(partial, checksum, shown(url))
-            partial.rename(target)
+            verify(target, checksum, target.name)
+            return target
         except SourceError:
-            raise
-        except Exception as error:  # open_url raises what its layers raise
-            raise SourceError(f"downloading {shown(url)} failed: {error}.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            target.unlink()  # damaged since: fetch it again
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    for left in target.parent.glob(f"{target.name}.*"):
+        if not alive(left.suffix[1:]):
+            left.unlink(missing_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}")
+    try:
+        with open_url(url, timeout=SILENCE) as answer, open(partial, "wb") as stream:
+            shutil.copyfileobj(answer, stream)
+        verify(partial, checksum, shown(url))
+        partial.rename(target)
+    except SourceError:
+        raise
+    except Exception as error:  # open_url raises what its layers raise
+        raise SourceError(f"downloading {shown(url)} failed: {shown(str(error))}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return target
 
 
-def verify(path: Path, checksum: str, name: str) -> None:
+def alive(number: str) -> bool:
+    """Whether the process that a partial download is named for is still there."""
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def parsed_checksum(checksum: str) -> tuple[str, str]:
     match = CHECKSUM.match(checksum)
     if not match:
-        raise SourceError(f"source.checksum '{checksum}' is not a checksum. Write it as 'sha256:' and the digest.")
-    found = hashlib.new(match.group(1), path.read_bytes()).hexdigest()
-    if found != match.group(2).lower():
         raise SourceError(
-            f"{name} has the checksum {match.group(1)}:{found}, but source.checksum is {checksum}. It is not the file that was meant."
+            f"source.checksum '{checksum}' is not a checksum. Write it as 'sha256:' (or sha384, sha512) and the digest."
+        )
+    kind, digest = match.groups()
+    if len(digest) != DIGITS[kind]:
+        raise SourceError(
+            f"source.checksum '{checksum}' has {len(digest)} digits, but {kind} has {DIGITS[kind]}. "
+            "Copy the whole digest."
+        )
+    return kind, digest.lower()
+
+
+def verify(path: Path, checksum: str, name: str) -> None:
+    kind, wanted = parsed_checksum(checksum)
+    with open(path, "rb") as stream:
+        found = hashlib.file_digest(stream, kind).hexdigest()
+    if found != wanted:
+        raise SourceError(
+            f"{name} has the checksum {kind}:{found}, but source.checksum is {checksum}. "
+            "It is not the file that was meant."
         )
 
 
-def unpack(path: Path, target: Path) -> Path:
-    """Unpack an archive, refusing hostile members; return the folder of the source: a single top folder counts as the archive itself."""
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive, of whatever kind the archive is."""
+
+    name: str
+    executable: bool = False
+    modified: float = 0
+    # Where a symbolic link leads to. It is written last, so that nothing is ever written through it.
+    link: str | None = None
+    # None for folders and links.
+    open: Callable[[], IO[bytes]] | None = None
+
+
+def unpack(path: Path, target: Path, name: str = "") -> Path:
+    """Unpack an archive, refusing hostile members; return the folder of the source, which a single top folder is."""
+    name = name or path.name
     try:
-        if zipfile.is_zipfile(path):
-            unpack_zip(path, target)
-        elif tarfile.is_tarfile(path):
-            unpack_tar(path, target)
+        # In this order: a tar archive that ends with a zip archive passes for one.
+        if tarfile.is_tarfile(path):
+            with tarfile.open(path) as tar:
+                write(list(tar_members(tar, name)), target)
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                write(list(zip_members(packed, name)), target)
         else:
-            raise SourceError(f"{path.name} is neither a tar nor a zip archive.")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise SourceError(f"{path.name} can't be unpacked: {error}.") from error
+            raise SourceError(f"{name} is neither a tar nor a zip archive, or it is cut off.")
+    except SourceError:
+        raise
+    except Exception as error:  # every format and compression raises errors of its own for what is damaged
+        raise SourceError(f"{name} can't be unpacked, it may be damaged: {error or type(error).__name__}.") from error
     entries = list(target.iterdir())
-    return entries[0] if len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink() else target
+    folder = entries[0] if len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink() else target
+    check_links(folder, name)
+    return folder
 
 
-def check_member(archive: Path, name: str, link: str | None = None) -> None:
-    """A member stays inside: no absolute name, no way up, and no link that leads out."""
-    parts = PurePosixPath(name).parts
-    if name.startswith(("/", "\\")) or ".." in parts or "\0" in name or re.match(r"[A-Za-z]:", name):
+def hostile_name(name: str) -> bool:
+    """Whether a member's name leads out of the folder that it is unpacked in, here or on Windows."""
+    return (
+        name.startswith(("/", "\\"))
+        or ".." in re.split(r"[/\\]", name)
+        or "\0" in name
+        or re.match(r"[A-Za-z]:", name) is not None
+    )
+
+
+def check_member(archive: str, name: str) -> str:
+    if hostile_name(name):
         raise SourceError(
-            f"{archive.name} has the hostile member '{name}', which would be written outside of the source. Nothing was unpacked."
+            f"{archive} has the hostile member '{name}', which would be written outside of the source. "
+            "Nothing was unpacked."
         )
-    if link is not None:
-        resolved = os.path.normpath(os.path.join(os.path.dirname(name), link))
-        if link.startswith("/") or resolved == ".." or resolved.startswith("../"):
+    return str(PurePosixPath(name))
+
+
+def check_links(folder: Path, archive: str) -> None:
+    """Links may lead through other links, so where one ends is only known when all are there."""
+    inside = os.path.realpath(folder)
+    for root, folders, files in os.walk(folder):
+        for entry in (*folders, *files):
+            path = os.path.join(root, entry)
+            if not os.path.islink(path):
+                continue
+            link = os.readlink(path)
+            if os.path.isabs(link) or os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                raise SourceError(
+                    f"{archive} has the hostile link '{os.path.relpath(path, folder)}', which leads to '{link}', "
+                    "outside of the source. Nothing was sent."
+                )
+
+
+def tar_members(tar: tarfile.TarFile, archive: str) -> Iterator[Member]:
+    entries = tar.getmembers()
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise SourceError(f"{archive} is cut off: it lacks the end of a tar archive. Make or copy it again.")
+    while tar.fileobj.read(1 << 20):  # the compression's own end and checksum lie behind that of the tar archive
+        pass
+    for entry in entries:
+        name = check_member(archive, entry.name)
+        if entry.isdir():
+            yield Member(name)
+        elif entry.issym():
+            yield Member(name, link=entry.linkname)
+        elif entry.isfile() or entry.islnk():
+            # A hard link becomes a copy of the member that it names; one that names no member can't be read.
+            if entry.islnk():
+                check_member(archive, entry.linkname)
+            yield Member(
+                name,
+                executable=bool(entry.mode & stat.S_IXUSR),
+                modified=entry.mtime,
+                open=lambda entry=entry: tar.extractfile(entry),
+            )
+        else:
             raise SourceError(
-                f"{archive.name} has the hostile link '{name}', which leads to '{link}', outside of the source. Nothing was unpacked."
+                f"{archive} has the hostile member '{entry.name}', which is neither a file, a folder nor a link. "
+                "Nothing was unpacked."
             )
 
 
-def unpack_tar(path: Path, target: Path) -> None:
-    with tarfile.open(path) as archive:
-        members = archive.getmembers()
-        for member in members:
-            if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
-                raise SourceError(
-                    f"{path.name} has the hostile member '{member.name}', which is neither a file, a folder nor a link. Nothing was unpacked."
-                )
-            link = None
-            if member.issym():
-                link = member.linkname
-            elif member.islnk():
-                check_member(path, member.linkname)
-            check_member(path, member.name, link)
-            member.mode = 0o755 if member.isdir() or member.mode & stat.S_IXUSR else 0o644
-            member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-        if hasattr(tarfile, "data_filter"):
-            archive.extraction_filter = staticmethod(tarfile.data_filter)
-        archive.extractall(target, members=members)  # noqa: S202  # every member was checked above
+def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
+    for entry in packed.infolist():
+        if entry.filename.startswith("__MACOSX/"):  # the Finder's own notes, which would hide a single top folder
+            continue
+        mode = entry.external_attr >> 16
+        # Some programs of Windows write its separator.
+        name = check_member(archive, entry.filename.replace("\\", "/"))
+        if entry.is_dir() or entry.filename.endswith("\\"):
+            yield Member(name)
+        elif stat.S_ISLNK(mode):
+            yield Member(name, link=os.fsdecode(packed.read(entry)))
+        elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
+            yield Member(
+                name,
+                executable=bool(mode & stat.S_IXUSR),
+                modified=calendar.timegm((*entry.date_time, 0, 0, 0)),
+                open=lambda entry=entry: packed.open(entry),
+            )
+        else:
+            raise SourceError(
+                f"{archive} has the hostile member '{name}', which is neither a file, a folder nor a link. "
+                "Nothing was unpacked."
+            )
 
 
-def unpack_zip(path: Path, target: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            mode = member.external_attr >> 16
-            if stat.S_ISLNK(mode):
-                check_member(path, member.filename, archive.read(member).decode(errors="replace"))
-            else:
-                check_member(path, member.filename)
-        for member in archive.infolist():
-            mode = member.external_attr >> 16
-            place = target / member.filename
-            if stat.S_ISLNK(mode):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(archive.read(member).decode(errors="replace"))
-                continue
-            archive.extract(member, target)
-            if not member.is_dir():
-                place.chmod(0o755 if mode & stat.S_IXUSR else 0o644)
+def write(members: list[Member], target: Path) -> None:
+    """Write folders and files, then links, so that there is no link yet that a file could be written through."""
+    for member in members:
+        place = target / member.name
+        if member.link is not None:
+            continue
+        if member.open is None:
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as content, open(place, "wb") as stream:
+            shutil.copyfileobj(content, stream)
+        place.chmod(0o755 if member.executable else 0o644)
+        os.utime(place, (member.modified, member.modified))
+    for member in members:
+        if member.link is not None:
+            place = target / member.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(member.link)
