@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import subprocess
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building import SYSTEM_PATH, tail
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, write
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManager,
@@ -43,7 +44,7 @@ INTERVAL = 0.05
 # Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still
 # its own.
 LINGER = 0.3
-# Seconds from its first healthy answer in which a release must not fail; the old one is there beside it until they are over.
+# Seconds from its first healthy answer in which a release must not fail; the old one stays beside it until they are over.
 # Counted from the answer, not from the start: on a busy machine the boot alone would use them up.
 PROBATION = 2.5
 # Seconds that all workers of a healthy release may take to be ready, beyond the first.
@@ -274,6 +275,7 @@ class Activation:
                     self.name, f"{self.target} is live, but the old release {instance} could not be stopped: {error}"
                 ) from error
         self.clean_sockets()
+        self.tidy()
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
         prune(self.layout, self.spec["keep"])
@@ -296,6 +298,17 @@ class Activation:
                 if (name, instance) != (self.manifest.process_manager, self.target)
             ]
         return found
+
+    def tidy(self) -> None:
+        """Remove what interrupted runs have half written: nobody else writes there while the lock is held."""
+        home = glob.escape(self.layout.home)
+        sweep(
+            path
+            for place in ("", "releases/*/", "releases/*/bin/")
+            for path in glob.glob(f"{home}/{place}*.new", include_hidden=True)
+        )
+        for name in self.spec["process_managers"]:
+            process_manager(name, self.run).tidy(self.name)
 
     def clean_sockets(self) -> None:
         """Sockets of processes that were killed are nobody's any more."""

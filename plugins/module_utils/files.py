@@ -8,10 +8,15 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import secrets
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+# What a file is called until its rename.
+UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.new$")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,14 @@ def write(file: File) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def sweep(paths: Iterable[str]) -> None:
+    """Remove what interrupted writes have left, files and links alike, among these paths."""
+    for path in paths:
+        if UNFINISHED.search(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def apply_files(files: list[File], check_mode: bool = False) -> tuple[list[str], list[dict[str, Any]]]:

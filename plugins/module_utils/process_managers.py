@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     atomic_symlink,
     differs,
     read,
+    sweep,
     write,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
@@ -75,6 +76,9 @@ class ProcessManager(Protocol):
 
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
         """Stop, disable, and leave nothing behind; also mends what an interrupted run left half made."""
+
+    def tidy(self, service: str) -> None:
+        """Remove half-written files of its instances, as an interrupted run leaves them."""
 
     def instances(self, service: str) -> list[str]:
         """All instances that are running, failed, enabled or defined, sorted."""
@@ -229,6 +233,9 @@ class Systemd:
         self.stop(service, instance, timeout)
         if self._show(unit)["ActiveState"] == "failed":
             self._run(["systemctl", "reset-failed", unit])
+
+    def tidy(self, service: str) -> None:
+        sweep(self._links(f"{service}@*.new"))
 
     def instances(self, service: str) -> list[str]:
         if not SERVICE.fullmatch(service):
@@ -399,6 +406,9 @@ class Supervisor:
             for path in [log, *(f"{log}.{number}" for number in range(1, 21))]:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
+
+    def tidy(self, service: str) -> None:
+        sweep(glob.glob(os.path.join(self._programs, f"{service}-[0-9]*.new")))
 
     def instances(self, service: str) -> list[str]:
         if not SERVICE.fullmatch(service):

@@ -56,7 +56,9 @@ for home in sorted(glob.glob("/srv/webapps/*")):
             unfinished.append(os.path.basename(path))
     if os.path.isdir("/run/systemd/system"):
         units = output("systemctl", "list-units", "--all", "--plain", "--no-legend", f"{name}@*.service")
-        instances = [line.split()[0].split("@")[1].removesuffix(".service") for line in units if line]
+        # One that is merely remembered, neither active nor failed, is none.
+        words = [line.split() for line in units if line]
+        instances = [word[0].split("@")[1].removesuffix(".service") for word in words if word[2] != "inactive"]
         links = glob.glob(f"/etc/systemd/system/*.wants/{name}@*.service")
         enabled = [path.split("@")[1].removesuffix(".service") for path in links]
     else:
@@ -164,7 +166,7 @@ class Load:
         finally:
             self.process.kill()
         self.report = json.loads(self.file.read_text())
-        kinds = {kind: told["failures"] for kind, told in self.report["kinds"].items() if told["failures"]}
+        kinds = {kind: told["failures"][:2] for kind, told in self.report["kinds"].items() if told["failures"]}
         told = {key: self.report[key] for key in ("requests", "failed", "slowest")}
         print(f"load on {self.place.name}: {told} {kinds or ''}")
         return self.report

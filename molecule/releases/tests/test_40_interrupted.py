@@ -1,0 +1,111 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Runs that are killed at any moment: visitors notice nothing, and the next run puts everything right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Place, begin_playbook, load_on, lost_nothing, webapps
+
+MOMENTS = 10
+
+# Kills what holds the lock of the application, some seconds after it took it: argv 1. The module takes it for building
+# and again for the switch (`.activating` tells them apart, argv 2: 1 for the switch), and no process is named after it.
+KILL = r"""
+import os, re, signal, sys, time
+after, switching = float(sys.argv[1]), sys.argv[2] == "1"
+home = "/srv/webapps/patient"
+until = time.monotonic() + 30
+while time.monotonic() < until:
+    try:
+        found = re.search(r"process (\d+)", open(f"{home}/.lock").read())
+    except OSError:
+        found = None
+    alive = found and os.path.exists(f"/proc/{found[1]}") and os.path.exists(f"{home}/.activating") == switching
+    if alive:
+        time.sleep(after)
+        try:
+            os.kill(int(found[1]), signal.SIGKILL)
+            print("killed")
+        except ProcessLookupError:
+            print("over")
+        break
+    time.sleep(0.002)
+else:
+    print("never")
+"""
+
+
+def change(number: int) -> dict[str, Any]:
+    return webapps({"env": {"BOOT_SECONDS": "0", "KILLED": str(number)}})
+
+
+def free(place: Place) -> None:
+    """Wait for a module that goes on after its ansible-playbook was killed; a live holder is refused by right."""
+    place.run("timeout 60 flock /srv/webapps/patient/.lock true")
+
+
+@pytest.fixture(params=["releases-systemd12", "releases-supervisor13"], scope="module")
+def place(request: pytest.FixtureRequest, places: list[Place]) -> Place:
+    return next(place for place in places if place.name == request.param)
+
+
+def finish(place: Place, run_playbook, number: int) -> None:
+    """The next run, of another change every second time: the first may find its release finished, or not."""
+    free(place)
+    run = run_playbook("pyweb.stack.site", change(number), "--limit", place.name)
+    assert run.status == 0, run.output
+    found = place.settled()
+    seen = place.run(f"grep -h KILLED= /srv/webapps/patient/releases/{found['current']}/env").strip()
+    assert seen == f"KILLED={number}"
+
+
+def test_ansible_killed_at_any_moment(place: Place, run_playbook, scenario_inventory: str, tmp_path: Path):
+    began = time.monotonic()
+    assert run_playbook("pyweb.stack.site", change(0), "--limit", place.name).status == 0
+    began = time.monotonic()
+    assert run_playbook("pyweb.stack.site", change(1), "--limit", place.name).status == 0
+    whole = time.monotonic() - began
+    neighbour = place.neighbour()
+    with load_on([place], tmp_path) as loads:
+        for moment in range(MOMENTS):
+            number = 2 + 2 * moment
+            run = begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+            time.sleep(whole * (moment + 0.5) / MOMENTS)
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait(10)
+            finish(place, run_playbook, number + moment % 2)
+    lost_nothing(loads)
+    assert place.neighbour() == neighbour
+
+
+def test_module_killed_at_any_moment(place: Place, run_playbook, scenario_inventory: str, tmp_path: Path):
+    neighbour = place.neighbour()
+    outcomes = []
+    with load_on([place], tmp_path) as loads:
+        for moment in range(MOMENTS):
+            number = 102 + 2 * moment
+            switching = moment % 2
+            # The build of a release whose environment is there takes a good half second, the switch some four.
+            after = (moment // 2) * (0.9 if switching else 0.15)
+            words = place.command(f"python3 - {after:g} {switching}")
+            killer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            killer.stdin.write(KILL)
+            killer.stdin.close()
+            run = begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+            status = run.wait(60)
+            outcomes.append(killer.stdout.read().strip())
+            killer.wait(40)
+            assert (status != 0) == (outcomes[-1] == "killed"), (moment, outcomes)
+            finish(place, run_playbook, number + moment // 2 % 2)
+    print(f"{place.name}: {outcomes}")
+    lost_nothing(loads)
+    assert outcomes.count("killed") >= 6, outcomes
+    assert place.neighbour() == neighbour

@@ -1,0 +1,91 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What serves after a boot. The last of the tests: hosts may come back with other addresses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import CHECKOUT, HOSTS, Place, webapps
+
+sys.path.insert(0, str(CHECKOUT / "scripts"))
+
+import test_hosts
+
+
+def reboot(place: Place) -> None:
+    """End every process of the machine and start it anew; tell the inventory its address."""
+    engine = test_hosts.find_engine(may_install=False)
+    name = test_hosts.container_name(place.name)
+    test_hosts.close_connections(place.inventory / "test_hosts.json")
+    engine.check(f"Restarting {place.name}", "restart", "--time", "20", name)
+    address = engine.address(name)
+    test_hosts.await_ssh(engine, place.name, address)
+    assert not test_hosts.boots(engine, name, 60)
+    path = place.inventory / "test_hosts.json"
+    told = json.loads(path.read_text())
+    told["all"]["hosts"][place.name]["ansible_host"] = address
+    path.write_text(json.dumps(told, indent=2) + "\n")
+
+
+# All of supervisor's programs have ended with it; sockets do not outlive a boot.
+POWER_CYCLE = """set -eu
+service supervisor stop || supervisorctl shutdown
+for i in $(seq 100); do pgrep -x supervisord >/dev/null || pgrep -u patient,hello >/dev/null || break; sleep 0.2; done
+! pgrep -u patient,hello
+rm -rf /run/webapps
+service supervisor start
+"""
+
+
+def answered(address: str, path: str, host: str) -> str:
+    """The release that answers, within half a minute after a boot."""
+    until = time.monotonic() + 30
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        try:
+            request = urllib.request.Request(f"http://{address}{path}", headers={"Host": host})
+            with opener.open(request, timeout=5) as answer:
+                return answer.headers.get("X-Release", "")
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_right_release_comes_back(name: str, places: list[Place], run_playbook):
+    place = next(place for place in places if place.name == name)
+    # After a rollback the newest release is not the right one.
+    change = {"env": {"BOOT_SECONDS": "0"}}
+    for number in "12":
+        change["env"]["BEFORE_BOOT"] = number
+        assert run_playbook("pyweb.stack.site", webapps(change), "--limit", name).status == 0
+    assert run_playbook("pyweb.stack.rollback", {**webapps(change), "app": "patient"}, "--limit", name).status == 0
+    before = place.settled()
+    if place.systemd:
+        reboot(place)
+    else:
+        place.run(POWER_CYCLE)
+    assert answered(place.address, "/", "localhost") == before["current"]
+    answered(place.address, "/healthz", "hello.example.com")
+    after = place.settled()
+    assert after["current"] == before["current"]
+    place.settled("hello")
+
+
+def test_the_next_run_after_it_changes_nothing(places: list[Place], run_playbook):
+    # What was rolled back to is what the inventory has to say, as after every rollback.
+    run = run_playbook("pyweb.stack.site", webapps({"env": {"BOOT_SECONDS": "0", "BEFORE_BOOT": "1"}}))
+    assert run.status == 0
+    for place in places:
+        assert run.counts(place.name)["changed"] == 0
+
+
+def test_every_host_is_left_as_it_should_be(host):
+    assert host.run("find /srv/webapps /etc/systemd /etc/supervisor -name '*.new'").stdout == ""
