@@ -25,7 +25,8 @@ class ActionModule(ActionBase):
             }
         )
         wanted = arguments["name"]
-        known = (task_vars or {}).get("ansible_facts", {}).get("pyweb", {}).get("packages", [])
+        facts = (task_vars or {}).get("ansible_facts", {}).get("pyweb", {})
+        known = facts.get("packages", [])
         if set(wanted) <= set(known):
             return {"changed": False, "msg": "Installed already."}
         options: dict[str, Any] = {
@@ -54,6 +55,9 @@ class ActionModule(ActionBase):
                 "changed": True,
                 "msg": f"Would install {names}. apt has no list of packages yet, so the names are unchecked.",
             }
+        if facts and not result.get("failed") and not self._task.check_mode:
+            # So that the next role that wants one of them needs no trip to find it there.
+            result["ansible_facts"] = {"pyweb": {**facts, "packages": sorted({*known, *wanted})}}
         return result
 
     def apt(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
