@@ -9,7 +9,8 @@ name: nginx_files
 short_description: Tell which files make up nginx's configuration for a list of sites
 version_added: 0.1.0
 description:
-  - Checks C(nginx_sites) as a whole, then gives the files of nginx's tree as dictionaries of C(path), C(template) and C(vars),
+  - Checks C(nginx_sites) as a whole, then gives the files of nginx's tree as dictionaries of C(path), C(template) and
+    C(vars),
     ready for P(pyweb.stack.templates#lookup).
   - Fails with every problem at once; each names the site, the value found and the remedy.
 author: The pyweb.stack contributors

@@ -44,7 +44,7 @@ INTERVAL = 0.05
 # Seconds after the switch before the old release is told to stop: connections that it has not accepted yet are still
 # its own.
 LINGER = 0.3
-# Seconds from its first healthy answer in which a release must not fail; the old one stays beside it until they are over.
+# Seconds from its first healthy answer in which a release must not fail; the old one stays beside it until then.
 # Counted from the answer, not from the start: on a busy machine the boot alone would use them up.
 PROBATION = 2.5
 # Seconds that all workers of a healthy release may take to be ready, beyond the first.
@@ -192,14 +192,15 @@ class Activation:
         """Watch the release through its first seconds, while the old one is still there to go back to."""
         if self.target == self.before:
             return
-        workers = self.ready_workers()
+        # Workers that are still booting (a slow machine) must not look like workers that had to be started again.
+        workers = max(self.ready_workers() or 0, self.spec["workers"])
         question = self.own_question
         while time.monotonic() < self.healthy_since + PROBATION:
             answer = ask(question, timeout=5)
             if not answer.healthy(self.spec["health"]["status"]):
                 self.reject(question, answer, "for long", "and failed after the switch, which was undone")
             now_ready = self.ready_workers()
-            if workers is not None and now_ready is not None and now_ready - workers > RESTARTS:
+            if now_ready is not None and now_ready - workers > RESTARTS:
                 self.reject(question, answer, "for long", "because its workers end again and again")
             time.sleep(INTERVAL)
         if self.manager.restarts(self.name, self.target):

@@ -92,7 +92,8 @@ try:
         target = getattr(target, part)
 except AttributeError:
     def serves(value):
-        return callable(value) and not any(test(value) for test in (inspect.isclass, inspect.isfunction, inspect.ismodule))
+        tests = (inspect.isclass, inspect.isfunction, inspect.ismodule)
+        return callable(value) and not any(test(value) for test in tests)
     found = sorted(n for n, v in vars(module).items() if not n.startswith("_") and serves(v) and hasattr(v, "wsgi_app"))
     factories = sorted(n + "()" for n in ("create_app", "make_app") if callable(getattr(module, n, None)))
     say(problem="no_callable", found=found + factories)
@@ -131,7 +132,7 @@ class Builder:
         self.name = spec["name"]
 
     def build(self, manifest: Manifest) -> Manifest:
-        """Make the release's folder, and in it everything that a process needs; the manifest says BUILT when all is there."""
+        """Make the release's folder and all that a process needs in it; the manifest says BUILT when all is there."""
         release = self.layout.release(manifest.id)
         os.makedirs(os.path.join(release, "bin"), mode=0o755)
         manifest.state = BUILDING
@@ -163,7 +164,7 @@ class Builder:
             with stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
                 if hasattr(tarfile, "tar_filter"):  # not in Debian 12's Python 3.11.2
                     archive.extraction_filter = staticmethod(tarfile.tar_filter)
-                archive.extractall(target)
+                archive.extractall(target)  # noqa: S202  # made by the controller from files that it has checked
         if not within(self.root, target):
             raise self.error(
                 f"source.subdir '{self.spec['source']['subdir']}' leads out of the source, by a link. Name a folder."
@@ -337,7 +338,7 @@ class Builder:
             ) from None
         if answer.returncode != 0:
             raise self.error(
-                f"could not {doing}. {hint_of_uv(answer.stderr)}uv "
+                f"could not {doing}. {hint_of_uv(answer.stderr)}uv ended with status {answer.returncode} and "
                 f"says:\n{tail(self.without_secrets(answer.stderr), 18)}"
             )
 
@@ -574,7 +575,7 @@ def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
 
 
 def interpreter_version(interpreter: str) -> str:
-    """Implementation and version of an interpreter, as far as an environment depends on it, such as ``cpython-3.11``."""
+    """Implementation and version of an interpreter, as far as an environment depends on it: ``cpython-3.11``."""
     code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
     try:
         answer = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -584,7 +585,7 @@ def interpreter_version(interpreter: str) -> str:
 
 
 def own(path: str, uid: int, gid: int) -> None:
-    """Give a folder and all in it to an account. By descriptors: whoever swaps a folder for a link meanwhile leads nobody astray."""
+    """Give a folder and all in it to an account. By descriptors: a folder swapped for a link leads nobody astray."""
     for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         os.fchown(descriptor, uid, gid)
         for name in folders + files:
@@ -609,14 +610,20 @@ def hint_of_uv(text: str) -> str:
     ):
         return "A requirement has no such name or version; check its spelling in the requirements. "
     if "certificate" in lowered and ("unknownissuer" in lowered or "invalid peer" in lowered or "verify" in lowered):
-        return "The index's certificate is not trusted: add your company's authority to the host's certificate store, or name it as python.ca_bundle. "
+        return (
+            "The index's certificate is not trusted: add your company's authority to the host's certificate store, "
+            "or name it as python.ca_bundle. "
+        )
     if (
         "dns error" in lowered
         or "failed to lookup" in lowered
         or "connection refused" in lowered
         or "tcp connect error" in lowered
     ):
-        return "The package index can't be reached from the host: check its network, or name a mirror as python.index_url. "
+        return (
+            "The package index can't be reached from the host: check its network, "
+            "or name a mirror as python.index_url. "
+        )
     if (
         "requires-python" in lowered
         or "does not satisfy python" in lowered
@@ -624,7 +631,10 @@ def hint_of_uv(text: str) -> str:
     ):
         return "A requirement needs another Python; change its version, or name another python.interpreter. "
     if "failed to build" in lowered or "build backend" in lowered:
-        return "A requirement has no wheel for this Python and could not be built; install what its build needs (apt install build-essential python3-dev), or choose a version with a wheel. "
+        return (
+            "A requirement has no wheel for this Python and could not be built; install what its build needs "
+            "(apt install build-essential python3-dev), or choose a version with a wheel. "
+        )
     if "no space left" in lowered:
         return "The disk is full. "
     return ""
@@ -659,11 +669,17 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
             else "Name the application object or a factory call, such as 'create_app()'."
         )
     if problem == "not_callable":
-        return f"wsgi is '{wsgi}', but that is a {found['type']}, which a server can't call. Name the application object, such as '{module}:app'."
+        return (
+            f"wsgi is '{wsgi}', but that is a {found['type']}, which a server can't call. "
+            f"Name the application object, such as '{module}:app'."
+        )
     if problem == "is_factory":
         return (
             f"wsgi is '{wsgi}', which is a function without arguments: a factory, not an application. Write '{wsgi}()'."
         )
     if problem == "factory_arguments":
-        return f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, such as 'create_app(\"production\")'."
+        return (
+            f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, "
+            "such as 'create_app(\"production\")'."
+        )
     return f"calling the factory of '{wsgi}' failed. The end of the traceback:\n" + "\n".join(found.get("trace", []))

@@ -175,7 +175,7 @@ def _make_folder(path: str) -> None:
     if not os.path.isdir(path):
         _make_folder(os.path.dirname(path))
         os.mkdir(path)
-        os.chmod(path, 0o755)  # whatever the umask: the workers reopen a log in here
+        os.chmod(path, 0o755)  # noqa: S103  # whatever the umask: the workers reopen a log in here
 
 
 def _group_name(gid: int) -> str:

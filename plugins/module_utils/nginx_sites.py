@@ -51,7 +51,7 @@ def validate_sites(sites: Any) -> list[str]:
             problems.append(f"nginx_sites, item {number}, is {_shown(site)}, but a site is a dictionary.")
         elif not isinstance(site.get("name"), str) or not NAME.fullmatch(site["name"]):
             problems.append(
-                f"nginx_sites, item {number}: its name is {_shown(site.get('name'))}. It names files and logs: use up to "
+                f"nginx_sites, item {number}: its name is {_shown(site.get('name'))}. It names files and logs: up to "
                 "63 letters a-z, digits and dashes, with a letter or digit at both ends."
             )
         elif site.get("state", "present") not in ("present", "absent"):
@@ -119,7 +119,7 @@ def extra_lines(text: str, name: str) -> list[str]:
 def unbalanced(text: str) -> str | None:
     """What is wrong with the braces, quotes and last semicolon of directives, None if nothing is.
 
-    nginx would report such a slip at the end of the file, far from the user's line, or take it for the end of the server.
+    nginx would report such a slip at the end of the file, far from the user's line, or take it for the server's end.
     """
     depth, line, last, at_start = 0, 1, "", True
     position = 0
@@ -192,7 +192,7 @@ def _site_problems(site: dict[str, Any]) -> list[str]:
     size = site.get("max_body_size", "16m")
     if not SIZE.fullmatch(str(size)):
         problems.append(
-            f"{label} max_body_size is {_shown(size)}. Use a number of bytes, or one with k, m or g (16m); 0 is no limit."
+            f"{label} max_body_size is {_shown(size)}. Use a number of bytes, or one with k, m or g; 0 is no limit."
         )
     for key in ("access_log", "error_log"):
         path = site.get(key)
@@ -385,7 +385,8 @@ def _normalised(site: dict[str, Any]) -> dict[str, Any]:
 def _proxy(location: dict[str, Any], upstream: str) -> dict[str, Any]:
     prefix = location["path"].rstrip("/")
     return {
-        # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer prefixes.
+        # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over
+        # longer prefixes.
         "matches": [f"= {prefix}", f"{prefix}/"] if prefix else ["/"],
         "prefix": prefix,
         "upstream": upstream,

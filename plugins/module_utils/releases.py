@@ -237,7 +237,7 @@ def record(layout: Layout, **entry: Any) -> None:
 
 
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
-    """The releases that may go: beyond ``keep``, live and newest good ones first; one bad one is kept for inspection."""
+    """The releases that may go: beyond ``keep``, live and newest good ones first; the newest bad one is kept."""
     ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
     kept = {current}
     good = [manifest.id for manifest in ordered if manifest.state == GOOD and manifest.id != current]

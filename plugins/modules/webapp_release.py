@@ -387,7 +387,7 @@ def main() -> None:
             missing.append(spec["name"])
         results.append(result)
     answer = {
-        "changed": any([result.pop("changed") for result in results]),
+        "changed": bool(sum(result.pop("changed") for result in results)),
         "apps": results,
         "missing_sources": missing,
         "diff": diff_of(results),

@@ -508,7 +508,8 @@ def test_the_plan_is_the_difference(change: dict[str, Any], actions: list[str]) 
 )
 def test_unusable_files_are_refused(files: dict[str, str], words: str) -> None:
     trouble = invalid_files([{"path": path, "content": content} for path, content in files.items()])
-    assert trouble is not None and words in trouble
+    assert trouble is not None
+    assert words in trouble
 
 
 RENDERED = "server {\n# begin extra, as the inventory has it\none;\ntwo;\n# end extra\nthree;\n}\n"

@@ -146,7 +146,7 @@ def test_bad_names_are_refused(service: str, instance: str) -> None:
 
 
 def test_unknown_process_manager_is_refused() -> None:
-    with pytest.raises(ProcessManagerError, match="runit.*systemd or supervisor"):
+    with pytest.raises(ProcessManagerError, match=r"runit.*systemd or supervisor"):
         process_manager("runit", Paper())
 
 

@@ -430,5 +430,5 @@ def test_dead_daemon_is_named_with_the_remedy(lab: Lab) -> None:
 
 def test_missing_template_is_named(lab: Lab) -> None:
     lab.run(lab.program("one"))
-    with pytest.raises(ProcessManagerError, match="shop@.conf is missing"):
+    with pytest.raises(ProcessManagerError, match=r"shop@\.conf is missing"):
         lab.provider.start("shop", INSTANCE)

@@ -171,7 +171,7 @@ def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None
         staged.extend(argv[4:])
         return 1, "", f"{argv[-1]}:3: nonsense\nUnit w.service has a bad unit file setting.\n"
 
-    with pytest.raises(module.ServiceError, match="w.service:3: nonsense"):
+    with pytest.raises(module.ServiceError, match=r"w\.service:3: nonsense"):
         module.verify(run, [File(str(tmp_path / "w.service"), CONTENT)])
     assert not (tmp_path / "w.service").exists()
     assert not os.path.exists(staged[0])
