@@ -51,7 +51,7 @@ def validate_sites(sites: Any) -> list[str]:
             problems.append(f"nginx_sites, item {number}, is {_shown(site)}, but a site is a dictionary.")
         elif not isinstance(site.get("name"), str) or not NAME.fullmatch(site["name"]):
             problems.append(
-                f"nginx_sites, item {number}: its name is {_shown(site.get('name'))}. It names files and logs: up to "
+                f"nginx_sites, item {number}: its name is {_shown(site.get('name'))}. It names files: use up to "
                 "63 letters a-z, digits and dashes, with a letter or digit at both ends."
             )
         elif site.get("state", "present") not in ("present", "absent"):
