@@ -1,0 +1,435 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Letting a release take over: real processes on real sockets, under a process manager that does what a test wants."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import activation as module
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import Activation
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
+    BUILT,
+    GOOD,
+    Layout,
+    Manifest,
+    ReleaseError,
+    choose,
+    manifests,
+    read_manifest,
+    write_manifest,
+)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
+
+OLD, NEW = "20261120T000000Z-00000000", "20261121T000000Z-11111111"
+
+SERVER = """
+import http.server, os, socketserver, sys, threading, time
+release, path, behaviour = sys.argv[1:]
+print("booting", release, flush=True)
+if behaviour == "dies":
+    sys.exit("Traceback: no database")
+if behaviour == "dies later":
+    threading.Timer(0.7, lambda: os._exit(1)).start()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if behaviour == "hangs":
+            time.sleep(60)
+        self.send_response(int(behaviour) if behaviour.isdigit() else 200)
+        self.end_headers()
+        self.wfile.write(release.encode())
+    def log_message(self, *arguments):
+        pass
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+Server(path, Handler).serve_forever()
+"""
+
+
+class Manager:
+    """A process manager in memory, with real processes."""
+
+    name = "systemd"
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.enabled: set[str] = set()
+        self.behaviour: dict[str, str] = {}
+        self.refuses: str = ""
+        self.logs = Path(layout.root)
+
+    def start(self, service: str, instance: str) -> None:
+        if self.refuses == "start":
+            raise ProcessManagerError("no such unit")
+        if instance in self.processes and self.processes[instance].poll() is None:
+            return
+        path = self.layout.socket(instance)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with open(self.logs / f"{instance}.log", "wb") as log:
+            argv = [sys.executable, "-c", SERVER, instance, path, self.behaviour.get(instance, "ok")]
+            self.processes[instance] = subprocess.Popen(argv, stdout=log, stderr=log)
+
+    def state(self, service: str, instance: str) -> str:
+        if instance not in self.processes:
+            return "absent"
+        return "running" if self.processes[instance].poll() is None else "failed"
+
+    def restarts(self, service: str, instance: str) -> int:
+        return 0
+
+    def enable(self, service: str, instance: str) -> None:
+        if self.refuses == "enable":
+            raise ProcessManagerError("the disk is full")
+        self.enabled.add(instance)
+
+    def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
+        self.enabled.discard(instance)
+        process = self.processes.pop(instance, None)
+        if process:
+            process.kill()
+            process.wait()
+
+    def instances(self, service: str) -> list[str]:
+        return sorted({*self.processes, *self.enabled})
+
+    def tidy(self, service: str) -> None:
+        pass
+
+    def log(self, service: str, instance: str, lines: int = 20) -> str:
+        return (self.logs / f"{instance}.log").read_text()
+
+
+class Host:
+    """One application with an old release that serves and a new one that is built."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout("shop", str(root / "s"), str(root / "r"))
+        self.manager = Manager(self.layout)
+        self.front_status = 0
+        os.makedirs(os.path.dirname(self.layout.socket("x")))
+        for identity, state in ((OLD, GOOD), (NEW, BUILT)):
+            os.makedirs(self.layout.release(identity))
+            write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
+        self.manager.start("shop", OLD)
+        self.manager.enable("shop", OLD)
+        os.symlink(self.layout.socket(OLD), self.layout.current_socket)
+        os.symlink(f"releases/{OLD}", self.layout.current)
+        self.wait(OLD)
+        self.front = self.serve_front()
+
+    def serve_front(self) -> http.server.ThreadingHTTPServer:
+        """What nginx does: pass every request to the socket that the link leads to."""
+        host = self
+
+        class Front(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                answer = ask(Question(unix_socket=host.layout.current_socket))
+                self.send_response(host.front_status or answer.status or 502)
+                self.end_headers()
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        return server
+
+    def wait(self, identity: str) -> None:
+        until = time.monotonic() + 10
+        while ask(Question(unix_socket=self.layout.socket(identity))).status is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    @property
+    def serving(self) -> str:
+        """Who answers where nginx asks."""
+        return ask(Question(unix_socket=self.layout.current_socket), timeout=2).body
+
+    def activation(self, candidate: str = NEW, **changes: Any) -> Activation:
+        spec = {
+            "name": "shop",
+            "candidate": candidate,
+            "process_managers": ["systemd"],
+            "stop_timeout": 5,
+            "keep": 3,
+            "workers": 1,
+            "release_commands": [],
+            "front_port": self.front.server_address[1],
+            "health": {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 5},
+            **changes,
+        }
+        return Activation(spec, self.layout, lambda argv: (0, "", ""), "alice@desk")
+
+    def activate(self, candidate: str = NEW, **changes: Any) -> dict[str, Any]:
+        activation = self.activation(candidate, **changes)
+        try:
+            activation.begin()
+            return activation.finish()
+        finally:
+            activation.close()
+
+    def refuse(self, **changes: Any) -> str:
+        """The message of an activation that must fail and leave the old release as it was."""
+        with pytest.raises(ReleaseError) as caught:
+            self.activate(**changes)
+        assert self.serving == OLD
+        assert self.layout.current_release() == OLD
+        assert os.readlink(self.layout.current_socket) == self.layout.socket(OLD)
+        assert self.manager.instances("shop") == [OLD]
+        assert self.manager.enabled == {OLD}
+        bad = read_manifest(self.layout, NEW)
+        assert bad is not None
+        assert bad.state == BAD
+        assert bad.reason
+        assert not os.path.exists(self.layout.path(".activating"))
+        assert self.history()[-1]["result"] == "failed"
+        message = str(caught.value)
+        assert f"The release {OLD} still serves" in message
+        assert self.layout.release(NEW) in message
+        return message
+
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in Path(self.layout.history).read_text().splitlines()]
+
+    def close(self) -> None:
+        self.front.shutdown()
+        self.front.server_close()
+        for process in self.manager.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Host]]:
+    monkeypatch.setattr(module, "PROBATION", 0.1)
+    monkeypatch.setattr(module, "LINGER", 0.01)
+    hosts, folders = [], []
+
+    def new() -> Host:
+        # The path of a socket is short.
+        folder = tempfile.mkdtemp(prefix="pyweb")
+        folders.append(folder)
+        host = Host(Path(folder))
+        hosts.append(host)
+        monkeypatch.setattr(module, "process_manager", lambda name, run: host.manager)
+        return host
+
+    yield new
+    for host in hosts:
+        host.close()
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def host(make: Callable[[], Host]) -> Host:
+    return make()
+
+
+def assert_new_serves(host: Host) -> None:
+    assert host.serving == NEW
+    assert host.layout.current_release() == NEW
+    assert os.readlink(host.layout.current_socket) == host.layout.socket(NEW)
+    assert host.manager.instances("shop") == [NEW]
+    assert host.manager.enabled == {NEW}
+    found = read_manifest(host.layout, NEW)
+    assert found is not None
+    assert found.state == GOOD
+    assert not os.path.exists(host.layout.path(".activating"))
+    assert [name for name in os.listdir(os.path.dirname(host.layout.socket(NEW))) if OLD in name] == []
+    assert [name for name in os.listdir(host.layout.home) if name.endswith(".new")] == []
+
+
+def test_a_healthy_release_takes_over(host: Host) -> None:
+    assert host.activate() == {"name": "shop", "release": NEW, "replaced": OLD}
+    assert_new_serves(host)
+    last = host.history()[-1]
+    assert (last["result"], last["release"], last["replaced"], last["by"]) == ("live", NEW, OLD, "alice@desk")
+
+
+def test_visitors_are_served_all_along(host: Host) -> None:
+    seen: list[str] = []
+    done = threading.Event()
+
+    def visit() -> None:
+        while not done.is_set():
+            seen.append(ask(Question(unix_socket=host.layout.current_socket)).body)
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    host.activate()
+    done.set()
+    visitor.join()
+    assert set(seen) == {OLD, NEW}
+    assert sorted(seen) == seen
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "came_back"),
+    [
+        ("500", "status 500"),
+        ("404", "status 404"),
+        ("hangs", "no answer within"),
+        ("dies", "there is no socket"),
+    ],
+)
+def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back: str) -> None:
+    host.manager.behaviour[NEW] = behaviour
+    health = {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 2}
+    message = host.refuse(health=health)
+    assert f"Asked: GET /healthz (Host: a.org) on the socket {host.layout.socket(NEW)}" in message
+    assert "Expected: status any 2xx or 3xx, 401 or 403" in message
+    assert f"Came back: {came_back}" in message
+    assert f"booting {NEW}" in message
+    if behaviour == "dies":
+        assert "because its process has ended" in message
+        assert "Traceback: no database" in message
+    if behaviour == "404":
+        assert "health.path" in message
+
+
+def test_a_release_that_dies_soon_gives_way_to_the_old_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBATION", 2.0)
+    host.manager.behaviour[NEW] = "dies later"
+    assert "failed after the switch, which was undone" in host.refuse()
+
+
+def test_a_release_that_fails_through_nginx_gives_way(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.front_status = 403
+    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 5}
+    message = host.refuse(health=health)
+    assert "through nginx" in message
+    assert "Expected: status 200" in message
+    assert "Came back: status 403" in message
+
+
+@pytest.mark.parametrize("step", ["start", "enable"])
+def test_a_process_manager_that_refuses_changes_nothing(host: Host, step: str) -> None:
+    host.manager.refuses = step
+    assert {"start": "no such unit", "enable": "the disk is full"}[step] in host.refuse()
+
+
+def test_a_release_that_is_gone_is_named(host: Host) -> None:
+    with pytest.raises(ReleaseError, match="the release 20261122T000000Z-22222222 is not there"):
+        host.activate("20261122T000000Z-22222222")
+    assert host.serving == OLD
+
+
+def test_the_first_release_that_fails_leaves_no_links(host: Host) -> None:
+    host.manager.forget("shop", OLD)
+    os.unlink(host.layout.current)
+    os.unlink(host.layout.current_socket)
+    host.front_status = 500
+    with pytest.raises(ReleaseError) as caught:
+        host.activate()
+    assert "still serves" not in str(caught.value)
+    assert not os.path.lexists(host.layout.current)
+    assert not os.path.lexists(host.layout.current_socket)
+
+
+def test_a_live_release_that_does_not_run_is_started_again(host: Host) -> None:
+    host.manager.forget("shop", OLD)
+    assert host.activate("") == {"name": "shop", "release": OLD, "replaced": ""}
+    assert host.serving == OLD
+
+
+def test_an_older_release_is_rolled_back_to(host: Host) -> None:
+    host.activate()
+    host.activate("", switch="rollback")
+    assert host.serving == OLD
+    assert host.history()[-1]["action"] == "rollback"
+
+
+class Killed(BaseException):
+    """The run ends here, as by kill -9."""
+
+
+STEPS = ("atomic_symlink", "write", "write_manifest", "prune", "record")
+CALLS = ("start", "enable", "forget", "instances", "state")
+
+
+def kill_at(host: Host, monkeypatch: pytest.MonkeyPatch, moment: int, before: bool) -> list[str]:
+    """End the run at the given step, before or after it is done; return the steps that were reached."""
+    reached: list[str] = []
+
+    def bombed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            reached.append(name)
+            now = len(reached) == moment
+            if now and before:
+                raise Killed
+            result = function(*arguments, **options)
+            if now:
+                raise Killed
+            return result
+
+        return step
+
+    for name in STEPS:
+        monkeypatch.setattr(module, name, bombed(name, getattr(module, name)))
+    for name in CALLS:
+        monkeypatch.setattr(host.manager, name, bombed(name, getattr(host.manager, name)))
+    return reached
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("fails", [False, True], ids=["healthy", "unhealthy"])
+def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
+    make: Callable[[], Host], before: bool, fails: bool
+) -> None:
+    moments = 0
+    while True:
+        moments += 1
+        host = make()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "process_manager", lambda name, run, host=host: host.manager)
+            patch.setattr(module, "PROBATION", 0.0)
+            patch.setattr(module, "LINGER", 0.0)
+            host.front_status = 500 if fails else 0
+            # A shorter wait for an answer through nginx that never comes.
+            reached = kill_at(host, patch, moments, before)
+            killed = False
+            try:
+                host.activate()
+            except Killed:
+                killed = True
+            except ReleaseError:
+                assert fails
+        where = f"killed {'before' if before else 'after'} step {moments} ({reached[-1]}) of {reached}"
+        if not killed:
+            break
+        assert host.serving in (OLD, NEW), where
+        # The next run, when what failed is mended: what the module webapp_release would decide.
+        host.front_status = 0
+        live = host.layout.current_release()
+        action, candidate, _ = choose({"code": NEW}, live, manifests(host.layout))
+        if action == "build":
+            found = read_manifest(host.layout, NEW)
+            assert found is not None
+            assert found.state == BAD, where
+            candidate = NEW
+        assert host.serving in (OLD, NEW), where
+        host.activate(candidate or "")
+        assert_new_serves(host)
+        host.close()
+    assert moments > 10
