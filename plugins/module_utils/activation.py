@@ -7,12 +7,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.building import SYSTEM_PATH, tail
+from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, SYSTEM_PATH, masked, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
@@ -222,6 +223,7 @@ class Activation:
 
     def fail(self, text: str) -> None:
         """End the new release, keep it for inspection as bad, and say that the old one still serves."""
+        text = masked(text, self.variables())
         self.swing_back()
         if self.action == "rollback":
             # It was good once; what fails now is outside of it.
@@ -239,6 +241,16 @@ class Activation:
             kept = self.layout.release(self.target)
             text += f"\nThe release {self.before} still serves. The new one is kept in {kept} for inspection."
         raise ReleaseError(self.name, text)
+
+    def variables(self) -> dict[str, str]:
+        """The release's environment as its launcher reads it: an application's log may show what no message should."""
+        try:
+            with open(os.path.join(self.layout.release(self.target), "env"), encoding="utf-8") as stream:
+                words = shlex.split(stream.read())
+        except (OSError, ValueError):
+            return {}
+        pairs = (word.partition("=")[::2] for word in words)
+        return {name: value for name, value in pairs if name not in OWN_VARIABLES}
 
     @contextlib.contextmanager
     def judged(self, doing: str) -> Any:
@@ -378,7 +390,8 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
                 manager = process_manager(name, run)
                 for instance in manager.instances(spec["name"]):
                     manager.forget(spec["name"], instance, timeout=spec["stop_timeout"])
-        keeps = [] if spec["purge"] or not os.listdir(layout.shared) else [os.path.basename(layout.shared)]
+        has_data = os.path.isdir(layout.shared) and os.listdir(layout.shared)
+        keeps = [os.path.basename(layout.shared)] if has_data and not spec["purge"] else []
         for entry in os.listdir(layout.home):
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
@@ -428,13 +441,18 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
                 activation.close()
                 raise
             under_way.append(activation)
-        except ReleaseError as error:
+        except (ReleaseError, ProcessManagerError) as error:
             problems.append(str(error))
+        except OSError as error:
+            # A full disk, say: the other applications are not left half way for it.
+            problems.append(f"webapps '{spec['name']}': starting its release failed: {error}. Mend that and run again.")
     for activation in under_way:
         try:
             results.append(activation.finish())
         except (ReleaseError, ProcessManagerError) as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"webapps '{activation.name}': the switch failed: {error}. Mend that and run again.")
         finally:
             activation.close()
     return results, problems

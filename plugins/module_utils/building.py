@@ -48,6 +48,24 @@ NESTED_REQUIREMENT = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]\
 
 MARKER = "PYWEB-CHECK "
 
+# Variables that this collection sets; their values are no secrets, and messages need them.
+OWN_VARIABLES = frozenset(
+    [
+        "PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "LANG",
+        "FLASK_APP",
+        "WEBAPP_NAME",
+        "WEBAPP_RELEASE",
+        "WEBAPP_SOCKET",
+        "WEBAPP_SERVER",
+        "WEBAPP_PROCESS_MANAGER",
+        "SCRIPT_NAME",
+    ]
+)
+
 # Seconds. Long enough to compile a large package; something that takes longer is stuck.
 UV_TIMEOUT = 1800
 COMMAND_TIMEOUT = 3600

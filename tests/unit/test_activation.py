@@ -323,6 +323,31 @@ def test_a_release_that_fails_through_nginx_gives_way(host: Host, monkeypatch: p
     assert "Came back: status 403" in message
 
 
+def test_a_secret_in_the_applications_log_is_not_shown(host: Host) -> None:
+    host.manager.behaviour[NEW] = "dies"
+    # What the server prints before it ends, as if it were the application's password.
+    variables = f"WEBAPP_RELEASE={NEW}\nDATABASE_URL='postgres://shop:database@h/x y'\n"
+    (Path(host.layout.release(NEW)) / "env").write_text(variables)
+    message = host.refuse()
+    assert "Traceback: no ***" in message
+    assert f"booting {NEW}" in message
+
+
+def test_a_full_disk_stops_one_application_and_not_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write", full)
+    monkeypatch.setattr(module, "Layout", lambda name, root: host.layout)
+    results, problems = module.activate(
+        [{**host.activation().spec, "state": "present"}] * 2, "", lambda argv: (0, "", ""), "alice"
+    )
+    assert results == []
+    assert len(problems) == 2
+    assert "webapps 'shop': starting its release failed: [Errno 28] No space left on device" in problems[0]
+    assert host.serving == OLD
+
+
 @pytest.mark.parametrize("step", ["start", "enable"])
 def test_a_process_manager_that_refuses_changes_nothing(host: Host, step: str) -> None:
     host.manager.refuses = step
