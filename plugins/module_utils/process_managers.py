@@ -218,7 +218,9 @@ class Systemd:
             self._must(
                 "Killing",
                 unit,
-                ["timeout", "20", "systemctl", "stop", unit],
+                # At once, but where cgroups don't tell systemd that they are empty (version 1, in containers) it waits for
+                # the unit's own time.
+                ["timeout", "60", "systemctl", "stop", unit],
                 "A process in state D can't be killed.",
             )
         elif rc != 0 and self._show(unit)["ActiveState"] not in ("inactive", "failed"):

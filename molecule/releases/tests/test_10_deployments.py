@@ -19,9 +19,9 @@ STEPS: list[tuple[str, dict[str, Any], str]] = [
     ("secret", {"env": {"SECRET": "one"}}, "site"),
     ("gunicorn option", {"gunicorn": {"keepalive": 7}}, "site"),
     ("restart", {}, "restart"),
-    ("timeout", {"timeout": 40}, "site"),
+    ("timeout", {"timeout": 9}, "site"),
     ("rollback", {}, "rollback"),
-    ("code", {"timeout": 30}, "site"),
+    ("code", {"timeout": 8}, "site"),
     ("restart", {}, "restart"),
     ("secret", {"env": {"SECRET": "two"}}, "site"),
 ]
