@@ -192,7 +192,7 @@ def _site_problems(site: dict[str, Any]) -> list[str]:
     size = site.get("max_body_size", "16m")
     if not SIZE.fullmatch(str(size)):
         problems.append(
-            f"{label} max_body_size is {_shown(size)}. Use a number of bytes, or one with k, m or g; 0 is no limit."
+            f"{label} max_body_size is {_shown(size)}. Use a number of bytes, or one with k, m or g: 16m; 0: no limit."
         )
     for key in ("access_log", "error_log"):
         path = site.get(key)
