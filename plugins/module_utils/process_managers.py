@@ -218,8 +218,8 @@ class Systemd:
             self._must(
                 "Killing",
                 unit,
-                # At once, but where cgroups don't tell systemd that they are empty (version 1, in containers) it waits for
-                # the unit's own time.
+                # At once, but where cgroups don't tell systemd that they are empty (version 1, in containers) it
+                # waits for the unit's own time.
                 ["timeout", "60", "systemctl", "stop", unit],
                 "A process in state D can't be killed.",
             )

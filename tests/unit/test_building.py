@@ -36,8 +36,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an applic
 
 ID = "20261121T010203Z-ab12cd34"
 NAME = "pywebunit"
-# A number that nobody has: the accounts of containers on this machine count from 999 downwards, as system accounts do, and
-# what ends this account's processes would end theirs.
+# A number that nobody has: the accounts of containers on this machine count from 999 downwards, as system accounts do,
+# and what ends this account's processes would end theirs.
 UID = "48113"
 
 
