@@ -138,7 +138,9 @@ def bench(public: Path, account: pwd.struct_passwd, uv: str) -> Iterator[Bench]:
     root = public / f"bench-{time.monotonic_ns()}"
     root.mkdir(mode=0o755)
     yield Bench(root, account, uv)
-    subprocess.run(["pkill", "-KILL", "-u", NAME], check=False)
+    # Only here: a container on this machine may have an account of the same number.
+    here = ["--ns", str(os.getpid()), "--nslist", "pid"]
+    subprocess.run(["pkill", "-KILL", *here, "-u", NAME], check=False)
     shutil.rmtree(root)
 
 
