@@ -234,6 +234,8 @@ class Activation:
             write_manifest(self.layout, self.manifest)
             with contextlib.suppress(ProcessManagerError):
                 self.manager.forget(self.name, self.target, timeout=5)
+            # One bad release is kept for inspection; attempt after attempt would fill the disk.
+            prune(self.layout, self.spec["keep"])
         self.note("failed")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)
