@@ -109,10 +109,8 @@ try:
     for part in attribute.split("."):
         target = getattr(target, part)
 except AttributeError:
-    def serves(value):
-        tests = (inspect.isclass, inspect.isfunction, inspect.ismodule)
-        return callable(value) and not any(test(value) for test in tests)
-    found = sorted(n for n, v in vars(module).items() if not n.startswith("_") and serves(v) and hasattr(v, "wsgi_app"))
+    # By the type: a proxy such as flask.request would look for its request, and there is none.
+    found = sorted(n for n, v in vars(module).items() if not n.startswith("_") and hasattr(type(v), "wsgi_app"))
     factories = sorted(n + "()" for n in ("create_app", "make_app") if callable(getattr(module, n, None)))
     say(problem="no_callable", found=found + factories)
 if call:

@@ -91,10 +91,10 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     except ConnectionRefusedError:
         return Answer(error="nobody listens there")
     except TimeoutError:
-        return Answer(error=f"no answer within {timeout:g} seconds")
+        return Answer(error=f"no answer within {timeout:.1f} seconds")
     except (http.client.HTTPException, OSError, ValueError) as error:
         if late.finished.is_set():
-            return Answer(error=f"no answer within {timeout:g} seconds")
+            return Answer(error=f"no answer within {timeout:.1f} seconds")
         return Answer(error=f"the connection broke ({error or type(error).__name__})")
     finally:
         late.cancel()
