@@ -1,0 +1,283 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Whatever is wrong with an inventory: one clear message, and nobody who is served notices.
+
+Each case of cases.yml is one run against all hosts, and one test for each of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import testinfra
+import yaml
+from pyweb_playbooks import Run
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+TESTS = Path(__file__).resolve().parent
+EXAMPLE = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "examples" / "hello"
+INVENTORY = yaml.safe_load((TESTS.parent / "inventory" / "group_vars" / "web.yml").read_text())
+CASES = yaml.safe_load((TESTS / "cases.yml").read_text())
+SECRET = "no-message-shows-this"
+
+NEWCOMER = {
+    "name": "newcomer",
+    "source": {"path": str(EXAMPLE)},
+    "wsgi": "hello:app",
+    "proxy_fix": True,
+    "workers": 1,
+    "health": {"path": "/healthz", "timeout": 20},
+    "site": {"domains": ["newcomer.example.com"]},
+}
+
+# The insides of Ansible and of Jinja, and tracebacks of this collection; one of the application's own is welcome.
+INTERNALS = re.compile(
+    r"jinja|AnsibleError|AnsibleFilterError|UndefinedError|is undefined|MODULE FAILURE|Unexpected|<<< caused by >>>"
+    r"|Finalization of task args|filter plugin|ansible_collections/pyweb/stack/plugins|module_stderr|AnsiballZ",
+    re.IGNORECASE,
+)
+
+# What is there: files by their times and content, links, processes, accounts. What a process itself writes (logs,
+# sockets) is left out.
+LOOK = r"""
+import glob, hashlib, json, os, pwd
+def entry(path):
+    found = os.lstat(path)
+    what = [oct(found.st_mode), found.st_uid, found.st_gid]
+    if os.path.islink(path):
+        return [*what, os.readlink(path)]
+    if os.path.isfile(path):
+        return [*what, found.st_mtime_ns, hashlib.sha256(open(path, "rb").read()).hexdigest()]
+    return what
+files = {}
+for top in ("/etc/nginx", "/etc/systemd/system", "/etc/supervisor"):
+    for base, folders, names in os.walk(top):
+        for path in [base, *(os.path.join(base, name) for name in names + folders)]:
+            files[path] = entry(path)
+apps = {}
+for home in sorted(glob.glob("/srv/webapps/*")):
+    links = [name for name in ("current", "current.sock") if os.path.islink(f"{home}/{name}")]
+    apps[os.path.basename(home)] = {
+        "links": {name: os.readlink(f"{home}/{name}") for name in links},
+        "releases": sorted(os.listdir(f"{home}/releases")) if os.path.isdir(f"{home}/releases") else [],
+    }
+masters = {}
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+        status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status").read().splitlines())
+    except OSError:
+        continue
+    line = b" ".join(words).decode(errors="replace").strip()
+    # Not workers: nginx's come and go with a reload.
+    if (b"/srv/webapps/" in b" ".join(words) or "nginx: master" in line) and "su -c" not in line:
+        masters[pid] = line[:200]
+accounts = {owner.pw_name: owner.pw_dir for owner in pwd.getpwall()}
+print(json.dumps({"files": files, "apps": apps, "processes": masters, "accounts": accounts}))
+"""
+
+
+def merged(base: Any, change: Any) -> Any:
+    """A mapping with the changes made, at every depth; anything else gives way to the change."""
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return copy.deepcopy(change)
+    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+
+
+def variables(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The variables that a case gives to ansible-playbook."""
+    if "nginx" in case:
+        return {"nginx_sites": case["nginx"]}
+    if isinstance(case.get("webapps"), str):
+        return {"webapps": case["webapps"]}
+    apps = copy.deepcopy(INVENTORY["webapps"])
+    made = {}
+    if "files" in case:
+        shutil.copy(EXAMPLE / "requirements.txt", folder)
+        for name, text in case["files"].items():
+            (folder / name).write_text(text)
+        made = {"source": {"path": str(folder)}}
+    if "hello" in case:
+        apps[0] = merged(merged(apps[0], made), case["hello"])
+        made = {}
+    if "newcomer" in case:
+        apps.append(merged(merged(NEWCOMER, made), case["newcomer"]))
+    return {"webapps": [*apps, *case.get("webapps", [])], **case.get("variables", {})}
+
+
+@dataclass
+class Outcome:
+    """A run, and what the hosts were like before and after it."""
+
+    run: Run
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def hosts(scenario_inventory) -> dict[str, Host]:
+    """All hosts of the scenario: one run concerns them all at once."""
+    found = testinfra.get_hosts(["ansible://bad_input"], ansible_inventory=scenario_inventory, sudo=True)
+    return {host.backend.host: host for host in found}
+
+
+@pytest.fixture(scope="session")
+def addresses(scenario_inventory, hosts) -> dict[str, str]:
+    runner = AnsibleRunner.get_runner(scenario_inventory)
+    return {name: runner.get_variables(name)["ansible_host"] for name in hosts}
+
+
+@pytest.fixture(scope="session")
+def look(hosts, addresses) -> Callable[[], dict[str, Any]]:
+    """Looks at every host, from inside and as a visitor of the two good applications."""
+    session = requests.Session()
+    session.trust_env = False
+
+    def release(address: str, domain: str) -> str:
+        answer = session.get(f"http://{address}/facts", headers={"Host": domain}, timeout=10)
+        assert answer.status_code == 200, f"{domain or address} answers {answer.status_code}"
+        return answer.json()["release"]
+
+    def look_at(name: str) -> dict[str, Any]:
+        address = addresses[name]
+        served = {"hello": release(address, "hello.example.com"), "neighbour": release(address, address)}
+        return {**json.loads(hosts[name].check_output("python3 -c %s", LOOK)), "served": served}
+
+    def look_at_all() -> dict[str, Any]:
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(hosts, pool.map(look_at, hosts), strict=True))
+
+    return look_at_all
+
+
+@pytest.fixture(scope="session")
+def obstacles(hosts):
+    """On every host, a program that has port 8081, and an account that was there before."""
+    serve = "setsid python3 -m http.server 8081 --directory /srv >/dev/null 2>&1 </dev/null & echo $!"
+    pids = {}
+    for name, host in hosts.items():
+        host.check_output("id legacy || useradd --system --home-dir /var/lib/legacy legacy")
+        pids[name] = host.check_output("sh -c %s", serve)
+    yield
+    for name, host in hosts.items():
+        host.check_output("kill %s; userdel legacy", pids[name])
+
+
+@pytest.fixture(scope="session")
+def outcome_of(obstacles, look, run_playbook, tmp_path_factory) -> Callable[[dict[str, Any]], Outcome]:
+    """The outcome of a case, which is run once for all hosts."""
+    outcomes: dict[str, Outcome] = {}
+    last = look()
+
+    def outcome(case: dict[str, Any]) -> Outcome:
+        nonlocal last
+        name = case["case"]
+        if name not in outcomes:
+            playbook = str(TESTS.parent / "nginx.yml") if "nginx" in case else "pyweb.stack.site"
+            run = run_playbook(playbook, variables(case, tmp_path_factory.mktemp("source")))
+            before, last = last, look()
+            outcomes[name] = Outcome(run, before, last)
+        return outcomes[name]
+
+    return outcome
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"].replace(",", "").replace(" ", "-"))
+def test_a_mistake_is_told_and_nobody_notices(case, host, outcome_of):
+    outcome = outcome_of(case)
+    name = host.backend.host
+    assert_told(case, outcome.run, name)
+    assert_unnoticed(case, outcome.before[name], outcome.after[name])
+
+
+def assert_told(case: dict[str, Any], run: Run, host: str) -> None:
+    """The run has failed, with a message for a person."""
+    assert run.status == 2
+    assert run.counts(host)["failed"] == 1
+    message = run.failure(host)
+    named = str(case.get("names", "newcomer" if "newcomer" in case else "hello"))
+    for words in [named, *case["says"]]:
+        assert words in message
+    assert SECRET not in run.output
+    assert not INTERNALS.search(run.output)
+
+
+def assert_unnoticed(case: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
+    """What served before serves on: the same releases, by the same processes, behind the same configuration."""
+    assert after["served"] == before["served"]
+    assert after["processes"] == before["processes"]
+    for app in ("hello", "neighbour"):
+        assert after["apps"][app]["links"] == before["apps"][app]["links"]
+    if case["fails"] == "preflight":
+        assert after == before
+    elif "newcomer" not in case or case["fails"] == "build":
+        assert after["files"] == before["files"]
+    else:
+        # An application that never was: its own definition and site may be there, but nothing else is touched.
+        changed = {path for path, entry in before["files"].items() if after["files"].get(path) != entry}
+        assert {path for path in changed if "newcomer" not in path and not path.startswith("/etc/nginx")} == set()
+
+
+@pytest.fixture(scope="module")
+def mended(outcome_of, run_playbook, look):
+    """After all the mistakes: a good change of hello, and the newcomer given up. Then the same run again."""
+    apps = copy.deepcopy(INVENTORY["webapps"])
+    apps[0]["env"]["GREETING"] = "mended"
+    apps.append({"name": "newcomer", "state": "absent", "purge": True})
+    before = look()
+    runs = [run_playbook("pyweb.stack.site", {"webapps": apps}) for _ in range(2)]
+    return Outcome(runs[0], before, look()), runs[1]
+
+
+def test_a_good_run_mends_it_all(host, mended):
+    outcome, again = mended
+    name = host.backend.host
+    assert (outcome.run.status, again.status) == (0, 0)
+    assert outcome.after[name]["served"]["hello"] != outcome.before[name]["served"]["hello"]
+    assert outcome.after[name]["served"]["neighbour"] == outcome.before[name]["served"]["neighbour"]
+    assert again.counts(name)["changed"] == 0
+
+
+def test_no_mistake_leaves_an_orphan(host, mended):
+    now = mended[0].after[host.backend.host]
+    assert set(now["apps"]) == {"hello", "neighbour"}
+    # nginx keeps the tree before the live one as a way back.
+    live = now["files"]["/etc/nginx/pyweb/current"][-1]
+    kept = [path for path in now["files"] if "/pyweb/trees/" not in path or os.path.basename(live) in path]
+    assert not [path for path in kept if re.search("newcomer|shop|legacy", path)]
+    assert not {"newcomer", "shop", "shop-admin"} & set(now["accounts"])
+    assert now["accounts"]["legacy"] == "/var/lib/legacy"
+    for app, live in now["served"].items():
+        kept = now["apps"][app]["releases"]
+        manifests = [host.file(f"/srv/webapps/{app}/releases/{release}/release.json") for release in kept]
+        states = [json.loads(manifest.content_string)["state"] for manifest in manifests]
+        # The live one and the one before it; of the failures, and of those that never started, the last.
+        assert states.count("good") == (2 if app == "hello" else 1)
+        assert states.count("bad") <= 1
+        assert states.count("built") <= 1
+        assert "building" not in states
+        assert now["apps"][app]["links"]["current"] == f"releases/{live}"
+        masters = [line for line in now["processes"].values() if f"/srv/webapps/{app}/" in line]
+        assert masters
+        assert all(live in line for line in masters)
+        sockets = [name for name in host.file(f"/run/webapps/{app}").listdir() if name.endswith(".sock")]
+        assert sockets == [f"{live}.sock"]
+
+
+def test_failures_do_not_pile_up(host, mended):
+    """Before a good run tidies up, there is of each kind one: live, failed, built but never started."""
+    before = mended[0].before[host.backend.host]
+    assert len(before["apps"]["hello"]["releases"]) <= 3
+    assert len(before["apps"]["neighbour"]["releases"]) == 1
