@@ -35,18 +35,26 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 
 ID = "20261121T010203Z-ab12cd34"
-NAME = "pywebunit"
+# Of this run alone: another may be under way, and a container of this machine may have an account of any common number.
+NAME = f"pywebunit{os.getpid()}"
 # A number that nobody has: the accounts of containers on this machine count from 999 downwards, as system accounts do,
 # and what ends this account's processes would end theirs.
 UID = "48113"
 
 
+def free_number() -> int:
+    """A user ID that no account and no process of this machine has, not even in a container."""
+    processes = {entry.stat().st_uid for entry in Path("/proc").glob("[0-9]*") if entry.exists()}
+    accounts = {entry.pw_uid for entry in pwd.getpwall()}
+    return next(number for number in range(50_000 + os.getpid() % 5_000, 60_000) if number not in processes | accounts)
+
+
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_passwd]:
     """An account as an application has it, gone afterwards."""
-    home = tmp_path_factory.mktemp("home")
-    subprocess.run(["userdel", NAME], capture_output=True, check=False)
-    add = ["useradd", "--uid", UID, "--user-group", "--no-create-home", "--home-dir", str(home), NAME]
+    home = str(tmp_path_factory.mktemp("home"))
+    number = str(free_number())
+    add = ["useradd", "--uid", number, "--user-group", "--no-create-home", "--no-log-init", "--home-dir", home, NAME]
     subprocess.run(add, check=True, capture_output=True)
     yield pwd.getpwnam(NAME)
     subprocess.run(["userdel", NAME], check=False, capture_output=True)
