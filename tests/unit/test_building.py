@@ -37,9 +37,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an applic
 ID = "20261121T010203Z-ab12cd34"
 # Of this run alone: another may be under way, and a container of this machine may have an account of any common number.
 NAME = f"pywebunit{os.getpid()}"
-# A number that nobody has: the accounts of containers on this machine count from 999 downwards, as system accounts do,
-# and what ends this account's processes would end theirs.
-UID = "48113"
 
 
 def free_number() -> int:
@@ -146,9 +143,6 @@ def bench(public: Path, account: pwd.struct_passwd, uv: str) -> Iterator[Bench]:
     root = public / f"bench-{time.monotonic_ns()}"
     root.mkdir(mode=0o755)
     yield Bench(root, account, uv)
-    # Only here: a container on this machine may have an account of the same number.
-    here = ["--ns", str(os.getpid()), "--nslist", "pid"]
-    subprocess.run(["pkill", "-KILL", *here, "-u", NAME], check=False)
     shutil.rmtree(root)
 
 
