@@ -236,6 +236,11 @@ class Activation:
                 self.manager.forget(self.name, self.target, timeout=5)
             # One bad release is kept for inspection; attempt after attempt would fill the disk.
             prune(self.layout, self.spec["keep"])
+        if self.target != self.before:
+            # One that had to be killed has left its socket behind.
+            for path in (self.layout.socket(self.target), f"{self.layout.socket(self.target)}.ready"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
         self.note("failed")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)

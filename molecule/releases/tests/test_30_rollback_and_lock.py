@@ -166,7 +166,9 @@ def test_a_deployment_shows_no_secret_either(places: list[Place], run_playbook):
     run = run_playbook("pyweb.stack.site", secret, "--diff", "-vvv")
     assert run.status == 0
     assert "hunter2" not in run.output
-    everywhere(lambda place: place.run("! grep -r $(printf hunter%d 2) /srv/webapps/patient/deployments.log /var/log"), places)
+    everywhere(
+        lambda place: place.run("! grep -r $(printf hunter%d 2) /srv/webapps/patient/deployments.log /var/log"), places
+    )
     assert run_playbook("pyweb.stack.site", secret).output.count("changed=0") == len(places)
 
 
