@@ -49,6 +49,20 @@ bootstrap() {
         --requirement requirements/bootstrap.txt
 }
 
+# The unit tests run a real nginx on ports of their own. Installed, the package would start a server on this machine; the
+# program alone is enough.
+provide_nginx() {
+    if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then return; fi
+    command -v apt-get >/dev/null || { say "Without nginx its unit tests are skipped."; return; }
+    say "Fetching nginx for the unit tests"
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch"
+    (cd "$scratch" && { apt-get -qq download nginx || { as_root apt-get -qq update && apt-get -qq download nginx; }; }) 2>/dev/null
+    dpkg -x "$scratch"/nginx_*.deb "$scratch/unpacked"
+    cp "$scratch/unpacked/usr/sbin/nginx" .venv/bin/nginx
+    rm -rf "$scratch"
+}
+
 # uv follows neither pip's settings nor, by itself, the machine's certificate store. A user who told pip about a mirror
 # or a certificate has told us; what was said to uv itself wins. Mixing indexes is safe here: every file is checked by hash.
 follow_the_machine() {
@@ -91,3 +105,4 @@ bootstrap
 rm -f .venv/.made-*
 follow_the_machine
 .venv/bin/uv pip sync --quiet --python "$python" --require-hashes "$@"
+[ "$kind" = site ] || provide_nginx

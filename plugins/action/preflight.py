@@ -105,7 +105,8 @@ def misspelt_inputs(task_vars: dict[str, Any]) -> list[str]:
         known = list(role_options(role))
         for name in task_vars:
             if name.startswith(f"{role}_") and name not in known:
-                hint = nearest(name, known)
+                # Close, so that a variable of the user's own, such as python_version, passes.
+                hint = nearest(name, known, cutoff=0.93)
                 if hint:
                     problems.append(f"the variable '{name}' is no input of the role {role}.{hint}")
     if "webapp" in task_vars and "webapps" not in task_vars:

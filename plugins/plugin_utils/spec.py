@@ -35,9 +35,9 @@ def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
         return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506  # LOADER is safe
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
     """A question that offers the known name nearest to a misspelt one, or an empty string."""
-    match = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    match = difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
