@@ -7,7 +7,8 @@
 
 Anything but the expected status with a whole body counts as failed: another status, a reset, a time-out, a truncated
 body. Nothing is
-tried again. The report has the slowest request of each kind, and which releases answered, in the order in which they
+tried again; only a kept connection that was closed while nothing was under way on it is replaced before it is used. The
+report has the slowest request of each kind, and which releases answered, in the order in which they
 came.
 Ends after --seconds, or at SIGTERM or SIGINT, when the requests under way have been answered. Exit status 1 if any
 request failed.
@@ -154,6 +155,11 @@ class Load:
 
         async def one() -> None:
             connection = idle.pop() if kept and idle else None
+            if connection is not None and connection.reader.at_eof():
+                # A server may close a connection while it is idle (nginx does at a reload), and every client has to
+                # look.
+                connection.close()
+                connection = None
             body = random.randbytes(random.randrange(10, 20000)) if method == "POST" else b""
             connection = await self.timed(kind, connection, method, path, body)
             if connection is not None and len(idle) < CONNECTIONS:
