@@ -6,16 +6,13 @@
     load.py http://10.88.0.5/ --host shop.example.com --rate 200 --seconds 60 [--slow 5] [--json FILE]
 
 Anything but the expected status with a whole body counts as failed: another status, a reset, a time-out, a truncated
-body. Nothing is
-tried again; only a kept connection that was closed while nothing was under way on it is replaced before it is used. The
-report has the slowest request of each kind, and which releases answered, in the order in which they
-came.
+body. Nothing is tried again; only a kept connection that was closed while nothing was under way on it is replaced
+before it is used. The report has the slowest request of each kind, and which releases answered, in their order.
 Ends after --seconds, or at SIGTERM or SIGINT, when the requests under way have been answered. Exit status 1 if any
 request failed.
 
 The application it asks must answer GET /, POST /echo with the body, and GET /slow?seconds=N, with the header X-Release
-on each
-(tests/apps/patient does).
+on each (tests/apps/patient does).
 """
 
 from __future__ import annotations
