@@ -73,7 +73,7 @@ def uv(public: Path) -> str:
     found = Path(sys.executable).parent / "uv"
     program = str(found) if found.exists() else shutil.which("uv")
     if program is None:
-        pytest.skip("needs uv in the environment of the tests")
+        pytest.fail("uv is not in the environment of the tests: make it by scripts/environment.sh test")
     return shutil.copy(program, public / "uv")
 
 
