@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import File, wri
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BUILDING,
     BUILT,
+    RELEASE,
     Layout,
     Manifest,
     ReleaseError,
@@ -432,6 +433,10 @@ class Builder:
         write(File(os.path.join(release, "bin", "run"), run, mode=0o755))
         if self.spec["proxy_fix"]:
             self.write_proxy_fix(release)
+        for given in self.spec["server_files"]:
+            path = os.path.join(release, given["path"])
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            write(File(path, given["content"].replace(RELEASE, identity), mode=int(given.get("mode", "0644"), 8)))
         own_by_root(os.path.join(release, "src"))
 
     def write_proxy_fix(self, release: str) -> None:

@@ -21,6 +21,9 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
 
 # The parts of a release's identity, in the order in which a message names them.
+# In files that are rendered before a release has a name: stands for its identity.
+RELEASE = "@RELEASE@"
+
 PARTS = ("code", "dependencies", "settings", "secrets")
 
 BUILDING, BUILT, GOOD, BAD = "building", "built", "good", "bad"

@@ -172,7 +172,8 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
                     "environment",
                     "shared",
                     "build_commands",
-                    "settings",
+                    "server_files",
+                    "limits",
                     "process_manager",
                 )
             ]

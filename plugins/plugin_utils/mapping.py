@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES
 
 # Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
@@ -55,33 +54,15 @@ def socket_path(name: str, identity: str) -> str:
     return f"/run/webapps/{name}/{identity}.sock"
 
 
-def templates_digest(role: str) -> str:
-    """A fingerprint of a role's templates, so that a change of what they print makes a new release."""
-    total = hashlib.sha256()
-    for path in sorted((ROLES / role / "templates").iterdir()):
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()
-
-
-def gunicorn_settings(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """What of an item of ``gunicorn_services`` does not depend on the release."""
-    return {
-        "name": app["name"],
-        "wsgi_app": "pyweb_entry:application" if app["proxy_fix"] else app["wsgi"],
-        "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
-        "threads": app["threads"],
-        "timeout": app["timeout"],
-        "settings": app["gunicorn"],
-    }
-
-
 def releases(
     webapps: Any,
     facts: dict[str, Any],
     process_manager: str = "auto",
     server_requirements: dict[str, str] | None = None,
+    files: list[dict[str, Any]] | None = None,
+    root: str = "/srv/webapps",
 ) -> list[dict[str, Any]]:
-    """Input of the module webapp_release."""
+    """Input of the module webapp_release. The files are what the app servers' roles have rendered."""
     items = []
     for app in applications(webapps):
         item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
@@ -102,36 +83,39 @@ def releases(
                 "build_commands": app["commands"]["build"],
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,
-                "settings": {
-                    "server": gunicorn_settings(app, facts),
-                    "templates": templates_digest(app["server"]),
-                    "limits": app["limits"],
-                },
+                "limits": app["limits"],
+                "server_files": files_of_release(files or [], release_directory(root, app["name"], RELEASE)),
             }
         items.append(item)
     return items
 
 
-def candidates(builds: list[dict[str, Any]]) -> dict[str, str]:
-    """The new release of every application that has one."""
-    return {build["name"]: build["candidate"] for build in builds if build["candidate"]}
+def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:
+    """Those files that belong into a release, with paths relative to it."""
+    return [
+        {**file, "path": file["path"].removeprefix(f"{directory}/")}
+        for file in files
+        if file["path"].startswith(f"{directory}/")
+    ]
 
 
-def gunicorn_services(
-    webapps: Any, builds: list[dict[str, Any]], facts: dict[str, Any], root: str = "/srv/webapps"
-) -> list[dict[str, Any]]:
-    """Input of the role gunicorn: one item for every new release."""
-    identities = candidates(builds)
+def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role gunicorn: one item for every application that it serves, for a release that has no name yet."""
     items = []
     for app in present(webapps):
-        if app["server"] != "gunicorn" or app["name"] not in identities:
+        if app["server"] != "gunicorn":
             continue
-        directory = release_directory(root, app["name"], identities[app["name"]])
+        directory = release_directory(root, app["name"], RELEASE)
         items.append(
             {
-                **gunicorn_settings(app, facts),
+                "name": app["name"],
+                "wsgi_app": "pyweb_entry:application" if app["proxy_fix"] else app["wsgi"],
+                "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
+                "threads": app["threads"],
+                "timeout": app["timeout"],
+                "settings": app["gunicorn"],
                 "directory": directory,
-                "bind": f"unix:{socket_path(app['name'], identities[app['name']])}",
+                "bind": f"unix:{socket_path(app['name'], RELEASE)}",
                 "program": [f"{directory}/bin/run", "gunicorn"],
             }
         )

@@ -10,6 +10,7 @@ site playbook asks this one first. Both read the same ``meta/argument_specs.yml`
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+@functools.cache
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
-    """The options of a role of this collection."""
+    """The options of a role of this collection; not to be changed."""
     with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
         return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506  # LOADER is safe
 

@@ -103,6 +103,7 @@ class Bench:
             "source": {"kind": "path", "subdir": "", "data": base64.b64encode(packed).decode()},
             "python": {"interpreter": "python3", "packages": []},
             "server_packages": [],
+            "server_files": [],
             "wsgi": "app:app",
             "proxy_fix": False,
             "environment": {},
@@ -365,6 +366,14 @@ def test_build_commands_run_as_the_application_in_its_environment(bench: Bench) 
         {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A >> who; pwd >> who"]
     )
     assert (release / "src/who").read_text().split() == [NAME, "b", str(release / "src")]
+
+
+@needs_root
+def test_the_files_of_the_server_are_there_before_the_release_is_finished(bench: Bench) -> None:
+    web = {"path": "bin/web", "content": "#!/bin/sh\nexec echo @RELEASE@\n", "mode": "0755"}
+    release = bench.build({"app.py": APP}, server_files=[web], build_commands=["../bin/web > said"])
+    assert (release / "src/said").read_text().strip() == release.name
+    assert (release / "bin/web").stat().st_uid == 0
 
 
 @needs_root

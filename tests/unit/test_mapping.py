@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     ModelError,
     activations,
@@ -196,7 +195,6 @@ def test_what_a_release_is_made_of() -> None:
     }
     assert item["server_packages"] == ["gunicorn>=22"]
     assert item["env"] == {"A": "b"}
-    assert item["settings"]["server"]["workers"] == 5
 
 
 def test_an_application_that_goes_is_told_by_name_alone() -> None:
@@ -206,8 +204,8 @@ def test_an_application_that_goes_is_told_by_name_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "differs"),
     [
-        ({"workers": 3}, True),
-        ({"gunicorn": {"max_requests": 5}}, True),
+        ({"env": {"A": "b"}}, True),
+        ({"proxy_fix": True}, True),
         ({"limits": {"memory": "1G"}}, True),
         ({"site": {"domains": ["a.org"]}}, False),
         ({"health": {"path": "/x"}}, False),
@@ -216,20 +214,30 @@ def test_an_application_that_goes_is_told_by_name_alone() -> None:
 def test_only_what_a_process_sees_is_a_setting_of_the_release(changes: dict[str, Any], differs: bool) -> None:
     (before,) = releases([app()], SYSTEMD)
     (after,) = releases([app(**changes)], SYSTEMD)
-    assert (before["settings"] != after["settings"]) is differs
+    assert (before != after) is differs
 
 
-def test_gunicorn_serves_new_releases_only() -> None:
-    apps = [app(), app("blog", site={"port": 81}), app("old", state="absent")]
-    (item,) = gunicorn_services(apps, [build(), build("blog", "")], SYSTEMD)
+def test_files_of_a_release_have_paths_within_it() -> None:
+    files = [
+        {"path": "/srv/webapps/shop/releases/@RELEASE@/bin/web", "content": "exec @RELEASE@", "mode": "0755"},
+        {"path": "/srv/webapps/shop-2/releases/@RELEASE@/bin/web", "content": "another"},
+    ]
+    (item,) = releases([app()], SYSTEMD, "auto", {}, files)
+    assert item["server_files"] == [{"path": "bin/web", "content": "exec @RELEASE@", "mode": "0755"}]
+
+
+def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
+    apps = [app(), app("old", state="absent")]
+    (item,) = gunicorn_services(apps, SYSTEMD)
     assert item["name"] == "shop"
-    assert item["directory"] == f"/srv/webapps/shop/releases/{ID}"
-    assert item["bind"] == f"unix:/run/webapps/shop/{ID}.sock"
-    assert item["program"] == [f"/srv/webapps/shop/releases/{ID}/bin/run", "gunicorn"]
+    assert item["workers"] == 5
+    assert item["directory"] == "/srv/webapps/shop/releases/@RELEASE@"
+    assert item["bind"] == "unix:/run/webapps/shop/@RELEASE@.sock"
+    assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "gunicorn"]
 
 
 def test_proxy_fix_serves_the_wrapper() -> None:
-    (item,) = gunicorn_services([app(proxy_fix=True)], [build()], SYSTEMD)
+    (item,) = gunicorn_services([app(proxy_fix=True)], SYSTEMD)
     assert item["wsgi_app"] == "pyweb_entry:application"
 
 
@@ -340,14 +348,3 @@ def test_urls_tell_where_and_whether_it_is_new() -> None:
     first, second = urls(apps, "192.0.2.1", [build(), build("blog", "", current="R1", action="none")])
     assert first == f"shop is at http://192.0.2.1/ (release {ID}, new)"
     assert second == "blog is at http://a.org:81/blog/, http://b.org:81/blog/ (release R1, unchanged)"
-
-
-def test_a_change_of_templates_changes_the_digest(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "gunicorn/templates"
-    folder.mkdir(parents=True)
-    (folder / "a.j2").write_text("1")
-    monkeypatch.setattr(mapping, "ROLES", tmp_path)
-    before = mapping.templates_digest("gunicorn")
-    assert mapping.templates_digest("gunicorn") == before
-    (folder / "a.j2").write_text("2")
-    assert mapping.templates_digest("gunicorn") != before

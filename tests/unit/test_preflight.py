@@ -138,7 +138,7 @@ def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest
         "source": {"kind": "path", "digest": "d", "wanted": False, "requirements_digest": "r"},
         "python": {"interpreter": "python3"},
         "server_packages": [],
-        **dict.fromkeys(("wsgi", "proxy_fix", "environment", "shared", "build_commands", "settings"), ""),
+        **dict.fromkeys(("wsgi", "proxy_fix", "environment", "shared", "build_commands", "server_files", "limits"), ""),
         "process_manager": "systemd",
     }
     hidden = {"pyweb-no-such": {"env": {"PASSWORD": "hunter2"}, "python": {"index_url": "https://u:tok3n@h/"}}}
