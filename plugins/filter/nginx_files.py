@@ -14,25 +14,17 @@ description:
     ready for P(pyweb.stack.templates#lookup).
   - Fails with every problem at once; each names the site, the value found and the remedy.
 author: The pyweb.stack contributors
-positional: _input
+positional: _input, settings
 options:
   _input:
     description: The sites, as the role P(pyweb.stack.nginx#role) takes them.
     type: list
     elements: dict
     required: true
-  worker_processes:
-    description: Number of worker processes, or V(auto) for one per core.
-    type: raw
-    default: auto
-  worker_connections:
-    description: Connections each worker may hold, towards visitors and applications together.
-    type: int
-    default: 8192
-  extra:
-    description: Directives printed as they are in the C(http) block.
-    type: str
-    default: ""
+  settings:
+    description: The other inputs of the role, without their prefix C(nginx_). Those left out take the role's default.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -51,18 +43,16 @@ _value:
 from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import input_problems, plan_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import plan_files
 
 
-def nginx_files(
-    sites: list[dict[str, Any]], worker_processes: Any = "auto", worker_connections: Any = 8192, extra: str = ""
-) -> list[dict[str, Any]]:
+def nginx_files(sites: Any, settings: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The files of valid sites; raises AnsibleFilterError with all that is wrong."""
-    problems = input_problems(sites, worker_processes, worker_connections, extra)
+    present, filled, problems = checked(sites, settings or {})
     if problems:
         raise AnsibleFilterError("nginx can't be configured:\n" + "\n".join(f"- {problem}" for problem in problems))
-    settings = {"worker_processes": worker_processes, "worker_connections": worker_connections, "extra": extra}
-    return plan_files(sites, settings)
+    return plan_files(present, filled)
 
 
 class FilterModule:

@@ -12,25 +12,17 @@ description:
   - Checks C(nginx_sites) as a whole, and the settings that all sites share. Each problem names the site, the value
     found and the remedy.
 author: The pyweb.stack contributors
-positional: _input
+positional: _input, settings
 options:
   _input:
     description: The sites, as the role P(pyweb.stack.nginx#role) takes them.
     type: list
     elements: dict
     required: true
-  worker_processes:
-    description: Number of worker processes, or V(auto) for one per core.
-    type: raw
-    default: auto
-  worker_connections:
-    description: Connections each worker may hold, towards visitors and applications together.
-    type: raw
-    default: 8192
-  extra:
-    description: Directives printed as they are in the C(http) block.
-    type: str
-    default: ""
+  settings:
+    description: The other inputs of the role, without their prefix C(nginx_). Those left out take the role's default.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -51,14 +43,12 @@ _value:
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import input_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 
 
-def nginx_problems(
-    sites: Any, worker_processes: Any = "auto", worker_connections: Any = 8192, extra: Any = ""
-) -> list[str]:
+def nginx_problems(sites: Any, settings: dict[str, Any] | None = None) -> list[str]:
     """Everything that is wrong, in words for the user."""
-    return input_problems(sites, worker_processes, worker_connections, extra)
+    return checked(sites, settings or {})[2]
 
 
 class FilterModule:

@@ -33,29 +33,18 @@ _value:
   type: str
 """
 
-import re  # the documentation stands first in a plugin
-from typing import Any
+from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-
-# A token of these characters is read as it stands. No backslash, and no '#', which would start a comment.
-PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=~*!?&^|\[\]()<>-]+")
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
 
 
 def nginx_quote(value: Any) -> str:
     """The value as one argument; raises AnsibleFilterError for what nginx can't hold."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise AnsibleFilterError(f"nginx_quote takes a string or a number, not {type(value).__name__}.")
-    text = str(value)
-    if "$" in text:
-        raise AnsibleFilterError(
-            f"{text!r} can't be written for nginx: it takes '$' for a variable. Choose another value."
-        )
-    if re.search(r"[\x00-\x1f\x7f]", text):
-        raise AnsibleFilterError(f"{text!r} can't be written for nginx: it has a line break or a control character.")
-    if PLAIN.fullmatch(text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        return quote(value)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -9,7 +9,7 @@ import posixpath
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")

@@ -44,9 +44,12 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
 
 
 def label(item: Any, index: int) -> str:
-    """How a message names an item of a list: by its name where it has one, by its place (from 1) where it has none."""
-    name = item.get("name") if isinstance(item, dict) else None
-    return f"'{name}'" if isinstance(name, str) and name else f"no. {index + 1}"
+    """How a message names an item of a list: by its name, URL or path where it has one, else by its place (from 1)."""
+    for key in ("name", "url", "path"):
+        name = item.get(key) if isinstance(item, dict) else None
+        if isinstance(name, str) and name:
+            return f"'{name}'"
+    return f"no. {index + 1}"
 
 
 def kind(value: Any) -> str:
@@ -88,18 +91,23 @@ class Checker:
                 hint = (hints or {}).get(str(key)) or nearest(str(key), known)
                 text = f"unknown key '{key}'.{hint if hint.startswith(' ') or not hint else ' ' + hint}"
                 self.problem(where, text if hint else f"{text} Known keys: {', '.join(known)}.")
+        return self.filled(value, options, where)
+
+    def filled(self, value: dict[str, Any], options: dict[str, Any], where: str) -> dict[str, Any]:
+        """The known keys of a mapping, converted, with defaults where they are missing."""
         result = {}
         for key, spec in options.items():
+            place = f"{where}.{key}" if where else key
             if key in value and value[key] is not None:
-                result[key] = self.value(value[key], spec, f"{where}.{key}")
-                self.choice(result[key], spec, f"{where}.{key}")
+                result[key] = self.value(value[key], spec, place)
+                self.choice(result[key], spec, place)
             elif spec.get("required"):
                 self.problem(where, f"the key '{key}' is missing. {first_sentence(spec)}")
                 result[key] = None
             else:
                 default = spec.get("default")
                 if spec.get("type") == "dict" and spec.get("options") and default is not None:
-                    default = self.mapping(default, spec["options"], f"{where}.{key}")
+                    default = self.mapping(default, spec["options"], place)
                 result[key] = default
         return result
 

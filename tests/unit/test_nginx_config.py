@@ -4,23 +4,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
-import pwd
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils import listeners as listeners_module
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import decode_address, listeners, parse_table
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
@@ -37,92 +32,7 @@ from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
     decide,
     invalid_files,
 )
-
-BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-class Instance:
-    """An nginx of this test alone, and the tree it should run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.conf = folder / "etc"
-        self.conf.mkdir()
-        (folder / "log").mkdir()
-        self.port = free_port()
-
-    def params(self, sites: dict[str, str]) -> dict[str, Any]:
-        main = f"""\
-pid {self.folder}/nginx.pid;
-error_log {self.folder}/log/error.log;
-error_log @TREE@/loaded emerg;
-worker_processes 2;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {self.folder}/body;
-    proxy_temp_path {self.folder}/proxy;
-    fastcgi_temp_path {self.folder}/fastcgi;
-    uwsgi_temp_path {self.folder}/uwsgi;
-    scgi_temp_path {self.folder}/scgi;
-    include conf.d/*.conf;
-    include @TREE@/sites/*.conf;
-    include sites-enabled/*;
-}}
-"""
-        files = {"nginx.conf": main} | {f"sites/{name}.conf": text for name, text in sites.items()}
-        return {
-            "files": [{"path": path, "content": content} for path, content in files.items()],
-            "drop_in": None,
-            "conf_dir": str(self.conf),
-            "pid_file": str(self.folder / "nginx.pid"),
-            "error_log": str(self.folder / "log/error.log"),
-            "init": "none",
-        }
-
-    def site(self, answer: str, port: int | None = None) -> str:
-        return f'server {{\n    listen 127.0.0.1:{port or self.port};\n    return 200 "{answer}";\n}}\n'
-
-    def transaction(self, **sites: str) -> Transaction:
-        return Transaction(self.params(sites), BINARY)
-
-    def run(self, check_mode: bool = False, **sites: str) -> dict[str, Any]:
-        return self.transaction(**sites).run(check_mode)
-
-    def get(self, port: int | None = None) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-
-    def refuses(self, port: int) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    @property
-    def master(self) -> int:
-        return int((self.folder / "nginx.pid").read_text())
-
-    def trees(self) -> list[str]:
-        return sorted(os.listdir(self.conf / "pyweb/trees"))
-
-    def live(self) -> str:
-        return os.path.basename(os.readlink(self.conf / "pyweb/current"))
-
-    def stop(self) -> None:
-        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            master = self.master
-            family = [process.pid for process in processes().values() if master in (process.pid, process.session)]
-            for pid in family:
-                os.kill(pid, signal.SIGKILL)
+from nginx_instance import Instance, free_port, needs_nginx
 
 
 @pytest.fixture
@@ -372,95 +282,6 @@ def test_two_runs_at_once_take_turns(nginx: Instance) -> None:
     assert done == [True] * 4
     assert nginx.get() in "0123"
     assert len(nginx.trees()) <= 2
-
-
-@needs_nginx
-@pytest.mark.skipif(
-    not os.path.exists("/etc/nginx/mime.types"), reason="only nginx's package has /etc/nginx/mime.types"
-)
-def test_the_role_s_own_files_serve(nginx: Instance, render: Callable[..., Any]) -> None:
-    (nginx.folder / "static").mkdir()
-    (nginx.folder / "static/a.css").write_text("css")
-    (nginx.folder / "static/.env").write_text("secret")
-    port = free_port()
-    sites = [
-        {
-            "name": "shop",
-            "domains": ["shop.example.com"],
-            "redirects": ["www.shop.example.com"],
-            "port": nginx.port,
-            "locations": [{"path": "/static", "alias": str(nginx.folder / "static"), "immutable": True}],
-        },
-        {"name": "app", "port": port, "locations": [{"path": "/", "upstream": f"unix:{nginx.folder}/app.sock"}]},
-    ]
-    planned = nginx_files(sites)
-    for item in planned:
-        if item["path"] == "nginx.conf":
-            item["vars"] |= {
-                "user": pwd.getpwuid(os.geteuid()).pw_name,  # the folders of a test are closed to others
-                "pid_file": f"{nginx.folder}/nginx.pid",
-                "log_dir": f"{nginx.folder}/log",
-            }
-        if "site" in item["vars"]:
-            name = item["vars"]["site"]["name"]
-            for log in ("access_log", "error_log"):
-                item["vars"]["site"][log] = f"{nginx.folder}/log/{name}.{log}"
-    files = render("nginx", planned)
-    for file in files:  # on loopback only
-        file["content"] = re.sub(r"listen ([0-9])", r"listen 127.0.0.1:\1", file["content"]).replace("[::]", "[::1]")
-    params = nginx.params({}) | {"files": files}
-    assert invalid_files(params["files"]) is None
-    assert Transaction(params, BINARY).run(False)["changed"]
-
-    def answer(path: str, host: str, port: int = nginx.port, method: str = "GET") -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request(method, path, headers={"Host": host})
-        response = connection.getresponse()
-        return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read().decode()
-
-    status, headers, body = answer("/static/a.css", "shop.example.com")
-    assert (status, body, headers["server"]) == (200, "css", "nginx")
-    assert headers["cache-control"] == "public, max-age=31536000, immutable"
-    assert answer("/static/.env", "shop.example.com")[0] == 404
-    status, headers, _body = answer("/p?q=1", f"www.shop.example.com:{nginx.port}")
-    assert (status, headers["location"]) == (301, f"http://shop.example.com:{nginx.port}/p?q=1")
-    assert answer("/p", "www.shop.example.com", method="POST")[0] == 308
-    with pytest.raises(ConnectionResetError):
-        answer("/", "unknown.example.com")
-
-    request = ask_through(
-        nginx, port, b"GET /a%2Fb HTTP/1.0\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Prefix: /x\r\n\r\n"
-    )
-    assert request[0] == "GET /a%2Fb HTTP/1.1"
-    told = dict(line.split(": ", 1) for line in request[1:] if line)
-    # A visitor of the last century names no host; HTTP/1.1 towards the application must.
-    assert told["Host"] == told["X-Forwarded-Host"] == socket.gethostname().lower()
-    assert told["X-Forwarded-For"] == "127.0.0.1"
-    assert "X-Forwarded-Prefix" not in told
-    request = ask_through(nginx, port, b"GET / HTTP/1.1\r\nHost: Visitors.example:8080\r\nConnection: close\r\n\r\n")
-    told = dict(line.split(": ", 1) for line in request[1:] if line)
-    assert (told["Host"], told["X-Forwarded-Port"]) == ("visitors.example:8080", "8080")
-
-
-def ask_through(nginx: Instance, port: int, request: bytes) -> list[str]:
-    """What an application behind the socket is asked when a visitor asks nginx."""
-    path = str(nginx.folder / "app.sock")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with socket.socket(socket.AF_UNIX) as server, socket.create_connection(("127.0.0.1", port), timeout=5) as visitor:
-        server.bind(path)
-        os.chmod(path, 0o666)
-        server.listen()
-        server.settimeout(5)
-        visitor.sendall(request)
-        connection, _address = server.accept()
-        with connection:
-            seen = b""
-            while b"\r\n\r\n" not in seen:
-                seen += connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-        assert b" 204 " in visitor.recv(65536)
-    return seen.decode().split("\r\n")
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------

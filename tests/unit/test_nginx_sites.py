@@ -11,12 +11,10 @@ import crossplane
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
+from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_problems
 from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import for_host
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_sites import (
-    unbalanced,
-    validate_sites,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 
 Block = list[dict[str, Any]]
 
@@ -46,7 +44,7 @@ def parse(render: Callable[..., Any], tmp_path: Any) -> Callable[..., Block]:
     """The http block that a strict parser reads from the rendered tree, includes resolved."""
 
     def run(sites: list[dict[str, Any]], ipv6: bool = True, **settings: Any) -> Block:
-        rendered = render("nginx", nginx_files(sites, **settings))
+        rendered = render("nginx", nginx_files(sites, settings))
         files = for_host({file["path"]: file["content"] for file in rendered}, str(tmp_path), ipv6)
         for path, content in files.items():
             # What the host has outside the tree is not the subject here.
@@ -253,12 +251,12 @@ def site(**keys: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("sites", "words"),
     [
-        ([{"name": "../etc"}], ["item 1", "'../etc'", "letters a-z"]),
-        ([{"domains": []}], ["item 1", "name is missing"]),
+        ([{"name": "../etc"}], ["nginx_sites '../etc'.name", "letters a-z"]),
+        ([{"domains": []}], ["no. 1", "'name' is missing"]),
         (site(domians=["x"]), ["'shop'", "unknown key 'domians'", "domains"]),
-        (site(port=0), ["'shop'", "port is '0'", "65535"]),
-        (site(port="http"), ["'shop'", "port is 'http'"]),
-        (site(max_body_size="16 MB"), ["'shop'", "max_body_size is '16 MB'", "16m"]),
+        (site(port=0), ["'shop'.port", "0 is out of range", "65535"]),
+        (site(port="http"), ["'shop'.port", "'http'", "whole number"]),
+        (site(max_body_size="16 MB"), ["'shop'.max_body_size", "'16 MB'", "16m"]),
         (site(state="gone"), ["'shop'", "'gone'", "absent"]),
         (
             site(domains=["http://shop.example.com/"]),
@@ -270,7 +268,7 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         ),
         (site(domains=["bücher.example"]), ["bücher.example", "xn--bcher-kva.example"]),
         (site(domains=["a b"]), ["'a b'", "*.example.com"]),
-        (site(domains="shop.example.com"), ["domains is", "list"]),
+        (site(domains="shop.example.com"), ["'shop'.domains", "list; write it as [shop.example.com]"]),
         (
             site(domains=[], redirects=["www.example.com"]),
             ["'www.example.com'", "has none"],
@@ -286,19 +284,19 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         (site(extra="}"), ["'shop'", "extra", "line 1 closes a brace"]),
         (site(extra="return 200 ok"), ["semicolon"]),
         (site(error_log="off"), ["'shop'", "error_log", "/dev/null"]),
-        (site(access_log="logs/x"), ["access_log is 'logs/x'", "absolute"]),
+        (site(access_log="logs/x"), ["access_log: 'logs/x'", "absolute"]),
         (
             site(locations=[{"path": "static", "alias": "/srv"}]),
-            ["'shop'", "location 1", "'static'", "slash"],
+            ["'shop'.locations", "'static'", "slash"],
         ),
         (site(locations=[{"path": "/a/../b", "alias": "/srv"}]), ["'/a/../b'"]),
         (
             site(locations=[{"path": "/"}]),
-            ["location '/'", "neither upstream nor alias"],
+            ["locations '/'", "neither upstream nor alias"],
         ),
         (
             site(locations=[{**APP, "alias": "/srv"}]),
-            ["location '/'", "both upstream and alias"],
+            ["locations '/'", "both upstream and alias"],
         ),
         (
             site(locations=[{**APP, "upstream": "http://app/path"}]),
@@ -314,19 +312,19 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         ),
         (
             site(locations=[{**APP, "read_timeout": "1m"}]),
-            ["read_timeout is '1m'", "whole seconds"],
+            ["read_timeout", "'1m'", "whole number"],
         ),
         (
-            site(locations=[{**APP, "websocket": "yes"}]),
-            ["websocket is 'yes'", "true or false"],
+            site(locations=[{**APP, "websocket": "maybe"}]),
+            ["websocket", "'maybe'", "true or false"],
         ),
         (
             site(locations=[{**APP, "time_out": 3}]),
-            ["location '/'", "unknown key 'time_out'", "read_timeout"],
+            ["locations '/'", "unknown key 'time_out'", "read_timeout"],
         ),
         (
             site(locations=[{"path": "/x", "alias": "srv"}]),
-            ["alias is 'srv'", "absolute"],
+            ["alias: 'srv'", "absolute"],
         ),
         (site(locations=[{"path": "/x", "alias": "/srv/$host"}]), ["'/srv/$host'"]),
         (
@@ -336,23 +334,23 @@ def site(**keys: Any) -> list[dict[str, Any]]:
                     {"path": "/api/", "upstream": "http://b"},
                 ]
             ),
-            ["location '/api/'", "twice"],
+            ["locations '/api/'", "twice"],
         ),
         ([*site(), *site(domains=["x.example.com"])], ["2 sites named 'shop'"]),
         (
             [*site(), {"name": "two", "domains": ["SHOP.example.com"]}],
-            ["'two'", "port 80", "site 'shop'"],
+            ["'two'", "port 80", "by 'shop'"],
         ),
         (
             [{"name": "one"}, {"name": "two"}],
             ["'two'", "default site of port 80", "'one'"],
         ),
-        ("shop", ["nginx_sites is 'shop'", "list"]),
-        (["shop"], ["item 1", "dictionary"]),
+        ("shop", ["nginx_sites", "a text", "list"]),
+        (["shop"], ["no. 1", "mapping"]),
     ],
 )
 def test_a_mistake_is_named_with_its_site_value_and_remedy(sites: Any, words: list[str]) -> None:
-    problems = validate_sites(sites)
+    problems = nginx_problems(sites)
     assert len(problems) == 1, problems
     for word in words:
         assert word in problems[0]
@@ -371,15 +369,15 @@ def test_a_mistake_is_named_with_its_site_value_and_remedy(sites: Any, words: li
     ],
 )
 def test_what_is_right_is_accepted(sites: Any) -> None:
-    assert validate_sites(sites) == []
+    assert nginx_problems(sites) == []
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(AnsibleFilterError) as caught:
-        nginx_files(site(port=0, max_body_size="x"), worker_connections=0, extra="{")
+        nginx_files(site(port=0, max_body_size="x"), {"worker_connections": 0, "extra": "{"})
     for word in (
-        "port is '0'",
-        "max_body_size is 'x'",
+        "port: 0",
+        "max_body_size: 'x'",
         "nginx_worker_connections",
         "nginx_extra",
     ):

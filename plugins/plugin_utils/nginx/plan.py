@@ -1,0 +1,114 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The files of nginx's tree for sites that are right: dictionaries of path, template and vars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines, quote, quoted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.http_blocks import HttpBlocks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import location_blocks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
+
+# Placeholder for the folder of the tree; pyweb.stack.nginx_config puts the folder in its place.
+TREE = "@TREE@"
+
+# The name of the default site: what a request without any Host asks for.
+EVERY_HOST = '""'
+
+
+def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """All files, in the order of their names, whatever the order of the sites."""
+    sites = sorted(sites, key=lambda site: site["name"])
+    ports = sorted({site["port"] for site in sites} - {site["port"] for site in sites if not site["domains"]})
+    return [
+        {"path": "nginx.conf", "template": "nginx.conf.j2", "vars": main_vars(sites, settings)},
+        {"path": "proxy.conf", "template": "proxy.conf.j2", "vars": {}},
+        {"path": "uwsgi.conf", "template": "uwsgi.conf.j2", "vars": {}},
+        {"path": "catch_all.conf", "template": "catch_all.conf.j2", "vars": {"ports": ports}},
+        *(
+            {"path": f"sites/{site['name']}.conf", "template": "site.conf.j2", "vars": site_vars(site)}
+            for site in sites
+        ),
+    ]
+
+
+def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    connections = settings["worker_connections"]
+    return {
+        "tree": TREE,
+        "worker_processes": settings["worker_processes"],
+        "worker_connections": connections,
+        # A proxied connection holds the visitor's socket, the application's, and at worst a buffer file.
+        "worker_rlimit_nofile": 3 * connections + 512,
+        "server_names_hash_bucket_size": bucket_size(sites),
+        "extra": extra_lines(settings["extra"], "nginx_extra"),
+        "user": "www-data",
+        "pid_file": "/run/nginx.pid",
+        "log_dir": "/var/log/nginx",
+    }
+
+
+def site_vars(site: dict[str, Any]) -> dict[str, Any]:
+    """One site's file: upstreams, the server of its redirects, and its own server."""
+    upstreams, http = Upstreams(site), HttpBlocks(site)
+    locations = [block for location in site["locations"] for block in location_blocks(location, upstreams, http)]
+    own = {"lines": server_lines(site), "locations": locations, "extra": extra_lines(site["extra"], "extra")}
+    servers = [own]
+    if site["redirects"]:
+        servers.insert(0, {"lines": redirect_lines(site), "locations": [], "extra": []})
+    return {"blocks": [*upstreams.blocks(), *http.blocks], "servers": servers}
+
+
+def redirect_lines(site: dict[str, Any]) -> list[str]:
+    """The server that leads other names to the first domain."""
+    target = f"$scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
+    return [
+        *listen_lines(site, default=False),
+        f"server_name {quoted(site['redirects'])};",
+        *log_lines(site),
+        "",
+        "# 308 keeps the method and the body; 301 is what every old client and search engine knows.",
+        "if ($request_method !~ ^(GET|HEAD)$) {",
+        f"    return 308 {target};",
+        "}",
+        f"return 301 {target};",
+    ]
+
+
+def server_lines(site: dict[str, Any]) -> list[str]:
+    lines = [
+        *listen_lines(site, default=not site["domains"]),
+        f"server_name {quoted(site['domains']) or EVERY_HOST};",
+        *log_lines(site),
+        f"client_max_body_size {quote(site['max_body_size'])};",
+    ]
+    if any(location["alias"] for location in site["locations"]):
+        lines += [
+            "# Set per folder, and added here: an add_header in a location would drop those of the server.",
+            'set $pyweb_cache_control "";',
+            "add_header Cache-Control $pyweb_cache_control;",
+        ]
+    return lines
+
+
+def listen_lines(site: dict[str, Any], default: bool) -> list[str]:
+    """The addresses that a server of the site listens on: both families."""
+    options = " default_server" if default else ""
+    return [f"listen {address}{site['port']}{options};" for address in ("", "[::]:")]
+
+
+def log_lines(site: dict[str, Any]) -> list[str]:
+    access = site["access_log"] or f"/var/log/nginx/{site['name']}.access.log"
+    error = site["error_log"] or f"/var/log/nginx/{site['name']}.error.log"
+    return [f"access_log {quote(access)};", f"error_log {quote(error)};"]
+
+
+def bucket_size(sites: list[dict[str, Any]]) -> int:
+    """A bucket holds the longest name, its length, a pointer and the alignment; nginx's own default is 64."""
+    longest = max((len(name) for site in sites for name in [*site["domains"], *site["redirects"]]), default=0)
+    size = 64
+    while size < longest + 40:
+        size *= 2
+    return size

@@ -1,0 +1,251 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A real nginx of a test's own, in a temporary folder and on loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
+from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Instance:
+    """An nginx of this test alone, and the tree it should run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "etc"
+        self.conf.mkdir()
+        (folder / "log").mkdir()
+        self.port = free_port()
+
+    def params(self, sites: dict[str, str]) -> dict[str, Any]:
+        main = f"""\
+pid {self.folder}/nginx.pid;
+error_log {self.folder}/log/error.log;
+error_log @TREE@/loaded emerg;
+worker_processes 2;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {self.folder}/body;
+    proxy_temp_path {self.folder}/proxy;
+    fastcgi_temp_path {self.folder}/fastcgi;
+    uwsgi_temp_path {self.folder}/uwsgi;
+    scgi_temp_path {self.folder}/scgi;
+    include conf.d/*.conf;
+    include @TREE@/sites/*.conf;
+    include sites-enabled/*;
+}}
+"""
+        files = {"nginx.conf": main} | {f"sites/{name}.conf": text for name, text in sites.items()}
+        return {
+            "files": [{"path": path, "content": content} for path, content in files.items()],
+            "drop_in": None,
+            "conf_dir": str(self.conf),
+            "pid_file": str(self.folder / "nginx.pid"),
+            "error_log": str(self.folder / "log/error.log"),
+            "init": "none",
+        }
+
+    def site(self, answer: str, port: int | None = None) -> str:
+        return f'server {{\n    listen 127.0.0.1:{port or self.port};\n    return 200 "{answer}";\n}}\n'
+
+    def transaction(self, **sites: str) -> Transaction:
+        return Transaction(self.params(sites), BINARY)
+
+    def run(self, check_mode: bool = False, **sites: str) -> dict[str, Any]:
+        return self.transaction(**sites).run(check_mode)
+
+    def get(self, port: int | None = None) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
+    def refuses(self, port: int) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    @property
+    def master(self) -> int:
+        return int((self.folder / "nginx.pid").read_text())
+
+    def trees(self) -> list[str]:
+        return sorted(os.listdir(self.conf / "pyweb/trees"))
+
+    def live(self) -> str:
+        return os.path.basename(os.readlink(self.conf / "pyweb/current"))
+
+    def stop(self) -> None:
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            master = self.master
+            family = [process.pid for process in processes().values() if master in (process.pid, process.session)]
+            for pid in family:
+                os.kill(pid, signal.SIGKILL)
+
+
+TYPES = "types { text/html html; text/css css; application/javascript js; text/plain txt; }\n"
+
+
+@dataclass
+class Answer:
+    """What a visitor gets."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Front(Instance):
+    """The role's own files, served on loopback: what only a host has is put into the test's folder."""
+
+    def __init__(self, folder: Path, render: Callable[..., Any]) -> None:
+        super().__init__(folder)
+        self.render = render
+        (folder / "mime.types").write_text(TYPES)
+        self.socket = str(folder / "app.sock")
+
+    def serve(self, sites: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
+        planned = nginx_files(sites, settings)
+        for item in planned:
+            if item["path"] == "nginx.conf":
+                item["vars"] |= {
+                    "user": pwd.getpwuid(os.geteuid()).pw_name,  # the folders of a test are closed to others
+                    "pid_file": f"{self.folder}/nginx.pid",
+                    "log_dir": f"{self.folder}/log",
+                }
+        files = [{**file, "content": self.here(file["content"])} for file in self.render("nginx", planned)]
+        return Transaction(self.params({}) | {"files": files}, BINARY).run(False)
+
+    def here(self, content: str) -> str:
+        """The text of a file with the paths and addresses of this test."""
+        temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f"    {name}_temp_path {self.folder}/{name};\n" for name in temporary)
+        content = content.replace("\nhttp {\n", f"\nhttp {{\n{paths}")
+        content = content.replace("/etc/nginx/mime.types", f"{self.folder}/mime.types")
+        content = content.replace("/var/log/nginx/", f"{self.folder}/log/").replace(
+            "/var/lib/nginx/", f"{self.folder}/"
+        )
+        return re.sub(r"listen ([0-9])", r"listen 127.0.0.1:\1", content).replace("[::]", "[::1]")
+
+    def site(self, **keys: Any) -> dict[str, Any]:  # type: ignore[override]
+        """A site that leads to the test's socket."""
+        return {
+            "name": "shop",
+            "domains": ["shop.example.com"],
+            "port": self.port,
+            "locations": [{"path": "/", "upstream": f"unix:{self.socket}"}],
+            **keys,
+        }
+
+    def ask(self, path: str, method: str = "GET", host: str = "shop.example.com", **options: Any) -> Answer:
+        """What a visitor gets. Options: ``headers``, ``body``, ``port``, ``source`` (the visitor's address)."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1",
+            options.get("port", self.port),
+            timeout=10,
+            source_address=(options.get("source", "127.0.0.1"), 0),
+        )
+        with contextlib.closing(connection):
+            headers = {"Host": host, **options.get("headers", {})}
+            connection.request(method, path, body=options.get("body"), headers=headers)
+            response = connection.getresponse()
+            told = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, told, response.read())
+
+    def raw(self, request: bytes, port: int | None = None) -> bytes:
+        """All that comes back for these bytes, until nginx closes."""
+        with socket.create_connection(("127.0.0.1", port or self.port), timeout=10) as visitor:
+            visitor.sendall(request)
+            return read_all(visitor)
+
+    def log(self, name: str) -> str:
+        return (self.folder / "log" / name).read_text()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    seen = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            seen += piece
+    return seen
+
+
+@dataclass
+class Request:
+    """What an application behind nginx is asked."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class App:
+    """An application: answers every request as ``answer`` says, and keeps what it was asked."""
+
+    def __init__(self, address: str, answer: Callable[[Request], bytes] | bytes = b"") -> None:
+        self.answer = answer
+        self.asked: list[Request] = []
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(address)
+        os.chmod(address, 0o666)
+        self.server.listen(64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _address = self.server.accept()
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
+            line = stream.readline().decode("latin-1").rstrip("\r\n")
+            headers: dict[str, str] = {}
+            while header := stream.readline().decode("latin-1").rstrip("\r\n"):
+                name, value = header.split(": ", 1) if ": " in header else (header.rstrip(":"), "")
+                assert name not in headers, f"{name} came twice"
+                headers[name] = value
+            body = stream.read(int(headers.get("Content-Length", 0)))
+            request = Request(line, headers, body)
+            self.asked.append(request)
+            connection.sendall(self.answer(request) if callable(self.answer) else self.answer or ok("app"))
+
+    def close(self) -> None:
+        self.server.close()
+
+
+def ok(body: str, *headers: str, status: str = "200 OK") -> bytes:
+    """An answer of an application, which closes the connection."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return ("\r\n".join(head) + f"\r\n\r\n{body}").encode()
