@@ -71,6 +71,11 @@ options:
     type: str
     choices: [auto, systemd, none]
     default: auto
+  stamp:
+    description:
+      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
+        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -111,6 +116,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     LOADED,
@@ -209,9 +215,29 @@ class Transaction:
         self.drop_in = params["drop_in"] if self.systemd else None
         self.entry = ENTRY.format(home=self.trees.home, tree="current")
         self.ipv6 = has_ipv6()
+        self.stamp = params["stamp"]
         self.warnings: list[str] = []
 
     # look
+
+    def witnesses(self) -> dict[str, Any]:
+        """All that a look depends on."""
+        unit = "/etc/systemd/system"
+        paths = [
+            *(f"{self.conf_dir}/{name}" for name in ("", "nginx.conf", "conf.d", "sites-enabled", "modules-enabled")),
+            *(self._default_link, f"{self.conf_dir}/sites-available/default", self.trees.home, self.trees.current),
+            *(
+                f"{unit}/nginx.service",
+                os.path.dirname(DROP_IN),
+                DROP_IN,
+                f"{unit}/multi-user.target.wants/nginx.service",
+            ),
+        ]
+        live = self.trees.live()
+        for parent, _folders, files in os.walk(self.trees.folder(live)) if live else ():
+            paths += [parent, *(os.path.join(parent, file) for file in files)]
+        master = self.nginx.master()
+        return stamps.witnesses(paths, [master] if master else [])
 
     def look(self) -> Look:
         live = self.trees.live()
@@ -285,6 +311,7 @@ class Transaction:
     def run(self, check_mode: bool) -> dict[str, Any]:
         """Look, decide, act, report."""
         with contextlib.nullcontext() if check_mode else self._lock():
+            seen = self.witnesses()
             look = self.look()
             plan = decide(look, self.wanted(look.live), self.entry)
             result: dict[str, Any] = {
@@ -297,6 +324,11 @@ class Transaction:
                     self.act(look, plan)
                     look = self.look()
                 self.trees.prune(keep=[self.trees.live(), look.loaded, self._previous()])
+                if plan.actions:
+                    seen = self.witnesses()
+                    look = self.look()
+                if self.stamp and not decide(look, self.wanted(look.live), self.entry).actions:
+                    stamps.leave("nginx_config", self.stamp, seen)
             live = self.trees.live()
             result.update(tree=self.trees.folder(live) if live else "", unowned=self.unowned())
         unowned = [path for path in result["unowned"] if path != self._default_link or not plan.default_site]
@@ -542,6 +574,7 @@ def main() -> None:
             "pid_file": {"type": "path", "default": "/run/nginx.pid"},
             "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
             "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
+            "stamp": {"type": "str"},
         },
         supports_check_mode=True,
     )

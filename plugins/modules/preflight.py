@@ -81,7 +81,7 @@ ansible_facts:
         - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
           C(packages) (installed ones of
           those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(listeners) on the
-          ports asked for.
+          ports asked for, C(stamps) (what earlier runs found to be as wanted, and nobody has touched since).
       type: dict
 """
 
@@ -91,6 +91,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 
 
@@ -190,6 +191,7 @@ def main() -> None:
         "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
         "root": os.geteuid() == 0,
         "listeners": ports_in_use(module.params["ports"]),
+        "stamps": stamps.valid(),
     }
     module.exit_json(changed=False, ansible_facts={"pyweb": facts})
 

@@ -47,6 +47,11 @@ options:
     description: The folder of the unit files.
     type: path
     default: /etc/systemd/system
+  stamp:
+    description:
+      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
+        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
+    type: str
 attributes:
   check_mode: {support: full, description: Predicts all changes without one.}
   diff_mode: {support: full, description: Shows the unit files before and after.}
@@ -111,6 +116,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     File,
     apply_files,
@@ -329,6 +335,11 @@ class Host:
         self.run = run
         self.directory = directory
 
+    def look(self, services: list[dict[str, Any]]) -> Plan:
+        """What is to be done about the services, as they are now."""
+        found = self.show([service["name"] for service in services])
+        return plan(services, self.directory, found, self.links, _mtime, time.time())
+
     def show(self, names: list[str]) -> dict[str, dict[str, str]]:
         patterns = [f"{name}*.service" if name.endswith("@") else f"{name}.service" for name in names]
         return self.show_units(patterns)
@@ -445,6 +456,7 @@ def main() -> None:
                 "required_if": [("state", "present", ["content"])],
             },
             "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
+            "stamp": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -458,8 +470,8 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     host = Host(lambda argv: module.run_command(argv), directory)
     try:
-        found = host.show([service["name"] for service in services])
-        todo = plan(services, directory, found, host.links, _mtime, time.time())
+        seen = stamps.witnesses(witness_paths(services, directory))
+        todo = host.look(services)
         _changed, diffs = apply_files(todo.files, check_mode=True)
         try:
             warnings = verify(host.run, todo.files)
@@ -469,6 +481,11 @@ def main() -> None:
             warnings = [str(error)]
         if not module.check_mode:
             host.act(todo)
+            if module.params["stamp"] and passive(services) and not todo.warnings:
+                if todo.changes:
+                    seen = stamps.witnesses(witness_paths(services, directory))
+                if not (todo.changes and host.look(services).changes):
+                    stamps.leave("systemd_services", module.params["stamp"], seen)
     except (ServiceError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
     for warning in todo.warnings + warnings:
@@ -484,6 +501,22 @@ def main() -> None:
         disabled=todo.disable,
         reloaded=todo.reload,
     )
+
+
+def passive(services: list[dict[str, Any]]) -> bool:
+    """Whether all that is wanted is in files: an ordinary service may also have died since."""
+    return all(service["name"].endswith("@") or service["state"] == "absent" for service in services)
+
+
+def witness_paths(services: list[dict[str, Any]], directory: str) -> list[str]:
+    """The unit files, and the drop-ins that somebody may have added to them."""
+    paths = []
+    for folder in (directory, "/run/systemd/system"):
+        paths.append(f"{folder}/service.d")
+        for service in services:
+            unit = f"{folder}/{service['name']}.service"
+            paths += [unit, f"{unit}.d", *glob.glob(f"{glob.escape(unit)}.d/*")]
+    return paths
 
 
 def _mtime(path: str) -> float | None:

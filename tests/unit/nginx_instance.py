@@ -69,6 +69,7 @@ http {{
             "pid_file": str(self.folder / "nginx.pid"),
             "error_log": str(self.folder / "log/error.log"),
             "init": "none",
+            "stamp": "as wished",
         }
 
     def site(self, answer: str, port: int | None = None) -> str:

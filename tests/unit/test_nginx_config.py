@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import listeners as listeners_module
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import decode_address, listeners, parse_table
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     NginxError,
@@ -77,6 +78,47 @@ def test_a_change_is_loaded_by_a_reload_of_the_same_master(nginx: Instance) -> N
     master = nginx.master
     assert nginx.run(shop=nginx.site("two"))["actions"] == ["install tree", "reload"]
     assert (nginx.get(), nginx.master) == ("two", master)
+
+
+@needs_nginx
+def test_a_stamp_says_that_the_next_run_has_nothing_to_do(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    assert stamps.valid() == {"nginx_config": ["as wished"]}
+    nginx.run(shop=nginx.site("one"))
+    assert stamps.valid() == {"nginx_config": ["as wished"]}
+
+
+def broken_by_hand(nginx: Instance) -> None:
+    path = next((nginx.conf / "pyweb/trees").glob("*/sites/shop.conf"))
+    path.write_text(path.read_text().replace("one", "two"))
+
+
+def stopped_by_hand(nginx: Instance) -> None:
+    os.kill(nginx.master, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while stamps.process_witness(nginx.master) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def loaded_with_something_else(nginx: Instance) -> None:
+    (nginx.conf / "conf.d").mkdir()
+    (nginx.conf / "conf.d/mine.conf").write_text(nginx.site("mine", free_port()))
+
+
+@needs_nginx
+@pytest.mark.parametrize("touch", [broken_by_hand, stopped_by_hand, loaded_with_something_else])
+def test_a_touched_nginx_bears_no_stamp(nginx: Instance, touch: Any) -> None:
+    nginx.run(shop=nginx.site("one"))
+    touch(nginx)
+    assert stamps.valid() == {}
+
+
+@needs_nginx
+def test_a_refused_configuration_leaves_no_stamp(nginx: Instance) -> None:
+    with pytest.raises(NginxError):
+        nginx.run(shop="nonsense;")
+    nginx.run(check_mode=True, shop=nginx.site("one"))
+    assert stamps.valid() == {}
 
 
 @needs_nginx

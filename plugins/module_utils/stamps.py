@@ -1,0 +1,89 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Stamps: what was found to be as wanted, and how to see at a glance that nobody has touched it since.
+
+A module that finds a host as wanted leaves a stamp: a key, which stands for what was wanted and for the code that
+looked, and a witness of every file and process that it looked at. A later run's preflight compares the witnesses in its
+own trip; where they agree and the same is wanted again, the module's trip is spared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+# Gone after a boot, as are the processes that a stamp tells of.
+FOLDER = "/run/pyweb/stamps"
+
+# A stamp for each set of inputs: two playbooks for one host spare each other's trips; more are somebody's trials.
+KEPT = 5
+
+
+def file_witness(path: str) -> list[Any]:
+    """What changes when somebody changes a file, its rights or its place; for a folder, what is in it."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return []
+    return [found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_ctime_ns]
+
+
+def process_witness(pid: int) -> list[Any]:
+    """When a process began, by the kernel's clock: its number alone may be another's by now."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+            return [] if fields[0] == "Z" else [fields[19]]
+    except (OSError, IndexError):
+        return []
+
+
+def witnesses(paths: Iterable[str], pids: Iterable[int] = ()) -> dict[str, dict[str, list[Any]]]:
+    """To be taken before the look that it is to stand for: what changes meanwhile then makes the stamp void."""
+    return {
+        "files": {path: file_witness(path) for path in sorted(set(paths))},
+        "processes": {str(pid): process_witness(pid) for pid in pids},
+    }
+
+
+def leave(name: str, key: str, seen: dict[str, Any], until: float | None = None) -> None:
+    """Say that what the key stands for is there, until a time (seconds since 1970) where only time can change that.
+
+    A host that can't keep a stamp is only slower.
+    """
+    with contextlib.suppress(OSError):
+        os.makedirs(FOLDER, mode=0o700, exist_ok=True)
+        path = f"{FOLDER}/{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        with open(f"{path}.new", "w", encoding="utf-8") as stream:
+            json.dump({"name": name, "key": key, "seen": {**seen, "until": until}}, stream)
+        os.replace(f"{path}.new", path)
+        others = [entry.path for entry in os.scandir(FOLDER) if entry.name.startswith(f"{name}-")]
+        for old in sorted(others, key=lambda other: os.stat(other).st_mtime_ns)[:-KEPT]:
+            os.unlink(old)
+
+
+def holds(seen: dict[str, Any]) -> bool:
+    """Whether everything is as it was seen."""
+    if seen["until"] is not None and time.time() > seen["until"]:
+        return False
+    files = {path: file_witness(path) for path in seen["files"]}
+    processes = {pid: process_witness(int(pid)) for pid in seen["processes"]}
+    return files == seen["files"] and processes == seen["processes"] and all(processes.values())
+
+
+def valid() -> dict[str, list[str]]:
+    """The keys of the stamps that still hold, by the name of what left them."""
+    found: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for entry in sorted(os.scandir(FOLDER), key=lambda entry: entry.name):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                with open(entry.path, encoding="utf-8") as stream:
+                    stamp = json.load(stream)
+                if entry.name.endswith(".json") and holds(stamp["seen"]):
+                    found.setdefault(stamp["name"], []).append(stamp["key"])
+    return found
