@@ -23,7 +23,6 @@ os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
 sys.path.insert(0, str(COLLECTIONS))
 
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402  # see above
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps  # noqa: E402  # see above
 
 init_plugin_loader([str(COLLECTIONS)])
 
@@ -31,6 +30,8 @@ init_plugin_loader([str(COLLECTIONS)])
 @pytest.fixture(autouse=True)
 def own_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leaves a stamp on this machine, nor finds one."""
+    from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+
     monkeypatch.setattr(stamps, "FOLDER", str(tmp_path / "stamps"))
 
 
