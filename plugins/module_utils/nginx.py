@@ -23,7 +23,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.listeners import Liste
 
 TREE = "@TREE@"
 LOADED = "loaded"
-MARKER = re.compile(r"\s*# (?P<edge>begin|end) (?P<name>\w+)(, as the inventory has it)?\s*")
+BEGIN = re.compile(r"\s*# begin (?P<name>.+), as the inventory has it\s*")
+# Group of the workers, which read the secrets of a tree.
+WORKERS = "www-data"
 FAULT = re.compile(r"\[emerg\] (?:\d+#\d+: )?(?P<words>.*?)(?: in (?P<file>/\S+?):(?P<line>\d+))?$", re.MULTILINE)
 TAKEN = re.compile(r"bind\(\) to (?P<address>\S+) failed \(98")
 RELOAD_TIMEOUT = 30.0  # seconds; nginx itself gives up on a taken port after 2.5
@@ -60,13 +62,17 @@ def tree_name(files: dict[str, str], now: datetime) -> str:
 def user_line(content: str, line: int) -> tuple[str, int, str] | None:
     """Whose input a line of a rendered file is: the input's name, the line in it, and its text."""
     lines = content.splitlines()
-    name, start = "", 0
-    for number, text in enumerate(lines[: max(line - 1, 0)], start=1):
-        marker = MARKER.fullmatch(text)
-        if marker:
-            name, start = (marker["name"], number) if marker["edge"] == "begin" else ("", 0)
-    if not name or line > len(lines) or MARKER.fullmatch(lines[line - 1]):
+    if not 0 < line <= len(lines):
         return None
+    inputs: list[tuple[str, int]] = []
+    for number, text in enumerate(lines[:line], start=1):
+        if inputs and text.strip() == f"# end {inputs[-1][0]}":
+            inputs.pop()
+        elif match := BEGIN.fullmatch(text):
+            inputs.append((match["name"], number))
+    if not inputs or inputs[-1][1] == line:
+        return None
+    name, start = inputs[-1]
     return name, line - start, lines[line - 1].strip()
 
 
@@ -150,14 +156,15 @@ class Trees:
                     found[relative] = stream.read()
         return found
 
-    def stage(self, name: str, files: dict[str, str]) -> None:
-        """Write a whole tree beside the live one."""
+    def stage(self, name: str, files: dict[str, str], secrets: Iterable[str] = ()) -> None:
+        """Write a whole tree beside the live one; ``secrets`` are paths that only nginx may read."""
         owner = pwd.getpwuid(os.geteuid())
         group = _group_name(owner.pw_gid)
         for relative, content in sorted(files.items()):
             path = os.path.join(self.folder(name), relative)
             _make_folder(os.path.dirname(path))
-            write(File(path=path, content=content, owner=owner.pw_name, group=group))
+            mode, readers = (0o640, WORKERS) if relative in secrets else (0o644, group)
+            write(File(path=path, content=content, owner=owner.pw_name, group=readers, mode=mode))
 
     def remove(self, name: str) -> None:
         shutil.rmtree(self.folder(name), ignore_errors=True)

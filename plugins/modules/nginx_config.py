@@ -51,6 +51,12 @@ options:
         description: The file's text.
         type: str
         required: true
+  secret_files:
+    description:
+      - Files of the tree that only root and nginx may read (mode 0640), such as those of passwords, as path and text.
+        No diff and no log shows them.
+    type: dict
+    default: {}
   drop_in:
     description: Text of a drop-in for C(nginx.service). Used only where systemd is the init.
     type: str
@@ -138,6 +144,7 @@ ENTRY = """\
 include {home}/{tree}/nginx.conf;
 """
 DROP_IN = "/etc/systemd/system/nginx.service.d/pyweb.conf"
+SECRETS = "secrets/"
 LOCK_TIMEOUT = 120  # seconds to wait for another run on this host
 
 
@@ -205,7 +212,8 @@ class Transaction:
     """One change of the configuration: all of it, or nothing."""
 
     def __init__(self, params: dict[str, Any], binary: str | None) -> None:
-        self.files = {item["path"]: item["content"] for item in params["files"]}
+        self.files = {item["path"]: item["content"] for item in params["files"]} | params["secret_files"]
+        self.secrets = frozenset(params["secret_files"])
         self.conf_dir = params["conf_dir"]
         self.trees = Trees(self.conf_dir)
         self.systemd = params["init"] == "systemd" or (
@@ -356,7 +364,7 @@ class Transaction:
             before = {path: text.replace(folder, current) for path, text in look.content.items()}
         after = for_host(self.files, current, self.ipv6)
         diffs = [
-            _diff(f"{current}/{path}", before.get(path, ""), after.get(path, ""))
+            _diff(f"{current}/{path}", self._shown(path, before, ""), self._shown(path, after, ", changed"))
             for path in sorted({*before, *after})
             if before.get(path) != after.get(path)
         ]
@@ -378,6 +386,12 @@ class Transaction:
                 )
             )
         return diffs
+
+    def _shown(self, path: str, files: dict[str, str], state: str) -> str:
+        """The text of a file for a diff; one that is secret, or lies where secrets do, keeps it to itself."""
+        if path in files and (path in self.secrets or path.startswith(SECRETS)):
+            return f"(secret{state})\n"
+        return files.get(path, "")
 
     # act
 
@@ -414,7 +428,7 @@ class Transaction:
             undo.callback(lambda: self._serve_again(look, back) if signalled else None)
             if plan.tree:
                 undo.callback(self.trees.remove, name)
-                self.trees.stage(name, files)
+                self.trees.stage(name, files, self.secrets)
             if plan.default_site:
                 target = os.readlink(self._default_link)
                 undo.callback(atomic_symlink, target, self._default_link)
@@ -569,6 +583,7 @@ def main() -> None:
                     "content": {"type": "str", "required": True},
                 },
             },
+            "secret_files": {"type": "dict", "default": {}, "no_log": True},
             "drop_in": {"type": "str"},
             "conf_dir": {"type": "path", "default": "/etc/nginx"},
             "pid_file": {"type": "path", "default": "/run/nginx.pid"},

@@ -23,13 +23,14 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Keys whose values no message shows, whatever is wrong with them.
-SECRETS = frozenset({"env", "index_url", "extra_index_urls"})
+SECRETS = frozenset({"env", "index_url", "extra_index_urls", "users"})
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+@functools.cache
 @functools.cache
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
     """The options of a role of this collection; not to be changed."""

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ http {{
         files = {"nginx.conf": main} | {f"sites/{name}.conf": text for name, text in sites.items()}
         return {
             "files": [{"path": path, "content": content} for path, content in files.items()],
+            "secret_files": {},
             "drop_in": None,
             "conf_dir": str(self.conf),
             "pid_file": str(self.folder / "nginx.pid"),
@@ -146,7 +148,9 @@ class Front(Instance):
                     "log_dir": f"{self.folder}/log",
                 }
         files = [{**file, "content": self.here(file["content"])} for file in self.render("nginx", planned)]
-        return Transaction(self.params({}) | {"files": files}, BINARY).run(False)
+        secrets = {file["path"]: file["content"] for file in files if file.get("secret")}
+        plain = [file for file in files if not file.get("secret")]
+        return Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY).run(False)
 
     def here(self, content: str) -> str:
         """The text of a file with the paths and addresses of this test."""
@@ -157,7 +161,7 @@ class Front(Instance):
         content = content.replace("/var/log/nginx/", f"{self.folder}/log/").replace(
             "/var/lib/nginx/", f"{self.folder}/"
         )
-        return re.sub(r"listen ([0-9])", r"listen 127.0.0.1:\1", content).replace("[::]", "[::1]")
+        return re.sub(r"listen ([0-9]+\b)(?!\.)", r"listen 127.0.0.1:\1", content).replace("[::]", "[::1]")
 
     def site(self, **keys: Any) -> dict[str, Any]:  # type: ignore[override]
         """A site that leads to the test's socket."""
@@ -191,7 +195,12 @@ class Front(Instance):
             return read_all(visitor)
 
     def log(self, name: str) -> str:
-        return (self.folder / "log" / name).read_text()
+        """A log's text, once there is one: nginx writes the line when the visitor has his answer."""
+        path = self.folder / "log" / name
+        deadline = time.monotonic() + 5
+        while not path.stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return path.read_text()
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -214,9 +223,12 @@ class Request:
 class App:
     """An application: answers every request as ``answer`` says, and keeps what it was asked."""
 
-    def __init__(self, address: str, answer: Callable[[Request], bytes] | bytes = b"") -> None:
-        self.answer = answer
+    def __init__(self, address: str, answer: Any = None, keep: bool = False) -> None:
+        self.answer = answer or ok("app")
+        self.keep = keep
         self.asked: list[Request] = []
+        self.begun = threading.Event()
+        self.connections = 0
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(address)
         os.chmod(address, 0o666)
@@ -227,26 +239,34 @@ class App:
         with contextlib.suppress(OSError):
             while True:
                 connection, _address = self.server.accept()
+                self.connections += 1
                 threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
-            line = stream.readline().decode("latin-1").rstrip("\r\n")
-            headers: dict[str, str] = {}
-            while header := stream.readline().decode("latin-1").rstrip("\r\n"):
-                name, value = header.split(": ", 1) if ": " in header else (header.rstrip(":"), "")
-                assert name not in headers, f"{name} came twice"
-                headers[name] = value
-            body = stream.read(int(headers.get("Content-Length", 0)))
-            request = Request(line, headers, body)
-            self.asked.append(request)
-            connection.sendall(self.answer(request) if callable(self.answer) else self.answer or ok("app"))
+            while line := stream.readline().decode("latin-1").rstrip("\r\n"):
+                self.begun.set()
+                headers: dict[str, str] = {}
+                while header := stream.readline().decode("latin-1").rstrip("\r\n"):
+                    name, value = header.split(": ", 1) if ": " in header else (header.rstrip(":"), "")
+                    assert name not in headers, f"{name} came twice"
+                    headers[name] = value
+                request = Request(line, headers, stream.read(int(headers.get("Content-Length", 0))))
+                self.asked.append(request)
+                answer = self.answer(request) if callable(self.answer) else self.answer
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    connection.sendall(piece)
+                if not self.keep:
+                    break
 
     def close(self) -> None:
+        # Else the thread that waits in accept() would hold the socket, and still take the next connection.
+        with contextlib.suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)
         self.server.close()
 
 
 def ok(body: str, *headers: str, status: str = "200 OK") -> bytes:
-    """An answer of an application, which closes the connection."""
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    """An answer of an application."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return ("\r\n".join(head) + f"\r\n\r\n{body}").encode()

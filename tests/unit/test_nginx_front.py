@@ -4,14 +4,25 @@
 
 from __future__ import annotations
 
+import base64
+import grp
+import gzip
+import json
 import os
+import re
 import socket
+import stat
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nginx_instance import App, Front, free_port, needs_nginx
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
 pytestmark = needs_nginx
 
@@ -140,3 +151,552 @@ def test_a_folder_is_served_without_its_dot_files(front: Front) -> None:
     assert (answer.status, answer.text, answer.headers["server"]) == (200, "css", "nginx")
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert front.ask("/static/.env").status == front.ask("/static/.git/config").status == 404
+
+
+@pytest.fixture
+def static(front: Front) -> Path:
+    """A folder with a file, and the one of the release before it."""
+    for name, files in {"static": {"a.css": "new"}, "before": {"a.css": "old", "b.css": "old b"}}.items():
+        (front.folder / name).mkdir()
+        for file, text in files.items():
+            (front.folder / name / file).write_text(text)
+    return front.folder / "static"
+
+
+def test_files_that_are_no_longer_there_come_from_the_release_before(front: Front, static: Path) -> None:
+    (front.folder / "before/.env").write_text("secret")
+    folder = {"path": "/static", "alias": str(static), "fallback": [str(front.folder / "before")], "immutable": True}
+    front.serve([front.site(locations=[folder])])
+    assert [front.ask(f"/static/{name}").text for name in ("a.css", "b.css")] == ["new", "old b"]
+    answer = front.ask("/static/b.css")
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["content-type"] == "text/css"
+    assert [front.ask(f"/static/{name}").status for name in ("c.css", ".env", "")] == [404, 404, 404]
+
+
+def test_a_file_that_did_not_change_is_not_sent_again(front: Front, static: Path) -> None:
+    front.serve([front.site(locations=[{"path": "/static", "alias": str(static)}])])
+    answer = front.ask("/static/a.css")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert front.ask("/static/a.css", headers={"If-None-Match": answer.headers["etag"]}).status == 304
+
+
+@pytest.mark.parametrize("fallback", [[], ["/nonexistent"]])
+def test_compressed_files_are_sent_to_those_who_take_them(front: Front, static: Path, fallback: list[str]) -> None:
+    (static / "a.css.gz").write_bytes(gzip.compress(b"compressed before"))
+    folder = {"path": "/static", "alias": str(static), "precompressed": True, "fallback": fallback}
+    front.serve([front.site(locations=[folder])])
+    answer = front.ask("/static/a.css", headers={"Accept-Encoding": "gzip"})
+    assert (answer.headers["content-encoding"], gzip.decompress(answer.body)) == ("gzip", b"compressed before")
+    assert front.ask("/static/a.css").text == "new"
+
+
+@pytest.mark.parametrize("fallback", [[], ["/nonexistent"]])
+def test_protected_files_are_sent_only_when_the_application_says_so(
+    front: Front, static: Path, app: App, fallback: list[str]
+) -> None:
+    (static / ".env").write_text("secret")
+    app.answer = lambda request: ok("", f"X-Accel-Redirect: /private/{request.line.split()[1].rpartition('/')[2]}")
+    folder = {"path": "/private", "alias": str(static), "internal": True, "fallback": fallback}
+    front.serve([front.site(locations=[*front.site()["locations"], folder])])
+    assert (front.ask("/private/a.css").status, front.ask("/private/.env").status) == (404, 404)
+    assert (front.ask("/download/a.css").status, front.ask("/download/a.css").text) == (200, "new")
+    assert front.ask("/download/.env").status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../secret",
+        "/static/%2e%2e/secret",
+        "/static/..%2fsecret",
+        "/static/%2e%2e%2fsecret",
+        "/static../secret",
+        "/static/a/../../secret",
+        "/static//../secret",
+        "/static/..;/secret",
+        "/static/%252e%252e/secret",
+        "/static/..%5csecret",
+        "/static/%c0%ae%c0%ae/secret",
+    ],
+)
+def test_nobody_leaves_a_folder(front: Front, static: Path, path: str) -> None:
+    (front.folder / "secret").write_text("secret")
+    folders = [
+        {"path": "/static", "alias": str(static)},
+        {"path": "/other", "alias": str(static), "fallback": [str(static)]},
+    ]
+    front.serve([front.site(locations=folders)])
+    for request in (path, path.replace("/static", "/other")):
+        answer = front.raw(f"GET {request} HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n".encode())
+        assert answer.split()[1] in (b"400", b"404"), answer
+        assert b"secret" not in answer
+
+
+# --- upstreams ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def servers(front: Front) -> Iterator[list[App]]:
+    applications = [App(f"{front.folder}/{name}.sock", ok(name)) for name in ("one", "two")]
+    yield applications
+    for application in applications:
+        application.close()
+
+
+def group(front: Front, *names: str, **keys: Any) -> dict[str, Any]:
+    """A site whose requests go to a group of servers."""
+    servers = [{"address": f"unix:{front.folder}/{name}.sock", **keys.pop(name, {})} for name in names]
+    return front.site(
+        upstreams=[{"name": "backend", "servers": servers, **keys}], locations=[{"path": "/", "upstream": "backend"}]
+    )
+
+
+def test_servers_take_turns_by_their_weights(front: Front, servers: list[App]) -> None:
+    front.serve([group(front, "one", "two", one={"weight": 3})])
+    told = Counter(front.ask("/").text for _ in range(40))
+    assert told == {"one": 30, "two": 10}
+
+
+def test_ip_hash_keeps_a_visitor_at_one_server(front: Front, servers: list[App]) -> None:
+    front.serve([group(front, "one", "two", balance="ip_hash")])
+    assert len({front.ask("/").text for _ in range(20)}) == 1
+
+
+def test_least_conn_goes_to_the_server_that_is_free(front: Front, servers: list[App]) -> None:
+    free = threading.Event()
+
+    def patient(request: Request) -> bytes:
+        free.wait(10)
+        return ok("one")
+
+    servers[0].answer = patient
+    front.serve([group(front, "one", "two", balance="least_conn")])
+    with ThreadPoolExecutor(1) as pool:
+        # Whichever of the two is asked first, one of the first two requests waits at "one".
+        waiting = [pool.submit(front.ask, "/")]
+        while not servers[0].asked and not waiting[-1].done():
+            time.sleep(0.01)
+        if waiting[0].done():
+            waiting.append(pool.submit(front.ask, "/"))
+            while not servers[0].asked:
+                time.sleep(0.01)
+        assert {front.ask("/").text for _ in range(6)} == {"two"}
+        free.set()
+
+
+def test_a_server_that_is_away_costs_nobody_an_answer(front: Front, servers: list[App]) -> None:
+    front.serve([group(front, "one", "two", "gone")])
+    assert {front.ask("/", method).status for method in ("GET", "POST") for _ in range(12)} == {200}
+
+
+def test_a_server_that_fails_is_left_out_for_a_while(front: Front, servers: list[App]) -> None:
+    servers[0].answer = b""  # it hangs up
+    front.serve([group(front, "one", "two", one={"max_fails": 2, "fail_timeout": 60})])
+    assert {front.ask("/").text for _ in range(20)} == {"two"}
+    assert len(servers[0].asked) == 2
+
+
+def test_a_post_that_a_server_has_seen_is_never_sent_to_another(front: Front, servers: list[App]) -> None:
+    for server in servers:
+        server.answer = b""
+    front.serve([group(front, "one", "two")])
+    assert front.ask("/order", "POST", body="x").status == 502
+    assert len(servers[0].asked) + len(servers[1].asked) == 1
+    assert front.ask("/order", "GET").status == 502
+    assert len(servers[0].asked) + len(servers[1].asked) >= 2
+
+
+def test_without_retries_nothing_is_sent_twice(front: Front, servers: list[App]) -> None:
+    for server in servers:
+        server.answer = b""
+    front.serve([group(front, "one", "two", retries=False)])
+    assert front.ask("/").status == 502
+    assert len(servers[0].asked) + len(servers[1].asked) == 1
+
+
+def test_a_backup_is_asked_when_all_others_are_away(front: Front, servers: list[App]) -> None:
+    front.serve([group(front, "one", "two", two={"backup": True})])
+    assert {front.ask("/").text for _ in range(6)} == {"one"}
+    servers[0].close()
+    os.unlink(front.folder / "one.sock")
+    assert {front.ask("/").text for _ in range(6)} == {"two"}
+
+
+def test_connections_to_a_server_are_kept(front: Front) -> None:
+    app = App(f"{front.folder}/one.sock", keep=True)
+    front.serve(
+        [group(front, "one", keepalive=4), {**group(front, "one"), "name": "other", "domains": ["other.example.com"]}]
+    )
+    for _ in range(10):
+        assert front.ask("/").status == 200
+    assert app.connections <= 2, "one for each worker"
+    for _ in range(10):
+        assert front.ask("/", host="other.example.com").status == 200
+    assert app.connections >= 11
+    app.close()
+
+
+# --- bodies, buffers and times ------------------------------------------------------------------------------------
+
+
+def test_the_size_of_a_body_is_limited_where_it_is_said(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    front.serve(
+        [front.site(max_body_size="1k", locations=[{"path": "/", **up}, {"path": "/up", "max_body_size": "8k", **up}])]
+    )
+    body = b"x" * 4000
+    assert (front.ask("/", "POST", body=body).status, front.ask("/up", "POST", body=body).status) == (413, 200)
+    assert len(app.asked) == 1
+
+
+def test_an_upload_reaches_the_application_at_once_only_where_it_is_said(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    front.serve([front.site(locations=[{"path": "/", **up}, {"path": "/up", "request_buffering": False, **up}])])
+    for path, seen in (("/up", True), ("/", False)):
+        app.begun.clear()
+        with socket.create_connection(("127.0.0.1", front.port), timeout=10) as visitor:
+            head = f"POST {path} HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 10\r\nConnection: close\r\n\r\n"
+            visitor.sendall(head.encode() + b"12345")
+            assert app.begun.wait(5 if seen else 0.3) == seen, path
+            visitor.sendall(b"67890")
+            assert b" 200 " in read_all(visitor)
+
+
+def test_events_arrive_as_they_happen(front: Front, app: App) -> None:
+    go = threading.Event()
+
+    def events(request: Request) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        yield b"data: one\n\n"
+        go.wait(10)
+        yield b"data: two\n\n"
+
+    app.answer = events
+    front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "buffering": False}])])
+    with socket.create_connection(("127.0.0.1", front.port), timeout=5) as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+        seen = b""
+        while b"data: one" not in seen:
+            seen += visitor.recv(65536)
+        assert b"data: two" not in seen
+        go.set()
+        assert b"data: two" in read_all(visitor)
+
+
+def test_a_websocket_is_opened_only_where_it_is_said(front: Front, app: App) -> None:
+    app.answer = lambda request: (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello"
+        if request.headers.get("Upgrade") == "websocket"
+        else ok("no")
+    )
+    up = {"upstream": f"unix:{front.socket}"}
+    front.serve([front.site(locations=[{"path": "/", **up}, {"path": "/ws", "websocket": True, **up}])])
+    head = "GET {} HTTP/1.1\r\nHost: shop.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", front.port), timeout=5) as visitor:
+        visitor.sendall(head.format("/ws").encode())
+        answer = read_all(visitor)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert answer.endswith(b"hello")
+    assert front.ask("/", headers={"Upgrade": "websocket", "Connection": "Upgrade"}).text == "no"
+    assert front.ask("/ws").text == "no"
+
+
+def test_an_application_that_is_silent_too_long_gives_a_504(front: Front, app: App) -> None:
+    app.answer = lambda request: time.sleep(3) or ok("late")  # type: ignore[func-returns-value]
+    front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "read_timeout": 1}])])
+    assert front.ask("/").status == 504
+
+
+# --- who may ----------------------------------------------------------------------------------------------------
+
+
+HASH = "$6$salt$IxDD3jeSOb5eB1CX5LBsqZFVkJdido3OUILO5Ifz5iwMuTS4XMS130MTSuDDl3aCI6WouIL9AjRbLCelDCy.g."
+ALICE = {"Authorization": "Basic " + base64.b64encode(b"alice:password").decode()}
+
+
+def test_a_password_is_asked_for_but_where_it_is_not(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    locations = [{"path": "/", **up}, {"path": "/open", "basic_auth": {"users": {}}, **up}]
+    auth = {"realm": "Staff only", "users": {"alice": HASH}}
+    front.serve([front.site(basic_auth=auth, locations=locations)])
+    answer = front.ask("/")
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Basic realm="Staff only"')
+    assert (front.ask("/", headers=ALICE).status, front.ask("/open").status) == (200, 200)
+    (file,) = (front.conf / "pyweb/current/secrets").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert grp.getgrgid(file.stat().st_gid).gr_name == "www-data"
+    assert app.asked[0].headers["Authorization"] == ALICE["Authorization"]
+
+
+def test_no_diff_shows_a_hash(front: Front) -> None:
+    auth = {"users": {"alice": HASH}}
+    first = front.serve([front.site(basic_auth=auth)])
+    second = front.serve([front.site(basic_auth={"users": {"bob": HASH}})])
+    third = front.serve([front.site()])
+    for outcome in (first, second, third):
+        assert any("secrets/" in diff["after_header"] for diff in outcome["diff"])
+        assert "$6$" not in str(outcome)
+
+
+def test_addresses_are_let_in_or_kept_out(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    locations = [{"path": "/", **up}, {"path": "/open", "allow": ["all"], **up}]
+    front.serve([front.site(allow=["127.0.0.0/8"], deny=["127.0.0.3"], locations=locations)])
+    assert [front.ask("/", source=f"127.0.0.{last}").status for last in (2, 3)] == [200, 403]
+    assert front.ask("/open", source="127.0.0.3").status == 200
+    front.serve([front.site(allow=["10.0.0.0/8"])])
+    assert front.ask("/").status == 403
+
+
+def test_address_or_password_where_either_is_enough(front: Front, app: App) -> None:
+    front.serve([front.site(allow=["127.0.0.2"], satisfy="any", basic_auth={"users": {"alice": HASH}})])
+    assert front.ask("/", source="127.0.0.2").status == 200
+    assert (front.ask("/").status, front.ask("/", headers=ALICE).status) == (401, 200)
+
+
+def test_a_visitor_who_asks_too_often_gets_a_429(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    slow = {"rate": "1r/m", "burst": 2}
+    front.serve([front.site(locations=[{"path": "/", **up}, {"path": "/login", "rate_limit": slow, **up}])])
+    for visitor in ("127.0.0.2", "127.0.0.3"):
+        assert [front.ask("/login", source=visitor).status for _ in range(4)] == [200, 200, 200, 429]
+    assert {front.ask("/", source="127.0.0.2").status for _ in range(6)} == {200}
+    assert {front.ask("/login").status for _ in range(6)} == {200}, "the host's own health checks"
+
+
+def test_a_site_s_rate_counts_all_its_applications_but_no_files(front: Front, app: App, static: Path) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    locations = [{"path": "/", **up}, {"path": "/api", **up}, {"path": "/static", "alias": str(static)}]
+    front.serve([front.site(rate_limit={"rate": "1r/m", "burst": 1}, locations=locations)])
+    asked = [front.ask(path, source="127.0.0.2").status for path in ("/", "/api", "/", "/static/a.css")]
+    assert asked == [200, 200, 429, 200]
+
+
+def test_a_visitor_with_too_many_requests_at_once_gets_a_429(front: Front, app: App) -> None:
+    free = threading.Event()
+    app.answer = lambda request: free.wait(10) and ok("late")
+    front.serve([front.site(connection_limit=2)])
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(front.ask, "/", source="127.0.0.2") for _ in range(2)]
+        while len(app.asked) < 2:
+            time.sleep(0.01)
+        assert front.ask("/", source="127.0.0.2").status == 429
+        free.set()
+        assert {one.result().status for one in waiting} == {200}
+
+
+def test_only_a_trusted_proxy_is_believed(front: Front, app: App) -> None:
+    front.serve([front.site()], trusted_proxies=["127.0.0.2"])
+    told = {
+        "X-Forwarded-For": "6.6.6.6, 192.0.2.7, 127.0.0.2",
+        "X-Forwarded-Proto": "https",
+        "X-Request-ID": "from-the-balancer",
+    }
+    front.ask("/", source="127.0.0.2", headers=told)
+    front.ask("/", source="127.0.0.3", headers=told)
+    believed, doubted = (request.headers for request in app.asked)
+    assert (believed["X-Forwarded-For"], believed["X-Real-IP"]) == ("192.0.2.7", "192.0.2.7")
+    assert (believed["X-Forwarded-Proto"], believed["X-Forwarded-Port"]) == ("https", "443")
+    assert believed["X-Request-ID"] == "from-the-balancer"
+    assert (doubted["X-Forwarded-For"], doubted["X-Forwarded-Proto"]) == ("127.0.0.3", "http")
+    assert doubted["X-Request-ID"] != "from-the-balancer"
+
+
+# --- what comes back ----------------------------------------------------------------------------------------------
+
+
+def test_answers_are_compressed_unless_it_is_said_otherwise(front: Front, app: App) -> None:
+    app.answer = ok("x" * 4000, "Content-Type: application/json")
+    up = {"upstream": f"unix:{front.socket}"}
+    front.serve([front.site(locations=[{"path": "/", **up}, {"path": "/raw", "gzip": False, **up}])])
+    ask = {"headers": {"Accept-Encoding": "gzip", "Via": "1.1 cdn"}}
+    answer = front.ask("/", **ask)
+    assert (answer.headers["content-encoding"], gzip.decompress(answer.body)) == ("gzip", b"x" * 4000)
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in front.ask("/raw", **ask).headers
+
+
+def test_what_is_kept_for_a_moment_is_asked_for_once(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}", "cache": {"valid": 60}}
+    front.serve([front.site(locations=[{"path": "/", **up}])])
+    assert [front.ask("/page").headers["x-cache-status"] for _ in range(3)] == ["MISS", "HIT", "HIT"]
+    assert front.ask("/page", "HEAD").headers["x-cache-status"] == "HIT"
+    assert len(app.asked) == 1
+    front.ask("/page?q=1")
+    front.ask("/page", headers={"Cookie": "session=1"})
+    front.ask("/page", headers=ALICE)
+    front.ask("/page", "POST")
+    assert len(app.asked) == 5
+
+
+def test_what_is_meant_for_one_visitor_is_not_kept(front: Front, app: App) -> None:
+    up = {"upstream": f"unix:{front.socket}", "cache": {"valid": 60}}
+    front.serve([front.site(locations=[{"path": "/", **up}])])
+    for number, header in enumerate(("Set-Cookie: session=1", "Cache-Control: private", "Cache-Control: no-store")):
+        app.answer = ok("mine", header)
+        assert {front.ask(f"/{number}").headers["x-cache-status"] for _ in range(2)} == {"MISS"}
+
+
+def test_only_the_cookies_that_are_named_pass_the_cache(front: Front, app: App) -> None:
+    cache = {"valid": 60, "bypass_cookies": ["session"]}
+    front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "cache": cache}])])
+    front.ask("/")
+    assert front.ask("/", headers={"Cookie": "theme=dark"}).headers["x-cache-status"] == "HIT"
+    assert front.ask("/", headers={"Cookie": "session=1"}).headers["x-cache-status"] == "BYPASS"
+
+
+def test_an_old_answer_is_better_than_none(front: Front, app: App) -> None:
+    front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "cache": {"valid": 1}}])])
+    app.answer = ok("first")
+    assert front.ask("/").text == "first"
+    app.answer = lambda request: time.sleep(0.5) or ok("second")  # type: ignore[func-returns-value]
+    time.sleep(2.1)  # nginx counts whole seconds
+    started = time.monotonic()
+    answer = front.ask("/")
+    assert (answer.text, answer.headers["x-cache-status"]) == ("first", "STALE")
+    assert time.monotonic() - started < 0.4
+    time.sleep(0.7)
+    assert front.ask("/").text == "second"
+    app.answer = ok("", status="500 Internal Server Error")
+    time.sleep(2.1)
+    assert front.ask("/").text == "second"
+
+
+def test_a_page_of_one_s_own_takes_the_place_of_an_error(front: Front) -> None:
+    page = front.folder / "sorry.html"
+    page.write_text("sorry")
+    pages = [{"status": [502, 404], "page": str(page)}]
+    front.serve([front.site(error_pages=pages, allow=["127.0.0.1"])])
+    answer = front.ask("/")
+    assert (answer.status, answer.text, answer.headers["content-type"]) == (502, "sorry", "text/html")
+    assert front.ask("/", "POST", body="x").text == "sorry"
+    assert front.ask("/.pyweb/1.html").text == "sorry", "a 502 of the application, not the page itself"
+
+
+def test_the_application_s_own_errors_stay_unless_it_is_said_otherwise(front: Front, app: App) -> None:
+    (front.folder / "sorry.html").write_text("sorry")
+    app.answer = ok("own", status="404 Not Found")
+    pages = {"error_pages": [{"status": [404], "page": f"{front.folder}/sorry.html"}]}
+    up = {"upstream": f"unix:{front.socket}"}
+    front.serve(
+        [front.site(locations=[{"path": "/", **up}, {"path": "/all", "intercept_errors": True, **up}], **pages)]
+    )
+    assert (front.ask("/").text, front.ask("/all").text) == ("own", "sorry")
+
+
+def test_maintenance_shows_a_page_to_all_but_those_who_may_pass(front: Front, app: App, static: Path) -> None:
+    up = {"upstream": f"unix:{front.socket}"}
+    locations = [{"path": "/", **up}, {"path": "/static", "alias": str(static)}]
+    maintenance = {"retry_after": 600, "allow": ["127.0.0.2"], "open_paths": ["/healthz"]}
+    front.serve([front.site(maintenance=maintenance, locations=locations)])
+    for method in ("GET", "POST"):
+        answer = front.ask("/p", method)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "600")
+        assert "Back soon" in answer.text
+    assert not app.asked
+    assert (front.ask("/healthz").text, front.ask("/p", source="127.0.0.2").text) == ("app", "app")
+    answer = front.ask("/static/a.css")
+    assert (answer.text, "retry-after" in answer.headers) == ("new", False)
+    front.serve([front.site(maintenance={"enabled": False})])
+    assert front.ask("/p").text == "app"
+
+
+def test_maintenance_of_one_application_leaves_the_others_alone(front: Front, app: App) -> None:
+    (front.folder / "closed.html").write_text("closed")
+    (front.folder / "sorry.html").write_text("sorry")
+    up = {"upstream": f"unix:{front.socket}"}
+    closed = {"path": "/shop", "maintenance": {"page": f"{front.folder}/closed.html"}, **up}
+    gone = {"path": "/gone", "upstream": "unix:/nonexistent.sock"}
+    pages = [{"status": [502], "page": f"{front.folder}/sorry.html"}]
+    front.serve([front.site(locations=[{"path": "/", **up}, closed, gone], error_pages=pages)])
+    assert (front.ask("/").text, front.ask("/shop/p").text, front.ask("/gone").text) == ("app", "closed", "sorry")
+
+
+def test_headers_are_added_unless_the_application_sends_its_own(front: Front, app: App, static: Path) -> None:
+    app.answer = lambda request: ok("", *(["X-Frame-Options: ALLOW"] if "own" in request.line else []))
+    up = {"upstream": f"unix:{front.socket}"}
+    locations = [
+        {"path": "/", **up},
+        {"path": "/embed", "headers": {"X-Frame-Options": "", "X-Own": 'a "b"; c'}, **up},
+        {"path": "/static", "alias": str(static), "fallback": [str(static)], "headers": {"X-Own": "file"}},
+    ]
+    front.serve([front.site(header_preset="strict", locations=locations)])
+    headers = front.ask("/").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert (headers["x-frame-options"], "x-own" in headers) == ("DENY", False)
+    assert "default-src" in headers["content-security-policy-report-only"]
+    assert "strict-transport-security" not in headers, "it would be a lie without TLS"
+    assert front.ask("/own").headers["x-frame-options"] == "ALLOW"
+    embedded = front.ask("/embed").headers
+    assert ("x-frame-options" in embedded, embedded["x-own"]) == (False, 'a "b"; c')
+    answer = front.ask("/static/a.css")
+    assert (answer.headers["x-own"], answer.headers["cache-control"]) == ("file", "no-cache")
+    assert front.ask("/static/none").headers["x-frame-options"] == "DENY"
+
+
+# --- what is written down -------------------------------------------------------------------------------------------
+
+
+def test_the_log_has_the_times_and_the_id_that_the_application_was_told(front: Front, app: App) -> None:
+    front.serve([front.site()])
+    front.ask("/p?q=1", headers={"User-Agent": 'a "b"'})
+    line = front.log("shop.access.log")
+    request_id = app.asked[0].headers["X-Request-ID"]
+    assert re.fullmatch(
+        r'127\.0\.0\.1 - - \[.*\] "GET /p\?q=1 HTTP/1.1" 200 3 "-" "a \\x22b\\x22" '
+        rf"rt=\d\.\d+ uct=\d\.\d+ uht=\d\.\d+ urt=\d\.\d+ cache=- id={request_id}\n",
+        line,
+    )
+
+
+def test_the_log_is_json_where_it_is_said(front: Front, app: App) -> None:
+    front.serve([front.site(log_format="json")])
+    front.ask('/p?q="1"', headers={"User-Agent": 'a "b" \\ ü'.encode()})
+    (line,) = front.log("shop.access.log").splitlines()
+    entry = json.loads(line)
+    assert (entry["status"], entry["uri"], entry["user_agent"]) == (200, '/p?q="1"', 'a "b" \\ ü')
+    assert entry["request_id"] == app.asked[0].headers["X-Request-ID"]
+    assert float(entry["upstream_response_time"]) >= 0
+
+
+def test_counters_are_there_for_this_host_alone(front: Front) -> None:
+    port = free_port()
+    front.serve([front.site()], status_port=port)
+    assert "Active connections" in front.ask("/status", port=port).text
+    assert front.ask("/", port=port).status == 404
+
+
+# --- the user's own directives --------------------------------------------------------------------------------------
+
+
+def test_directives_of_the_user_stand_at_every_level(front: Front, app: App) -> None:
+    site = front.site(
+        extra='location = /own {\n    return 200 "server $pyweb_own";\n}\n',
+        locations=[{"path": "/", "upstream": f"unix:{front.socket}", "extra": "proxy_set_header X-Own location;"}],
+    )
+    front.serve([site], extra='map $host $pyweb_own {\n    default "and http";\n}\n')
+    assert front.ask("/own").text == "server and http"
+    front.ask("/")
+    assert app.asked[0].headers["X-Own"] == "location"
+
+
+@pytest.mark.parametrize(
+    ("keys", "settings", "words"),
+    [
+        ({"extra": "gzip on;\nfoo bar;\n"}, {}, "site 'shop', line 2 of extra, 'foo bar;'"),
+        (
+            {"locations": [{"path": "/api", "upstream": "http://127.0.0.1:1", "extra": "\n\nfoo bar;"}]},
+            {},
+            "site 'shop', line 3 of extra of location /api, 'foo bar;'",
+        ),
+        ({}, {"extra": "foo bar;"}, "nginx.conf, line 1 of nginx_extra, 'foo bar;'"),
+    ],
+)
+def test_a_bad_directive_is_told_by_the_site_and_the_user_s_line(
+    front: Front, keys: dict[str, Any], settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(NginxError) as caught:
+        front.serve([front.site(**keys)], **settings)
+    assert words in str(caught.value)
+    assert 'unknown directive "foo"' in str(caught.value)

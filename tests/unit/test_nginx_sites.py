@@ -53,8 +53,9 @@ def parse(render: Callable[..., Any], tmp_path: Any) -> Callable[..., Block]:
             (tmp_path / path).write_text(content)
         main = str(tmp_path / "nginx.conf")
         parsed = crossplane.parse(main, combine=True)["config"][0]["parsed"]
-        # The strict parser takes the entries of a map for directives that it does not know.
-        entries = {entry["line"] for mapping in find(http(parsed), "map") for entry in mapping["block"]}
+        # The strict parser takes the entries of a map or geo for directives that it does not know.
+        mappings = find(http(parsed), "map") + find(http(parsed), "geo")
+        entries = {entry["line"] for mapping in mappings for entry in mapping["block"]}
         errors = crossplane.parse(main, strict=True)["errors"]
         assert [error for error in errors if error["file"] != main or error["line"] not in entries] == []
         return parsed
@@ -124,7 +125,7 @@ def test_redirects_go_to_the_first_domain_and_keep_the_method(
     parse: Callable[..., Block],
 ) -> None:
     block = server(parse([SHOP]), "www.shop.example.com")
-    target = "$scheme://shop.example.com$pyweb_port_suffix$request_uri"
+    target = "$pyweb_scheme://shop.example.com$pyweb_port_suffix$request_uri"
     assert values(block, "return") == [["301", target]]
     condition = find(block, "if")[0]
     assert condition["args"] == ["$request_method", "!~", "^(GET|HEAD)$"]
@@ -139,11 +140,11 @@ def test_a_visitor_cannot_forge_what_the_application_believes(
         "Host": "$pyweb_host",
         "X-Real-IP": "$remote_addr",
         "X-Forwarded-For": "$remote_addr",
-        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Proto": "$pyweb_scheme",
         "X-Forwarded-Host": "$pyweb_host",
         "X-Forwarded-Port": "$pyweb_port",
         "X-Forwarded-Prefix": "",
-        "X-Request-ID": "$request_id",
+        "X-Request-ID": "$pyweb_request_id",
         "Connection": "",
         "Forwarded": "",
         "X-Forwarded-Protocol": "",

@@ -36,6 +36,12 @@ def quoted(values: Iterable[Any]) -> str:
     return " ".join(quote(value) for value in values)
 
 
+def joined(text: str, variable: str) -> str:
+    """One argument of a plain text and a variable after it."""
+    quote(text)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + variable + '"'
+
+
 def block(head: str, lines: Iterable[str]) -> dict[str, Any]:
     """A block of plain lines, for a template that prints its braces."""
     return {"head": head, "lines": list(lines)}

@@ -7,49 +7,107 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.http_blocks import HttpBlocks
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
+    access_lines,
+    answer_lines,
+    error_lines,
+    header_lines,
+    limit_lines,
+    maintenance_lines,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, joined, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-READ_TIMEOUT = 60  # seconds; nginx's own default
+TIMEOUT = 60  # seconds; nginx's own default
+# Names that begin with a dot are nobody's business, but for what RFC 8615 puts there.
+HIDDEN = block(r"location ~ /\.(?!well-known/)", ["return 404;"])
 
 
-def location_blocks(location: dict[str, Any], upstreams: Upstreams, http: HttpBlocks) -> list[dict[str, Any]]:
+def location_blocks(
+    location: dict[str, Any], site: dict[str, Any], upstreams: Upstreams, parts: Parts
+) -> list[dict[str, Any]]:
     """The blocks of one location: the ``head`` that nginx matches, its ``lines``, and blocks ``inside`` it."""
-    if location["alias"] is not None:
-        return [folder(location)]
     prefix = location["path"].rstrip("/")
+    extra = extra_lines(location["extra"], f"extra of location {location['path']}")
+    if location["alias"] is not None:
+        return [folder(location, prefix, extra, parts)]
     # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer
     # prefixes.
     heads = [f"= {quote(prefix)}", quote(f"{prefix}/")] if prefix else ["/"]
-    lines = proxy_lines(location, prefix, upstreams, http)
+    lines = [
+        *proxy_lines(location, site, prefix, upstreams.target(location), parts),
+        *shared_lines(location, parts),
+        *limit_lines(location, site, parts),
+        *maintenance(location, site, parts),
+        *extra,
+    ]
     return [{**block(f"location {head}", lines), "inside": []} for head in heads]
 
 
-def folder(location: dict[str, Any]) -> dict[str, Any]:
+def shared_lines(location: dict[str, Any], parts: Parts) -> list[str]:
+    lines = []
+    if location["max_body_size"] is not None:
+        lines.append(f"client_max_body_size {quote(location['max_body_size'])};")
+    return [*lines, *access_lines(location, parts), *answer_lines(location, parts)]
+
+
+def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
+    """Its own or the site's; so too the error pages, which it would take from the site otherwise."""
+    own = error_lines(location, parts)
+    item = location if location["maintenance"] else site
+    return maintenance_lines(item, own or error_lines(site, parts), parts) or own
+
+
+def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts) -> dict[str, Any]:
     # Both end in a slash: with only one of them, /static../secret would leave the folder.
-    path, alias = location["path"].rstrip("/") + "/", location["alias"].rstrip("/") + "/"
-    lines = [
-        f"alias {quote(alias)};",
-        f"set $pyweb_cache_control {quote(IMMUTABLE if location['immutable'] else 'no-cache')};",
-    ]
-    hidden = block(r"location ~ /\.(?!well-known/)", ["return 404;"])
-    return {**block(f"location ^~ {quote(path)}", lines), "inside": [hidden]}
+    path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
+    lifetime = f"set $pyweb_cache_control {quote(IMMUTABLE if location['immutable'] else 'no-cache')};"
+    lines = ["internal;"] if location["internal"] else []
+    if location["precompressed"]:
+        lines += ["gzip_static on;", *(["brotli_static on;"] if parts.brotli else [])]
+    lines += [*shared_lines(location, parts), *error_lines(location, parts), *extra]
+    head = f"location ^~ {quote(path)}"
+    if not location["fallback"]:
+        return {**block(head, [f"alias {quote(alias)};", lifetime, *lines]), "inside": [HIDDEN]}
+    places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"])]
+    files = " ".join(joined(place, "$pyweb_file") for place in places)
+    # A location inside another does not run the outer one's "set".
+    first = block(
+        rf'location ~ "^{re.escape(path)}(?<pyweb_file>(?s:.*))\z"',
+        [*header_lines(location, parts), lifetime, "root /;", f"try_files {files} =404;"],
+    )
+    return {**block(head, lines), "inside": [HIDDEN, first]}
 
 
-def proxy_lines(location: dict[str, Any], prefix: str, upstreams: Upstreams, http: HttpBlocks) -> list[str]:
-    protocol, name = upstreams.target(location)
-    timeout = location["read_timeout"] or READ_TIMEOUT
-    module = "uwsgi" if protocol == "uwsgi" else "proxy"
-    lines = uwsgi_lines(prefix, name, http) if protocol == "uwsgi" else http_lines(location, prefix, name)
+def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, target: Target, parts: Parts) -> list[str]:
+    module = "uwsgi" if target.protocol == "uwsgi" else "proxy"
+    speak = uwsgi_lines if module == "uwsgi" else http_lines
+    timeout = location["read_timeout"] or TIMEOUT
+    lines = speak(location, prefix, target.name, parts)
+    if location["connect_timeout"]:
+        lines.append(f"{module}_connect_timeout {location['connect_timeout']}s;")
     lines += [f"{module}_read_timeout {timeout}s;", f"{module}_send_timeout {timeout}s;"]
     if location["buffering"] is False:
         lines.append(f"{module}_buffering off;")
+    if location["request_buffering"] is False:
+        lines.append(f"{module}_request_buffering off;")
+    if location["max_temp_file_size"] is not None:
+        lines.append(f"{module}_max_temp_file_size {quote(location['max_temp_file_size'])};")
+    if target.tries == 1:
+        lines.append(f"{module}_next_upstream off;")
+    elif target.tries:
+        lines += [f"{module}_next_upstream error timeout;", f"{module}_next_upstream_tries {target.tries};"]
+    intercept = site["intercept_errors"] if location["intercept_errors"] is None else location["intercept_errors"]
+    if intercept:
+        lines.append(f"{module}_intercept_errors on;")
+    if location["cache"]:
+        lines += cache_lines(location["cache"], module, location["path"], parts)
     return lines
 
 
-def http_lines(location: dict[str, Any], prefix: str, name: str) -> list[str]:
+def http_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -> list[str]:
     lines = [
         f"proxy_pass http://{name};",
         "include @TREE@/proxy.conf;",
@@ -64,14 +122,41 @@ def http_lines(location: dict[str, Any], prefix: str, name: str) -> list[str]:
     return [*lines, 'proxy_set_header Connection "";']
 
 
-def uwsgi_lines(prefix: str, name: str, http: HttpBlocks) -> list[str]:
+def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -> list[str]:
     """The uwsgi protocol carries what WSGI asks for: the prefix apart from the rest of the path."""
     rest = "$uri"
     if prefix:
-        rest = http.map("$uri", {f"~^{re.escape(prefix)}(?<pyweb_rest>/(?s:.*))\\z": "$pyweb_rest"})
+        rest = parts.map("$uri", {rf'"~^{re.escape(prefix)}(?<pyweb_rest>/(?s:.*))\z"': "$pyweb_rest"})
     return [
         f"uwsgi_pass {name};",
         "include @TREE@/uwsgi.conf;",
         f"uwsgi_param SCRIPT_NAME {quote(prefix)};",
         f"uwsgi_param PATH_INFO {rest};",
     ]
+
+
+def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) -> list[str]:
+    # A folder's name may not be made of more than one new level: nginx makes it itself.
+    zone = parts.zone(
+        f"{module}_cache_path /var/lib/nginx/pyweb_{{0}} levels=1:2 keys_zone={{0}}:1m "
+        f"max_size={cache['max_size']} inactive=10m use_temp_path=off;",
+        owner=owner,
+    )
+    cookies = [f"$cookie_{name}" for name in cache["bypass_cookies"]] or ["$http_cookie"]
+    private = " ".join([*cookies, "$http_authorization"])
+    # Only the proxy module turns HEAD into GET for the cache.
+    method = "$request_method" if module == "uwsgi" else ""
+    lines = [
+        f"{module}_cache {zone};",
+        f'{module}_cache_key "{method}$pyweb_scheme://$pyweb_host$request_uri";',
+        f"{module}_cache_valid 200 301 302 {cache['valid']}s;",
+        f"{module}_cache_bypass {private};",
+        f"{module}_no_cache {private};",
+        f"{module}_cache_lock on;",
+    ]
+    if cache["stale_while_revalidate"]:
+        lines += [
+            f"{module}_cache_use_stale updating error timeout http_500 http_503;",
+            f"{module}_cache_background_update on;",
+        ]
+    return lines

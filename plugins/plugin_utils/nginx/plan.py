@@ -6,13 +6,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines, quote, quoted
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.http_blocks import HttpBlocks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
+    access_lines,
+    added_headers,
+    answer_lines,
+    error_lines,
+    in_maintenance,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import location_blocks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
-
-# Placeholder for the folder of the tree; pyweb.stack.nginx_config puts the folder in its place.
-TREE = "@TREE@"
 
 # The name of the default site: what a request without any Host asks for.
 EVERY_HOST = '""'
@@ -22,16 +26,23 @@ def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[di
     """All files, in the order of their names, whatever the order of the sites."""
     sites = sorted(sites, key=lambda site: site["name"])
     ports = sorted({site["port"] for site in sites} - {site["port"] for site in sites if not site["domains"]})
-    return [
-        {"path": "nginx.conf", "template": "nginx.conf.j2", "vars": main_vars(sites, settings)},
-        {"path": "proxy.conf", "template": "proxy.conf.j2", "vars": {}},
-        {"path": "uwsgi.conf", "template": "uwsgi.conf.j2", "vars": {}},
-        {"path": "catch_all.conf", "template": "catch_all.conf.j2", "vars": {"ports": ports}},
-        *(
-            {"path": f"sites/{site['name']}.conf", "template": "site.conf.j2", "vars": site_vars(site)}
-            for site in sites
-        ),
+    files = [
+        template("nginx.conf", main_vars(sites, settings)),
+        template("proxy.conf", {}),
+        template("uwsgi.conf", {}),
+        template("catch_all.conf", {"ports": ports}),
     ]
+    if settings["status_port"]:
+        files.append(template("status.conf", {"port": settings["status_port"]}))
+    if any(in_maintenance(item) for site in sites for item in (site, *site["locations"])):
+        files.append(template("maintenance.html", {}))
+    for site in sites:
+        files += site_files(site, settings)
+    return files
+
+
+def template(path: str, variables: dict[str, Any]) -> dict[str, Any]:
+    return {"path": path, "template": f"{path}.j2", "vars": variables}
 
 
 def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +54,10 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         # A proxied connection holds the visitor's socket, the application's, and at worst a buffer file.
         "worker_rlimit_nofile": 3 * connections + 512,
         "server_names_hash_bucket_size": bucket_size(sites),
+        "trusted_proxies": settings["trusted_proxies"],
+        "real_ip_header": settings["real_ip_header"],
+        "brotli": settings["brotli"],
+        "status": bool(settings["status_port"]),
         "extra": extra_lines(settings["extra"], "nginx_extra"),
         "user": "www-data",
         "pid_file": "/run/nginx.pid",
@@ -50,20 +65,25 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
     }
 
 
-def site_vars(site: dict[str, Any]) -> dict[str, Any]:
-    """One site's file: upstreams, the server of its redirects, and its own server."""
-    upstreams, http = Upstreams(site), HttpBlocks(site)
-    locations = [block for location in site["locations"] for block in location_blocks(location, upstreams, http)]
-    own = {"lines": server_lines(site), "locations": locations, "extra": extra_lines(site["extra"], "extra")}
-    servers = [own]
+def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """One site's file, with the server of its redirects and its own, and the secrets that it reads."""
+    upstreams, parts = Upstreams(site), Parts(site["name"], settings)
+    locations = [block for location in site["locations"] for block in location_blocks(location, site, upstreams, parts)]
+    lines = server_lines(site, parts)
+    locations += [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()]
+    servers = [{"lines": lines, "locations": locations, "extra": extra_lines(site["extra"], "extra")}]
     if site["redirects"]:
         servers.insert(0, {"lines": redirect_lines(site), "locations": [], "extra": []})
-    return {"blocks": [*upstreams.blocks(), *http.blocks], "servers": servers}
+    variables = {"lines": parts.lines, "blocks": [*upstreams.blocks(), *parts.blocks], "servers": servers}
+    return [
+        {"path": f"sites/{site['name']}.conf", "template": "site.conf.j2", "vars": variables},
+        *({"path": path, "content": content, "secret": True} for path, content in parts.secrets.items()),
+    ]
 
 
 def redirect_lines(site: dict[str, Any]) -> list[str]:
     """The server that leads other names to the first domain."""
-    target = f"$scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
+    target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
     return [
         *listen_lines(site, default=False),
         f"server_name {quoted(site['redirects'])};",
@@ -77,19 +97,28 @@ def redirect_lines(site: dict[str, Any]) -> list[str]:
     ]
 
 
-def server_lines(site: dict[str, Any]) -> list[str]:
+def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
     lines = [
         *listen_lines(site, default=not site["domains"]),
         f"server_name {quoted(site['domains']) or EVERY_HOST};",
         *log_lines(site),
         f"client_max_body_size {quote(site['max_body_size'])};",
+        *access_lines(site, parts),
+        *error_lines(site, parts),
     ]
+    headers = answer_lines(site, parts)
+    lines += [f'set {wanted} "";' for wanted in parts.headers.values() if not any(wanted in line for line in headers)]
+    lines += headers + added_headers(parts)
+    if any(location["cache"] for location in site["locations"]):
+        lines.append("add_header X-Cache-Status $upstream_cache_status;")
     if any(location["alias"] for location in site["locations"]):
         lines += [
             "# Set per folder, and added here: an add_header in a location would drop those of the server.",
             'set $pyweb_cache_control "";',
             "add_header Cache-Control $pyweb_cache_control;",
         ]
+    if any(in_maintenance(item) for item in (site, *site["locations"])):
+        lines += ['set $pyweb_retry_after "";', "add_header Retry-After $pyweb_retry_after always;"]
     return lines
 
 
@@ -102,7 +131,8 @@ def listen_lines(site: dict[str, Any], default: bool) -> list[str]:
 def log_lines(site: dict[str, Any]) -> list[str]:
     access = site["access_log"] or f"/var/log/nginx/{site['name']}.access.log"
     error = site["error_log"] or f"/var/log/nginx/{site['name']}.error.log"
-    return [f"access_log {quote(access)};", f"error_log {quote(error)};"]
+    log = quote(access) if access == "off" else f"{quote(access)} pyweb_{site['log_format']}"
+    return [f"access_log {log};", f"error_log {quote(error)};"]
 
 
 def bucket_size(sites: list[dict[str, Any]]) -> int:

@@ -1,38 +1,74 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The upstream blocks of a site: one for every address that its locations lead to."""
+"""The upstream blocks of a site: those it names, and one for every address that a location leads to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import Upstream, upstream
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import upstream
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: the protocol spoken there, the upstream's name, and how many of its servers may be tried."""
+
+    protocol: str
+    name: str
+    tries: int | None = None
 
 
 class Upstreams:
-    """Names for the addresses of one site. No site's name has an underscore, so no two upstreams can meet."""
+    """Names for the upstreams of one site. No site's name has an underscore, so no two of them can meet."""
 
     def __init__(self, site: dict[str, Any]) -> None:
         self.site = site["name"]
+        self.named = {group["name"]: group for group in site["upstreams"]}
         self.servers: list[str] = []
         for location in site["locations"]:
-            if location["upstream"] is not None and self.found(location).server not in self.servers:
-                self.servers.append(self.found(location).server)
+            if location["upstream"] is not None and location["upstream"] not in self.named:
+                server = self.found(location["upstream"])[1]
+                if server not in self.servers:
+                    self.servers.append(server)
 
-    def found(self, location: dict[str, Any]) -> Upstream:
-        found = upstream(location["upstream"])
+    def found(self, address: str) -> tuple[str, str]:
+        found = upstream(address)
         if found is None:
-            raise ValueError(location["upstream"])
-        return found
+            raise ValueError(address)
+        return found.protocol, found.server
 
-    def target(self, location: dict[str, Any]) -> tuple[str, str]:
-        """What a location's requests are passed to: the protocol, and the name of the upstream."""
-        found = self.found(location)
-        return found.protocol, f"{self.site}_{self.servers.index(found.server) + 1}"
+    def target(self, location: dict[str, Any]) -> Target:
+        group = self.named.get(location["upstream"])
+        if group:
+            tries = len(group["servers"]) if group["retries"] else 1
+            return Target(group["protocol"], f"{self.site}_{group['name']}", tries)
+        protocol, server = self.found(location["upstream"])
+        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}")
 
     def blocks(self) -> list[dict[str, Any]]:
-        return [
+        single = [
             block(f"upstream {self.site}_{number}", [f"server {quote(server)};"])
             for number, server in enumerate(self.servers, start=1)
         ]
+        return [*(group_block(self.site, group) for group in self.named.values()), *single]
+
+
+def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
+    lines = [f"{group['balance']};"] if group["balance"] != "round_robin" else []
+    # The zone makes all workers count failures and connections together.
+    lines.append(f"zone {site}_{group['name']} 64k;")
+    lines += [server_line(server) for server in group["servers"]]
+    # Behind the servers and the method of balancing, as nginx wants it.
+    lines += [f"keepalive {group['keepalive']};"] if group["keepalive"] else []
+    return block(f"upstream {site}_{group['name']}", lines)
+
+
+def server_line(server: dict[str, Any]) -> str:
+    words = [f"server {quote(server['address'])}"]
+    words += [f"weight={server['weight']}"] if server["weight"] != 1 else []
+    words += [f"max_fails={server['max_fails']}"] if server["max_fails"] != 1 else []
+    words += [f"fail_timeout={server['fail_timeout']}s"] if server["fail_timeout"] != 10 else []
+    words += ["backup"] if server["backup"] else []
+    return " ".join(words) + ";"

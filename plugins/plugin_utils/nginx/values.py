@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,18 @@ FILE_PATH = re.compile(r"/[^\x00-\x1f\x7f$]*")
 SOCKET = re.compile(r"unix:/[A-Za-z0-9._@+/-]+")
 HOST = r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 ADDRESS = re.compile(rf"(?P<scheme>http|uwsgi)://{HOST}(:(?P<port>[0-9]{{1,5}}))?/?")
+
+
+RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+COOKIE = re.compile(r"[A-Za-z0-9_]+")
+UPSTREAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+SERVER = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
+USER = re.compile(r"[^:#\s\x00-\x1f\x7f][^:\x00-\x1f\x7f]*")
+# What crypt(3) of Debian and nginx itself know; a plain password is none of them.
+PASSWORD_HASH = re.compile(r"(\$(apr1|1|5|6|y|gy|7|2[aby])\$[!-9;-~]+|\{S?SHA\}[A-Za-z0-9+/=]+)")
+# What can stand in a text for nginx: it has no way to write '$', and a line is a line.
+TEXT = re.compile(r"[^$\x00-\x1f\x7f]*")
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,24 @@ def upstream(text: str) -> Upstream | None:
         return None
     port = int(match["port"] or 80)
     return Upstream(match["scheme"], f"{match['host']}:{port}") if 0 < port < 65536 else None
+
+
+def server(text: str) -> bool:
+    """Whether this is an address of a server of an upstream group."""
+    match = SERVER.fullmatch(text)
+    return bool(SOCKET.fullmatch(text)) or (match is not None and 0 < int(match["port"]) < 65536)
+
+
+def network_remedy(text: str) -> str | None:
+    """What to write in the place of what is no address or network; None for what is one."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        try:
+            return f"Write '{ipaddress.ip_network(text, strict=False)}' for the network."
+        except ValueError:
+            return "Use an address such as 192.0.2.7, or a network such as 10.0.0.0/8 or 2001:db8::/32."
+    return None
 
 
 def location_path(text: str) -> bool:

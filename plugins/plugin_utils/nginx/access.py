@@ -1,0 +1,125 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What a site and each of its locations may say alike: who is served, how often, with which headers and error pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
+
+# For an address and its counters nginx takes 64 or 128 bytes: 80 000 addresses.
+ZONE_SIZE = "10m"
+
+# MDN's and OWASP's advice for sites whose details nobody has looked into.
+BASIC = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+}
+PRESETS: dict[str, dict[str, str]] = {
+    "none": {},
+    "basic": BASIC,
+    "strict": {
+        **BASIC,
+        "X-Frame-Options": "DENY",
+        "Strict-Transport-Security": "max-age=31536000",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Content-Security-Policy-Report-Only": "default-src 'self'",
+    },
+}
+
+
+def access_lines(item: dict[str, Any], parts: Parts) -> list[str]:
+    """Who is let in: by address, by password, or by either."""
+    lines = [f"deny {quote(address)};" for address in item["deny"] or []]
+    if item["allow"]:
+        lines += [f"allow {quote(address)};" for address in item["allow"]]
+        lines += [] if "all" in item["allow"] else ["deny all;"]
+    auth = item["basic_auth"]
+    if auth and auth["users"]:
+        users = "".join(f"{name}:{hashed}\n" for name, hashed in sorted(auth["users"].items()))
+        lines += [f"auth_basic {quote(auth['realm'])};", f"auth_basic_user_file {TREE}/{parts.secret(users)};"]
+    elif auth:
+        lines.append("auth_basic off;")
+    return lines + ([f"satisfy {item['satisfy']};"] if item["satisfy"] else [])
+
+
+def limit_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
+    """How much one address may ask for: a location's own limit is counted apart, the site's for all its locations."""
+    lines = []
+    rate, owner = own_or_inherited(location, site, "rate_limit")
+    if rate:
+        directive = f"limit_req_zone $pyweb_limited_address zone={{0}}:{ZONE_SIZE} rate={rate['rate']};"
+        burst = f" burst={rate['burst']} nodelay" if rate["burst"] else ""
+        lines.append(f"limit_req zone={parts.zone(directive, owner)}{burst};")
+    number, owner = own_or_inherited(location, site, "connection_limit")
+    if number:
+        directive = f"limit_conn_zone $pyweb_limited_address zone={{0}}:{ZONE_SIZE};"
+        lines.append(f"limit_conn {parts.zone(directive, owner)} {number};")
+    return lines
+
+
+def own_or_inherited(location: dict[str, Any], site: dict[str, Any], key: str) -> tuple[Any, str]:
+    """A setting, and the path of the location that it belongs to; none for the site."""
+    return (site[key], "") if location[key] is None else (location[key], location["path"])
+
+
+def answer_lines(item: dict[str, Any], parts: Parts) -> list[str]:
+    """What is put around an answer: compression and headers."""
+    lines = []
+    if item["gzip"] is not None:
+        lines += [f"gzip {'on' if item['gzip'] else 'off'};"]
+        lines += [f"brotli {'on' if item['gzip'] else 'off'};"] if parts.brotli else []
+    return lines + header_lines(item, parts)
+
+
+def header_lines(item: dict[str, Any], parts: Parts) -> list[str]:
+    """Set here and added by the server, because an add_header in a location would drop those of the server."""
+    wanted = {**PRESETS[item["header_preset"] or "none"], **(item["headers"] or {})}
+    lines = []
+    for name, value in wanted.items():
+        variable = parts.headers.setdefault(name, f"$pyweb_want_{name.lower().replace('-', '_')}")
+        lines.append(f"set {variable} {quote(value)};")
+    return lines
+
+
+def added_headers(parts: Parts) -> list[str]:
+    """The server's lines for every header that it or one of its locations sets. What the application says, wins."""
+    lines = []
+    for name, wanted in parts.headers.items():
+        own = f"$upstream_http_{name.lower().replace('-', '_')}"
+        if name == "Strict-Transport-Security":
+            shown = parts.map(f'"$https:{own}"', {'"on:"': wanted})
+        else:
+            shown = parts.map(own, {'""': wanted})
+        lines.append(f"add_header {name} {shown} always;")
+    return lines
+
+
+def error_lines(item: dict[str, Any], parts: Parts) -> list[str]:
+    return [
+        f"error_page {' '.join(str(status) for status in page['status'])} {parts.page(page['page'])};"
+        for page in item["error_pages"] or []
+    ]
+
+
+def maintenance_lines(item: dict[str, Any], error_pages: list[str], parts: Parts) -> list[str]:
+    """For a location: 503 with a page, but for those who may pass. An error_page here drops the server's others."""
+    maintenance = item["maintenance"]
+    if not in_maintenance(item):
+        return []
+    visitors = ["default 1;", *(f"{quote(address)} 0;" for address in maintenance["allow"])]
+    visitor = parts.variable("geo", visitors)
+    open_paths = {quote(f"1:{path}"): "0" for path in maintenance["open_paths"]}
+    closed = parts.map(f'"{visitor}:$uri"', {**open_paths, "~^1:": "1"}, default="0")
+    page = parts.page(
+        maintenance["page"] or f"{TREE}/maintenance.html", f"set $pyweb_retry_after {maintenance['retry_after']};"
+    )
+    return [f"if ({closed}) {{", "    return 503;", "}", f"error_page 503 {page};", *error_pages]
+
+
+def in_maintenance(item: dict[str, Any]) -> bool:
+    return bool(item["maintenance"] and item["maintenance"]["enabled"])
