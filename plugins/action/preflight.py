@@ -131,6 +131,13 @@ def host_problems(apps: list[dict[str, Any]], facts: dict[str, Any], process_man
                 f"webapps '{app['name']}'.process_manager: systemd is named, but it is not PID 1 on this host. Use "
                 "supervisor, or auto."
             )
+        if facts["init"] != "systemd":
+            problems += [
+                f"webapps '{app['name']}'.jobs '{job['name']}'.catch_up: cron, which runs jobs on this host, forgets "
+                "what it missed. Set it to false here; only systemd makes up for it."
+                for job in app["jobs"]
+                if job["catch_up"]
+            ]
         for listener in facts["listeners"]:
             if listener["port"] == app["site"]["port"] and listener["program"] != "nginx":
                 problems.append(

@@ -12,6 +12,7 @@ description:
   - Maps the input C(supervisor_programs) of the role P(pyweb.stack.supervisor#role) to what
     P(pyweb.stack.templates#lookup) renders and M(pyweb.stack.supervisor_programs) installs.
   - All decisions about options are made here, so the template only prints.
+  - A program with a C(schedule) becomes a script that cron runs.
 author: The pyweb.stack contributors
 options:
   _input:
@@ -49,6 +50,9 @@ from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
+# In the place of a name, for removal only.
+PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.\*@?")
+SCHEDULE = re.compile(r"[0-9*,/-]+( [0-9*,/-]+){4}")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OPTION = re.compile(r"[a-z][a-z0-9_]*")
@@ -201,26 +205,53 @@ def program_options(program: dict[str, Any]) -> tuple[str, list[str]]:
     return section, [f"{key}={value}" for key, value in options.items()]
 
 
+def scheduled(program: dict[str, Any]) -> dict[str, Any]:
+    """The script of a program that cron runs, as the variables of its template."""
+    name, schedule = program["name"], str(program["schedule"])
+    if name.endswith("@"):
+        _fail(name, "a template has no schedule. Change the name.")
+    if not SCHEDULE.fullmatch(schedule):
+        _fail(name, f"its schedule {schedule!r} is not the five fields of a crontab, in numbers, such as '30 2 * * *'.")
+    command, _user = _command(program)  # for its checks
+    user = program.get("user", "root")
+    group = program.get("group", user)
+    environment = [f"{variable}={value}" for variable, value in (program.get("environment") or {}).items()]
+    command = [str(word) for word in program["command"]]
+    drop = ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--inh-caps=-all"]
+    return {
+        "program": shlex.quote(command[0]),
+        "log": shlex.quote(str(program.get("stdout_logfile", f"/var/log/supervisor/{name}.log"))),
+        "directory": shlex.quote(str(program.get("directory", "/"))),
+        "user": user,
+        "command": shlex.join([*drop, "/usr/bin/env", *environment, *command] if environment else [*drop, *command]),
+    }
+
+
 def supervisor_definitions(programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     definitions = []
     seen: set[str] = set()
     for program in programs:
         name = str(program.get("name", ""))
-        if not NAME.fullmatch(name):
+        present = program.get("state", "present") == "present"
+        if not NAME.fullmatch(name) and (present or not PATTERN.fullmatch(name)):
             _fail(
                 name,
-                "this is no name of a program. Use letters, digits, '-', '_' and '.', then @ for a template.",
+                "this is no name of a program. Use letters, digits, '-', '_' and '.', then @ for a template; for "
+                "removal, 'NAME.*' stands for all that begin so.",
             )
         if name in seen:
             _fail(name, "the name stands in the list twice. Remove or rename one.")
         seen.add(name)
-        present = program.get("state", "present") == "present"
         definition: dict[str, Any] = {
             "name": name,
             "state": "present" if present else "absent",
             "stop_timeout": float(program.get("stopwaitsecs", 30)) + 10,
         }
-        if present:
+        if present and program.get("schedule"):
+            definition["schedule"] = program["schedule"]
+            definition["template"] = "scheduled.sh.j2"
+            definition["vars"] = {"scheduled": scheduled(program)}
+        elif present:
             section, options = program_options(program)
             definition["started"] = program.get("started", True)
             definition["template"] = "program.conf.j2"

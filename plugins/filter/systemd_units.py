@@ -13,6 +13,7 @@ description:
     P(pyweb.stack.templates#lookup) renders and M(pyweb.stack.systemd_services) installs.
   - All decisions about directives are made here, so the template only prints.
   - Every unit is sandboxed; whatever C(settings) names replaces the directive of the same name.
+  - A service with a C(timer) becomes two units.
 author: The pyweb.stack contributors
 options:
   _input:
@@ -34,7 +35,8 @@ EXAMPLES = """
 
 RETURN = """
 _value:
-  description: For each service its name, state, started and enabled, and for a present one C(template) and C(vars).
+  description:
+    - For each unit its name, state, started, enabled and triggered, and for a present one C(template) and C(vars).
   type: list
   elements: dict
 """
@@ -49,6 +51,8 @@ from ansible_collections.pyweb.stack.plugins.filter.systemd_quote import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
+# In the place of a name, for removal only.
+PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.\*@?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DIRECTIVE = re.compile(r"[A-Za-z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 
@@ -175,12 +179,15 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
         "StartLimitIntervalSec": _seconds(max(60.0, 2 * start_timeout)),
         "StartLimitBurst": "5",
     }
+    if service.get("timer"):
+        # It may run every minute; a run that failed is no reason to leave out the next.
+        unit["StartLimitIntervalSec"], unit["StartLimitBurst"] = "0", None
     run: dict[str, Any] = {
         "Type": kind,
         "User": plain("user", user),
         "Group": plain("group", group),
     }
-    if kind == "oneshot":
+    if kind == "oneshot" and not service.get("timer"):
         # Else a run that ended well looks as if it had never been started.
         run["RemainAfterExit"] = "yes"
     if service.get("working_directory"):
@@ -199,9 +206,13 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     run["RestartSec"] = _seconds(service.get("restart_delay", 0.5))
     run["TimeoutStartSec"] = _seconds(start_timeout)
     run["TimeoutStopSec"] = _seconds(service.get("stop_timeout", 30))
+    if service.get("stop_signal"):
+        run["KillSignal"] = _line(name, "stop_signal", f"SIG{service['stop_signal']}")
     # The signal to stop goes to the master alone, which drains its own workers.
     run["KillMode"] = "mixed"
     run["SyslogIdentifier"] = name.rstrip("@")
+    # What the kernel kills for want of memory is one worker; its master starts another, and the rest go on.
+    run["OOMPolicy"] = "continue"
     limits = service.get("limits") or {}
     for key, directive in (
         ("memory", "MemoryMax"),
@@ -217,7 +228,7 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     sections: dict[str, dict[str, Any]] = {
         "Unit": unit,
         "Service": run,
-        "Install": {"WantedBy": "multi-user.target"},
+        "Install": {} if service.get("timer") else {"WantedBy": "multi-user.target"},
     }
     for section, directives in (service.get("settings") or {}).items():
         if section not in sections:
@@ -248,6 +259,26 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
             ],
         }
         for section, directives in sections.items()
+        if directives
+    ]
+
+
+def timer_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
+    """The timer of a service as sections with their lines."""
+    name = service["name"]
+    times = service["timer"].get("on_calendar") or []
+    if not times:
+        _fail(name, "its timer has no on_calendar. Give one or more, in systemd's words, such as '*-*-* 02:30:00'.")
+    when = [f"OnCalendar={_line(name, 'timer.on_calendar', str(time))}" for time in times]
+    # To the second, as cron does; systemd's own default is any second of the minute.
+    when.append("AccuracySec=1s")
+    if service["timer"].get("catch_up"):
+        when.append("Persistent=yes")
+    description = double_percent(_line(name, "description", service.get("description", name)))
+    return [
+        {"name": "Unit", "lines": [f"Description={description}: its timer"]},
+        {"name": "Timer", "lines": when},
+        {"name": "Install", "lines": ["WantedBy=timers.target"]},
     ]
 
 
@@ -256,24 +287,46 @@ def systemd_units(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for service in services:
         name = str(service.get("name", ""))
-        if not NAME.fullmatch(name):
-            _fail(name, "this is no name of a unit. Use letters, digits, '-', '_' and '.', then @ for a template.")
-        if name.endswith(".service"):
-            _fail(name, "leave out .service.")
+        present = service.get("state", "present") == "present"
+        if not NAME.fullmatch(name) and (present or not PATTERN.fullmatch(name)):
+            _fail(
+                name,
+                "this is no name of a unit. Use letters, digits, '-', '_' and '.', then @ for a template; for removal, "
+                "'NAME.*' stands for all that begin so.",
+            )
+        if name.endswith((".service", ".timer")):
+            _fail(name, f"leave out .{name.rpartition('.')[2]}.")
         if name in seen:
             _fail(name, "the name stands in the list twice. Remove or rename one.")
         seen.add(name)
-        present = service.get("state", "present") == "present"
-        unit: dict[str, Any] = {
-            "name": name,
-            "state": "present" if present else "absent",
-        }
-        if present:
-            unit["started"] = service.get("started", True)
-            unit["enabled"] = service.get("enabled", True)
-            unit["template"] = "unit.service.j2"
-            unit["vars"] = {"unit": {"sections": unit_sections(service)}}
-        units.append(unit)
+        if not present:
+            units.append({"name": name, "state": "absent"})
+            continue
+        timer = service.get("timer")
+        if timer and (name.endswith("@") or service.get("type") != "oneshot"):
+            _fail(name, "a timer starts a service of the type oneshot, and no template. Change the type or the name.")
+        wanted = {key: service.get(key, True) for key in ("started", "enabled")}
+        units.append(
+            {
+                "name": name,
+                "state": "present",
+                **wanted,
+                "triggered": bool(timer),
+                "template": "unit.service.j2",
+                "vars": {"unit": {"sections": unit_sections(service)}},
+            }
+        )
+        if timer:
+            units.append(
+                {
+                    "name": f"{name}.timer",
+                    "state": "present",
+                    **wanted,
+                    "triggered": False,
+                    "template": "unit.service.j2",
+                    "vars": {"unit": {"sections": timer_sections(service)}},
+                }
+            )
     return units
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import shlex
@@ -13,6 +14,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.background import (
+    Background,
+    Unsteady,
+    stop_timeout,
+    undefine_unused,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, SYSTEM_PATH, masked, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
@@ -111,14 +118,20 @@ class Activation:
         self.gate(self.own_question, self.deadline, "on its own socket")
         self.healthy_since = time.monotonic()
         self.wait_for_workers()
+        with self.judged("its background processes could not be started"):
+            self.background.start(self.background.shared)
+            self.background.settle(self.background.shared, self.deadline)
         with self.judged("it could not be enabled"):
             self.manager.enable(self.name, self.target)
+            self.background.enable()
         self.replaced_links = self.links()
         atomic_symlink(self.layout.socket(self.target), self.layout.current_socket)
         atomic_symlink(os.path.join("releases", self.target), self.layout.current)
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
             self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
+        with self.judged("its background processes could not be started"):
+            self.background.take_turns(self.others() if self.background.exclusive else [], self.deadline)
         self.probation()
         self.settle()
         return {
@@ -148,6 +161,10 @@ class Activation:
     @property
     def manager(self) -> ProcessManager:
         return process_manager(self.manifest.process_manager, self.run)
+
+    @functools.cached_property
+    def background(self) -> Background:
+        return Background(self.name, self.layout, self.manifest, self.manager)
 
     def gate(self, question: Question, deadline: float, where: str) -> None:
         """Ask until the release is healthy; give up at the deadline, or as soon as waiting is useless."""
@@ -200,13 +217,21 @@ class Activation:
         # Workers that are still booting (a slow machine) must not look like workers that had to be started again.
         workers = max(self.ready_workers() or 0, self.spec["workers"])
         question = self.own_question
-        while time.monotonic() < self.healthy_since + PROBATION:
+        looked = 0.0
+        # At least once: its background processes may have taken longer to be judged.
+        while True:
             answer = ask(question, timeout=5)
             if not answer.healthy(self.spec["health"]["status"]):
                 self.reject(question, answer, "for long", "and failed after the switch, which was undone")
             now_ready = self.ready_workers()
             if now_ready is not None and now_ready - workers > RESTARTS:
                 self.reject(question, answer, "for long", "because its workers end again and again")
+            if time.monotonic() - looked > 0.3:
+                looked = time.monotonic()
+                with self.judged("it did not stay healthy"):
+                    self.background.watch()
+            if time.monotonic() > self.healthy_since + PROBATION:
+                break
             time.sleep(INTERVAL)
         if self.manager.restarts(self.name, self.target):
             self.reject(question, ask(question), "for long", "because its process ended and had to be started again")
@@ -220,15 +245,17 @@ class Activation:
         )
         self.fail(text)
 
-    def log(self) -> str:
+    def log(self, service: str = "") -> str:
         with contextlib.suppress(ProcessManagerError):
-            return tail(self.manager.log(self.name, self.target, 20), 20) or "(it wrote nothing)"
+            return tail(self.manager.log(service or self.name, self.target, 20), 20) or "(it wrote nothing)"
         return "(its log can't be read)"
 
     def fail(self, text: str) -> None:
         """End the new release, keep it for inspection as bad, and say that the old one still serves."""
         text = masked(text, self.variables())
         self.swing_back()
+        if self.target != self.before:
+            self.background.end()
         if self.action == "rollback":
             # It was good once; what fails now is outside of it.
             with contextlib.suppress(ProcessManagerError):
@@ -269,6 +296,10 @@ class Activation:
             yield
         except ProcessManagerError as error:
             self.fail(f"{doing}: {error}")
+        except Unsteady as error:
+            self.fail(
+                f"the release {self.target} is not healthy: {error}.\nLast lines of its log:\n{self.log(error.service)}"
+            )
 
     # Switching
 
@@ -291,34 +322,34 @@ class Activation:
         others = list(self.others())
         if others:
             time.sleep(LINGER)
-        for manager, instance in others:
-            try:
-                manager.forget(self.name, instance, timeout=self.spec["stop_timeout"])
-            except ProcessManagerError as error:
-                raise ReleaseError(
-                    self.name, f"{self.target} is live, but the old release {instance} could not be stopped: {error}"
-                ) from error
+        try:
+            end_together(others, self.layout, self.spec["stop_timeout"])
+        except ProcessManagerError as error:
+            raise ReleaseError(
+                self.name, f"{self.target} is live, but what was live before could not be stopped: {error}"
+            ) from error
         self.clean_sockets()
         self.tidy()
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
         prune(self.layout, self.spec["keep"])
+        undefine_unused(self.name, self.layout, self.manager)
         self.note("live")
         os.unlink(self.marker)
 
-    def others(self) -> list[tuple[ProcessManager, str]]:
+    def others(self) -> list[tuple[ProcessManager, str, str]]:
         found = []
         for name in self.spec["process_managers"]:
             manager = process_manager(name, self.run)
             try:
-                instances = manager.instances(self.name)
+                instances = manager.family(self.name)
             except ProcessManagerError:
                 if name == self.manifest.process_manager:
                     raise
                 continue
             found += [
-                (manager, instance)
-                for instance in instances
+                (manager, service, instance)
+                for service, instance in instances
                 if (name, instance) != (self.manifest.process_manager, self.target)
             ]
         return found
@@ -393,14 +424,25 @@ def health_hint(answer: Answer, question: Question) -> str:
     return ""
 
 
+def end_together(instances: list[tuple[ProcessManager, str, str]], layout: Layout, web_timeout: float) -> None:
+    """End instances of web and background processes, each in its own time, all at once."""
+    for manager, service, instance in instances:
+        manager.begin_stop(service, instance)
+    for manager, service, instance in instances:
+        web = service == layout.name
+        timeout = web_timeout if web else stop_timeout(layout, service, instance)
+        manager.forget(service, instance, timeout=timeout)
+
+
 def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[str, Any]:
     """Remove an application: its processes, its releases, and with purge its data and account."""
     with lock(layout, owner):
         for name in spec["process_managers"]:
             with contextlib.suppress(ProcessManagerError):
                 manager = process_manager(name, run)
-                for instance in manager.instances(spec["name"]):
-                    manager.forget(spec["name"], instance, timeout=spec["stop_timeout"])
+                instances = manager.family(spec["name"])
+                end_together([(manager, *instance) for instance in instances], layout, spec["stop_timeout"])
+                manager.undefine(manager.parts(spec["name"]))
         has_data = os.path.isdir(layout.shared) and os.listdir(layout.shared)
         keeps = [os.path.basename(layout.shared)] if has_data and not spec["purge"] else []
         for entry in os.listdir(layout.home):

@@ -48,7 +48,10 @@ class ProcessManagerError(Exception):
 
 
 class ProcessManager(Protocol):
-    """What activation needs of a process manager. A service's name has no ``@``; an instance is a release's ID."""
+    """What activation needs of a process manager. A service's name has no ``@``; an instance is a release's ID.
+
+    The web process is the service of the application's name, a background process a part of it, ``APP.PROCESS``.
+    """
 
     name: str
 
@@ -74,6 +77,9 @@ class ProcessManager(Protocol):
     def stop(self, service: str, instance: str, timeout: float) -> None:
         """Stop gracefully, wait until it is gone, kill after ``timeout`` seconds."""
 
+    def begin_stop(self, service: str, instance: str) -> None:
+        """Don't let it come back, and ask it to end, without waiting; ``forget`` does the rest."""
+
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
         """Stop, disable, and leave nothing behind; also mends what an interrupted run left half made."""
 
@@ -82,6 +88,15 @@ class ProcessManager(Protocol):
 
     def instances(self, service: str) -> list[str]:
         """All instances that are running, failed, enabled or defined, sorted."""
+
+    def family(self, service: str) -> list[tuple[str, str]]:
+        """The instances of the service and of its parts, SERVICE.PART: pairs of service and instance, sorted."""
+
+    def parts(self, service: str) -> list[str]:
+        """The parts of the service, SERVICE.PART, that have a definition for instances."""
+
+    def undefine(self, services: list[str]) -> None:
+        """Remove the definitions of services that have no instance any more."""
 
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         """The last lines of the instance's own output."""
@@ -229,6 +244,10 @@ class Systemd:
                 f"Look at `systemctl status {unit}` on the host."
             )
 
+    def begin_stop(self, service: str, instance: str) -> None:
+        self.disable(service, instance)
+        self._run(["systemctl", "stop", "--no-block", self._unit(service, instance)])
+
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
         unit = self._unit(service, instance)
         self.disable(service, instance)
@@ -238,11 +257,15 @@ class Systemd:
 
     def tidy(self, service: str) -> None:
         sweep(self._links(f"{service}@*.new"))
+        sweep(self._links(f"{service}.*@*.new"))
 
     def instances(self, service: str) -> list[str]:
+        return [instance for one, instance in self.family(service) if one == service]
+
+    def family(self, service: str) -> list[tuple[str, str]]:
         if not SERVICE.fullmatch(service):
             raise ProcessManagerError(f"{service!r} is no name of a service.")
-        pattern = f"{service}@*.service"
+        patterns = [f"{service}@*.service", f"{service}.*@*.service"]
         argv = [
             "systemctl",
             "list-units",
@@ -251,7 +274,7 @@ class Systemd:
             "--plain",
             "--no-legend",
             "--no-pager",
-            pattern,
+            *patterns,
         ]
         out = self._must(
             "Listing the instances of",
@@ -265,8 +288,23 @@ class Systemd:
             words = line.split()
             if len(words) >= 4 and words[2] != "inactive":
                 units.append(words[0])
-        units += [os.path.basename(link) for link in self._links(pattern)]
-        return instances_of(service, units, prefix=f"{service}@", suffix=".service")
+        units += [os.path.basename(link) for pattern in patterns for link in self._links(pattern)]
+        return family_of(service, units, separator="@", suffix=".service")
+
+    def parts(self, service: str) -> list[str]:
+        paths = glob.glob(os.path.join(self._unit_directory, f"{service}.*@.service"))
+        return sorted(os.path.basename(path).removesuffix("@.service") for path in paths)
+
+    def undefine(self, services: list[str]) -> None:
+        for service in services:
+            write(File(f"{self._unit_directory}/{service}@.service", None))
+        if services:
+            self._must(
+                "Removing the definitions of",
+                ", ".join(services),
+                ["systemctl", "daemon-reload"],
+                "Look at systemctl status on the host.",
+            )
 
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         unit = self._unit(service, instance)
@@ -397,6 +435,12 @@ class Supervisor:
         with self._talk("Stopping", program) as rpc:
             rpc.stop(program, timeout)
 
+    def begin_stop(self, service: str, instance: str) -> None:
+        program = self._program(service, instance)
+        write(File(self._file(program), None))
+        with self._talk("Stopping", program) as rpc:
+            rpc.begin_stop(program)
+
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
         program = self._program(service, instance)
         logs = self._logs(program)
@@ -411,15 +455,27 @@ class Supervisor:
 
     def tidy(self, service: str) -> None:
         sweep(glob.glob(os.path.join(self._programs, f"{service}-[0-9]*.new")))
+        sweep(glob.glob(os.path.join(self._programs, f"{service}.*-[0-9]*.new")))
 
     def instances(self, service: str) -> list[str]:
+        return [instance for one, instance in self.family(service) if one == service]
+
+    def family(self, service: str) -> list[tuple[str, str]]:
         if not SERVICE.fullmatch(service):
             raise ProcessManagerError(f"{service!r} is no name of a service.")
         with self._talk("Listing the instances of", service) as rpc:
             programs = [f"{group}.conf" for group in rpc.infos()]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             programs += os.listdir(self._programs)
-        return instances_of(service, programs, prefix=f"{service}-", suffix=".conf")
+        return family_of(service, programs, separator="-", suffix=".conf")
+
+    def parts(self, service: str) -> list[str]:
+        paths = glob.glob(os.path.join(self._templates, f"{service}.*@.conf"))
+        return sorted(os.path.basename(path).removesuffix("@.conf") for path in paths)
+
+    def undefine(self, services: list[str]) -> None:
+        for service in services:
+            write(File(os.path.join(self._templates, f"{service}@.conf"), None))
 
     def _logs(self, program: str) -> list[str]:
         """The program's log files, after its definition, else where the role's default puts them."""
@@ -451,6 +507,14 @@ def instances_of(service: str, names: list[str], prefix: str, suffix: str) -> li
     own = [name for name in names if name.startswith(prefix) and name.endswith(suffix)]
     found = {name[len(prefix) : len(name) - len(suffix)] for name in own}
     return sorted(instance for instance in found if INSTANCE.fullmatch(instance))
+
+
+def family_of(service: str, names: list[str], separator: str, suffix: str) -> list[tuple[str, str]]:
+    """The instances of a service and of its parts among names of units or files, each once."""
+    part = rf"({re.escape(service)}(?:\.[A-Za-z0-9.-]+?)?)"
+    pattern = re.compile(rf"{part}{separator}({INSTANCE.pattern}){re.escape(suffix)}")
+    found = [match for name in names if (match := pattern.fullmatch(name))]
+    return sorted({(match[1], match[2]) for match in found})
 
 
 def instantiate(template: str, instance: str) -> str:

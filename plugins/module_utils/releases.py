@@ -69,6 +69,10 @@ class Layout:
         return self.path("cache")
 
     @property
+    def jobs(self) -> str:
+        return self.path("jobs")
+
+    @property
     def current(self) -> str:
         return self.path("current")
 
@@ -106,6 +110,8 @@ class Manifest:
     process_manager: str = "systemd"
     created: str = ""
     reason: str = ""
+    # Its background processes: service, stop_timeout, start_seconds, exclusive.
+    processes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def usable(self) -> bool:
@@ -254,10 +260,22 @@ def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]
     return [manifest.id for manifest in ordered if manifest.id not in kept]
 
 
+def in_use(layout: Layout, identity: str) -> bool:
+    """Whether a job still runs in a release: it holds a shared lock on its ``env`` until it has ended."""
+    try:
+        with open(os.path.join(layout.release(identity), "env"), "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def prune(layout: Layout, keep: int) -> list[str]:
     """Remove old releases, and the environments that no release uses any more; return what went."""
     known = manifests(layout)
-    gone = prunable(known, layout.current_release(), keep)
+    gone = [identity for identity in prunable(known, layout.current_release(), keep) if not in_use(layout, identity)]
     finished = {manifest.id for manifest in known}
     with contextlib.suppress(FileNotFoundError):
         gone += [
@@ -287,8 +305,8 @@ def unfinished(layout: Layout) -> list[str]:
     return [path for path in found if path != layout.release(current or "")]
 
 
-# The files of a release in which its own ID stands.
-NAMING_FILES = ("env", "bin/run", "bin/web", "gunicorn.conf.py")
+# The files of a release in which its own ID stands, beside its programs.
+NAMING_FILES = ("env", "gunicorn.conf.py")
 
 
 def clone(layout: Layout, manifest: Manifest) -> Manifest:
@@ -297,7 +315,8 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
     copy = Manifest(**{**manifest.__dict__, "id": new_identity(manifest.fingerprint, now(), taken), "state": BUILDING})
     source, target = layout.release(manifest.id), layout.release(copy.id)
     shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns("release.json"))
-    for name in NAMING_FILES:
+    programs = [os.path.join("bin", name) for name in os.listdir(os.path.join(target, "bin"))]
+    for name in (*NAMING_FILES, *programs):
         path = os.path.join(target, name)
         if os.path.exists(path):
             status = os.stat(path)

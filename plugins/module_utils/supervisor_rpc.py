@@ -185,12 +185,18 @@ class Rpc:
             if fault.faultCode != ALREADY_STARTED:
                 raise
 
-    def stop(self, name: str, timeout: float) -> None:
-        """Stop a group's processes gracefully, wait until they are gone, and kill what outlives the timeout."""
+    def begin_stop(self, name: str) -> list[dict[str, Any]]:
+        """Ask a group's processes to end, without waiting; return those that ran."""
         processes = [info for info in self.infos().get(name, []) if info["statename"] in LIVE]
         for info in processes:
-            with contextlib.suppress(xmlrpc.client.Fault):  # gone in between
-                self.call("stopProcess", f"{name}:{info['name']}", False)
+            if info["statename"] != "STOPPING":
+                with contextlib.suppress(xmlrpc.client.Fault):  # gone in between
+                    self.call("stopProcess", f"{name}:{info['name']}", False)
+        return processes
+
+    def stop(self, name: str, timeout: float) -> None:
+        """Stop a group's processes gracefully, wait until they are gone, and kill what outlives the timeout."""
+        processes = self.begin_stop(name)
         deadline = time.monotonic() + timeout
         killed = False
         while any(info["statename"] in LIVE for info in self.infos().get(name, [])):

@@ -80,8 +80,9 @@ ansible_facts:
       description:
         - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
           C(packages) (installed ones of
-          those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(listeners) on the
-          ports asked for, C(stamps) (what earlier runs found to be as wanted, and nobody has touched since).
+          those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(timers) (whether
+          an application may have some), C(listeners) on the ports asked for, C(stamps) (what earlier runs found to be
+          as wanted, and nobody has touched since).
       type: dict
 """
 
@@ -189,6 +190,7 @@ def main() -> None:
         "packages": installed(module.params["packages"]),
         "uv": uv_version(module.params["uv_home"]),
         "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
+        "timers": bool(glob.glob("/etc/systemd/system/*.*.timer")),
         "root": os.geteuid() == 0,
         "listeners": ports_in_use(module.params["ports"]),
         "stamps": stamps.valid(),

@@ -17,6 +17,9 @@ description:
     its configuration all the same, the files are put back as they were.
   - supervisord is spoken to by XML-RPC over its unix socket. Only the programs of the list are touched, and of them
     those that changed.
+  - A program with a schedule is run by cron. The daemon keeps cron running; where somebody else runs it already, the
+    daemon's waits until that one has gone. Without systemd, C(pam_loginuid) becomes optional in C(/etc/pam.d/cron),
+    because cron runs nothing where its audit identity can't be set.
   - Templates, whose name ends in C(@), are only written. Others start their instances; only the removal of a template
     ends them.
   - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
@@ -29,7 +32,10 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the program. A trailing C(@) makes it a template.
+        description:
+          - Name of the program. A trailing C(@) makes it a template.
+          - With O(programs[].state=absent), C(NAME.*) stands for every program with the mark that begins so and is not
+            in the list, C(NAME.*@) for every such template.
         type: str
         required: true
       state:
@@ -38,7 +44,10 @@ options:
         choices: [present, absent]
         default: present
       content:
-        description: The program file. Required unless the program is absent.
+        description: The program file, or the script of a program with a schedule. Required unless it is absent.
+        type: str
+      schedule:
+        description: When cron runs it, as the five fields of a crontab.
         type: str
       started:
         description: Whether it runs. Ignored for templates.
@@ -54,6 +63,14 @@ options:
       - Programs go into C(conf.d) beside it, which its C([include]) must name, templates into C(templates).
     type: path
     default: /etc/supervisor/supervisord.conf
+  cron_directory:
+    description: The folder of cron's own tables.
+    type: path
+    default: /etc/cron.d
+  cron_pam_file:
+    description: What PAM does for cron.
+    type: path
+    default: /etc/pam.d/cron
   supervisord:
     description: The daemon's program.
     type: path
@@ -111,7 +128,9 @@ daemon_started:
 """
 
 import contextlib  # the documentation stands first in a module
+import glob
 import os
+import re
 import subprocess
 import tempfile
 import xmlrpc.client
@@ -128,6 +147,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     write,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    INSTANCE,
     instances_of,
     instantiate,
     wait_for,
@@ -169,6 +189,28 @@ except Exception as error:
     sys.exit("%s: %s" % (type(error).__name__, error))
 """
 NOWHERE = "20000101T000000Z-check"
+# A second cron would fail for the lock of the first; this one waits for it instead, whoever runs the first.
+CRON = "pyweb-cron"
+CRON_PROGRAM = f"""\
+; {MARK} (role supervisor). Runs the programs that have a schedule.
+
+[program:{CRON}]
+command=/bin/sh -c 'flock /run/crond.pid true; exec /usr/sbin/cron -f'
+directory=/
+user=root
+autostart=true
+autorestart=true
+startsecs=1
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=/var/log/supervisor/{CRON}.log
+"""
+
+
+# cron's session of PAM. Where supervisord was started from somebody's login, as over SSH, and root may not change its
+# audit identity, as in containers, "required" makes cron refuse every job.
+LOGINUID = re.compile(r"(?m)^(session\s+)required(\s+pam_loginuid\.so)")
 
 
 class ProgramError(Exception):
@@ -180,6 +222,7 @@ class Paths:
     """Where program files live, beside the daemon's configuration."""
 
     config_file: str
+    cron: str = "/etc/cron.d"
 
     @property
     def base(self) -> str:
@@ -193,8 +236,19 @@ class Paths:
     def templates(self) -> str:
         return os.path.join(self.base, "templates")
 
+    @property
+    def scripts(self) -> str:
+        return os.path.join(self.base, "scheduled")
+
     def file(self, name: str) -> str:
         return os.path.join(self.templates if name.endswith("@") else self.programs, f"{name}.conf")
+
+    def script(self, name: str) -> str:
+        return os.path.join(self.scripts, name)
+
+    def table(self, name: str) -> str:
+        # cron passes over names with dots.
+        return os.path.join(self.cron, f"pyweb-{name.replace('.', '_')}")
 
 
 @dataclass
@@ -206,11 +260,69 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
 
+def ours(path: str) -> bool:
+    return MARK.encode() in (read(path) or b"")
+
+
+def expanded(programs: list[dict[str, Any]], paths: Paths) -> list[dict[str, Any]]:
+    """The list with patterns put as names of what is there, and with cron where a program has a schedule."""
+    listed = {program["name"] for program in programs}
+    result = []
+    for program in programs:
+        if "*" not in program["name"]:
+            result.append(program)
+            continue
+        template = program["name"].endswith("@")
+        found = glob.glob(paths.file(program["name"])) + ([] if template else glob.glob(paths.script(program["name"])))
+        for path in sorted(found):
+            name = os.path.basename(path).removesuffix(".conf")
+            # An instance is its template's.
+            instance = re.search(rf"-{INSTANCE.pattern}\Z", name)
+            if name not in listed and not instance and ours(path):
+                listed.add(name)
+                result.append({**program, "name": name})
+    scripts = {path for path in glob.glob(paths.script("*")) if ours(path)}
+    for program in result:
+        scripts.discard(paths.script(program["name"]))
+        if program.get("schedule"):
+            scripts.add(paths.script(program["name"]))
+    if scripts:
+        keeper = {"state": "present", "content": CRON_PROGRAM, "started": True}
+    elif os.path.exists(paths.file(CRON)):
+        keeper = {"state": "absent"}
+    else:
+        return result
+    return [*result, {"name": CRON, "stop_timeout": 20.0, **keeper}]
+
+
+def tolerant(path: str) -> list[File]:
+    """cron's PAM file with an audit identity that need not be set, if it is there and says otherwise."""
+    text = _text(path)
+    return [] if text is None or not LOGINUID.search(text) else [File(path, LOGINUID.sub(r"\1optional\2", text))]
+
+
+def plan_schedule(program: dict[str, Any], paths: Paths) -> list[File]:
+    """The files of a program that cron runs, or their removal."""
+    name = program["name"]
+    script, table = paths.script(name), paths.table(name)
+    if program["state"] == "absent":
+        files = [File(path, None) for path in (table, script) if ours(path)]
+    else:
+        line = f"# {MARK} (role supervisor).\n{program['schedule']} root {script}\n"
+        files = [File(script, program["content"], mode=0o755), File(table, line)]
+    return [file for file in files if differs(file)]
+
+
 def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) -> Plan:
     """Compare the files; ``groups`` are those that the daemon knows."""
     result = Plan()
     for program in programs:
         name = program["name"]
+        if not name.endswith("@"):
+            if program.get("schedule") or program["state"] == "absent":
+                result.files += plan_schedule(program, paths)
+            if program.get("schedule"):
+                continue
         path = paths.file(name)
         before = read(path)
         if before is not None and MARK.encode() not in before:
@@ -244,7 +356,7 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
 
 def check_files(supervisord: str, daemon: Daemon, files: list[File]) -> None:
     """Let supervisor's own parser read the changed files, on copies. Raises ProgramError for what it refuses."""
-    present = [file for file in files if file.content is not None]
+    present = [file for file in files if file.content is not None and file.path.endswith(".conf")]
     python = _interpreter(supervisord)
     if not present or python is None:
         return
@@ -394,6 +506,7 @@ def main() -> None:
                         "default": "present",
                     },
                     "content": {"type": "str"},
+                    "schedule": {"type": "str"},
                     "started": {"type": "bool", "default": True},
                     "stop_timeout": {"type": "float", "default": 40},
                 },
@@ -403,6 +516,8 @@ def main() -> None:
                 "type": "path",
                 "default": "/etc/supervisor/supervisord.conf",
             },
+            "cron_directory": {"type": "path", "default": "/etc/cron.d"},
+            "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
             "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
             "service": {"type": "str", "default": "supervisor.service"},
         },
@@ -425,8 +540,8 @@ def main() -> None:
 
 
 def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
-    programs = module.params["programs"]
-    paths = Paths(module.params["config_file"])
+    paths = Paths(module.params["config_file"], module.params["cron_directory"])
+    programs = expanded(module.params["programs"], paths)
     check = module.check_mode
     if check and not os.path.exists(paths.config_file):
         return _predict_virgin(programs, paths)
@@ -453,6 +568,8 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
     todo = plan_files(programs, paths, list(infos))
     drop_in = File(DROP_IN, DROP_IN_CONTENT)
     system_files = [drop_in] if host.service == "supervisor.service" and differs(drop_in) else []
+    if not host.service and any(program.get("schedule") for program in programs):
+        system_files += tolerant(module.params["cron_pam_file"])
     left = sorted(set(orphans(daemon).values()))
     warnings = list(todo.warnings)
 
@@ -469,7 +586,7 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
     _paths, diffs = apply_files(system_files + todo.files, check_mode=True)
     before = [File(file.path, _text(file.path)) for file in todo.files]
     enable = bool(unit) and unit.get("UnitFileState") != "enabled"
-    reload = bool(system_files) or unit.get("NeedDaemonReload") == "yes"
+    reload = drop_in in system_files or unit.get("NeedDaemonReload") == "yes"
     if not check:
         _prepare(host, paths, system_files, reload, enable)
         apply_files(todo.files)
@@ -503,13 +620,13 @@ def _text(path: str) -> str | None:
 def _predict_virgin(programs: list[dict[str, Any]], paths: Paths) -> dict[str, Any]:
     """What a run will do on a host where supervisor itself is still to be installed."""
     wanted = [program for program in programs if program["state"] == "present"]
-    files = [File(paths.file(program["name"]), program["content"]) for program in wanted]
+    files = plan_files(wanted, paths, []).files
     _paths, diffs = apply_files(files, check_mode=True)
     return {
         "changed": True,
         "diff": diffs,
         "files": [file.path for file in files],
-        "started": [one["name"] for one in wanted if one["started"] and not one["name"].endswith("@")],
+        "started": [one["name"] for one in wanted if runs_always(one)],
         "restarted": [],
         "stopped": [],
         "orphans": [],
@@ -518,8 +635,12 @@ def _predict_virgin(programs: list[dict[str, Any]], paths: Paths) -> dict[str, A
     }
 
 
+def runs_always(program: dict[str, Any]) -> bool:
+    return program["started"] and not program["name"].endswith("@") and not program.get("schedule")
+
+
 def _prepare(host: Host, paths: Paths, system_files: list[File], reload: bool, enable: bool) -> None:
-    for folder in (paths.programs, paths.templates):
+    for folder in (paths.programs, paths.templates, paths.scripts):
         os.makedirs(folder, mode=0o755, exist_ok=True)
     for file in system_files:
         os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
@@ -583,7 +704,7 @@ def _settle(
             host.rpc.remove(group, timeouts[max(templates, key=len, default=group)])
     for program in programs:
         name = program["name"]
-        if program["state"] == "absent" or name.endswith("@"):
+        if program["state"] == "absent" or name.endswith("@") or program.get("schedule"):
             continue
         found = infos.get(name, [])
         differs_now = name in changed or (check and paths.file(name) in written and bool(found))

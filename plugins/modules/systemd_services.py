@@ -24,11 +24,14 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the unit without C(.service). A trailing C(@) makes it a template.
+        description:
+          - Name of the unit without C(.service), or with C(.timer). A trailing C(@) makes it a template.
+          - With O(services[].state=absent), C(NAME.*) stands for every unit with the mark that begins so and is not in
+            the list, C(NAME.*@) for every such template.
         type: str
         required: true
       state:
-        description: V(absent) stops and disables it, with all its instances, and removes its unit file.
+        description: V(absent) stops and disables it, with its timer and all its instances, and removes its unit file.
         type: str
         choices: [present, absent]
         default: present
@@ -43,6 +46,10 @@ options:
         description: Whether it starts with the host. Ignored for templates.
         type: bool
         default: true
+      triggered:
+        description: Whether a timer starts it. Then it is neither started, stopped nor enabled here.
+        type: bool
+        default: false
   unit_directory:
     description: The folder of the unit files.
     type: path
@@ -200,6 +207,32 @@ def runs(unit: dict[str, str]) -> bool:
     return unit.get("ActiveState") in active and not crashing(unit)
 
 
+def unit_of(name: str) -> str:
+    """The whole name of a unit."""
+    return name if name.endswith(".timer") else f"{name}.service"
+
+
+def expanded(services: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:
+    """The list with patterns and timers of what is to be removed put as names of units that are there."""
+    listed = {service["name"] for service in services}
+    result = []
+    for service in services:
+        name = service["name"]
+        if service["state"] == "present":
+            result.append(service)
+            continue
+        if "*" not in name:
+            result.append(service)
+        template = name.endswith("@")
+        for suffix in (".service",) if template else (".service", ".timer"):
+            for path in sorted(glob.glob(os.path.join(directory, f"{name}{suffix}"))):
+                found = os.path.basename(path).removesuffix(".service")
+                if found not in listed and found.endswith("@") == template and MARK.encode() in (read(path) or b""):
+                    listed.add(found)
+                    result.append({**service, "name": found})
+    return result
+
+
 def plan(
     services: list[dict[str, Any]],
     directory: str,
@@ -212,7 +245,7 @@ def plan(
     result = Plan()
     for service in services:
         name = service["name"]
-        unit = f"{name}.service"
+        unit = unit_of(name)
         path = os.path.join(directory, unit)
         template = name.endswith("@")
         before = read(path)
@@ -243,7 +276,7 @@ def plan(
             result.files.append(file)
         if any(properties.get("NeedDaemonReload") == "yes" for properties in mine.values()):
             result.reload = True
-        if not template:
+        if not template and not service.get("triggered"):
             _plan_service(result, service, unit, mine.get(unit, {}), changed, mtime(path), now)
     result.reload = result.reload or bool(result.files)
     return result
@@ -316,7 +349,7 @@ def verify(run: Run, files: list[File]) -> list[str]:
         rc, out, err = run(["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", *staged])
         refused, lines = judge_verification((out + err).replace(f"{folder}/", ""))
     # Other units of the host have findings of their own.
-    names = [os.path.basename(file.path).removesuffix(".service") for file in present]
+    names = [os.path.basename(file.path).rpartition(".")[0] for file in present]
     own = [line for line in lines if any(name in line for name in names)]
     if rc != 0 and refused:
         raise ServiceError(
@@ -341,7 +374,7 @@ class Host:
         return plan(services, self.directory, found, self.links, _mtime, time.time())
 
     def show(self, names: list[str]) -> dict[str, dict[str, str]]:
-        patterns = [f"{name}*.service" if name.endswith("@") else f"{name}.service" for name in names]
+        patterns = [f"{name}*.service" if name.endswith("@") else unit_of(name) for name in names]
         return self.show_units(patterns)
 
     def show_units(self, patterns: list[str]) -> dict[str, dict[str, str]]:
@@ -452,6 +485,7 @@ def main() -> None:
                     "content": {"type": "str"},
                     "started": {"type": "bool", "default": True},
                     "enabled": {"type": "bool", "default": True},
+                    "triggered": {"type": "bool", "default": False},
                 },
                 "required_if": [("state", "present", ["content"])],
             },
@@ -460,7 +494,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    services, directory = module.params["services"], module.params["unit_directory"]
+    wanted, directory = module.params["services"], module.params["unit_directory"]
     if not os.path.isdir("/run/systemd/system"):
         module.fail_json(
             msg="Looking for systemd: it is not PID 1 of this host, so it keeps no service alive. "
@@ -470,7 +504,8 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     host = Host(lambda argv: module.run_command(argv), directory)
     try:
-        seen = stamps.witnesses(witness_paths(services, directory))
+        seen = stamps.witnesses(witness_paths(wanted, directory))
+        services = expanded(wanted, directory)
         todo = host.look(services)
         _changed, diffs = apply_files(todo.files, check_mode=True)
         try:
@@ -481,10 +516,10 @@ def main() -> None:
             warnings = [str(error)]
         if not module.check_mode:
             host.act(todo)
-            if module.params["stamp"] and passive(services) and not todo.warnings:
+            if module.params["stamp"] and passive(wanted) and not todo.warnings:
                 if todo.changes:
-                    seen = stamps.witnesses(witness_paths(services, directory))
-                if not (todo.changes and host.look(services).changes):
+                    seen = stamps.witnesses(witness_paths(wanted, directory))
+                if not (todo.changes and host.look(expanded(wanted, directory)).changes):
                     stamps.leave("systemd_services", module.params["stamp"], seen)
     except (ServiceError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
@@ -505,17 +540,21 @@ def main() -> None:
 
 def passive(services: list[dict[str, Any]]) -> bool:
     """Whether all that is wanted is in files: an ordinary service may also have died since."""
-    return all(service["name"].endswith("@") or service["state"] == "absent" for service in services)
+    return all(
+        service["name"].endswith("@") or service["state"] == "absent" or service["triggered"] for service in services
+    )
 
 
 def witness_paths(services: list[dict[str, Any]], directory: str) -> list[str]:
-    """The unit files, and the drop-ins that somebody may have added to them."""
-    paths = []
+    """The unit files, and the drop-ins that somebody may have added to them; for a pattern, all there is."""
+    paths = [directory] if any("*" in service["name"] for service in services) else []
     for folder in (directory, "/run/systemd/system"):
         paths.append(f"{folder}/service.d")
         for service in services:
-            unit = f"{folder}/{service['name']}.service"
+            unit = f"{folder}/{unit_of(service['name'])}"
             paths += [unit, f"{unit}.d", *glob.glob(f"{glob.escape(unit)}.d/*")]
+            if service["state"] == "absent":
+                paths.append(f"{folder}/{service['name']}.timer")
     return paths
 
 

@@ -112,10 +112,15 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.background import asleep
 from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     SYSTEM_PATH,
     Builder,
     interpreter_version,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    ProcessManagerError,
+    process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
@@ -128,6 +133,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     manifests,
     new_identity,
     now,
+    read_manifest,
     record,
     remove_tree,
     secret_digest,
@@ -172,6 +178,7 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
                     "environment",
                     "shared",
                     "build_commands",
+                    "processes",
                     "server_files",
                     "limits",
                     "process_manager",
@@ -201,7 +208,7 @@ def group_exists(name: str) -> bool:
     return True
 
 
-def prepare(layout: Layout, run: Any) -> bool:
+def prepare(layout: Layout, run: Any, jobs: bool) -> bool:
     """The account and the folders of an application; return whether something was missing."""
     changed = False
     os.makedirs(layout.root, mode=0o755, exist_ok=True)
@@ -229,6 +236,7 @@ def prepare(layout: Layout, run: Any) -> bool:
         (layout.venvs, 0, 0, 0o755),
         (layout.shared, owner.pw_uid, owner.pw_gid, 0o755),
         (layout.cache, owner.pw_uid, owner.pw_gid, 0o700),
+        *([(layout.jobs, owner.pw_uid, owner.pw_gid, 0o750)] if jobs else []),
     ):
         if not os.path.isdir(path):
             os.mkdir(path, mode)
@@ -277,7 +285,7 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         raise ReleaseError(spec["name"], f"the host already has a group '{spec['name']}'. Choose another name.")
     changed = False
     if not module.check_mode:
-        changed = prepare(layout, module.run_command)
+        changed = prepare(layout, module.run_command, spec["jobs"])
         changed = sweep(layout, module.params["owner"]) or changed
     wanted = fingerprint(spec, layout, versions, module.check_mode)
     known = manifests(layout)
@@ -292,8 +300,8 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         "reasons": reasons,
     }
     if action == "none":
-        interrupted = os.path.exists(layout.path(".activating"))
-        return {**result, "activate": interrupted or not answers(layout.current_socket), "changed": changed}
+        ailing = os.path.exists(layout.path(".activating")) or not answers(layout.current_socket)
+        return {**result, "activate": ailing or sleeps(module, layout, current), "changed": changed}
     if module.check_mode or (action == "build" and spec["source"].get("wanted")):
         return {**result, "activate": True, "changed": True}
     if action == "build":
@@ -303,6 +311,18 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
     return {**result, "activate": True, "changed": True}
 
 
+def sleeps(module: AnsibleModule, layout: Layout, current: str) -> bool:
+    """Whether a background process of the live release does not run."""
+    manifest = read_manifest(layout, current)
+    if manifest is None or not manifest.processes:
+        return False
+    try:
+        return asleep(manifest, process_manager(manifest.process_manager, module.run_command))
+    except ProcessManagerError:
+        # Activation says what is wrong, after the process manager itself was seen to.
+        return True
+
+
 def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: dict[str, str], taken: list[str]) -> str:
     began = time.monotonic()
     manifest = Manifest(
@@ -310,6 +330,7 @@ def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: d
         fingerprint=wanted,
         revision=spec["source"].get("revision") or wanted["code"][:12],
         process_manager=spec["process_manager"],
+        processes=spec["processes"],
         created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
     )
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE
+from ansible_collections.pyweb.stack.plugins.plugin_utils import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 
 # Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
@@ -84,7 +85,12 @@ def releases(
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,
                 "limits": app["limits"],
-                "server_files": files_of_release(files or [], release_directory(root, app["name"], RELEASE)),
+                "processes": background.services(app),
+                "jobs": bool(app["jobs"]),
+                "server_files": [
+                    *files_of_release(files or [], release_directory(root, app["name"], RELEASE)),
+                    *background.launchers(app, root),
+                ],
             }
         items.append(item)
     return items
@@ -134,33 +140,36 @@ def systemd_services(
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
-    """Input of the role systemd: one template unit for every application that systemd keeps."""
+    """Input of the role systemd: template units for every application that it keeps, and timers for the jobs of all."""
+    if facts["init"] != "systemd":
+        return []
     items = []
     for app in applications(webapps):
-        name = f"{app['name']}@"
         if app["state"] == "absent":
-            if facts["init"] == "systemd":
-                items.append({"name": name, "state": "absent"})
+            items += [{"name": f"{app['name']}{rest}", "state": "absent"} for rest in ("@", ".*@", ".*")]
             continue
-        if resolved_process_manager(app, process_manager, facts) != "systemd":
+        jobs = background.systemd_jobs(app, root)
+        if resolved_process_manager(app, process_manager, facts) == "systemd":
+            items += [systemd_web(app, root, nginx_group), *background.systemd_processes(app, root)]
+        elif not jobs and not facts.get("timers"):
             continue
-        item: dict[str, Any] = {
-            "name": name,
-            "description": f"The web application {app['name']}, release %i",
-            "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
-            "type": "notify",
-            "user": app["name"],
-            "group": app["name"],
-            "runtime_directory": runtime_directory(app, nginx_group),
-            "writable_paths": [f"{root}/{app['name']}/shared", f"{root}/{app['name']}/cache"],
-            "start_timeout": app["health"]["timeout"],
-            "stop_timeout": app["timeout"] + STOP_MARGIN,
-        }
-        limits = {key: value for key, value in app["limits"].items() if value}
-        if limits:
-            item["limits"] = limits
-        items.append(item)
+        # Templates of processes that are no longer named may still be those of an older release.
+        items += [*jobs, {"name": f"{app['name']}.*", "state": "absent"}]
     return items
+
+
+def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
+    """The web process of an application as a template unit."""
+    return {
+        **background.common(app, None, root),
+        "name": f"{app['name']}@",
+        "description": f"The web application {app['name']}, release %i",
+        "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+        "type": "notify",
+        "runtime_directory": runtime_directory(app, nginx_group),
+        "start_timeout": app["health"]["timeout"],
+        "stop_timeout": app["timeout"] + STOP_MARGIN,
+    }
 
 
 def supervisor_programs(
@@ -170,25 +179,29 @@ def supervisor_programs(
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
-    """Input of the role supervisor: one template program for every application that supervisor keeps."""
+    """Input of the role supervisor: template programs for every application that it keeps, and jobs without systemd."""
     items = []
     for app in applications(webapps):
-        name = f"{app['name']}@"
         if app["state"] == "absent":
-            items.append({"name": name, "state": "absent"})
+            items += [{"name": f"{app['name']}{rest}", "state": "absent"} for rest in ("@", ".*@", ".*")]
         elif resolved_process_manager(app, process_manager, facts) == "supervisor":
-            items.append(
-                {
-                    "name": name,
-                    "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
-                    "user": app["name"],
-                    "directory": f"{root}/{app['name']}",
-                    "runtime_directory": runtime_directory(app, nginx_group),
-                    "stopwaitsecs": app["timeout"] + STOP_MARGIN,
-                }
-            )
+            items += [supervisor_web(app, root, nginx_group), *background.supervisor_processes(app, root)]
+            if facts["init"] != "systemd":
+                items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
     # A host that never had supervisor needs nothing removed from it.
     return items if any(item.get("state") != "absent" for item in items) or facts.get("supervisor") else []
+
+
+def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
+    """The web process of an application as a template program."""
+    return {
+        "name": f"{app['name']}@",
+        "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+        "user": app["name"],
+        "directory": f"{root}/{app['name']}",
+        "runtime_directory": runtime_directory(app, nginx_group),
+        "stopwaitsecs": app["timeout"] + STOP_MARGIN,
+    }
 
 
 def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import ScheduleError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import parse as parse_schedule
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
@@ -90,6 +92,15 @@ GUNICORN_OWN = {
 }
 SETTING = re.compile(r"[a-z][a-z0-9_]*\Z")
 
+# Programs in bin/ of every release, beside those of its processes and jobs.
+LAUNCHERS = frozenset({"run", "web", "job"})
+# What a number of a process or job may be.
+NUMBERS = {
+    "processes": (("count", 0, 100), ("stop_timeout", 1, 86400), ("start_seconds", 1, 300)),
+    "jobs": (("timeout", 1, 604800),),
+}
+DIRECTIVE = re.compile(r"[A-Z][A-Za-z0-9]*\Z")
+
 # Bytes; the kernel passes no longer "NAME=value" to a program (MAX_ARG_STRLEN).
 VARIABLE_BYTES = 128 * 1024 - 1
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")
@@ -107,8 +118,6 @@ SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",)
 # Parts of the model that a later version brings; said so instead of "unknown key".
 PLANNED_KEYS = {
     "uwsgi": "uWSGI is not available in this version; use server: gunicorn.",
-    "processes": "Background processes are not available in this version.",
-    "jobs": "Scheduled jobs are not available in this version.",
 }
 PLANNED_SITE_KEYS = {"tls": "TLS is not available in this version."}
 
@@ -172,6 +181,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_gunicorn(checker, app, where)
     check_env(checker, app, where)
     check_paths(checker, app, where)
+    check_background(checker, app, where)
     check_site(checker, app["site"], f"{where}.site")
 
 
@@ -252,14 +262,19 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
     for status in app["health"]["status"]:
         if not 100 <= status <= 599:
             checker.problem(f"{where}.health.status", f"{status} is not an HTTP status. Give numbers such as 200.")
-    memory, cpu = app["limits"]["memory"], app["limits"]["cpu"]
+    check_limits(checker, app["limits"], f"{where}.limits")
+
+
+def check_limits(checker: Checker, limits: dict[str, Any], where: str) -> None:
+    memory, cpu, tasks = limits["memory"], limits["cpu"], limits["tasks"]
     if memory is not None and not MEMORY.match(memory):
-        checker.problem(f"{where}.limits.memory", f"'{memory}' is not a size. Write it as 512M or 2G.")
+        checker.problem(f"{where}.memory", f"'{memory}' is not a size. Write it as 512M or 2G.")
     if cpu is not None and not CPU.match(cpu):
         checker.problem(
-            f"{where}.limits.cpu",
-            f"'{cpu}' is not a share of processor time. Write it as 150% for one and a half cores.",
+            f"{where}.cpu", f"'{cpu}' is not a share of processor time. Write it as 150% for one and a half cores."
         )
+    if tasks is not None and tasks < 1:
+        checker.problem(f"{where}.tasks", f"{tasks} is no number of processes and threads. Give a whole number from 1.")
 
 
 def check_health(checker: Checker, app: dict[str, Any], where: str) -> None:
@@ -349,6 +364,49 @@ def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
                 checker.problem(
                     f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'."
                 )
+
+
+def check_background(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Background processes and jobs; they share their names, which become services and launchers."""
+    taken: set[str] = set()
+    for key in ("processes", "jobs"):
+        for index, item in enumerate(app[key]):
+            place = f"{where}.{key} {label(item, index)}"
+            name = item["name"]
+            if not NAME.match(name):
+                checker.problem(
+                    f"{place}.name",
+                    f"'{name}' can't be the name of a service. Use lower-case letters, digits and '-', beginning with "
+                    f"a letter, 31 characters at most, such as '{suggest_name(name)}'.",
+                )
+            elif name in LAUNCHERS:
+                checker.problem(f"{place}.name", f"'{name}' is a program of every release. Choose another name.")
+            elif name in taken:
+                checker.problem(
+                    f"{place}.name",
+                    f"the name '{name}' is already that of another process or job. Choose another name.",
+                )
+            taken.add(name)
+            if not item["command"].strip() or "\n" in item["command"] or "\0" in item["command"]:
+                checker.problem(f"{place}.command", "a command is one line of text, such as 'celery -A shop worker'.")
+            check_limits(checker, item["limits"], f"{place}.limits")
+            for number, low, high in NUMBERS[key]:
+                if not low <= item[number] <= high:
+                    checker.problem(
+                        f"{place}.{number}",
+                        f"{item[number]} is out of range. Give a whole number from {low} to {high}.",
+                    )
+            if key == "jobs":
+                try:
+                    parse_schedule(item["schedule"])
+                except ScheduleError as error:
+                    checker.problem(f"{place}.schedule", f"'{item['schedule']}' {error}")
+    for directive, value in app["systemd"].items():
+        if not DIRECTIVE.match(str(directive)) or isinstance(value, dict):
+            checker.problem(
+                f"{where}.systemd",
+                f"'{directive}' is not a directive of [Service] with its value. Write it as 'ProtectHome: read-only'.",
+            )
 
 
 def nested(folders: list[str]) -> list[tuple[str, str]]:

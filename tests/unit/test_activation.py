@@ -74,12 +74,17 @@ class Manager:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.enabled: set[str] = set()
         self.behaviour: dict[str, str] = {}
+        self.parts_running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.refuses: str = ""
         self.logs = Path(layout.root)
 
     def start(self, service: str, instance: str) -> None:
         if self.refuses == "start":
             raise ProcessManagerError("no such unit")
+        if service != "shop":
+            command = self.behaviour.get(service, "sleep 60")
+            self.parts_running[(service, instance)] = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"])
+            return
         if instance in self.processes and self.processes[instance].poll() is None:
             return
         path = self.layout.socket(instance)
@@ -90,6 +95,9 @@ class Manager:
             self.processes[instance] = subprocess.Popen(argv, stdout=log, stderr=log)
 
     def state(self, service: str, instance: str) -> str:
+        if service != "shop":
+            part = self.parts_running.get((service, instance))
+            return "absent" if part is None else "running" if part.poll() is None else "failed"
         if instance not in self.processes:
             return "absent"
         return "running" if self.processes[instance].poll() is None else "failed"
@@ -100,23 +108,36 @@ class Manager:
     def enable(self, service: str, instance: str) -> None:
         if self.refuses == "enable":
             raise ProcessManagerError("the disk is full")
-        self.enabled.add(instance)
+        self.enabled.add(instance if service == "shop" else f"{service}@{instance}")
 
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
-        self.enabled.discard(instance)
-        process = self.processes.pop(instance, None)
+        self.enabled.discard(instance if service == "shop" else f"{service}@{instance}")
+        if service == "shop":
+            process = self.processes.pop(instance, None)
+        else:
+            process = self.parts_running.pop((service, instance), None)
         if process:
             process.kill()
             process.wait()
 
+    def begin_stop(self, service: str, instance: str) -> None:
+        self.enabled.discard(instance if service == "shop" else f"{service}@{instance}")
+
     def instances(self, service: str) -> list[str]:
-        return sorted({*self.processes, *self.enabled})
+        return [instance for one, instance in self.family(service) if one == service]
+
+    def family(self, service: str) -> list[tuple[str, str]]:
+        web = {*self.processes, *(name for name in self.enabled if "@" not in name)}
+        return [*((service, instance) for instance in sorted(web)), *sorted(self.parts_running)]
+
+    def parts(self, service: str) -> list[str]:
+        return []
 
     def tidy(self, service: str) -> None:
         pass
 
     def log(self, service: str, instance: str, lines: int = 20) -> str:
-        return (self.logs / f"{instance}.log").read_text()
+        return f"the log of {service}" if service != "shop" else (self.logs / f"{instance}.log").read_text()
 
 
 class Host:
@@ -214,7 +235,7 @@ class Host:
     def close(self) -> None:
         self.front.shutdown()
         self.front.server_close()
-        for process in self.manager.processes.values():
+        for process in (*self.manager.processes.values(), *self.manager.parts_running.values()):
             process.kill()
             process.wait()
 
@@ -282,6 +303,59 @@ def test_visitors_are_served_all_along(host: Host) -> None:
     visitor.join()
     assert set(seen) == {OLD, NEW}
     assert sorted(seen) == seen
+
+
+# Background processes
+
+
+def with_worker(host: Host, behaviour: str = "sleep 60") -> None:
+    """Both releases have a worker; the old one's runs, the new one's does as it is told."""
+    worker = {"service": "shop.worker", "stop_timeout": 5, "start_seconds": 0.3, "exclusive": False}
+    for identity, state in ((OLD, GOOD), (NEW, BUILT)):
+        write_manifest(host.layout, Manifest(identity, state, {"code": identity}, venv="v", processes=[worker]))
+    host.manager.start("shop.worker", OLD)
+    host.manager.enable("shop.worker", OLD)
+    host.manager.behaviour["shop.worker"] = behaviour
+
+
+def test_background_processes_go_with_their_release(host: Host) -> None:
+    with_worker(host)
+    host.activate()
+    assert list(host.manager.parts_running) == [("shop.worker", NEW)]
+    assert host.manager.enabled == {NEW, f"shop.worker@{NEW}"}
+
+
+def test_a_release_whose_background_process_ends_never_serves(host: Host) -> None:
+    with_worker(host, "sleep 0.1")
+    with pytest.raises(ReleaseError) as caught:
+        host.activate()
+    assert host.serving == OLD
+    assert list(host.manager.parts_running) == [("shop.worker", OLD)]
+    assert host.manager.enabled == {OLD, f"shop.worker@{OLD}"}
+    bad = read_manifest(host.layout, NEW)
+    assert bad is not None
+    assert bad.state == BAD
+    for word in ("background process shop.worker has ended", "the log of shop.worker", f"{OLD} still serves"):
+        assert word in str(caught.value)
+
+
+def test_a_background_process_that_ends_soon_after_takes_the_switch_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROBATION", 2)
+    with_worker(host, "sleep 0.8")
+    with pytest.raises(ReleaseError, match=r"did not stay healthy|has ended"):
+        host.activate()
+    assert host.serving == OLD
+    assert list(host.manager.parts_running) == [("shop.worker", OLD)]
+
+
+def test_a_release_that_never_answers_starts_no_background_process(host: Host) -> None:
+    with_worker(host)
+    host.manager.behaviour[NEW] = "500"
+    with pytest.raises(ReleaseError):
+        host.activate()
+    assert list(host.manager.parts_running) == [("shop.worker", OLD)]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +464,7 @@ class Killed(BaseException):
 
 
 STEPS = ("atomic_symlink", "write", "write_manifest", "prune", "record")
-CALLS = ("start", "enable", "forget", "instances", "state")
+CALLS = ("start", "enable", "forget", "begin_stop", "family", "state")
 
 
 def kill_at(host: Host, monkeypatch: pytest.MonkeyPatch, moment: int, before: bool) -> list[str]:

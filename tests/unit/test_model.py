@@ -184,8 +184,6 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"site": {"tls": {"mode": "acme"}}}, ".site.tls", "TLS", "not available"),
         ({"server": "uwsgi"}, ".server", "uWSGI", "server: gunicorn"),
         ({"server": "gunicron"}, ".server", "'gunicron'", "Did you mean 'gunicorn'?"),
-        ({"processes": []}, "", "'processes'", "not available"),
-        ({"jobs": []}, "", "'jobs'", "not available"),
         ({"process_manager": "pm2"}, ".process_manager", "'pm2'", "supervisor"),
         ({"workes": 3}, "", "'workes'", "Did you mean 'workers'?"),
         ({"site": {"domain": ["x.org"]}}, ".site", "'domain'", "Did you mean 'domains'?"),

@@ -23,7 +23,7 @@ HOST: dict[str, Any] = {
     "root": True,
     "listeners": [],
 }
-APP: dict[str, Any] = {"name": "shop", "process_manager": None, "site": {"port": 80}}
+APP: dict[str, Any] = {"name": "shop", "process_manager": None, "site": {"port": 80}, "jobs": []}
 
 
 # What is found on a host
@@ -139,6 +139,8 @@ def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest
         "python": {"interpreter": "python3"},
         "server_packages": [],
         **dict.fromkeys(("wsgi", "proxy_fix", "environment", "shared", "build_commands", "server_files", "limits"), ""),
+        "processes": [],
+        "jobs": False,
         "process_manager": "systemd",
     }
     hidden = {"pyweb-no-such": {"env": {"PASSWORD": "hunter2"}, "python": {"index_url": "https://u:tok3n@h/"}}}

@@ -148,3 +148,44 @@ def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
 def test_same_name_twice_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="twice"):
         supervisor_definitions([{"name": "w", "command": ["/bin/w"]}] * 2)
+
+
+JOB: dict[str, Any] = {
+    "name": "shop.nightly",
+    "command": ["/bin/echo", *NASTY],
+    "user": "root",
+    "schedule": "0 4 * * 1",
+}
+
+
+def test_scheduled_program_becomes_a_script_that_passes_every_word(render: Any, tmp_path: Path) -> None:
+    show = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A'], os.environ['HOME'], os.getcwd()]))"
+    log = tmp_path / "a log"
+    item = {
+        **JOB,
+        "command": ["/usr/bin/env", "python3", "-c", show, *NASTY],
+        "environment": {"A": "it's 100%"},
+        "directory": str(tmp_path),
+        "stdout_logfile": str(log),
+    }
+    (definition,) = render("supervisor", supervisor_definitions([item]))
+    assert definition["schedule"] == "0 4 * * 1"
+    script = tmp_path / "script"
+    script.write_text(definition["content"])
+    subprocess.run(["/bin/sh", str(script)], check=True, env={"PATH": "/usr/bin:/bin"})
+    assert json.loads(log.read_text()) == [NASTY, "it's 100%", "/root", str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schedule": "daily"}, "five fields"),
+        ({"schedule": "0 4 * * 1 root rm"}, "five fields"),
+        ({"schedule": "0 4 * *\n1"}, "five fields"),
+        ({"name": "shop@"}, "template has no schedule"),
+        ({"name": "shop.*"}, "no name of a program"),
+    ],
+)
+def test_bad_schedule_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        supervisor_definitions([{**JOB, **change}])

@@ -49,6 +49,7 @@ class Lab:
         self.config = folder / "supervisord.conf"
         (folder / "conf.d").mkdir()
         (folder / "templates").mkdir()
+        (folder / "cron.d").mkdir()
         self.config.write_text(
             f"[unix_http_server]\nfile={folder}/s.sock\nchmod=0700\n"
             f"[supervisord]\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\nchildlogdir={folder}\n"
@@ -78,6 +79,8 @@ class Lab:
         arguments = {
             "programs": list(programs),
             "config_file": str(self.config),
+            "cron_directory": str(self.folder / "cron.d"),
+            "cron_pam_file": str(self.folder / "pam"),
             "supervisord": str(SUPERVISORD),
             "service": "",
             "_ansible_check_mode": check,
@@ -432,3 +435,71 @@ def test_missing_template_is_named(lab: Lab) -> None:
     lab.run(lab.program("one"))
     with pytest.raises(ProcessManagerError, match=r"shop@\.conf is missing"):
         lab.provider.start("shop", INSTANCE)
+
+
+# Programs with a schedule, and patterns of what is to be removed
+
+
+@pytest.fixture
+def cron(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cron that only sleeps, and PAM as Debian brings it for cron."""
+    monkeypatch.setattr(module, "CRON_PROGRAM", lab.program(module.CRON)["content"])
+    (lab.folder / "pam").write_text("# audit\nsession    required     pam_loginuid.so\nsession required pam_env.so\n")
+
+
+def scheduled(name: str = "shop.tick") -> dict[str, Any]:
+    content = f"#!/bin/sh\n# {module.MARK}\n"
+    return {"name": name, "state": "present", "content": content, "schedule": "* * * * *", "stop_timeout": 5}
+
+
+def removal(name: str) -> dict[str, Any]:
+    return {"name": name, "state": "absent", "stop_timeout": 5}
+
+
+@pytest.mark.usefixtures("cron")
+def test_scheduled_program_is_crons_and_cron_is_kept_running(lab: Lab) -> None:
+    assert both(lab, scheduled()) == [True, True, False, False]
+    script = lab.folder / "scheduled" / "shop.tick"
+    assert os.access(script, os.X_OK)
+    # cron passes over names with dots.
+    assert (lab.folder / "cron.d" / "pyweb-shop_tick").read_text().endswith(f"* * * * * root {script}\n")
+    assert lab.pid(module.CRON)
+    assert "session    optional     pam_loginuid.so\nsession required pam_env.so" in (lab.folder / "pam").read_text()
+
+
+@pytest.mark.usefixtures("cron")
+def test_cron_goes_with_the_last_scheduled_program(lab: Lab) -> None:
+    lab.run(scheduled(), scheduled("blog.tick"))
+    lab.run(removal("shop.*"))
+    assert os.listdir(lab.folder / "cron.d") == ["pyweb-blog_tick"]
+    assert lab.pid(module.CRON)
+    assert both(lab, removal("blog.*")) == [True, True, False, False]
+    assert os.listdir(lab.folder / "cron.d") == os.listdir(lab.folder / "scheduled") == []
+    assert lab.rpc.info(module.CRON) is None
+
+
+@pytest.mark.usefixtures("cron")
+def test_pattern_takes_what_is_ours_and_not_listed(lab: Lab) -> None:
+    lab.own("shop.own")
+    lab.run(
+        lab.program("shop@"), lab.program("shop.worker@"), lab.program("shop.a"), lab.program("shop.b"), scheduled()
+    )
+    for part in ("shop", "shop.worker"):
+        lab.provider.start(part, INSTANCE)
+    lab.run(lab.program("shop.a"), removal("shop.*"))
+    known = set(lab.rpc.infos())
+    assert {"shop.a", f"shop.worker-{INSTANCE}", f"shop-{INSTANCE}"} <= known
+    assert "shop.b" not in known
+    assert (lab.folder / "conf.d" / "shop.own.conf").exists()
+    assert lab.provider.family("shop") == [("shop", INSTANCE), ("shop.worker", INSTANCE)]
+    assert lab.provider.parts("shop") == ["shop.worker"]
+    lab.run(removal("shop.*@"))
+    assert lab.provider.family("shop") == [("shop", INSTANCE)]
+
+
+def test_instance_that_was_asked_to_end_does_not_come_back(lab: Lab) -> None:
+    provider = started(lab)
+    provider.begin_stop("shop", INSTANCE)
+    assert not (lab.folder / "conf.d" / f"shop-{INSTANCE}.conf").exists()
+    provider.forget("shop", INSTANCE, 5)
+    assert provider.family("shop") == []

@@ -210,3 +210,66 @@ def test_same_name_twice_is_refused() -> None:
 
 def test_removed_service_needs_no_command() -> None:
     assert systemd_units([{"name": "w", "state": "absent"}]) == [{"name": "w", "state": "absent"}]
+
+
+JOB: dict[str, Any] = {
+    "name": "shop.nightly",
+    "description": "The job, 100%",
+    "command": ["/bin/job"],
+    "type": "oneshot",
+    "timer": {"on_calendar": ["*-*-01 04:00:00", "Mon *-*-* 04:00:00"], "catch_up": True},
+}
+
+
+def test_service_with_a_timer_becomes_two_units(render: Any) -> None:
+    service, timer = systemd_units([JOB])
+    assert (service["name"], service["triggered"]) == ("shop.nightly", True)
+    assert (timer["name"], timer["triggered"], timer["started"]) == ("shop.nightly.timer", False, True)
+    lines = render("systemd", [timer])[0]["content"].splitlines()
+    assert [line for line in lines if line.startswith("OnCalendar=")] == [
+        "OnCalendar=*-*-01 04:00:00",
+        "OnCalendar=Mon *-*-* 04:00:00",
+    ]
+    assert "Persistent=yes" in lines
+    assert "Description=The job, 100%%: its timer" in lines
+
+
+def test_what_a_timer_starts_may_start_again_and_again(render: Any) -> None:
+    unit = directives(render, JOB)
+    assert unit["Unit.StartLimitIntervalSec"] == ["0"]
+    # The timer would take a service that "runs" after its end for one that needs no start.
+    assert "Service.RemainAfterExit" not in unit
+    assert not [key for key in unit if key.startswith("Install.")]
+
+
+def test_one_worker_that_is_killed_for_memory_does_not_end_the_rest(render: Any) -> None:
+    assert directives(render, {"name": "w", "command": ["/bin/w"]})["Service.OOMPolicy"] == ["continue"]
+
+
+def test_signal_to_stop_is_the_services_own(render: Any) -> None:
+    unit = directives(render, {"name": "w", "command": ["/bin/w"], "stop_signal": "QUIT"})
+    assert unit["Service.KillSignal"] == ["SIGQUIT"]
+    assert unit["Service.KillMode"] == ["mixed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "exec"}, "oneshot"),
+        ({"name": "shop@"}, "no template"),
+        ({"name": "shop.timer"}, "leave out .timer"),
+        ({"timer": {"on_calendar": []}}, "no on_calendar"),
+        ({"timer": {"on_calendar": ["x\n[Service]"]}}, "one line"),
+        ({"name": "shop.*"}, "no name of a unit"),
+    ],
+)
+def test_bad_timer_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        systemd_units([{**JOB, **change}])
+
+
+def test_pattern_stands_for_what_is_removed() -> None:
+    for name in ("shop.*", "shop.*@"):
+        assert systemd_units([{"name": name, "state": "absent"}]) == [{"name": name, "state": "absent"}]
+    with pytest.raises(AnsibleFilterError, match="no name of a unit"):
+        systemd_units([{"name": "*", "state": "absent"}])

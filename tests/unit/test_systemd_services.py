@@ -175,3 +175,61 @@ def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None
         module.verify(run, [File(str(tmp_path / "w.service"), CONTENT)])
     assert not (tmp_path / "w.service").exists()
     assert not os.path.exists(staged[0])
+
+
+# Timers, and patterns of what is to be removed
+
+
+def removed(name: str) -> dict[str, Any]:
+    return {"name": name, "state": "absent", "content": None, "started": True, "enabled": True}
+
+
+def test_service_of_a_timer_is_left_to_it(tmp_path: Path) -> None:
+    services = [service("job", triggered=True), service("job.timer")]
+    todo = decide(tmp_path, services, shown("job.service", "inactive", UnitFileState="static"))
+    assert [os.path.basename(file.path) for file in todo.files] == ["job.service", "job.timer"]
+    assert (todo.start, todo.enable, todo.restart) == (["job.timer"], ["job.timer"], [])
+
+
+def test_changed_job_restarts_no_run_that_is_under_way(tmp_path: Path) -> None:
+    (tmp_path / "job.service").write_text(CONTENT + "# old\n")
+    todo = decide(tmp_path, [service("job", triggered=True)], shown("job.service", "activating"))
+    assert (todo.start, todo.stop, todo.restart, todo.reload) == ([], [], [], True)
+
+
+def test_changed_timer_is_restarted(tmp_path: Path) -> None:
+    (tmp_path / "job.timer").write_text(CONTENT + "# old\n")
+    assert decide(tmp_path, [service("job.timer")], shown("job.timer")).restart == ["job.timer"]
+
+
+def test_pattern_takes_what_is_ours_and_not_listed(tmp_path: Path) -> None:
+    for name in ("shop@", "shop.worker@", "shop.old", "shop.kept", "shopping.x"):
+        (tmp_path / f"{name}.service").write_text(CONTENT)
+    (tmp_path / "shop.old.timer").write_text(CONTENT)
+    (tmp_path / "shop.foreign.service").write_text("[Service]\n")
+    listed = [service("shop.kept"), removed("shop.*")]
+    found = module.expanded(listed, str(tmp_path))
+    assert [one["name"] for one in found] == ["shop.kept", "shop.old", "shop.old.timer"]
+    assert [one["name"] for one in module.expanded([removed("shop.*@")], str(tmp_path))] == ["shop.worker@"]
+
+
+def test_removal_takes_the_timer_too(tmp_path: Path) -> None:
+    for suffix in ("service", "timer"):
+        (tmp_path / f"job.{suffix}").write_text(CONTENT)
+    units = {**shown("job.service", "activating"), **shown("job.timer")}
+    todo = decide(tmp_path, module.expanded([removed("job")], str(tmp_path)), units, ("job.timer",))
+    assert {os.path.basename(file.path) for file in todo.files} == {"job.service", "job.timer"}
+    assert set(todo.stop) == {"job.service", "job.timer"}
+
+
+def test_stamp_for_a_pattern_sees_what_is_added(tmp_path: Path) -> None:
+    wanted = [removed("shop.*")]
+    before = module.stamps.witnesses(module.witness_paths(wanted, str(tmp_path)))
+    assert module.stamps.holds({**before, "until": None})
+    (tmp_path / "shop.x.service").write_text(CONTENT)
+    assert not module.stamps.holds({**before, "until": None})
+
+
+def test_timer_is_no_matter_of_files_alone() -> None:
+    assert module.passive([{**service("job"), "triggered": True}, {**service("shop@"), "triggered": False}])
+    assert not module.passive([{**service("job.timer"), "triggered": False}])

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Tell what the processes of a web application have written."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_logs
+short_description: Tell what the processes and jobs of a Python web application have written
+version_added: 0.1.0
+description:
+  - Reads the last lines of the web process, of each background process and of each job, from the journal and from the
+    log files of supervisor. Changes nothing.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  app:
+    description:
+      - Name of the application.
+    type: str
+    default: ""
+  names:
+    description:
+      - Names of the applications of the host.
+    type: list
+    elements: str
+    required: true
+  lines:
+    description:
+      - Lines of each.
+    type: int
+    default: 50
+"""
+
+EXAMPLES = r"""
+- name: Read the logs of the shop
+  pyweb.stack.webapp_logs:
+    app: shop
+    names: [shop]
+    lines: 20
+  register: __logs
+"""
+
+RETURN = r"""
+logs:
+  description: The lines of each service, the web process first, all of them with a heading.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os  # the documentation stands first in a module
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.logs import from_supervisor, from_systemd
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "default": ""},
+            "names": {"type": "list", "elements": "str", "required": True},
+            "lines": {"type": "int", "default": 50},
+        },
+        supports_check_mode=True,
+    )
+    app, names, lines = module.params["app"], module.params["names"], module.params["lines"]
+    if app not in names:
+        said = f"'{app}' is no application of this host" if app else "no application is named"
+        module.fail_json(msg=f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
+    if not 1 <= lines <= 10000:
+        module.fail_json(msg=f"{lines} lines can't be told. Give a number from 1 to 10000 with -e lines=NUMBER.")
+    found = {"supervisor": from_supervisor(app, lines)}
+    if os.path.isdir("/run/systemd/system"):
+        found["systemd"] = from_systemd(app, lines, module.run_command)
+    told = []
+    for manager, services in found.items():
+        for service, written in services.items():
+            # Without what keeps YAML from printing them as they are.
+            tidied = [line.expandtabs().rstrip() for line in written]
+            told += [f"== {service} ({manager}) ==", *(tidied or ["(nothing)"]), ""]
+    module.exit_json(changed=False, logs=told or [f"{app} has no process on this host."])
+
+
+if __name__ == "__main__":
+    main()

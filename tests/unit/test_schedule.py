@@ -1,0 +1,77 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""When a job runs, as people write it, as cron and as systemd take it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import WORDS, ScheduleError, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "cron", "on_calendar"),
+    [
+        ("hourly", "0 * * * *", ["*-*-* *:00:00"]),
+        ("Daily", "0 0 * * *", ["*-*-* 00:00:00"]),
+        ("weekly", "0 0 * * 1", ["Mon *-*-* 00:00:00"]),
+        ("quarterly", "0 0 1 1,4,7,10 *", ["*-01,04,07,10-01 00:00:00"]),
+        (" 30  2 * * 1-5 ", "30 2 * * 1-5", ["Mon,Tue,Wed,Thu,Fri *-*-* 02:30:00"]),
+        ("*/20 9-17/4 * * *", "*/20 9-17/4 * * *", ["*-*-* 09,13,17:00,20,40:00"]),
+        ("0 0 * JAN,jul sun", "0 0 * 1,7 0", ["Sun *-01,07-* 00:00:00"]),
+        ("0 0 * * 5-7", "0 0 * * 5-7", ["Sun,Fri,Sat *-*-* 00:00:00"]),
+        ("* * * * *", "* * * * *", ["*-*-* *:*:00"]),
+        # cron: either day will do, unless one of the fields begins with *.
+        ("0 4 1 * mon", "0 4 1 * 1", ["*-*-01 04:00:00", "Mon *-*-* 04:00:00"]),
+        ("0 4 */10 * mon", "0 4 */10 * 1", ["Mon *-*-01,11,21,31 04:00:00"]),
+    ],
+)
+def test_a_schedule_means_the_same_to_both(text: str, cron: str, on_calendar: list[str]) -> None:
+    schedule = parse(text)
+    assert schedule.cron == cron
+    assert schedule.on_calendar == on_calendar
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dayly", ["is not one of hourly", "Did you mean 'daily'?"]),
+        ("@daily", ["Did you mean 'daily'?"]),
+        ("", ["has 0 fields instead of five", "'30 2 * * *'"]),
+        ("0 0 * *", ["has 4 fields"]),
+        ("Mon *-*-* 02:30:00", ["has 3 fields"]),
+        ("60 0 * * *", ["'60' as minute", "from 0 to 59"]),
+        ("0 24 * * *", ["'24' as hour"]),
+        ("0 0 0 * *", ["'0' as day of the month", "from 1 to 31"]),
+        ("0 0 * 13 *", ["'13' as month", "jan to dec"]),
+        ("0 0 * * 8", ["'8' as day of the week", "sun to sat"]),
+        ("0 0 * * moon", ["'moon' as day of the week"]),
+        ("0 5-2 * * *", ["'5-2' as hour"]),
+        ("*/0 * * * *", ["'*/0' as minute"]),
+        ("5/10 * * * *", ["'5/10' as minute", "*/2"]),
+        ("0,,5 * * * *", ["as minute"]),
+        ("-5 * * * *", ["as minute"]),
+        ("0 0 30 2 *", ["never comes", "30"]),
+        ("0 0 31 4,6,9,11 *", ["never comes", "31"]),
+    ],
+)
+def test_what_is_no_schedule_is_told_with_the_remedy(text: str, words: list[str]) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        parse(text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_day_that_some_month_lacks_is_fine() -> None:
+    assert parse("0 0 31 2,3 *").on_calendar == ["*-02,03-31 00:00:00"]
+    # Any Monday will do.
+    assert len(parse("0 0 31 2 1").on_calendar) == 2
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+@pytest.mark.parametrize("text", [*WORDS, "*/20 9-17/4 1,15 feb-nov/3 *", "0 4 1 * mon", "0 0 * * 5-7", "* * * * *"])
+def test_systemd_reads_it(text: str) -> None:
+    for value in parse(text).on_calendar:
+        subprocess.run(["systemd-analyze", "calendar", value], check=True, capture_output=True)
