@@ -46,7 +46,7 @@ CASES = {
     ),
     "answers 500": Case(misbehaving("500"), (ASKED, "Came back: status 500", "Last lines of its log:")),
     "worker crash-loops": Case(
-        misbehaving("crash"), (ASKED, "again and again", "the application was told to die"), lost=30
+        misbehaving("crash"), (ASKED, "did not become healthy for long", "the application was told to die"), lost=30
     ),
     "build command fails": Case(
         {"commands": {"build": ["echo half built; exit 3"]}},
