@@ -57,7 +57,7 @@ LINGER = 0.3
 PROBATION = 2.5
 # Seconds that half of the workers of a healthy release may take to be ready, beyond the first.
 WORKERS_TIMEOUT = 15.0
-# A process that the manager had to start again this often is crash-looping; waiting longer won't help it.
+# A process that had to be started again this often is crash-looping; waiting longer won't help it.
 RESTARTS = 2
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -78,6 +78,7 @@ class Activation:
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
         self.healthy_since = self.began
+        self.boot_seconds = 0.0
         self.manifest: Manifest | None = None
         self.replaced_links: dict[str, str | None] = {}
 
@@ -117,6 +118,7 @@ class Activation:
         """Ask the new release, switch, ask again through the web server, end the old one."""
         self.gate(self.own_question, self.deadline, "on its own socket")
         self.healthy_since = time.monotonic()
+        self.boot_seconds = self.healthy_since - self.began
         self.wait_for_workers()
         with self.judged("its background processes could not be started"):
             self.background.start(self.background.shared)
@@ -189,13 +191,13 @@ class Activation:
                 deadline = min(deadline, time.monotonic() + 1.0)
             time.sleep(INTERVAL)
 
-    def ready_workers(self) -> int | None:
-        """How many workers have ever become ready; None where the app server does not tell."""
+    def workers_told(self) -> str:
+        """What the app server has noted of its workers; nothing where it does not."""
         try:
-            with open(f"{self.layout.socket(self.target)}.ready", "rb") as stream:
-                return stream.read().count(b"\n")
+            with open(f"{self.layout.socket(self.target)}.ready", encoding="utf-8", errors="replace") as stream:
+                return stream.read()
         except OSError:
-            return None
+            return ""
 
     def wait_for_workers(self) -> None:
         """Until half of the workers are ready, so that visitors don't wait in the queue of the first for the others.
@@ -205,32 +207,36 @@ class Activation:
         """
         until = min(self.deadline, time.monotonic() + WORKERS_TIMEOUT)
         while time.monotonic() < until:
-            ready = self.ready_workers()
-            if ready is None or 2 * ready >= self.spec["workers"]:
+            told = self.workers_told()
+            if not told or 2 * len(workers_that(told, "ready")) >= self.spec["workers"]:
                 return
             time.sleep(INTERVAL)
 
     def probation(self) -> None:
-        """Watch the release through its first seconds, while the old one is still there to go back to."""
+        """Watch the release through its first seconds, while the old one is still there to go back to.
+
+        A worker that crashes prolongs them: the next ones show whether it was a mishap, however long they take to boot.
+        """
         if self.target == self.before:
             return
-        # Workers that are still booting (a slow machine) must not look like workers that had to be started again.
-        workers = max(self.ready_workers() or 0, self.spec["workers"])
         question = self.own_question
-        looked = 0.0
+        crashes_seen, looked = 0, 0.0
+        until = self.healthy_since + PROBATION
         # At least once: its background processes may have taken longer to be judged.
         while True:
             answer = ask(question, timeout=5)
             if not answer.healthy(self.spec["health"]["status"]):
                 self.reject(question, answer, "for long", "and failed after the switch, which was undone")
-            now_ready = self.ready_workers()
-            if now_ready is not None and now_ready - workers > RESTARTS:
+            crashes = worker_crashes(self.workers_told())
+            if crashes >= RESTARTS:
                 self.reject(question, answer, "for long", "because its workers end again and again")
+            if crashes > crashes_seen:
+                crashes_seen, until = crashes, time.monotonic() + max(PROBATION, 2 * self.boot_seconds)
             if time.monotonic() - looked > 0.3:
                 looked = time.monotonic()
                 with self.judged("it did not stay healthy"):
                     self.background.watch()
-            if time.monotonic() > self.healthy_since + PROBATION:
+            if time.monotonic() > until:
                 break
             time.sleep(INTERVAL)
         if self.manager.restarts(self.name, self.target):
@@ -408,6 +414,17 @@ class Activation:
             result=result,
             seconds=round(time.monotonic() - self.began, 2),
         )
+
+
+def workers_that(told: str, what: str) -> set[str]:
+    """The process ids of the workers of which an app server has noted something: ``ready``, ``left`` or ``gone``."""
+    words = (line.split() for line in told.splitlines())
+    return {word[1] for word in words if len(word) == 2 and word[0] == what}
+
+
+def worker_crashes(told: str) -> int:
+    """How many workers have gone without leaving: one that was told to stop, or had answered its share, leaves."""
+    return len(workers_that(told, "gone") - workers_that(told, "left"))
 
 
 def health_hint(answer: Answer, question: Question) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.webapps import gunicorn_files
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import worker_crashes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import repr_python
 
 SERVICE: dict[str, Any] = {
@@ -84,16 +85,16 @@ def test_a_value_of_none_leaves_the_setting_to_gunicorn(settings: Callable[..., 
     assert "worker_tmp_dir" not in settings(settings={"worker_tmp_dir": None})
 
 
-def test_a_workers_readiness_is_noted_beside_the_socket(settings: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_becomes_of_workers_is_noted_beside_the_socket(settings: Callable[..., Any], tmp_path: Path) -> None:
     socket = tmp_path / "it's 1.sock"
-    hooks = [
-        value for key, value in settings(bind=f"unix:{socket}").items() if callable(value) and key.startswith("post_")
-    ]
-    assert hooks
-    for hook in hooks:
-        for _ in range(2):
-            hook(SimpleNamespace(pid=5))
-    assert (tmp_path / "it's 1.sock.ready").read_bytes().count(b"\n") == 2
+    hooks = settings(bind=f"unix:{socket}")
+    hooks["post_worker_init"](SimpleNamespace(pid=5))
+    hooks["worker_exit"](None, SimpleNamespace(pid=5))
+    hooks["child_exit"](None, SimpleNamespace(pid=5))
+    hooks["child_exit"](None, SimpleNamespace(pid=6))
+    told = (tmp_path / "it's 1.sock.ready").read_text()
+    assert told == "ready 5\nleft 5\ngone 5\ngone 6\n"
+    assert worker_crashes(told) == 1
 
 
 def test_a_port_has_no_file_beside_it(settings: Callable[..., Any]) -> None:
