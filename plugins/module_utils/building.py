@@ -21,6 +21,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
     BUILDING,
     BUILT,
     RELEASE,
@@ -29,6 +30,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     ReleaseError,
     account,
     digest,
+    manifests,
     remove_tree,
     write_manifest,
 )
@@ -164,10 +166,29 @@ class Builder:
             self.check_import(manifest.id)
             manifest.state = BUILT
             write_manifest(self.layout, manifest)
+        except ReleaseError as error:
+            if not self.keep_as_bad(manifest, error):
+                raise
+            raise self.error(f"{error.text}\nWhat was built is kept in {release} for inspection.") from error
         except BaseException:
+            # Not for inspection: a full disk, say, would stay full.
             remove_tree(release)
             raise
         return manifest
+
+    def keep_as_bad(self, manifest: Manifest, error: ReleaseError) -> bool:
+        """Leave a release that could not be finished for inspection, and no earlier one; tell whether that was possible."""
+        manifest.state, manifest.reason = BAD, error.text.splitlines()[0]
+        try:
+            own_by_root(os.path.join(self.layout.release(manifest.id), "src"))
+            write_manifest(self.layout, manifest)
+        except OSError:
+            remove_tree(self.layout.release(manifest.id))
+            return False
+        for known in manifests(self.layout):
+            if known.state == BAD and known.id != manifest.id:
+                remove_tree(self.layout.release(known.id))
+        return True
 
     # Source
 

@@ -35,6 +35,7 @@ class ReleaseError(Exception):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"webapps '{name}': {text}")
         self.name = name
+        self.text = text
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import pwd
 import shutil
@@ -29,7 +30,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     tail,
     within,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import BUILT, Layout, Manifest, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
+    BUILT,
+    Layout,
+    Manifest,
+    ReleaseError,
+    manifests,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
@@ -121,11 +129,15 @@ class Bench:
         return Path(self.layout.release(identity))
 
     def refuse(self, files: dict[str, str], **changes: Any) -> str:
-        """The message of a build that must fail, and leave nothing."""
+        """The message of a build that must fail, and leave one bad release for inspection."""
         with pytest.raises(ReleaseError) as caught:
             self.build(files, **changes)
-        assert os.listdir(self.layout.releases) == []
+        (left,) = manifests(self.layout)
         message = str(caught.value)
+        assert (left.state, left.venv or "none") in ((BAD, "none"), (BAD, *os.listdir(self.layout.venvs)))
+        assert left.reason in message
+        assert f"is kept in {self.layout.release(left.id)} for inspection." in message
+        shutil.rmtree(self.layout.release(left.id))
         assert message.startswith(f"webapps '{NAME}': ")
         return message
 
@@ -252,7 +264,6 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
     spec["source"]["subdir"] = subdir
     with pytest.raises(ReleaseError, match=words):
         Builder(spec, bench.layout, bench.uv, "code").build(Manifest(ID))
-    assert os.listdir(bench.layout.releases) == []
 
 
 # The import check
@@ -549,12 +560,37 @@ def test_a_bundle_of_authorities_that_is_missing(bench: Bench) -> None:
 
 
 @needs_root
-def test_a_failed_build_leaves_no_release_and_an_older_one_alone(bench: Bench) -> None:
+def test_of_failed_builds_the_last_is_kept_and_finished_ones_alone(bench: Bench) -> None:
     older = bench.build({"app.py": APP})
-    with pytest.raises(ReleaseError):
-        bench.build({"app.py": "import nosuchthing"}, "20261121T020304Z-ab12cd34")
-    assert os.listdir(bench.layout.releases) == [ID]
+    for second in (4, 5):
+        with pytest.raises(ReleaseError):
+            bench.build({"app.py": f"import nosuchthing{second}"}, f"20261121T02030{second}Z-ab12cd34")
+    assert sorted(os.listdir(bench.layout.releases)) == [ID, "20261121T020305Z-ab12cd34"]
     assert (older / "src/app.py").exists()
+
+
+@needs_root
+def test_a_full_disk_is_not_kept_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Builder, "write_launcher", full)
+    with pytest.raises(OSError, match="No space left"):
+        bench.build({"app.py": APP})
+    assert os.listdir(bench.layout.releases) == []
+
+
+@needs_root
+def test_what_can_not_be_marked_is_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(layout: Layout, manifest: Manifest) -> None:
+        if manifest.state == BAD:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(building, "write_manifest", full)
+    with pytest.raises(ReleaseError, match="nosuchthing") as caught:
+        bench.build({"app.py": "import nosuchthing"})
+    assert "for inspection" not in str(caught.value)
+    assert os.listdir(bench.layout.releases) == []
 
 
 # Small functions
