@@ -177,7 +177,7 @@ class Builder:
         return manifest
 
     def keep_as_bad(self, manifest: Manifest, error: ReleaseError) -> bool:
-        """Leave a release that could not be finished for inspection, and no earlier one; tell whether that was possible."""
+        """Leave a release that could not be finished for inspection, and no earlier one; tell whether that worked."""
         manifest.state, manifest.reason = BAD, error.text.splitlines()[0]
         try:
             own_by_root(os.path.join(self.layout.release(manifest.id), "src"))
