@@ -72,7 +72,7 @@ for home in sorted(glob.glob("/srv/webapps/*")):
         "current": os.path.basename(os.readlink(f"{home}/current")) if os.path.islink(f"{home}/current") else "",
         "socket": os.readlink(f"{home}/current.sock") if os.path.islink(f"{home}/current.sock") else "",
         "states": {key: value["state"] for key, value in states.items()},
-        "venvs_used": sorted({value["venv"] for value in states.values()}),
+        "venvs_used": sorted({value["venv"] for value in states.values() if value["venv"]}),
         "venvs": sorted(os.listdir(f"{home}/venvs")),
         "unfinished": unfinished,
         "instances": sorted(instances),
