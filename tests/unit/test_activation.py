@@ -369,7 +369,7 @@ def test_a_release_that_never_answers_starts_no_background_process(host: Host) -
 )
 def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back: str) -> None:
     host.manager.behaviour[NEW] = behaviour
-    health = {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 2}
+    health = {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 5}
     message = host.refuse(health=health)
     assert f"Asked: GET /healthz (Host: a.org) on the socket {host.layout.socket(NEW)}" in message
     assert "Expected: status any 2xx or 3xx, 401 or 403" in message
