@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import resolved_process_manager
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 
@@ -31,6 +32,9 @@ class ActionModule(ActionBase):
         problems += misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
         if not problems and arguments.pop("sources", True):
             problems += self.missing_sources(apps, task_vars)
+        if not problems:
+            # Whatever the model lets pass, the role nginx has the last word on its sites.
+            problems += checked(nginx_sites(webapps), self.nginx_settings(task_vars))[2]
         keep = arguments.get("keep_releases", 5)
         if not problems and int(keep) < 2:
             problems.append(
@@ -56,6 +60,13 @@ class ActionModule(ActionBase):
                 if name in task_vars and spec.get("elements") != "dict":
                     checker.choice(checker.value(self._templar.template(task_vars[name]), spec, name), spec, name)
         return checker.problems
+
+    def nginx_settings(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of the role nginx that all sites share."""
+        names = [name for name, spec in role_options("nginx").items() if spec.get("elements") != "dict"]
+        return {
+            name.removeprefix("nginx_"): self._templar.template(task_vars[name]) for name in names if name in task_vars
+        }
 
     def missing_sources(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Folders of the controller that are not there, or lack what the model says of them."""

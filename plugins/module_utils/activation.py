@@ -127,11 +127,14 @@ class Activation:
             self.manager.enable(self.name, self.target)
             self.background.enable()
         self.replaced_links = self.links()
+        if self.before and self.before != self.target:
+            atomic_symlink(os.path.join("releases", self.before), self.layout.previous)
         atomic_symlink(self.layout.socket(self.target), self.layout.current_socket)
         atomic_symlink(os.path.join("releases", self.target), self.layout.current)
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
-            self.gate(Question(port=self.spec["front_port"], **self.question), time.monotonic() + 5, "through nginx")
+            front = Question(port=self.spec["front_port"], **self.question)
+            self.gate(front, time.monotonic() + 5, "through nginx", self.spec.get("front_status"))
         with self.judged("its background processes could not be started"):
             self.background.take_turns(self.others() if self.background.exclusive else [], self.deadline)
         self.probation()
@@ -168,9 +171,9 @@ class Activation:
     def background(self) -> Background:
         return Background(self.name, self.layout, self.manifest, self.manager)
 
-    def gate(self, question: Question, deadline: float, where: str) -> None:
+    def gate(self, question: Question, deadline: float, where: str, statuses: list[int] | None = None) -> None:
         """Ask until the release is healthy; give up at the deadline, or as soon as waiting is useless."""
-        statuses = self.spec["health"]["status"]
+        statuses = self.spec["health"]["status"] if statuses is None else statuses
         own = question.unix_socket is not None
         looked = time.monotonic()
         while True:
@@ -311,7 +314,7 @@ class Activation:
 
     def links(self) -> dict[str, str | None]:
         found = {}
-        for path in (self.layout.current_socket, self.layout.current):
+        for path in (self.layout.current_socket, self.layout.current, self.layout.previous):
             found[path] = os.readlink(path) if os.path.islink(path) else None
         return found
 
@@ -319,7 +322,8 @@ class Activation:
         """Send visitors to the release that had them before, which still runs."""
         for path, target in self.replaced_links.items():
             if target is None:
-                os.unlink(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
             else:
                 atomic_symlink(target, path)
 

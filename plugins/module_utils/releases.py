@@ -78,6 +78,11 @@ class Layout:
         return self.path("current")
 
     @property
+    def previous(self) -> str:
+        """The link to the release that was live before: pages that were loaded from it still ask for its files."""
+        return self.path("previous")
+
+    @property
     def current_socket(self) -> str:
         return self.path("current.sock")
 

@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
 
 # Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
@@ -235,8 +236,11 @@ def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
             ),
             "port": port,
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
-            "locations": [location for app in members for location in locations(app, root)],
-            "extra": "\n".join(app["site"]["extra"].strip("\n") for app in members if app["site"]["extra"].strip()),
+            **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
+            # What one application says of itself must not hold for those that it shares its domains with.
+            **(said(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
+            "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
+            "extra": extra(members),
         }
         sites.append(site)
     return sites
@@ -257,28 +261,96 @@ def size(text: str) -> int:
     return number or 1 << 62
 
 
-def locations(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
+# What a site of nginx and each of its locations may say alike; a folder knows those of the second list only.
+SITE_KEYS = (
+    "header_preset",
+    "headers",
+    "error_pages",
+    "intercept_errors",
+    "rate_limit",
+    "connection_limit",
+    "basic_auth",
+    "allow",
+    "deny",
+    "satisfy",
+    "gzip",
+    "maintenance",
+)
+FOLDER_KEYS = tuple(
+    key for key in SITE_KEYS if key not in ("intercept_errors", "rate_limit", "connection_limit", "maintenance")
+)
+PROXY_KEYS = ("buffering", "request_buffering", "max_temp_file_size", "cache")
+
+
+def source_folder(app: dict[str, Any], root: str, release: str = "current") -> str:
+    """Where the application root of the live release is, whatever its name; and that of the one before."""
+    subdir = app["source"]["subdir"]
+    return f"{root}/{app['name']}/{release}/src/" + (f"{subdir.strip('/')}/" if subdir else "")
+
+
+def said(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict[str, Any]:
+    """What of these keys an application's site says, as the role nginx says it: pages are paths of the host."""
+    source, site = source_folder(app, root), app["site"]
+    found = {key: site[key] for key in keys if site[key] is not None}
+    if "error_pages" in found:
+        found["error_pages"] = pages(found["error_pages"], source)
+    if "maintenance" in found:
+        maintenance = {**found["maintenance"]}
+        if maintenance["page"]:
+            maintenance["page"] = source + maintenance["page"]
+        path = app["health"]["path"]
+        if path:
+            open_path = health_path(site["path"], path).split("?")[0]
+            maintenance["open_paths"] = [*maintenance["open_paths"], open_path]
+        else:
+            # The health check of a deployment asks for the start page, on the host itself.
+            maintenance["allow"] = [*maintenance["allow"], "127.0.0.1", "::1"]
+        found["maintenance"] = maintenance
+    return found
+
+
+def pages(items: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    return [{**item, "page": source + item["page"]} for item in items]
+
+
+def extra(members: list[dict[str, Any]]) -> str:
+    """The directives of all applications of a site; each keeps its own line numbers where there are several."""
+    own = [(app["name"], app["site"]["extra"].strip("\n")) for app in members if app["site"]["extra"].strip()]
+    if len(members) == 1:
+        return "\n".join(text for _name, text in own)
+    return "\n".join("\n".join(extra_lines(text, f"extra of {name}")) for name, text in own)
+
+
+def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[str, Any]]:
     site = app["site"]
     prefix = "" if site["path"] == "/" else site["path"]
-    source = f"{root}/{app['name']}/current/src/" + (
-        f"{app['source']['subdir'].strip('/')}/" if app["source"]["subdir"] else ""
-    )
-    items: list[dict[str, Any]] = [
-        {
-            "path": site["path"],
-            "upstream": f"unix:{root}/{app['name']}/current.sock",
-            "read_timeout": app["timeout"] + STOP_MARGIN,
-            "websocket": site["websocket"],
-        }
-    ]
-    items += [
-        {
-            "path": f"{prefix}{item['url']}",
-            "alias": f"{source}{item['path'].strip('/')}/",
-            "immutable": item["immutable"],
-        }
-        for item in site["static"]
-    ]
+    main = {
+        "path": site["path"],
+        "upstream": f"unix:{root}/{app['name']}/current.sock",
+        "read_timeout": app["timeout"] + STOP_MARGIN,
+        "websocket": site["websocket"],
+        **said(app, PROXY_KEYS, root),
+        **({} if alone else {"max_body_size": site["max_body_size"], **said(app, SITE_KEYS, root)}),
+    }
+    items: list[dict[str, Any]] = [main]
+    for item in site["locations"]:
+        own = {key: value for key, value in item.items() if value is not None and (key, value) != ("extra", "")}
+        if "error_pages" in own:
+            own["error_pages"] = pages(own["error_pages"], source_folder(app, root))
+        items.append({**main, **own, "path": f"{prefix}{item['path']}"})
+    for item in site["static"]:
+        folder = item["path"].strip("/") + "/"
+        places = [source_folder(app, root, release) + folder for release in ("current", "previous")]
+        items.append(
+            {
+                "path": f"{prefix}{item['url']}",
+                "alias": places[0],
+                "immutable": item["immutable"],
+                **({"fallback": places[1:]} if item["previous_release"] else {}),
+                **{key: True for key in ("precompressed", "internal") if item[key]},
+                **({} if alone else said(app, FOLDER_KEYS, root)),
+            }
+        )
     return items
 
 
@@ -305,6 +377,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
     managers = [name for name, there in known if there]
     own = resolved_process_manager(app, process_manager, facts)
     site = app["site"]
+    status = app["health"]["status"]
     # A name that stands for many is no name that can be asked for.
     domain = (site["domains"] or ["localhost"])[0].replace("*.", "www.")
     return {
@@ -318,14 +391,21 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
         "release_commands": [],
         "front_port": site["port"] if front else None,
+        # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
+        "front_status": [*status, 401, 403] if status and protected(site) else status,
         "health": {
             "path": health_path(site["path"], app["health"]["path"]),
             "host": domain if site["port"] == 80 else f"{domain}:{site['port']}",
             "scheme": "http",
-            "status": app["health"]["status"],
+            "status": status,
             "timeout": app["health"]["timeout"],
         },
     }
+
+
+def protected(site: dict[str, Any]) -> bool:
+    """Whether nginx itself may turn somebody away who asks for the health URL."""
+    return any(site[key] for key in ("basic_auth", "allow", "deny"))
 
 
 def release_commands(

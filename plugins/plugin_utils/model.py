@@ -9,7 +9,13 @@ import posixpath
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import (
+    check_cache,
+    check_extra,
+    check_shared,
+    check_size,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import ScheduleError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import parse as parse_schedule
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
@@ -19,7 +25,6 @@ MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 WSGI = re.compile(rf"(?P<module>{MODULE}):(?P<callable>[A-Za-z_][A-Za-z0-9_.]*)(?P<call>\(.*\))?\Z")
 DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-SIZE = re.compile(r"\d+[kKmMgG]?\Z")
 MEMORY = re.compile(r"\d+[KMGT]?\Z")
 CPU = re.compile(r"\d+%\Z")
 PREFIX = re.compile(r"/[A-Za-z0-9._~!&'()*+,=:@/-]*\Z")
@@ -452,14 +457,12 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
     elif path != "/":
         site["path"] = path.rstrip("/")
-    if not SIZE.match(site["max_body_size"]):
-        checker.problem(
-            f"{where}.max_body_size", f"'{site['max_body_size']}' is not a size of nginx. Write it as 16m, 512k or 1g."
-        )
-    if trouble := unbalanced(site["extra"]):
-        checker.problem(
-            f"{where}.extra", f"{trouble}. Write whole directives of nginx, such as 'add_header X-Name value;'."
-        )
+    check_shared(checker, site, where, page=inside)
+    check_cache(checker, site, where)
+    check_size(checker, site["max_temp_file_size"], f"{where}.max_temp_file_size")
+    check_extra(checker, site["extra"], f"{where}.extra", "server block")
+    for index, location in enumerate(site["locations"]):
+        check_location(checker, location, f"{where}.locations {label(location, index)}")
     for item in site["static"]:
         if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
             checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
@@ -468,6 +471,20 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
                 f"{where}.static",
                 f"path '{item['path']}' is not a folder inside the application root, such as 'static'.",
             )
+
+
+def check_location(checker: Checker, location: dict[str, Any], where: str) -> None:
+    """A path of the application for which something else holds."""
+    if not location_path(location["path"]) or location["path"] == "/":
+        checker.problem(
+            where, f"its path is '{location['path']}'. Begin with '/' and name what lies below it, such as '/api/'."
+        )
+    check_shared(checker, {**location, "maintenance": None}, where, page=inside)
+    check_cache(checker, location, where)
+    check_size(checker, location["max_temp_file_size"], f"{where}.max_temp_file_size")
+    check_extra(checker, location["extra"], f"{where}.extra", "location block")
+    if location["read_timeout"] is not None and not 1 <= location["read_timeout"] <= 86400:
+        checker.problem(f"{where}.read_timeout", f"{location['read_timeout']} is out of range: 1 to 86400 seconds.")
 
 
 def domain_problem(domain: str) -> str | None:
@@ -509,12 +526,14 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
             if place in places:
                 checker.problem(f"webapps '{app['name']}'.site", taken(place, places[place]))
             places.setdefault(place, app["name"])
-            for item in site["static"]:
-                prefix = "" if site["path"] == "/" else site["path"]
-                static = (site["port"], domain, f"{prefix}{item['url']}".rstrip("/"))
-                if static in places:
-                    checker.problem(f"webapps '{app['name']}'.site.static", taken(static, places[static]))
-                places.setdefault(static, app["name"])
+            prefix = "" if site["path"] == "/" else site["path"]
+            inner = [("static", item["url"]) for item in site["static"]]
+            inner += [("locations", item["path"]) for item in site["locations"]]
+            for kind, path in inner:
+                below = (site["port"], domain, f"{prefix}{path}".rstrip("/"))
+                if below in places:
+                    checker.problem(f"webapps '{app['name']}'.site.{kind}", taken(below, places[below]))
+                places.setdefault(below, app["name"])
         for domain in site["redirects"]:
             target = targets.setdefault((site["port"], domain), site["domains"][0])
             if target != site["domains"][0]:

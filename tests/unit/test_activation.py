@@ -216,6 +216,7 @@ class Host:
         assert self.serving == OLD
         assert self.layout.current_release() == OLD
         assert os.readlink(self.layout.current_socket) == self.layout.socket(OLD)
+        assert not os.path.lexists(self.layout.previous), "the release that serves is not the one before itself"
         assert self.manager.instances("shop") == [OLD]
         assert self.manager.enabled == {OLD}
         bad = read_manifest(self.layout, NEW)
@@ -271,6 +272,7 @@ def assert_new_serves(host: Host) -> None:
     assert host.serving == NEW
     assert host.layout.current_release() == NEW
     assert os.readlink(host.layout.current_socket) == host.layout.socket(NEW)
+    assert os.readlink(host.layout.previous) == f"releases/{OLD}"
     assert host.manager.instances("shop") == [NEW]
     assert host.manager.enabled == {NEW}
     found = read_manifest(host.layout, NEW)

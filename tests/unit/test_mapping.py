@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import user_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     ModelError,
     activations,
@@ -25,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     urls,
     worker_count,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import role_options
 
 GIB = 1024**3
 SYSTEMD = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * GIB, "supervisor": False}
@@ -102,7 +104,9 @@ def test_applications_on_one_domain_become_one_site() -> None:
     site = found["shop"]
     assert [location["path"] for location in site["locations"]] == ["/", "/blog"]
     assert (site["domains"], site["redirects"]) == (["a.org"], ["w.org"])
-    assert (site["max_body_size"], site["extra"]) == ("1g", "x on;\ny on;")
+    assert [location["max_body_size"] for location in site["locations"]] == ["1m", "1g"]
+    # An error in one's directives is told by the application and its own line.
+    assert user_line(site["extra"], 5) == ("extra of blog", 1, "y on;")
 
 
 def test_domains_that_other_applications_share_are_sites_of_their_own() -> None:
@@ -171,7 +175,80 @@ def test_static_folders_lie_below_prefix_root_and_subdir() -> None:
         "path": "/shop/static/",
         "alias": "/apps/shop/current/src/backend/pub/",
         "immutable": True,
+        "fallback": ["/apps/shop/previous/src/backend/pub/"],
     }
+
+
+def test_what_an_application_says_holds_for_itself_alone() -> None:
+    protected = {"domains": ["a.org"], "allow": ["10.0.0.0/8"], "static": [{"url": "/s/", "path": "s"}]}
+    (alone,) = nginx_sites([app(site=protected)])
+    assert alone["allow"] == ["10.0.0.0/8"]
+    assert not any("allow" in location for location in alone["locations"])
+    (shared,) = nginx_sites([app(site=protected), app("blog", site={"domains": ["a.org"], "path": "/blog"})])
+    assert "allow" not in shared
+    allowed = {location["path"]: location.get("allow") for location in shared["locations"]}
+    assert allowed == {"/": ["10.0.0.0/8"], "/s/": ["10.0.0.0/8"], "/blog": None}
+
+
+def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
+    (site,) = nginx_sites(
+        [
+            app(
+                timeout=10,
+                site={
+                    "path": "/shop",
+                    "cache": {"valid": 5},
+                    "locations": [{"path": "/events", "buffering": False, "read_timeout": 3600}],
+                },
+            )
+        ]
+    )
+    main, events = site["locations"]
+    assert (events["path"], events["upstream"]) == ("/shop/events", main["upstream"])
+    assert (main["read_timeout"], events["read_timeout"], events["buffering"]) == (15, 3600, False)
+
+
+def test_pages_and_maintenance_are_told_as_nginx_finds_them() -> None:
+    site = {
+        "path": "/shop",
+        "error_pages": [{"status": [502], "page": "errors/502.html"}],
+        "maintenance": {"page": "closed.html", "allow": ["10.0.0.1"]},
+    }
+    (told,) = nginx_sites([app(site=site, health={"path": "/healthz?deep=1"})], root="/apps")
+    assert told["error_pages"] == [{"status": [502], "page": "/apps/shop/current/src/errors/502.html"}]
+    assert told["maintenance"]["page"] == "/apps/shop/current/src/closed.html"
+    assert told["maintenance"]["open_paths"] == ["/shop/healthz"]
+    assert told["maintenance"]["allow"] == ["10.0.0.1"]
+    (told,) = nginx_sites([app(site=site)])
+    assert told["maintenance"]["allow"] == ["10.0.0.1", "127.0.0.1", "::1"], "for the check of a deployment"
+
+
+def test_a_deployment_may_be_turned_away_where_nginx_asks_for_a_password() -> None:
+    site = {"basic_auth": {"users": {"alice": "$6$salt$hash"}}}
+    status = [
+        switches([app(site=site, health={"status": wanted})], SYSTEMD, "restart")[0]["front_status"]
+        for wanted in ([], [200])
+    ]
+    assert status == [[], [200, 401, 403]]  # none stands for any that is well, 401 and 403 among them
+
+
+@pytest.mark.parametrize("where", [("site",), ("site", "locations")])
+def test_both_models_say_the_same_in_the_same_words(where: tuple[str, ...]) -> None:
+    """What webapps and nginx_sites have in common has one meaning, one type and one default."""
+    ours, theirs = role_options("webapp")["webapps"]["options"], {"site": role_options("nginx")["nginx_sites"]}
+    for key in where:
+        ours, theirs = ours[key]["options"], theirs[key]["options"]
+    own_meaning = {"domains", "redirects", "port", "path", "extra", "websocket", "max_body_size", "locations"}
+    shared = (ours.keys() & {**theirs, **theirs.get("locations", {}).get("options", {})}.keys()) - own_meaning
+    assert {"rate_limit", "basic_auth", "headers"} <= shared
+
+    def bare(option: dict[str, Any]) -> dict[str, Any]:
+        inner = {key: bare(value) for key, value in option.get("options", {}).items()}
+        return {key: value for key, value in option.items() if key != "description"} | {"options": inner}
+
+    for key in shared:
+        option = theirs.get(key) or theirs["locations"]["options"][key]
+        assert bare(ours[key]) == bare(option), key
 
 
 def test_an_application_that_goes_has_no_site() -> None:

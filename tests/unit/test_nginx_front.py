@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
 from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
 pytestmark = needs_nginx
@@ -700,3 +701,83 @@ def test_a_bad_directive_is_told_by_the_site_and_the_user_s_line(
         front.serve([front.site(**keys)], **settings)
     assert words in str(caught.value)
     assert 'unknown directive "foo"' in str(caught.value)
+
+
+# --- applications of the model --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def releases(front: Front) -> Iterator[dict[str, App]]:
+    """Two applications as activation leaves them: a live release, and the one before."""
+    apps = {}
+    for name in ("shop", "blog"):
+        home = front.folder / "apps" / name
+        for release, style in (("current", "new"), ("previous", "old")):
+            (home / release / "src/static").mkdir(parents=True)
+            (home / release / f"src/static/{style}.css").write_text(style)
+            (home / release / "src/sorry.html").write_text(f"sorry from {name}")
+        apps[name] = App(str(home / "current.sock"), ok(name))
+    yield apps
+    for application in apps.values():
+        application.close()
+
+
+def serve(front: Front, *webapps: dict[str, Any]) -> None:
+    own = {"source": {"path": "x"}, "wsgi": "a:b"}
+    apps = [{**own, **app, "site": {"port": front.port, **app.get("site", {})}} for app in webapps]
+    front.serve(nginx_sites(apps, root=f"{front.folder}/apps"))
+
+
+def test_applications_share_a_domain_by_path_and_each_keeps_to_itself(front: Front, releases: dict[str, App]) -> None:
+    domains = ["shop.example.com"]
+    pages = [{"status": [502], "page": "sorry.html"}]
+    shop = {
+        "domains": domains,
+        "header_preset": "basic",
+        "error_pages": pages,
+        "basic_auth": {"users": {"alice": HASH}},
+    }
+    blog = {"domains": domains, "path": "/blog", "error_pages": pages, "headers": {"X-Blog": "yes"}}
+    serve(front, {"name": "shop", "site": shop}, {"name": "blog", "site": blog})
+    assert (front.ask("/").status, front.ask("/blog/p").text, front.ask("/blogger").status) == (401, "blog", 401)
+    assert releases["blog"].asked[0].line == "GET /blog/p HTTP/1.1"
+    assert releases["blog"].asked[0].headers["X-Forwarded-Prefix"] == "/blog"
+    shop_headers, blog_headers = (front.ask(path, headers=ALICE).headers for path in ("/", "/blog"))
+    assert ("x-frame-options" in shop_headers, "x-blog" in shop_headers) == (True, False)
+    assert ("x-frame-options" in blog_headers, "x-blog" in blog_headers) == (False, True)
+    for app in releases.values():
+        app.close()
+    assert front.ask("/", headers=ALICE).text == "sorry from shop"
+    assert front.ask("/blog").text == "sorry from blog"
+
+
+def test_pages_loaded_before_a_switch_still_find_their_files(front: Front, releases: dict[str, App]) -> None:
+    static = [{"url": "/static/", "path": "static", "immutable": True}]
+    serve(front, {"name": "shop", "site": {"static": static}})
+    assert [front.ask(f"/static/{name}.css").text for name in ("new", "old")] == ["new", "old"]
+    assert front.ask("/static/none.css").status == 404
+    serve(front, {"name": "shop", "site": {"static": [{**static[0], "previous_release": False}]}})
+    assert front.ask("/static/old.css").status == 404
+
+
+def test_maintenance_of_an_application_keeps_its_health_url_green(front: Front, releases: dict[str, App]) -> None:
+    serve(front, {"name": "shop", "health": {"path": "/healthz"}, "site": {"maintenance": {}}})
+    assert (front.ask("/").status, front.ask("/healthz").text) == (503, "shop")
+
+
+def test_a_path_of_an_application_has_its_own_say(front: Front, releases: dict[str, App]) -> None:
+    paths = [{"path": "/login", "rate_limit": {"rate": "1r/m", "burst": 0}}]
+    serve(front, {"name": "shop", "site": {"locations": paths}})
+    assert [front.ask("/login", source="127.0.0.2").status for _ in range(2)] == [200, 429]
+    assert front.ask("/", source="127.0.0.2").status == 200
+
+
+def test_a_bad_directive_of_one_of_several_applications_is_told_by_its_own_line(
+    front: Front, releases: dict[str, App]
+) -> None:
+    with pytest.raises(NginxError, match="line 2 of extra of blog"):
+        serve(
+            front,
+            {"name": "shop", "site": {"extra": "gzip on;\n"}},
+            {"name": "blog", "site": {"path": "/blog", "extra": "# mine\nfoo bar;"}},
+        )
