@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Any
 
@@ -72,11 +73,20 @@ def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts
     if not location["fallback"]:
         return {**block(head, [f"alias {quote(alias)};", lifetime, *lines]), "inside": [HIDDEN]}
     places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"])]
-    files = " ".join(joined(place, "$pyweb_file") for place in places)
-    # A location inside another does not run the outer one's "set".
+    root = posixpath.commonpath(places)
+    files = " ".join(joined(f"/{posixpath.relpath(place, root)}/", "$pyweb_file") for place in places)
     first = block(
         rf'location ~ "^{re.escape(path)}(?<pyweb_file>(?s:.*))\z"',
-        [*header_lines(location, parts), lifetime, "root /;", f"try_files {files} =404;"],
+        [
+            # A location inside another does not run the outer one's "set".
+            *header_lines(location, parts),
+            lifetime,
+            f"root {quote(root)};",
+            # To look in several places costs nothing for a file that was asked for within the last second.
+            "open_file_cache max=1000 inactive=1s;",
+            "open_file_cache_valid 1s;",
+            f"try_files {files} =404;",
+        ],
     )
     return {**block(head, lines), "inside": [HIDDEN, first]}
 

@@ -1,0 +1,280 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What visitors get of sites that say much of what a site may: the packaged nginx in front of real applications."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+@pytest.fixture
+def ask(http):
+    """Asks for a path of the site."""
+
+    def run(path="/", method="GET", host="mirror.example.com", **options):
+        headers = {"Host": host, **options.pop("headers", {})}
+        return http(path, method, headers=headers, **options)
+
+    return run
+
+
+@pytest.fixture
+def raw(facts):
+    """Sends bytes as they are, which a client library would mend; gives all that comes back."""
+
+    def run(request, pause=b""):
+        with socket.create_connection((facts.address, 80), timeout=10) as visitor:
+            visitor.sendall(request)
+            if pause:
+                time.sleep(0.2)
+                visitor.sendall(pause)
+            seen = b""
+            try:
+                while piece := visitor.recv(65536):
+                    seen += piece
+            except (ConnectionResetError, TimeoutError):
+                pass
+            return seen
+
+    return run
+
+
+# Who is served
+
+
+def test_the_longest_path_wins_and_gunicorn_knows_the_prefix(ask):
+    outer, inner = ask("/innermost/p").json(), ask("/inner/p%20q?x=1").json()
+    assert (outer["SCRIPT_NAME"], outer["PATH_INFO"]) == ("", "/innermost/p")
+    assert (inner["SCRIPT_NAME"], inner["PATH_INFO"], inner["QUERY_STRING"]) == ("/inner", "/p q", "x=1")
+    assert inner["HTTP_X_FORWARDED_PREFIX"] == "/inner"
+    assert ask("/inner").json()["PATH_INFO"] == ""
+
+
+def test_other_names_lead_to_the_first_and_unknown_ones_nowhere(ask, raw):
+    answer = ask("/p?q=1", host="www.mirror.example.com")
+    assert (answer.status_code, answer.headers["Location"]) == (301, "http://mirror.example.com/p?q=1")
+    assert raw(b"GET / HTTP/1.1\r\nHost: unknown.example.com\r\n\r\n") == b""
+
+
+def test_nobody_can_forge_who_he_is(ask):
+    forged = dict.fromkeys(("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Prefix"), "6.6.6.6")
+    told = ask("/", headers={**forged, "X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on"}).json()
+    assert "6.6.6.6" not in json.dumps(told)
+    assert (told["HTTP_X_FORWARDED_PROTO"], told["HTTP_X_FORWARDED_HOST"]) == ("http", "mirror.example.com")
+
+
+def test_some_paths_are_for_some_visitors(ask):
+    assert (ask("/staff").status_code, ask("/staff", auth=("alice", "password")).status_code) == (401, 200)
+    assert ask("/staff", auth=("alice", "wrong")).status_code == 401
+    assert ask("/nobody").status_code == 403
+
+
+def test_who_asks_too_often_is_told_so(ask):
+    assert [ask("/limited").status_code for _ in range(3)] == [200, 200, 429]
+    assert {ask("/").status_code for _ in range(10)} == {200}
+
+
+def test_maintenance_closes_one_site_but_not_its_health(ask):
+    answer = ask("/", "POST", host="closed.example.com")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "120")
+    assert "Back soon" in answer.text
+    assert ask("/healthz", host="closed.example.com").status_code == 200
+    assert ask("/").status_code == 200
+
+
+# Files
+
+
+def test_files_are_kept_for_ever_and_sent_compressed(ask):
+    plain = ask("/static/style.css", headers={"Accept-Encoding": "identity"})
+    assert plain.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert plain.headers["Content-Type"].startswith("text/css")
+    packed = ask("/static/style.css", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Length" in packed.headers, "from the file beside it: nginx knows its length"
+    assert packed.text == plain.text
+    known = {"If-None-Match": plain.headers["ETag"], "Accept-Encoding": "identity"}
+    assert ask("/static/style.css", headers=known).status_code == 304
+
+
+def test_brotli_is_sent_to_those_who_take_it(ask):
+    answer = ask("/static/style.css", headers={"Accept-Encoding": "br"}, stream=True)
+    assert answer.headers["Content-Encoding"] == "br"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../mirror.py",
+        "/static/%2e%2e/mirror.py",
+        "/static/..%2fmirror.py",
+        "/static../mirror.py",
+        "/static/.hidden/key.txt",
+        "/static/%2ehidden/key.txt",
+        "/protected/report.txt",
+        "/.pyweb/1.html",
+    ],
+)
+def test_what_is_not_meant_for_visitors_stays_where_it_is(raw, path):
+    answer = raw(f"GET {path} HTTP/1.1\r\nHost: mirror.example.com\r\nConnection: close\r\n\r\n".encode())
+    status = int(answer.split()[1])
+    body = answer.partition(b"\r\n\r\n")[2]
+    # Where nginx has resolved the dots, the application is asked: it tells of the path, and gives away nothing.
+    assert status in (400, 404) or b'"PATH_INFO"' in body
+    for secret in (b"wsgi.input", b"secret", b"to give away", b"Sorry"):
+        assert secret not in body
+
+
+def test_the_application_gives_protected_files_away(ask):
+    answer = ask("/private")
+    assert (answer.status_code, answer.text) == (200, "for the application to give away\n")
+    assert "X-Accel-Redirect" not in answer.headers
+
+
+# Answers
+
+
+def test_headers_protect_the_site_and_no_lie_about_https_is_told(ask):
+    headers = ask("/").headers
+    assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+    assert "default-src" in headers["Content-Security-Policy-Report-Only"]
+    assert "Strict-Transport-Security" not in headers
+    assert "X-Frame-Options" not in ask("/inner").headers, "another application's site says nothing of headers"
+
+
+def test_what_is_cached_is_asked_for_once(ask):
+    first, second = ask("/cached"), ask("/cached")
+    assert second.headers["X-Cache-Status"] == "HIT"
+    assert first.json()["time"] == second.json()["time"]
+    assert ask("/cached", headers={"Cookie": "session=1"}).json()["time"] > first.json()["time"]
+
+
+def test_events_arrive_one_by_one(ask):
+    begun = time.monotonic()
+    arrived = []
+    with ask("/events", stream=True) as answer:
+        for line in answer.iter_lines():
+            if line:
+                arrived.append(time.monotonic() - begun)
+    assert len(arrived) == 3
+    assert arrived[0] < 0.8
+    assert arrived[2] - arrived[0] > 1.5
+
+
+def test_own_pages_take_the_place_of_errors_where_it_is_said(ask):
+    assert (ask("/broken").text, ask("/intercepted/broken").text) == ("broken", "<h1>Sorry</h1>\n")
+    assert ask("/intercepted/broken").status_code == 500
+
+
+def test_the_user_s_own_directives_are_there(ask):
+    assert ask("/own").text == "the user's own\n"
+
+
+# What is refused
+
+
+def test_bodies_are_limited_by_path(ask):
+    body = b"x" * 2_000_000
+    assert ask("/", "POST", data=body).status_code == 413
+    assert ask("/upload", "POST", data=body).json()["body"] == len(body)
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST / HTTP/1.1\r\nHost: mirror.example.com\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nX",
+        b"POST / HTTP/1.1\r\nHost: mirror.example.com\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST / HTTP/1.1\r\nHost: mirror.example.com\r\nContent-Length: -5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: mirror.example.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: mirror.example.com\r\nTransfer-Encoding: x, chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: mirror.example.com\r\nHost: other.example.com\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: mirror.example.com\r\nX-Big: " + b"x" * 40_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: mirror.example.com\r\n" + b"X-Many: %b\r\n" % (b"x" * 4000) * 20 + b"\r\n",
+        b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: mirror.example.com\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: mirror.example.com\r\nX-Nul: a\0b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: mirror.example.com/x\r\n\r\n",
+    ],
+    ids=[
+        "both lengths",
+        "two lengths",
+        "negative length",
+        "bad chunk",
+        "unknown coding",
+        "two hosts",
+        "big header",
+        "many headers",
+        "long line",
+        "zero byte",
+        "host with a path",
+    ],
+)
+def test_a_request_of_two_meanings_or_no_measure_is_refused(raw, request_head):
+    answer = raw(request_head)
+    assert answer == b"" or int(answer.split()[1]) in (400, 413, 414, 431, 501), answer[:200]
+    assert b"PATH_INFO" not in answer
+
+
+# What the operator sees
+
+
+def test_the_log_is_one_object_for_each_request_with_the_application_s_id(ask, host):
+    told = ask("/logged?q=1", headers={"User-Agent": 'a "quoted" agent'}).json()
+    time.sleep(0.2)
+    entry = json.loads(host.check_output("grep /logged /var/log/nginx/mirror.access.log | tail -n 1"))
+    assert (entry["status"], entry["uri"], entry["user_agent"]) == (200, "/logged?q=1", 'a "quoted" agent')
+    assert entry["request_id"] == told["HTTP_X_REQUEST_ID"]
+    assert float(entry["upstream_response_time"]) >= 0
+    assert entry["remote_addr"] == told["HTTP_X_FORWARDED_FOR"]
+
+
+def test_after_a_rotation_the_new_log_is_written(ask, host):
+    log = "/var/log/nginx/mirror.access.log"
+    ask("/before-the-rotation")
+    host.check_output("logrotate --force /etc/logrotate.d/nginx")
+    time.sleep(0.5)
+    ask("/after-the-rotation")
+    time.sleep(0.2)
+    assert "/after-the-rotation" in host.file(log).content_string
+    assert "/before-the-rotation" in host.file(f"{log}.1").content_string
+
+
+def test_counters_are_for_this_host_alone(host, http, facts):
+    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8090/status').read().decode())"
+    assert "Active connections" in host.check_output("python3 -c %s", script)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((facts.address, 8090), timeout=5)
+
+
+# Over time; the last tests, because they change the hosts
+
+
+def test_pages_loaded_before_a_switch_still_find_their_files(ask, run_playbook):
+    if ask("/static/only-in-second.css").status_code == 404:
+        assert ask("/static/only-in-first.css").status_code == 200
+        run = run_playbook("pyweb.stack.site", {"edition": "second"})
+        assert run.status == 0
+    assert ask("/static/only-in-second.css").status_code == 200
+    assert ask("/static/only-in-first.css").status_code == 200
+    assert ask("/static/only-in-third.css").status_code == 404
+
+
+def test_a_hand_edit_is_healed_while_visitors_are_served(ask, host, run_playbook):
+    with ThreadPoolExecutor(1) as pool:
+        host.check_output(
+            "sed -i 's/closed.example.com/edited.example.com/' /etc/nginx/pyweb/current/sites/closed.conf"
+        )
+        host.check_output("nginx -s reload")
+        running = pool.submit(run_playbook, "pyweb.stack.site", {"edition": "second"})
+        seen = set()
+        while not running.done():
+            seen.add(ask("/").status_code)
+            time.sleep(0.02)
+        assert running.result().status == 0
+    assert seen == {200}
+    assert ask("/healthz", host="closed.example.com").status_code == 200
