@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Runs Molecule's scenarios one after the other, on fresh test hosts, and says what each step took.
+"""Runs Molecule's scenarios on fresh test hosts, two at a time, and says what each step took.
 
-scenarios.py [NAME…]                    the whole sequence of the usual scenarios, or of those named
+scenarios.py [NAME…]                    the whole sequence of all scenarios, or of those named
 scenarios.py --action converge NAME     one of Molecule's other commands: create, converge, verify, destroy, …
 
 Molecule itself forgives what would make a run worthless (settings it did not find, a playbook that is not there, a
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from xml.etree import ElementTree
 
@@ -31,8 +32,10 @@ EPHEMERAL = CHECKOUT / ".cache" / "molecule"
 SETTINGS = CHECKOUT / ".config" / "molecule" / "config.yml"
 TEST_HOSTS = CHECKOUT / "scripts" / "test_hosts.py"
 
-# Run only when they are named: `releases` drives two hundred deployments under load, which takes half an hour.
-BY_NAME = {"releases"}
+# Two hide each other's waiting: for packages, for processes that start and stop. More would only share two processors.
+JOBS = min(2, os.cpu_count() or 1)
+# These measure how long visitors wait, or whether any request is lost: nothing else may take their processors.
+ALONE = {"background", "releases", "servers"}
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;[^\x1b]*\x1b\\")
 STEP = re.compile(r"(?:➜|>) (?P<step>[a-z_]+)[:\]] (?P<what>Executing|Executed)\b(?P<result>.*)")
@@ -47,11 +50,6 @@ def say(message: str) -> None:
 
 def scenarios() -> list[str]:
     return sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
-
-
-def usual_scenarios() -> list[str]:
-    """What `make test` runs."""
-    return [name for name in scenarios() if name not in BY_NAME]
 
 
 def environment(name: str) -> dict[str, str]:
@@ -90,29 +88,36 @@ def problems(action: str, status: int, output: str, junit: pathlib.Path) -> list
 
 
 class Runner:
-    """Runs scenarios so that none leaves hosts behind, not even when it is interrupted."""
+    """Runs one scenario so that it leaves no hosts behind, not even when it is interrupted."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, action: str, *, keep: bool, prefix: str = "") -> None:
+        self.name = name
+        self.action = action
+        self.keep = keep
+        self.prefix = prefix
         self.child: subprocess.Popen[str] | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.stop)
+        self.stopped = False
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    def run(self, name: str, action: str, arguments: list[str]) -> tuple[list[str], Mapping[str, float]]:
-        """One scenario; returns what was wrong, and the seconds of each step."""
+    def run(self) -> tuple[list[str], str]:
+        """Returns what was wrong, and the summary."""
+        if self.stopped:
+            return ["not begun"], ""
+        say(f"\n=== scenario {self.name} ({self.action})")
+        started = time.monotonic()
         RESULTS.mkdir(parents=True, exist_ok=True)
-        junit_file(name).unlink(missing_ok=True)
-        if action == "test":
-            shutil.rmtree(EPHEMERAL / name, ignore_errors=True)
-        molecule = ["molecule", "--base-config", str(SETTINGS), action, "--scenario-name", name, *arguments]
-        try:
-            status, output, steps = self.watch(molecule, environment(name))
-        except KeyboardInterrupt:
-            self.abandon(name, keep=action != "test")
-            raise
-        return problems(action, status, output, junit_file(name)), steps
+        junit_file(self.name).unlink(missing_ok=True)
+        if self.action == "test":
+            shutil.rmtree(EPHEMERAL / self.name, ignore_errors=True)
+        arguments = ["--destroy", "never"] if self.keep and self.action == "test" else []
+        molecule = ["molecule", "--base-config", str(SETTINGS), self.action, "--scenario-name", self.name, *arguments]
+        status, output, steps = self.watch(molecule, environment(self.name))
+        wrong = problems(self.action, status, output, junit_file(self.name))
+        if self.action == "test" and not (wrong and self.keep) and not self.stopped:
+            destroy(self.name)  # Molecule has done it, unless it stumbled
+        took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps.items())
+        told = f"  {'failed' if wrong else 'ok':6} {self.name}: {time.monotonic() - started:.0f} s ({took})"
+        say(told)
+        return wrong, "\n".join([told, *(f"         {problem}" for problem in wrong)])
 
     def watch(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, str, dict[str, float]]:
         """Passes the output of a command on while it comes, and measures the steps that it tells of."""
@@ -132,7 +137,7 @@ class Runner:
         for line in self.child.stdout:
             if NOISE.search(line):
                 continue
-            print(line, end="", flush=True)
+            print(f"{self.prefix}{line}", end="", flush=True)
             plain = ESCAPES.sub("", line)
             lines.append(plain)
             if match := STEP.search(plain):
@@ -143,19 +148,53 @@ class Runner:
                     steps[step] = steps.get(step, 0) + time.monotonic() - begun.pop(step)
         return self.child.wait(), "".join(lines), steps
 
-    def abandon(self, name: str, *, keep: bool) -> None:
-        """Ends what runs and removes its hosts; a second signal must not stop that."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        if self.child and self.child.poll() is None:
+    def abandon(self) -> None:
+        """Ends what runs and removes its hosts."""
+        self.stopped = True
+        if self.child is None:
+            return
+        if self.child.poll() is None:
             os.killpg(self.child.pid, signal.SIGTERM)
             try:
                 self.child.wait(10)
             except subprocess.TimeoutExpired:
                 os.killpg(self.child.pid, signal.SIGKILL)
-        if not keep:
-            say(f"{name}: interrupted, removing its hosts")
-            destroy(name)
+        if self.action == "test":
+            say(f"{self.name}: interrupted, removing its hosts")
+            destroy(self.name)
+
+
+def batches(names: list[str]) -> list[tuple[int, list[str]]]:
+    """Which scenarios run together, and how many of them at a time."""
+    together = [name for name in names if name not in ALONE]
+    alone = [name for name in names if name in ALONE]
+    return [(jobs, batch) for jobs, batch in ((JOBS, together), (1, alone)) if batch]
+
+
+def run_all(names: list[str], action: str, *, keep: bool) -> list[tuple[list[str], str]]:
+    """Runs scenarios; whoever stops this stops all of them, and none leaves hosts."""
+    width = max(map(len, names))
+    results = []
+    for jobs, batch in batches(names):
+        many = min(jobs, len(batch)) > 1
+        runners = [Runner(name, action, keep=keep, prefix=f"{name:{width}} | " if many else "") for name in batch]
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            results += list(pool.map(Runner.run, runners))
+        except KeyboardInterrupt:
+            # A second signal must not stop this.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            for runner in runners:
+                runner.abandon()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return results
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def destroy(name: str) -> None:
@@ -175,7 +214,7 @@ def main() -> int:
     if unknown:
         say(f"There is no scenario {', '.join(sorted(unknown))}; there are: {', '.join(known)}.")
         return 2
-    names = options.names or usual_scenarios()
+    names = options.names or known
     if not names:
         say("There is no scenario at all: molecule/*/molecule.yml matches nothing.")
         return 2
@@ -186,21 +225,11 @@ def main() -> int:
         and subprocess.run([sys.executable, str(TEST_HOSTS), "prepare"], check=False).returncode
     ):
         return 1
-    runner = Runner()
-    summary, failed = [], 0
-    for name in names:
-        say(f"\n=== scenario {name} ({options.action})")
-        started = time.monotonic()
-        arguments = ["--destroy", "never"] if options.keep and options.action == "test" else []
-        wrong, steps = runner.run(name, options.action, arguments)
-        if options.action == "test" and not (wrong and options.keep):
-            destroy(name)  # Molecule has done it, unless it stumbled
-        failed += bool(wrong)
-        told = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps.items())
-        summary.append(f"  {'failed' if wrong else 'ok':6} {name}: {time.monotonic() - started:.0f} s ({told})")
-        summary += [f"         {problem}" for problem in wrong]
-    say("\n" + "\n".join(summary))
-    return 1 if failed else 0
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    results = run_all(names, options.action, keep=options.keep)
+    say("\n" + "\n".join(told for _wrong, told in results))
+    return 1 if any(wrong for wrong, _told in results) else 0
 
 
 if __name__ == "__main__":

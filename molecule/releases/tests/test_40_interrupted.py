@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Place, begin_playbook, load_on, lost_nothing, webapps
+from conftest import Place, begin_playbook, everywhere, load_on, lost_nothing, webapps
 
 MOMENTS = 10
 
@@ -52,60 +52,78 @@ def free(place: Place) -> None:
     place.run("timeout 60 flock /srv/webapps/patient/.lock true")
 
 
-@pytest.fixture(params=["releases-systemd12", "releases-supervisor13"], scope="module")
-def place(request: pytest.FixtureRequest, places: list[Place]) -> Place:
-    return next(place for place in places if place.name == request.param)
+@pytest.fixture(scope="module")
+def pair(places: list[Place]) -> list[Place]:
+    """One host of each process manager and of each Debian, both in every run."""
+    return [place for place in places if place.name in ("releases-systemd12", "releases-supervisor13")]
 
 
-def finish(place: Place, run_playbook, number: int) -> None:
+def only(pair: list[Place]) -> tuple[str, str]:
+    return "--limit", ",".join(place.name for place in pair)
+
+
+def finish(pair: list[Place], run_playbook, number: int) -> None:
     """The next run, of another change every second time: the first may find its release finished, or not."""
-    free(place)
-    run = run_playbook("pyweb.stack.site", change(number), "--limit", place.name)
+    everywhere(free, pair)
+    run = run_playbook("pyweb.stack.site", change(number), *only(pair))
     assert run.status == 0, run.output
-    found = place.settled()
-    seen = place.run(f"grep -h KILLED= /srv/webapps/patient/releases/{found['current']}/env").strip()
-    assert seen == f"KILLED={number}"
+
+    def check(place: Place) -> None:
+        found = place.settled()
+        seen = place.run(f"grep -h KILLED= /srv/webapps/patient/releases/{found['current']}/env").strip()
+        assert seen == f"KILLED={number}"
+
+    everywhere(check, pair)
 
 
-def test_ansible_killed_at_any_moment(place: Place, run_playbook, scenario_inventory: str, tmp_path: Path):
+def test_ansible_killed_at_any_moment(pair: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
+    assert run_playbook("pyweb.stack.site", change(0), *only(pair)).status == 0
     began = time.monotonic()
-    assert run_playbook("pyweb.stack.site", change(0), "--limit", place.name).status == 0
-    began = time.monotonic()
-    assert run_playbook("pyweb.stack.site", change(1), "--limit", place.name).status == 0
+    assert run_playbook("pyweb.stack.site", change(1), *only(pair)).status == 0
     whole = time.monotonic() - began
-    neighbour = place.neighbour()
-    with load_on([place], tmp_path) as loads:
+    neighbours = everywhere(Place.neighbour, pair)
+    with load_on(pair, tmp_path) as loads:
         for moment in range(MOMENTS):
             number = 2 + 2 * moment
-            run = begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+            run = begin_playbook(scenario_inventory, tmp_path, change(number), *only(pair))
             time.sleep(whole * (moment + 0.5) / MOMENTS)
             os.killpg(run.pid, signal.SIGKILL)
             run.wait(10)
-            finish(place, run_playbook, number + moment % 2)
+            finish(pair, run_playbook, number + moment % 2)
     lost_nothing(loads)
-    assert place.neighbour() == neighbour
+    assert everywhere(Place.neighbour, pair) == neighbours
 
 
-def test_module_killed_at_any_moment(place: Place, run_playbook, scenario_inventory: str, tmp_path: Path):
-    neighbour = place.neighbour()
-    outcomes = []
-    with load_on([place], tmp_path) as loads:
+def test_module_killed_at_any_moment(pair: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
+    neighbours = everywhere(Place.neighbour, pair)
+    outcomes: list[list[str]] = []
+    with load_on(pair, tmp_path) as loads:
         for moment in range(MOMENTS):
             number = 102 + 2 * moment
             switching = moment % 2
             # The build of a release whose environment is there takes a good half second, the switch some four.
             after = (moment // 2) * (0.9 if switching else 0.15)
-            words = place.command(f"python3 - {after:g} {switching}")
-            killer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            killer.stdin.write(KILL)
-            killer.stdin.close()
-            run = begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+            killers = [
+                subprocess.Popen(
+                    place.command(f"python3 - {after:g} {switching}"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                for place in pair
+            ]
+            for killer in killers:
+                killer.stdin.write(KILL)
+                killer.stdin.close()
+            run = begin_playbook(scenario_inventory, tmp_path, change(number), *only(pair))
             status = run.wait(60)
-            outcomes.append(killer.stdout.read().strip())
-            killer.wait(40)
-            assert (status != 0) == (outcomes[-1] == "killed"), (moment, outcomes)
-            finish(place, run_playbook, number + moment // 2 % 2)
-    print(f"{place.name}: {outcomes}")
+            outcomes.append([killer.stdout.read().strip() for killer in killers])
+            for killer in killers:
+                killer.wait(40)
+            assert (status != 0) == ("killed" in outcomes[-1]), (moment, outcomes)
+            finish(pair, run_playbook, number + moment // 2 % 2)
+    print(outcomes)
     lost_nothing(loads)
-    assert outcomes.count("killed") >= 6, outcomes
-    assert place.neighbour() == neighbour
+    for number, place in enumerate(pair):
+        assert [outcome[number] for outcome in outcomes].count("killed") >= 6, (place.name, outcomes)
+    assert everywhere(Place.neighbour, pair) == neighbours
