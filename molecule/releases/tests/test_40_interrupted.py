@@ -97,6 +97,7 @@ def test_ansible_killed_at_any_moment(pair: list[Place], run_playbook, scenario_
 def test_module_killed_at_any_moment(pair: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
     neighbours = everywhere(Place.neighbour, pair)
     outcomes: list[list[str]] = []
+    failed = 0
     with load_on(pair, tmp_path) as loads:
         for moment in range(MOMENTS):
             number = 102 + 2 * moment
@@ -120,9 +121,12 @@ def test_module_killed_at_any_moment(pair: list[Place], run_playbook, scenario_i
             outcomes.append([killer.stdout.read().strip() for killer in killers])
             for killer in killers:
                 killer.wait(40)
-            assert (status != 0) == ("killed" in outcomes[-1]), (moment, outcomes)
+            # One that is killed when it has said its last word has done its work.
+            assert status == 0 or "killed" in outcomes[-1], (moment, outcomes)
+            failed += status != 0
             finish(pair, run_playbook, number + moment // 2 % 2)
-    print(outcomes)
+    print(failed, outcomes)
+    assert failed >= 6
     lost_nothing(loads)
     for number, place in enumerate(pair):
         assert [outcome[number] for outcome in outcomes].count("killed") >= 6, (place.name, outcomes)
