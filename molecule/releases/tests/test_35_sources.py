@@ -1,0 +1,133 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A release from a private git repository: one of the hosts is the server that has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT, PATIENT, Place, begin_playbook, load_on, lost_nothing, webapps
+
+# Who may only fetch, by a key that nobody has but the test.
+SERVE = """set -eu
+command -v git >/dev/null || {{ apt-get -qq update; apt-get -qq install --yes --no-install-recommends git; }} >/dev/null
+id forge >/dev/null 2>&1 || useradd --create-home --shell /usr/bin/git-shell forge
+usermod --password '*' forge
+install -d -m 700 -o forge -g forge ~forge/.ssh
+echo '{public}' >~forge/.ssh/authorized_keys
+chown forge: ~forge/.ssh/authorized_keys
+rm -rf ~forge/shop.git
+tar -C ~forge -xf -
+chown -R forge: ~forge/shop.git
+"""
+
+
+class Forge:
+    """A repository of the patient here, and its copy on the server."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place = place
+        self.folder = folder
+        self.work = folder / "work"
+        self.key = folder / "deploy_key"
+        self.known = folder / "known_hosts"
+        shutil.copytree(PATIENT, self.work / "backend", ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
+        self.git("init", "--quiet", "--initial-branch", "main")
+
+    @property
+    def url(self) -> str:
+        return f"ssh://forge@{self.place.address}/home/forge/shop.git"
+
+    def git(self, *words: str) -> str:
+        whom = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+        answer = subprocess.run(
+            ["git", "-C", str(self.work), *whom, *words], check=True, capture_output=True, text=True
+        )
+        return answer.stdout.strip()
+
+    def publish(self, text: str) -> str:
+        """A new commit with this in it, on the server; returns it."""
+        (self.work / "backend" / "new.py").write_text(text)
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--message", "A change")
+        bare = self.folder / "shop.git"
+        shutil.rmtree(bare, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", "--bare", str(self.work), str(bare)], check=True)
+        packed = subprocess.run(
+            ["tar", "-C", str(self.folder), "-cf", "-", "shop.git"], check=True, capture_output=True
+        )
+        command = self.place.command(SERVE.format(public=self.key.with_suffix(".pub").read_text().strip()))
+        subprocess.run(command, input=packed.stdout, check=True, capture_output=True, timeout=120)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def forge(places: list[Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    forge = Forge(next(place for place in places if place.name == "releases-systemd13"), tmp_path)
+    # The addresses of test hosts come again with other keys: they have no place among the known hosts of whoever tests.
+    wrapper = tmp_path / "bin" / "ssh"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -o UserKnownHostsFile={forge.known} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return forge
+
+
+def test_a_private_repository_by_branch_tag_and_commit(forge: Forge, scenario_inventory: str, tmp_path: Path):
+    place = forge.place
+
+    def deploy(**source: Any) -> tuple[int, str]:
+        variables = webapps({"env": {"BOOT_SECONDS": "0"}})
+        variables["webapps"][0]["source"] = {"git": forge.url, "subdir": "backend", **source}
+        run = begin_playbook(scenario_inventory, tmp_path, variables, "--limit", place.name)
+        status = run.wait(120)
+        return status, max(tmp_path.glob("variables-*.log"), key=lambda path: path.stat().st_mtime_ns).read_text()
+
+    def live() -> tuple[str, str]:
+        """The revision that is recorded, and the code that serves."""
+        current = place.settled()["current"]
+        line = json.loads(place.run("tail -n 1 /srv/webapps/patient/deployments.log"))
+        assert line["release"] == current
+        return line["revision"], place.run(f"cat /srv/webapps/patient/releases/{current}/src/backend/new.py").strip()
+
+    first = forge.publish("# one")
+    forge.git("tag", "v1")
+    status, said = deploy(version="main")
+    assert status != 0, "whoever has no key must not get in"
+    assert "webapps 'patient'" in said
+
+    with load_on([place], tmp_path) as loads:
+        assert deploy(version="main", key=str(forge.key))[0] == 0
+        assert live() == (first, "# one")
+        second = forge.publish("# two")
+        assert deploy(version="main", key=str(forge.key))[0] == 0
+        assert live() == (second, "# two")
+        status, said = deploy(version="main", key=str(forge.key))
+        assert (status, "changed=0" in said) == (0, True)
+        assert deploy(version="v1", key=str(forge.key))[0] == 0
+        assert live() == (first, "# one")
+        assert deploy(version=second, key=str(forge.key))[0] == 0
+        assert live() == (second, "# two")
+    lost_nothing(loads)
+
+    # The server's own key was accepted at its first sight and kept; the deploy key never left this machine.
+    assert place.address in forge.known.read_text()
+    secret = forge.key.read_text().splitlines()[1]
+    found = place.run(f"grep -rlF {secret} /srv /tmp /root /home /etc /run 2>/dev/null || true")
+    assert found == ""
+
+
+def test_the_path_is_back(run_playbook, places: list[Place]):
+    """For what follows: the application from the folder that it has everywhere else."""
+    assert CHECKOUT in PATIENT.parents
+    assert run_playbook("pyweb.stack.site", webapps({"env": {"BOOT_SECONDS": "0"}})).status == 0
+    for place in places:
+        place.settled()
