@@ -62,6 +62,7 @@ lock: $(TEST_READY) ## renew requirements/*.txt: the newest releases that the .i
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
+	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py'
 
 .PHONY: clean
 clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also the test hosts' images

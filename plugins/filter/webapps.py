@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn, mapping, uwsgi
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,9 +25,15 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
     return filter_
 
 
-def gunicorn_files(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The files of every item of ``gunicorn_services``."""
-    return mapping.gunicorn_files(services, shlex.quote)
+def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """The files of every item of a server's services."""
+
+    def files(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if problems := server.wrong_services(services):
+            raise AnsibleFilterError("\n".join(problems))
+        return server.files_of(services, shlex.quote)
+
+    return files
 
 
 class FilterModule:
@@ -37,6 +43,7 @@ class FilterModule:
         return {
             "webapp_releases": told(mapping.releases),
             "webapp_gunicorn_services": told(mapping.gunicorn_services),
+            "webapp_uwsgi_services": told(mapping.uwsgi_services),
             "webapp_systemd_services": told(mapping.systemd_services),
             "webapp_supervisor_programs": told(mapping.supervisor_programs),
             "webapp_nginx_sites": told(mapping.nginx_sites),
@@ -45,5 +52,6 @@ class FilterModule:
             "webapp_switches": told(mapping.switches),
             "webapp_release_table": mapping.release_table,
             "webapp_urls": told(mapping.urls),
-            "gunicorn_files": told(gunicorn_files),
+            "gunicorn_files": files_of(gunicorn),
+            "uwsgi_files": files_of(uwsgi),
         }

@@ -129,8 +129,7 @@ class Activation:
         self.replaced_links = self.links()
         if self.before and self.before != self.target:
             atomic_symlink(os.path.join("releases", self.before), self.layout.previous)
-        atomic_symlink(self.layout.socket(self.target), self.layout.current_socket)
-        atomic_symlink(os.path.join("releases", self.target), self.layout.current)
+        self.swing()
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
             front = Question(port=self.spec["front_port"], **self.question)
@@ -202,6 +201,12 @@ class Activation:
         except OSError:
             return ""
 
+    def worker_crashes(self) -> int:
+        told = self.workers_told()
+        if os.path.exists(self.layout.uwsgi_socket(self.target)):
+            return uwsgi_crashes(told, self.spec["most_workers"])
+        return worker_crashes(told)
+
     def wait_for_workers(self) -> None:
         """Until half of the workers are ready, so that visitors don't wait in the queue of the first for the others.
 
@@ -230,7 +235,7 @@ class Activation:
             answer = ask(question, timeout=5)
             if not answer.healthy(self.spec["health"]["status"]):
                 self.reject(question, answer, "for long", "and failed after the switch, which was undone")
-            crashes = worker_crashes(self.workers_told())
+            crashes = self.worker_crashes()
             if crashes >= RESTARTS:
                 self.reject(question, answer, "for long", "because its workers end again and again")
             if crashes > crashes_seen:
@@ -278,9 +283,8 @@ class Activation:
             prune(self.layout, self.spec["keep"])
         if self.target != self.before:
             # One that had to be killed has left its socket behind.
-            for path in (self.layout.socket(self.target), f"{self.layout.socket(self.target)}.ready"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+            for path in glob.glob(f"{glob.escape(self.layout.socket(self.target).removesuffix('.sock'))}*"):
+                remove_link(path)
         self.note("failed")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)
@@ -313,17 +317,36 @@ class Activation:
     # Switching
 
     def links(self) -> dict[str, str | None]:
-        found = {}
-        for path in (self.layout.current_socket, self.layout.current, self.layout.previous):
+        """Where the links lead, in the order in which they can be put back."""
+        layout, found = self.layout, {}
+        uwsgi = (layout.current_uwsgi, layout.current_uwsgi_socket)
+        for path in (layout.current_socket, *uwsgi, layout.current, layout.previous):
             found[path] = os.readlink(path) if os.path.islink(path) else None
         return found
+
+    def swing(self) -> None:
+        """Send visitors to the release. After each step nginx finds somebody who answers.
+
+        Every release speaks HTTP. One of uWSGI's also speaks its own protocol, and nginx prefers that while
+        current.uwsgi is there; a request that has chosen it may come later, so its socket stays until the old release
+        has ended.
+        """
+        layout = self.layout
+        if os.path.exists(layout.uwsgi_socket(self.target)):
+            atomic_symlink(layout.uwsgi_socket(self.target), layout.current_uwsgi_socket)
+            # To a file, for nginx sees no socket when it looks for one.
+            atomic_symlink(os.path.join("releases", self.target, "uwsgi.ini"), layout.current_uwsgi)
+            atomic_symlink(layout.socket(self.target), layout.current_socket)
+        else:
+            atomic_symlink(layout.socket(self.target), layout.current_socket)
+            remove_link(layout.current_uwsgi)
+        atomic_symlink(os.path.join("releases", self.target), layout.current)
 
     def swing_back(self) -> None:
         """Send visitors to the release that had them before, which still runs."""
         for path, target in self.replaced_links.items():
             if target is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+                remove_link(path)
             else:
                 atomic_symlink(target, path)
 
@@ -339,6 +362,8 @@ class Activation:
                 self.name, f"{self.target} is live, but what was live before could not be stopped: {error}"
             ) from error
         self.clean_sockets()
+        if not os.path.lexists(self.layout.current_uwsgi):
+            remove_link(self.layout.current_uwsgi_socket)
         self.tidy()
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
@@ -429,6 +454,21 @@ def workers_that(told: str, what: str) -> set[str]:
 def worker_crashes(told: str) -> int:
     """How many workers have gone without leaving: one that was told to stop, or had answered its share, leaves."""
     return len(workers_that(told, "gone") - workers_that(told, "left"))
+
+
+def uwsgi_crashes(told: str, most: int) -> int:
+    """The same of uWSGI, which notes only who is ready.
+
+    In its cheaper mode a worker may end for want of work; but then no other has come beyond ``most``.
+    """
+    ready = workers_that(told, "ready")
+    ended = [pid for pid in ready if not os.path.exists(f"/proc/{pid}")]
+    return min(len(ended), max(0, len(ready) - most))
+
+
+def remove_link(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def health_hint(answer: Answer, question: Question) -> str:

@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BAD,
@@ -48,6 +49,9 @@ LOCAL_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=]|\.{1,2}(/|\s|\[|$)|fi
 EDITABLE_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=])")
 EDITABLE_SOURCE = re.compile(r"""\{[^}\n]*(\b(path|directory|editable)\s*=\s*["'](?!\.?["'])|\bworkspace\s*=\s*true)""")
 NESTED_REQUIREMENT = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]\s*(\S+)")
+
+# Packages that bring the same program as another does.
+SAME_PROGRAM = {"pyuwsgi": ("uwsgi",)}
 
 MARKER = "PYWEB-CHECK "
 
@@ -85,8 +89,8 @@ mv -T -- "$2.seed" "$2"
 
 # Runs in the application's environment: imports the callable and says in one line what it found.
 IMPORT_CHECK = r"""
-import ast, importlib, inspect, json, os, sys, traceback
-spec = sys.argv[1]
+import ast, contextlib, importlib, inspect, io, json, os, re, sys, traceback
+spec, protocol, settings = sys.argv[1:4]
 module_name, _, rest = spec.partition(":")
 attribute, _, call = rest.partition("(")
 def say(**found):
@@ -136,6 +140,61 @@ if not call and inspect.isfunction(target):
                 if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if not required and attribute.startswith(("create", "make")):
         say(problem="is_factory")
+def takes(count):
+    try:
+        inspect.signature(target).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return None
+    return True
+if protocol == "wsgi" and takes(3) and takes(2) is False:
+    say(problem="asgi")
+if protocol == "asgi" and takes(2) and takes(3) is False:
+    say(problem="wsgi")
+def routes():
+    rules = getattr(getattr(target, "url_map", None), "iter_rules", None)
+    if rules:
+        return [rule for rule in rules() if rule.endpoint != "static"]
+    found = getattr(target, "routes", None)
+    return [r for r in found if getattr(r, "include_in_schema", True)] if isinstance(found, list) else None
+def under_main(path):
+    with open(path, encoding="utf-8") as stream:
+        tree = ast.parse(stream.read())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    serves = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
+    def lines(body, deep):
+        for statement in body:
+            text = ast.unparse(statement).splitlines()
+            name = getattr(getattr(getattr(statement, "value", None), "func", None), "id", None)
+            if name in functions and deep:
+                yield from lines(functions[name].body, False)
+            elif not serves.match(text[0]):
+                first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
+                yield "line %d: %s" % (first, text[0])
+    for node in tree.body:
+        if isinstance(node, ast.If) and "'__main__'" in ast.unparse(node.test) and "__name__" in ast.unparse(node.test):
+            return list(lines(node.body, True))
+    return []
+if routes() == []:
+    for path in [module.__file__, *sorted(n for n in os.listdir(".") if n.endswith(".py"))]:
+        moved = []
+        with contextlib.suppress(OSError, TypeError, ValueError, SyntaxError):
+            moved = under_main(path)
+        if moved:
+            say(problem="under_main", file=os.path.relpath(path), lines=moved[:12])
+if settings:
+    words = io.StringIO()
+    try:
+        sys.argv = ["gunicorn", "--check-config", "--config", settings]
+        with contextlib.redirect_stderr(words):
+            from gunicorn.app.wsgiapp import WSGIApplication
+            WSGIApplication(prog="gunicorn").cfg.worker_class
+    except SystemExit:
+        say(problem="settings", trace=words.getvalue().strip().splitlines()[-12:])
+    except BaseException as error:
+        told = [line for line in str(error).splitlines() if line.strip(" []")] or [type(error).__name__]
+        say(problem="settings", trace=[told[0], *told[1:][-1:]])
 say(problem=None)
 """
 
@@ -277,7 +336,13 @@ class Builder:
     def names_package(self, package: str, files: list[str], packages: list[str]) -> bool:
         """Whether the application itself asks for a package of the app server, so that its word counts."""
         wanted = re.split(r"[^A-Za-z0-9_.-]", package)[0].lower().replace("_", "-")
-        pattern = re.compile(rf"^{re.escape(wanted)}(?![A-Za-z0-9_.-])", re.IGNORECASE)
+        same = "|".join(re.escape(name) for name in (wanted, *SAME_PROGRAM.get(wanted, ())))
+        for other in SAME_PROGRAM.get(wanted, ()):
+            # In a lock or a project's file, where it would be installed beside ours, and over it.
+            quoted = re.compile(rf"""["']{re.escape(other)}(?![A-Za-z0-9_.-])""", re.IGNORECASE)
+            if any(quoted.search(requirement_text(self.root, name)) for name in files if not name.endswith(".txt")):
+                return True
+        pattern = re.compile(rf"^(?:{same})(?![A-Za-z0-9_.-])", re.IGNORECASE)
         lines = [
             line.strip()
             for name in files
@@ -452,28 +517,15 @@ class Builder:
             'exec "$@"\n'
         )
         write(File(os.path.join(release, "bin", "run"), run, mode=0o755))
-        if self.spec["proxy_fix"]:
-            self.write_proxy_fix(release)
+        if self.spec["entry"]:
+            os.makedirs(os.path.join(release, "entry"), mode=0o755)
+            text = entry_module(self.spec["wsgi"], **self.spec["entry"])
+            write(File(os.path.join(release, "entry", "pyweb_entry.py"), text))
         for given in self.spec["server_files"]:
             path = os.path.join(release, given["path"])
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             write(File(path, given["content"].replace(RELEASE, identity), mode=int(given.get("mode", "0644"), 8)))
         own_by_root(os.path.join(release, "src"))
-
-    def write_proxy_fix(self, release: str) -> None:
-        """A module that wraps the callable, so that the application needs to know nothing of proxies."""
-        module, _, expression = self.spec["wsgi"].partition(":")
-        entry = os.path.join(release, "entry")
-        os.makedirs(entry, mode=0o755)
-        text = (
-            '"""The application behind its proxy: scheme, host, address and prefix are the visitor\'s."""\n\n'
-            "import importlib\n\n"
-            "from werkzeug.middleware.proxy_fix import ProxyFix\n\n"
-            f"_module = importlib.import_module({module!r})\n"
-            f"application = ProxyFix(eval({expression!r}, vars(_module)), x_for=1, x_proto=1, x_host=1, x_port=1, "
-            "x_prefix=1)\n"
-        )
-        write(File(os.path.join(entry, "pyweb_entry.py"), text))
 
     # The new code, before it can serve
 
@@ -500,7 +552,8 @@ class Builder:
     def check_import(self, identity: str) -> None:
         timeout = self.spec["import_timeout"]
         try:
-            answer = self.run_in_release(identity, ["python", "-c", IMPORT_CHECK, self.spec["wsgi"]], timeout=timeout)
+            arguments = [self.spec["wsgi"], self.spec["protocol"], self.gunicorn_settings(identity)]
+            answer = self.run_in_release(identity, ["python", "-c", IMPORT_CHECK, *arguments], timeout=timeout)
         except subprocess.TimeoutExpired:
             raise self.error(
                 f"importing '{self.spec['wsgi']}' did not end within {timeout} seconds. Does the module start a "
@@ -518,7 +571,7 @@ class Builder:
         text = import_problem(self.spec["wsgi"], json.loads(found))
         if text:
             raise self.error(text)
-        if self.spec["proxy_fix"]:
+        if (self.spec["entry"] or {}).get("proxy_fix") and self.spec["protocol"] == "wsgi":
             answer = self.run_in_release(
                 identity, ["python", "-c", "import werkzeug.middleware.proxy_fix"], timeout=timeout
             )
@@ -527,6 +580,11 @@ class Builder:
                     "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, "
                     "or turn proxy_fix off."
                 )
+
+    def gunicorn_settings(self, identity: str) -> str:
+        """The path of gunicorn's settings file, which gunicorn itself has to understand; empty where there is none."""
+        path = os.path.join(self.layout.release(identity), "gunicorn.conf.py")
+        return path if os.path.exists(path) else ""
 
     # Running as the application's account
 
@@ -719,6 +777,26 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
         return (
             f"wsgi is '{wsgi}', which is a function without arguments: a factory, not an application. Write '{wsgi}()'."
         )
+    if problem == "asgi":
+        return (
+            f"wsgi is '{wsgi}', which is an ASGI application, but the server calls it by WSGI. Give it a server that "
+            "speaks ASGI: server: gunicorn, with gunicorn: {worker_class: asgi}."
+        )
+    if problem == "wsgi":
+        return (
+            f"wsgi is '{wsgi}', which is a WSGI application, but the worker class calls it by ASGI. Leave worker_class "
+            "out, or name the application's ASGI callable."
+        )
+    if problem == "under_main":
+        listed = "\n".join(f"    {line}" for line in found["lines"])
+        return (
+            f"'{wsgi}' has no routes when it is imported: it would answer 404 to everything. {found['file']} registers "
+            'them under: if __name__ == "__main__", which only happens when that file is started by hand, as by '
+            f"'python {found['file']}'. Move these lines out of that block, to the left margin above it, and leave "
+            f"only what starts a server in it:\n{listed}"
+        )
+    if problem == "settings":
+        return "gunicorn does not accept its settings. It says:\n" + "\n".join(found["trace"])
     if problem == "factory_arguments":
         return (
             f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, "

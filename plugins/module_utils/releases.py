@@ -87,6 +87,16 @@ class Layout:
         return self.path("current.sock")
 
     @property
+    def current_uwsgi(self) -> str:
+        """There as long as the live release is one of uWSGI's."""
+        return self.path("current.uwsgi")
+
+    @property
+    def current_uwsgi_socket(self) -> str:
+        """Where it speaks its own protocol; there for as long as somebody may still be asking."""
+        return self.path("current.uwsgi.sock")
+
+    @property
     def history(self) -> str:
         return self.path("deployments.log")
 
@@ -95,6 +105,9 @@ class Layout:
 
     def socket(self, identity: str) -> str:
         return os.path.join(self.runtime_root, self.name, f"{identity}.sock")
+
+    def uwsgi_socket(self, identity: str) -> str:
+        return os.path.join(self.runtime_root, self.name, f"{identity}.uwsgi.sock")
 
     def current_release(self) -> str | None:
         """The ID of the live release, None before the first."""
@@ -312,7 +325,7 @@ def unfinished(layout: Layout) -> list[str]:
 
 
 # The files of a release in which its own ID stands, beside its programs.
-NAMING_FILES = ("env", "gunicorn.conf.py")
+NAMING_FILES = ("env", "gunicorn.conf.py", "uwsgi.ini")
 
 
 def clone(layout: Layout, manifest: Manifest) -> Manifest:

@@ -89,11 +89,15 @@ ansible_facts:
 import glob  # the documentation stands first in a module
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
+
+# Control groups, as a container sees its own.
+GROUPS = "/sys/fs/cgroup"
 
 
 def distribution(path: str = "/etc/os-release") -> dict[str, str]:
@@ -124,32 +128,34 @@ def installed(wanted: list[str], path: str = "/var/lib/dpkg/status") -> list[str
     return sorted(found)
 
 
-def memory_bytes() -> int:
+def memory_bytes(groups: str = GROUPS) -> int:
     """The memory that processes may use: the machine's, or a container's limit if that is lower."""
     with open("/proc/meminfo", encoding="ascii") as stream:
         total = int(stream.readline().split()[1]) * 1024
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as stream:
-                text = stream.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
+    for names in (["memory.max"], ["memory/memory.limit_in_bytes"]):
+        limit = limits(groups, names)
+        total = min([total, *limit])
     return total
 
 
-def cpus() -> int:
+def cpus(groups: str = GROUPS) -> int:
     """The processors that processes may use: those of the affinity mask, or a container's quota if that is lower."""
     count = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:
-            quota, period = stream.read().split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        limit = limits(groups, names)
+        if len(limit) == 2:
+            count = min(count, max(1, limit[0] // limit[1]))
     return count
+
+
+def limits(groups: str, names: list[str]) -> list[int]:
+    """The figures in files of control groups, of the first or second version; none where there is no limit."""
+    try:
+        words = " ".join(Path(groups, name).read_text(encoding="ascii") for name in names).split()
+    except OSError:
+        return []
+    # "max" in the second version, "-1" in the first.
+    return [int(word) for word in words] if all(word.isdigit() for word in words) else []
 
 
 def uv_version(home: str) -> str:

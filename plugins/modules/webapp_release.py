@@ -174,7 +174,8 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
                 spec[key]
                 for key in (
                     "wsgi",
-                    "proxy_fix",
+                    "protocol",
+                    "entry",
                     "environment",
                     "shared",
                     "build_commands",

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE
-from ansible_collections.pyweb.stack.plugins.plugin_utils import background
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE, Layout
+from ansible_collections.pyweb.stack.plugins.plugin_utils import background, gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
 
 # Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
+
+# The callable of the module that wraps the application's own.
+ENTRY = "pyweb_entry:application"
 
 # Seconds that a stop may take beyond the time that requests under way get.
 STOP_MARGIN = 5
@@ -34,11 +37,32 @@ def present(webapps: Any) -> list[dict[str, Any]]:
     return [app for app in applications(webapps) if app["state"] == "present"]
 
 
-def worker_count(workers: Any, cpus: int, memory_bytes: int) -> int:
-    """Twice the cores plus one (gunicorn's recommendation), as many as fit into half of the memory, at least two."""
-    if workers != "auto":
-        return int(workers)
-    return max(2, min(2 * cpus + 1, memory_bytes // 2 // WORKER_MEMORY))
+def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
+    """Twice the cores plus one (gunicorn's recommendation), as many as fit into the memory, at least two.
+
+    The cores are those that the application may use; the memory is half of the host's, for the other half is the
+    system's and that of a second release during a switch, or the limit of the application if that is lower.
+    """
+    if app["workers"] != "auto":
+        return int(app["workers"])
+    cores, memory = facts["cpus"], facts["memory_bytes"] // 2
+    if app["limits"]["cpu"]:
+        cores = min(cores, max(1, int(app["limits"]["cpu"].rstrip("%")) // 100))
+    if app["limits"]["memory"]:
+        memory = min(memory, memory_bytes(app["limits"]["memory"]))
+    return max(2, min(2 * cores + 1, memory // WORKER_MEMORY))
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a size in systemd's notation."""
+    unit = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}.get(text[-1])
+    return int(text[:-1]) * unit if unit else int(text)
+
+
+def stop_timeout(app: dict[str, Any]) -> int:
+    """Seconds after which a process manager kills: later than the application server ends its last request."""
+    uwsgi_serves = app["server"] == "uwsgi"
+    return (app["timeout"] if uwsgi_serves else gunicorn.stop_seconds(app["gunicorn"], app["timeout"])) + STOP_MARGIN
 
 
 def resolved_process_manager(app: dict[str, Any], default: str, facts: dict[str, Any]) -> str:
@@ -76,9 +100,10 @@ def releases(
             item |= {
                 "source": app["source"],
                 "python": app["python"],
-                "server_packages": [(server_requirements or {}).get(app["server"], app["server"])],
+                "server_packages": server_packages(app, server_requirements or {}),
                 "wsgi": app["wsgi"],
-                "proxy_fix": app["proxy_fix"],
+                "protocol": protocol(app),
+                "entry": entry(app),
                 "environment": environment,
                 "env": app["env"],
                 "shared": app["shared"],
@@ -106,6 +131,66 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
     ]
 
 
+def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
+    """What brings the application server into the environment."""
+    requirement = requirements.get(app["server"], app["server"])
+    if app["server"] == "gunicorn":
+        return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
+    return [requirement]
+
+
+def protocol(app: dict[str, Any]) -> str:
+    """How the server calls the application."""
+    return "asgi" if app["server"] == "gunicorn" and gunicorn.serves_asgi(app["gunicorn"]) else "wsgi"
+
+
+def entry(app: dict[str, Any]) -> dict[str, Any] | None:
+    """What a module of ours that wraps the callable has to do; None where the server can call it itself."""
+    prefix = "" if app["site"]["path"] == "/" else app["site"]["path"]
+    asgi = protocol(app) == "asgi"
+    # gunicorn's WSGI workers know a prefix themselves. uWSGI knows no arguments of a factory, and no attributes.
+    prefix = prefix if asgi or app["server"] == "uwsgi" else ""
+    odd = app["server"] == "uwsgi" and not app["wsgi"].partition(":")[2].isidentifier()
+    if not (app["proxy_fix"] or odd or prefix):
+        return None
+    return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix}
+
+
+def booting_workers(app: dict[str, Any], facts: dict[str, Any]) -> int:
+    workers = worker_count(app, facts)
+    return uwsgi.booting_workers(app["uwsgi"], workers) if app["server"] == "uwsgi" else workers
+
+
+def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role uwsgi: one item for every application that it serves, for a release that has no name yet.
+
+    It listens on two sockets. nginx speaks the uwsgi protocol to the one. The other speaks HTTP, as gunicorn's do, for
+    the health check and for the moment of a switch from one server to another, when nginx still has the other's words.
+    """
+    items = []
+    for app in present(webapps):
+        if app["server"] != "uwsgi":
+            continue
+        directory = release_directory(root, app["name"], RELEASE)
+        layout = Layout(app["name"], root)
+        items.append(
+            {
+                "name": app["name"],
+                "module": ENTRY if entry(app) else app["wsgi"],
+                "workers": worker_count(app, facts),
+                "threads": app["threads"],
+                "timeout": app["timeout"],
+                "settings": app["uwsgi"],
+                "directory": directory,
+                "http_socket": layout.socket(RELEASE),
+                "socket": layout.uwsgi_socket(RELEASE),
+                "stats": layout.socket(RELEASE).removesuffix(".sock") + ".stats.sock",
+                "program": [f"{directory}/bin/run", "uwsgi"],
+            }
+        )
+    return items
+
+
 def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
     """Input of the role gunicorn: one item for every application that it serves, for a release that has no name yet."""
     items = []
@@ -116,8 +201,8 @@ def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/web
         items.append(
             {
                 "name": app["name"],
-                "wsgi_app": "pyweb_entry:application" if app["proxy_fix"] else app["wsgi"],
-                "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
+                "wsgi_app": ENTRY if entry(app) else app["wsgi"],
+                "workers": worker_count(app, facts),
                 "threads": app["threads"],
                 "timeout": app["timeout"],
                 "settings": app["gunicorn"],
@@ -169,7 +254,7 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "type": "notify",
         "runtime_directory": runtime_directory(app, nginx_group),
         "start_timeout": app["health"]["timeout"],
-        "stop_timeout": app["timeout"] + STOP_MARGIN,
+        "stop_timeout": stop_timeout(app),
     }
 
 
@@ -201,7 +286,7 @@ def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str
         "user": app["name"],
         "directory": f"{root}/{app['name']}",
         "runtime_directory": runtime_directory(app, nginx_group),
-        "stopwaitsecs": app["timeout"] + STOP_MARGIN,
+        "stopwaitsecs": stop_timeout(app),
     }
 
 
@@ -329,6 +414,7 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
         "upstream": f"unix:{root}/{app['name']}/current.sock",
         "read_timeout": app["timeout"] + STOP_MARGIN,
         "websocket": site["websocket"],
+        **({"instead": uwsgi_upstream(app, root)} if app["server"] == "uwsgi" else {}),
         **said(app, PROXY_KEYS, root),
         **({} if alone else {"max_body_size": site["max_body_size"], **said(app, SITE_KEYS, root)}),
     }
@@ -352,6 +438,12 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
             }
         )
     return items
+
+
+def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
+    """Where nginx finds uWSGI, for as long as the live release is one of uWSGI's; before and after it speaks HTTP."""
+    layout = Layout(app["name"], root)
+    return {"exists": layout.current_uwsgi, "upstream": f"uwsgi:unix:{layout.current_uwsgi_socket}"}
 
 
 def activations(
@@ -386,9 +478,10 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "purge": app["purge"],
         "candidate": "",
         "process_managers": managers if own in managers else [*managers, own],
-        "stop_timeout": app["timeout"] + STOP_MARGIN,
+        "stop_timeout": stop_timeout(app),
         "keep": keep,
-        "workers": worker_count(app["workers"], facts["cpus"], facts["memory_bytes"]),
+        "workers": booting_workers(app, facts),
+        "most_workers": worker_count(app, facts),
         "release_commands": [],
         "front_port": site["port"] if front else None,
         # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
@@ -456,72 +549,6 @@ def health_path(mount: str, path: str | None) -> str:
     """The path to ask for, as a visitor would: below the prefix that the application is mounted at."""
     prefix = "" if mount == "/" else mount
     return prefix + (path or "/")
-
-
-# In gunicorn's own order of importance: what is served and where, then who works, then for how long.
-GUNICORN_DEFAULTS = {
-    # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
-    "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
-    # nginx has the access log; errors go to the process manager's.
-    "accesslog": None,
-    "errorlog": "-",
-    # A second way in that nobody asked for (gunicorn 25.1 and later).
-    "control_socket_disable": True,
-}
-
-
-def gunicorn_files(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
-    """The files of every item of ``gunicorn_services``, for the lookup templates."""
-    files: list[dict[str, Any]] = []
-    for service in services:
-        directory = service["directory"].rstrip("/")
-        threads = service.get("threads", 1)
-        timeout = service.get("timeout", 30)
-        settings = {
-            "wsgi_app": service["wsgi_app"],
-            "bind": service["bind"],
-            "proc_name": service["name"],
-            "chdir": service.get("chdir"),
-            "workers": service.get("workers", 1),
-            "threads": threads,
-            "worker_class": "gthread" if threads > 1 else "sync",
-            "timeout": timeout,
-            "graceful_timeout": timeout,
-            **GUNICORN_DEFAULTS,
-            **service.get("settings", {}),
-        }
-        lines = [
-            [key, repr_python(value)] for key, value in settings.items() if value is not None or key == "accesslog"
-        ]
-        command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
-        files += [
-            {
-                "path": f"{directory}/gunicorn.conf.py",
-                "template": "gunicorn.conf.py.j2",
-                "vars": {"settings": lines, "ready_file": ready_file(service["bind"])},
-            },
-            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
-        ]
-    return files
-
-
-def ready_file(bind: str) -> str:
-    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
-    return repr_python(bind.removeprefix("unix:") + ".ready") if bind.startswith("unix:") else ""
-
-
-def repr_python(value: Any) -> str:
-    """A value as a Python literal, whatever subclass it arrives as."""
-    if isinstance(value, bool) or value is None:
-        return repr(value)
-    for kind in (int, float):
-        if isinstance(value, kind):
-            return repr(kind(value))
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{repr_python(key)}: {repr_python(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(repr_python(item) for item in value) + "]"
-    return repr(str(value))
 
 
 def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ import posixpath
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import (
     check_cache,
     check_extra,
@@ -84,19 +85,6 @@ RESERVED_NAMES = frozenset(
     ]
 )
 
-# Settings of gunicorn that this collection makes itself, and what says them instead.
-GUNICORN_OWN = {
-    "bind": "a release listens on its own socket, which nginx finds; leave it out.",
-    "wsgi_app": "name the callable as wsgi.",
-    "workers": "give it as workers, outside of gunicorn.",
-    "threads": "give it as threads, outside of gunicorn.",
-    "timeout": "give it as timeout, outside of gunicorn.",
-    "daemon": "the process manager keeps gunicorn in the foreground; leave it out.",
-    "user": "the application's own account runs it; leave it out.",
-    "group": "the application's own account runs it; leave it out.",
-}
-SETTING = re.compile(r"[a-z][a-z0-9_]*\Z")
-
 # Programs in bin/ of every release, beside those of its processes and jobs.
 LAUNCHERS = frozenset({"run", "web", "job"})
 # What a number of a process or job may be.
@@ -120,10 +108,7 @@ SOURCES = {
 # Keys of a source that belong to some kinds only.
 SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",), "subdir": ("git", "path", "archive")}
 
-# Parts of the model that a later version brings; said so instead of "unknown key".
-PLANNED_KEYS = {
-    "uwsgi": "uWSGI is not available in this version; use server: gunicorn.",
-}
+# Parts of a site that a later version brings; said so instead of "unknown key".
 PLANNED_SITE_KEYS = {"tls": "TLS is not available in this version."}
 
 
@@ -157,10 +142,7 @@ def check_item(checker: Checker, item: Any, options: dict[str, Any], where: str)
                 for name in [name for name in item[key] if name in planned]:
                     checker.problem(f"{where}.{key}.{name}", planned[name])
                     item[key] = {other: value for other, value in item[key].items() if other != name}
-        if item.get("server") == "uwsgi":
-            checker.problem(f"{where}.server", PLANNED_KEYS["uwsgi"])
-            item["server"] = "gunicorn"
-    return checker.mapping(item, known, where, hints=PLANNED_KEYS)
+    return checker.mapping(item, known, where)
 
 
 def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
@@ -183,7 +165,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_wsgi(checker, app, where)
     check_numbers(checker, app, where)
     check_health(checker, app, where)
-    check_gunicorn(checker, app, where)
+    check_server(checker, app, where)
     check_env(checker, app, where)
     check_paths(checker, app, where)
     check_background(checker, app, where)
@@ -291,14 +273,10 @@ def check_health(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
 
 
-def check_gunicorn(checker: Checker, app: dict[str, Any], where: str) -> None:
-    for key in app["gunicorn"]:
-        if not isinstance(key, str) or not SETTING.match(key):
-            likely = str(key).strip("-").lower().replace("-", "_")
-            remedy = f"Write it as '{likely}'." if SETTING.match(likely) else "Look it up in gunicorn's documentation."
-            checker.problem(f"{where}.gunicorn", f"'{key}' is not the name of a setting of gunicorn. {remedy}")
-        elif key in GUNICORN_OWN:
-            checker.problem(f"{where}.gunicorn.{key}", f"it can't be set here: {GUNICORN_OWN[key]}")
+def check_server(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """The settings of the application servers, of the one that is not used as well: it may be soon."""
+    app["gunicorn"] = gunicorn.checked(checker, app["gunicorn"], f"{where}.gunicorn")
+    app["uwsgi"] = uwsgi.checked(checker, app["uwsgi"], f"{where}.uwsgi")
 
 
 def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:

@@ -23,6 +23,7 @@ os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
 sys.path.insert(0, str(COLLECTIONS))
 
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402  # see above
+from serving import serve  # noqa: E402, F401  # a fixture
 
 init_plugin_loader([str(COLLECTIONS)])
 

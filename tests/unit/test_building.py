@@ -113,7 +113,8 @@ class Bench:
             "server_packages": [],
             "server_files": [],
             "wsgi": "app:app",
-            "proxy_fix": False,
+            "protocol": "wsgi",
+            "entry": None,
             "environment": {},
             "env": {},
             "shared": [],
@@ -355,7 +356,7 @@ def test_secrets_that_an_application_prints_do_not_reach_the_message(bench: Benc
 
 @needs_root
 def test_proxy_fix_needs_werkzeug(bench: Bench) -> None:
-    message = bench.refuse({"app.py": APP}, proxy_fix=True)
+    message = bench.refuse({"app.py": APP}, entry={"protocol": "wsgi", "proxy_fix": True, "prefix": ""})
     assert "werkzeug is not among the dependencies" in message
     assert "python.packages" in message
 
@@ -680,3 +681,139 @@ def test_within_follows_links(tmp_path: Path) -> None:
 
 def test_tail() -> None:
     assert tail("a\nb\nc\n\n", 2) == "b\nc"
+
+
+# What imports well, and still can't be served
+
+# Enough of a Flask application for whoever looks at its routes.
+FRAMEWORK = """
+class Rule:
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+class App:
+    def __init__(self):
+        self.rules = [Rule("static")]
+        self.url_map = self
+    def iter_rules(self):
+        return self.rules
+    def route(self, path):
+        return lambda function: self.rules.append(Rule(path)) or function
+    def run(self, **options):
+        raise SystemExit("it was started")
+    def __call__(self, environ, start_response):
+        return []
+"""
+
+RUN_PY = """
+from framework import App
+
+app = App()
+
+def pages():
+    @app.route("/")
+    def home():
+        return ""
+
+def main():
+    pages()
+    app.run(debug=True)
+
+if __name__ == "__main__":
+    from framework import Rule
+    @app.route("/late")
+    def late():
+        return ""
+    main()
+    app.run(port=5000)
+"""
+
+
+@needs_root
+def test_routes_of_a_file_that_is_started_by_hand_are_recognised(bench: Bench) -> None:
+    message = bench.refuse({"framework.py": FRAMEWORK, "run.py": RUN_PY}, wsgi="run:app")
+    for word in ("404", "python run.py", '__name__ == "__main__"', "line 17: @app.route('/late')", "line 12: pages()"):
+        assert word in message, message
+    assert "app.run" not in message
+
+
+@needs_root
+def test_routes_may_be_registered_by_another_file_than_the_one_that_is_served(bench: Bench) -> None:
+    shop = "from framework import App\napp = App()\n"
+    start = "from shop import app\nif __name__ == '__main__':\n    import shop_pages\n    app.run()\n"
+    message = bench.refuse({"framework.py": FRAMEWORK, "shop.py": shop, "start.py": start}, wsgi="shop:app")
+    assert "python start.py" in message
+    assert "line 3: import shop_pages" in message
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Routes are there; what happens by hand is for development.
+        "from framework import App\napp = App()\napp.route('/')(id)\n"
+        "if __name__ == '__main__':\n    app.debug = 1\n    app.run()\n",
+        # No routes, but nothing that would register any: the health check has the last word.
+        "from framework import App\napp = App()\nif __name__ == '__main__':\n    app.run()\n",
+        "from framework import App\napp = App()\n",
+    ],
+)
+def test_other_files_that_can_be_started_by_hand_are_fine(bench: Bench, code: str) -> None:
+    bench.build({"framework.py": FRAMEWORK, "app.py": code})
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("signature", "protocol", "remedy"),
+    [
+        ("async def app(scope, receive, send)", "wsgi", "worker_class: asgi"),
+        ("def app(environ, start_response)", "asgi", "Leave worker_class out"),
+    ],
+)
+def test_an_application_of_the_other_protocol_is_recognised(
+    bench: Bench, signature: str, protocol: str, remedy: str
+) -> None:
+    code = f"{signature}:\n    pass\n"
+    assert remedy in bench.refuse({"app.py": code}, protocol=protocol)
+    bench.build({"app.py": code}, protocol="asgi" if protocol == "wsgi" else "wsgi")
+
+
+@needs_root
+def test_gunicorn_itself_checks_its_settings(bench: Bench) -> None:
+    def files(text: str) -> list[dict[str, str]]:
+        return [{"path": "gunicorn.conf.py", "content": f"wsgi_app = 'app:app'\n{text}"}]
+
+    python = {"interpreter": "python3", "packages": ["gunicorn"]}
+    bench.build({"app.py": APP}, python=python, server_files=files("workers = 2\n"))
+    wrong = (
+        ("workers = -2\n", "Value must be positive"),
+        ("worker_class = 'gevent'\n", "gevent"),
+        ("post_fork = 'no_such.hook'\n", "no_such"),
+        ("import no_such_module\n", "no_such_module"),
+    )
+    for number, (text, word) in enumerate(wrong):
+        with pytest.raises(ReleaseError) as caught:
+            bench.build({"app.py": APP}, f"20261121T01020{number}Z-0", python=python, server_files=files(text))
+        assert "gunicorn does not accept its settings" in str(caught.value)
+        assert word in str(caught.value)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("file", "text", "wanted"),
+    [
+        ("requirements.txt", "uWSGI==2.0.31\n", True),
+        ("requirements.txt", "pyuwsgi\n", True),
+        ("requirements.txt", "uwsgi-tools\n", False),
+        ("uv.lock", '[[package]]\nname = "uwsgi"\n', True),
+        ("pyproject.toml", 'dependencies = ["uWSGI>=2", "flask"]\n', True),
+        ("pyproject.toml", 'dependencies = ["uwsgidecorators"]\n', False),
+    ],
+)
+def test_the_applications_own_uwsgi_is_left_alone(
+    bench: Bench, tmp_path: Path, file: str, text: str, wanted: bool
+) -> None:
+    builder = Builder(bench.spec({}), bench.layout, bench.uv, "code")
+    builder.root = str(tmp_path)
+    (tmp_path / file).write_text(text)
+    assert builder.names_package("pyuwsgi>=2.0.28", [file], []) is wanted

@@ -4,16 +4,25 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.filter.webapps import gunicorn_files
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.activation import worker_crashes
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import repr_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.gunicorn import repr_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+gunicorn_files = FilterModule().filters()["gunicorn_files"]
 
 SERVICE: dict[str, Any] = {
     "name": "shop",
@@ -77,7 +86,7 @@ TRICKY = [
 
 @pytest.mark.parametrize("value", TRICKY)
 def test_every_value_arrives_exactly(settings: Callable[..., Any], value: Any) -> None:
-    assert settings(settings={"custom": value})["custom"] == value
+    assert settings(settings={"logconfig_dict": {"x": value}})["logconfig_dict"] == {"x": value}
     assert eval(repr_python(value)) == value
 
 
@@ -124,3 +133,124 @@ def test_what_is_written_is_python_without_jinja(files: Callable[..., Any]) -> N
     assert content.startswith("# Managed by Ansible")
     assert "{%" not in content
     assert content.endswith("\n")
+
+
+# Its settings
+
+
+def test_the_table_is_that_of_the_locked_gunicorn() -> None:
+    """After a renewal of the locks: python scripts/gunicorn_settings.py"""
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import gunicorn_settings
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    assert gunicorn_settings.table() == gunicorn_settings.TABLE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "remedy"),
+    [
+        ({"max_request": 5}, "'max_request'", "Did you mean 'max_requests'?"),
+        ({"worker_connectons": 5}, "'worker_connectons'", "Did you mean 'worker_connections'?"),
+        ({"max-requests": 5}, "'max-requests'", "Did you mean 'max_requests'?"),
+        ({"zzz": 5}, "'zzz'", "Leave it out"),
+        ({"max_requests": "many"}, "'many'", "a whole number"),
+        ({"max_requests": -1}, "-1", "from 0"),
+        ({"preload_app": "perhaps"}, "'perhaps'", "true or false"),
+        ({"asgi_lifespan": False}, "a boolean", "quotes"),
+        ({"asgi_loop": "uvlop"}, "'uvlop'", "Did you mean 'uvloop'?"),
+        ({"loglevel": "verbose"}, "'verbose'", "info"),
+        ({"dirty_apps": "a:b"}, "a text", "[a:b]"),
+        ({"post_fork": "fork"}, "a text", "dotted name"),
+        ({"worker_class": "gthreads"}, "'gthreads'", "Did you mean 'gthread'?"),
+        ({"worker_class": "uvicorn"}, "'uvicorn'", "uvicorn_worker.UvicornWorker"),
+        ({"worker_class": "eventlet"}, "'eventlet'", "gevent"),
+        ({"worker_class": "none"}, "'none'", "It has: sync, gthread"),
+        ({"bind": "0.0.0.0:80"}, "bind", "outside of settings"),
+    ],
+)
+def test_what_gunicorn_would_not_understand_is_refused(given: dict[str, Any], found: str, remedy: str) -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        gunicorn_files([{**SERVICE, "settings": given}])
+    assert found in str(error.value)
+    assert remedy in str(error.value)
+
+
+def test_values_get_the_type_that_gunicorn_wants() -> None:
+    checker = Checker()
+    given = {"max_requests": "100", "preload_app": "yes", "umask": "0o27", "statsd_prefix": 7, "keepalive": None}
+    found = gunicorn.checked(checker, given, "gunicorn")
+    assert found == {"max_requests": 100, "preload_app": True, "umask": 0o27, "statsd_prefix": "7", "keepalive": None}
+    assert checker.problems == []
+
+
+def test_workers_are_not_all_replaced_at_once(settings: Callable[..., Any]) -> None:
+    assert settings(settings={"max_requests": 1000})["max_requests_jitter"] == 100
+    assert settings(settings={"max_requests": 1000, "max_requests_jitter": 5})["max_requests_jitter"] == 5
+    assert "max_requests_jitter" not in settings()
+
+
+def test_trust_is_said_on_purpose(settings: Callable[..., Any]) -> None:
+    assert settings()["forwarded_allow_ips"] == "*"
+    assert settings(bind="127.0.0.1:8000")["forwarded_allow_ips"] == "127.0.0.1,::1"
+    assert settings()["secure_scheme_headers"] == {"X-FORWARDED-PROTO": "https"}
+
+
+def test_sync_has_one_thread(settings: Callable[..., Any]) -> None:
+    found = settings(threads=4, settings={"worker_class": "sync"})
+    assert (found["worker_class"], found["threads"]) == ("sync", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ({}, ["gunicorn>=22.0"]),
+        ({"worker_class": "gthread"}, ["gunicorn>=22.0"]),
+        ({"worker_class": "gevent"}, ["gunicorn>=22.0", "gevent>=24.10.1"]),
+        ({"worker_class": "asgi"}, ["gunicorn>=22.0,>=26.2.2"]),
+        ({"worker_class": "asgi", "asgi_loop": "uvloop"}, ["gunicorn>=22.0,>=26.2.2", "uvloop>=0.19.0"]),
+        ({"worker_class": "uvicorn_worker.UvicornWorker"}, ["gunicorn>=22.0", "uvicorn-worker"]),
+        ({"worker_class": "shop.workers.Own"}, ["gunicorn>=22.0"]),
+    ],
+)
+def test_what_a_worker_class_needs_is_installed(given: dict[str, Any], needed: list[str]) -> None:
+    assert gunicorn.requirements("gunicorn>=22.0", given) == needed
+
+
+def test_uvicorn_gets_what_it_needs_for_websockets() -> None:
+    given = {"worker_class": "uvicorn_worker.UvicornWorker"}
+    assert gunicorn.requirements("gunicorn", given, websocket=True) == ["gunicorn", "uvicorn-worker", "websockets"]
+
+
+def test_figures_reach_statsd(serve: Callable[..., Any]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(10)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = serve("gthread", threads=2, settings={"statsd_host": address, "statsd_prefix": "shop"})
+        server.ask()
+        while b"shop.gunicorn.request" not in (figures := listener.recv(4096)):
+            assert figures.startswith(b"shop.")
+
+
+def test_the_access_log_is_off_unless_it_is_wanted(serve: Callable[..., Any]) -> None:
+    server = serve("gthread", threads=2)
+    server.ask("/quiet")
+    assert "/quiet" not in server.log.read_text()
+    server = serve("gthread", threads=2, settings={"accesslog": "-"})
+    server.ask("/loud")
+    server.wait(lambda: "/loud" in server.log.read_text())
+
+
+def test_hooks_are_named_by_their_function(serve: Callable[..., Any]) -> None:
+    code = """
+        import sys
+        def forked(server, worker):
+            print("a worker was forked", file=sys.stderr, flush=True)
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
+    """
+    server = serve("sync", code=code, settings={"post_fork": "shop.forked"})
+    assert "a worker was forked" in server.log.read_text()

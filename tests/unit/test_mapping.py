@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import user_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     ModelError,
     activations,
+    applications,
     gunicorn_services,
     health_path,
     nginx_sites,
@@ -24,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     switches,
     systemd_services,
     urls,
+    uwsgi_services,
     worker_count,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import role_options
@@ -67,7 +69,36 @@ def test_a_model_with_problems_maps_to_nothing() -> None:
     ],
 )
 def test_workers(workers: Any, cpus: int, memory: int, wanted: int) -> None:
-    assert worker_count(workers, cpus, memory) == wanted
+    (shop,) = applications([app(workers=workers)])
+    assert worker_count(shop, {"cpus": cpus, "memory_bytes": memory}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ({"cpu": "250%"}, 5),
+        ({"cpu": "50%"}, 3),
+        ({"memory": "512M"}, 4),
+        ({"memory": "64M"}, 2),
+        ({"memory": "1T"}, 17),
+    ],
+)
+def test_the_applications_own_limits_count(limits: dict[str, str], wanted: int) -> None:
+    (shop,) = applications([app(limits=limits)])
+    assert worker_count(shop, {"cpus": 8, "memory_bytes": 64 * GIB}) == wanted
+
+
+def test_a_process_manager_waits_longer_than_the_server() -> None:
+    for settings, wanted in (({}, 65), ({"graceful_timeout": 300}, 305)):
+        apps = [app(timeout=60, gunicorn=settings)]
+        assert systemd_services(apps, SYSTEMD)[0]["stop_timeout"] == wanted
+        assert supervisor_programs(apps, BARE)[0]["stopwaitsecs"] == wanted
+        assert activations(apps, [build()], SYSTEMD)[0]["stop_timeout"] == wanted
+
+
+def test_a_release_starts_with_as_many_workers_as_uwsgi_lets_boot() -> None:
+    apps = [app(server="uwsgi", workers=8, uwsgi={"cheaper": 2})]
+    assert activations(apps, [build()], SYSTEMD)[0]["workers"] == 2
 
 
 @pytest.mark.parametrize(
@@ -316,6 +347,52 @@ def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
 def test_proxy_fix_serves_the_wrapper() -> None:
     (item,) = gunicorn_services([app(proxy_fix=True)], SYSTEMD)
     assert item["wsgi_app"] == "pyweb_entry:application"
+
+
+def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
+    (item,) = uwsgi_services([app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
+    assert (item["name"], item["module"], item["settings"]) == ("shop", "shop:app", {"listen": 64})
+    assert item["http_socket"] == "/run/webapps/shop/@RELEASE@.sock"
+    assert item["socket"] == "/run/webapps/shop/@RELEASE@.uwsgi.sock"
+    assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
+    assert [one["name"] for one in gunicorn_services([app(server="uwsgi")], SYSTEMD)] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, None),
+        ({"wsgi": "shop:create_app('x')", "site": {"path": "/x"}}, None),
+        ({"proxy_fix": True}, ("wsgi", True, "")),
+        ({"gunicorn": {"worker_class": "asgi"}}, None),
+        ({"gunicorn": {"worker_class": "asgi"}, "site": {"path": "/x"}}, ("asgi", False, "/x")),
+        ({"gunicorn": {"worker_class": "uvicorn_worker.UvicornWorker"}, "proxy_fix": True}, ("asgi", True, "")),
+        ({"server": "uwsgi"}, None),
+        ({"server": "uwsgi", "gunicorn": {"worker_class": "asgi"}}, None),
+        ({"server": "uwsgi", "wsgi": "shop:create_app('x')"}, ("wsgi", False, "")),
+        ({"server": "uwsgi", "site": {"path": "/x"}}, ("wsgi", False, "/x")),
+    ],
+)
+def test_a_module_of_ours_stands_before_what_a_server_cannot_call(changes: dict[str, Any], wanted: Any) -> None:
+    (item,) = releases([app(**changes)], SYSTEMD)
+    assert item["entry"] == (wanted and dict(zip(("protocol", "proxy_fix", "prefix"), wanted, strict=True)))
+
+
+def test_what_the_server_needs_is_a_dependency() -> None:
+    requirements = {"gunicorn": "gunicorn>=22", "uwsgi": "pyuwsgi"}
+    given = [app(server="uwsgi"), app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81})]
+    found = [item["server_packages"] for item in releases(given, SYSTEMD, "auto", requirements)]
+    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1"]]
+
+
+def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves() -> None:
+    (site,) = nginx_sites([app(server="uwsgi")])
+    assert site["locations"][0]["upstream"] == "unix:/srv/webapps/shop/current.sock"
+    assert site["locations"][0]["instead"] == {
+        "exists": "/srv/webapps/shop/current.uwsgi",
+        "upstream": "uwsgi:unix:/srv/webapps/shop/current.uwsgi.sock",
+    }
+    assert "instead" not in nginx_sites([app()])[0]["locations"][0]
 
 
 # Process managers

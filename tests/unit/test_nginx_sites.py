@@ -320,6 +320,15 @@ def site(**keys: Any) -> list[dict[str, Any]]:
             ["websocket", "'maybe'", "true or false"],
         ),
         (
+            site(locations=[{**APP, "instead": {"exists": "up", "upstream": "uwsgi:unix:/x"}}]),
+            ["instead.exists", "'up'", "absolute"],
+        ),
+        (
+            site(locations=[{**APP, "instead": {"exists": "/up", "upstream": "/x"}}]),
+            ["upstream is '/x'", "unix:/run/app.sock"],
+        ),
+        (site(locations=[{**APP, "instead": {"exists": "/up"}}]), ["instead", "'upstream' is missing"]),
+        (
             site(locations=[{**APP, "time_out": 3}]),
             ["locations '/'", "unknown key 'time_out'", "read_timeout"],
         ),

@@ -66,6 +66,30 @@ def test_figures_of_this_machine_are_plausible() -> None:
     assert module.memory_bytes() > 64 * 1024**2
 
 
+@pytest.mark.parametrize(
+    ("files", "cpus", "memory"),
+    [
+        ({"cpu.max": "100000 100000\n", "memory.max": "67108864\n"}, 1, 64 * 1024**2),
+        ({"cpu.max": "50000 100000\n", "memory.max": "max\n"}, 1, None),
+        ({"cpu.max": "max 100000\n"}, None, None),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, None),
+        ({"memory/memory.limit_in_bytes": "67108864\n"}, None, 64 * 1024**2),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_the_limits_of_a_container_count(
+    tmp_path: Path, files: dict[str, str], cpus: int | None, memory: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    nowhere = str(tmp_path / "nowhere")
+    assert module.cpus(str(tmp_path)) == (cpus or module.cpus(nowhere))
+    assert module.memory_bytes(str(tmp_path)) == (memory or module.memory_bytes(nowhere))
+
+
 def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
     assert module.uv_version(str(tmp_path)) == ""
     (tmp_path / "lib/python3.11/site-packages/uv-0.13.2.dist-info").mkdir(parents=True)
@@ -138,7 +162,9 @@ def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest
         "source": {"kind": "path", "digest": "d", "wanted": False, "requirements_digest": "r"},
         "python": {"interpreter": "python3"},
         "server_packages": [],
-        **dict.fromkeys(("wsgi", "proxy_fix", "environment", "shared", "build_commands", "server_files", "limits"), ""),
+        **dict.fromkeys(
+            ("wsgi", "protocol", "entry", "environment", "shared", "build_commands", "server_files", "limits"), ""
+        ),
         "processes": [],
         "jobs": False,
         "process_manager": "systemd",

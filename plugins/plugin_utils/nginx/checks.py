@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, l
 # Keys that mean nothing to a location of the other kind.
 LOCATION_KINDS = {
     "upstream": (
+        "instead",
         "read_timeout",
         "connect_timeout",
         "websocket",
@@ -314,11 +315,15 @@ def check_target(checker: Checker, location: dict[str, Any], groups: list[str], 
     for key in LOCATION_KINDS[other]:
         if location[key] is not None:
             checker.problem(where, f"{key} has no meaning beside {kind}. Remove it.")
-    if upstream is not None and upstream not in groups and values.upstream(upstream) is None:
+    instead = location["instead"] or {}
+    check_file(checker, instead.get("exists"), f"{where}.instead.exists", "file")
+    for address in (upstream, instead.get("upstream")):
+        if address is None or address in groups or values.upstream(address) is not None:
+            continue
         named = f" Or name one of its upstreams: {', '.join(groups)}." if groups else ""
         checker.problem(
             where,
-            f"upstream is '{upstream}'. Use unix:/run/app.sock or http://127.0.0.1:5000 (for the uwsgi protocol "
+            f"upstream is '{address}'. Use unix:/run/app.sock or http://127.0.0.1:5000 (for the uwsgi protocol "
             f"uwsgi:unix:/run/app.sock or uwsgi://127.0.0.1:3031), without a path: the request's is passed on.{named}",
         )
     check_file(checker, alias, f"{where}.alias", "folder")

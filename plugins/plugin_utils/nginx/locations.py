@@ -37,14 +37,20 @@ def location_blocks(
     # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer
     # prefixes.
     heads = [f"= {quote(prefix)}", quote(f"{prefix}/")] if prefix else ["/"]
+    passed, inside = proxy_lines(location, site, prefix, upstreams.target(location["upstream"]), parts), []
+    if location["instead"]:
+        other = proxy_lines(location, site, prefix, upstreams.target(location["instead"]["upstream"]), parts)
+        # Asked anew for each request, so that the moment at which the file comes or goes is the moment of the switch.
+        passed = ["open_file_cache off;", *passed, *other[1:]]
+        inside = [block(f"if (-e {quote(location['instead']['exists'])})", other[:1])]
     lines = [
-        *proxy_lines(location, site, prefix, upstreams.target(location), parts),
+        *passed,
         *shared_lines(location, parts),
         *limit_lines(location, site, parts),
         *maintenance(location, site, parts),
         *extra,
     ]
-    return [{**block(f"location {head}", lines), "inside": []} for head in heads]
+    return [{**block(f"location {head}", lines), "inside": inside} for head in heads]
 
 
 def shared_lines(location: dict[str, Any], parts: Parts) -> list[str]:
@@ -92,6 +98,7 @@ def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts
 
 
 def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, target: Target, parts: Parts) -> list[str]:
+    """The directives that pass requests to a target, the one that names it first."""
     module = "uwsgi" if target.protocol == "uwsgi" else "proxy"
     speak = uwsgi_lines if module == "uwsgi" else http_lines
     timeout = location["read_timeout"] or TIMEOUT
@@ -142,6 +149,7 @@ def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) 
         "include @TREE@/uwsgi.conf;",
         f"uwsgi_param SCRIPT_NAME {quote(prefix)};",
         f"uwsgi_param PATH_INFO {rest};",
+        f"uwsgi_param HTTP_X_FORWARDED_PREFIX {quote(prefix)} if_not_empty;",
     ]
 
 

@@ -28,10 +28,11 @@ class Upstreams:
         self.named = {group["name"]: group for group in site["upstreams"]}
         self.servers: list[str] = []
         for location in site["locations"]:
-            if location["upstream"] is not None and location["upstream"] not in self.named:
-                server = self.found(location["upstream"])[1]
-                if server not in self.servers:
-                    self.servers.append(server)
+            for address in (location["upstream"], (location["instead"] or {}).get("upstream")):
+                if address is not None and address not in self.named:
+                    server = self.found(address)[1]
+                    if server not in self.servers:
+                        self.servers.append(server)
 
     def found(self, address: str) -> tuple[str, str]:
         found = upstream(address)
@@ -39,12 +40,12 @@ class Upstreams:
             raise ValueError(address)
         return found.protocol, found.server
 
-    def target(self, location: dict[str, Any]) -> Target:
-        group = self.named.get(location["upstream"])
+    def target(self, address: str) -> Target:
+        group = self.named.get(address)
         if group:
             tries = len(group["servers"]) if group["retries"] else 1
             return Target(group["protocol"], f"{self.site}_{group['name']}", tries)
-        protocol, server = self.found(location["upstream"])
+        protocol, server = self.found(address)
         return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}")
 
     def blocks(self) -> list[dict[str, Any]]:

@@ -1,0 +1,77 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The module of ours that stands before an application which its server can't call as it is."""
+
+from __future__ import annotations
+
+LOAD = '''\
+"""The application as its server calls it: {does}."""
+
+import importlib
+
+{imports}_module = importlib.import_module({module!r})
+_callable = eval({expression!r}, vars(_module))
+'''
+
+# nginx tells uWSGI the prefix apart from the path by the uwsgi protocol, but not by HTTP.
+WSGI_PREFIX = """
+
+def mounted(environ, start_response):
+    path = environ.get("PATH_INFO", "")
+    if not environ.get("SCRIPT_NAME") and (path == {prefix!r} or path.startswith({prefix!r} + "/")):
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = {prefix!r}, path[len({prefix!r}) :]
+    return application_below(environ, start_response)
+
+
+application_below, application = application, mounted
+"""
+
+# The host that nginx tells has its port, where that is not the scheme's own.
+WSGI_FIX = "ProxyFix(_callable, x_for=1, x_proto=1, x_host=1, x_prefix=1)"
+
+# werkzeug's ProxyFix knows WSGI only. nginx sets each of these headers itself, so there is one of each at most.
+ASGI = '''
+
+class Visitor:
+    """Tells the application {does}."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] in ("http", "websocket"):
+            scope = {{**scope, "root_path": {prefix!r} or scope.get("root_path", "")}}
+            if {proxy_fix!r}:
+                told = dict(scope["headers"])
+                if b"x-forwarded-for" in told:
+                    scope["client"] = (told[b"x-forwarded-for"].decode("latin-1").split(",")[-1].strip(), 0)
+                if b"x-forwarded-proto" in told:
+                    secure = told[b"x-forwarded-proto"] == b"https"
+                    plain, safe = ("http", "https") if scope["type"] == "http" else ("ws", "wss")
+                    scope["scheme"] = safe if secure else plain
+                if b"x-forwarded-host" in told:
+                    host = told[b"x-forwarded-host"]
+                    scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
+                    name, _, port = host.decode("latin-1").partition(":")
+                    usual = 443 if scope["scheme"] in ("https", "wss") else 80
+                    scope["server"] = (name, int(port) if port.isdigit() else usual)
+        return await self.app(scope, receive, send)
+
+
+application = Visitor(_callable)
+'''
+
+
+def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str) -> str:
+    """The text of the module ``pyweb_entry``, whose ``application`` is what the server calls."""
+    module, _, expression = wsgi.partition(":")
+    does = "scheme, host, address and prefix are the visitor's" if proxy_fix else "it knows where it is mounted"
+    if protocol == "asgi":
+        text = LOAD.format(does=does, imports="", module=module, expression=expression)
+        return text + ASGI.format(does=f"of its visitors: {does}", prefix=prefix, proxy_fix=proxy_fix)
+    fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
+    text = LOAD.format(
+        does=does if proxy_fix or prefix else "its factory is called", imports=fix, module=module, expression=expression
+    )
+    text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
+    return text + (WSGI_PREFIX.format(prefix=prefix) if prefix else "")

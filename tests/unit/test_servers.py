@@ -1,0 +1,200 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Real application servers, started as the roles start them: what every one of them has to do alike."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.entry import entry_module
+from serving import ASGI_KINDS, KINDS, WSGI_KINDS, ask_uwsgi
+
+TRICKY = {
+    "TOLD_QUOTES": 'it\'s "quoted" \\ `id`',
+    "TOLD_SPACES": "  two  spaces  ",
+    "TOLD_PERCENT": "100% %i %(x)s %% %n",
+    "TOLD_DOLLAR": "$HOME ${HOME} $(id) $$",
+    "TOLD_HASH": "# no ; comment",
+    "TOLD_LINES": "one\ntwo\n",
+    "TOLD_LETTERS": "Grüße, 日本 😀",
+    "TOLD_NOTHING": "",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_worker_tells_that_it_is_ready(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, workers=3)
+    time.sleep(0.3)
+    assert server.ready() == 3
+    assert len({server.ask()["pid"] for _ in range(60)}) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_environment_values_arrive_exactly(serve: Callable[..., Any], kind: str) -> None:
+    assert serve(kind, env=TRICKY).ask()["env"] == TRICKY
+
+
+@pytest.mark.parametrize(("kind", "threads"), [*((kind, 4) for kind in KINDS), ("uwsgi", 1)])
+def test_requests_under_way_are_answered_at_a_stop(serve: Callable[..., Any], kind: str, threads: int) -> None:
+    server = serve(kind, workers=2, threads=threads, timeout=10)
+    concurrent = 2 if kind == "sync" or threads == 1 else 6
+    with ThreadPoolExecutor(concurrent) as pool:
+        answers = [pool.submit(server.ask, "/slow?1.5") for _ in range(concurrent)]
+        time.sleep(0.7)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert all(answer.result()["pid"] for answer in answers)
+    server.process.wait(8)
+    assert time.monotonic() - began < 6
+    assert server.children() == []
+    assert [path.name for path in server.folder.glob("*.sock")] == []
+
+
+# uWSGI waits on; the process manager ends it.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "uwsgi"])
+def test_a_stop_ends_when_the_time_of_the_requests_is_over(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, timeout=2)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.ask, "/slow?30")
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(2 + 5)
+        assert answer.exception(timeout=5) is not None
+    assert server.children() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_worker_is_back_within_a_second(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, workers=2)
+    victim = server.ask()["pid"]
+    os.kill(victim, signal.SIGKILL)
+    began = time.monotonic()
+    server.wait(lambda: server.ready() == 3, 3)
+    took = time.monotonic() - began
+    print(f"{kind}: a killed worker was back after {took:.2f} s")
+    assert took < 1.5  # one second on a machine that does nothing else
+    assert server.ask()["pid"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_master_leaves_no_worker_behind(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, workers=2)
+    assert len(server.children()) >= 2
+    server.process.kill()
+    server.process.wait()
+    server.wait(lambda: not server.children(), 5)
+
+
+def test_gunicorn_knows_the_prefix(serve: Callable[..., Any]) -> None:
+    told = serve("gthread", threads=2, env={"SCRIPT_NAME": "/shop"}).ask("/shop/page")
+    assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == ("/shop", "/page")
+
+
+def test_uwsgi_is_told_the_prefix(serve: Callable[..., Any]) -> None:
+    server = serve("uwsgi", wait=False, application="pyweb_entry:application")
+    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:app", "wsgi", False, "/shop"))
+    server.wait(server.ready)
+    for path, wanted in (
+        ("/shop/page", ("/shop", "/page")),
+        ("/shop", ("/shop", "")),
+        ("/shop/shop/page", ("/shop", "/shop/page")),
+        ("/shopping", ("", "/shopping")),
+    ):
+        told = server.ask(path)
+        assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == wanted
+        # By its own protocol the two come apart.
+        name, rest = wanted
+        told = ask_uwsgi(
+            server.folder / "web.uwsgi.sock", {"SCRIPT_NAME": name, "PATH_INFO": rest, "REQUEST_URI": path}
+        )
+        assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == wanted
+
+
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+def test_a_factory_is_called(serve: Callable[..., Any], kind: str) -> None:
+    assert serve(kind, application="shop:create_app()").ask()["SERVER_NAME"] == "factory"
+
+
+VISITOR = {
+    "Host": "inner",
+    "X-Forwarded-For": "192.0.2.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "shop.example.com",
+    "X-Forwarded-Port": "443",
+    "X-Forwarded-Prefix": "/shop",
+}
+
+
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+def test_the_visitor_of_an_application_that_knows_nothing_of_proxies(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, wait=False, application="pyweb_entry:application", env={"SCRIPT_NAME": "/shop"})
+    prefix = "/shop" if kind == "uwsgi" else ""
+    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:create_app('x')", "wsgi", True, prefix))
+    server.wait(server.ready)
+    told = server.ask("/shop/page", VISITOR)
+    assert told["wsgi.url_scheme"] == "https"
+    assert told["HTTP_HOST"] == "shop.example.com"
+    assert told["REMOTE_ADDR"] == "192.0.2.7"
+    assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == ("/shop", "/page")
+
+
+@pytest.mark.parametrize("kind", ASGI_KINDS)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_visitor_of_an_asgi_application(serve: Callable[..., Any], kind: str, fixed: bool) -> None:
+    server = serve(kind, wait=False, application="pyweb_entry:application")
+    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:app", "asgi", fixed, "/shop"))
+    server.wait(server.ready)
+    told = server.wait(lambda: server.ask("/shop/page", VISITOR))
+    assert (told["root_path"], told["path"]) == ("/shop", "/shop/page")
+    # The scheme is what the server itself makes of it, because it trusts whoever reaches the socket.
+    assert told["scheme"] == "https"
+    if fixed:
+        assert told["host"] == "shop.example.com"
+        assert told["client"] == ["192.0.2.7", 0]
+        assert told["server"] == ["shop.example.com", 443]
+    else:
+        assert told["host"] == "inner"
+
+
+@pytest.mark.parametrize("kind", WSGI_KINDS)
+def test_a_large_body_and_large_headers_pass(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind)
+    body = os.urandom(300_000)
+    assert server.ask("/body", {"Cookie": "c" * 8000, "X-More": "m" * 8000}, body) == body
+
+
+def test_another_header_can_not_forge_the_scheme(serve: Callable[..., Any]) -> None:
+    server = serve("gthread", threads=2)
+    assert server.ask("/", {"X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl"})["wsgi.url_scheme"] == "http"
+    assert server.ask("/", {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off"})["wsgi.url_scheme"] == "https"
+
+
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+def test_every_worker_loads_the_application_unless_it_is_preloaded(
+    serve: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
+    early = {"lazy-apps": False} if kind == "uwsgi" else {"preload_app": True}
+    for settings, times in (({}, 3), (early, 1)):
+        loaded = tmp_path / f"loaded-{times}"
+        serve(kind, workers=3, threads=2, env={"LOADED": str(loaded)}, settings=settings)
+        assert loaded.read_text().count("x") == times
+
+
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+def test_a_worker_is_replaced_after_its_requests(serve: Callable[..., Any], kind: str) -> None:
+    settings = {"max-requests": 5, "min-worker-lifetime": 1} if kind == "uwsgi" else {"max_requests": 5}
+    server = serve(kind, threads=2, settings=settings)
+    seen = set()
+
+    def another() -> bool:
+        seen.add(server.ask()["pid"])
+        return len(seen) > 1
+
+    server.wait(another)
