@@ -29,6 +29,7 @@ EXPECTED = {
     "playbooks",
     "plugins",
     "roles",
+    "verify",
 }
 UNWANTED = {"__pycache__", ".venv", ".cache", ".ansible", ".git", ".pytest_cache", ".ruff_cache", "tests", "molecule"}
 

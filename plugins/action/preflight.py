@@ -5,19 +5,32 @@
 from __future__ import annotations
 
 import os
+import re
+import time
+import tomllib
+from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, resolved_process_manager
+from ansible.release import __version__
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 
-# What the tests run on.
-SUPPORTED = {("debian", "12"), ("debian", "13")}
+# What nginx takes as a path without quotes.
+ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
+# Bytes; the kernel's sun_path holds 108, and a zero ends it.
+SOCKET_BYTES = 107
 
 UNCHANGED = "Nothing on the host has changed."
+
+
+# The oldest ansible-core that this collection runs on.
+OLDEST_CORE = (2, 19)
 
 
 class ActionModule(ActionBase):
@@ -27,29 +40,50 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
-        webapps = arguments.pop("webapps", [])
-        apps, problems = normalised(webapps)
-        problems += misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
-        if not problems and arguments.pop("sources", True):
-            problems += self.missing_sources(apps, task_vars)
-        if not problems:
-            # Whatever the model lets pass, the role nginx has the last word on its sites.
-            problems += checked(nginx_sites(webapps), self.nginx_settings(task_vars))[2]
-        keep = arguments.get("keep_releases", 5)
-        if not problems and int(keep) < 2:
-            problems.append(
-                f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to."
-            )
+        builds = bool(arguments.pop("sources", True))
+        root = str(arguments.get("root", "/srv/webapps"))
+        served, problems = model_problems(arguments.pop("webapps", []), root, self.nginx_settings(task_vars))
+        problems += core_problems(__version__) + misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
+        problems = problems or keep_problems(arguments.get("keep_releases", 5))
+        requires_python = {}
+        if not problems and builds:
+            more, requires_python = self.look_at_sources(served, task_vars)
+            problems += more
         if problems:
             return failed(problems)
-        arguments.pop("sources", None)
-        served = [app for app in apps if app["state"] == "present"]
         arguments["ports"] = sorted({app["site"]["port"] for app in served})
-        result = self._execute_module(module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars)
+        arguments["names"] = [app["name"] for app in served]
+        arguments["interpreters"] = sorted({app["python"]["interpreter"] for app in served})
+        result = self.look_at_host(arguments, task_vars)
         if result.get("failed"):
             return result
-        problems = host_problems(served, result["ansible_facts"]["pyweb"], arguments.get("process_manager", "auto"))
-        return {**result, **failed(problems)} if problems else result
+        wanted = Wanted(
+            served,
+            process_manager=arguments.get("process_manager", "auto"),
+            packages=arguments.get("packages", []),
+            builds=builds,
+            requires_python=requires_python,
+        )
+        problems = host_problems(wanted, result["ansible_facts"]["pyweb"])
+        return failed(problems) if problems else result
+
+    def look_at_host(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The host's half, and by how much its clock differs."""
+        before = time.time()
+        try:
+            result = self._execute_module(
+                module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars
+            )
+        except AnsibleError as error:
+            if "sudo password" in str(error) or "become password" in str(error):
+                account = task_vars.get("ansible_user") or "that Ansible logs in as"
+                return failed([sudo_problem(str(account), task_vars.get("inventory_hostname", "the host"))])
+            raise
+        after = time.time()
+        if not result.get("failed"):
+            facts = result["ansible_facts"]["pyweb"]
+            facts["ahead"] = min(facts["time"] - before, 0) + max(facts["time"] - after, 0)
+        return result
 
     def wrong_inputs(self, task_vars: dict[str, Any]) -> list[str]:
         """Inputs of the roles, other than the applications, that are not of the type their role wants."""
@@ -68,15 +102,18 @@ class ActionModule(ActionBase):
             name.removeprefix("nginx_"): self._templar.template(task_vars[name]) for name in names if name in task_vars
         }
 
-    def missing_sources(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
-        """Folders of the controller that are not there, or lack what the model says of them."""
+    def look_at_sources(
+        self, apps: list[dict[str, Any]], task_vars: dict[str, Any]
+    ) -> tuple[list[str], dict[str, str]]:
+        """What is wrong with folders of the controller, and which Python they want."""
         problems = []
+        requires_python = {}
         bases = [
             str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base
         ]
         for app in apps:
-            path = (app["source"] or {}).get("path")
-            if app["state"] != "present" or not path:
+            path = app["source"].get("path")
+            if not path:
                 continue
             try:
                 folder = resolve(path, bases)
@@ -92,7 +129,72 @@ class ActionModule(ActionBase):
                     problems.append(
                         f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {folder / subdir}."
                     )
-        return problems
+            requires_python[app["name"]] = python_of(folder / subdir / "pyproject.toml")
+        return problems, requires_python
+
+
+def python_of(path: Path) -> str:
+    """What a pyproject.toml says of the Python that it wants; empty where it says nothing that can be read."""
+    try:
+        with open(path, "rb") as stream:
+            project = tomllib.load(stream).get("project", {})
+    except (OSError, tomllib.TOMLDecodeError):
+        return ""
+    return str(project.get("requires-python", "")) if isinstance(project, dict) else ""
+
+
+def model_problems(webapps: Any, root: str, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The applications that are to serve, and what the controller alone can tell to be wrong with them."""
+    apps, problems = normalised(webapps)
+    if problems:
+        return [], problems
+    served = [app for app in apps if app["state"] == "present"]
+    # Whatever the model lets pass, the role nginx has the last word on its sites.
+    return served, root_problems(served, root) or checked(nginx_sites(webapps, root), settings)[2]
+
+
+def core_problems(version: str) -> list[str]:
+    """An ansible-core that is too old."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers >= OLDEST_CORE:
+        return []
+    wanted = ".".join(map(str, OLDEST_CORE))
+    return [
+        f"this is ansible-core {version}, but {wanted} is the oldest that this collection runs on. Install a newer "
+        f"one, such as: pip install 'ansible-core>={wanted}'"
+    ]
+
+
+def keep_problems(keep: Any) -> list[str]:
+    if int(keep) >= 2:
+        return []
+    return [f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to."]
+
+
+def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:
+    """A folder of the applications that nginx could not reach their sockets in."""
+    if not ROOT.fullmatch(root):
+        return [
+            f"webapp_root: '{root}' can't be the folder of the applications. Give an absolute path of letters, digits "
+            "and '._+-', such as /srv/webapps."
+        ]
+    problems = []
+    for app in apps:
+        path = f"{root}/{app['name']}/current.sock"
+        if len(path) > SOCKET_BYTES:
+            problems.append(
+                f"webapps '{app['name']}': the path of its socket, {path}, has {len(path)} characters, but the kernel "
+                f"takes {SOCKET_BYTES}. Use a shorter name or a shorter webapp_root."
+            )
+    return problems
+
+
+def sudo_problem(account: str, host: str) -> str:
+    return (
+        f"the account '{account}' may not become root on {host} without a password. Let sudo ask you for it "
+        f"(--ask-become-pass), or allow it there: echo '{account} ALL=(ALL) NOPASSWD: ALL' | sudo tee "
+        f"/etc/sudoers.d/{account}; an account that may not use sudo at all can't deploy."
+    )
 
 
 def failed(problems: list[str]) -> dict[str, Any]:
@@ -101,7 +203,6 @@ def failed(problems: list[str]) -> dict[str, Any]:
     return {
         "failed": True,
         "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}",
-        "problems": problems,
     }
 
 
@@ -122,38 +223,4 @@ def misspelt_inputs(task_vars: dict[str, Any]) -> list[str]:
                     problems.append(f"the variable '{name}' is no input of the role {role}.{hint}")
     if "webapp" in task_vars and "webapps" not in task_vars:
         problems.append("the variable 'webapp' is no input. Did you mean 'webapps'?")
-    return problems
-
-
-def host_problems(apps: list[dict[str, Any]], facts: dict[str, Any], process_manager: str) -> list[str]:
-    """What on the host stands in the way."""
-    problems = []
-    found = facts["distribution"]
-    if (found["id"], found["version"].split(".")[0]) not in SUPPORTED:
-        problems.append(
-            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but Debian 12 and 13 are what "
-            "this collection is tested on. Use one of them."
-        )
-    if not facts["root"]:
-        problems.append("the tasks don't run as root on the host. Set become: true, and give the account sudo.")
-    for app in apps:
-        if resolved_process_manager(app, process_manager, facts) == "systemd" and facts["init"] != "systemd":
-            problems.append(
-                f"webapps '{app['name']}'.process_manager: systemd is named, but it is not PID 1 on this host. Use "
-                "supervisor, or auto."
-            )
-        if facts["init"] != "systemd":
-            problems += [
-                f"webapps '{app['name']}'.jobs '{job['name']}'.catch_up: cron, which runs jobs on this host, forgets "
-                "what it missed. Set it to false here; only systemd makes up for it."
-                for job in app["jobs"]
-                if job["catch_up"]
-            ]
-        for listener in facts["listeners"]:
-            if listener["port"] == app["site"]["port"] and listener["program"] != "nginx":
-                problems.append(
-                    f"webapps '{app['name']}'.site.port: port {listener['port']} is taken by "
-                    f"{listener['program'] or 'another program'} "
-                    f"(process {listener['pid']}, on {listener['address']}). Stop it, or choose another port."
-                )
     return problems

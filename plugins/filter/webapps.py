@@ -9,7 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn, mapping, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils import (
+    checks,
+    doctor,
+    gunicorn,
+    mapping,
+    operations,
+    status,
+    uwsgi,
+)
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +44,22 @@ def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
     return files
 
 
+def doctor_report(looks: list[list[Any]]) -> str:
+    """What ails the applications of every host, as text."""
+    reports = [doctor.report(host, app["name"], app["diagnosis"]) for host, apps in looks for app in apps]
+    return "\n".join(line for report in reports for line in report)
+
+
+def check_table(looks: list[list[Any]]) -> str:
+    """Which promises hold on every host, as text."""
+    return "\n".join(line for host, apps in looks for line in checks.check_table(host, apps))
+
+
+def status_table(looks: list[list[Any]]) -> str:
+    """How the applications of every host are, as a table."""
+    return "\n".join(status.status_table([app["status"] for _host, apps in looks for app in apps]))
+
+
 class FilterModule:
     """The filters of the application model."""
 
@@ -50,8 +74,13 @@ class FilterModule:
             "webapp_activations": told(mapping.activations),
             "webapp_release_commands": told(mapping.release_commands),
             "webapp_switches": told(mapping.switches),
+            "webapp_removal": told(operations.removal),
+            "webapp_maintenance": told(operations.maintenance_switch),
             "webapp_release_table": mapping.release_table,
             "webapp_urls": told(mapping.urls),
             "gunicorn_files": files_of(gunicorn),
             "uwsgi_files": files_of(uwsgi),
+            "webapp_status_table": status_table,
+            "webapp_doctor_report": doctor_report,
+            "webapp_check_table": check_table,
         }

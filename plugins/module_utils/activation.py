@@ -497,6 +497,8 @@ def end_together(instances: list[tuple[ProcessManager, str, str]], layout: Layou
 
 def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[str, Any]:
     """Remove an application: its processes, its releases, and with purge its data and account."""
+    if not os.path.isdir(layout.home):
+        return {"name": spec["name"], "release": "", "replaced": "", "removed": False}
     with lock(layout, owner):
         for name in spec["process_managers"]:
             with contextlib.suppress(ProcessManagerError):

@@ -22,6 +22,7 @@ class Listener:
     port: int
     pid: int | None
     program: str | None
+    uid: int = 0
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -38,13 +39,13 @@ def decode_address(text: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(b"".join(words))), int(port, 16)
 
 
-def parse_table(text: str) -> list[tuple[str, int, str]]:
-    """(address, port, inode) of every listening socket of a table such as /proc/net/tcp."""
+def parse_table(text: str) -> list[tuple[str, int, str, int]]:
+    """(address, port, inode, account) of every listening socket of a table such as /proc/net/tcp."""
     sockets = []
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == LISTEN:
-            sockets.append((*decode_address(fields[1]), fields[9]))
+            sockets.append((*decode_address(fields[1]), fields[9], int(fields[7])))
     return sockets
 
 
@@ -54,11 +55,11 @@ def listeners(proc: str = "/proc") -> list[Listener]:
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(FileNotFoundError), open(f"{proc}/net/{table}", encoding="ascii") as stream:
             sockets.extend(parse_table(stream.read()))
-    owners = _owners(proc, {inode for _address, _port, inode in sockets})
+    owners = _owners(proc, {inode for _address, _port, inode, _uid in sockets})
     found = []
-    for address, port, inode in sockets:
+    for address, port, inode, uid in sockets:
         pid = _eldest(proc, owners.get(inode, []))
-        found.append(Listener(address, port, pid, _program(proc, pid) if pid else None))
+        found.append(Listener(address, port, pid, _program(proc, pid) if pid else None, uid))
     return sorted(found, key=lambda listener: (listener.port, listener.address))
 
 

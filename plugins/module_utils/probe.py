@@ -9,6 +9,7 @@ import http.client
 import socket
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 # What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose
 # routes were never
@@ -25,9 +26,10 @@ class Question:
     scheme: str = "http"
     unix_socket: str | None = None
     port: int = 80
+    address: str = "127.0.0.1"
 
     def __str__(self) -> str:
-        where = f"the socket {self.unix_socket}" if self.unix_socket else f"port {self.port} of 127.0.0.1"
+        where = f"the socket {self.unix_socket}" if self.unix_socket else f"port {self.port} of {self.address}"
         return f"GET {self.path} (Host: {self.host}) on {where}"
 
 
@@ -45,6 +47,11 @@ class Answer:
 
     def healthy(self, statuses: list[int]) -> bool:
         return self.status in (statuses or HEALTHY)
+
+    def told(self) -> dict[str, Any]:
+        """The answer as plain data: of its headers those that conclusions are drawn from, of its body nothing."""
+        headers = {name: self.headers[name] for name in ("location", "server", "retry-after") if name in self.headers}
+        return {"status": self.status, "error": self.error, "headers": headers}
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -65,7 +72,7 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     if question.unix_socket:
         connection: http.client.HTTPConnection = UnixConnection(question.unix_socket, timeout)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", question.port, timeout=timeout)
+        connection = http.client.HTTPConnection(question.address, question.port, timeout=timeout)
     headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}
     if question.unix_socket:
         # What nginx would say of a visitor; through nginx it says so itself.
@@ -75,14 +82,15 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
             "X-Forwarded-Host": question.host,
         }
     # The connection's own limit counts from byte to byte: who sends one now and then would never be given up.
-    late = threading.Timer(timeout, hang_up, [connection])
+    hung_up = threading.Event()
+    late = threading.Timer(timeout, hang_up, [connection, hung_up])
     late.daemon = True
     late.start()
     try:
         connection.request("GET", question.path, headers=headers)
         response = connection.getresponse()
         data = response.read(4096)
-        if late.finished.is_set() or (response.length and len(data) < 4096):
+        if hung_up.is_set() or (response.length and len(data) < 4096):
             raise http.client.IncompleteRead(data)
         body = data.decode(errors="replace")
         return Answer(response.status, headers={key.lower(): value for key, value in response.getheaders()}, body=body)
@@ -93,7 +101,7 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     except TimeoutError:
         return Answer(error=f"no answer within {timeout:.1f} seconds")
     except (http.client.HTTPException, OSError, ValueError) as error:
-        if late.finished.is_set():
+        if hung_up.is_set():
             return Answer(error=f"no answer within {timeout:.1f} seconds")
         return Answer(error=f"the connection broke ({error or type(error).__name__})")
     finally:
@@ -101,6 +109,8 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
         connection.close()
 
 
-def hang_up(connection: http.client.HTTPConnection) -> None:
+def hang_up(connection: http.client.HTTPConnection, hung_up: threading.Event) -> None:
+    # First: whoever reads from the connection has to know why it ends.
+    hung_up.set()
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)

@@ -41,7 +41,8 @@ options:
     default: 5
   sources:
     description:
-      - Whether the sources on the controller must be there. Read by the action plugin alone.
+      - Whether releases are to be built, so that the sources must be there and the host must have room for them. Read
+        by the action plugin alone.
     type: bool
     default: true
   packages:
@@ -61,6 +62,23 @@ options:
       - Folder of uv's virtual environment.
     type: path
     default: /opt/pyweb/uv
+  root:
+    description:
+      - Folder of the applications on the host.
+    type: path
+    default: /srv/webapps
+  names:
+    description:
+      - The names that accounts, groups and units are to get. Filled by the action plugin.
+    type: list
+    elements: str
+    default: []
+  interpreters:
+    description:
+      - The interpreters that the applications want. Filled by the action plugin.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -82,13 +100,23 @@ ansible_facts:
           C(packages) (installed ones of
           those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(timers) (whether
           an application may have some), C(listeners) on the ports asked for, C(stamps) (what earlier runs found to be
-          as wanted, and nobody has touched since).
+          as wanted, and nobody has touched since), C(clashes) (what of the system has a name that was asked for),
+          C(interpreters) (path and version of those asked for), C(pythons) (all that are installed), C(disks),
+          C(maintenance) (how applications are closed for it), C(ahead) (seconds by which the host's clock is ahead
+          of the controller's).
       type: dict
 """
 
-import glob  # the documentation stands first in a module
+import contextlib  # the documentation stands first in a module
+import glob
+import grp
+import json
 import os
+import pwd
 import re
+import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +204,83 @@ def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:
     ]
 
 
+# Where packages and administrators put units; the first counts.
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def clashes(name: str, root: str) -> list[str]:
+    """What of this host has an application's name already, and is not this collection's."""
+    found = []
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        with contextlib.suppress(KeyError):
+            grp.getgrnam(name)
+            found.append(f"the host already has a group '{name}', which the application's account needs.")
+    else:
+        if account.pw_dir != f"{root}/{name}":
+            found.append(
+                f"the host already has an account '{name}' with the home {account.pw_dir}, which is not this "
+                "collection's."
+            )
+    for folder in UNIT_FOLDERS:
+        path = f"{folder}/{name}@.service"
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            if "pyweb.stack" not in stream.readline():
+                found.append(f"the host already has a service '{name}@' ({path}), which is not this collection's.")
+            break
+    return found
+
+
+def interpreter(name: str) -> dict[str, str]:
+    """Path and version (such as 3.11) of a Python; empty where it is not there, or no Python."""
+    path = shutil.which(name, path=SYSTEM_PATH)
+    if not path:
+        return {"path": "", "version": ""}
+    told = re.fullmatch(r"python(3\.\d+)", os.path.basename(os.path.realpath(path)))
+    if told:
+        return {"path": path, "version": told[1]}
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    except (subprocess.SubprocessError, OSError):
+        return {"path": path, "version": ""}
+    return {"path": path, "version": answer.stdout.strip()}
+
+
+def pythons() -> list[str]:
+    """The names of all Pythons in the usual places."""
+    names = (os.path.basename(path) for folder in SYSTEM_PATH.split(":") for path in glob.glob(f"{folder}/python3.*"))
+    return sorted({name for name in names if re.fullmatch(r"python3\.\d+", name)})
+
+
+def maintenance(name: str, root: str) -> dict[str, Any]:
+    """How an application is closed for maintenance, as its switch says; empty where nobody ever switched it."""
+    with contextlib.suppress(OSError, ValueError), open(f"{root}/{name}/maintenance.json", encoding="utf-8") as stream:
+        return json.load(stream)
+    return {}
+
+
+def disk(path: str) -> dict[str, Any]:
+    """Space, in bytes and files, on the disk that a folder is on, or will be."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return {
+        "path": path,
+        "size": found.f_blocks * found.f_frsize,
+        "free": found.f_bavail * found.f_frsize,
+        "files": found.f_files,
+        "files_free": found.f_favail,
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -185,21 +290,31 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "uv_home": {"type": "path", "default": "/opt/pyweb/uv"},
+            "root": {"type": "path", "default": "/srv/webapps"},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "interpreters": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
+    params = module.params
     facts = {
         "distribution": distribution(),
         "init": "systemd" if os.path.isdir("/run/systemd/system") else "none",
         "cpus": cpus(),
         "memory_bytes": memory_bytes(),
-        "packages": installed(module.params["packages"]),
-        "uv": uv_version(module.params["uv_home"]),
+        "packages": installed(params["packages"]),
+        "uv": uv_version(params["uv_home"]),
         "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
         "timers": bool(glob.glob("/etc/systemd/system/*.*.timer")),
         "root": os.geteuid() == 0,
-        "listeners": ports_in_use(module.params["ports"]),
+        "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
+        "maintenance": {name: switch for name in params["names"] if (switch := maintenance(name, params["root"]))},
+        "clashes": {name: clashes(name, params["root"]) for name in params["names"]},
+        "interpreters": {name: interpreter(name) for name in params["interpreters"]},
+        "pythons": pythons(),
+        "disks": [disk(path) for path in (params["root"], "/var/cache")],
+        "time": time.time(),
     }
     module.exit_json(changed=False, ansible_facts={"pyweb": facts})
 

@@ -98,7 +98,7 @@ def main() -> None:
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), apps=results)
-    module.exit_json(changed=bool(results), apps=results)
+    module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)
 
 
 if __name__ == "__main__":

@@ -290,12 +290,16 @@ def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str
     }
 
 
-def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
+def nginx_sites(
+    webapps: Any, root: str = "/srv/webapps", maintenance: dict[str, dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """Input of the role nginx: one site for every set of domains that the same applications serve.
 
-    Applications that share a domain become locations of one site, the longest prefix winning.
+    Applications that share a domain become locations of one site, the longest prefix winning. ``maintenance`` says by
+    application how it is closed, as the switch on the host has it.
     """
-    apps = {app["name"]: app for app in present(webapps)}
+    switches = maintenance or {}
+    apps = {app["name"]: switched(app, switches.get(app["name"])) for app in present(webapps)}
     served: dict[tuple[int, str], list[str]] = {}
     for app in apps.values():
         for domain in app["site"]["domains"] or [""]:
@@ -329,6 +333,14 @@ def nginx_sites(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
         }
         sites.append(site)
     return sites
+
+
+def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, Any]:
+    """The application closed, or opened, by the switch on the host, whatever the inventory says of maintenance."""
+    if not switch:
+        return app
+    usual = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
+    return {**app, "site": {**app["site"], "maintenance": {**usual, **(app["site"]["maintenance"] or {}), **switch}}}
 
 
 def free_name(name: str, taken: set[str]) -> str:
@@ -470,8 +482,6 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
     own = resolved_process_manager(app, process_manager, facts)
     site = app["site"]
     status = app["health"]["status"]
-    # A name that stands for many is no name that can be asked for.
-    domain = (site["domains"] or ["localhost"])[0].replace("*.", "www.")
     return {
         "name": app["name"],
         "state": app["state"],
@@ -486,13 +496,19 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "front_port": site["port"] if front else None,
         # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
         "front_status": [*status, 401, 403] if status and protected(site) else status,
-        "health": {
-            "path": health_path(site["path"], app["health"]["path"]),
-            "host": domain if site["port"] == 80 else f"{domain}:{site['port']}",
-            "scheme": "http",
-            "status": status,
-            "timeout": app["health"]["timeout"],
-        },
+        "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
+    }
+
+
+def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
+    """The fields of a Question for an application's health: by its first domain, or by the one that is named."""
+    site = app["site"]
+    # A name that stands for many is no name that can be asked for.
+    name = (domain or (site["domains"] or ["localhost"])[0]).replace("*.", "www.")
+    return {
+        "path": health_path(site["path"], app["health"]["path"]),
+        "host": name if site["port"] == 80 else f"{name}:{site['port']}",
+        "scheme": "http",
     }
 
 

@@ -444,10 +444,11 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     for item in site["static"]:
         if not PREFIX.match(item["url"]) or not item["url"].endswith("/") or item["url"] == "/":
             checker.problem(f"{where}.static", f"url '{item['url']}' must begin and end with '/', such as '/static/'.")
-        if not inside(item["path"]):
+        if not inside(item["path"]) or "$" in item["path"]:
             checker.problem(
                 f"{where}.static",
-                f"path '{item['path']}' is not a folder inside the application root, such as 'static'.",
+                f"path '{item['path']}' is not a folder inside the application root that nginx can be told of "
+                "(it takes '$' for a variable), such as 'static'.",
             )
 
 

@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+ .*)$", re.MULTILINE)
 # One result of a task, up to what begins the next one.
 FAILURE = re.compile(r"^fatal: \[(?P<host>[^\]]+)\]: FAILED! =>(?P<text>.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+MESSAGE = re.compile(r"^ok: \[(?P<host>[^\]]+)\] =>(?P<text>.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Run:
         """The message of a host's failed task."""
         results = [yaml.safe_load(match["text"]) for match in FAILURE.finditer(self.output) if match["host"] == host]
         return "\n".join(result["msg"] for result in results)
+
+    def message(self, host: str) -> str:
+        """What the run has printed for a host."""
+        results = [yaml.safe_load(match["text"]) for match in MESSAGE.finditer(self.output) if match["host"] == host]
+        return "\n".join(result["msg"] for result in results if "msg" in result)
 
 
 @pytest.fixture(scope="session")

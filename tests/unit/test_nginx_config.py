@@ -444,7 +444,7 @@ def test_connections_are_not_listeners() -> None:
         "   1: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0 100\n"
     )
     if listeners_module.sys.byteorder == "little":
-        assert parse_table(table) == [("127.0.0.1", 8080, "11")]
+        assert parse_table(table) == [("127.0.0.1", 8080, "11", 0)]
         assert decode_address("00000000000000000000000001000000:0050") == ("::1", 80)
 
 

@@ -4,26 +4,66 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.pyweb.stack.plugins.action import preflight as action
 from ansible_collections.pyweb.stack.plugins.modules import preflight as module
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
+from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems
 
+CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
+
+# An application and a host that nothing is wrong with; the cases change them.
+APP: dict[str, Any] = {"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app"}
 HOST: dict[str, Any] = {
     "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
     "init": "systemd",
     "root": True,
-    "listeners": [],
+    "cpus": 2,
+    "memory_bytes": 2 * 1024**3,
+    "listeners": [{"port": 80, "address": "0.0.0.0", "program": "nginx", "pid": 5}],
+    "clashes": {},
+    "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
+    "pythons": ["python3.11"],
+    "disks": [{"path": "/srv", "size": 2**35, "free": 2**34, "files": 10**6, "files_free": 10**5}],
+    "ahead": 0.0,
 }
-APP: dict[str, Any] = {"name": "shop", "process_manager": None, "site": {"port": 80}, "jobs": []}
+
+
+def merged(base: Any, change: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return copy.deepcopy(change)
+    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+
+
+def problems_of(case: dict[str, Any]) -> list[str]:
+    """What the preflight says of a case: of the model alone, or of what the model meets on a host."""
+    webapps = case["webapps"] if "webapps" in case else [merged(APP, change) for change in case.get("apps", [{}])]
+    served, problems = action.model_problems(webapps, case.get("root", "/srv/webapps"), {})
+    if problems or "host" not in case:
+        return problems
+    wanted = Wanted(served, requires_python=case.get("requires_python", {}), builds=case.get("builds", True))
+    return host_problems(wanted, merged(HOST, case["host"]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"].replace(" ", "-"))
+def test_a_mistake_is_told_with_its_remedy(case: dict[str, Any]) -> None:
+    problems = problems_of(case)
+    assert len(problems) == case.get("problems", 1), problems
+    text = "\n".join(problems)
+    for words in case["says"]:
+        assert words in text
+    assert not re.search(r"Traceback|jinja|Ansible[A-Z]|\bNone\b|\{'|<class", text)
 
 
 # What is found on a host
@@ -99,40 +139,74 @@ def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
     assert module.uv_version(str(tmp_path)) == "0.13.2"
 
 
+@pytest.mark.parametrize(
+    ("name", "version"), [("python3.11", "3.11"), ("python3", "3."), ("no-such-python", ""), ("true", "")]
+)
+def test_an_interpreter_tells_its_version(name: str, version: str) -> None:
+    found = module.interpreter(name)
+    assert found["version"].startswith(version) if version else found["version"] == ""
+    assert bool(found["path"]) is (name != "no-such-python")
+
+
+def test_accounts_groups_and_units_of_the_system_clash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNIT_FOLDERS", [str(tmp_path)])
+    assert module.clashes("pyweb-nobody-has-this", "/srv/webapps") == []
+    assert "account 'daemon' with the home /usr/sbin" in module.clashes("daemon", "/srv/webapps")[0]
+    assert "group 'tty'" in module.clashes("tty", "/srv/webapps")[0]
+    unit = tmp_path / "shop@.service"
+    unit.write_text("[Unit]\nDescription=Somebody else's\n")
+    assert f"service 'shop@' ({unit})" in module.clashes("shop", "/srv/webapps")[0]
+    unit.write_text("# Managed by pyweb.stack (role systemd).\n")
+    assert module.clashes("shop", "/srv/webapps") == []
+
+
+def test_a_disk_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
+    found = module.disk(str(tmp_path / "not" / "yet"))
+    assert found["path"] == str(tmp_path)
+    assert found["size"] > found["free"] > 0
+
+
 # What stands in the way
 
 
 def test_a_fine_host_has_no_problems() -> None:
-    assert action.host_problems([APP], HOST, "auto") == []
-    nginx = {"port": 80, "address": "*", "program": "nginx", "pid": 5}
-    assert action.host_problems([APP], {**HOST, "listeners": [nginx]}, "auto") == []
+    assert problems_of({"host": {}}) == []
+    assert problems_of({"host": {"init": "none"}}) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"distribution": {"id": "ubuntu", "version": "24.04"}}, ["ubuntu 24.04", "Debian 12 and 13"]),
-        ({"distribution": {"id": "", "version": ""}}, ["an unknown system"]),
-        ({"root": False}, ["become: true"]),
-        (
-            {"listeners": [{"port": 80, "address": "0.0.0.0", "program": "apache2", "pid": 7}]},
-            ["'shop'.site.port", "port 80", "apache2", "process 7", "another port"],
-        ),
-        ({"listeners": [{"port": 80, "address": "*", "program": "", "pid": 0}]}, ["another program"]),
-    ],
-)
-def test_what_stands_in_the_way_is_told(changes: dict[str, Any], words: list[str]) -> None:
-    (problem,) = action.host_problems([APP], {**HOST, **changes}, "auto")
-    for word in words:
-        assert word in problem
+def test_a_package_that_is_to_be_installed_may_bring_the_interpreter() -> None:
+    served, _ = action.model_problems([merged(APP, {"python": {"interpreter": "python3.12"}})], "/srv/webapps", {})
+    assert host_problems(Wanted(served, packages=["python3.12-venv"]), HOST) == []
 
 
-def test_systemd_can_be_named_only_where_it_is() -> None:
-    bare = {**HOST, "init": "none"}
-    assert action.host_problems([APP], bare, "auto") == []
-    (problem,) = action.host_problems([{**APP, "process_manager": "systemd"}], bare, "auto")
-    assert "not PID 1" in problem
-    assert "Use supervisor" in problem
+def test_a_rollback_does_not_fail_for_what_only_a_deployment_needs() -> None:
+    full = {"disks": [{"path": "/srv", "size": 2**35, "free": 0, "files": 1, "files_free": 0}], "ahead": 9999.0}
+    assert len(problems_of({"host": full})) == 2
+    assert problems_of({"host": full, "builds": False}) == []
+
+
+@pytest.mark.parametrize(("version", "old"), [("2.19.0", False), ("2.21.5rc1", False), ("2.18.9", True), ("2.9", True)])
+def test_an_ansible_that_is_too_old_is_told(version: str, old: bool) -> None:
+    problems = action.core_problems(version)
+    assert bool(problems) is old
+    if old:
+        assert f"ansible-core {version}" in problems[0]
+        assert "pip install 'ansible-core>=2.19'" in problems[0]
+
+
+def test_an_account_without_sudo_is_told_what_to_do() -> None:
+    text = action.sudo_problem("deploy", "web1")
+    for words in ("'deploy'", "web1", "--ask-become-pass", "/etc/sudoers.d/deploy"):
+        assert words in text
+
+
+def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    assert action.python_of(path) == ""
+    path.write_text("[project]\nrequires-python = '>=3.12'\n")
+    assert action.python_of(path) == ">=3.12"
+    path.write_text("nonsense")
+    assert action.python_of(path) == ""
 
 
 def test_a_misspelt_input_of_a_role_is_found() -> None:
@@ -147,7 +221,7 @@ def test_problems_are_counted_and_listed() -> None:
     one, two = action.failed(["a"]), action.failed(["a", "b"])
     assert one["msg"].startswith("1 problem found before anything was changed:\n- a\n")
     assert two["msg"].startswith("2 problems found")
-    assert two["problems"] == ["a", "b"]
+    assert two["msg"].endswith(":\n- a\n- b\nNothing on the host has changed.")
 
 
 # What the module of releases gives back

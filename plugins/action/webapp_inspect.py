@@ -1,0 +1,71 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Look at web applications from both sides, and conclude what it means."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import checks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnose
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import ModelError, present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
+from ansible_collections.pyweb.stack.plugins.plugin_utils.status import status_row
+from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import visits
+
+
+class ActionModule(ActionBase):
+    """The controller's half: the visits, and the conclusions."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        arguments = dict(self._task.args)
+        apps = chosen(arguments.pop("webapps", []), str(arguments.pop("app", "") or ""))
+        root = arguments.get("root", "/srv/webapps")
+        address = str(task_vars.get("ansible_host") or task_vars.get("inventory_hostname") or "127.0.0.1")
+        arguments["apps"] = inspections(apps, root)
+        before = time.time()
+        # No webapps: they hold secrets, which the host does not need.
+        result = self._execute_module(
+            module_name="pyweb.stack.webapp_inspect", module_args=arguments, task_vars=task_vars
+        )
+        after = time.time()
+        if result.get("failed"):
+            return result
+        visited = visits(apps, address)
+        host = {**result["host"], "name": task_vars.get("inventory_hostname", address), "ahead": 0.0}
+        if not before <= host["time"] <= after:
+            host["ahead"] = host["time"] - (after if host["time"] > after else before)
+        concluded = []
+        for app, found in zip(apps, result["apps"], strict=True):
+            view = View(app, found, host, visited[app["name"]])
+            concluded.append(
+                {
+                    "name": app["name"],
+                    "status": status_row(view),
+                    "diagnosis": diagnose(view),
+                    "checks": checks(view),
+                    "findings": {**found, "visits": view.visits},
+                }
+            )
+        return {**result, "apps": concluded, "host": host}
+
+
+def chosen(webapps: Any, name: str) -> list[dict[str, Any]]:
+    """The applications of the host, or the one that is named."""
+    try:
+        apps = present(webapps)
+    except ModelError as error:
+        raise AnsibleActionFail(f"the inventory has mistakes, mend them first:\n{error}") from error
+    names = [app["name"] for app in apps]
+    if name and name not in names:
+        raise AnsibleActionFail(
+            f"'{name}' is no application of this host. Name one with -e app=NAME; there are: "
+            f"{', '.join(names) or 'none'}."
+        )
+    return [app for app in apps if name in ("", app["name"])]

@@ -1,0 +1,120 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Look at web applications from outside in."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_inspect
+short_description: Look at web applications from outside in, and say what is wrong
+version_added: 0.1.0
+description:
+  - From the controller, resolves the names of the applications and asks each site as a visitor does.
+  - On the host, in one trip for all applications, looks at nginx, its configuration and its errors, at sockets and
+    their permissions, at processes and their logs, and asks each application on its own socket and through nginx.
+  - Says of each application how it is, which link of the chain from visitor to application is the first that is broken,
+    and which of the promises of a deployed site hold. Changes nothing.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  webapps:
+    description:
+      - The applications, as the role P(pyweb.stack.webapp#role) takes them. Read by the action plugin alone.
+    type: list
+    elements: raw
+    default: []
+  app:
+    description:
+      - Look at this application alone. Empty for all.
+    type: str
+    default: ""
+  apps:
+    description:
+      - What to look at. Made from O(webapps) by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  root:
+    description:
+      - Folder of the applications on the host.
+    type: path
+    default: /srv/webapps
+  nginx_group:
+    description:
+      - Group, and account, that the web server works as.
+    type: str
+    default: www-data
+"""
+
+EXAMPLES = r"""
+- name: Look at the applications
+  pyweb.stack.webapp_inspect:
+    webapps: "{{ webapps }}"
+  register: __look
+
+- name: Fail where something is broken
+  ansible.builtin.assert:
+    that: __look.apps | map(attribute='diagnosis.broken') | flatten | length == 0
+"""
+
+RETURN = r"""
+apps:
+  description: One dictionary for each application.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The application.
+      type: str
+    status:
+      description:
+        - How it is. C(host), C(application), C(release), C(since), C(server), C(process_manager), C(workers), C(memory)
+          (bytes), C(restarts), C(health), C(certificate_days).
+      type: dict
+    diagnosis:
+      description:
+        - C(links), the names of the links that were looked at, from outside in; C(broken), what is broken among them,
+          the outermost first, each with C(link), C(seen), C(cause) and C(fix); and C(warnings), what will break next.
+      type: dict
+    checks:
+      description:
+        - The promises of a deployed site, each with C(check) (its name) and C(problem) (empty where it holds).
+      type: list
+      elements: dict
+    findings:
+      description: What all of this was concluded from.
+      type: dict
+host:
+  description: What all applications of the host share. nginx, listeners, disks, memory and clock.
+  type: dict
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
+from ansible_collections.pyweb.stack.plugins.module_utils.inspection import look_at_apps, look_at_host
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "webapps": {"type": "list", "elements": "raw", "default": []},
+            "app": {"type": "str", "default": ""},
+            "apps": {"type": "list", "elements": "dict", "default": []},
+            "root": {"type": "path", "default": "/srv/webapps"},
+            "nginx_group": {"type": "str", "default": "www-data"},
+        },
+        supports_check_mode=True,
+    )
+    root = module.params["root"]
+    apps = look_at_apps(module.params["apps"], root, module.params["nginx_group"], module.run_command)
+    module.exit_json(changed=False, apps=apps, host=look_at_host(module.run_command, root))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Visit the sites of a host from the controller, by every name that they have."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import health_question
+
+# Seconds that a visitor waits for an answer.
+PATIENCE = 7.0
+
+# Names that nobody can resolve, because they are for documentation and tests (RFC 2606, RFC 6761).
+RESERVED = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
+
+
+def reserved(name: str) -> bool:
+    return any(name == end or name.endswith(f".{end}") for end in RESERVED)
+
+
+def resolved(name: str) -> list[str] | None:
+    """The addresses of a name; none for one that does not resolve, None for one that is not to be asked for."""
+    if reserved(name) or name.startswith("*."):
+        return None
+    try:
+        return sorted({str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+    except OSError:
+        return []
+
+
+def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> dict[str, Any]:
+    """One name of a site, asked at the host's own address, whatever the name resolves to."""
+    fields = health_question(app, domain or address)
+    answer = ask(Question(port=app["site"]["port"], address=address, **fields), PATIENCE)
+    return {
+        "domain": domain,
+        "redirect": redirect,
+        "address": address,
+        "resolved": resolved(domain) if domain else None,
+        "answer": answer.told(),
+    }
+
+
+def visits(apps: list[dict[str, Any]], address: str) -> dict[str, list[dict[str, Any]]]:
+    """Every name of every application, all at once."""
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        waiting = {
+            app["name"]: [
+                pool.submit(visit, app, address, domain, redirect=redirect)
+                for domain, redirect in (
+                    *((domain, False) for domain in app["site"]["domains"] or [""]),
+                    *((domain, True) for domain in app["site"]["redirects"]),
+                )
+            ]
+            for app in apps
+        }
+        return {name: [one.result() for one in asked] for name, asked in waiting.items()}

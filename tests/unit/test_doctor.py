@@ -1,0 +1,426 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the doctor, the checks and the status conclude; also of states that no test host can be brought into."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import inspection
+from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import CHECKS, check_table, checks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import LINKS, diagnose, report
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.status import size, status_row, status_table
+from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import reserved, resolved
+
+APP = {
+    "name": "shop",
+    "source": {"path": "shop"},
+    "wsgi": "shop:app",
+    "site": {"domains": ["shop.example.com"], "redirects": ["www.shop.example.com"]},
+}
+RELEASE = "20261121T010735Z-ab12cd34"
+SOCKET = f"/run/webapps/shop/{RELEASE}.sock"
+OK = {"status": 200, "error": "", "headers": {"server": "nginx"}}
+FOUND: dict[str, Any] = {
+    "name": "shop",
+    "question": {"path": "/", "host": "shop.example.com", "scheme": "http"},
+    "account": True,
+    "deployed": True,
+    "release": RELEASE,
+    "state": "good",
+    "since": "2026-11-21T01:07:38Z",
+    "process_manager": "systemd",
+    "server": "gunicorn",
+    "configured": True,
+    "maintenance": False,
+    "socket": {
+        "link": SOCKET,
+        "expected": SOCKET,
+        "there": True,
+        "is_socket": True,
+        "folder": {"path": "/run/webapps/shop", "owner": "shop", "group": "www-data", "mode": "0710"},
+        "blocked": "",
+        "nginx": "ok",
+        "stranger": "Permission denied",
+    },
+    "process": {
+        "state": "running",
+        "restarts": 0,
+        "pid": 100,
+        "workers": 3,
+        "memory": 200 * 1024**2,
+        "enabled": True,
+        "others": [],
+        "stopped": False,
+        "unit": {
+            "User": "shop",
+            "Result": "success",
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "ProtectHome": "yes",
+            "PrivateTmp": "yes",
+            "PrivateDevices": "yes",
+            "RestrictSUIDSGID": "yes",
+            "CapabilityBoundingSet": "",
+        },
+    },
+    "log": "",
+    "traceback": "",
+    "nginx_errors": [],
+    "static": [],
+    "files": {
+        "env": {"path": "env", "owner": "root", "group": "shop", "mode": "0640"},
+        "manifest": {"path": "release.json", "owner": "root", "group": "root", "mode": "0600"},
+        "key": {"path": "key", "owner": "root", "group": "root", "mode": "0600"},
+        "source": {"path": "src", "owner": "root", "group": "root", "mode": "0755"},
+        "python": {"path": "venv/bin/python", "there": True, "venvs": "/srv/webapps/shop/venvs"},
+    },
+    "direct": OK,
+    "front": OK,
+}
+HOST: dict[str, Any] = {
+    "name": "web1",
+    "ahead": 0.0,
+    "memory": {"total": 2**31, "available": 2**30},
+    "disks": [{"path": "/srv/webapps", "size": 2**35, "free": 2**34, "files": 10**6, "files_free": 10**5}],
+    "listeners": [{"port": 80, "address": "0.0.0.0", "program": "nginx", "pid": 5, "account": "root"}],
+    "nginx": {
+        "installed": True,
+        "running": True,
+        "complaint": "",
+        "enabled": True,
+        "live": "t",
+        "loaded": "t",
+        "restart": "on-failure",
+    },
+    "supervisor": "none",
+}
+
+
+def visit(domain: str = "shop.example.com", *, redirect: bool = False, **answer: Any) -> dict[str, Any]:
+    return {
+        "domain": domain,
+        "redirect": redirect,
+        "address": "192.0.2.7",
+        "resolved": ["192.0.2.7"],
+        "answer": {**OK, **answer},
+    }
+
+
+VISITS = [
+    visit(),
+    visit("www.shop.example.com", redirect=True, status=301, headers={"location": "http://shop.example.com/"}),
+]
+
+
+def merged(base: Any, change: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return copy.deepcopy(change)
+    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+
+
+def view(
+    found: dict[str, Any] | None = None,
+    host: dict[str, Any] | None = None,
+    visits: list[dict[str, Any]] | None = None,
+    **app: Any,
+) -> View:
+    (normal,), problems = normalised([merged(APP, app)])
+    assert problems == []
+    return View(normal, merged(FOUND, found or {}), merged(HOST, host or {}), VISITS if visits is None else visits)
+
+
+def first(**changes: Any) -> tuple[dict[str, Any], bool]:
+    """What is told first, and whether visitors notice."""
+    told = diagnose(view(**changes))
+    return (told["broken"] or told["warnings"])[0], bool(told["broken"])
+
+
+DOWN = {"status": None, "error": "there is no socket", "headers": {}}
+DEAD = {"process": {"state": "failed"}, "socket": {"there": False}, "direct": DOWN, "front": {**OK, "status": 502}}
+
+
+def test_a_site_that_works_has_nothing_wrong() -> None:
+    assert diagnose(view()) == {"links": list(LINKS), "broken": [], "warnings": []}
+    assert [one for one in checks(view()) if one["problem"]] == []
+
+
+def disk(free: int = 2**34, files_free: int = 10) -> dict[str, Any]:
+    return {"disks": [{"path": "/srv", "size": 2**35, "free": free, "files": 100, "files_free": files_free}]}
+
+
+# Changes of a healthy view, whether visitors notice, the link, and words of what is told of it.
+STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
+    ({"host": disk(0), "found": DEAD}, True, "process", ["/srv is full", "make room"]),
+    ({"found": {**DEAD, "log": "OSError: [Errno 28] No space left on device"}}, True, "process", ["a disk is full"]),
+    ({"host": disk(0)}, False, "disk", ["the disk of /srv is full: 0 MiB are left", "webapp_keep_releases"]),
+    ({"host": disk(files_free=0)}, False, "disk", ["no further file can be made"]),
+    ({"host": disk(2**30)}, False, "disk", ["nearly full: 1024 MiB of 32768 MiB"]),
+    ({"host": {"memory": {"available": 2**20}}}, False, "memory", ["1 MiB of 2048 MiB", "those of shop take 200 MiB"]),
+    ({"host": {"ahead": 400.0}}, False, "clock", ["400 seconds ahead of", "systemd-timesyncd"]),
+    ({"host": {"ahead": -45.0}}, False, "clock", ["45 seconds behind"]),
+    (
+        {"found": merged(DEAD, {"process": {"unit": {"Result": "oom-kill", "MemoryMax": "536870912"}}})},
+        True,
+        "process",
+        ["more memory than it may (limits.memory: 536870912)", "raise limits.memory"],
+    ),
+    (
+        {"found": merged(DEAD, {"process": {"unit": {"Result": "signal", "ExecMainStatus": "9"}}})},
+        True,
+        "process",
+        ["killed by signal 9", "restart.yml -e app=shop"],
+    ),
+    (
+        {"found": merged(DEAD, {"process": {"unit": {"Result": "exit-code", "ExecMainStatus": "226"}}})},
+        True,
+        "process",
+        ["could not start it: its sandbox can't be made"],
+    ),
+    ({"found": merged(DEAD, {"account": False})}, True, "process", ["the account 'shop' is missing", "site.yml"]),
+    ({"found": merged(DEAD, {"process": {"said": "can't find command"}})}, True, "process", ["can't find command"]),
+    (
+        {"found": {"process": {"restarts": 4}, "traceback": 'File "/srv/src/shop.py", line 3\nValueError: x'}},
+        False,
+        "process",
+        ["started again 4 times", "ValueError: x (shop.py, line 3)"],
+    ),
+    ({"host": {"nginx": {"installed": False}, "listeners": []}}, True, "listener", ["not installed"]),
+    (
+        {"host": {"nginx": {"running": False, "result": "oom-kill"}, "listeners": []}},
+        True,
+        "listener",
+        ["memory ran out"],
+    ),
+    ({"host": {"listeners": []}}, True, "listener", ["does not listen on port 80", "without this site"]),
+    ({"host": {"nginx": {"loaded": "old"}}}, False, "nginx configuration", ["not reloaded"]),
+    ({"visits": [visit(status=None, error="timed out")]}, True, "port", ["it answers on the host", "a firewall"]),
+    (
+        {"visits": [{**visit(), "resolved": ["198.51.100.9"]}]},
+        False,
+        "name",
+        ["leads to 198.51.100.9", "at 192.0.2.7", "load balancer"],
+    ),
+    ({"found": {"configured": False}}, True, "site", ["another site answers", "no site for the name shop.example.com"]),
+    ({"found": {"maintenance": True}}, False, "maintenance", ["503", "maintenance.yml -e maintenance=off -e app=shop"]),
+    ({"found": {"socket": {"link": "/x"}}}, False, "upstream link", ["leads to /x", "something answers there"]),
+    ({"found": {"socket": {"nginx": "Connection refused"}, "front": DOWN, "direct": DOWN}}, True, "site", []),
+    (
+        {"found": {"socket": {"nginx": "Connection refused"}, "front": {**OK, "status": 502}, "direct": DOWN}},
+        True,
+        "socket",
+        ["nobody listens on", "listens elsewhere"],
+    ),
+    (
+        {"found": {"socket": {"blocked": "/run/webapps"}, "front": {**OK, "status": 502}}},
+        True,
+        "socket",
+        ["may not pass /run/webapps"],
+    ),
+    (
+        {"found": {"front": {**OK, "status": 504}, "nginx_errors": ["upstream timed out"]}},
+        True,
+        "answer through nginx",
+        ["through nginx comes status 504", "nginx says: upstream timed out"],
+    ),
+    (
+        {"found": {"direct": {**OK, "status": 500}, "front": {**OK, "status": 500}}},
+        True,
+        "answer on the socket",
+        ["which its log does not show"],
+    ),
+    (
+        {"found": {"direct": {**OK, "status": 405}, "front": {**OK, "status": 405}}},
+        True,
+        "answer on the socket",
+        ["it refuses the request for /", "health.path"],
+    ),
+    (
+        {
+            "found": {
+                "static": [
+                    {"url": "/s/", "there": True, "blocked": "", "asked": "/s/x", "answer": {**OK, "status": 404}}
+                ]
+            }
+        },
+        True,
+        "static paths",
+        ["/s/x is there, but nginx answers status 404"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "noticed", "link", "words"), STATES)
+def test_the_cause_is_named(changes: dict[str, Any], noticed: bool, link: str, words: list[str]) -> None:
+    found, broken = first(**changes)
+    assert (found["link"], broken) == (link, noticed)
+    text = f"{found['seen']}\n{found['cause']}\n{found['fix']}"
+    for word in words:
+        assert word in text
+    assert all(found[key] for key in ("seen", "cause", "fix"))
+
+
+def test_what_was_never_deployed_is_told_alone() -> None:
+    nothing = {"release": "", "deployed": False}
+    assert [one["link"] for one in diagnose(view(found=nothing))["broken"]] == ["deployment"]
+    assert "first deployment failed" in diagnose(view(found={"release": ""}))["broken"][0]["cause"]
+
+
+def test_a_report_names_the_first_link_then_the_others() -> None:
+    told = diagnose(view(found=DEAD, host={"ahead": 99.0}))
+    lines = report("web1", "shop", told)
+    assert lines[0] == "shop on web1 DOES NOT WORK. The first broken link: process"
+    assert lines[1].startswith("    seen:   ")
+    assert "  watch: clock" in lines
+    assert report("web1", "shop", diagnose(view()))[0].startswith("shop on web1 works. Looked at: name, port,")
+
+
+# The checks, each broken once
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "the release runs and is good": {"found": {"process": {"state": "failed"}}},
+    "no other release runs": {"found": {"process": {"others": ["20250101T000000Z-0"]}}},
+    "it comes back after a boot": {"found": {"process": {"enabled": False}}},
+    "nginx runs what is configured": {"host": {"nginx": {"loaded": "other"}}},
+    "nginx is started again when it dies": {"host": {"nginx": {"restart": "no"}}},
+    "nothing of it listens in public": {
+        "host": {
+            "listeners": [{"port": 5000, "address": "0.0.0.0", "program": "flask", "pid": 9, "account": "shop"}],
+        }
+    },
+    "every domain is healthy": {"visits": [visit(status=502)]},
+    "every redirect leads to the first domain": {"visits": [visit("www.shop.example.com", redirect=True)]},
+    "no version is told": {"visits": [visit(headers={"server": "nginx/1.22.1"})]},
+    "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
+    "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
+    "it can not edit its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
+    "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
+    "its unit is hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
+}
+
+
+def test_every_check_is_broken_once() -> None:
+    assert list(BROKEN) == [check.__name__.replace("_", " ") for check in CHECKS]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_check_fails_for_what_it_names(name: str) -> None:
+    failed = [one["check"] for one in checks(view(**BROKEN[name])) if one["problem"]]
+    assert failed == [name]
+
+
+def test_what_does_not_hold_is_printed_first() -> None:
+    told = checks(view(found={"process": {"enabled": False}}))
+    lines = check_table("web1", [{"name": "shop", "checks": told}])
+    assert lines[0] == f"shop on web1: {len(CHECKS) - 1} of {len(CHECKS)} hold"
+    assert lines[1] == "  FAILED it comes back after a boot: the instance of the live release is not enabled"
+
+
+def test_supervisor_confines_nothing_and_is_not_blamed_for_it() -> None:
+    changed = view()
+    del changed.found["process"]["unit"]
+    assert [one for one in checks(changed) if one["problem"]] == []
+
+
+# The status
+
+
+def test_a_table_shows_what_is_known() -> None:
+    rows = [status_row(view()), status_row(view(found={"release": "", "since": "", "front": {**OK, "status": 404}}))]
+    lines = status_table(rows)
+    assert lines[0].startswith("host  application  release ")
+    assert lines[0].endswith("since (UTC)          server    kept by  workers  memory   restarts  health")
+    assert lines[1].split()[-5:] == ["200", "MiB", "0", "ok", "(200)"]
+    assert lines[2].endswith("not deployed")
+
+
+def test_days_of_a_certificate_are_shown_where_there_is_one() -> None:
+    lines = status_table([status_row(view(found={"certificate_days": 12}))])
+    assert lines[0].endswith("certificate")
+    assert lines[1].endswith("12 days")
+
+
+def test_a_process_that_is_down_is_told_with_the_answer() -> None:
+    assert status_row(view(found=DEAD))["health"] == "BAD: status 502; its process is failed"
+
+
+def test_sizes_are_for_people() -> None:
+    assert size(200 * 1024**2) == "200 MiB"
+    assert size(12 * 1024**3) == "12 GiB"
+
+
+# What is gathered
+
+
+LOG = """[2026-11-21] starting
+Traceback (most recent call last):
+  File "/srv/old/src/x.py", line 1, in <module>
+OldError: long ago
+[2026-11-21] again
+Traceback (most recent call last):
+  File "/venv/gunicorn/arbiter.py", line 608, in spawn_worker
+    worker.init_process()
+  File "/srv/webapps/shop/releases/1/src/shop.py", line 7, in <module>
+    os.environ["X"]
+  File "<frozen os>", line 679, in __getitem__
+KeyError: 'X'
+[2026-11-21] Worker exiting
+"""
+
+
+def test_of_a_log_the_last_traceback_counts_from_the_applications_own_frame_on() -> None:
+    told = inspection.last_traceback(LOG).splitlines()
+    assert told[0].strip().startswith('File "/srv/webapps/shop/releases/1/src/shop.py", line 7')
+    assert told[-1] == "KeyError: 'X'"
+    assert inspection.last_traceback("nothing here") == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "groups", "wanted", "allowed"),
+    [
+        (0o710, 1, [5], 1, True),  # the owner
+        (0o710, 2, [6], 1, True),  # its group
+        (0o710, 3, [7], 1, False),
+        (0o700, 2, [6], 1, False),
+        (0o077, 1, [6], 1, False),  # an owner has the owner's rights, and no others
+        (0o000, 0, [0], 4, True),
+    ],
+)
+def test_who_may_do_what(mode: int, uid: int, groups: list[int], wanted: int, allowed: bool) -> None:
+    assert inspection.may(mode, 1, 6, uid, groups, wanted) is allowed
+
+
+def test_the_first_obstacle_on_the_way_is_found() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        way = Path(folder, "a", "b")
+        way.mkdir(parents=True)
+        (way / "file").touch(mode=0o644)
+        (way.parent).chmod(0o750)
+        assert inspection.blocked_at(str(way / "file"), 54321, [54321]) == str(way.parent)
+        (way.parent).chmod(0o755)
+        assert inspection.blocked_at(str(way / "file"), 54321, [54321]) == ""
+        assert inspection.blocked_at(str(way / "none"), 54321, [54321]) == ""
+
+
+def test_of_a_static_folder_a_plain_file_is_asked_for(tmp_path: Any) -> None:
+    assert inspection.first_file(str(tmp_path)) == ""
+    (tmp_path / "ä b").touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "style.css").touch()
+    assert inspection.first_file(str(tmp_path)) == "sub/style.css"
+
+
+def test_names_for_tests_are_not_looked_up() -> None:
+    assert reserved("shop.example.com")
+    assert reserved("localhost")
+    assert not reserved("notexample.com")
+    assert resolved("shop.test") is None
+    assert resolved("*.shop.org") is None

@@ -1,0 +1,29 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What every deployed site promises, asked of the running systems. The same as the playbook verify."""
+
+from __future__ import annotations
+
+import pytest
+
+PROMISES = (
+    "the release runs and is good",
+    "no other release runs",
+    "it comes back after a boot",
+    "nginx runs what is configured",
+    "nginx is started again when it dies",
+    "nothing of it listens in public",
+    "every domain is healthy",
+    "every redirect leads to the first domain",
+    "no version is told",
+    "static files come from nginx",
+    "secrets are for the application alone",
+    "it can not edit its own code",
+    "only nginx reaches its socket",
+    "its unit is hardened",
+)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.replace(" ", "-"))
+def test_a_site_keeps_its_promises(promise, broken):
+    assert broken(promise) == []
