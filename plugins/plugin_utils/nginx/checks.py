@@ -82,7 +82,7 @@ def check_range(checker: Checker, value: int | None, where: str, low: int, high:
 
 def check_extra(checker: Checker, text: str | None, where: str, place: str) -> None:
     if trouble := unbalanced(text or ""):
-        checker.problem(where, f"it can't be printed into the {place}: {trouble}.")
+        checker.problem(where, f"it can't be printed into the {place}: {trouble}. Write whole directives.")
 
 
 def check_size(checker: Checker, text: str | None, where: str) -> None:
