@@ -177,7 +177,9 @@ class Activation:
         looked = time.monotonic()
         while True:
             answer = ask(question, timeout=max(0.5, min(10.0, deadline - time.monotonic())))
-            if answer.healthy(statuses):
+            # Whoever is sent away to https finds nobody there; only a status that was named makes that right.
+            lost = own and not statuses and question.scheme == "http" and answer.leads_to_https
+            if answer.healthy(statuses) and not lost:
                 return
             if time.monotonic() > deadline:
                 self.reject(question, answer, where, f"within {self.spec['health']['timeout']} seconds" if own else "")
@@ -479,6 +481,12 @@ def health_hint(answer: Answer, question: Question) -> str:
             "health.path. If it has one, are "
             'its routes registered under: if __name__ == "__main__"? They must be registered when the module is '
             "imported.\n"
+        )
+    if answer.leads_to_https and question.scheme == "http":
+        return (
+            f"The application sends every visitor to https ({answer.headers['location']}), where this site does not "
+            "answer: turn that off in the application, or let health.path name a page that answers without it. Does "
+            f"TLS end before this host? Then say so: health.status: [{answer.status}].\n"
         )
     if answer.status == 400:
         return f"Does the application accept the host name {question.host}? It is the first domain of the site.\n"

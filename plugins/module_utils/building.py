@@ -99,7 +99,7 @@ def say(**found):
 def last(error):
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = "".join(lines[-7:]).rstrip()
-    noise = ("<frozen importlib", "importlib/__init__")
+    noise = ("<frozen importlib", "importlib/__init__", 'File "<string>"')
     return [line for line in text.splitlines() if not any(mark in line for mark in noise)][-16:]
 try:
     module = importlib.import_module(module_name)
@@ -138,8 +138,8 @@ if not callable(target):
 if not call and inspect.isfunction(target):
     required = [p for p in inspect.signature(target).parameters.values()
                 if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if not required and attribute.startswith(("create", "make")):
-        say(problem="is_factory")
+    if attribute.startswith(("create", "make")) and len(required) < 2:
+        say(problem="is_factory", wants=[p.name for p in required])
 def takes(count):
     try:
         inspect.signature(target).bind(*[None] * count)
@@ -772,6 +772,11 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
         return (
             f"wsgi is '{wsgi}', but that is a {found['type']}, which a server can't call. "
             f"Name the application object, such as '{module}:app'."
+        )
+    if problem == "is_factory" and found.get("wants"):
+        return (
+            f"wsgi is '{wsgi}', which is a function that wants '{found['wants'][0]}': a factory, not an application. "
+            f"Write the call, such as '{wsgi}(\"production\")'."
         )
     if problem == "is_factory":
         return (

@@ -48,6 +48,11 @@ class Answer:
     def healthy(self, statuses: list[int]) -> bool:
         return self.status in (statuses or HEALTHY)
 
+    @property
+    def leads_to_https(self) -> bool:
+        """Whether it is a redirect to a secure address."""
+        return self.status in range(300, 400) and self.headers.get("location", "").startswith("https://")
+
     def told(self) -> dict[str, Any]:
         """The answer as plain data: of its headers those that conclusions are drawn from, of its body nothing."""
         headers = {name: self.headers[name] for name in ("location", "server", "retry-after") if name in self.headers}

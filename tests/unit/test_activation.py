@@ -53,6 +53,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if behaviour == "hangs":
             time.sleep(60)
         self.send_response(int(behaviour) if behaviour.isdigit() else 200)
+        if behaviour == "301":
+            self.send_header("Location", "https://a.org/healthz")
         self.end_headers()
         self.wfile.write(release.encode())
     def log_message(self, *arguments):
@@ -365,6 +367,7 @@ def test_a_release_that_never_answers_starts_no_background_process(host: Host) -
     [
         ("500", "status 500"),
         ("404", "status 404"),
+        ("301", "status 301"),
         ("hangs", "no answer within"),
         ("dies", "there is no socket"),
     ],
@@ -382,6 +385,9 @@ def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back
         assert "Traceback: no database" in message
     if behaviour == "404":
         assert "health.path" in message
+    if behaviour == "301":
+        assert "sends every visitor to https (https://a.org/healthz)" in message
+        assert "health.status: [301]" in message
 
 
 def test_a_release_that_dies_soon_gives_way_to_the_old_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,6 +294,11 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         ({"app.py": "def create_app(): 1"}, "app:app", ["has no 'app'", "'app:create_app()'"]),
         ({"app.py": "x = 1"}, "app:app", ["has no 'app'", "factory call"]),
         ({"app.py": "app = 5"}, "app:app", ["that is a int", "can't call"]),
+        (
+            {"app.py": "def make_app(kind): return print"},
+            "app:make_app",
+            ["wants 'kind'", "'app:make_app(\"production\")'"],
+        ),
         ({"app.py": "def create_app(): return print"}, "app:create_app", ["a factory", "'app:create_app()'"]),
         (
             {"app.py": "def create_app(kind): return print"},
