@@ -8,6 +8,7 @@ second   the same command again: nothing to do
 change   one line of the application changed: from the start of the command to the first new answer, while a client asks
          about 200 times a second over fresh connections and counts every answer that is not 200 with a whole body
 growth   what the second run takes more with 20 applications on a host than with one
+serving  how fast the finished site answers, against the plain site of a tutorial, gunicorn alone and a bare nginx
 
 Collection and script take turns, each on a host of its own; figures are medians over the rounds, ratios are taken
 within a round. Prints which of the project's targets are met; ends with an error only where something failed, or with
@@ -43,9 +44,10 @@ BENCH = pathlib.Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent.parent
 sys.path.insert(0, str(CHECKOUT / "scripts"))
 
-import test_hosts  # noqa: E402  # a script beside us, not a package
+import serving  # noqa: E402  # scripts beside us, not packages
+import test_hosts  # noqa: E402
 
-CASES = ("first", "second", "change", "growth")
+CASES = ("first", "second", "change", "growth", "serving")
 SIDES = ("collection", "script")
 
 # Seconds; a command or an answer that needs longer is a failure, not a figure.
@@ -281,10 +283,13 @@ class Bench:
         run.times = json.loads(times.read_text())
         return run
 
-    def script(self, host: dict[str, str], source: pathlib.Path) -> Run:
+    def ssh(self, host: dict[str, str]) -> list[str]:
         ssh = ["ssh", *test_hosts.ssh_options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s"]
-        ssh += ["-i", host["ansible_ssh_private_key_file"], f"{host['ansible_user']}@{host['ansible_host']}"]
-        return self.command([str(BENCH / "plain.sh"), str(source), self.uv_version, *ssh], dict(os.environ))
+        return [*ssh, "-i", host["ansible_ssh_private_key_file"], f"{host['ansible_user']}@{host['ansible_host']}"]
+
+    def script(self, host: dict[str, str], source: pathlib.Path) -> Run:
+        command = [str(BENCH / "plain.sh"), str(source), self.uv_version, *self.ssh(host)]
+        return self.command(command, dict(os.environ))
 
     def command(self, argv: list[str], environment: dict[str, str]) -> Run:
         """Runs a command in the checkout to its good end; its output is shown only where that is not reached."""
@@ -418,6 +423,19 @@ def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
     return found
 
 
+def measure_serving(bench: Bench, rounds: int) -> list[serving.Figures]:
+    """The finished site and what it is measured against, on one host."""
+    source = bench.source("serving")
+    serving.extend(source)
+    with bench.fresh_hosts("serving") as (host,):
+        bench.playbook(bench.inventory("serving", host, [{**bench.model, "source": {"path": str(source)}}]))
+        try:
+            return serving.measure(serving.over_ssh(bench.ssh(host)), rounds, say)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"") or b""
+            raise Failure(f"The finished site could not be measured: {error}\n{said.decode()}") from error
+
+
 def unchanged(run: Run) -> None:
     """A second run that finds something to do is another case than the one that is measured."""
     changed = [task["name"] for task in run.times.get("tasks", []) if task.get("result") == "changed"]
@@ -464,7 +482,10 @@ def judged(name: str, figure: float, unit: str, limit: float) -> dict[str, Any]:
 
 
 def judge(
-    rounds: list[dict[str, dict[str, Sample]]], growth: dict[str, list[Sample]], cases: set[str]
+    rounds: list[dict[str, dict[str, Sample]]],
+    growth: dict[str, list[Sample]],
+    served: list[serving.Figures],
+    cases: set[str],
 ) -> list[dict[str, Any]]:
     """The project's targets, and whether they are met."""
     found = []
@@ -478,6 +499,8 @@ def judge(
         found.append(judged("requests lost by it, at most", lost, "", 0))
     if growth:
         found.append(judged(f"growth, 1 to {GROWN} applications", grown(growth), "s", 1.0))
+    if served:
+        found += serving.judge(served)
     return found
 
 
@@ -487,7 +510,11 @@ def grown(growth: dict[str, list[Sample]]) -> float:
 
 
 def report(
-    rounds: list[dict[str, dict[str, Sample]]], growth: dict[str, list[Sample]], cases: set[str], profile: bool
+    rounds: list[dict[str, dict[str, Sample]]],
+    growth: dict[str, list[Sample]],
+    targets: list[dict[str, Any]],
+    cases: set[str],
+    profile: bool,
 ) -> None:
     wanted = [case for case in ("first", "second", "change") if case in cases]
     if rounds and wanted:
@@ -506,17 +533,14 @@ def report(
             tell_spans(case, [round_["collection"][case] for round_ in rounds])
         for key, found in growth.items():
             tell_spans(f"second run with {key} application{'s' if key != '1' else ''}", found)
-    targets = judge(rounds, growth, cases)
     if targets:
         say("\nTargets")
     for target in targets:
         unit = target["unit"]
         met = "met" if target["met"] else "NOT MET"
-        say(
-            f"  {target['name']:<32} {target['figure']:g} {unit} (at most {target['limit']:g} {unit}): {met}".replace(
-                " )", ")"
-            )
-        )
+        bound = "least" if target.get("least") else "most"
+        figures = f"{target['figure']:g} {unit} (at {bound} {target['limit']:g} {unit})".replace(" )", ")")
+        say(f"  {target['name']:<32} {figures}: {met}")
 
 
 def tell_spans(case: str, samples: list[Sample]) -> None:
@@ -561,10 +585,11 @@ def interrupted(number: int, frame: object) -> None:
 
 def measure(
     bench: Bench, count: int, cases: set[str]
-) -> tuple[list[dict[str, dict[str, Sample]]], dict[str, list[Sample]]]:
+) -> tuple[list[dict[str, dict[str, Sample]]], dict[str, list[Sample]], list[serving.Figures]]:
+    served: list[serving.Figures] = []
     rounds: list[dict[str, dict[str, Sample]]] = []
     growth: dict[str, list[Sample]] = {}
-    if cases != {"growth"}:
+    if cases & {"first", "second", "change"}:
         for number in range(1, count + 1):
             say(f"Round {number}")
             found = {}
@@ -578,7 +603,10 @@ def measure(
     if "growth" in cases:
         say("Growth")
         growth = measure_growth(bench, count)
-    return rounds, growth
+    if "serving" in cases:
+        say("Serving")
+        served = measure_serving(bench, count)
+    return rounds, growth, served
 
 
 def main() -> int:
@@ -595,10 +623,10 @@ def main() -> int:
             raise Failure("There is no ansible-playbook beside this Python. Run it as: make bench")
         # Before the first host is wanted: building an image is no part of any figure.
         test_hosts.prepare([(arguments.suite, "systemd")])
-        rounds, growth = measure(bench, arguments.rounds, cases)
+        rounds, growth, served = measure(bench, arguments.rounds, cases)
         ended = machine()
-        report(rounds, growth, cases, arguments.profile)
-        targets = judge(rounds, growth, cases)
+        targets = judge(rounds, growth, served, cases)
+        report(rounds, growth, targets, cases, arguments.profile)
         if arguments.json:
             document = {
                 "suite": arguments.suite,
@@ -606,6 +634,7 @@ def main() -> int:
                 "rounds": [{side: as_json(found) for side, found in round_.items()} for round_ in rounds],
                 "repeated": bench.repeated,
                 "growth": {key: [dataclasses.asdict(one) for one in found] for key, found in growth.items()},
+                "serving": served,
                 "targets": targets,
             }
             arguments.json.write_text(json.dumps(document, indent=2) + "\n")

@@ -1,0 +1,118 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""How fast a site of the collection answers, against the plain site of a tutorial, gunicorn alone, and a bare nginx.
+
+All of them run on one host, and are asked in turns by the same client (visitors.py), which takes its share of the
+processors from each alike.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import statistics
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+BENCH = pathlib.Path(__file__).resolve().parent
+SECONDS = 5
+PROCESSES = 2
+CONNECTIONS = 8
+
+APP = """
+
+@app.get("/json")
+def small():
+    return {"answer": 42, "words": ["a", "small", "answer"]}
+"""
+FILE = "static/100k.bin"
+
+# What is asked of whom, in each round.
+PLACES = {
+    "ours": ("127.0.0.1:80", "/json"),
+    "tutorial": ("127.0.0.1:8081", "/json"),
+    "gunicorn alone": ("/srv/webapps/hello/current.sock", "/json"),
+    "ours, file": ("127.0.0.1:80", "/static/100k.bin"),
+    "bare nginx, file": ("127.0.0.1:8082", "/static/100k.bin"),
+}
+Figures = dict[str, dict[str, Any]]
+
+
+def extend(source: pathlib.Path) -> None:
+    """The answers that are asked for: a small one of the application, and a file of 100 KB."""
+    with (source / "hello.py").open("a", encoding="utf-8") as file:
+        file.write(APP)
+    (source / FILE).write_bytes(bytes(range(256)) * 400)
+
+
+def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable[[str], None]) -> list[Figures]:
+    """``ssh`` runs a command as root on the host, with an input, and gives its output."""
+    ssh(["sh", "-s", "hello"], (BENCH / "rivals.sh").read_bytes())
+    client = (BENCH / "visitors.py").read_bytes()
+    for address, path in PLACES.values():  # everybody warm
+        ask(ssh, client, address, path, 1)
+    found: list[Figures] = []
+    for number in range(1, rounds + 1):
+        names = list(PLACES) if number % 2 else list(reversed(PLACES))
+        figures = {name: ask(ssh, client, *PLACES[name], SECONDS) for name in names}
+        found.append({name: figures[name] for name in PLACES})
+        say(f"Round {number}")
+        for name, one in found[-1].items():
+            say(f"  {name:<18} {rate(one):8.0f} a second   p50 {one['p50']:6.2f} ms   p99 {one['p99']:6.2f} ms")
+    return found
+
+
+def ask(
+    ssh: Callable[[list[str], bytes], bytes], client: bytes, address: str, path: str, seconds: int
+) -> dict[str, Any]:
+    words = ["python3", "-", address, path, str(seconds), str(PROCESSES), str(CONNECTIONS)]
+    figures = json.loads(ssh(words, client))
+    if figures["failed"] or not figures["requests"]:
+        raise RuntimeError(f"{address}{path}: {figures['failed']} of {figures['requests']} requests failed.")
+    return figures
+
+
+def rate(figures: dict[str, Any]) -> float:
+    return figures["requests"] / figures["seconds"]
+
+
+def judge(rounds: list[Figures]) -> list[dict[str, Any]]:
+    """The targets; ratios are taken within a round, and their median counts."""
+
+    def ratio(ours: str, theirs: str, value: Callable[[dict[str, Any]], float] = rate) -> float:
+        return statistics.median(value(one[ours]) / value(one[theirs]) for one in rounds)
+
+    slower = ratio("ours", "tutorial", lambda figures: figures["p99"])
+    return [
+        at_least("rate, of the tutorial's site", ratio("ours", "tutorial"), 1.3),
+        {
+            "name": "p99, of the tutorial's site",
+            "figure": round(slower, 3),
+            "unit": "x",
+            "limit": 1.0,
+            "met": slower <= 1,
+        },
+        at_least("rate, of gunicorn alone", ratio("ours", "gunicorn alone"), 0.9),
+        at_least("file of 100 KB, of a bare nginx", ratio("ours, file", "bare nginx, file"), 0.95),
+    ]
+
+
+def at_least(name: str, figure: float, limit: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "figure": round(figure, 3),
+        "unit": "x",
+        "limit": limit,
+        "least": True,
+        "met": figure >= limit,
+    }
+
+
+def over_ssh(command: list[str]) -> Callable[[list[str], bytes], bytes]:
+    """Runs words as root on the host that ``command`` (ssh and its options) reaches."""
+
+    def run(words: list[str], given: bytes) -> bytes:
+        return subprocess.run([*command, "sudo", *words], input=given, capture_output=True, check=True).stdout
+
+    return run

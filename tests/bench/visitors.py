@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Visitors who ask as fast as they are answered, over kept connections, on a port or on a unix socket.
+
+usage: visitors.py ADDRESS PATH SECONDS PROCESSES CONNECTIONS, the connections being those of each process. Prints one
+JSON object: requests, failed, seconds, and the latencies p50 and p99 in milliseconds. Needs nothing but Python: the
+same client asks nginx and the application's own socket, which the well-known programs cannot do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import re
+import selectors
+import socket
+import sys
+import time
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+
+
+class Visitor:
+    """One connection: asks, reads the whole answer, asks again."""
+
+    def __init__(self, address: str, question: bytes, selector: selectors.BaseSelector) -> None:
+        self.address, self.question, self.selector = address, question, selector
+        self.times: list[float] = []
+        self.failed = 0
+        self.connection: socket.socket | None = None
+        self.ask()
+
+    def ask(self) -> None:
+        self.begun = time.perf_counter()
+        self.seen, self.missing = b"", -1
+        if self.connection is None:
+            self.connect()
+        assert self.connection is not None
+        try:
+            self.connection.send(self.question)
+        except OSError:
+            self.again()
+
+    def connect(self) -> None:
+        if self.address.startswith("/"):
+            self.connection = socket.socket(socket.AF_UNIX)
+            self.connection.connect(self.address)
+        else:
+            host, _colon, port = self.address.rpartition(":")
+            self.connection = socket.create_connection((host, int(port)))
+        self.connection.setblocking(False)
+        self.selector.register(self.connection, selectors.EVENT_READ, self)
+
+    def drop(self) -> None:
+        assert self.connection is not None
+        self.selector.unregister(self.connection)
+        self.connection.close()
+        self.connection = None
+
+    def again(self) -> None:
+        """What was not answered in whole counts as failed; but for a kept connection that was just closed."""
+        self.failed += bool(self.seen)
+        self.drop()
+        self.ask()
+
+    def read(self) -> None:
+        assert self.connection is not None
+        try:
+            piece = self.connection.recv(262144)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self.again()
+            return
+        if self.missing < 0:
+            self.seen += piece
+            head, end, body = self.seen.partition(b"\r\n\r\n")
+            if not end:
+                return
+            length = LENGTH.search(head)
+            self.missing = int(length[1]) - len(body) if length else 0
+        else:
+            self.missing -= len(piece)
+        if self.missing <= 0:
+            self.times.append(time.perf_counter() - self.begun)
+            self.failed += not self.seen.startswith(b"HTTP/1.1 200 ")
+            if CLOSES.search(self.seen.partition(b"\r\n\r\n")[0]):
+                self.drop()
+            self.ask()
+
+
+def visit(address: str, path: str, seconds: float, connections: int, results: multiprocessing.Queue) -> None:
+    question = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
+    with selectors.DefaultSelector() as selector:
+        visitors = [Visitor(address, question, selector) for _ in range(connections)]
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            for key, _events in selector.select(0.1):
+                key.data.read()
+    results.put(([one for visitor in visitors for one in visitor.times], sum(one.failed for one in visitors)))
+
+
+def main() -> None:
+    address, path, seconds, processes, connections = sys.argv[1:]
+    results: multiprocessing.Queue = multiprocessing.Queue()
+    arguments = (address, path, float(seconds), int(connections), results)
+    workers = [multiprocessing.Process(target=visit, args=arguments) for _ in range(int(processes))]
+    for worker in workers:
+        worker.start()
+    found = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    times = sorted(one for part, _failed in found for one in part)
+    told = {"requests": len(times), "failed": sum(failed for _part, failed in found), "seconds": float(seconds)}
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        told[name] = round(1000 * times[int(share * (len(times) - 1))], 2) if times else None
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
