@@ -77,7 +77,7 @@ class Activation:
         self.action = spec.get("switch") or "activate"
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
-        self.healthy_since = self.began
+        self.healthy_since = self.swung = self.began
         self.boot_seconds = 0.0
         self.manifest: Manifest | None = None
         self.replaced_links: dict[str, str | None] = {}
@@ -130,6 +130,7 @@ class Activation:
         if self.before and self.before != self.target:
             atomic_symlink(os.path.join("releases", self.before), self.layout.previous)
         self.swing()
+        self.swung = time.monotonic()
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
             front = Question(port=self.spec["front_port"], **self.question)
@@ -356,7 +357,7 @@ class Activation:
         """End every other instance, whatever manages it; then the release counts as good, and old ones may go."""
         others = list(self.others())
         if others:
-            time.sleep(LINGER)
+            time.sleep(max(LINGER, self.swung + self.spec.get("linger", 0) - time.monotonic()))
         try:
             end_together(others, self.layout, self.spec["stop_timeout"])
         except ProcessManagerError as error:

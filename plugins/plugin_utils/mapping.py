@@ -20,6 +20,11 @@ ENTRY = "pyweb_entry:application"
 # Seconds that a stop may take beyond the time that requests under way get.
 STOP_MARGIN = 5
 
+# Seconds that nginx keeps a connection to an application. One that is a second old may wait for a last request another
+# second; so this long after a switch no connection leads to the old release any more.
+KEPT = 1
+KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
+
 
 class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
@@ -328,6 +333,7 @@ def nginx_sites(
             **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
             # What one application says of itself must not hold for those that it shares its domains with.
             **(said(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
+            **kept_upstreams(members, root),
             "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
             "extra": extra(members),
         }
@@ -418,12 +424,32 @@ def extra(members: list[dict[str, Any]]) -> str:
     return "\n".join("\n".join(extra_lines(text, f"extra of {name}")) for name, text in own)
 
 
+def upstream(app: dict[str, Any], root: str) -> str:
+    """Where the live release listens, in the words of the role nginx."""
+    return f"unix:{root}/{app['name']}/current.sock"
+
+
+def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:
+    """The upstreams of applications whose connections are kept; nothing where there are none."""
+    kept = [
+        {
+            "name": app["name"],
+            "servers": [{"address": upstream(app, root)}],
+            "keepalive": app["site"]["keepalive"],
+            "keepalive_timeout": KEPT,
+        }
+        for app in members
+        if app["site"]["keepalive"]
+    ]
+    return {"upstreams": kept} if kept else {}
+
+
 def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[str, Any]]:
     site = app["site"]
     prefix = "" if site["path"] == "/" else site["path"]
     main = {
         "path": site["path"],
-        "upstream": f"unix:{root}/{app['name']}/current.sock",
+        "upstream": app["name"] if site["keepalive"] else upstream(app, root),
         "read_timeout": app["timeout"] + STOP_MARGIN,
         "websocket": site["websocket"],
         **({"instead": uwsgi_upstream(app, root)} if app["server"] == "uwsgi" else {}),
@@ -494,6 +520,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "most_workers": worker_count(app, facts),
         "release_commands": [],
         "front_port": site["port"] if front else None,
+        "linger": KEPT_AFTER_SWITCH if site["keepalive"] else 0,
         # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
         "front_status": [*status, 401, 403] if status and protected(site) else status,
         "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},

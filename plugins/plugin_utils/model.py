@@ -243,6 +243,7 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
         ("timeout", app["timeout"], 1, 86400),
         ("health.timeout", app["health"]["timeout"], 1, 3600),
         ("site.port", app["site"]["port"], 1, 65535),
+        ("site.keepalive", app["site"]["keepalive"], 0, 1000),
     ):
         if not low <= value <= high:
             checker.problem(f"{where}.{key}", f"{value} is out of range. Give a whole number from {low} to {high}.")

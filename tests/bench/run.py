@@ -428,7 +428,8 @@ def measure_serving(bench: Bench, rounds: int) -> list[serving.Figures]:
     source = bench.source("serving")
     serving.extend(source)
     with bench.fresh_hosts("serving") as (host,):
-        bench.playbook(bench.inventory("serving", host, [{**bench.model, "source": {"path": str(source)}}]))
+        webapps = serving.models({**bench.model, "source": {"path": str(source)}})
+        bench.playbook(bench.inventory("serving", host, webapps))
         try:
             return serving.measure(serving.over_ssh(bench.ssh(host)), rounds, say)
         except (RuntimeError, subprocess.CalledProcessError) as error:
@@ -540,7 +541,7 @@ def report(
         met = "met" if target["met"] else "NOT MET"
         bound = "least" if target.get("least") else "most"
         figures = f"{target['figure']:g} {unit} (at {bound} {target['limit']:g} {unit})".replace(" )", ")")
-        say(f"  {target['name']:<32} {figures}: {met}")
+        say(f"  {target['name']:<36} {figures}: {met}")
 
 
 def tell_spans(case: str, samples: list[Sample]) -> None:

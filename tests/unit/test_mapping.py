@@ -239,6 +239,16 @@ def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
     assert (main["read_timeout"], events["read_timeout"], events["buffering"]) == (15, 3600, False)
 
 
+def test_kept_connections_are_a_group_and_an_old_release_outlives_them() -> None:
+    kept = app(site={"keepalive": 16})
+    (site,) = nginx_sites([kept])
+    (group,) = site["upstreams"]
+    assert group["servers"] == [{"address": "unix:/srv/webapps/shop/current.sock"}]
+    assert site["locations"][0]["upstream"] == group["name"] == "shop"
+    assert switches([kept], SYSTEMD, "restart")[0]["linger"] > 2 * group["keepalive_timeout"]
+    assert switches([app()], SYSTEMD, "restart")[0]["linger"] == 0
+
+
 def test_pages_and_maintenance_are_told_as_nginx_finds_them() -> None:
     site = {
         "path": "/shop",

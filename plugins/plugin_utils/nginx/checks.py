@@ -237,6 +237,7 @@ def check_upstreams(checker: Checker, groups: list[dict[str, Any]], where: str) 
         if group["keepalive"] and group["protocol"] == "uwsgi":
             checker.problem(f"{here}.keepalive", "the uwsgi protocol has no keep-alive. Remove it.")
         check_range(checker, group["keepalive"], f"{here}.keepalive", 0, 10_000)
+        check_range(checker, group["keepalive_timeout"], f"{here}.keepalive_timeout", 1, 3600)
         for index, server in enumerate(group["servers"]):
             check_server(checker, server, group, f"{here}.servers no. {index + 1}")
 

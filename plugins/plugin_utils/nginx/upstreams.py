@@ -43,7 +43,8 @@ class Upstreams:
     def target(self, address: str) -> Target:
         group = self.named.get(address)
         if group:
-            tries = len(group["servers"]) if group["retries"] else 1
+            # One server alone may be asked again as well, where a kept connection turns out to be closed.
+            tries = (len(group["servers"]) if len(group["servers"]) > 1 else None) if group["retries"] else 1
             return Target(group["protocol"], f"{self.site}_{group['name']}", tries)
         protocol, server = self.found(address)
         return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}")
@@ -62,7 +63,9 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
     lines.append(f"zone {site}_{group['name']} 64k;")
     lines += [server_line(server) for server in group["servers"]]
     # Behind the servers and the method of balancing, as nginx wants it.
-    lines += [f"keepalive {group['keepalive']};"] if group["keepalive"] else []
+    if group["keepalive"]:
+        timeout = group["keepalive_timeout"]
+        lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout}s;", f"keepalive_time {timeout}s;"]
     return block(f"upstream {site}_{group['name']}", lines)
 
 
