@@ -37,7 +37,9 @@ REGISTRY_HOSTS = re.compile(
         )
     )
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.-])(?:/work/|/tmp/w/|/root/(?!\.)|/home/(?!\{|deploy|\$|NAME|shop|\.)[a-z]+/)")
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.-])(?:/work/|/tmp/w/|/root/(?!\.)|/home/(?!\{|deploy|forge|\$|NAME|shop|\.)[a-z]+/)"
+)
 
 
 def load(path: Path) -> Any:
