@@ -43,12 +43,13 @@ OWN = {
 
 # The worker classes by gunicorn's own names, and what each needs beside gunicorn. The versions are those that gunicorn
 # asks for itself, in the extras of its package.
+GEVENT = ("gevent>=24.10.1", "packaging")
 WORKER_CLASSES: dict[str, tuple[str, ...]] = {
     "sync": (),
     "gthread": (),
-    "gevent": ("gevent>=24.10.1",),
-    "gevent_wsgi": ("gevent>=24.10.1",),
-    "gevent_pywsgi": ("gevent>=24.10.1",),
+    "gevent": GEVENT,
+    "gevent_wsgi": GEVENT,
+    "gevent_pywsgi": GEVENT,
     "tornado": ("tornado>=6.5.7",),
     "asgi": (),
 }
@@ -56,7 +57,7 @@ WORKER_CLASSES: dict[str, tuple[str, ...]] = {
 WORKER_MODULES: dict[str, tuple[str, ...]] = {
     "uvicorn_worker": ("uvicorn-worker",),
     "uvicorn.workers": ("uvicorn",),
-    "gunicorn.workers.ggevent": ("gevent>=24.10.1",),
+    "gunicorn.workers.ggevent": GEVENT,
     "gunicorn.workers.gtornado": ("tornado>=6.5.7",),
 }
 GONE = {

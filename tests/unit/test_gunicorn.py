@@ -207,7 +207,7 @@ def test_sync_has_one_thread(settings: Callable[..., Any]) -> None:
     [
         ({}, ["gunicorn>=22.0"]),
         ({"worker_class": "gthread"}, ["gunicorn>=22.0"]),
-        ({"worker_class": "gevent"}, ["gunicorn>=22.0", "gevent>=24.10.1"]),
+        ({"worker_class": "gevent"}, ["gunicorn>=22.0", "gevent>=24.10.1", "packaging"]),
         ({"worker_class": "asgi"}, ["gunicorn>=22.0,>=26.2.2"]),
         ({"worker_class": "asgi", "asgi_loop": "uvloop"}, ["gunicorn>=22.0,>=26.2.2", "uvloop>=0.19.0"]),
         ({"worker_class": "uvicorn_worker.UvicornWorker"}, ["gunicorn>=22.0", "uvicorn-worker"]),

@@ -392,7 +392,7 @@ def test_what_the_server_needs_is_a_dependency() -> None:
     requirements = {"gunicorn": "gunicorn>=22", "uwsgi": "pyuwsgi"}
     given = [app(server="uwsgi"), app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81})]
     found = [item["server_packages"] for item in releases(given, SYSTEMD, "auto", requirements)]
-    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1"]]
+    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"]]
 
 
 def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves() -> None:
