@@ -325,7 +325,7 @@ def process(view: View) -> Finding | None:
             "somebody sent SIGSTOP, or a debugger holds them",
             f"let them go on: kill -CONT {now['pid']} and its children; or {by_hand}",
         )
-    if now["state"] == "running" and now["restarts"] < RESTARTS:
+    if now["state"] == "running" and now["restarts"] < RESTARTS and not view.crashing:
         return None
     if now["state"] == "running" and view.direct_works:
         return Finding(
@@ -353,7 +353,9 @@ def why_ended(view: View) -> tuple[str, str]:
     rollback = f"or go back to the release before: ansible-playbook rollback.yml -e app={view.name}"
     anew = f"ansible-playbook restart.yml -e app={view.name}"
     full = full_disk(view)
-    words = last_words(view)
+    # One that ended by order has not ended by what its log tells of.
+    by_order = now["state"] in ("stopped", "absent") and unit.get("Result", "success") == "success"
+    words = "" if by_order else last_words(view)
     if full or "No space left on device" in view.found["log"] + view.found["traceback"]:
         where = full["path"] if full else "a disk"
         return f"{where} is full", f"make room (du -xh {where} | sort -h | tail), then: {anew}"

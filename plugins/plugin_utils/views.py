@@ -50,7 +50,12 @@ class View:
     @property
     def running(self) -> bool:
         """Whether there is a process that could answer."""
-        return self.process["state"] == "running" and not self.process.get("stopped")
+        return self.process["state"] == "running" and not self.process.get("stopped") and not self.crashing
+
+    @property
+    def crashing(self) -> bool:
+        """Whether it only seems to run, between one crash and the next."""
+        return self.process["restarts"] >= 1 and self.found["direct"]["status"] is None
 
 
 def answer_text(answer: dict[str, Any]) -> str:

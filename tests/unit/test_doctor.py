@@ -192,6 +192,18 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         "process",
         ["started again 4 times", "ValueError: x (shop.py, line 3)"],
     ),
+    (
+        {"found": merged(DEAD, {"process": {"state": "stopped"}, "traceback": "ValueError: long ago"})},
+        True,
+        "process",
+        ["somebody stopped it"],
+    ),
+    (
+        {"found": merged(DEAD, {"process": {"state": "running", "restarts": 1}, "traceback": "ValueError: x"})},
+        True,
+        "process",
+        ["1 times so far (a crash loop)", "ValueError: x"],
+    ),
     ({"host": {"nginx": {"installed": False}, "listeners": []}}, True, "listener", ["not installed"]),
     (
         {"host": {"nginx": {"running": False, "result": "oom-kill"}, "listeners": []}},
