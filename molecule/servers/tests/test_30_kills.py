@@ -14,7 +14,7 @@ from conftest import PATHS, served_by
 WORKER_BACK, MASTER_BACK = 2.0, 4.0
 # Where control groups are those of the first version, as in some test hosts, systemd does not see that the workers of
 # uWSGI have ended, and waits for its stop time-out (15 s and 5) before it starts a new master.
-MASTER_BACK_V1 = 24.0
+MASTER_BACK_V1 = 30.0
 
 
 def processes(host, app: str) -> dict[int, int]:
@@ -61,24 +61,28 @@ def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app):
     before = processes(host, app)
     host.check_output(f"kill -9 {master_of(before)}")
     began = time.monotonic()
-    lost = 0
+    lost, gap = 0, 0.0
     while time.monotonic() - began < MASTER_BACK_V1:
         try:
             answer = visit(app)
             if answer.status_code == 200 and answer.json()["pid"] not in before:
                 break
-            lost += answer.status_code != 200
+            failed = answer.status_code != 200
         except requests.RequestException:
-            lost += 1
+            failed = True
+        if failed:
+            lost, gap = lost + 1, time.monotonic() - began
         time.sleep(0.02)
-    took = time.monotonic() - began
+    else:
+        pytest.fail("the application did not come back under a new master")
     print(
-        f"{facts.name}, {app} ({', '.join(served_by(facts, app))}): a killed master was back after {took:.2f} s, "
-        f"{lost} requests met the gap"
+        f"{facts.name}, {app} ({', '.join(served_by(facts, app))}): {lost} requests met the gap after a killed "
+        f"master, until {gap:.2f} s after it"
     )
     first_version = host.check_output("stat -fc %T /sys/fs/cgroup") != "cgroup2fs"
     late = first_version and served_by(facts, app) == ("uwsgi", "systemd")
-    assert took < (MASTER_BACK_V1 if late else MASTER_BACK)
+    # Workers whose master was killed answer what they have begun, so there may be no gap at all.
+    assert gap < (MASTER_BACK_V1 if late else MASTER_BACK)
     until = time.monotonic() + 5
     while set(before) & set(processes(host, app)) and time.monotonic() < until:
         time.sleep(0.2)
