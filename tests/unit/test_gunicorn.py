@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import worker_crashes
+from ansible_collections.pyweb.stack.plugins.module_utils.activation import worker_crashes, workers_that
 from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.gunicorn import repr_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
@@ -104,6 +105,41 @@ def test_what_becomes_of_workers_is_noted_beside_the_socket(settings: Callable[.
     told = (tmp_path / "it's 1.sock.ready").read_text()
     assert told == "ready 5\nleft 5\ngone 5\ngone 6\n"
     assert worker_crashes(told) == 1
+
+
+CRASHER = """
+import os, threading, time
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+if not os.path.exists("crashed"):
+    open("crashed", "w").close()
+    threading.Timer(0.2, os._exit, (1,)).start()
+"""
+
+
+def test_a_crash_is_told_from_an_orderly_end_by_gunicorn_itself(files: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(CRASHER)
+    socket = tmp_path / "s"
+    program = [sys.executable, "-m", "gunicorn"]
+    rendered = files(
+        directory=str(tmp_path), bind=f"unix:{socket}", wsgi_app="app:application", program=program, workers=2
+    )
+    for path, file in rendered.items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(file["content"])
+    told = Path(f"{socket}.ready")
+    with subprocess.Popen(["sh", f"{tmp_path}/bin/web"], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (told.exists() and told.read_text().count("ready") >= 3):
+            time.sleep(0.05)
+        process.terminate()
+        process.wait(20)
+    # Three came, of which the first crashed; the others were told to end.
+    assert [len(workers_that(told.read_text(), what)) for what in ("ready", "gone", "left")] == [3, 3, 2]
+    assert worker_crashes(told.read_text()) == 1
 
 
 def test_a_port_has_no_file_beside_it(settings: Callable[..., Any]) -> None:
