@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The environment is made anew when a lock or this machine's Python changes, not when a checkout touches a file's date.
 key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
 SITE_READY := .venv/.made-site-$(call key,requirements/site.txt)
-TEST_READY := .venv/.made-test-$(call key,requirements/test.txt)
+TEST_READY := .venv/.made-test-$(call key,requirements/test.txt requirements/sslyze.txt)
 
 .PHONY: help
 help: ## this list
@@ -57,7 +57,7 @@ bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts
 
 .PHONY: lock
 lock: $(TEST_READY) ## renew requirements/*.txt: the newest releases that the .in files allow
-	@for name in bootstrap site test; do \
+	@for name in bootstrap site test sslyze; do \
 		UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \

@@ -2,7 +2,7 @@
 # Makes .venv hold exactly what the hash-locked files in requirements/ say:
 #
 #     scripts/environment.sh site    what `make site` needs
-#     scripts/environment.sh test    that, and what `make test` needs
+#     scripts/environment.sh test    that, and what `make test` needs (sslyze in .venv/sslyze, for its libraries are older)
 #
 # Needs python3 and nothing else: Debian's python3-venv is installed through apt when it is missing.
 set -eu
@@ -63,6 +63,12 @@ provide_nginx() {
     rm -rf "$scratch"
 }
 
+# In an environment of its own: it can't live with the cryptography that ansible-core has.
+provide_sslyze() {
+    .venv/bin/uv venv --quiet --clear --python "$python" .venv/sslyze
+    .venv/bin/uv pip sync --quiet --python .venv/sslyze/bin/python --require-hashes requirements/sslyze.txt
+}
+
 # uv follows neither pip's settings nor, by itself, the machine's certificate store. A user who told pip about a mirror
 # or a certificate has told us; what was said to uv itself wins. Mixing indexes is safe here: every file is checked by hash.
 follow_the_machine() {
@@ -105,4 +111,4 @@ bootstrap
 rm -f .venv/.made-*
 follow_the_machine
 .venv/bin/uv pip sync --quiet --python "$python" --require-hashes "$@"
-[ "$kind" = site ] || provide_nginx
+[ "$kind" = site ] || { provide_nginx; provide_sslyze; }

@@ -17,7 +17,9 @@ from ansible.release import __version__
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
-from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 
@@ -42,16 +44,20 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         builds = bool(arguments.pop("sources", True))
         root = str(arguments.get("root", "/srv/webapps"))
-        served, problems = model_problems(arguments.pop("webapps", []), root, self.nginx_settings(task_vars))
+        served, problems = model_problems(arguments.get("webapps", []), root, self.nginx_settings(task_vars))
         problems += core_problems(__version__) + misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
+        given, wrong = self.given_certificates(arguments.get("webapps", []), task_vars) if not problems else ([], [])
+        problems += wrong
         requires_python = {}
         if not problems and builds:
             more, requires_python = self.look_at_sources(served, task_vars)
             problems += more
         if problems:
             return failed(problems)
-        arguments["ports"] = sorted({app["site"]["port"] for app in served})
+        arguments.pop("webapps", None)
+        arguments["ports"] = sorted({port for app in served for port in ports_of(app).values()})
+        arguments["certificates"] = [item for item in given if item["certificate_path"]]
         arguments["names"] = [app["name"] for app in served]
         arguments["interpreters"] = sorted({app["python"]["interpreter"] for app in served})
         result = self.look_at_host(arguments, task_vars)
@@ -101,6 +107,12 @@ class ActionModule(ActionBase):
         return {
             name.removeprefix("nginx_"): self._templar.template(task_vars[name]) for name in names if name in task_vars
         }
+
+    def given_certificates(self, webapps: Any, task_vars: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+        """The certificates of all sites, and what is wrong with those that are on the controller."""
+        places = folders(task_vars, self._loader)
+        sites = checked(nginx_sites(webapps), {})[0]
+        return with_texts(certificates(sites), lambda value: pem(value, places, self._loader))
 
     def look_at_sources(
         self, apps: list[dict[str, Any]], task_vars: dict[str, Any]

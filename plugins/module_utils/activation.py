@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.background import (
     undefine_unused,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, SYSTEM_PATH, masked, tail
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import served
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
@@ -133,8 +134,8 @@ class Activation:
         self.swung = time.monotonic()
         if self.spec.get("front_port"):
             # nginx needs no time to get ready: a few seconds are for a machine under load.
-            front = Question(port=self.spec["front_port"], **self.question)
-            self.gate(front, time.monotonic() + 5, "through nginx", self.spec.get("front_status"))
+            deadline = time.monotonic() + 5
+            self.gate(self.front_question, deadline, "through nginx", self.spec.get("front_status"))
         with self.judged("its background processes could not be started"):
             self.background.take_turns(self.others() if self.background.exclusive else [], self.deadline)
         self.probation()
@@ -158,6 +159,15 @@ class Activation:
     @property
     def own_question(self) -> Question:
         return Question(unix_socket=self.layout.socket(self.target), **self.question)
+
+    @property
+    def front_question(self) -> Question:
+        """As a visitor asks. A site that waits for its first certificate is still served over http."""
+        port = self.spec.get("front_tls_port")
+        if port and served(port, self.question["host"].partition(":")[0]):
+            return Question(port=port, **self.question)
+        plain = {"scheme": "http", "host": self.spec.get("front_host", self.question["host"])}
+        return Question(port=self.spec["front_port"], **{**self.question, **plain})
 
     @property
     def deadline(self) -> float:

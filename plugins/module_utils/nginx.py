@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -26,6 +27,9 @@ LOADED = "loaded"
 BEGIN = re.compile(r"\s*# begin (?P<name>.+), as the inventory has it\s*")
 # Group of the workers, which read the secrets of a tree.
 WORKERS = "www-data"
+# Lines that are for some hosts only stand between such comments.
+CONDITION_SIGN = "#@ "
+CONDITION = re.compile(r"\s*#@ (?:(?P<sense>if|unless) (?P<fact>\S+)|(?P<word>else|end))\s*")
 FAULT = re.compile(r"\[emerg\] (?:\d+#\d+: )?(?P<words>.*?)(?: in (?P<file>/\S+?):(?P<line>\d+))?$", re.MULTILINE)
 TAKEN = re.compile(r"bind\(\) to (?P<address>\S+) failed \(98")
 RELOAD_TIMEOUT = 30.0  # seconds; nginx itself gives up on a taken port after 2.5
@@ -39,16 +43,55 @@ class NginxError(Exception):
 # --- trees: pure --------------------------------------------------------------------------------------------------
 
 
-def for_host(files: dict[str, str], tree: str, ipv6: bool) -> dict[str, str]:
+def for_host(files: dict[str, str], tree: str, ipv6: bool, facts: AbstractSet[str] = frozenset()) -> dict[str, str]:
     """The files as they are written into a tree of this host."""
-    return {path: _for_host(content, tree, ipv6) for path, content in files.items()}
+    return {path: _for_host(content, tree, ipv6, facts) for path, content in files.items()}
 
 
-def _for_host(content: str, tree: str, ipv6: bool) -> str:
-    content = content.replace(TREE, tree)
+def _for_host(content: str, tree: str, ipv6: bool, facts: AbstractSet[str]) -> str:
+    content = chosen(content.replace(TREE, tree), facts)
     if not ipv6:  # a kernel without IPv6 can't open such a socket, and nginx would refuse to start
         content = "".join(line for line in content.splitlines(keepends=True) if not re.match(r"\s*listen\s+\[", line))
     return content
+
+
+def chosen(content: str, facts: AbstractSet[str]) -> str:
+    """The lines for a host of which these facts are true: ``#@ if FACT`` or ``#@ unless FACT``, ``else``, ``end``."""
+    if CONDITION_SIGN not in content:
+        return content
+    kept: list[str] = []
+    conditions: list[bool] = []
+    for line in content.splitlines(keepends=True):
+        match = CONDITION.fullmatch(line)
+        if match is None:
+            kept += [line] if all(conditions) else []
+        elif match["fact"]:
+            conditions.append((match["fact"] in facts) == (match["sense"] == "if"))
+        elif match["word"] == "else":
+            conditions[-1] = not conditions[-1]
+        else:
+            conditions.pop()
+    return "".join(kept)
+
+
+def program_facts(said: str) -> set[str]:
+    """What ``nginx -V`` tells of the program that configurations depend on."""
+    version = _version(said, r"nginx version: nginx/")
+    facts = set()
+    if version >= (1, 25, 1):
+        facts.add("http2_directive")
+    if "--with-http_v3_module" in said:
+        facts.add("http3")
+    if version >= (1, 23, 2):  # since then the keys of tickets change by themselves
+        facts.add("fresh_tickets")
+    if _version(said, r"(?:running with|built with) OpenSSL ") >= (3, 5):
+        facts.add("mlkem")
+    return facts
+
+
+def _version(said: str, before: str) -> tuple[int, ...]:
+    found = re.findall(before + r"([0-9.]+)", said)
+    return tuple(int(part) for part in found[-1].split(".")) if found else ()
 
 
 def tree_name(files: dict[str, str], now: datetime) -> str:
@@ -317,6 +360,15 @@ class Nginx:
                     if match:
                         return match[1]
         return None
+
+    def facts(self) -> set[str]:
+        """What this program can do; of one that is not installed yet, what the newest Debian's can."""
+        if self.binary is None:
+            return {"http2_directive", "http3", "fresh_tickets", "mlkem"}
+        said = subprocess.run(
+            [self.binary, "-V"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return program_facts(said.stderr)
 
     def test(self, entry: str) -> str:
         """nginx's own test of a configuration; gives its warnings, raises with its complaint."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +29,14 @@ class Question:
     port: int = 80
     address: str = "127.0.0.1"
 
+    @property
+    def tls(self) -> bool:
+        """Whether it is asked over TLS. On the application's own socket the scheme is what nginx would say."""
+        return self.scheme == "https" and self.unix_socket is None
+
     def __str__(self) -> str:
         where = f"the socket {self.unix_socket}" if self.unix_socket else f"port {self.port} of {self.address}"
+        where += " over TLS" if self.tls else ""
         return f"GET {self.path} (Host: {self.host}) on {where}"
 
 
@@ -72,10 +79,27 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+class SecureConnection(http.client.HTTPConnection):
+    """HTTP over TLS. Whose certificate it shows is not the question: nginx_config has seen to that."""
+
+    def __init__(self, address: str, port: int, name: str, timeout: float) -> None:
+        super().__init__(address, port, timeout=timeout)
+        self._name = name
+
+    def connect(self) -> None:
+        super().connect()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(self.sock, server_hostname=self._name)
+
+
 def ask(question: Question, timeout: float = 5.0) -> Answer:
     """Ask once. Never raises for what the other side does."""
     if question.unix_socket:
         connection: http.client.HTTPConnection = UnixConnection(question.unix_socket, timeout)
+    elif question.tls:
+        connection = SecureConnection(question.address, question.port, question.host.partition(":")[0], timeout)
     else:
         connection = http.client.HTTPConnection(question.address, question.port, timeout=timeout)
     headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}

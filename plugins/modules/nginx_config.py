@@ -24,6 +24,8 @@ description:
   - A reload that an earlier, interrupted run left undone is recognised by what the running nginx has loaded, and done.
   - Files in C(conf.d) and C(sites-enabled) stay and are loaded, but for the distribution's own unchanged default
     site, which is disabled.
+  - Brings the certificates of the sites along, makes those that are signed by the host itself, and sees after the
+    reload that nginx serves them. Warns of every one that ends within 21 days and does not renew itself.
 author: The pyweb.stack contributors
 attributes:
   check_mode:
@@ -39,6 +41,13 @@ options:
         emerg;), by which
         the module recognises the running configuration.
       - C(listen [...]) lines are left out on a host whose kernel has no IPv6.
+      - Lines from C(#@ if FACT), or C(#@ unless FACT), to C(#@ else) or C(#@ end) are for hosts of which the fact is
+        true.
+        There are C(http2_directive) (nginx 1.25.1), C(http3), C(fresh_tickets) (nginx changes the keys of session
+        tickets by itself), C(mlkem) (OpenSSL has the group X25519MLKEM768), C(certificate:NAME) (there is one of that
+        name), and C(ocsp:NAME) (it names a responder).
+      - C(@CERTIFICATES@) stands for the folder of the certificates, C(@CHALLENGES@) for that of the proofs which an
+        ACME authority asks for.
     type: list
     elements: dict
     required: true
@@ -57,6 +66,110 @@ options:
         No diff and no log shows them.
     type: dict
     default: {}
+  certificates:
+    description:
+      - The certificates that the files name. Those of the modes V(selfsigned) and V(acme), and those whose text is
+        given, are the file C(@CERTIFICATES@/NAME.pem), with chain and key.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Names the file; the site's name.
+        type: str
+        required: true
+      mode:
+        description:
+          - V(selfsigned) is signed by the host's own authority, C(@CERTIFICATES@/ca.crt).
+          - V(provided) is given, as a text or as a path on the host.
+          - V(acme) is ordered from O(acme), in a run with O(fetch).
+        type: str
+        choices: [selfsigned, provided, acme]
+        required: true
+      names:
+        description: The names it has to be valid for. None are for the default site, which has those of the host.
+        type: list
+        elements: str
+        default: []
+      port:
+        description: The port that it is served on, where it is verified.
+        type: int
+        default: 443
+      http_port:
+        description: The port where nginx answers an authority that asks for the proof.
+        type: int
+        default: 80
+      certificate:
+        description: The certificate with its chain, in PEM form.
+        type: str
+        default: ""
+      key:
+        description: Its key, in PEM form.
+        type: str
+        default: ""
+      certificate_path:
+        description: Where on the host the certificate is, with its chain.
+        type: str
+        default: ""
+      key_path:
+        description: Where on the host the key is.
+        type: str
+        default: ""
+  acme:
+    description: The authority of certificates of the mode V(acme).
+    type: dict
+    default: {}
+    suboptions:
+      directory:
+        description: Address of its ACME directory.
+        type: str
+        default: ""
+      email:
+        description: Where it may write to.
+        type: str
+        default: ""
+      ca_bundle:
+        description: File on the host with what the authority's own address is verified by.
+        type: str
+        default: ""
+  ca_certificate:
+    description: Certificate of the authority that signs certificates of the mode V(selfsigned). Default is one of the
+      host's own.
+    type: str
+    default: ""
+  ca_key:
+    description: Its key.
+    type: str
+    default: ""
+  fetch:
+    description:
+      - Whether to order the certificates of the mode V(acme) that are due. Takes seconds for each.
+      - Otherwise they are returned as RV(due), and a site without a certificate has no C(certificate:NAME).
+      - An order that fails changes nothing. The module fails when all that could be done is done.
+    type: bool
+    default: false
+  renewal:
+    description:
+      - What has C(/usr/local/lib/pyweb/certificates.py) run, which renews certificates and has nginx load them.
+      - Installed where there are some to renew, and removed elsewhere. Without it nothing of that is touched.
+    type: dict
+    suboptions:
+      service:
+        description: Text of the systemd service.
+        type: str
+        required: true
+      timer:
+        description: Text of its timer.
+        type: str
+        required: true
+      cron:
+        description: Text of a file of C(/etc/cron.d), used where systemd is not the init.
+        type: str
+        required: true
+  state_dir:
+    description: Folder for the account at the authority and its proofs.
+    type: path
+    default: /var/lib/pyweb
   drop_in:
     description: Text of a drop-in for C(nginx.service). Used only where systemd is the init.
     type: str
@@ -101,6 +214,15 @@ tree:
   description: Folder of the live tree; in check mode of the one that is live now, if any.
   type: str
   returned: success
+due:
+  description: Certificates of the mode V(acme) that a run with O(fetch) would order.
+  type: list
+  elements: str
+  returned: success
+ca:
+  description: The file that a browser has to import to trust certificates of the mode V(selfsigned); empty without any.
+  type: str
+  returned: success
 unowned:
   description: Files that nginx loads beside the tree, from C(conf.d) and C(sites-enabled).
   type: list
@@ -123,8 +245,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+    CONDITION_SIGN,
     LOADED,
     TREE,
     Nginx,
@@ -137,12 +261,16 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     systemctl,
     tree_name,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Certificates, Renewal
 
 ENTRY = """\
 # Managed by the nginx role of pyweb.stack. All configuration is in pyweb/current;
 # what stood here before is in nginx.conf.before-pyweb.
 include {home}/{tree}/nginx.conf;
 """
+# Placeholders for folders of this host.
+CERTIFICATES = "@CERTIFICATES@"
+CHALLENGES = "@CHALLENGES@"
 DROP_IN = "/etc/systemd/system/nginx.service.d/pyweb.conf"
 SECRETS = "secrets/"
 LOCK_TIMEOUT = 120  # seconds to wait for another run on this host
@@ -161,6 +289,9 @@ class Look:
     running: bool
     enabled: bool
     loaded: str | None
+    coming: list[str] = field(default_factory=list)
+    stale: bool = False
+    renewal: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -174,6 +305,8 @@ class Plan:
     daemon_reload: bool
     enable: bool
     service: str | None
+    coming: list[str] = field(default_factory=list)
+    renewal: bool = False
     actions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -185,7 +318,10 @@ class Plan:
             "reload systemd": self.daemon_reload,
             "enable": self.enable,
         }
-        self.actions = [name for name, wanted in names.items() if wanted] + ([self.service] if self.service else [])
+        self.actions = [name for name, wanted in names.items() if wanted]
+        self.actions += [f"install certificate {name}" for name in self.coming]
+        self.actions += ["renew certificates by a timer"] if self.renewal else []
+        self.actions += [self.service] if self.service else []
 
 
 def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
@@ -195,7 +331,7 @@ def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
     service: str | None = None
     if not look.running:
         service = "start"
-    elif tree or rewritten or look.default_site or look.loaded != look.live:
+    elif tree or rewritten or look.default_site or look.loaded != look.live or look.coming or look.stale:
         service = "reload"
     return Plan(
         tree=tree,
@@ -205,6 +341,8 @@ def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
         daemon_reload=look.daemon_reload or bool(look.drop_in),
         enable=not look.enabled,
         service=service,
+        coming=look.coming,
+        renewal=bool(look.renewal),
     )
 
 
@@ -212,10 +350,24 @@ class Transaction:
     """One change of the configuration: all of it, or nothing."""
 
     def __init__(self, params: dict[str, Any], binary: str | None) -> None:
-        self.files = {item["path"]: item["content"] for item in params["files"]} | params["secret_files"]
-        self.secrets = frozenset(params["secret_files"])
         self.conf_dir = params["conf_dir"]
         self.trees = Trees(self.conf_dir)
+        self.certificates = Certificates(
+            Store(
+                f"{self.trees.home}/certificates",
+                params["state_dir"],
+                Authority(**{key: value or "" for key, value in params["acme"].items()}),
+                (params["ca_certificate"], params["ca_key"]),
+            ),
+            [Wanted(**{**item, "names": tuple(item["names"])}) for item in params["certificates"]],
+        )
+        self.fetch = params["fetch"]
+        store = self.certificates.store
+        self.files = {
+            item["path"]: item["content"].replace(CERTIFICATES, store.folder).replace(CHALLENGES, store.challenges)
+            for item in params["files"]
+        } | params["secret_files"]
+        self.secrets = frozenset(params["secret_files"])
         self.systemd = params["init"] == "systemd" or (
             params["init"] == "auto" and os.path.isdir("/run/systemd/system")
         )
@@ -224,7 +376,15 @@ class Transaction:
         self.entry = ENTRY.format(home=self.trees.home, tree="current")
         self.ipv6 = has_ipv6()
         self.stamp = params["stamp"]
+        conditional = any(CONDITION_SIGN in content for content in self.files.values())
+        self.program_facts = self.nginx.facts() if conditional else set()
+        plan = {"nginx": binary, "entry": self.nginx.entry, "pid_file": params["pid_file"], "lock": self.lock_path}
+        self.renewal = Renewal(params["renewal"], self.systemd, plan, self.certificates)
         self.warnings: list[str] = []
+
+    @property
+    def lock_path(self) -> str:
+        return f"{self.trees.home}/.lock"
 
     # look
 
@@ -245,12 +405,14 @@ class Transaction:
         for parent, _folders, files in os.walk(self.trees.folder(live)) if live else ():
             paths += [parent, *(os.path.join(parent, file) for file in files)]
         master = self.nginx.master()
+        paths += self.certificates.witnesses() + self.renewal.witnesses()
         return stamps.witnesses(paths, [master] if master else [])
 
     def look(self) -> Look:
         live = self.trees.live()
         active, enabled, daemon_reload = self._unit() if self.systemd else (True, True, False)
         master = self.nginx.master() if active else None
+        self.certificates.look()
         return Look(
             live=live,
             content=self.trees.content(live) if live else {},
@@ -261,6 +423,9 @@ class Transaction:
             running=master is not None,
             enabled=enabled,
             loaded=self.nginx.loaded(master),
+            coming=[one.name for one in self.certificates.coming()],
+            stale=master is not None and self.certificates.stale(),
+            renewal=self.renewal.look(),
         )
 
     def _unit(self) -> tuple[bool, bool, bool]:
@@ -314,13 +479,22 @@ class Transaction:
     # decide
 
     def wanted(self, name: str | None) -> dict[str, str]:
-        return for_host(self.files, self.trees.folder(name or "new"), self.ipv6)
+        return for_host(self.files, self.trees.folder(name or "new"), self.ipv6, self.facts())
+
+    def facts(self) -> set[str]:
+        return self.program_facts | self.certificates.facts()
 
     def run(self, check_mode: bool) -> dict[str, Any]:
         """Look, decide, act, report."""
         with contextlib.nullcontext() if check_mode else self._lock():
             seen = self.witnesses()
             look = self.look()
+            failures: list[str] = []
+            if self.fetch and self.certificates.due():
+                if check_mode:
+                    return self._predicted_orders()
+                failures = self.certificates.order()
+                look = self.look()
             plan = decide(look, self.wanted(look.live), self.entry)
             result: dict[str, Any] = {
                 "changed": bool(plan.actions),
@@ -335,15 +509,39 @@ class Transaction:
                 if plan.actions:
                     seen = self.witnesses()
                     look = self.look()
-                if self.stamp and not decide(look, self.wanted(look.live), self.entry).actions:
-                    stamps.leave("nginx_config", self.stamp, seen)
+                self.certificates.tidy()
+                settled = not decide(look, self.wanted(look.live), self.entry).actions and not self.certificates.due()
+                if self.stamp and settled:
+                    stamps.leave("nginx_config", self.stamp, seen, self.certificates.good_until())
             live = self.trees.live()
             result.update(tree=self.trees.folder(live) if live else "", unowned=self.unowned())
+            result.update(due=[one.name for one in self.certificates.due()], ca=self.certificates.ca)
         unowned = [path for path in result["unowned"] if path != self._default_link or not plan.default_site]
         result["unowned"] = unowned
         if plan.tree and unowned:
             self.warnings.append(f"nginx also loads files that this role does not own: {', '.join(unowned)}.")
+        self.warnings += self.certificates.warnings()
+        if failures:
+            raise NginxError(
+                f"{' '.join(failures)} Each goes on as before: with its previous certificate, or over http where "
+                "it has none. Correct that and run again."
+            )
         return result
+
+    def _predicted_orders(self) -> dict[str, Any]:
+        """Whether an authority will give a certificate can't be known before it is asked."""
+        due = [one.name for one in self.certificates.due()]
+        actions = [f"order certificate {name}" for name in due]
+        live = self.trees.live()
+        tree = self.trees.folder(live) if live else ""
+        return {
+            "changed": True,
+            "actions": actions,
+            "due": due,
+            "tree": tree,
+            "unowned": [],
+            "ca": self.certificates.ca,
+        }
 
     def _previous(self) -> str | None:
         """The tree before the live one: for a person's way back."""
@@ -362,7 +560,7 @@ class Transaction:
         if look.live:
             folder = self.trees.folder(look.live)
             before = {path: text.replace(folder, current) for path, text in look.content.items()}
-        after = for_host(self.files, current, self.ipv6)
+        after = for_host(self.files, current, self.ipv6, self.facts())
         diffs = [
             _diff(f"{current}/{path}", self._shown(path, before, ""), self._shown(path, after, ", changed"))
             for path in sorted({*before, *after})
@@ -372,7 +570,7 @@ class Transaction:
             diffs.append(_diff(self.nginx.entry, look.entry or "", self.entry))
         if plan.default_site:
             diffs.append(_diff(self._default_link, "-> ../sites-available/default\n", ""))
-        diffs += look.drop_in
+        diffs += self.certificates.diffs() + look.renewal + look.drop_in
         if plan.service or plan.enable:
             service = {
                 "loaded": str(look.loaded) if look.running else "not running",
@@ -408,6 +606,8 @@ class Transaction:
             _must(systemctl("daemon-reload"), "systemd can't read its units again")
         if plan.service:
             self._change_configuration(look, plan)
+        if plan.renewal:
+            self.renewal.act()
         if plan.enable:
             _must(
                 systemctl("enable", "nginx.service"),
@@ -425,7 +625,8 @@ class Transaction:
         back = look.loaded if look.loaded and os.path.isdir(self.trees.folder(look.loaded)) else look.live
         signalled = False
         with contextlib.ExitStack() as undo:
-            undo.callback(lambda: self._serve_again(look, back) if signalled else None)
+            undo.callback(lambda: self._serve_again(look, back, bool(plan.coming)) if signalled else None)
+            self.certificates.put_in_place(undo)
             if plan.tree:
                 undo.callback(self.trees.remove, name)
                 self.trees.stage(name, files, self.secrets)
@@ -447,6 +648,7 @@ class Transaction:
                     self.nginx.start(name)
                 else:
                     self.nginx.reload(name)
+                self.certificates.verify()
             except NginxError as error:
                 doing = "start" if plan.service == "start" else "load the new configuration"
                 complaint = str(error)
@@ -498,13 +700,13 @@ class Transaction:
         owner = pwd.getpwuid(os.geteuid())
         apply_files([File(path, content, owner=owner.pw_name, group=grp.getgrgid(owner.pw_gid).gr_name)])
 
-    def _serve_again(self, look: Look, back: str | None) -> None:
+    def _serve_again(self, look: Look, back: str | None, certificates: bool) -> None:
         """The way back ends with nginx running what it ran; a failure here must not hide the one that led here."""
         with contextlib.suppress(NginxError):
             master = self.nginx.master()
             if master is None and (look.running or back):
                 self.nginx.start(back)
-            elif master is not None and back and self.nginx.loaded(master) != back:
+            elif master is not None and back and (certificates or self.nginx.loaded(master) != back):
                 self.nginx.reload(back)
             elif master is not None and not back and self.nginx.loaded(master):
                 os.kill(master, 1)
@@ -519,7 +721,7 @@ class Transaction:
                     "again."
                 )
             os.mkdir(self.trees.home, 0o755)
-        with open(f"{self.trees.home}/.lock", "a", encoding="ascii") as stream:
+        with open(self.lock_path, "a", encoding="ascii") as stream:
             deadline = time.monotonic() + LOCK_TIMEOUT
             while True:
                 try:
@@ -584,6 +786,43 @@ def main() -> None:
                 },
             },
             "secret_files": {"type": "dict", "default": {}, "no_log": True},
+            "certificates": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "mode": {"type": "str", "required": True, "choices": ["selfsigned", "provided", "acme"]},
+                    "names": {"type": "list", "elements": "str", "default": []},
+                    "port": {"type": "int", "default": 443},
+                    "http_port": {"type": "int", "default": 80},
+                    "certificate": {"type": "str", "default": ""},
+                    "key": {"type": "str", "default": "", "no_log": True},
+                    "certificate_path": {"type": "str", "default": ""},
+                    "key_path": {"type": "str", "default": "", "no_log": False},
+                },
+            },
+            "acme": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "directory": {"type": "str", "default": ""},
+                    "email": {"type": "str", "default": ""},
+                    "ca_bundle": {"type": "str", "default": ""},
+                },
+            },
+            "ca_certificate": {"type": "str", "default": ""},
+            "ca_key": {"type": "str", "default": "", "no_log": True},
+            "fetch": {"type": "bool", "default": False},
+            "renewal": {
+                "type": "dict",
+                "options": {
+                    "service": {"type": "str", "required": True},
+                    "timer": {"type": "str", "required": True},
+                    "cron": {"type": "str", "required": True},
+                },
+            },
+            "state_dir": {"type": "path", "default": "/var/lib/pyweb"},
             "drop_in": {"type": "str"},
             "conf_dir": {"type": "path", "default": "/etc/nginx"},
             "pid_file": {"type": "path", "default": "/run/nginx.pid"},

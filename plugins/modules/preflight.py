@@ -57,6 +57,13 @@ options:
     type: list
     elements: int
     default: []
+  certificates:
+    description:
+      - Certificates that are said to be on the host, as M(pyweb.stack.nginx_config) takes them. Filled by the action
+        plugin.
+    type: list
+    elements: dict
+    default: []
   uv_home:
     description:
       - Folder of uv's virtual environment.
@@ -103,7 +110,7 @@ ansible_facts:
           as wanted, and nobody has touched since), C(clashes) (what of the system has a name that was asked for),
           C(interpreters) (path and version of those asked for), C(pythons) (all that are installed), C(disks),
           C(maintenance) (how applications are closed for it), C(ahead) (seconds by which the host's clock is ahead
-          of the controller's).
+          of the controller's), C(certificate_problems) (what is wrong with certificates on the host).
       type: dict
 """
 
@@ -122,6 +129,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import (
+    Authority,
+    CertificateError,
+    Store,
+    Wanted,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 
 # Control groups, as a container sees its own.
@@ -154,6 +167,20 @@ def installed(wanted: list[str], path: str = "/var/lib/dpkg/status") -> list[str
         return []
     found = set(re.findall(rf"^Package: ({names})\nStatus: \S+ \S+ installed$", text, re.MULTILINE))
     return sorted(found)
+
+
+def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with certificates that are said to be here."""
+    store, problems = Store("", "", Authority()), []
+    for item in items:
+        wanted = Wanted(**{**item, "names": tuple(item["names"])})
+        try:
+            store.look(wanted, time.time())
+        except CertificateError as error:
+            problems.append(
+                f"nginx_sites '{wanted.name}'.tls: its certificate {wanted.certificate_path} won't do: {error}."
+            )
+    return problems
 
 
 def memory_bytes(groups: str = GROUPS) -> int:
@@ -289,6 +316,7 @@ def main() -> None:
             "keep_releases": {"type": "raw", "default": 5},
             "packages": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "certificates": {"type": "list", "elements": "dict", "default": []},
             "uv_home": {"type": "path", "default": "/opt/pyweb/uv"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "names": {"type": "list", "elements": "str", "default": []},
@@ -315,6 +343,7 @@ def main() -> None:
         "pythons": pythons(),
         "disks": [disk(path) for path in (params["root"], "/var/cache")],
         "time": time.time(),
+        "certificate_problems": certificate_problems(params["certificates"]),
     }
     module.exit_json(changed=False, ansible_facts={"pyweb": facts})
 

@@ -10,12 +10,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEAS
 from ansible_collections.pyweb.stack.plugins.plugin_utils import background, gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 
 # Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
 
 # The callable of the module that wraps the application's own.
 ENTRY = "pyweb_entry:application"
+# Where the module nginx_config keeps the certificate that signs those of mode `selfsigned`.
+CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 # Seconds that a stop may take beyond the time that requests under way get.
 STOP_MARGIN = 5
@@ -329,6 +332,7 @@ def nginx_sites(
                 )
             ),
             "port": port,
+            "tls": {**members[0]["site"]["tls"], "plain_paths": plain_paths(members)},
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
             **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
             # What one application says of itself must not hold for those that it shares its domains with.
@@ -347,6 +351,20 @@ def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, An
         return app
     usual = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
     return {**app, "site": {**app["site"], "maintenance": {**usual, **(app["site"]["maintenance"] or {}), **switch}}}
+
+
+def plain_paths(members: list[dict[str, Any]]) -> list[str]:
+    """The health URLs of a site, which a balancer may ask for without TLS; a home page is not one."""
+    if members[0]["site"]["tls"]["mode"] == "none":
+        return []
+    paths = [health_path(app["site"]["path"], app["health"]["path"]) for app in members if app["health"]["path"]]
+    found = [path.partition("?")[0] for path in paths]
+    found = [path for path in found if path.rstrip("/") not in ("", *mounts(members))]
+    return list(dict.fromkeys([*members[0]["site"]["tls"]["plain_paths"], *found]))
+
+
+def mounts(members: list[dict[str, Any]]) -> list[str]:
+    return [app["site"]["path"].rstrip("/") for app in members]
 
 
 def free_name(name: str, taken: set[str]) -> str:
@@ -521,27 +539,42 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "release_commands": [],
         "front_port": site["port"] if front else None,
         "linger": KEPT_AFTER_SWITCH if site["keepalive"] else 0,
+        "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
+        "front_host": host_header(visited_name(app), site["port"], 80),
         # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
         "front_status": [*status, 401, 403] if status and protected(site) else status,
         "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
     }
 
 
+def visited_name(app: dict[str, Any], domain: str = "") -> str:
+    """A name that stands for many is no name that can be asked for."""
+    return (domain or (app["site"]["domains"] or ["localhost"])[0]).replace("*.", "www.")
+
+
+def front_port(app: dict[str, Any]) -> int:
+    """Where visitors ask for an application."""
+    site = app["site"]
+    return site["tls"]["port"] if has_tls(site) else site["port"]
+
+
 def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
     """The fields of a Question for an application's health: by its first domain, or by the one that is named."""
-    site = app["site"]
-    # A name that stands for many is no name that can be asked for.
-    name = (domain or (site["domains"] or ["localhost"])[0]).replace("*.", "www.")
+    secure = has_tls(app["site"])
     return {
-        "path": health_path(site["path"], app["health"]["path"]),
-        "host": name if site["port"] == 80 else f"{name}:{site['port']}",
-        "scheme": "http",
+        "path": health_path(app["site"]["path"], app["health"]["path"]),
+        "host": host_header(visited_name(app, domain), front_port(app), 443 if secure else 80),
+        "scheme": "https" if secure else "http",
     }
 
 
 def protected(site: dict[str, Any]) -> bool:
     """Whether nginx itself may turn somebody away who asks for the health URL."""
     return any(site[key] for key in ("basic_auth", "allow", "deny"))
+
+
+def host_header(domain: str, port: int, usual: int) -> str:
+    return domain if port == usual else f"{domain}:{port}"
 
 
 def release_commands(
@@ -600,15 +633,20 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
     lines = []
     for app in present(webapps):
         site = app["site"]
-        port = "" if site["port"] == 80 else f":{site['port']}"
+        secure = site["tls"]["mode"] != "none"
+        scheme, port, usual = ("https", site["tls"]["port"], 443) if secure else ("http", site["port"], 80)
         path = site["path"] if site["path"].endswith("/") else site["path"] + "/"
-        places = ", ".join(f"http://{domain}{port}{path}" for domain in site["domains"] or [address])
+        places = ", ".join(
+            f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]
+        )
         build = found.get(app["name"], {})
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
             f"{app['name']} is at {places} (release {release}, "
             f"{'new' if build.get('action') != 'none' else 'unchanged'})"
         )
+    if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
+        lines.append(f"Browsers trust certificates of this host once they have imported {CA} of it")
     return lines
 
 

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import (
     check_shared,
     check_size,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import check_tls_names, check_tls_source, has_tls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import ScheduleError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import parse as parse_schedule
@@ -108,9 +109,6 @@ SOURCES = {
 # Keys of a source that belong to some kinds only.
 SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",), "subdir": ("git", "path", "archive")}
 
-# Parts of a site that a later version brings; said so instead of "unknown key".
-PLANNED_SITE_KEYS = {"tls": "TLS is not available in this version."}
-
 
 def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """The applications with types converted and defaults filled, and every problem found in them."""
@@ -123,26 +121,13 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     for index, item in enumerate(webapps):
         where = f"webapps {label(item, index)}"
         before = len(checker.problems)
-        app = check_item(checker, item, options, where)
+        app = checker.mapping(item, options, where)
         if len(checker.problems) == before:
             check_app(checker, app, where)
         apps.append(app)
     if not checker.problems:
         check_together(checker, apps)
     return apps, checker.problems
-
-
-def check_item(checker: Checker, item: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
-    """One application by the role's specification, with words of their own for what a later version brings."""
-    known = dict(options)
-    if isinstance(item, dict):
-        item = dict(item)
-        for key, planned in (("site", PLANNED_SITE_KEYS),):
-            if isinstance(item.get(key), dict):
-                for name in [name for name in item[key] if name in planned]:
-                    checker.problem(f"{where}.{key}.{name}", planned[name])
-                    item[key] = {other: value for other, value in item[key].items() if other != name}
-    return checker.mapping(item, known, where)
 
 
 def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
@@ -431,6 +416,8 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
             f"the first domain, '{site['domains'][0]}', stands for many, so nothing can redirect to it. Name another "
             "first.",
         )
+    check_tls_source(checker, site["tls"], f"{where}.tls")
+    check_tls_names(checker, site, f"{where}.tls")
     path = site["path"]
     if not PREFIX.match(path) or "//" in path or ".." in path.split("/"):
         checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
@@ -499,6 +486,8 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
     redirects: dict[tuple[int, str], str] = {}
     targets: dict[tuple[int, str], str] = {}
     present = [app for app in apps if app["state"] == "present"]
+    share_tls(checker, present)
+    check_tls_ports(checker, present)
     for app in present:
         site = app["site"]
         for domain in site["domains"] or [""]:
@@ -533,6 +522,46 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
                 f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Take it out of one of "
                 "the two.",
             )
+
+
+def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
+    """Applications that share a domain share its certificate: one port speaks TLS or not, whoever answers behind it."""
+    found: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
+    for app in apps:
+        for domain in app["site"]["domains"] or [""]:
+            place = (app["site"]["port"], domain)
+            if has_tls(app["site"]):
+                name, tls = found.setdefault(place, (app["name"], app["site"]["tls"]))
+                if tls != app["site"]["tls"]:
+                    checker.problem(
+                        f"webapps '{app['name']}'.site.tls",
+                        f"{domain or 'the default site'} is also where '{name}' is served, whose tls is another. Say "
+                        "the same in both, or leave it out of one.",
+                    )
+    for app in apps:
+        places = [(app["site"]["port"], domain) for domain in app["site"]["domains"] or [""]]
+        if not has_tls(app["site"]) and (shared := [found[place] for place in places if place in found]):
+            app["site"]["tls"] = shared[0][1]
+
+
+def check_tls_ports(checker: Checker, apps: list[dict[str, Any]]) -> None:
+    """A port speaks TLS or it does not, and a name has one certificate there."""
+    plain = {app["site"]["port"]: app["name"] for app in apps}
+    names: dict[tuple[int, str], dict[str, Any]] = {}
+    for app in (app for app in apps if has_tls(app["site"])):
+        where, port = f"webapps '{app['name']}'.site.tls.port", app["site"]["tls"]["port"]
+        if port in plain:
+            checker.problem(
+                where, f"port {port} is where '{plain[port]}' is served without TLS. Use another for one of them."
+            )
+        for domain in app["site"]["domains"] or [""]:
+            owner = names.setdefault((port, domain), app)
+            if owner["site"]["port"] != app["site"]["port"]:
+                checker.problem(
+                    where,
+                    f"{domain or 'the default site'} is where '{owner['name']}' is served over TLS, from another "
+                    "site.port. Give both the same site.port, or other ports for TLS.",
+                )
 
 
 def taken(place: tuple[int, str, str], name: str) -> str:

@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     resolved_process_manager,
     worker_count,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 # What the tests run on.
@@ -46,7 +47,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
     if not facts["root"]:
         # Nothing else that such an account sees can be trusted.
         return ["the tasks don't run as root on the host. Set become: true, and give the account sudo."]
-    problems = [*system_problems(facts)]
+    problems = [*system_problems(facts), *facts.get("certificate_problems", [])]
     if wanted.builds:
         problems += [*disk_problems(facts), *clock_problems(facts)]
     for app in wanted.apps:
@@ -99,14 +100,21 @@ def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def ports_of(app: dict[str, Any]) -> dict[str, int]:
+    """The ports that an application needs, by where the model names them."""
+    site = app["site"]
+    return {"site.port": site["port"]} | ({"site.tls.port": site["tls"]["port"]} if has_tls(site) else {})
+
+
 def port_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
-    port = app["site"]["port"]
-    others = [one for one in facts["listeners"] if one["port"] == port and one["program"] != "nginx"]
-    if others:
+    for where, port in ports_of(app).items():
+        others = [one for one in facts["listeners"] if one["port"] == port and one["program"] != "nginx"]
+        if not others:
+            continue
         holder = others[0]
         process = f"process {holder['pid']}, " if holder["pid"] else ""
         yield (
-            f".site.port: port {port} is taken by {holder['program'] or 'another program'} ({process}on "
+            f".{where}: port {port} is taken by {holder['program'] or 'another program'} ({process}on "
             f"{holder['address']}). Stop it, or choose another port."
         )
 

@@ -12,6 +12,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     ModelError,
     activations,
     applications,
+    front_port,
     health_question,
     locations,
     nginx_sites,
@@ -26,7 +27,7 @@ def inspections(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
         {
             "name": app["name"],
             "question": health_question(app),
-            "port": app["site"]["port"],
+            "port": front_port(app),
             "static": [
                 {"url": location["path"], "folder": location["alias"]}
                 for location in locations(app, root)

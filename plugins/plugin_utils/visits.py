@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import health_question
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import front_port, health_question
 
 # Seconds that a visitor waits for an answer.
 PATIENCE = 7.0
@@ -35,7 +35,7 @@ def resolved(name: str) -> list[str] | None:
 def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> dict[str, Any]:
     """One name of a site, asked at the host's own address, whatever the name resolves to."""
     fields = health_question(app, domain or address)
-    answer = ask(Question(port=app["site"]["port"], address=address, **fields), PATIENCE)
+    answer = ask(Question(port=front_port(app), address=address, **fields), PATIENCE)
     return {
         "domain": domain,
         "redirect": redirect,

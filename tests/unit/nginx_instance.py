@@ -72,6 +72,13 @@ http {{
             "error_log": str(self.folder / "log/error.log"),
             "init": "none",
             "stamp": "as wished",
+            "certificates": [],
+            "acme": {},
+            "ca_certificate": "",
+            "ca_key": "",
+            "fetch": False,
+            "renewal": None,
+            "state_dir": str(self.folder / "state"),
         }
 
     def site(self, answer: str, port: int | None = None) -> str:

@@ -8,6 +8,11 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
+    check_tls,
+    check_tls_settings,
+    check_tls_together,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
 
 # Keys that mean nothing to a location of the other kind.
@@ -72,6 +77,7 @@ def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[s
         checker.problem(
             "nginx_real_ip_header", f"'{found['real_ip_header']}' is no header's name, such as X-Forwarded-For."
         )
+    check_tls_settings(checker, found)
     return found
 
 
@@ -200,6 +206,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     check_extra(checker, site["extra"], f"{where}.extra", "server block")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
+    check_tls(checker, site, where)
 
 
 def check_domains(checker: Checker, site: dict[str, Any], where: str) -> None:
@@ -354,3 +361,4 @@ def check_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
                     "there, or use another port.",
                 )
             names.setdefault((port, name), site["name"])
+    check_tls_together(checker, sites)

@@ -16,6 +16,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import location_blocks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
+    http_lines,
+    listen_lines,
+    moved_lines,
+    tls_ports,
+    with_tls,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
 
 # The name of the default site: what a request without any Host asks for.
@@ -25,12 +32,11 @@ EVERY_HOST = '""'
 def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """All files, in the order of their names, whatever the order of the sites."""
     sites = sorted(sites, key=lambda site: site["name"])
-    ports = sorted({site["port"] for site in sites} - {site["port"] for site in sites if not site["domains"]})
     files = [
         template("nginx.conf", main_vars(sites, settings)),
         template("proxy.conf", {}),
         template("uwsgi.conf", {}),
-        template("catch_all.conf", {"ports": ports}),
+        template("catch_all.conf", {"servers": catch_all(sites, settings)}),
     ]
     if settings["status_port"]:
         files.append(template("status.conf", {"port": settings["status_port"]}))
@@ -58,6 +64,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "real_ip_header": settings["real_ip_header"],
         "brotli": settings["brotli"],
         "status": bool(settings["status_port"]),
+        "tls": http_lines(sites, settings["tls_profile"]),
         "extra": extra_lines(settings["extra"], "nginx_extra"),
         "user": "www-data",
         "pid_file": "/run/nginx.pid",
@@ -65,15 +72,33 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
     }
 
 
+def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[list[str]]:
+    """Servers for who asks for a host that no site names, on every port without a default site."""
+    defaults = [site for site in sites if not site["domains"]]
+    plain = {site["port"] for site in sites} - {site["port"] for site in defaults}
+    secure = set(tls_ports(sites)) - set(tls_ports(defaults))
+    return [
+        *([*plain_listen_lines(port, True), "server_name _;", "return 444;"] for port in sorted(plain)),
+        *(
+            [*listen_lines(port, True, settings["http3"]), "server_name _;", "ssl_reject_handshake on;"]
+            for port in sorted(secure)
+        ),
+    ]
+
+
 def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """One site's file, with the server of its redirects and its own, and the secrets that it reads."""
+    """One site's file, with the server of its redirects and its own for every port, and the secrets that it reads."""
     upstreams, parts = Upstreams(site), Parts(site["name"], settings)
     locations = [block for location in site["locations"] for block in location_blocks(location, site, upstreams, parts)]
     lines = server_lines(site, parts)
-    locations += [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()]
-    servers = [{"lines": lines, "locations": locations, "extra": extra_lines(site["extra"], "extra")}]
-    if site["redirects"]:
-        servers.insert(0, {"lines": redirect_lines(site), "locations": [], "extra": []})
+    own = {
+        "listen": plain_listen_lines(site["port"], not site["domains"]),
+        "lines": lines,
+        "locations": locations,
+        "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()],
+        "extra": extra_lines(site["extra"], "extra"),
+    }
+    servers = with_tls(site, own, redirect_server(site) if site["redirects"] else None, settings["http3"])
     variables = {"lines": parts.lines, "blocks": [*upstreams.blocks(), *parts.blocks], "servers": servers}
     return [
         {"path": f"sites/{site['name']}.conf", "template": "site.conf.j2", "vars": variables},
@@ -81,25 +106,22 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
     ]
 
 
-def redirect_lines(site: dict[str, Any]) -> list[str]:
+def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
     """The server that leads other names to the first domain."""
+    basics = [f"server_name {quoted(site['redirects'])};", *log_lines(site)]
     target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
-    return [
-        *listen_lines(site, default=False),
-        f"server_name {quoted(site['redirects'])};",
-        *log_lines(site),
-        "",
-        "# 308 keeps the method and the body; 301 is what every old client and search engine knows.",
-        "if ($request_method !~ ^(GET|HEAD)$) {",
-        f"    return 308 {target};",
-        "}",
-        f"return 301 {target};",
-    ]
+    return {
+        "listen": plain_listen_lines(site["port"], False),
+        "basics": basics,
+        "lines": [*basics, "", *moved_lines(target)],
+        "locations": [],
+        "pages": [],
+        "extra": [],
+    }
 
 
 def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
     lines = [
-        *listen_lines(site, default=not site["domains"]),
         f"server_name {quoted(site['domains']) or EVERY_HOST};",
         *log_lines(site),
         f"client_max_body_size {quote(site['max_body_size'])};",
@@ -122,10 +144,10 @@ def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
     return lines
 
 
-def listen_lines(site: dict[str, Any], default: bool) -> list[str]:
-    """The addresses that a server of the site listens on: both families."""
+def plain_listen_lines(port: int, default: bool) -> list[str]:
+    """The addresses of a server without TLS: both families."""
     options = " default_server" if default else ""
-    return [f"listen {address}{site['port']}{options};" for address in ("", "[::]:")]
+    return [f"listen {address}{port}{options};" for address in ("", "[::]:")]
 
 
 def log_lines(site: dict[str, Any]) -> list[str]:

@@ -1,0 +1,58 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A certificate or key that stands in the inventory, or in a file on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: pem
+short_description: The text of a certificate or key, given as text or as a file on the controller
+version_added: 0.2.0
+description:
+  - A value that holds a line C(-----BEGIN ...-----) is the text itself, and so is an empty one.
+  - Any other is the path of a file, relative to the inventory, to the playbook, or to a folder C(files) in one of them.
+    A file of ansible-vault is decrypted.
+author: The pyweb.stack contributors
+options:
+  _terms:
+    description: Texts, or paths.
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Install a key
+  ansible.builtin.copy:
+    content: "{{ lookup('pyweb.stack.pem', 'keys/shop.key') }}"
+    dest: /etc/ssl/private/shop.key
+    owner: root
+    group: root
+    mode: "0600"
+"""
+
+RETURN = r"""
+_raw:
+  description: The texts.
+  type: list
+  elements: str
+"""
+
+from collections.abc import Mapping  # the documentation stands first in a plugin
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CertificateError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem
+
+
+class LookupModule(LookupBase):
+    """Reads what is given."""
+
+    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        places = folders(variables or {}, self._loader)
+        try:
+            return [pem(str(term), places, self._loader) for term in terms]
+        except CertificateError as error:
+            raise AnsibleLookupError(f"{error}.") from error

@@ -1,0 +1,52 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Certificates and keys that a user gives: found on the controller, decrypted, looked at before anything changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CertificateError, inspect, problems
+
+PEM = "-----BEGIN "
+
+
+def folders(variables: Mapping[str, Any], loader: Any) -> list[str]:
+    """Where a relative path may lead: beside the inventory, beside the playbook, and where Ansible was started."""
+    bases = [str(base) for base in (variables.get("inventory_dir"), loader.get_basedir(), os.getcwd()) if base]
+    return list(dict.fromkeys([*bases, *(f"{base}/files" for base in bases)]))
+
+
+def pem(value: str, places: list[str], loader: Any) -> str:
+    """The text of a value that is one, or that is the path of a file; ansible-vault's are decrypted."""
+    if PEM in value or not value:
+        return value
+    path = os.path.expanduser(value)
+    tried = [os.path.join(place, path) for place in places]
+    found = next((name for name in tried if os.path.isfile(name)), None)
+    if found is None:
+        where = "it is not there" if os.path.isabs(path) else f"it is not in {', '.join(places)}"
+        raise CertificateError(f"'{value}' is no file on the controller: {where}")
+    try:
+        return loader.get_text_file_contents(found)
+    except AnsibleError as error:
+        raise CertificateError(f"'{value}' can't be read: {error}") from error
+
+
+def with_texts(items: list[dict[str, Any]], read: Callable[[str], str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The certificates of sites with the texts of those that are given, and what is wrong with them."""
+    found, wrong = [], []
+    for item in items:
+        if item["certificate"]:
+            try:
+                item = {**item, "certificate": read(item["certificate"]), "key": read(item["key"])}
+                told = problems(inspect(item["certificate"], item["key"]), item["names"], time.time())
+            except CertificateError as error:
+                told = [f"won't do: {error}"]
+            wrong += [f"nginx_sites '{item['name']}'.tls: its certificate {words}." for words in told]
+        found.append(item)
+    return found, wrong

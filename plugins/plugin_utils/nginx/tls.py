@@ -1,0 +1,330 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""TLS of a site: its servers on both ports, the certificate they want, and what can't be said of one."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CHALLENGE_PATH
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
+
+HTTPS = 443
+STORE = "@CERTIFICATES@"  # of the module nginx_config
+GIVEN = ("certificate", "key", "remote_src")
+
+PACKAGES = {"selfsigned": "openssl", "acme": "dehydrated"}
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+# Mozilla's guideline 6.0. Its ciphers for TLS 1.3 are OpenSSL's own; it names no DHE, so no parameters are needed.
+PROFILES = {
+    "modern": {"protocols": "TLSv1.3", "ciphers": ""},
+    "intermediate": {
+        "protocols": "TLSv1.2 TLSv1.3",
+        "ciphers": ":".join(
+            f"ECDHE-{key}-{cipher}"
+            for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+            for key in ("ECDSA", "RSA")
+        ),
+    },
+}
+GROUPS = "X25519:prime256v1:secp384r1"
+
+
+def has_tls(site: dict[str, Any]) -> bool:
+    return site["tls"]["mode"] != "none"
+
+
+def tls_ports(sites: list[dict[str, Any]]) -> list[int]:
+    return sorted({site["tls"]["port"] for site in sites if has_tls(site)})
+
+
+def http_lines(sites: list[dict[str, Any]], profile: str) -> list[str]:
+    """What the http block says for all servers: the protocols of the default server are everybody's."""
+    if not tls_ports(sites):
+        return []
+    chosen = PROFILES[profile]
+    return [
+        f"# Mozilla's guideline 6.0, {profile}.",
+        f"ssl_protocols {chosen['protocols']};",
+        *([f"ssl_ciphers {chosen['ciphers']};"] if chosen["ciphers"] else []),
+        "ssl_prefer_server_ciphers off;",
+        "#@ if mlkem",
+        f"ssl_ecdh_curve X25519MLKEM768:{GROUPS};",
+        "#@ else",
+        f"ssl_ecdh_curve {GROUPS};",
+        "#@ end",
+        "ssl_session_cache shared:pyweb:10m;",
+        "ssl_session_timeout 1d;",
+        "#@ unless fresh_tickets",
+        "# This nginx would encrypt all tickets with one key for as long as it runs: who gets it reads all sessions.",
+        "ssl_session_tickets off;",
+        "#@ end",
+    ]
+
+
+def listen_lines(port: int, default: bool, http3: bool) -> list[str]:
+    """The addresses of a server with TLS: both families, and UDP for HTTP/3."""
+    options = " default_server" if default else ""
+    addresses = (str(port), f"[::]:{port}")
+    lines = [
+        "#@ if http2_directive",
+        *(f"listen {address} ssl{options};" for address in addresses),
+        "http2 on;",
+        "#@ else",
+        *(f"listen {address} ssl http2{options};" for address in addresses),
+        "#@ end",
+    ]
+    if http3:
+        # One socket for each worker, said once for each address; else packets reach workers that don't know them.
+        once = " reuseport default_server" if default else ""
+        lines += ["#@ if http3", *(f"listen {address} quic{once};" for address in addresses), "#@ end"]
+    return lines
+
+
+def certificate_lines(site: dict[str, Any], http3: bool) -> list[str]:
+    item, own = certificate(site), f"{STORE}/{site['name']}.pem"
+    lines = [
+        f"ssl_certificate {quote(item['certificate_path'] or own)};",
+        f"ssl_certificate_key {quote(item['key_path'] or own)};",
+        f"#@ if ocsp:{site['name']}",
+        "ssl_stapling on;",
+        "#@ end",
+    ]
+    if http3:
+        port = site["tls"]["port"]
+        lines += ["#@ if http3", f"add_header Alt-Svc 'h3=\":{port}\"; ma=86400' always;", "#@ end"]
+    return lines
+
+
+def challenge() -> dict[str, Any]:
+    """Where the authority reads the proof, whatever else the site asks of its visitors."""
+    lines = ["alias @CHALLENGES@/;", "default_type text/plain;", "auth_basic off;", "allow all;"]
+    return {**block(f"location ^~ {CHALLENGE_PATH}", lines), "inside": []}
+
+
+def moved_lines(target: str) -> list[str]:
+    return [
+        "# 308 keeps the method and the body; 301 is what every old client and search engine knows.",
+        "if ($request_method !~ ^(GET|HEAD)$) {",
+        f"    return 308 {target};",
+        "}",
+        f"return 301 {target};",
+    ]
+
+
+def moved_location(target: str) -> dict[str, Any]:
+    return {**block("location /", moved_lines(target)), "inside": []}
+
+
+def with_tls(site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any] | None, http3: bool) -> list[Any]:
+    """All servers of a site. ``own`` and ``redirect`` are those that it has over http.
+
+    Until an authority has given a certificate, the site is served over http.
+    """
+    proof = [challenge()] if site["tls"]["mode"] == "acme" else []
+    first = [server(own, locations=[*proof, *own["locations"]])]
+    if redirect and proof:
+        target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
+        first.insert(0, server(redirect, lines=redirect["basics"], locations=[*proof, moved_location(target)]))
+    elif redirect:
+        first.insert(0, server(redirect))
+    if not has_tls(site):
+        return first
+    both = secure_servers(site, own, redirect, http3) + plain_servers(site, own, redirect, proof)
+    if not proof:
+        return both
+    there = f"certificate:{site['name']}"
+    return [{**one, "condition": f"if {there}"} for one in both] + [
+        {**one, "condition": f"unless {there}"} for one in first
+    ]
+
+
+def server(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A server for the template, made of another; its pages are locations like all others."""
+    made = {**of, **changes}
+    return {key: made[key] for key in ("listen", "lines", "extra")} | {"locations": made["locations"] + made["pages"]}
+
+
+def secure_servers(
+    site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any] | None, http3: bool
+) -> list[dict[str, Any]]:
+    """The site itself, and its other names, over https."""
+    port, lines = site["tls"]["port"], certificate_lines(site, http3)
+    servers = (
+        [server(redirect, listen=listen_lines(port, False, http3), lines=lines + redirect["lines"])] if redirect else []
+    )
+    return [*servers, server(own, listen=listen_lines(port, not site["domains"], http3), lines=lines + own["lines"])]
+
+
+def plain_servers(
+    site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any] | None, proof: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Over http every path leads to https, but for proofs and what a balancer asks for."""
+    port = site["tls"]["port"]
+    rest = f"{'' if port == HTTPS else f':{port}'}$request_uri"
+    locations = [*proof, *plain_locations(site, own), moved_location(f"https://$host{rest}")]
+    servers = [server(own, locations=locations, extra=[])]
+    if redirect:
+        target = moved_location(f"https://{site['domains'][0]}{rest}")
+        servers.insert(0, server(redirect, lines=redirect["basics"], locations=[*proof, target]))
+    return servers
+
+
+def plain_locations(site: dict[str, Any], own: dict[str, Any]) -> list[dict[str, Any]]:
+    """The paths that are answered over http as well, as the location answers that they belong to."""
+    found = []
+    for path in site["tls"]["plain_paths"]:
+        location = location_of(site, path)
+        if location is not None:
+            head = "location " + (quote(location["path"].rstrip("/") + "/"))
+            answered = next(item for item in own["locations"] if item["head"] == head)
+            found.append({**answered, "head": f"location = {quote(path)}"})
+    return found
+
+
+def location_of(site: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """The location that answers a path: the longest prefix. Folders are no matter of health."""
+    fitting = [
+        location
+        for location in site["locations"]
+        if location["upstream"] is not None and f"{path}/".startswith(location["path"].rstrip("/") + "/")
+    ]
+    return max(fitting, key=lambda location: len(location["path"]), default=None)
+
+
+# --- what the certificates are to be ------------------------------------------------------------------------------
+
+
+def certificate(site: dict[str, Any]) -> dict[str, Any]:
+    """What nginx_config has to know of a site's certificate. A given one is still a path, or a text."""
+    tls = site["tls"]
+    on_host = tls["mode"] == "provided" and tls["remote_src"]
+    given = tls["mode"] == "provided" and not on_host
+    return {
+        "name": site["name"],
+        "mode": tls["mode"],
+        "names": list(dict.fromkeys([*site["domains"], *site["redirects"]])),
+        "port": tls["port"],
+        "http_port": site["port"],
+        "certificate": tls["certificate"] if given else "",
+        "key": tls["key"] if given else "",
+        "certificate_path": tls["certificate"] if on_host else "",
+        "key_path": tls["key"] if on_host else "",
+    }
+
+
+def certificates(sites: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [certificate(site) for site in sites if has_tls(site)]
+
+
+def packages(items: Any) -> list[str]:
+    """The Debian packages that make or fetch the certificates of sites, or of applications; unchecked ones too."""
+    found = set()
+    for item in items if isinstance(items, list) else []:
+        site = item.get("site", item) if isinstance(item, dict) else {}
+        tls = site.get("tls") if isinstance(site, dict) else {}
+        mode = tls.get("mode") if isinstance(tls, dict) else ""
+        found |= {name for key, name in PACKAGES.items() if key == mode}
+    return sorted(found)
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------------
+
+
+def check_tls(checker: Checker, site: dict[str, Any], where: str) -> None:
+    """One site's. Its domains and locations were found right before."""
+    where = f"{where}.tls"
+    check_tls_source(checker, site["tls"], where)
+    check_tls_names(checker, site, where)
+    for path in site["tls"]["plain_paths"]:
+        if not values.location_path(path):
+            checker.problem(f"{where}.plain_paths", f"'{path}' is no path. Start with a slash, as in /healthz.")
+        elif location_of(site, path) is None:
+            checker.problem(f"{where}.plain_paths", f"no location with an upstream answers '{path}'. Remove it.")
+
+
+def check_tls_source(checker: Checker, tls: dict[str, Any], where: str) -> None:
+    """Where the certificate is from."""
+    mode = tls["mode"]
+    if not 1 <= tls["port"] <= 65535:
+        checker.problem(f"{where}.port", f"{tls['port']} is out of range. Use a whole number from 1 to 65535.")
+    for key in GIVEN:
+        if mode != "provided" and tls[key]:
+            checker.problem(f"{where}.{key}", f"it has no meaning with mode {mode}. Use mode: provided, or remove it.")
+        elif mode == "provided" and not tls[key] and key != "remote_src":
+            checker.problem(f"{where}.{key}", "it is missing. Mode provided wants both certificate and key.")
+    if mode == "provided" and tls["remote_src"]:
+        for key in ("certificate", "key"):
+            if tls[key] and not values.folder(tls[key]):
+                checker.problem(f"{where}.{key}", "with remote_src it is an absolute path on the host.")
+
+
+def check_tls_names(checker: Checker, site: dict[str, Any], where: str) -> None:
+    if not has_tls(site):
+        return
+    names = [*site["domains"], *site["redirects"]]
+    for name in filter(is_address, names):
+        checker.problem(
+            where,
+            f"'{name}' is an address, and a browser that asks for one names nobody when TLS begins: only the default "
+            "site can answer. Leave the domains out, or give the host a name.",
+        )
+    if site["tls"]["mode"] != "acme":
+        return
+    if not names:
+        checker.problem(
+            where, "an authority certifies names, but the site has no domains. Add them, or use selfsigned."
+        )
+    for name in names:
+        if name.startswith("*."):
+            checker.problem(
+                where, f"'{name}' can't be proved over http, only by DNS. Name each host, or use mode: provided."
+            )
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_tls_settings(checker: Checker, settings: dict[str, Any]) -> None:
+    """What all sites share."""
+    if not settings["acme_directory"].startswith("https://"):
+        checker.problem(
+            "nginx_acme_directory", f"'{settings['acme_directory']}' is no address of an ACME directory: https://…"
+        )
+    if settings["acme_staging"] and settings["acme_directory"] != LETS_ENCRYPT:
+        checker.problem(
+            "nginx_acme_staging",
+            "only Let's Encrypt's staging is known. Give another's address as nginx_acme_directory.",
+        )
+    if settings["acme_email"] and "@" not in settings["acme_email"]:
+        checker.problem("nginx_acme_email", f"'{settings['acme_email']}' is no address. Write name@example.com.")
+    if bool(settings["ca_certificate"]) != bool(settings["ca_key"]):
+        checker.problem("nginx_ca_certificate", "it goes with nginx_ca_key: give both, or neither.")
+
+
+def check_tls_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
+    """One port speaks either TLS or not, and a name has one certificate there."""
+    plain = {site["port"]: site["name"] for site in sites}
+    names: dict[tuple[int, str], str] = {}
+    for site in (site for site in sites if has_tls(site)):
+        where, port = f"nginx_sites '{site['name']}'.tls.port", site["tls"]["port"]
+        if port in plain:
+            checker.problem(
+                where, f"port {port} is where '{plain[port]}' is served without TLS. Use another for one of them."
+            )
+        for name in site["domains"] + site["redirects"] or [""]:
+            owner = names.setdefault((port, name), site["name"])
+            if owner != site["name"]:
+                what = f"'{name}'" if name else "the default site"
+                checker.problem(
+                    where, f"{what} on port {port} is '{owner}' already. Use another port, or remove it there."
+                )

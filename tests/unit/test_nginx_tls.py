@@ -1,0 +1,360 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Certificates in the transaction, against a real nginx on loopback, with real handshakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import certificates
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted, read, served
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Renewal
+from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from certificate_factory import make
+from nginx_instance import BINARY, Instance, free_port, needs_nginx
+
+pytestmark = [
+    needs_nginx,
+    pytest.mark.skipif(
+        shutil.which("openssl") is None, reason="openssl is not installed here: apt-get install openssl"
+    ),
+]
+
+NAMES = ["shop.example.com", "www.shop.example.com"]
+
+
+class Secure:
+    """A site with TLS on an instance of its own."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.port = free_port()
+        self.folder = instance.conf / "pyweb/certificates"
+
+    def site(self, answer: str, names: str = "shop.example.com") -> str:
+        return f"""\
+server {{
+    listen 127.0.0.1:{self.instance.port};
+    return 200 "plain";
+}}
+#@ if certificate:shop
+server {{
+    listen 127.0.0.1:{self.port} ssl;
+    server_name {names};
+    ssl_certificate @CERTIFICATES@/shop.pem;
+    ssl_certificate_key @CERTIFICATES@/shop.pem;
+    return 200 "{answer}";
+}}
+#@ end
+"""
+
+    def item(self, mode: str = "selfsigned", **more: Any) -> dict[str, Any]:
+        return {
+            "name": "shop",
+            "mode": mode,
+            "names": NAMES,
+            "port": self.port,
+            "http_port": self.instance.port,
+            "certificate": "",
+            "key": "",
+            "certificate_path": "",
+            "key_path": "",
+        } | more
+
+    def transaction(self, item: dict[str, Any], answer: str = "one", **params: Any) -> Transaction:
+        given = self.instance.params({"shop": self.site(answer)})
+        return Transaction(given | {"certificates": [item]} | params, BINARY)
+
+    def run(self, item: dict[str, Any], answer: str = "one", check_mode: bool = False, **params: Any) -> dict[str, Any]:
+        return self.transaction(item, answer, **params).run(check_mode)
+
+    def get(self, ca: str | None = None, name: str = NAMES[0]) -> str:
+        """The answer to a browser that trusts the authority, or nobody at all."""
+        context = ssl.create_default_context(cafile=ca or str(self.folder / "ca.crt"))
+        with (
+            socket.create_connection(("127.0.0.1", self.port), 5) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            secure.sendall(f"GET / HTTP/1.0\r\nHost: {name}\r\n\r\n".encode())
+            answer = b""
+            while data := secure.recv(4096):
+                answer += data
+            return answer.partition(b"\r\n\r\n")[2].decode()
+
+    def fingerprint(self) -> str | None:
+        return served(self.port, NAMES[0])
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[Secure]:
+    tmp_path.chmod(0o755)
+    instance = Instance(tmp_path)
+    yield Secure(instance)
+    instance.stop()
+
+
+def test_a_browser_that_trusts_the_authority_of_the_host_trusts_every_name_of_the_site(secure: Secure) -> None:
+    outcome = secure.run(secure.item())
+    assert outcome["ca"] == str(secure.folder / "ca.crt")
+    assert [secure.get(name=name) for name in NAMES] == ["one", "one"]
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        secure.get(name="other.example.com")
+    assert oct(os.stat(secure.folder / "shop.pem").st_mode)[-4:] == "0600"
+    assert oct(os.stat(secure.folder / "ca.key").st_mode)[-4:] == "0600"
+
+
+def test_check_and_run_tell_the_same_of_a_certificate_and_a_second_run_changes_nothing(secure: Secure) -> None:
+    outcomes = [secure.run(secure.item(), check_mode=check) for check in (True, False, True, False)]
+    assert [outcome["changed"] for outcome in outcomes] == [True, True, False, False]
+    assert outcomes[0]["actions"] == outcomes[1]["actions"]
+    assert "install certificate shop" in outcomes[0]["actions"]
+    assert outcomes[0]["diff"] == outcomes[1]["diff"]
+    assert "PRIVATE" not in json.dumps(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"names": [*NAMES, "new.example.com"]}, "it lacks new.example.com"),
+        ({"mode": "provided"}, "another one is given"),
+    ],
+)
+def test_a_certificate_that_will_not_do_any_more_is_replaced_and_served(
+    secure: Secure, change: dict[str, Any], why: str
+) -> None:
+    secure.run(secure.item())
+    before = secure.fingerprint()
+    given = make(["shop.example.com", "*.shop.example.com"])
+    if change.get("mode") == "provided":
+        change = change | {"certificate": given.certificate, "key": given.key}
+    outcome = secure.run(secure.item() | change)
+    assert outcome["actions"] == ["install certificate shop", "reload"]
+    assert any(why in diff["after"] for diff in outcome["diff"])
+    assert secure.fingerprint() not in (None, before)
+
+
+def test_an_authority_of_the_inventory_signs_instead_of_one_of_the_host(secure: Secure, tmp_path: Path) -> None:
+    secure.run(secure.item())
+    ca = make([], authority=True)
+    params = {"ca_certificate": ca.certificate, "ca_key": ca.key}
+    assert secure.run(secure.item(), **params)["actions"] == ["install certificate shop", "reload"]
+    (tmp_path / "ca.crt").write_text(ca.certificate)
+    assert secure.get(ca=str(tmp_path / "ca.crt")) == "one"
+    assert not secure.run(secure.item(), **params)["changed"]
+
+
+def test_a_configuration_that_nginx_refuses_takes_the_certificate_back_as_well(secure: Secure) -> None:
+    secure.run(secure.item())
+    before = (read(str(secure.folder / "shop.pem")), secure.fingerprint())
+    with pytest.raises(NginxError, match="invalid number of arguments"):
+        secure.run(secure.item(names=["other.example.com"]), answer='" foo bar "')
+    assert (read(str(secure.folder / "shop.pem")), secure.fingerprint()) == before
+    assert secure.get() == "one"
+
+
+def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(secure: Secure) -> None:
+    """nginx only warns of a name that two servers want, and serves the first."""
+    other = make(NAMES)
+    (secure.instance.folder / "other.pem").write_text(other.certificate + other.key)
+    (secure.instance.conf / "conf.d").mkdir()
+    (secure.instance.conf / "conf.d/other.conf").write_text(
+        f"server {{ listen 127.0.0.1:{secure.port} ssl; server_name shop.example.com;\n"
+        f"ssl_certificate {secure.instance.folder}/other.pem;\n"
+        f"ssl_certificate_key {secure.instance.folder}/other.pem; }}\n"
+    )
+    with pytest.raises(NginxError, match="serves another certificate to who asks for"):
+        secure.run(secure.item())
+    assert not (secure.folder / "shop.pem").exists()
+
+
+def test_a_reload_that_somebody_owes_is_done(secure: Secure, tmp_path: Path) -> None:
+    """Who renewed a certificate on the host, or a run that ended before its reload."""
+    paths = {"certificate_path": str(tmp_path / "host.crt"), "key_path": str(tmp_path / "host.key")}
+    for number in (1, 2):
+        given = make(NAMES)
+        (tmp_path / "host.crt").write_text(given.certificate)
+        (tmp_path / "host.key").write_text(given.key)
+        site = secure.site("one").replace("@CERTIFICATES@/shop.pem", paths["certificate_path"], 1)
+        site = site.replace("@CERTIFICATES@/shop.pem", paths["key_path"])
+        params = secure.instance.params({"shop": site}) | {"certificates": [secure.item("provided", **paths)]}
+        outcome = Transaction(params, BINARY).run(check_mode=False)
+        assert outcome["actions"][-1] == ("start" if number == 1 else "reload")
+        assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+        assert not Transaction(params, BINARY).run(check_mode=False)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"expired": True}, "has expired on"),
+        ({"names": ["shop.example.com"]}, "but the site also answers to www.shop.example.com"),
+        ({"other_key": True}, "its key belongs to another certificate"),
+    ],
+)
+def test_a_given_certificate_that_will_not_do_changes_nothing(
+    secure: Secure, wrong: dict[str, Any], words: str
+) -> None:
+    secure.run(secure.item())
+    before = secure.fingerprint()
+    given = make(wrong.get("names", NAMES), expired=wrong.get("expired", False))
+    key = make(NAMES).key if "other_key" in wrong else given.key
+    for check in (True, False):
+        with pytest.raises(NginxError, match=words) as caught:
+            secure.run(secure.item("provided", certificate=given.certificate, key=key), check_mode=check)
+        assert "site 'shop'" in str(caught.value)
+        assert "Nothing was changed" in str(caught.value)
+    assert (secure.fingerprint(), secure.get()) == (before, "one")
+
+
+def test_a_certificate_that_ends_soon_is_told_and_one_with_time_is_not(secure: Secure) -> None:
+    for days, told in ((20, True), (40, False)):
+        given = make(NAMES, days=days)
+        transaction = secure.transaction(secure.item("provided", certificate=given.certificate, key=given.key))
+        transaction.run(check_mode=False)
+        assert any("ends in" in warning and "'shop'" in warning for warning in transaction.warnings) is told
+
+
+def test_a_certificate_of_a_site_that_is_gone_is_removed_with_its_key(secure: Secure) -> None:
+    secure.run(secure.item())
+    secure.instance.run(shop=secure.instance.site("plain"))
+    assert not (secure.folder / "shop.pem").exists()
+
+
+# --- ACME, as far as it goes without an authority (the scenario tls has one) ---------------------------------------
+
+
+def dehydrated(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A stand-in for the client, which gives what a test wants."""
+    (folder / "bin").mkdir()
+    program = folder / "bin/dehydrated"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+
+
+def challenge_site(secure: Secure) -> str:
+    listen = f"listen 127.0.0.1:{secure.instance.port};"
+    text = secure.site("one").replace('return 200 "plain";', 'location / { return 200 "plain"; }')
+    return text.replace(listen, f"{listen}\n    location ^~ /.well-known/acme-challenge/ {{ alias @CHALLENGES@/; }}")
+
+
+def acme(secure: Secure, fetch: bool, check_mode: bool = False) -> dict[str, Any]:
+    params = secure.instance.params({"shop": challenge_site(secure)})
+    if os.geteuid() == 0:  # pytest's folder is its own
+        params["files"][0]["content"] = "user root;\n" + params["files"][0]["content"]
+    params |= {
+        "certificates": [secure.item("acme")],
+        "acme": {"directory": "https://authority.test/dir", "email": "", "ca_bundle": ""},
+        "fetch": fetch,
+    }
+    return Transaction(params, BINARY).run(check_mode)
+
+
+def test_a_site_comes_up_over_http_then_gets_its_certificate(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = make(NAMES)
+    (tmp_path / "chain").write_text(given.certificate)
+    (tmp_path / "key").write_text(given.key)
+    folder = f"{secure.instance.folder}/state/acme/certificates/shop"
+    dehydrated(
+        tmp_path,
+        monkeypatch,
+        f"mkdir -p {folder} && cp {tmp_path}/chain {folder}/fullchain.pem && cp {tmp_path}/key {folder}/privkey.pem",
+    )
+    assert acme(secure, fetch=False)["due"] == ["shop"]
+    assert (secure.instance.get(), secure.fingerprint()) == ("plain", None)
+    assert acme(secure, fetch=True, check_mode=True)["actions"] == ["order certificate shop"]
+    assert secure.fingerprint() is None
+    assert acme(secure, fetch=True)["due"] == []
+    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert not acme(secure, fetch=False)["changed"]
+
+
+def test_an_order_that_fails_leaves_http_and_says_what_the_authority_said(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dehydrated(tmp_path, monkeypatch, """echo 'ERROR: ["detail"]	"no valid A records found for shop"' >&2; exit 1""")
+    acme(secure, fetch=False)
+    with pytest.raises(NginxError) as caught:
+        acme(secure, fetch=True)
+    for word in ("site 'shop'", "no valid A records found for shop", "DNS", "port 80"):
+        assert word in str(caught.value)
+    assert (secure.instance.get(), secure.fingerprint()) == ("plain", None)
+
+
+def test_nobody_is_asked_for_a_certificate_whose_proof_nginx_does_not_give(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dehydrated(tmp_path, monkeypatch, f"touch {tmp_path}/asked; exit 1")
+    params = secure.instance.params({"shop": secure.site("one")}) | {
+        "certificates": [secure.item("acme")],
+        "fetch": True,
+    }
+    secure.instance.run(shop=secure.site("one"))
+    with pytest.raises(NginxError, match="nginx itself does not answer"):
+        Transaction(params, BINARY).run(check_mode=False)
+    assert not (tmp_path / "asked").exists()
+
+
+# --- the timer ----------------------------------------------------------------------------------------------------
+
+
+def timer(secure: Secure, transaction: Transaction) -> subprocess.CompletedProcess[str]:
+    """What the timer runs, with the plan that the transaction would leave for it."""
+    plan = Renewal({"service": "", "timer": "", "cron": ""}, False, transaction.renewal.plan, transaction.certificates)
+    (secure.instance.folder / "plan.json").write_text(json.dumps(plan.plan))
+    program = certificates.__file__
+    return subprocess.run(
+        [sys.executable, program, str(secure.instance.folder / "plan.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def age(secure: Secure) -> None:
+    """Put a certificate of the host's authority in place that is near its end."""
+    store = Store(str(secure.folder), "", Authority())
+    wanted = Wanted("shop", "selfsigned", tuple(NAMES), secure.port)
+    old = make(NAMES, days=20, signer=(read(store.ca_path), read(store.ca_key_path)))
+    (secure.folder / "shop.pem").write_text(store.source(wanted) + old.certificate + old.key)
+
+
+def test_the_timer_renews_what_is_near_its_end_and_nginx_serves_it(secure: Secure) -> None:
+    transaction = secure.transaction(secure.item())
+    transaction.run(check_mode=False)
+    answer = timer(secure, transaction)
+    assert (answer.returncode, answer.stdout) == (0, "")
+    age(secure)
+    before = secure.fingerprint()
+    answer = timer(secure, transaction)
+    assert answer.returncode == 0, answer.stderr
+    assert "shop: renewed, because it ends on" in answer.stdout
+    assert secure.fingerprint() not in (None, before)
+    assert secure.get() == "one"
+
+
+def test_the_timer_takes_back_what_nginx_will_not_load_and_fails(secure: Secure) -> None:
+    transaction = secure.transaction(secure.item())
+    transaction.run(check_mode=False)
+    age(secure)
+    text, before = read(str(secure.folder / "shop.pem")), secure.fingerprint()
+    (secure.instance.conf / "conf.d").mkdir()
+    (secure.instance.conf / "conf.d/broken.conf").write_text("foo bar;\n")
+    answer = timer(secure, transaction)
+    assert answer.returncode == 1
+    assert 'unknown directive "foo"' in answer.stderr
+    assert "The previous certificates are back" in answer.stderr
+    assert (read(str(secure.folder / "shop.pem")), secure.fingerprint()) == (text, before)

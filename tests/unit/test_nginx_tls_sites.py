@@ -1,0 +1,321 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Sites with TLS as the role makes them, served by a real nginx on loopback and asked by real clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.certificates import inspect
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import chosen, program_facts
+from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
+from certificate_factory import make
+from nginx_instance import BINARY, Answer, Front, free_port, needs_nginx
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed here: apt-get install openssl"
+)
+SSLYZE = Path(sys.prefix) / "sslyze/bin/sslyze"
+
+
+class SecureFront(Front):
+    """The role's own files, with certificates."""
+
+    def __init__(self, folder: Path, render: Callable[..., Any]) -> None:
+        super().__init__(folder, render)
+        self.tls_port = free_port()
+
+    def secure(self, mode: str = "selfsigned", **keys: Any) -> dict[str, Any]:
+        tls = {"mode": mode, "port": self.tls_port, **keys.pop("tls", {})}
+        return self.site(tls=tls, locations=[self.echo("/")], **keys)
+
+    def echo(self, path: str) -> dict[str, Any]:
+        """An upstream that nobody listens on; its answers come from nginx's own server below."""
+        return {"path": path, "upstream": f"http://127.0.0.1:{self.echo_port}"}
+
+    @property
+    def echo_port(self) -> int:
+        if not hasattr(self, "_echo_port"):
+            self._echo_port = free_port()
+        return self._echo_port
+
+    def serve(self, sites: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
+        # What the application is told, as nginx tells it.
+        settings["extra"] = (
+            f"server {{ listen 127.0.0.1:{self.echo_port};\n"
+            '    location / { return 200 "$http_x_forwarded_proto $http_x_forwarded_port $http_host"; } }\n'
+        )
+        self.given = [{**item} for item in certificates(checked(sites, settings)[0])]
+        return super().serve(sites, **settings)
+
+    def params(self, sites: dict[str, str]) -> dict[str, Any]:
+        return super().params(sites) | {"certificates": self.given}
+
+    def secure_ask(self, path: str = "/", host: str = "shop.example.com", **options: Any) -> Answer:
+        context = ssl.create_default_context(cafile=str(self.conf / "pyweb/certificates/ca.crt"))
+        for key, value in options.items():
+            setattr(context, key, value)
+        with (
+            socket.create_connection(("127.0.0.1", self.tls_port), 5) as plain,
+            context.wrap_socket(plain, server_hostname=host) as wrapped,
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1")
+            connection.sock = wrapped
+            connection.request("GET", path, headers={"Host": f"{host}:{self.tls_port}"})
+            response = connection.getresponse()
+            told = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, told, response.read())
+
+
+@pytest.fixture
+def front(tmp_path: Path, render: Callable[..., Any]) -> Iterator[SecureFront]:
+    tmp_path.chmod(0o755)
+    instance = SecureFront(tmp_path, render)
+    yield instance
+    instance.stop()
+
+
+@needs_nginx
+@needs_openssl
+def test_the_application_is_told_that_its_visitor_came_by_https(front: SecureFront) -> None:
+    front.serve([front.secure()])
+    answer = front.secure_ask()
+    assert (answer.status, answer.text.split()[0]) == (200, "https")
+
+
+@needs_nginx
+@needs_openssl
+def test_http_leads_to_https_but_for_the_paths_that_stay_plain(front: SecureFront) -> None:
+    front.serve([front.secure(redirects=["www.shop.example.com"], tls={"plain_paths": ["/healthz"]})])
+    moved = front.ask("/cart?a=1", headers={"User-Agent": "x"})
+    assert (moved.status, moved.headers["location"]) == (301, f"https://shop.example.com:{front.tls_port}/cart?a=1")
+    assert front.ask("/cart", method="POST").status == 308
+    assert front.ask("/healthz").status == 200
+    assert front.ask("/healthz/deeper").status == 301
+    # Another name of the site, at once and not by way of http.
+    moved = front.ask("/x", host="www.shop.example.com")
+    assert (moved.status, moved.headers["location"]) == (301, f"https://shop.example.com:{front.tls_port}/x")
+    moved = front.secure_ask("/x", host="www.shop.example.com")
+    assert (moved.status, moved.headers["location"]) == (301, f"https://shop.example.com:{front.tls_port}/x")
+
+
+@needs_nginx
+@needs_openssl
+def test_who_asks_for_a_host_that_no_site_names_is_refused_in_the_handshake(front: SecureFront) -> None:
+    front.serve([front.secure()])
+    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+        front.secure_ask(host="other.example.com")
+
+
+@needs_nginx
+@needs_openssl
+def test_a_default_site_serves_whoever_asks_by_the_names_of_the_host(front: SecureFront) -> None:
+    front.serve([front.secure(domains=[])])
+    text = (front.conf / "pyweb/certificates/shop.pem").read_text()
+    assert socket.gethostname().lower() in inspect(text, text).names
+    assert front.secure_ask(host=socket.gethostname()).status == 200
+
+
+@needs_nginx
+@needs_openssl
+@pytest.mark.parametrize(("profile", "served"), [("intermediate", True), ("modern", False)])
+def test_the_profile_decides_whether_tls_1_2_is_spoken(front: SecureFront, profile: str, served: bool) -> None:
+    front.serve([front.secure()], tls_profile=profile)
+    assert front.secure_ask().status == 200
+    if served:
+        assert front.secure_ask(maximum_version=ssl.TLSVersion.TLSv1_2).status == 200
+    else:
+        with pytest.raises(ssl.SSLError):
+            front.secure_ask(maximum_version=ssl.TLSVersion.TLSv1_2)
+
+
+@needs_nginx
+@needs_openssl
+def test_http_2_is_offered_and_http_1_still_spoken(front: SecureFront) -> None:
+    front.serve([front.secure()])
+    context = ssl.create_default_context(cafile=str(front.conf / "pyweb/certificates/ca.crt"))
+    for offered, taken in ((["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1")):
+        context.set_alpn_protocols(offered)
+        with (
+            socket.create_connection(("127.0.0.1", front.tls_port), 5) as plain,
+            context.wrap_socket(plain, server_hostname="shop.example.com") as secure,
+        ):
+            assert secure.selected_alpn_protocol() == taken
+
+
+@needs_nginx
+@needs_openssl
+@pytest.mark.skipif(not SSLYZE.exists(), reason="sslyze is not here: make test provides it")
+@pytest.mark.parametrize("profile", ["intermediate", "modern"])
+def test_sslyze_finds_mozillas_profile(front: SecureFront, profile: str) -> None:
+    authority = make([], authority=True)
+    given = make(["shop.example.com"], days=60, signer=(authority.certificate, authority.key))
+    (front.folder / "ca.crt").write_text(authority.certificate)
+    front.serve(
+        [front.secure("provided", tls={"certificate": given.certificate, "key": given.key})], tls_profile=profile
+    )
+    words = [str(SSLYZE), f"--mozilla_config={profile}", "--certinfo_ca_file", f"{front.folder}/ca.crt"]
+    words += ["--sni", "shop.example.com", f"127.0.0.1:{front.tls_port}"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert answer.returncode == 0, answer.stdout
+    assert "OK - Compliant" in answer.stdout
+
+
+@needs_nginx
+def test_a_site_whose_certificate_is_still_to_come_is_whole_over_http_and_gives_the_proof(front: SecureFront) -> None:
+    assert front.serve([front.secure("acme", redirects=["www.shop.example.com"])])["due"] == ["shop"]
+    assert front.ask("/").text.split()[0] == "http"
+    proofs = front.folder / "state/acme/challenges"
+    proofs.mkdir(parents=True)
+    (proofs / "token").write_text("proof")
+    for host in ("shop.example.com", "www.shop.example.com"):
+        assert front.ask("/.well-known/acme-challenge/token", host=host).text == "proof"
+    assert front.ask("/x", host="www.shop.example.com").headers["location"].startswith("http://shop.example.com")
+
+
+@needs_nginx
+def test_the_proof_is_given_whatever_the_site_asks_of_its_visitors(front: SecureFront) -> None:
+    given = make(["shop.example.com"])
+    site = front.secure("acme", deny=["127.0.0.1"], basic_auth={"users": {"ann": "$5$x$y"}})
+    proofs = front.folder / "state/acme/challenges"
+    proofs.mkdir(parents=True)
+    (proofs / "token").write_text("proof")
+    for certificate in (False, True):
+        if certificate:
+            folder = front.conf / "pyweb/certificates"
+            folder.mkdir()
+            (folder / "shop.pem").write_text(given.certificate + given.key)
+        front.serve([site])
+        assert front.ask("/.well-known/acme-challenge/token").text == "proof"
+    assert front.ask("/").status == 301
+
+
+# --- without nginx ------------------------------------------------------------------------------------------------
+
+
+def site(**keys: Any) -> dict[str, Any]:
+    return {
+        "name": "shop",
+        "domains": ["shop.example.com"],
+        "locations": [{"path": "/", "upstream": "unix:/a"}],
+        **keys,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tls", "words"),
+    [
+        ({"mode": "letsencrypt"}, ["'letsencrypt'", "acme"]),
+        ({"mode": "selfsigned", "port": 80}, ["port 80", "without TLS"]),
+        ({"mode": "provided", "certificate": "c"}, [".key", "missing"]),
+        ({"mode": "acme", "key": "k"}, [".key", "mode: provided"]),
+        ({"mode": "provided", "certificate": "c", "key": "k", "remote_src": True}, ["absolute path on the host"]),
+        ({"mode": "selfsigned", "plain_paths": ["healthz"]}, ["'healthz'", "/healthz"]),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy(tls: dict[str, Any], words: list[str]) -> None:
+    problems = "\n".join(checked([site(tls=tls)], {})[2])
+    for word in words:
+        assert word in problems
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"acme_directory": "letsencrypt"}, "nginx_acme_directory"),
+        ({"acme_directory": "https://ca.example/dir", "acme_staging": True}, "nginx_acme_staging"),
+        ({"acme_email": "ops"}, "nginx_acme_email"),
+        ({"ca_certificate": "ca.crt"}, "nginx_ca_key"),
+        ({"tls_profile": "old"}, "'old'"),
+    ],
+)
+def test_a_mistake_in_what_sites_share_is_told(settings: dict[str, Any], word: str) -> None:
+    assert word in "\n".join(checked([], settings)[2])
+
+
+def test_two_sites_that_want_one_name_on_one_port_for_tls_are_told() -> None:
+    tls = {"mode": "selfsigned"}
+    problems = checked([site(tls=tls), site(name="other", port=8080, tls=tls)], {})[2]
+    assert len(problems) == 1
+    assert "'shop.example.com' on port 443 is 'shop' already" in problems[0]
+
+
+def test_a_given_certificate_is_looked_at_on_the_controller() -> None:
+    right, expired = make(["shop.example.com"]), make(["shop.example.com"], expired=True)
+    texts = {"c": right.certificate, "k": right.key, "old": expired.certificate, "oldk": expired.key, "none": "x"}
+    for certificate, key, words in (
+        ("c", "k", ""),
+        ("c", "oldk", "belongs to another certificate"),
+        ("old", "oldk", "has expired on"),
+        ("none", "k", "holds no certificate"),
+        ("c", "none", "is no private key"),
+    ):
+        tls = {"mode": "provided", "certificate": certificate, "key": key}
+        items = certificates(checked([site(tls=tls)], {})[0])
+        _found, wrong = with_texts(items, texts.__getitem__)
+        assert bool(wrong) == bool(words)
+        assert words in "".join(wrong)
+
+
+def test_packages_are_only_wanted_by_who_uses_them() -> None:
+    assert packages([{"tls": {"mode": "acme"}}, {"site": {"tls": {"mode": "selfsigned"}}}]) == ["dehydrated", "openssl"]
+    assert packages([{"site": {}}, {"tls": {"mode": "provided"}}, {"site": None}, "x", {"tls": "acme"}]) == []
+    assert packages(None) == []
+
+
+DEBIAN_12 = (
+    "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.20 7 Apr 2026 (running with OpenSSL 3.0.19 27 Jan 2026)\n"
+)
+DEBIAN_13 = (
+    "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.7 9 Jun 2026\nconfigure arguments: --with-http_v3_module\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "facts"), [(DEBIAN_12, set()), (DEBIAN_13, {"http2_directive", "http3", "fresh_tickets", "mlkem"})]
+)
+def test_what_the_program_says_decides_what_it_is_told(said: str, facts: set[str]) -> None:
+    assert program_facts(said) == facts
+
+
+def test_lines_are_chosen_by_facts_and_what_is_inside_by_both() -> None:
+    text = "a\n#@ if x\nb\n  #@ unless y\n  c\n  #@ end\n#@ else\nd\n#@ end\ne\n"
+    assert re.sub(r"\s", "", chosen(text, {"x"})) == "abce"
+    assert re.sub(r"\s", "", chosen(text, {"x", "y"})) == "abe"
+    assert re.sub(r"\s", "", chosen(text, set())) == "ade"
+
+
+@needs_nginx
+def test_a_certificate_with_a_responder_is_stapled_and_one_without_is_not(front: SecureFront) -> None:
+    authority = make([], authority=True)
+    for ocsp in ("http://127.0.0.1:9/", ""):
+        given = make(["shop.example.com"], ocsp=ocsp, signer=(authority.certificate, authority.key))
+        tls = {"certificate": given.certificate + authority.certificate, "key": given.key}
+        front.serve([front.secure("provided", tls=tls)])
+        shown = subprocess.run(
+            [str(BINARY), "-T", "-c", f"{front.conf}/nginx.conf"], capture_output=True, text=True, check=True
+        )
+        assert ("ssl_stapling on" in shown.stdout) is bool(ocsp)
+
+
+def test_no_key_is_in_what_the_module_returns_or_warns(front: SecureFront) -> None:
+    given = make(["shop.example.com"], days=5)
+    sites = [front.secure("provided", tls={"certificate": given.certificate, "key": given.key})]
+    front.given = [dict(item) for item in certificates(checked(sites, {})[0])]
+    transaction = Transaction(front.params({}), BINARY)
+    result = transaction.run(check_mode=True)
+    assert "PRIVATE KEY" not in json.dumps(result) + "".join(transaction.warnings)
