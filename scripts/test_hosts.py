@@ -171,10 +171,10 @@ class Engine:
     def check(self, doing: str, *arguments: str, **options: Any) -> str:
         return check([*self.command, *arguments], doing, **options)
 
-    def start(self, name: str, image: str, init: str, labels: Sequence[str] = ()) -> None:
+    def start(self, name: str, image: str, init: str, labels: Sequence[str] = (), more: Sequence[str] = ()) -> None:
         """Starts a container that takes itself for a machine."""
         self.run("rm", "--force", "--volumes", name)
-        words = [*self.flags, "--detach", "--name", name, "--hostname", name.rpartition("--")[2]]
+        words = [*self.flags, *more, "--detach", "--name", name, "--hostname", name.rpartition("--")[2]]
         words += [word for label in labels for word in ("--label", label)]
         words += [word for proxy in PROXIES if (value := proxy_of(proxy)) for word in ("--env", f"{proxy}={value}")]
         command = ["/sbin/init"] if init == "systemd" else ["sh", "-c", NO_INIT]
@@ -507,9 +507,10 @@ def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> N
     )
 
 
-def boot(engine: Engine, scenario: str, host: str, image: str, init: str) -> dict[str, str]:
-    name = container_name(host)
-    engine.start(name, image, init, [f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}"])
+def boot(engine: Engine, scenario: str, host: str, image: str, kind: Kind) -> dict[str, str]:
+    name, init = container_name(host), kind.init
+    labels = [f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}"]
+    engine.start(name, image, init, labels, kind.flags)
     engine.check(f"Preparing {host}", "exec", "--interactive", name, "sh", "-c", BOOTED, input=public_key())
     address = engine.address(name)
     await_ssh(engine, host, address)
@@ -522,15 +523,33 @@ def public_key() -> str:
     return KEY.with_suffix(".pub").read_text()
 
 
-def parse_hosts(text: str) -> dict[str, tuple[str, str]]:
-    """The hosts of a scenario as {name: (suite, init)}, from what its inventory says."""
+@dataclass(frozen=True)
+class Kind:
+    """What a host of a scenario is to be like."""
+
+    suite: str
+    init: str = "systemd"
+    memory: str = ""  # all it has, such as 1g
+    small_disk: str = ""  # a folder with a file system of 16 MB of its own
+
+    @property
+    def flags(self) -> list[str]:
+        memory = [f"--memory={self.memory}"] if self.memory else []
+        return memory + ([f"--tmpfs={self.small_disk}:size=16m"] if self.small_disk else [])
+
+
+def parse_hosts(text: str) -> dict[str, Kind]:
+    """The hosts of a scenario, from what its inventory says."""
     try:
-        hosts = {name: (host["suite"], host.get("init", "systemd")) for name, host in json.loads(text).items()}
+        hosts = {name: Kind(**host) for name, host in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Failure(f"The scenario's hosts are not {{name: {{suite, init}}}}: {text[:200]} ({error!r})") from error
+        raise Failure(
+            f"The scenario's hosts are not {{name: {{suite, init, memory, small_disk}}}}: {text[:200]} ({error!r})"
+        ) from error
     if not hosts:
         raise Failure("The scenario's group has no hosts: see molecule/SCENARIO/inventory/hosts.yml.")
-    for name, (suite, init) in hosts.items():
+    for name, kind in hosts.items():
+        suite, init = kind.suite, kind.init
         if suite not in SUITES or init not in PACKAGES_BY_INIT:
             raise Failure(
                 f"{name}: suite {suite!r}, init {init!r}; known are the suites {', '.join(SUITES)}"
@@ -539,12 +558,12 @@ def parse_hosts(text: str) -> dict[str, tuple[str, str]]:
     return hosts
 
 
-def create(scenario: str, inventory: pathlib.Path, hosts: dict[str, tuple[str, str]]) -> None:
-    engine, images = prepare(list(hosts.values()))
+def create(scenario: str, inventory: pathlib.Path, hosts: dict[str, Kind]) -> None:
+    engine, images = prepare([(kind.suite, kind.init) for kind in hosts.values()])
     with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
         booting = {
-            name: pool.submit(boot, engine, scenario, name, images[variant], variant[1])
-            for name, variant in hosts.items()
+            name: pool.submit(boot, engine, scenario, name, images[(kind.suite, kind.init)], kind)
+            for name, kind in hosts.items()
         }
     # Only now: when one failed, the others have ended too and can be destroyed.
     reached = {name: future.result() for name, future in booting.items()}

@@ -29,6 +29,16 @@ KEPT = 1
 KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
 
 
+# Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along; one that was
+# killed leaves it behind, and workers that hold its ports.
+NGINX_WATCH = "pyweb-nginx"
+WATCH = (
+    "while sleep 0.3; do pid=$(cat /run/nginx.pid 2>/dev/null); "
+    'if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ]; then '
+    'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT -- "-$pid"; nginx; fi; done'
+)
+
+
 class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
 
@@ -282,8 +292,11 @@ def supervisor_programs(
             items += [supervisor_web(app, root, nginx_group), *background.supervisor_processes(app, root)]
             if facts["init"] != "systemd":
                 items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
+    kept = any(item.get("state") != "absent" for item in items)
+    if facts["init"] != "systemd":
+        items.append({"name": NGINX_WATCH} | ({"command": ["/bin/sh", "-c", WATCH]} if kept else {"state": "absent"}))
     # A host that never had supervisor needs nothing removed from it.
-    return items if any(item.get("state") != "absent" for item in items) or facts.get("supervisor") else []
+    return items if kept or facts.get("supervisor") else []
 
 
 def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def test_a_job_is_a_timer_where_systemd_is_whatever_keeps_the_rest() -> None:
 
 def test_a_job_is_crons_where_no_systemd_is() -> None:
     items = by_name(supervisor_programs([SHOP], BARE))
-    assert list(items) == ["shop@", "shop.worker@", "shop.worker.2@", "shop.beat@", "shop.nightly", "shop.*"]
+    own = ["shop@", "shop.worker@", "shop.worker.2@", "shop.beat@", "shop.nightly", "shop.*"]
+    assert list(items) == [*own, "pyweb-nginx"]
     assert items["shop.nightly"]["schedule"] == "0 4 1 * 1"
     assert items["shop.worker@"]["stopsignal"] == "INT"
     assert items["shop.worker@"]["stopwaitsecs"] == 300
@@ -448,3 +449,40 @@ def test_words_for_the_shell_are_quoted() -> None:
     (app,) = applications([{**SHOP, "processes": [{"name": "x", "command": "echo '$HOME' \"a b\""}]}])
     content = next(file["content"] for file in background.launchers(app, "/srv/webapps") if file["path"] == "bin/x")
     assert shlex.split(content.splitlines()[-1])[-1] == "exec echo '$HOME' \"a b\""
+
+
+# nginx, where no init brings it back
+
+
+def test_nginx_is_watched_where_no_systemd_does_it() -> None:
+    assert "pyweb-nginx" not in by_name(supervisor_programs([{**SHOP, "process_manager": "supervisor"}], SYSTEMD))
+    gone = by_name(supervisor_programs([{"name": "shop", "state": "absent"}], {**BARE, "supervisor": True}))
+    assert gone["pyweb-nginx"] == {"name": "pyweb-nginx", "state": "absent"}
+
+
+@pytest.mark.parametrize(("left_behind", "started"), [("999999", True), ("", False), (None, False), ("self", False)])
+def test_only_an_nginx_that_was_not_stopped_is_started_again(
+    tmp_path: Path, left_behind: str | None, started: bool
+) -> None:
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WATCH
+
+    pid_file, proof = tmp_path / "nginx.pid", tmp_path / "started"
+    (tmp_path / "nginx").write_text(f"#!/bin/sh\nrm -f {pid_file}; touch {proof}\n")
+    (tmp_path / "nginx").chmod(0o755)
+    sleeper = subprocess.Popen(["/bin/sleep", "20"])
+    (tmp_path / str(sleeper.pid)).mkdir()
+    (tmp_path / str(sleeper.pid) / "comm").write_text("nginx\n")
+    if left_behind is not None:
+        pid_file.write_text(str(sleeper.pid) if left_behind == "self" else left_behind)
+    script = WATCH.replace("/run/nginx.pid", str(pid_file)).replace("/proc/", f"{tmp_path}/")
+    watch = subprocess.Popen(
+        ["/bin/sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, start_new_session=True
+    )
+    try:
+        time.sleep(1)
+        assert proof.exists() == started
+    finally:
+        os.killpg(watch.pid, signal.SIGKILL)
+        sleeper.kill()
+        watch.wait()
+        sleeper.wait()

@@ -93,7 +93,7 @@ def speak() -> str:
 @click.argument("seconds", type=float)
 def tick(seconds: float) -> None:
     """The job."""
-    note("job", "begun", RELEASE)
+    note("job", "begun", RELEASE, time.strftime("%H:%M"))
     print("the job ticks", flush=True)
     time.sleep(seconds)
     note("job", "done", RELEASE)
@@ -103,6 +103,6 @@ def tick(seconds: float) -> None:
 def beat() -> None:
     """A process that must never run twice."""
     note("beat", "begun", RELEASE)
-    signal.signal(signal.SIGTERM, lambda *_: (note("beat", "ended", RELEASE), os._exit(0)))
+    signal.signal(signal.SIGINT, lambda *_: (note("beat", "ended", RELEASE), os._exit(0)))
     while True:
         time.sleep(0.2)

@@ -1,0 +1,90 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""All hosts of a scenario at once, for tests of what one run of a playbook does to each of them.
+
+A pytest plugin for scenarios that name it in their molecule.yml. What a test tells by `tell` is printed at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+TOLD = pytest.StashKey[list[str]]()
+
+
+@dataclass(frozen=True)
+class Place:
+    """One host, as its operator and as its visitors reach it."""
+
+    name: str
+    inventory: Path
+
+    @property
+    def reached(self) -> dict[str, str]:
+        # Read anew each time: a host may come back from a reboot with another address.
+        return json.loads((self.inventory / "test_hosts.json").read_text())["all"]["hosts"][self.name]
+
+    def run(self, text: str, *, check: bool = True) -> str:
+        """What a shell command says that root runs on the host."""
+        reached = self.reached
+        options = shlex.split(reached["ansible_ssh_common_args"])
+        whom = f"{reached['ansible_user']}@{reached['ansible_host']}"
+        answer = subprocess.run(
+            ["ssh", *options, "-i", reached["ansible_ssh_private_key_file"], whom, f"sudo sh -c {shlex.quote(text)}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {answer.stdout}{answer.stderr}"
+        return answer.stdout
+
+    def ask(self, path: str = "/", method: str = "GET", timeout: float = 10) -> requests.Response:
+        """What a visitor is answered."""
+        session = requests.Session()
+        session.trust_env = False
+        return session.request(method, f"http://{self.reached['ansible_host']}{path}", timeout=timeout)
+
+    def answers(self, path: str) -> bool:
+        try:
+            return self.ask(path, timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+
+def wait_until(condition: Callable[[], Any], timeout: float) -> float:
+    """Seconds until the condition came true; fails when it does not."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < timeout, f"not within {timeout} seconds"
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+@pytest.fixture(scope="session")
+def places(scenario_inventory: str) -> list[Place]:
+    folder = Path(scenario_inventory)
+    names = json.loads((folder / "test_hosts.json").read_text())["all"]["hosts"]
+    return [Place(name, folder) for name in names]
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Notes a line, such as a time that was measured, for the end of the run."""
+    return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
