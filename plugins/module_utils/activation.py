@@ -524,7 +524,7 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
                 manager = process_manager(name, run)
                 instances = manager.family(spec["name"])
                 end_together([(manager, *instance) for instance in instances], layout, spec["stop_timeout"])
-                manager.undefine(manager.parts(spec["name"]))
+                manager.undefine([spec["name"], *manager.parts(spec["name"])])
         has_data = os.path.isdir(layout.shared) and os.listdir(layout.shared)
         keeps = [os.path.basename(layout.shared)] if has_data and not spec["purge"] else []
         for entry in os.listdir(layout.home):

@@ -8,6 +8,7 @@ import glob
 import os
 from collections.abc import Callable
 
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import BEFORE, LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import tail
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -42,16 +43,15 @@ def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/syst
     return found
 
 
-def from_supervisor(
-    app: str, lines: int, base: str = "/etc/supervisor", folder: str = "/var/log/supervisor"
-) -> dict[str, list[str]]:
+def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder: str = LOGS) -> dict[str, list[str]]:
     """The last lines of each program, of older instances first."""
     paths = glob.glob(f"{base}/templates/{app}@.conf") + glob.glob(f"{base}/templates/{app}.*@.conf")
     paths += glob.glob(f"{base}/scheduled/{app}.*")
     found = {}
     for service in parts(app, paths, (".conf", "@")):
+        logs = glob.glob(f"{folder}/{service}{BEFORE}")
         # An instance begins with the year of its release, so that no other service's name does.
-        logs = sorted(glob.glob(f"{folder}/{service}-[0-9]*.log"))
+        logs += sorted(glob.glob(f"{folder}/{service}-[0-9]*.log"))
         for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
             logs += [path] if os.path.exists(path) else []
         text = "".join(tail(path, lines * LINE_BYTES) for path in logs)

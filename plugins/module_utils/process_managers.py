@@ -43,6 +43,11 @@ SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 INSTANCE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[A-Za-z0-9_.]+)*")
 
 
+# Where the supervisor role lets programs write, and what the log of an instance that has ended is called.
+LOGS = "/var/log/supervisor"
+BEFORE = "-before.log"
+
+
 class ProcessManagerError(Exception):
     """What was being done, to which service, what came back, and the remedy."""
 
@@ -449,9 +454,12 @@ class Supervisor:
         with self._talk("Removing", program) as rpc:
             rpc.remove(program, timeout)
         for log in logs:
-            for path in [log, *(f"{log}.{number}" for number in range(1, 21))]:
+            # What it wrote last is kept until the next one ends.
+            with contextlib.suppress(OSError):
+                os.replace(log, before_log(log, program, service))
+            for number in range(1, 21):
                 with contextlib.suppress(OSError):
-                    os.unlink(path)
+                    os.unlink(f"{log}.{number}")
 
     def tidy(self, service: str) -> None:
         sweep(glob.glob(os.path.join(self._programs, f"{service}-[0-9]*.new")))
@@ -476,11 +484,13 @@ class Supervisor:
     def undefine(self, services: list[str]) -> None:
         for service in services:
             write(File(os.path.join(self._templates, f"{service}@.conf"), None))
+            with contextlib.suppress(OSError):
+                os.unlink(f"{LOGS}/{service}{BEFORE}")
 
     def _logs(self, program: str) -> list[str]:
         """The program's log files, after its definition, else where the role's default puts them."""
         data = read(self._file(program))
-        paths = [f"/var/log/supervisor/{program}.log"]
+        paths = [f"{LOGS}/{program}.log"]
         if data is not None:
             with contextlib.suppress(Exception):  # a definition that can't be parsed has no log to tell
                 parser = read_parser(data.decode())
@@ -494,6 +504,12 @@ class Supervisor:
         program = self._program(service, instance)
         text = "".join(tail(path, 65536) for path in self._logs(program))
         return "\n".join(text.splitlines()[-lines:])
+
+
+def before_log(log: str, program: str, service: str) -> str:
+    """Where the log of an instance that has ended is kept: beside it, under the name of its service."""
+    folder, name = os.path.split(log)
+    return os.path.join(folder, name.replace(program, service, 1).removesuffix(".log") + BEFORE)
 
 
 def wanted_by(definition: str) -> list[str]:

@@ -50,12 +50,19 @@ tell() {{
         "$name" {identity} "$started" "$1" "$2" "$(($(date +%s) - begun))" >{jobs}/"$name.new" &&
         mv {jobs}/"$name.new" {jobs}/"$name.json"
 }}
+child= stopped=
+trap 'stopped=yes; [ -z "$child" ] || kill -TERM "$child"' TERM INT
 tell running null
 timeout --kill-after=30 "$2" {release}/bin/"$name" 8>&- &
 child=$!
-trap 'kill -TERM "$child"; wait "$child"' TERM INT
+[ -z "$stopped" ] || kill -TERM "$child"
 wait "$child"
 status=$?
+# The signal to stop ends a wait before the child has ended.
+while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    status=$?
+done
 case $status in
     0) tell succeeded 0 ;;
     124) tell "timed out" 124; echo "job $name: ended after $2 seconds" ;;
