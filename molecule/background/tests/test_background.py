@@ -208,7 +208,7 @@ def recovery(place: Place, kill: str, path: str = "/healthz") -> float:
 
 
 def unjudged(place: Place) -> str:
-    """In a container on cgroups of version 1 nothing tells systemd 252 that the other processes of a unit have gone too.
+    """In a container on cgroups of version 1 nothing tells systemd 252 that the rest of a unit has gone too.
 
     It waits for the whole time that a stop may take. A Debian 12 of its own has version 2.
     """
