@@ -46,6 +46,7 @@ INSTANCE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[A-Za-z0-9_.]+)*")
 # Where the supervisor role lets programs write, and what the log of an instance that has ended is called.
 LOGS = "/var/log/supervisor"
 BEFORE = "-before.log"
+BEFORE_BYTES = 1 << 20
 
 
 class ProcessManagerError(Exception):
@@ -454,12 +455,11 @@ class Supervisor:
         with self._talk("Removing", program) as rpc:
             rpc.remove(program, timeout)
         for log in logs:
-            # What it wrote last is kept until the next one ends.
             with contextlib.suppress(OSError):
-                os.replace(log, before_log(log, program, service))
-            for number in range(1, 21):
+                keep_log(log, before_log(log, program, service))
+            for path in [log, *(f"{log}.{number}" for number in range(1, 21))]:
                 with contextlib.suppress(OSError):
-                    os.unlink(f"{log}.{number}")
+                    os.unlink(path)
 
     def tidy(self, service: str) -> None:
         sweep(glob.glob(os.path.join(self._programs, f"{service}-[0-9]*.new")))
@@ -507,9 +507,16 @@ class Supervisor:
 
 
 def before_log(log: str, program: str, service: str) -> str:
-    """Where the log of an instance that has ended is kept: beside it, under the name of its service."""
+    """Where the log of instances that have ended is kept: beside theirs, under the name of their service."""
     folder, name = os.path.split(log)
     return os.path.join(folder, name.replace(program, service, 1).removesuffix(".log") + BEFORE)
+
+
+def keep_log(log: str, kept: str) -> None:
+    """Add the end of a log to what is kept of earlier ones, whose beginning makes room for it."""
+    text = (tail(kept, BEFORE_BYTES) + tail(log, BEFORE_BYTES))[-BEFORE_BYTES:]
+    if text:
+        write(File(kept, text, mode=0o640))
 
 
 def wanted_by(definition: str) -> list[str]:

@@ -55,11 +55,10 @@ trap 'stopped=yes; [ -z "$child" ] || kill -TERM "$child"' TERM INT
 tell running null
 timeout --kill-after=30 "$2" {release}/bin/"$name" 8>&- &
 child=$!
-[ -z "$stopped" ] || kill -TERM "$child"
-wait "$child"
-status=$?
-# The signal to stop ends a wait before the child has ended.
-while kill -0 "$child" 2>/dev/null; do
+status=
+# The signal to stop ends a wait before the child has ended; and a child that has hardly begun may miss it.
+while [ -z "$status" ] || kill -0 "$child" 2>/dev/null; do
+    [ -z "$stopped" ] || {{ sleep 0.2; kill -TERM "$child" 2>/dev/null; }}
     wait "$child"
     status=$?
 done

@@ -35,7 +35,7 @@ NGINX_WATCH = "pyweb-nginx"
 WATCH = (
     "while sleep 0.3; do pid=$(cat /run/nginx.pid 2>/dev/null); "
     'if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ]; then '
-    'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT -- "-$pid"; nginx; fi; done'
+    'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT "-$pid"; nginx; fi; done'
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import process_managers
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManagerError,
     Systemd,
@@ -194,3 +195,15 @@ def test_restarts_are_counted_from_the_last_start() -> None:
     assert count_restarts(spawned * 3 + gave_up, "x") == 2
     assert count_restarts(spawned * 3 + gave_up + spawned, "x") == 0
     assert count_restarts(spawned * 3 + "INFO supervisord started with pid 1\n" + spawned, "x") == 0
+
+
+def test_the_end_of_logs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_managers, "BEFORE_BYTES", 10)
+    log, kept = tmp_path / f"shop-{INSTANCE}.log", tmp_path / "shop-before.log"
+    assert process_managers.before_log(str(log), f"shop-{INSTANCE}", "shop") == str(kept)
+    process_managers.keep_log(str(log), str(kept))
+    assert not kept.exists()
+    for text in ("first\n", "second\n"):
+        log.write_text(text)
+        process_managers.keep_log(str(log), str(kept))
+    assert kept.read_text() == "st\nsecond\n"

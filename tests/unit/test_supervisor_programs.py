@@ -392,8 +392,6 @@ def test_forget_leaves_nothing_and_can_be_repeated(lab: Lab) -> None:
     assert provider.state("shop", INSTANCE) == "absent"
     assert provider.instances("shop") == []
     assert not list(lab.folder.glob(f"**/*{INSTANCE}*"))
-    # What it wrote last can still be read.
-    assert (lab.folder / "shop-before.log").exists()
 
 
 def test_forget_mends_what_was_left_half_made(lab: Lab) -> None:
