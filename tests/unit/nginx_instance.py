@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -29,8 +30,11 @@ needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed 
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port below those that the kernel gives to clients: theirs may be taken again before nginx listens."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Instance:
