@@ -226,7 +226,7 @@ class Bench:
     @contextlib.contextmanager
     def fresh_hosts(self, *names: str) -> Iterator[list[dict[str, str]]]:
         """Virgin hosts, by the variables that reach them, which are gone afterwards."""
-        wanted = {f"bench-{name}": (self.suite, "systemd") for name in names}
+        wanted = {f"bench-{name}": test_hosts.Kind(self.suite) for name in names}
         try:
             test_hosts.create(self.scenario, self.hosts, wanted)
             reached = json.loads(self.hosts.read_text())["all"]["hosts"]
