@@ -88,23 +88,6 @@ def test_supervisor_itself_is_kept_alive(host, facts):
         assert host.check_output(f"ps -o ppid= -p {pid}").strip() == "1"
 
 
-def test_a_killed_supervisord_is_back_within_seconds_where_systemd_is(host, http, facts):
-    if facts.init != "systemd":
-        pytest.skip("without an init, the next run brings it back")
-    host.check_output("kill -9 $(supervisorctl pid)")
-    begun = time.monotonic()
-    app = next(app for app, manager in NAMED[facts.name].items() if manager == "supervisor")
-    until = begun + 20
-    while (
-        "RUNNING" not in host.run("supervisorctl status").stdout or http("/facts", headers=APPS[app]).status_code != 200
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    print(f"{facts.name}: supervisord and its programs were back after {time.monotonic() - begun:.1f} s")
-    assert time.monotonic() - begun < 10
-    assert_kept_by(host, http, app, "supervisor")
-
-
 # The host that has both: each application goes to the other manager
 
 
