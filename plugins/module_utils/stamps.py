@@ -10,6 +10,7 @@ own trip; where they agree and the same is wanted again, the module's trip is sp
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -43,9 +44,15 @@ def process_witness(pid: int) -> list[Any]:
         return []
 
 
-def witnesses(paths: Iterable[str], pids: Iterable[int] = ()) -> dict[str, dict[str, list[Any]]]:
-    """To be taken before the look that it is to stand for: what changes meanwhile then makes the stamp void."""
+def witnesses(
+    paths: Iterable[str], pids: Iterable[int] = (), patterns: Iterable[str] = ()
+) -> dict[str, dict[str, list[Any]]]:
+    """To be taken before the look that it is to stand for: what changes meanwhile then makes the stamp void.
+
+    Of a pattern it is seen what matches: a folder would also tell of names that do not matter.
+    """
     return {
+        "matches": {pattern: sorted(glob.glob(pattern)) for pattern in sorted(set(patterns))},
         "files": {path: file_witness(path) for path in sorted(set(paths))},
         "processes": {str(pid): process_witness(pid) for pid in pids},
     }
@@ -73,7 +80,13 @@ def holds(seen: dict[str, Any]) -> bool:
         return False
     files = {path: file_witness(path) for path in seen["files"]}
     processes = {pid: process_witness(int(pid)) for pid in seen["processes"]}
-    return files == seen["files"] and processes == seen["processes"] and all(processes.values())
+    matches = {pattern: sorted(glob.glob(pattern)) for pattern in seen["matches"]}
+    return (
+        files == seen["files"]
+        and matches == seen["matches"]
+        and processes == seen["processes"]
+        and all(processes.values())
+    )
 
 
 def valid() -> dict[str, list[str]]:

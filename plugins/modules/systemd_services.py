@@ -504,7 +504,7 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     host = Host(lambda argv: module.run_command(argv), directory)
     try:
-        seen = stamps.witnesses(witness_paths(wanted, directory))
+        seen = witnesses(wanted, directory)
         services = expanded(wanted, directory)
         todo = host.look(services)
         _changed, diffs = apply_files(todo.files, check_mode=True)
@@ -518,7 +518,7 @@ def main() -> None:
             host.act(todo)
             if module.params["stamp"] and passive(wanted) and not todo.warnings:
                 if todo.changes:
-                    seen = stamps.witnesses(witness_paths(wanted, directory))
+                    seen = witnesses(wanted, directory)
                 if not (todo.changes and host.look(expanded(wanted, directory)).changes):
                     stamps.leave("systemd_services", module.params["stamp"], seen)
     except (ServiceError, OSError, KeyError) as error:
@@ -545,17 +545,20 @@ def passive(services: list[dict[str, Any]]) -> bool:
     )
 
 
-def witness_paths(services: list[dict[str, Any]], directory: str) -> list[str]:
-    """The unit files, and the drop-ins that somebody may have added to them; for a pattern, all there is."""
-    paths = [directory] if any("*" in service["name"] for service in services) else []
+def witnesses(services: list[dict[str, Any]], directory: str) -> dict[str, Any]:
+    """The unit files, and the drop-ins that somebody may have added to them; for a pattern, all that match it."""
+    paths, patterns = [], []
     for folder in (directory, "/run/systemd/system"):
         paths.append(f"{folder}/service.d")
         for service in services:
             unit = f"{folder}/{unit_of(service['name'])}"
-            paths += [unit, f"{unit}.d", *glob.glob(f"{glob.escape(unit)}.d/*")]
-            if service["state"] == "absent":
-                paths.append(f"{folder}/{service['name']}.timer")
-    return paths
+            found = [unit, f"{unit}.d", f"{folder}/{service['name']}.timer"]
+            if "*" in service["name"]:
+                patterns += found
+                found = [path for pattern in found for path in glob.glob(pattern)]
+            paths += found
+            paths += [path for drop_ins in found for path in glob.glob(f"{glob.escape(drop_ins)}/*")]
+    return stamps.witnesses(paths, patterns=patterns)
 
 
 def _mtime(path: str) -> float | None:

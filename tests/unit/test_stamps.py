@@ -58,6 +58,14 @@ def test_any_touch_makes_it_void(seen: Path, touch: str) -> None:
     assert stamps.valid() == {}
 
 
+def test_a_pattern_tells_of_what_matches_and_of_nothing_else(seen: Path) -> None:
+    stamps.leave("systemd_services", "k", stamps.witnesses([], patterns=[f"{seen}/shop.*.service"]))
+    (seen / "nginx.service.d").mkdir()
+    assert stamps.valid() == {"systemd_services": ["k"]}
+    (seen / "shop.worker.service").write_text("")
+    assert stamps.valid() == {}
+
+
 def test_a_process_that_ended_makes_it_void(folder: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         stamps.leave("nginx_config", "k", stamps.witnesses([], [process.pid]))

@@ -224,7 +224,7 @@ def test_removal_takes_the_timer_too(tmp_path: Path) -> None:
 
 def test_stamp_for_a_pattern_sees_what_is_added(tmp_path: Path) -> None:
     wanted = [removed("shop.*")]
-    before = module.stamps.witnesses(module.witness_paths(wanted, str(tmp_path)))
+    before = module.witnesses(wanted, str(tmp_path))
     assert module.stamps.holds({**before, "until": None})
     (tmp_path / "shop.x.service").write_text(CONTENT)
     assert not module.stamps.holds({**before, "until": None})
