@@ -88,7 +88,3 @@ def test_the_next_run_after_it_changes_nothing(places: list[Place], run_playbook
     assert run.status == 0
     for place in places:
         assert run.counts(place.name)["changed"] == 0
-
-
-def test_every_host_is_left_as_it_should_be(host):
-    assert host.run("find /srv/webapps /etc/systemd /etc/supervisor -name '*.new'").stdout == ""
