@@ -31,7 +31,7 @@ def front(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Front]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < DESCRIPTORS:
         reason = f"this account may open {hard} files; {DESCRIPTORS} are needed (ulimit -Hn)"
-        pytest.skip(reason)  # a limit that only root raises: Debian's own default is far above it, a container's may not be
+        pytest.skip(reason)  # only root may raise it: Debian's own default is far above, a container's may not be
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
     os.chmod(tmp_path, 0o755)
     instance = Front(tmp_path, render)
