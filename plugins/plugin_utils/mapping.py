@@ -27,6 +27,10 @@ STOP_MARGIN = 5
 # second; so this long after a switch no connection leads to the old release any more.
 KEPT = 1
 KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
+# Idle connections to an application that each worker of nginx keeps: as many as the threads of a few workers can use.
+KEPT_CONNECTIONS = 16
+# Seconds that gunicorn keeps an idle connection, if nothing else is said.
+GUNICORN_KEEPALIVE = 2
 
 
 # Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along; one that was
@@ -460,17 +464,32 @@ def upstream(app: dict[str, Any], root: str) -> str:
     return f"unix:{root}/{app['name']}/current.sock"
 
 
+def keepalive(app: dict[str, Any]) -> int:
+    """Connections to keep: what is named, else some where a kept connection can't cost a request.
+
+    gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers that replace
+    themselves after so many requests are left out, for those of older versions close such a connection at once.
+    """
+    named = app["site"]["keepalive"]
+    if named is not None:
+        return named
+    own = app["gunicorn"]
+    threads = app["server"] == "gunicorn" and gunicorn.worker_class(own, app["threads"]) == "gthread"
+    outlasts = (GUNICORN_KEEPALIVE if own.get("keepalive") is None else own["keepalive"]) > KEPT
+    return KEPT_CONNECTIONS if threads and outlasts and not own.get("max_requests") else 0
+
+
 def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:
     """The upstreams of applications whose connections are kept; nothing where there are none."""
     kept = [
         {
             "name": app["name"],
             "servers": [{"address": upstream(app, root)}],
-            "keepalive": app["site"]["keepalive"],
+            "keepalive": keepalive(app),
             "keepalive_timeout": KEPT,
         }
         for app in members
-        if app["site"]["keepalive"]
+        if keepalive(app)
     ]
     return {"upstreams": kept} if kept else {}
 
@@ -480,7 +499,7 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
     prefix = "" if site["path"] == "/" else site["path"]
     main = {
         "path": site["path"],
-        "upstream": app["name"] if site["keepalive"] else upstream(app, root),
+        "upstream": app["name"] if keepalive(app) else upstream(app, root),
         "read_timeout": app["timeout"] + STOP_MARGIN,
         "websocket": site["websocket"],
         **({"instead": uwsgi_upstream(app, root)} if app["server"] == "uwsgi" else {}),
@@ -551,7 +570,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "most_workers": worker_count(app, facts),
         "release_commands": [],
         "front_port": site["port"] if front else None,
-        "linger": KEPT_AFTER_SWITCH if site["keepalive"] else 0,
+        "linger": KEPT_AFTER_SWITCH if keepalive(app) else 0,
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
         "front_host": host_header(visited_name(app), site["port"], 80),
         # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.

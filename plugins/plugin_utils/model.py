@@ -230,7 +230,7 @@ def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
         ("site.port", app["site"]["port"], 1, 65535),
         ("site.keepalive", app["site"]["keepalive"], 0, 1000),
     ):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             checker.problem(f"{where}.{key}", f"{value} is out of range. Give a whole number from {low} to {high}.")
     for status in app["health"]["status"]:
         if not 100 <= status <= 599:

@@ -121,9 +121,7 @@ def test_process_managers(own: Any, default: str, facts: Any, wanted: str) -> No
 def test_an_application_without_domains_is_the_default_site() -> None:
     (site,) = nginx_sites([app()])
     assert (site["name"], site["domains"], site["redirects"], site["port"]) == ("shop", [], [], 80)
-    assert site["locations"] == [
-        {"path": "/", "upstream": "unix:/srv/webapps/shop/current.sock", "read_timeout": 35, "websocket": False}
-    ]
+    assert site["locations"] == [{"path": "/", "upstream": "shop", "read_timeout": 35, "websocket": False}]
 
 
 def test_applications_on_one_domain_become_one_site() -> None:
@@ -239,14 +237,34 @@ def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
     assert (main["read_timeout"], events["read_timeout"], events["buffering"]) == (15, 3600, False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, 16),
+        ({"site": {"keepalive": 0}}, 0),
+        ({"threads": 1}, 0),
+        ({"threads": 1, "site": {"keepalive": 4}}, 4),
+        ({"gunicorn": {"worker_class": "gevent"}}, 0),
+        ({"gunicorn": {"max_requests": 1000}}, 0),
+        ({"gunicorn": {"keepalive": 0}}, 0),
+        ({"gunicorn": {"keepalive": None}}, 16),
+        ({"gunicorn": {"keepalive": 9}}, 16),
+        ({"server": "uwsgi"}, 0),
+    ],
+)
+def test_connections_are_kept_where_that_costs_no_request(changes: dict[str, Any], kept: int) -> None:
+    (site,) = nginx_sites([app(**changes)])
+    assert [group["keepalive"] for group in site.get("upstreams", [])] == [kept] * bool(kept)
+
+
 def test_kept_connections_are_a_group_and_an_old_release_outlives_them() -> None:
-    kept = app(site={"keepalive": 16})
+    kept = app()
     (site,) = nginx_sites([kept])
     (group,) = site["upstreams"]
     assert group["servers"] == [{"address": "unix:/srv/webapps/shop/current.sock"}]
     assert site["locations"][0]["upstream"] == group["name"] == "shop"
     assert switches([kept], SYSTEMD, "restart")[0]["linger"] > 2 * group["keepalive_timeout"]
-    assert switches([app()], SYSTEMD, "restart")[0]["linger"] == 0
+    assert switches([app(site={"keepalive": 0})], SYSTEMD, "restart")[0]["linger"] == 0
 
 
 def test_pages_and_maintenance_are_told_as_nginx_finds_them() -> None:
