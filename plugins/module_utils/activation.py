@@ -132,13 +132,14 @@ class Activation:
             atomic_symlink(os.path.join("releases", self.before), self.layout.previous)
         self.swing()
         self.swung = time.monotonic()
-        if self.spec.get("front_port"):
-            # nginx needs no time to get ready: a few seconds are for a machine under load.
-            deadline = time.monotonic() + 5
-            self.gate(self.front_question, deadline, "through nginx", self.spec.get("front_status"))
+        self.gate_front()
         with self.judged("its background processes could not be started"):
             self.background.take_turns(self.others() if self.background.exclusive else [], self.deadline)
         self.probation()
+        if self.kept_seconds:
+            # The answer before may have come from the old release, by a connection that nginx had kept.
+            self.outlast_kept_connections()
+            self.gate_front()
         self.settle()
         return {
             "name": self.name,
@@ -205,6 +206,19 @@ class Activation:
                 # It has booted, and this is its answer; it gets a second to think better of it.
                 deadline = min(deadline, time.monotonic() + 1.0)
             time.sleep(INTERVAL)
+
+    def gate_front(self) -> None:
+        """Ask as a visitor does. nginx needs no time to get ready: a few seconds are for a machine under load."""
+        if self.spec.get("front_port"):
+            self.gate(self.front_question, time.monotonic() + 5, "through nginx", self.spec.get("front_status"))
+
+    @property
+    def kept_seconds(self) -> float:
+        """Seconds after a switch in which nginx may still use connections to whoever had the visitors before."""
+        return self.spec.get("linger", 0)
+
+    def outlast_kept_connections(self) -> None:
+        time.sleep(max(0.0, self.swung + self.kept_seconds - time.monotonic()))
 
     def workers_told(self) -> str:
         """What the app server has noted of its workers; nothing where it does not."""
@@ -281,6 +295,8 @@ class Activation:
         """End the new release, keep it for inspection as bad, and say that the old one still serves."""
         text = masked(text, self.variables())
         self.swing_back()
+        if self.replaced_links:
+            time.sleep(self.kept_seconds)
         if self.target != self.before:
             self.background.end()
         if self.action == "rollback":
@@ -367,7 +383,7 @@ class Activation:
         """End every other instance, whatever manages it; then the release counts as good, and old ones may go."""
         others = list(self.others())
         if others:
-            time.sleep(max(LINGER, self.swung + self.spec.get("linger", 0) - time.monotonic()))
+            time.sleep(LINGER)
         try:
             end_together(others, self.layout, self.spec["stop_timeout"])
         except ProcessManagerError as error:

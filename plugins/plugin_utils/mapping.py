@@ -23,14 +23,13 @@ CA = "/etc/nginx/pyweb/certificates/ca.crt"
 # Seconds that a stop may take beyond the time that requests under way get.
 STOP_MARGIN = 5
 
-# Seconds that nginx keeps a connection to an application. One that is a second old may wait for a last request another
-# second; so this long after a switch no connection leads to the old release any more.
-KEPT = 1
+# Seconds that nginx keeps a connection to an application: at a rate where it matters that is dozens of requests, and
+# visitors see a new release at once. One of this age may wait for a last request as long again; so this long after a
+# switch no connection leads to the old release any more.
+KEPT = 0.2
 KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
 # Idle connections to an application that each worker of nginx keeps: as many as the threads of a few workers can use.
 KEPT_CONNECTIONS = 16
-# Seconds that gunicorn keeps an idle connection, if nothing else is said.
-GUNICORN_KEEPALIVE = 2
 
 
 # Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along; one that was
@@ -475,8 +474,7 @@ def keepalive(app: dict[str, Any]) -> int:
         return named
     own = app["gunicorn"]
     threads = app["server"] == "gunicorn" and gunicorn.worker_class(own, app["threads"]) == "gthread"
-    outlasts = (GUNICORN_KEEPALIVE if own.get("keepalive") is None else own["keepalive"]) > KEPT
-    return KEPT_CONNECTIONS if threads and outlasts and not own.get("max_requests") else 0
+    return KEPT_CONNECTIONS if threads and own.get("keepalive") != 0 and not own.get("max_requests") else 0
 
 
 def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SECRETS = frozenset({"env", "index_url", "extra_index_urls", "users", "key", "nginx_ca_key"})
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
+NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*\Z")
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -143,6 +144,12 @@ class Checker:
             if isinstance(value, str) and WHOLE_NUMBER.match(value):
                 return int(value)
             return self.wrong(value, where, "a whole number")
+        if wanted == "float":
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
+            if isinstance(value, str) and NUMBER.match(value):
+                return float(value)
+            return self.wrong(value, where, "a number")
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return str(value)
         return self.wrong(value, where, "a text; put it between quotes")

@@ -149,6 +149,8 @@ class Host:
         self.layout = Layout("shop", str(root / "s"), str(root / "r"))
         self.manager = Manager(self.layout)
         self.front_status = 0
+        # Seconds from its first question on in which the front still uses its connections to the old release.
+        self.front_kept = self.front_asked = 0.0
         os.makedirs(os.path.dirname(self.layout.socket("x")))
         for identity, state in ((OLD, GOOD), (NEW, BUILT)):
             os.makedirs(self.layout.release(identity))
@@ -167,7 +169,9 @@ class Host:
         class Front(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 answer = ask(Question(unix_socket=host.layout.current_socket))
-                self.send_response(host.front_status or answer.status or 502)
+                host.front_asked = host.front_asked or time.monotonic()
+                kept = 200 if time.monotonic() - host.front_asked < host.front_kept else 0
+                self.send_response(kept or host.front_status or answer.status or 502)
                 self.end_headers()
 
             def log_message(self, *arguments: Any) -> None:
@@ -402,6 +406,14 @@ def test_a_release_that_fails_through_nginx_gives_way(host: Host, monkeypatch: p
     message = host.refuse(health=health)
     assert "through nginx" in message
     assert "Expected: status 200" in message
+    assert "Came back: status 403" in message
+
+
+def test_the_answer_over_a_kept_connection_does_not_speak_for_the_new_release(host: Host) -> None:
+    host.front_status, host.front_kept = 403, 0.4
+    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 5}
+    message = host.refuse(health=health, linger=0.6)
+    assert "through nginx" in message
     assert "Came back: status 403" in message
 
 

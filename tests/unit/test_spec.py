@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import (
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True, "description": ["The C(name). And more."]},
     "count": {"type": "int", "default": 3},
+    "pause": {"type": "float", "default": 0.5},
     "on": {"type": "bool", "default": True},
     "mode": {"choices": ["fast", "slow"], "default": "fast"},
     "tags": {"type": "list", "elements": "str", "default": []},
@@ -42,6 +43,7 @@ def test_defaults_are_filled_at_every_depth() -> None:
     assert found == {
         "name": "a",
         "count": 3,
+        "pause": 0.5,
         "on": True,
         "mode": "fast",
         "tags": [],
@@ -63,6 +65,8 @@ def test_nothing_means_the_default() -> None:
     [
         ({"count": "7"}, "count", 7),
         ({"count": " -7 "}, "count", -7),
+        ({"pause": "0.2"}, "pause", 0.2),
+        ({"pause": 3}, "pause", 3.0),
         ({"on": "no"}, "on", False),
         ({"on": "True"}, "on", True),
         ({"tags": [1, "b", 1.5]}, "tags", ["1", "b", "1.5"]),
@@ -85,6 +89,7 @@ def test_conversions(given: dict[str, Any], key: str, wanted: Any) -> None:
         ({"count": 1.5}, "items 'a'.count: this is a number ('1.5'), but it must be a whole number."),
         ({"count": "٣"}, "items 'a'.count: this is a text ('٣'), but it must be a whole number."),
         ({"on": "perhaps"}, "items 'a'.on: this is a text ('perhaps'), but it must be true or false."),
+        ({"pause": "soon"}, "items 'a'.pause: this is a text ('soon'), but it must be a number."),
         ({"on": 1}, "items 'a'.on: this is a whole number ('1'), but it must be true or false."),
         ({"mode": "fats"}, "items 'a'.mode: 'fats' is not one of: fast, slow. Did you mean 'fast'?"),
         ({"tags": "x"}, "items 'a'.tags: this is a text, but it must be a list; write it as [x]"),
@@ -102,7 +107,10 @@ def test_conversions(given: dict[str, Any], key: str, wanted: Any) -> None:
         ({"inner": []}, "items 'a'.inner: this is a list, but it must be a mapping with the keys deep."),
         ({"free": "x"}, "items 'a'.free: this is a text ('x'), but it must be a mapping (KEY: value)."),
         ({"cuont": 1}, "items 'a': unknown key 'cuont'. Did you mean 'count'?"),
-        ({5: 1}, "items 'a': unknown key '5'. Known keys: name, count, on, mode, tags, parts, inner, free, any."),
+        (
+            {5: 1},
+            "items 'a': unknown key '5'. Known keys: name, count, pause, on, mode, tags, parts, inner, free, any.",
+        ),
     ],
 )
 def test_messages(given: dict[Any, Any], message: str | None) -> None:

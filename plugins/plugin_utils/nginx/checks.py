@@ -81,9 +81,10 @@ def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[s
     return found
 
 
-def check_range(checker: Checker, value: int | None, where: str, low: int, high: int) -> None:
+def check_range(checker: Checker, value: float | None, where: str, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        checker.problem(where, f"{value} is out of range. Use a whole number from {low} to {high}.")
+        number = "whole number" if isinstance(value, int) else "number"
+        checker.problem(where, f"{value} is out of range. Use a {number} from {low} to {high}.")
 
 
 def check_extra(checker: Checker, text: str | None, where: str, place: str) -> None:
@@ -244,7 +245,7 @@ def check_upstreams(checker: Checker, groups: list[dict[str, Any]], where: str) 
         if group["keepalive"] and group["protocol"] == "uwsgi":
             checker.problem(f"{here}.keepalive", "the uwsgi protocol has no keep-alive. Remove it.")
         check_range(checker, group["keepalive"], f"{here}.keepalive", 0, 10_000)
-        check_range(checker, group["keepalive_timeout"], f"{here}.keepalive_timeout", 1, 3600)
+        check_range(checker, group["keepalive_timeout"], f"{here}.keepalive_timeout", 0.1, 3600)
         for index, server in enumerate(group["servers"]):
             check_server(checker, server, group, f"{here}.servers no. {index + 1}")
 

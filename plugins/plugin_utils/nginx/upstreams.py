@@ -64,8 +64,8 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
     lines += [server_line(server) for server in group["servers"]]
     # Behind the servers and the method of balancing, as nginx wants it.
     if group["keepalive"]:
-        timeout = group["keepalive_timeout"]
-        lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout}s;", f"keepalive_time {timeout}s;"]
+        timeout = f"{round(1000 * group['keepalive_timeout'])}ms"
+        lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
     return block(f"upstream {site}_{group['name']}", lines)
 
 
