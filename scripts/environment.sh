@@ -49,17 +49,22 @@ bootstrap() {
         --requirement requirements/bootstrap.txt
 }
 
-# The unit tests run a real nginx on ports of their own. Installed, the package would start a server on this machine; the
-# program alone is enough.
-provide_nginx() {
-    if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then return; fi
-    command -v apt-get >/dev/null || { say "Without nginx its unit tests are skipped."; return; }
-    say "Fetching nginx for the unit tests"
+# Programs that the unit tests run, on ports of their own. Installed, nginx's package would start a server on this machine;
+# the program alone is enough.
+provide_program() {
+    package=$1 path=$2
+    program=${path##*/}
+    if command -v "$program" >/dev/null || [ -x "/$path" ] || [ -x ".venv/bin/$program" ]; then return; fi
+    command -v apt-get >/dev/null || { say "Without $program its unit tests are skipped."; return; }
+    say "Fetching $program for the unit tests"
     scratch=$(mktemp -d)
     chmod 755 "$scratch"
-    (cd "$scratch" && { apt-get -qq download nginx || { as_root apt-get -qq update && apt-get -qq download nginx; }; }) 2>/dev/null
-    dpkg -x "$scratch"/nginx_*.deb "$scratch/unpacked"
-    cp "$scratch/unpacked/usr/sbin/nginx" .venv/bin/nginx
+    (
+        cd "$scratch"
+        apt-get -qq download "$package" || { as_root apt-get -qq update && apt-get -qq download "$package"; }
+    ) 2>/dev/null
+    dpkg -x "$scratch/$package"_*.deb "$scratch/unpacked"
+    cp "$scratch/unpacked/$path" ".venv/bin/$program"
     rm -rf "$scratch"
 }
 
@@ -111,4 +116,8 @@ bootstrap
 rm -f .venv/.made-*
 follow_the_machine
 .venv/bin/uv pip sync --quiet --python "$python" --require-hashes "$@"
-[ "$kind" = site ] || { provide_nginx; provide_sslyze; }
+[ "$kind" = site ] || {
+    provide_program nginx usr/sbin/nginx
+    provide_program slowhttptest usr/bin/slowhttptest
+    provide_sslyze
+}

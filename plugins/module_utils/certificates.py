@@ -340,8 +340,39 @@ class Store:
         if wanted.mode == "provided":
             return self.provided(wanted)
         if wanted.mode == "acme":
-            return self.source(wanted) + self.order(wanted)
+            return self.unused(wanted) or self._ordered(wanted)
         return self.source(wanted) + self.sign(wanted)
+
+    # An authority gives the same certificate only a few times a week. So one that came is kept until nginx serves it:
+    # whatever keeps nginx from that, no second one is ordered.
+
+    @property
+    def unused_folder(self) -> str:
+        return f"{self.acme_folder}/unused"
+
+    def unused_path(self, wanted: Wanted) -> str:
+        return f"{self.unused_folder}/{wanted.name}.pem"
+
+    def unused(self, wanted: Wanted) -> str | None:
+        """One that was ordered before and never served, if it will do."""
+        text = read(self.unused_path(wanted))
+        if text is None or not text.startswith(self.source(wanted)):
+            return None
+        try:
+            found = inspect(text, text)
+        except CertificateError:
+            return None
+        return None if problems(found, list(wanted.names), time.time()) or time.time() > found.due_at else text
+
+    def _ordered(self, wanted: Wanted) -> str:
+        text = self.source(wanted) + self.order(wanted)
+        write(self.unused_path(wanted), text)
+        return text
+
+    def used(self, wanted: Wanted) -> None:
+        """nginx serves it."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self.unused_path(wanted))
 
     # signed here
 
@@ -438,7 +469,8 @@ class Store:
     def make_folders(self) -> None:
         """nginx's workers read the proofs, and nothing else of this folder."""
         os.makedirs(self.challenges, exist_ok=True)
-        os.makedirs(f"{self.acme_folder}/certificates", mode=0o700, exist_ok=True)
+        for name in ("certificates", "unused"):
+            os.makedirs(f"{self.acme_folder}/{name}", mode=0o700, exist_ok=True)
         for folder, mode in ((self.acme_folder, 0o711), (self.challenges, 0o755)):
             os.chmod(folder, mode)
 
@@ -588,6 +620,8 @@ def renew(plan: dict[str, Any], now: float, say: Callable[[str], None]) -> list[
     if stale := [wanted for wanted in everything if store.path(wanted) in before or is_stale(store, wanted)]:
         try:
             load(plan["nginx"], plan["entry"], plan["pid_file"], lambda: all(is_served(store, one) for one in stale))
+            for one in stale:
+                store.used(one)
             say(f"nginx serves the new certificates of {', '.join(one.name for one in stale)}")
         except CertificateError as error:
             for path, text in before.items():
@@ -614,15 +648,23 @@ def load(nginx: str, entry: str, pid_file: str, done: Callable[[], bool]) -> Non
     test = run([nginx, "-t", "-q", "-c", entry], timeout=60)
     if test.returncode:
         raise CertificateError(f"nginx refuses its configuration: {test.stderr.strip()}")
-    pid = read(pid_file)
-    if not pid or not pid.strip().isdecimal():
-        raise CertificateError("nginx does not run")
-    os.kill(int(pid), signal.SIGHUP)
+    try:
+        os.kill(master(pid_file), signal.SIGHUP)
+    except ProcessLookupError:
+        raise CertificateError("nginx does not run") from None
     deadline = time.monotonic() + RELOAD_TIMEOUT
     while not done():
         if time.monotonic() > deadline:
             raise CertificateError(f"nginx still serves the old certificates {RELOAD_TIMEOUT:.0f} s after its reload")
         time.sleep(0.2)
+
+
+def master(pid_file: str) -> int:
+    """The master of nginx. A file that a killed one has left may name a process of somebody else by now."""
+    pid = (read(pid_file) or "").strip()
+    if not pid.isdecimal() or not (read(f"/proc/{pid}/cmdline") or "").startswith("nginx: master process"):
+        raise ProcessLookupError
+    return int(pid)
 
 
 def store_of(plan: dict[str, Any]) -> Store:

@@ -26,7 +26,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.certificates import (
     served,
     write,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files
+from ansible_collections.pyweb.stack.plugins.module_utils.files import UNFINISHED, File, apply_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError, systemctl
 
 PROGRAM = "/usr/local/lib/pyweb/certificates.py"
@@ -121,14 +121,16 @@ class Certificates:
                         f"{one.server_name or 'no name'}. Does a file in conf.d or sites-enabled have that name?"
                     )
                 time.sleep(0.05)
+            self.store.used(one)
 
     def tidy(self) -> None:
-        """Remove the certificates, and keys, of sites that are gone."""
+        """Remove the certificates, and keys, of sites that are gone, and what interrupted runs have left."""
         kept = {f"{one.name}.pem" for one in self.wanted}
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self.store.folder):
-                if name.endswith(".pem") and name not in kept:
-                    os.unlink(f"{self.store.folder}/{name}")
+        for folder in (self.store.folder, self.store.unused_folder):
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(folder):
+                    if (name.endswith(".pem") and name not in kept) or UNFINISHED.search(name):
+                        os.unlink(f"{folder}/{name}")
 
     def witnesses(self) -> list[str]:
         """The files that a look depends on."""
@@ -190,7 +192,8 @@ class Certificates:
 
 def _restore(path: str, text: str | None) -> None:
     if text is not None:
-        write(path, text)
+        if read(path) != text:  # where the disk is full, even the same could not be written
+            write(path, text)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

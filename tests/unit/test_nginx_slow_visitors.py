@@ -1,29 +1,35 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Thousands of visitors who send a byte now and then, on loopback: the others must not notice."""
+"""Thousands of visitors who send a byte now and then, made by slowhttptest on loopback: the others must not notice."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
-import socket
+import shutil
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nginx_instance import App, Front, needs_nginx
+from nginx_instance import App, Front, free_port, needs_nginx
 
-pytestmark = needs_nginx
+SLOWHTTPTEST = shutil.which("slowhttptest")
+
+pytestmark = [
+    needs_nginx,
+    pytest.mark.skipif(SLOWHTTPTEST is None, reason="slowhttptest is not here: apt-get install slowhttptest"),
+]
 
 VISITORS = 3000  # of each kind
-SECONDS = 12.0  # longer than the 10 s that nginx waits for a request's head, so that some are thrown out
+SOME = 500  # one program takes long to open all
+SECONDS = 30
 DESCRIPTORS = 20_000
-
-HEAD = b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nX-Slow: "
-BODY = b"POST / HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 100000\r\n\r\n"
 
 
 @pytest.fixture
@@ -41,52 +47,59 @@ def front(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Front]:
 
 
 class Slow:
-    """Visitors of one kind: each sends the begin of a request, then a byte now and then; one thrown out comes again."""
+    """Some visitors of one kind; when nginx has thrown all of them out, they come again."""
 
-    def __init__(self, port: int, begin: bytes) -> None:
-        self.port, self.begin = port, begin
-        self.connections = [self.connect() for _ in range(VISITORS)]
-        self.thrown_out = 0
+    def __init__(self, port: int, kind: str) -> None:
+        words = ["-c", str(SOME), "-r", str(SOME), "-l", str(SECONDS), "-i", "5", "-x", "2", "-v", "1", "-s", "100000"]
+        self.command = [str(SLOWHTTPTEST), kind, *words, "-u", f"http://127.0.0.1:{port}/"]
+        self.times = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.come)
+        self.thread.start()
 
-    def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        connection.sendall(self.begin)
-        connection.setblocking(False)
-        return connection
-
-    def byte(self, number: int) -> None:
-        try:
-            self.connections[number].send(b"x")
-            if self.connections[number].recv(4096) == b"":
-                raise ConnectionResetError
-        except BlockingIOError:
-            return
-        except OSError:
-            self.thrown_out += 1
-            self.connections[number].close()
-            self.connections[number] = self.connect()
+    def come(self) -> None:
+        while not self.ended.is_set():
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            self.times += 1
+            self.process.wait()
 
     def close(self) -> None:
-        for connection in self.connections:
-            connection.close()
+        self.ended.set()
+        while self.thread.is_alive():
+            if self.process:
+                self.process.kill()
+            self.thread.join(0.1)
+
+
+def connections(front: Front, port: int) -> int:
+    """How many nginx holds open."""
+    return int(re.search(r"Active connections: (\d+)", front.ask("/status", port=port).text)[1])  # type: ignore[index]
 
 
 def test_three_thousand_slow_heads_and_bodies_stop_nobody(front: Front) -> None:
-    app = App(front.socket)
+    app, status = App(front.socket), free_port()
     # As many connections as the limit of open files here allows for; the role's own number is higher.
-    front.serve([front.site()], worker_connections=6000, worker_processes="2")
-    heads, bodies = Slow(front.port, HEAD), Slow(front.port, BODY)
-    with contextlib.closing(app), contextlib.closing(heads), contextlib.closing(bodies):
-        begun, times, turn = time.monotonic(), [], 0
+    front.serve([front.site(domains=[])], worker_connections=6000, worker_processes="2", status_port=status)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(app))
+        slow = [
+            stack.enter_context(contextlib.closing(Slow(front.port, kind)))
+            for _ in range(VISITORS // SOME)
+            for kind in ("-H", "-B")
+        ]
+        begun, times, held = time.monotonic(), [], []
         while time.monotonic() < begun + SECONDS:
-            for number in range(turn % 40, VISITORS, 40):
-                heads.byte(number)
-                bodies.byte(number)
-            turn += 1
             asked = time.monotonic()
             assert front.ask("/").status == 200
             times.append(time.monotonic() - asked)
-        assert heads.thrown_out > VISITORS / 2, "none was thrown out: were they slow at all?"
-        assert len(app.asked) == len(times), "a slow body must not keep a worker of the application"
-    assert len(times) > 50
+            held.append(connections(front, status))
+            time.sleep(0.02)
+        # slowhttptest also asks a whole request now and then, to see whether it is answered.
+        methods = {request.line.split()[0] for request in app.asked}
+        assert methods == {"GET"}, "a slow body must not keep a worker of the application"
+    print(f"{len(times)} others, the slowest {max(times):.3f} s, beside up to {max(held)} connections")
+    assert max(held) > VISITORS * 1.9, "both kinds were there at once"
+    assert sum(count > VISITORS for count in held) > len(held) / 2, "and they stayed"
+    assert all(one.times > 1 for one in slow[::2]), "none was thrown out: were they slow at all?"
     assert max(times) < 1.0, f"somebody waited {max(times):.1f} s"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -22,7 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Au
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Renewal
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
-from certificate_factory import make
+from certificate_factory import Made, make
 from nginx_instance import BINARY, Instance, free_port, needs_nginx
 
 pytestmark = [
@@ -262,18 +263,23 @@ def acme(secure: Secure, fetch: bool, check_mode: bool = False) -> dict[str, Any
     return Transaction(params, BINARY).run(check_mode)
 
 
-def test_a_site_comes_up_over_http_then_gets_its_certificate(
-    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = make(NAMES)
+def authority(tmp_path: Path, secure: Secure, monkeypatch: pytest.MonkeyPatch) -> tuple[Made, Path]:
+    """A client that gets this certificate, and notes each order in this file."""
+    given, orders = make(NAMES), tmp_path / "orders"
     (tmp_path / "chain").write_text(given.certificate)
     (tmp_path / "key").write_text(given.key)
     folder = f"{secure.instance.folder}/state/acme/certificates/shop"
-    dehydrated(
-        tmp_path,
-        monkeypatch,
-        f"mkdir -p {folder} && cp {tmp_path}/chain {folder}/fullchain.pem && cp {tmp_path}/key {folder}/privkey.pem",
+    script = (
+        f"mkdir -p {folder} && cp {tmp_path}/chain {folder}/fullchain.pem && cp {tmp_path}/key {folder}/privkey.pem"
     )
+    dehydrated(tmp_path, monkeypatch, f"echo order >>{orders}; {script}")
+    return given, orders
+
+
+def test_a_site_comes_up_over_http_then_gets_its_certificate(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, _orders = authority(tmp_path, secure, monkeypatch)
     assert acme(secure, fetch=False)["due"] == ["shop"]
     assert (secure.instance.get(), secure.fingerprint()) == ("plain", None)
     assert acme(secure, fetch=True, check_mode=True)["actions"] == ["order certificate shop"]
@@ -281,6 +287,23 @@ def test_a_site_comes_up_over_http_then_gets_its_certificate(
     assert acme(secure, fetch=True)["due"] == []
     assert secure.fingerprint() == certificates.fingerprint(given.certificate)
     assert not acme(secure, fetch=False)["changed"]
+
+
+def test_a_certificate_that_nginx_could_not_serve_is_not_ordered_again(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority gives the same one only a few times a week."""
+    given, orders = authority(tmp_path, secure, monkeypatch)
+    acme(secure, fetch=False)
+    with socket.create_server(("127.0.0.1", secure.port)):
+        for _ in range(2):
+            with pytest.raises(NginxError, match=f"Port {secure.port} is taken"):
+                acme(secure, fetch=True)
+            assert secure.instance.get() == "plain"
+    acme(secure, fetch=True)
+    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert orders.read_text() == "order\n"
+    assert not list((secure.instance.folder / "state/acme/unused").iterdir()), "there is a key but once"
 
 
 def test_an_order_that_fails_leaves_http_and_says_what_the_authority_said(
@@ -362,3 +385,48 @@ def test_the_timer_takes_back_what_nginx_will_not_load_and_fails(secure: Secure)
     assert 'unknown directive "foo"' in answer.stderr
     assert "The previous certificates are back" in answer.stderr
     assert (read(str(secure.folder / "shop.pem")), secure.fingerprint()) == (text, before)
+
+
+def test_the_timer_does_not_order_again_what_nginx_would_not_load(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, orders = authority(tmp_path, secure, monkeypatch)
+    acme(secure, fetch=False)
+    acme(secure, fetch=True)
+    old = make(NAMES, days=20)
+    path = secure.folder / "shop.pem"
+    path.write_text(f"{path.read_text().splitlines()[0]}\n{old.certificate}{old.key}")
+    os.kill(secure.instance.master, signal.SIGHUP)
+    params = secure.instance.params({"shop": challenge_site(secure)}) | {"certificates": [secure.item("acme")]}
+    params["acme"] = {"directory": "https://authority.test/dir"}
+    transaction = Transaction(params, BINARY)
+    (secure.instance.conf / "conf.d").mkdir()
+    broken = secure.instance.conf / "conf.d/broken.conf"
+    broken.write_text("foo bar;\n")
+    for _ in range(2):
+        assert timer(secure, transaction).returncode == 1
+        assert old.key in path.read_text()
+    broken.unlink()
+    answer = timer(secure, transaction)
+    assert answer.returncode == 0, answer.stderr
+    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert orders.read_text() == "order\n" * 2, "the first, and one renewal"
+
+
+def test_the_timer_signals_nobody_but_nginx(secure: Secure) -> None:
+    """What a killed nginx has left names another process by now."""
+    transaction = secure.transaction(secure.item())
+    transaction.run(check_mode=False)
+    age(secure)
+    other = subprocess.Popen(["sleep", "60"])
+    pid_file = secure.instance.folder / "nginx.pid"
+    right = pid_file.read_text()
+    try:
+        pid_file.write_text(f"{other.pid}\n")
+        answer = timer(secure, transaction)
+        assert (answer.returncode, "nginx does not run" in answer.stderr) == (1, True)
+        assert other.poll() is None
+    finally:
+        pid_file.write_text(right)
+        other.kill()
+        other.wait()
