@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -186,14 +187,21 @@ class Trees:
             return None
         return name if os.path.isdir(self.folder(name)) else None
 
-    def content(self, name: str) -> dict[str, str]:
-        """What a tree holds. dpkg's leavings and nginx's own mark are not part of it."""
+    def content(self, name: str, secrets: AbstractSet[str] = frozenset()) -> dict[str, str]:
+        """What a tree holds. dpkg's leavings and nginx's own mark are not part of it.
+
+        What somebody else may write to, or read though it is secret, counts as not there: it has to be made anew.
+        """
         folder, found = self.folder(name), {}
         for parent, _folders, files in os.walk(folder):
+            if not _is_private(parent, 0o022):
+                return {}
             for file in files:
                 path = os.path.join(parent, file)
                 relative = os.path.relpath(path, folder)
                 if relative == LOADED or ".dpkg-" in file:
+                    continue
+                if not _is_private(path, 0o027 if relative in secrets else 0o022):
                     continue
                 with open(path, encoding="utf-8", errors="surrogateescape") as stream:
                     found[relative] = stream.read()
@@ -219,6 +227,13 @@ class Trees:
             for name in os.listdir(f"{self.home}/trees"):
                 if name not in kept:
                     self.remove(name)
+
+
+def _is_private(path: str, forbidden: int) -> bool:
+    """Whether it is our own, no link to elsewhere, and none of these rights is given."""
+    status = os.lstat(path)
+    link = stat.S_ISLNK(status.st_mode)
+    return not link and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & forbidden
 
 
 def _make_folder(path: str) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import inspect as source_of
 import json
 import os
+import stat
 import time
 from dataclasses import asdict, replace
 from typing import Any
@@ -79,6 +80,22 @@ class Certificates:
     def stale(self) -> bool:
         """Whether nginx serves something else than what is on the disk: a reload that somebody owes."""
         return any(is_stale(self.store, one) for one in self.wanted if self.states[one.name].found)
+
+    def exposed(self) -> list[str]:
+        """The files with keys of ours that others may read, or own."""
+        paths = [self.store.path(one) for one in self.wanted if not one.certificate_path]
+        found = []
+        for path in [*paths, self.store.ca_key_path]:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(path)
+                if status.st_uid != os.geteuid() or (stat.S_ISREG(status.st_mode) and status.st_mode & 0o077):
+                    found.append(path)
+        return found
+
+    def protect(self, path: str) -> None:
+        os.chown(path, os.geteuid(), -1, follow_symlinks=False)
+        if not os.path.islink(path):
+            os.chmod(path, 0o600)
 
     def order(self) -> list[str]:
         """Ask the authority for what is due; returns what went wrong. One that fails does not hold up the others."""

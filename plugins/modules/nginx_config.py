@@ -232,6 +232,7 @@ unowned:
 
 import contextlib  # the documentation stands first in a module
 import fcntl
+import glob
 import grp
 import hashlib
 import os
@@ -246,7 +247,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink, sweep
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     CONDITION_SIGN,
     LOADED,
@@ -291,6 +292,7 @@ class Look:
     loaded: str | None
     coming: list[str] = field(default_factory=list)
     stale: bool = False
+    exposed: list[str] = field(default_factory=list)
     renewal: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -306,6 +308,7 @@ class Plan:
     enable: bool
     service: str | None
     coming: list[str] = field(default_factory=list)
+    exposed: list[str] = field(default_factory=list)
     renewal: bool = False
     actions: list[str] = field(default_factory=list)
 
@@ -320,6 +323,7 @@ class Plan:
         }
         self.actions = [name for name, wanted in names.items() if wanted]
         self.actions += [f"install certificate {name}" for name in self.coming]
+        self.actions += [f"protect {path}" for path in self.exposed]
         self.actions += ["renew certificates by a timer"] if self.renewal else []
         self.actions += [self.service] if self.service else []
 
@@ -342,6 +346,7 @@ def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
         enable=not look.enabled,
         service=service,
         coming=look.coming,
+        exposed=look.exposed,
         renewal=bool(look.renewal),
     )
 
@@ -415,7 +420,7 @@ class Transaction:
         self.certificates.look()
         return Look(
             live=live,
-            content=self.trees.content(live) if live else {},
+            content=self.trees.content(live, self.secrets) if live else {},
             entry=_text(self.nginx.entry),
             default_site=self._default_site_is_stock(),
             drop_in=apply_files(self._drop_in_files(), check_mode=True)[1],
@@ -425,6 +430,7 @@ class Transaction:
             loaded=self.nginx.loaded(master),
             coming=[one.name for one in self.certificates.coming()],
             stale=master is not None and self.certificates.stale(),
+            exposed=self.certificates.exposed(),
             renewal=self.renewal.look(),
         )
 
@@ -505,6 +511,7 @@ class Transaction:
                 if plan.actions:
                     self.act(look, plan)
                     look = self.look()
+                self._sweep()
                 self.trees.prune(keep=[self.trees.live(), look.loaded, self._previous()])
                 if plan.actions:
                     seen = self.witnesses()
@@ -542,6 +549,13 @@ class Transaction:
             "unowned": [],
             "ca": self.certificates.ca,
         }
+
+    def _sweep(self) -> None:
+        """Remove what runs that were killed have left beside our files."""
+        own = glob.escape(self.conf_dir)
+        for path in glob.glob(f"{own}/.nginx.conf.*.test"):
+            os.unlink(path)
+        sweep(path for name in ("nginx.conf.*", ".nginx.conf.*", "pyweb/*") for path in glob.glob(f"{own}/{name}.new"))
 
     def _previous(self) -> str | None:
         """The tree before the live one: for a person's way back."""
@@ -604,6 +618,11 @@ class Transaction:
             apply_files(self._drop_in_files())
         if plan.daemon_reload:
             _must(systemctl("daemon-reload"), "systemd can't read its units again")
+        for path in plan.exposed:
+            self.certificates.protect(path)
+            self.warnings.append(
+                f"{path} could be read by others than root, and can't any more. If somebody did, that key is no secret."
+            )
         if plan.service:
             self._change_configuration(look, plan)
         if plan.renewal:
@@ -682,6 +701,9 @@ class Transaction:
         return f"The previous configuration{f' ({look.loaded})' if look.loaded else ''} is back and serving."
 
     def _point_to(self, name: str | None) -> None:
+        if os.path.isdir(self.trees.current) and not os.path.islink(self.trees.current):
+            # A copy that followed links made a folder of it; among the trees it is pruned like one.
+            os.rename(self.trees.current, self.trees.folder(f"0-{secrets.token_hex(4)}"))
         if name:
             atomic_symlink(f"trees/{name}", self.trees.current)
         else:

@@ -20,7 +20,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils import listeners as li
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import decode_address, listeners, parse_table
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+    Nginx,
     NginxError,
+    Trees,
     explain,
     for_host,
     holders,
@@ -33,7 +35,7 @@ from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
     decide,
     invalid_files,
 )
-from nginx_instance import Instance, free_port, needs_nginx
+from nginx_instance import BINARY, Instance, free_port, needs_nginx
 
 
 @pytest.fixture
@@ -217,6 +219,56 @@ def test_an_owed_reload_that_fails_goes_back_to_what_nginx_runs(
     assert (nginx.live(), nginx.get()) == (live, "one")
 
 
+STEPS = [
+    (Trees, "stage"),
+    (Transaction, "_test"),
+    (Nginx, "test"),
+    (Transaction, "_point_to"),
+    (Transaction, "_write_entry"),
+    (Nginx, "reload"),
+    (Trees, "prune"),
+]
+
+
+def killed_at(nginx: Instance, owner: type, step: str, before: bool, site: str) -> None:
+    """A run in a process of its own that is killed before or after one of its steps."""
+    pid = os.fork()
+    if pid == 0:
+        real = getattr(owner, step)
+
+        def last(*arguments: Any, **named: Any) -> None:
+            if not before:
+                real(*arguments, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, step, last)
+        try:
+            nginx.run(shop=site)
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), f"the run never came to {step}"
+
+
+@needs_nginx
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _owner, step in STEPS])
+def test_a_run_that_is_killed_anywhere_costs_no_answer_and_the_next_one_heals_it(
+    nginx: Instance, owner: type, step: str, before: bool
+) -> None:
+    nginx.run(shop=nginx.site("one"))
+    # As a package upgrade leaves it, so that every step has something to do.
+    (nginx.conf / "nginx.conf").write_text((nginx.conf / "nginx.conf").read_text() + "# changed\n")
+    killed_at(nginx, owner, step, before, nginx.site("two"))
+    assert nginx.get() in ("one", "two")
+    nginx.transaction(shop=nginx.site("two")).nginx.test(str(nginx.conf / "nginx.conf"))  # it would survive a boot
+    nginx.run(shop=nginx.site("two"))
+    assert nginx.get() == "two"
+    assert not nginx.run(shop=nginx.site("two"))["changed"]
+    assert len(nginx.trees()) <= 2
+    assert sorted(os.listdir(nginx.conf)) == ["nginx.conf", "nginx.conf.before-pyweb", "pyweb"]
+    assert sorted(os.listdir(nginx.conf / "pyweb")) == [".lock", "current", "trees"]
+
+
 @needs_nginx
 def test_a_reload_by_hand_owes_nothing(nginx: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     nginx.run(shop=nginx.site("one"))
@@ -235,6 +287,45 @@ def test_edits_by_hand_and_stray_files_are_healed(nginx: Instance) -> None:
     assert outcome["actions"] == ["install tree", "reload"]
     assert [diff["before_header"].rsplit("/", 1)[1] for diff in outcome["diff"][:2]] == ["shop.conf", "stray.conf"]
     assert os.listdir(nginx.conf / "pyweb/current/sites") == ["shop.conf"]
+
+
+@needs_nginx
+@pytest.mark.parametrize(("what", "mode"), [("sites/shop.conf", 0o666), ("sites", 0o777), ("secrets/shop", 0o644)])
+def test_rights_that_somebody_gave_away_are_healed(nginx: Instance, what: str, mode: int) -> None:
+    params = nginx.params({"shop": nginx.site("shop")}) | {"secret_files": {"secrets/shop": "alice:hash\n"}}
+    Transaction(params, BINARY).run(False)
+    path = nginx.conf / "pyweb/current" / what
+    before = path.stat().st_mode
+    path.chmod(mode)
+    assert Transaction(params, BINARY).run(False)["actions"] == ["install tree", "reload"]
+    assert path.stat().st_mode == before
+    assert not Transaction(params, BINARY).run(False)["changed"]
+
+
+@needs_nginx
+def test_a_link_that_a_copy_made_a_folder_of_is_one_again(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("shop"))
+    current = nginx.conf / "pyweb/current"
+    target = current.resolve()
+    current.unlink()
+    shutil.copytree(target, current)
+    assert nginx.run(check_mode=True, shop=nginx.site("shop"))["changed"]
+    assert nginx.run(shop=nginx.site("shop"))["changed"]
+    assert current.is_symlink()
+    assert nginx.get() == "shop"
+    assert not nginx.run(shop=nginx.site("shop"))["changed"]
+
+
+@needs_nginx
+def test_what_killed_runs_have_left_is_removed(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"))
+    names = (".nginx.conf.0123abcd.test", ".nginx.conf.0123abcd.test.0123abcd.new", "nginx.conf.0123abcd.new")
+    left = [nginx.conf / name for name in (*names, "pyweb/current.0123abcd.new")]
+    others = [nginx.conf / name for name in (".nginx.conf.swp", "nginx.conf.new", "koi-utf.0123abcd.new")]
+    for path in left + others:
+        path.write_text("x")
+    nginx.run(shop=nginx.site("two"))
+    assert [path.name for path in left + others if path.exists()] == [path.name for path in others]
 
 
 @needs_nginx

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError, has_ipv6
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
 from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
@@ -56,6 +56,20 @@ def test_redirects_keep_path_query_port_and_method(front: Front) -> None:
 def test_a_host_that_no_site_names_gets_no_answer(front: Front) -> None:
     front.serve([front.site()])
     assert front.raw(b"GET / HTTP/1.1\r\nHost: unknown.example.com\r\n\r\n") == b""
+
+
+def test_visitors_of_both_families_and_all_domains_are_served(front: Front, app: App) -> None:
+    front.serve([front.site(domains=["shop.example.com", "*.shop.example.net"])])
+    families = [(socket.AF_INET, "127.0.0.1"), *([(socket.AF_INET6, "::1")] if has_ipv6() else [])]
+    for family, address in families:
+        for host in ("shop.example.com", "eu.shop.example.net"):
+            with socket.socket(family) as visitor:
+                visitor.settimeout(10)
+                visitor.connect((address, front.port))
+                visitor.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                assert read_all(visitor).startswith(b"HTTP/1.1 200 ")
+            told = app.asked[-1].headers
+            assert (told["Host"], told["X-Forwarded-For"]) == (host, address)
 
 
 # --- what the application is told ---------------------------------------------------------------------------------
@@ -401,6 +415,72 @@ def test_a_websocket_is_opened_only_where_it_is_said(front: Front, app: App) -> 
     assert answer.endswith(b"hello")
     assert front.ask("/", headers={"Upgrade": "websocket", "Connection": "Upgrade"}).text == "no"
     assert front.ask("/ws").text == "no"
+
+
+def test_a_websocket_carries_frames_both_ways_for_as_long_as_it_is_open(front: Front) -> None:
+    """The handshake and the frames of RFC 6455; the application gives back what it gets, without the mask."""
+
+    def echo(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            while stream.readline() != b"\r\n":
+                pass
+            connection.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            )
+            while (head := stream.read(2))[:1] == b"\x81":
+                mask, data = stream.read(4), stream.read(head[1] & 0x7F)
+                text = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+                connection.sendall(bytes([0x81, len(text)]) + text)
+
+    location = {"path": "/", "upstream": f"unix:{front.socket}", "websocket": True, "read_timeout": 2}
+    front.serve([front.site(locations=[location])])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(front.socket)
+        os.chmod(front.socket, 0o666)
+        server.listen()
+        threading.Thread(target=lambda: echo(server.accept()[0]), daemon=True).start()
+        with (
+            socket.create_connection(("127.0.0.1", front.port), timeout=5) as visitor,
+            visitor.makefile("rb") as stream,
+        ):
+            visitor.sendall(
+                b"GET /ws HTTP/1.1\r\nHost: shop.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            head = b"".join(iter(stream.readline, b"\r\n"))
+            assert head.startswith(b"HTTP/1.1 101 ")
+            assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+            for text in (b"one", b"two", b"three"):
+                mask = os.urandom(4)
+                masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(text))
+                visitor.sendall(bytes([0x81, 0x80 | len(text)]) + mask + masked)
+                assert stream.read(2 + len(text)) == bytes([0x81, len(text)]) + text
+                time.sleep(1.2)  # together longer than the time-out, which counts silence alone
+
+
+@pytest.mark.parametrize(("size", "done"), [("64k", False), (None, True)])
+def test_what_a_slow_reader_leaves_is_written_to_disk_only_as_far_as_it_is_said(
+    front: Front, app: App, size: str | None, done: bool
+) -> None:
+    pieces, sent = 300, []  # of 100 kB each: more than all sockets between hold
+
+    def big(request: Request) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (pieces * 100_000)
+        for number in range(pieces):
+            yield b"x" * 100_000
+            sent.append(number)
+
+    app.answer = big
+    keys = {} if size is None else {"max_temp_file_size": size}
+    front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", **keys}])])
+    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+        deadline = time.monotonic() + (10 if done else 1)
+        while len(sent) < pieces and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert (len(sent) == pieces) is done
+        assert len(read_all(visitor)) > pieces * 100_000, "and it gets all of it in the end"
 
 
 def test_an_application_that_is_silent_too_long_gives_a_504(front: Front, app: App) -> None:

@@ -227,6 +227,18 @@ def test_a_certificate_that_ends_soon_is_told_and_one_with_time_is_not(secure: S
         assert any("ends in" in warning and "'shop'" in warning for warning in transaction.warnings) is told
 
 
+def test_a_key_that_others_could_read_is_protected_again_and_told(secure: Secure) -> None:
+    secure.run(secure.item())
+    for name in ("shop.pem", "ca.key"):
+        (secure.folder / name).chmod(0o644)
+    assert len(secure.run(secure.item(), check_mode=True)["actions"]) == 2
+    transaction = secure.transaction(secure.item())
+    assert transaction.run(False)["actions"] == [f"protect {secure.folder}/{name}" for name in ("shop.pem", "ca.key")]
+    assert sum("is no secret" in warning for warning in transaction.warnings) == 2
+    assert [oct(os.stat(secure.folder / name).st_mode)[-4:] for name in ("shop.pem", "ca.key")] == ["0600"] * 2
+    assert not secure.run(secure.item())["changed"]
+
+
 def test_a_certificate_of_a_site_that_is_gone_is_removed_with_its_key(secure: Secure) -> None:
     secure.run(secure.item())
     secure.instance.run(shop=secure.instance.site("plain"))

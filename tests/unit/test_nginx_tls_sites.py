@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from certificate_factory import make
+from cryptography import x509
 from nginx_instance import BINARY, Answer, Front, free_port, needs_nginx
 
 needs_openssl = pytest.mark.skipif(
@@ -65,13 +67,14 @@ class SecureFront(Front):
     def params(self, sites: dict[str, str]) -> dict[str, Any]:
         return super().params(sites) | {"certificates": self.given}
 
-    def secure_ask(self, path: str = "/", host: str = "shop.example.com", **options: Any) -> Answer:
+    def secure_ask(self, path: str = "/", host: str = "shop.example.com", name: str = "", **options: Any) -> Answer:
+        """Asks for a host, after a handshake by another name where one is given."""
         context = ssl.create_default_context(cafile=str(self.conf / "pyweb/certificates/ca.crt"))
         for key, value in options.items():
             setattr(context, key, value)
         with (
             socket.create_connection(("127.0.0.1", self.tls_port), 5) as plain,
-            context.wrap_socket(plain, server_hostname=host) as wrapped,
+            context.wrap_socket(plain, server_hostname=name or host) as wrapped,
         ):
             connection = http.client.HTTPConnection("127.0.0.1")
             connection.sock = wrapped
@@ -119,6 +122,28 @@ def test_who_asks_for_a_host_that_no_site_names_is_refused_in_the_handshake(fron
     front.serve([front.secure()])
     with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
         front.secure_ask(host="other.example.com")
+
+
+@needs_nginx
+@needs_openssl
+def test_who_asks_for_another_host_after_a_handshake_is_sent_to_a_connection_of_its_own(front: SecureFront) -> None:
+    """A browser does so where one certificate has many names; nobody may get nginx's own pages."""
+    front.serve([front.secure()])
+    answer = front.secure_ask(host="other.example.com", name="shop.example.com")
+    assert (answer.status, "Welcome" in answer.text) == (421, False)
+    assert front.secure_ask().status == 200
+
+
+@needs_nginx
+@needs_openssl
+def test_every_name_of_a_site_that_wants_it_is_kept_to_https(front: SecureFront) -> None:
+    names = {"redirects": ["www.shop.example.com"]}
+    for preset, told in (("strict", "max-age=31536000"), ("basic", None)):
+        front.serve([front.secure(header_preset=preset, **names)])
+        for host in ("shop.example.com", "www.shop.example.com"):
+            assert front.secure_ask(host=host).headers.get("strict-transport-security") == told
+    front.serve([front.secure(header_preset="strict", headers={"Strict-Transport-Security": ""}, **names)])
+    assert "strict-transport-security" not in front.secure_ask(host="www.shop.example.com").headers
 
 
 @needs_nginx
@@ -310,6 +335,36 @@ def test_a_certificate_with_a_responder_is_stapled_and_one_without_is_not(front:
             [str(BINARY), "-T", "-c", f"{front.conf}/nginx.conf"], capture_output=True, text=True, check=True
         )
         assert ("ssl_stapling on" in shown.stdout) is bool(ocsp)
+
+
+@needs_nginx
+@needs_openssl
+def test_a_browser_gets_the_answer_of_the_responder_with_the_handshake(front: SecureFront) -> None:
+    authority, port = make([], authority=True), free_port()
+    signer = (authority.certificate, authority.key)
+    given = make(["shop.example.com"], ocsp=f"http://localhost:{port}/", signer=signer)
+    for name, text in {"ca.crt": authority.certificate, "ca.key": authority.key}.items():
+        (front.folder / name).write_text(text)
+    serial = x509.load_pem_x509_certificate(given.certificate.encode()).serial_number
+    (front.folder / "index").write_text(f"V\t491231235959Z\t\t{serial:X}\tunknown\t/CN=shop.example.com\n")
+    words = ["openssl", "ocsp", "-port", str(port), "-index", "index", "-CA", "ca.crt"]
+    words += ["-rsigner", "ca.crt", "-rkey", "ca.key", "-ndays", "1"]
+    responder = subprocess.Popen(words, cwd=front.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        tls = {"certificate": given.certificate + authority.certificate, "key": given.key}
+        front.serve([front.secure("provided", tls=tls)])
+        asked = ["openssl", "s_client", "-connect", f"127.0.0.1:{front.tls_port}", "-servername", "shop.example.com"]
+        deadline, said = time.monotonic() + 15, ""
+        # nginx asks when the first browser comes, which does not wait for it.
+        while "OCSP Response Status: successful" not in said and time.monotonic() < deadline:
+            time.sleep(0.2)
+            answer = subprocess.run([*asked, "-status"], input="", capture_output=True, text=True, check=False)
+            said = answer.stdout
+        assert "OCSP Response Status: successful" in said
+        assert "Cert Status: good" in said
+    finally:
+        responder.kill()
+        responder.wait()
 
 
 def test_no_key_is_in_what_the_module_returns_or_warns(front: SecureFront) -> None:

@@ -12,6 +12,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TRE
 # For an address and its counters nginx takes 64 or 128 bytes: 80 000 addresses.
 ZONE_SIZE = "10m"
 
+HSTS = "Strict-Transport-Security"
+
 # MDN's and OWASP's advice for sites whose details nobody has looked into.
 BASIC = {
     "X-Content-Type-Options": "nosniff",
@@ -24,7 +26,7 @@ PRESETS: dict[str, dict[str, str]] = {
     "strict": {
         **BASIC,
         "X-Frame-Options": "DENY",
-        "Strict-Transport-Security": "max-age=31536000",
+        HSTS: "max-age=31536000",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Content-Security-Policy-Report-Only": "default-src 'self'",
@@ -76,11 +78,14 @@ def answer_lines(item: dict[str, Any], parts: Parts) -> list[str]:
     return lines + header_lines(item, parts)
 
 
+def wanted_headers(item: dict[str, Any]) -> dict[str, str]:
+    return {**PRESETS[item["header_preset"] or "none"], **(item["headers"] or {})}
+
+
 def header_lines(item: dict[str, Any], parts: Parts) -> list[str]:
     """Set here and added by the server, because an add_header in a location would drop those of the server."""
-    wanted = {**PRESETS[item["header_preset"] or "none"], **(item["headers"] or {})}
     lines = []
-    for name, value in wanted.items():
+    for name, value in wanted_headers(item).items():
         variable = parts.headers.setdefault(name, f"$pyweb_want_{name.lower().replace('-', '_')}")
         lines.append(f"set {variable} {quote(value)};")
     return lines
@@ -91,10 +96,8 @@ def added_headers(parts: Parts) -> list[str]:
     lines = []
     for name, wanted in parts.headers.items():
         own = f"$upstream_http_{name.lower().replace('-', '_')}"
-        if name == "Strict-Transport-Security":
-            shown = parts.map(f'"$https:{own}"', {'"on:"': wanted})
-        else:
-            shown = parts.map(own, {'""': wanted})
+        source, absent = (f'"$https:{own}"', '"on:"') if name == HSTS else (own, '""')
+        shown = parts.map(source, {absent: wanted})
         lines.append(f"add_header {name} {shown} always;")
     return lines
 

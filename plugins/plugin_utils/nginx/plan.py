@@ -28,6 +28,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import
 # The name of the default site: what a request without any Host asks for.
 EVERY_HOST = '""'
 
+# Who got a handshake by the name of a site may still ask for another host; 421 has a browser ask on a new connection.
+REFUSED = ["server_name _;", "ssl_reject_handshake on;", "location / {", "    return 421;", "}"]
+
 
 def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """All files, in the order of their names, whatever the order of the sites."""
@@ -79,10 +82,7 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
     secure = set(tls_ports(sites)) - set(tls_ports(defaults))
     return [
         *([*plain_listen_lines(port, True), "server_name _;", "return 444;"] for port in sorted(plain)),
-        *(
-            [*listen_lines(port, True, settings["http3"]), "server_name _;", "ssl_reject_handshake on;"]
-            for port in sorted(secure)
-        ),
+        *([*listen_lines(port, True, settings["http3"]), *REFUSED] for port in sorted(secure)),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CHALLENGE_PATH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import HSTS, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
 
@@ -154,9 +155,12 @@ def secure_servers(
 ) -> list[dict[str, Any]]:
     """The site itself, and its other names, over https."""
     port, lines = site["tls"]["port"], certificate_lines(site, http3)
-    servers = (
-        [server(redirect, listen=listen_lines(port, False, http3), lines=lines + redirect["lines"])] if redirect else []
-    )
+    servers = []
+    if redirect:
+        # A browser keeps this for the name that it asked for.
+        stay = wanted_headers(site).get(HSTS)
+        always = [f"add_header {HSTS} {quote(stay)} always;"] if stay else []
+        servers = [server(redirect, listen=listen_lines(port, False, http3), lines=lines + always + redirect["lines"])]
     return [*servers, server(own, listen=listen_lines(port, not site["domains"], http3), lines=lines + own["lines"])]
 
 
