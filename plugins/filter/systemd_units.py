@@ -161,7 +161,8 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     writable = [_path(name, "writable path", path) for path in service.get("writable_paths") or []]
     folder = service.get("runtime_directory")
     if folder:
-        writable.append(folder.get("path", ""))
+        # With a dash it may be missing: what is to make it, before the start, is given the same file system.
+        writable.append(f"-{folder.get('path', '')}")
     for variable in service.get("environment") or {}:
         if not VARIABLE.fullmatch(str(variable)):
             _fail(

@@ -154,7 +154,7 @@ def test_runtime_directory_is_made_as_root_before_each_start_and_writable(render
     assert read_words(unit["Service.ReadWritePaths"][0]) == [
         "/srv/webapps/shop/shared",
         "/srv/a b",
-        "/run/webapps/shop",
+        "-/run/webapps/shop",
     ]
 
 
