@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("no command is given. Give one with -e command='flask shell-thing'.")
         home = f"{arguments['root']}/{app}"
         account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
-        surroundings = ["env", f"HOME={home}/cache"]
+        # A release that a command still uses is not removed.
+        surroundings = ["flock", "--shared", f"{home}/current/env", "env", f"HOME={home}/cache"]
         return self._execute_module(
             module_name="ansible.builtin.command",
             module_args={

@@ -9,7 +9,6 @@ import functools
 import glob
 import os
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +19,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.background import (
     stop_timeout,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, SYSTEM_PATH, masked, tail
+from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, masked, run_as_account, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import served
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, atomic_symlink, sweep, write
-from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask, await_turn
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManager,
     ProcessManagerError,
@@ -32,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.process_managers impor
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BAD,
     GOOD,
+    WITHDRAWN,
     Layout,
     Manifest,
     ReleaseError,
@@ -73,8 +73,8 @@ class Activation:
         self.run = run
         self.owner = owner
         self.name = spec["name"]
-        self.before = layout.current_release()
-        self.target = spec["candidate"] or self.before
+        self.before: str | None = None
+        self.target: str | None = None
         self.action = spec.get("switch") or "activate"
         self.stack = contextlib.ExitStack()
         self.began = time.monotonic()
@@ -97,6 +97,9 @@ class Activation:
     def prepare(self) -> None:
         """Take the lock and find the release."""
         self.stack.enter_context(lock(self.layout, self.owner))
+        # Only now: another run may just have switched.
+        self.before = self.layout.current_release()
+        self.target = self.spec["candidate"] or self.before
         if self.action == "rollback":
             self.target = choose_rollback(
                 self.name, self.spec.get("release") or "", self.before, manifests(self.layout)
@@ -384,6 +387,7 @@ class Activation:
         others = list(self.others())
         if others:
             time.sleep(LINGER)
+            self.await_accepted([instance for _manager, service, instance in others if service == self.name])
         try:
             end_together(others, self.layout, self.spec["stop_timeout"])
         except ProcessManagerError as error:
@@ -396,10 +400,30 @@ class Activation:
         self.tidy()
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
+        if self.action == "rollback":
+            self.withdraw()
         prune(self.layout, self.spec["keep"])
         undefine_unused(self.name, self.layout, self.manager)
         self.note("live")
         os.unlink(self.marker)
+
+    def await_accepted(self, instances: list[str]) -> None:
+        """Until old releases have taken up every connection that waits at their sockets.
+
+        A server that is told to stop answers what it has taken up, and no more: with all of its workers busy, visitors
+        who came before the switch may still be waiting in the queue.
+        """
+        deadline = time.monotonic() + self.spec["stop_timeout"]
+        for instance in instances:
+            for path in (self.layout.socket(instance), self.layout.uwsgi_socket(instance)):
+                await_turn(path, deadline)
+
+    def withdraw(self) -> None:
+        """Note that somebody went back from the release before, so that no later rollback leads to it."""
+        left = read_manifest(self.layout, self.before) if self.before and self.before > self.target else None
+        if left and left.state == GOOD:
+            left.state = WITHDRAWN
+            write_manifest(self.layout, left)
 
     def others(self) -> list[tuple[ProcessManager, str, str]]:
         found = []
@@ -438,23 +462,10 @@ class Activation:
                     os.unlink(os.path.join(folder, name))
 
     def release_commands(self) -> None:
-        owner = account(self.name)
         launcher = os.path.join(self.layout.release(self.target), "bin", "run")
         for command in self.spec["release_commands"]:
-            answer = subprocess.run(
-                [launcher, "/bin/sh", "-c", command],
-                cwd=self.layout.home,
-                env={"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"},
-                user=owner.pw_uid,
-                group=owner.pw_gid,
-                extra_groups=[],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-                check=False,
-            )
+            # No limit: a migration takes its time, and half of one is worse than none.
+            answer = run_as_account(self.layout, [launcher, "/bin/sh", "-c", command], self.layout.home, {}, None)
             if answer.returncode != 0:
                 self.fail(
                     f"the release command '{command}' failed with status {answer.returncode}. It "
@@ -547,11 +558,14 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
         remove_tree(os.path.dirname(layout.socket("any")))
-    os.unlink(layout.path(".lock"))
-    if not keeps:
-        os.rmdir(layout.home)
-        if account(spec["name"]) is not None:
+        if not keeps and account(spec["name"]) is not None:
             run(["userdel", spec["name"]])
+        # As the last thing under the lock: whoever takes the next one finds all of it gone.
+        os.unlink(layout.path(".lock"))
+        if not keeps:
+            # Unless somebody deploys it anew already.
+            with contextlib.suppress(OSError):
+                os.rmdir(layout.home)
     return {"name": spec["name"], "release": "", "replaced": "", "removed": True}
 
 

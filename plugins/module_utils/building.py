@@ -25,6 +25,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BAD,
     BUILDING,
     BUILT,
+    COMPLETE,
+    DEPLOYMENT_VARIABLE,
     RELEASE,
     Layout,
     Manifest,
@@ -78,6 +80,9 @@ UV_TIMEOUT = 1800
 COMMAND_TIMEOUT = 3600
 # Bytes of a program's output that are looked at; messages show its last lines.
 OUTPUT = 1024**2
+
+# Write down one's session, into the file that is there as standard input, before becoming the command.
+TELL_SESSION = ("/bin/sh", "-c", 'echo $$ >&0 && exec "$@" </dev/null', "sh")
 
 # Fill a shared folder for the first time, all or nothing.
 SEED = """set -e
@@ -217,7 +222,8 @@ class Builder:
         write_manifest(self.layout, manifest)
         try:
             self.unpack(os.path.join(release, "src"))
-            manifest.venv = self.environment(manifest.id)
+            manifest.venv, editable = self.environment(manifest.id)
+            manifest.leans_on = manifest.id if editable else ""
             os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(release, "venv"))
             self.link_shared()
             self.write_launcher(manifest.id)
@@ -288,8 +294,11 @@ class Builder:
                 raise self.error(f"python.requirements names '{name}', but the source has no such file. {has}")
         return list(named)
 
-    def environment(self, identity: str) -> str:
-        """The virtual environment for these dependencies: one that is there, else a new one. Return its name."""
+    def environment(self, identity: str) -> tuple[str, bool]:
+        """The virtual environment for these dependencies: one that is there, else a new one.
+
+        Return its name, and whether it points into the release.
+        """
         python = self.spec["python"]
         interpreter = shutil.which(python["interpreter"], path=SYSTEM_PATH)
         if interpreter is None:
@@ -323,15 +332,15 @@ class Builder:
             key["release"] = identity
         name = digest(key)[:16]
         path = os.path.join(self.layout.venvs, name)
-        if os.path.exists(os.path.join(path, ".complete")):
-            return name
+        if os.path.exists(os.path.join(path, COMPLETE)):
+            return name, "release" in key
         remove_tree(path)
         try:
             self.install(path, interpreter, files, packages)
         except BaseException:
             remove_tree(path)
             raise
-        return name
+        return name, "release" in key
 
     def names_package(self, package: str, files: list[str], packages: list[str]) -> bool:
         """Whether the application itself asks for a package of the app server, so that its word counts."""
@@ -396,7 +405,7 @@ class Builder:
             listed = " and ".join([*plain, *(f"'{package}'" for package in packages)])
             self.run_uv([*common, *arguments], f"install {listed}")
         own_by_root(path)
-        write(File(os.path.join(path, ".complete"), f"{interpreter}\n"))
+        write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
 
     def run_uv(self, arguments: list[str], doing: str) -> None:
         python = self.spec["python"]
@@ -595,27 +604,35 @@ class Builder:
     def run_as_account(
         self, command: list[str], cwd: str, environment: dict[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        base = {"PATH": SYSTEM_PATH, "HOME": self.layout.cache, "LANG": "C.UTF-8"}
-        return run_as(account(self.name), command, cwd, {**base, **environment}, timeout)
+        return run_as_account(self.layout, command, cwd, environment, timeout)
 
     def error(self, text: str) -> ReleaseError:
         return ReleaseError(self.name, masked(text, self.spec["env"]))
 
 
-def run_as(
-    owner: Any, command: list[str], cwd: str, environment: dict[str, str], timeout: float
+def run_as_account(
+    layout: Layout, command: list[str], cwd: str, environment: dict[str, str], timeout: float | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as an account, and end whatever it leaves running: that would hold on to files and ports."""
+    """Run a program of a deployment as the application's account, and end whatever it leaves running.
+
+    That would hold on to files and ports. What it leaves when this process is killed, the next holder of the lock ends.
+    """
+    owner = account(layout.name)
+    base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
     # Files, not pipes: a daemon that inherits a pipe keeps it open for ever.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+        open(layout.command, "w+b", opener=for_root) as session,
+    ):
         process = subprocess.Popen(
-            command,
+            [*TELL_SESSION, *command],
             cwd=cwd,
-            env=environment,
+            env={**base, **environment},
             user=owner.pw_uid,
             group=owner.pw_gid,
             extra_groups=[],
-            stdin=subprocess.DEVNULL,
+            stdin=session,
             stdout=output,
             stderr=errors,
             start_new_session=True,
@@ -626,7 +643,12 @@ def run_as(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            session.truncate(0)
         return subprocess.CompletedProcess(command, status, last_bytes(output), last_bytes(errors))
+
+
+def for_root(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def last_bytes(stream: Any) -> str:

@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,3 +144,26 @@ def hang_up(connection: http.client.HTTPConnection, hung_up: threading.Event) ->
     hung_up.set()
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def await_turn(path: str, deadline: float) -> None:
+    """Join the queue of a unix socket, and wait until its server has come to us: it has then accepted all before us.
+
+    Nothing is asked: the server reads the end of the connection, and closes it.
+    """
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                client.connect(path)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(1)
+                return
+            except BlockingIOError:
+                # The queue is full: not even this finds a place in it.
+                if time.monotonic() > deadline:
+                    return
+            except OSError:
+                # Nobody listens, or the time is over.
+                return
+        time.sleep(0.05)

@@ -14,19 +14,32 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.files import File, read, write
 
-# The parts of a release's identity, in the order in which a message names them.
 # In files that are rendered before a release has a name: stands for its identity.
 RELEASE = "@RELEASE@"
 
+# The parts of a release's identity, in the order in which a message names them.
 PARTS = ("code", "dependencies", "settings", "secrets")
 
-BUILDING, BUILT, GOOD, BAD = "building", "built", "good", "bad"
+# The time in a release's name.
+STAMP = "%Y%m%dT%H%M%SZ"
+
+# On every program that a deployment starts to build or to migrate, so that those of a run that was killed are found.
+DEPLOYMENT_VARIABLE = "WEBAPP_DEPLOYMENT"
+
+# What says that a release, or an environment, is whole.
+MANIFEST = "release.json"
+COMPLETE = ".complete"
+
+# A withdrawn release was good once, and somebody went back from it.
+BUILDING, BUILT, GOOD, WITHDRAWN, BAD = "building", "built", "good", "withdrawn", "bad"
 
 
 class ReleaseError(Exception):
@@ -97,6 +110,11 @@ class Layout:
         return self.path("current.uwsgi.sock")
 
     @property
+    def command(self) -> str:
+        """The session of the program that a deployment is waiting for: a number, while there is one."""
+        return self.path(".command")
+
+    @property
     def history(self) -> str:
         return self.path("deployments.log")
 
@@ -131,16 +149,18 @@ class Manifest:
     reason: str = ""
     # Its background processes: service, stop_timeout, start_seconds, exclusive.
     processes: list[dict[str, Any]] = field(default_factory=list)
+    # The release whose folder its environment points into, where a requirement is installed as editable.
+    leans_on: str = ""
 
     @property
     def usable(self) -> bool:
-        return self.state in (BUILT, GOOD)
+        return self.state in (BUILT, GOOD, WITHDRAWN)
 
 
 def read_manifest(layout: Layout, identity: str) -> Manifest | None:
     """The manifest of a release; None where it has none, or one that was never finished."""
     try:
-        with open(os.path.join(layout.release(identity), "release.json"), encoding="utf-8") as stream:
+        with open(os.path.join(layout.release(identity), MANIFEST), encoding="utf-8") as stream:
             data = json.load(stream)
         return Manifest(**{key: data[key] for key in Manifest.__dataclass_fields__ if key in data})
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
@@ -149,7 +169,7 @@ def read_manifest(layout: Layout, identity: str) -> Manifest | None:
 
 def write_manifest(layout: Layout, manifest: Manifest) -> None:
     content = json.dumps(manifest.__dict__, indent=2) + "\n"
-    write(File(os.path.join(layout.release(manifest.id), "release.json"), content, mode=0o600))
+    write(File(os.path.join(layout.release(manifest.id), MANIFEST), content, mode=0o600))
 
 
 def manifests(layout: Layout) -> list[Manifest]:
@@ -159,6 +179,11 @@ def manifests(layout: Layout) -> list[Manifest]:
     except FileNotFoundError:
         return []
     return [manifest for name in names if (manifest := read_manifest(layout, name))]
+
+
+def whole(layout: Layout, manifest: Manifest) -> bool:
+    """Whether the environment of a release is still there."""
+    return os.path.exists(os.path.join(layout.venvs, manifest.venv, COMPLETE))
 
 
 def digest(value: Any) -> str:
@@ -204,7 +229,7 @@ def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -
 
 def choose_rollback(name: str, wanted: str, current: str | None, known: list[Manifest]) -> str:
     """The release to go back to: the one that is wanted, else the newest good one that is older than the live one."""
-    good = [manifest.id for manifest in known if manifest.state == GOOD and manifest.id != current]
+    good = [manifest.id for manifest in known if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
     listed = ", ".join(good) or "none"
     if wanted:
         if wanted in good:
@@ -212,7 +237,8 @@ def choose_rollback(name: str, wanted: str, current: str | None, known: list[Man
         found = next((manifest.state for manifest in known if manifest.id == wanted), None)
         why = "it serves already" if wanted == current else f"it is {found}" if found else "there is no such release"
         raise ReleaseError(name, f"can't go back to '{wanted}': {why}. Releases that have been good: {listed}.")
-    older = [identity for identity in good if current is None or identity < current]
+    withdrawn = {manifest.id for manifest in known if manifest.state == WITHDRAWN}
+    older = [identity for identity in good if identity not in withdrawn and (current is None or identity < current)]
     if not older:
         raise ReleaseError(
             name,
@@ -222,12 +248,16 @@ def choose_rollback(name: str, wanted: str, current: str | None, known: list[Man
 
 
 def new_identity(fingerprint: dict[str, str], now: datetime.datetime, taken: list[str]) -> str:
-    """UTC time and short fingerprint, such as ``20261121T010735Z-ab12cd34``. Sorts by time; never one that exists."""
-    while True:
-        identity = f"{now:%Y%m%dT%H%M%SZ}-{digest(fingerprint)[:8]}"
-        if identity not in taken:
-            return identity
-        now += datetime.timedelta(seconds=1)
+    """UTC time and short fingerprint, such as ``20261121T010735Z-ab12cd34``.
+
+    Later than every one that is there, even if the clock was set back: what is newer is told by the order of names.
+    """
+    stamp = now.strftime(STAMP)
+    newest = max((identity.partition("-")[0] for identity in taken), default="")
+    if stamp <= newest:
+        later = datetime.datetime.strptime(newest, STAMP) + datetime.timedelta(seconds=1)  # it is UTC
+        stamp = later.strftime(STAMP)
+    return f"{stamp}-{digest(fingerprint)[:8]}"
 
 
 def now() -> datetime.datetime:
@@ -236,30 +266,97 @@ def now() -> datetime.datetime:
 
 @contextlib.contextmanager
 def lock(layout: Layout, owner: str) -> Iterator[None]:
-    """Hold the application's deployment lock, or raise, naming its holder. The kernel frees it when its holder dies."""
-    descriptor = os.open(layout.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """Hold the application's deployment lock, or raise, naming its holder. The kernel frees it when its holder dies.
+
+    What a holder that was killed has left running is ended first: two migrations at once, say, could do any harm.
+    """
+    descriptor = locked(layout)
     try:
+        if os.pread(descriptor, 1, 0):
+            end_abandoned(layout)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{owner}, since {now():%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def locked(layout: Layout) -> int:
+    """The open lock file, once it is ours."""
+    path = layout.path(".lock")
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Else a removal has taken the file away since it was opened, and the next run would lock another.
+            if is_still(descriptor, path):
+                return descriptor
         except BlockingIOError:
             holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip() or "an unknown run"
+            os.close(descriptor)
             raise ReleaseError(
                 layout.name, f"another deployment is under way: {holder}. Wait until it has ended, then run again."
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{owner}, since {now():%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n".encode(), 0)
-        yield
-        os.ftruncate(descriptor, 0)
-    finally:
         os.close(descriptor)
+
+
+def is_still(descriptor: int, path: str) -> bool:
+    """Whether a path leads to the file that was opened by it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def abandoned(layout: Layout) -> bool:
+    """Whether somebody holds the lock, or was killed while holding it."""
+    try:
+        return os.path.getsize(layout.path(".lock")) > 0
+    except FileNotFoundError:
+        return False
+
+
+def end_abandoned(layout: Layout) -> None:
+    """Kill the programs that a deployment of this application has started and did not live to see the end of."""
+    until = time.monotonic() + 5
+    # Again, for one may just have started another, and none is gone at once.
+    while (found := programs_of_deployments(layout)) and time.monotonic() < until:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def programs_of_deployments(layout: Layout) -> list[int]:
+    """The processes of an application that were started by a deployment, rather than by the process manager.
+
+    By their session; and one that has left it by its environment, which a container's root may not read.
+    """
+    owner = account(layout.name)
+    session = (read(layout.command) or b"").strip()
+    mark = f"{DEPLOYMENT_VARIABLE}={layout.name}".encode()
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if owner is None or os.stat(f"/proc/{pid}").st_uid != owner.pw_uid or not read(f"/proc/{pid}/cmdline"):
+                continue
+            if str(os.getsid(pid)).encode() == session or mark in (read(f"/proc/{pid}/environ") or b"").split(b"\0"):
+                found.append(pid)
+    return found
 
 
 def record(layout: Layout, **entry: Any) -> None:
     """Add one line to the application's log of deployments."""
     line = json.dumps({"time": f"{now():%Y-%m-%dT%H:%M:%SZ}", "app": layout.name, **entry}, ensure_ascii=False)
-    descriptor = os.open(layout.history, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    descriptor = os.open(layout.history, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
     try:
-        os.write(descriptor, line.encode() + b"\n")
+        size = os.fstat(descriptor).st_size
+        # A line that was cut by a full disk must not spoil the next one.
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, b"\n" * torn + line.encode() + b"\n")
     finally:
         os.close(descriptor)
 
@@ -268,14 +365,16 @@ def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]
     """The releases that may go: beyond ``keep``, live and newest good ones first; the newest bad one is kept."""
     ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
     kept = {current}
-    good = [manifest.id for manifest in ordered if manifest.state == GOOD and manifest.id != current]
-    kept.update(good[: max(keep, 2) - 1])
-    # After a rollback the newest good ones are all newer than the live one, which still needs one to go back to.
+    served = [manifest for manifest in ordered if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
+    kept.update([manifest.id for manifest in served[: max(keep, 2) - 1]])
+    # Those may all be newer than the live one, or withdrawn; it still needs one to go back to.
+    good = [manifest.id for manifest in served if manifest.state == GOOD]
     kept.update([identity for identity in good if identity < (current or "")][:1])
     bad = [manifest.id for manifest in ordered if manifest.state == BAD]
     kept.update(bad[:1])
     newest_built = [manifest.id for manifest in ordered if manifest.state == BUILT]
     kept.update(newest_built[:1])
+    kept.update([manifest.leans_on for manifest in ordered if manifest.id in kept])
     return [manifest.id for manifest in ordered if manifest.id not in kept]
 
 
@@ -333,7 +432,7 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
     taken = [known.id for known in manifests(layout)]
     copy = Manifest(**{**manifest.__dict__, "id": new_identity(manifest.fingerprint, now(), taken), "state": BUILDING})
     source, target = layout.release(manifest.id), layout.release(copy.id)
-    shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns("release.json"))
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns(MANIFEST))
     programs = [os.path.join("bin", name) for name in os.listdir(os.path.join(target, "bin"))]
     for name in (*NAMING_FILES, *programs):
         path = os.path.join(target, name)
@@ -353,10 +452,16 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder, or a file or link of that name."""
+    """Remove a folder, or a file or link of that name.
+
+    First what says that the folder is whole: if this is interrupted, nobody may take half a release for a good one.
+    """
     if os.path.islink(path) or os.path.isfile(path):
         os.unlink(path)
     elif os.path.isdir(path):
+        for seal in (MANIFEST, COMPLETE):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, seal))
         shutil.rmtree(path)
 
 

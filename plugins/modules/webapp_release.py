@@ -126,6 +126,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
     Manifest,
     ReleaseError,
+    abandoned,
     account,
     choose,
     digest,
@@ -138,6 +139,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     remove_tree,
     secret_digest,
     unfinished,
+    whole,
 )
 
 
@@ -251,13 +253,14 @@ def prepare(layout: Layout, run: Any, jobs: bool) -> bool:
 
 def sweep(layout: Layout, owner: str) -> bool:
     """Remove what an interrupted run has left; return whether there was anything."""
-    if not unfinished(layout):
+    left = unfinished(layout)
+    if not left and not abandoned(layout):
         return False
     # Unless the lock is held: then it is not left, but being made.
     with lock(layout, owner):
         for path in unfinished(layout):
             remove_tree(path)
-    return True
+    return bool(left)
 
 
 def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> dict[str, Any]:
@@ -289,8 +292,8 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         changed = prepare(layout, module.run_command, spec["jobs"])
         changed = sweep(layout, module.params["owner"]) or changed
     wanted = fingerprint(spec, layout, versions, module.check_mode)
-    known = manifests(layout)
     current = layout.current_release()
+    known = [manifest for manifest in manifests(layout) if manifest.id == current or whole(layout, manifest)]
     action, reused, reasons = choose(wanted, current, known)
     result = {
         "name": spec["name"],

@@ -8,6 +8,7 @@ import contextlib
 import http.server
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import activation as module
+from ansible_collections.pyweb.stack.plugins.module_utils import building
 from ansible_collections.pyweb.stack.plugins.module_utils.activation import Activation
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
@@ -62,6 +64,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 64
+if behaviour == "one by one":
+    import signal
+    class Server(socketserver.UnixStreamServer):
+        request_queue_size = 64
+        def process_request(self, *arguments):
+            time.sleep(0.2)
+            super().process_request(*arguments)
+            if stopped:
+                os._exit(0)
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 Server(path, Handler).serve_forever()
 """
 
@@ -119,11 +132,15 @@ class Manager:
         else:
             process = self.parts_running.pop((service, instance), None)
         if process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1 if self.behaviour.get(instance) == "one by one" else 0)
             process.kill()
             process.wait()
 
     def begin_stop(self, service: str, instance: str) -> None:
         self.enabled.discard(instance if service == "shop" else f"{service}@{instance}")
+        if self.behaviour.get(instance) == "one by one":
+            self.processes[instance].terminate()
 
     def instances(self, service: str) -> list[str]:
         return [instance for one, instance in self.family(service) if one == service]
@@ -145,9 +162,10 @@ class Manager:
 class Host:
     """One application with an old release that serves and a new one that is built."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, old: str = "ok") -> None:
         self.layout = Layout("shop", str(root / "s"), str(root / "r"))
         self.manager = Manager(self.layout)
+        self.manager.behaviour[OLD] = old
         self.front_status = 0
         # Seconds from its first question on in which the front still uses its connections to the old release.
         self.front_kept = self.front_asked = 0.0
@@ -248,16 +266,16 @@ class Host:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Host]]:
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
     monkeypatch.setattr(module, "PROBATION", 0.1)
     monkeypatch.setattr(module, "LINGER", 0.01)
     hosts, folders = [], []
 
-    def new() -> Host:
+    def new(**options: Any) -> Host:
         # The path of a socket is short.
         folder = tempfile.mkdtemp(prefix="pyweb")
         folders.append(folder)
-        host = Host(Path(folder))
+        host = Host(Path(folder), **options)
         hosts.append(host)
         monkeypatch.setattr(module, "process_manager", lambda name, run: host.manager)
         return host
@@ -270,7 +288,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Host]]:
 
 
 @pytest.fixture
-def host(make: Callable[[], Host]) -> Host:
+def host(make: Callable[..., Host]) -> Host:
     return make()
 
 
@@ -324,6 +342,59 @@ def with_worker(host: Host, behaviour: str = "sleep 60") -> None:
     host.manager.start("shop.worker", OLD)
     host.manager.enable("shop.worker", OLD)
     host.manager.behaviour["shop.worker"] = behaviour
+
+
+def test_who_waits_at_the_old_release_is_still_served(make: Callable[..., Host]) -> None:
+    # Its one worker takes a fifth of a second for each visitor; when it is told to stop it serves the one it has.
+    host = make(old="one by one")
+    answers: list[str] = []
+
+    def visit() -> None:
+        answers.append(ask(Question(unix_socket=host.layout.socket(OLD)), timeout=10).body)
+
+    visitors = [threading.Thread(target=visit) for _ in range(8)]
+    for visitor in visitors:
+        visitor.start()
+    time.sleep(0.1)
+    host.activate()
+    for visitor in visitors:
+        visitor.join()
+    assert answers == [OLD] * 8
+    assert_new_serves(host)
+
+
+def test_a_switch_of_another_run_is_seen(host: Host) -> None:
+    waits = host.activation("", switch="rollback")
+    host.activate()
+    try:
+        waits.begin()
+        assert waits.finish() == {"name": "shop", "release": OLD, "replaced": NEW}
+    finally:
+        waits.close()
+
+
+def test_a_release_command_may_leave_a_daemon_that_is_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "account", lambda name: pwd.getpwuid(0))
+    launcher = Path(host.layout.release(NEW), "bin", "run")
+    launcher.parent.mkdir()
+    launcher.write_text('#!/bin/sh\nexec "$@"\n')
+    launcher.chmod(0o755)
+    seen = Path(host.layout.home, "seen")
+    began = time.monotonic()
+    activation = host.activation(release_commands=[f"sleep 60 & echo $! >{seen}"])
+    try:
+        activation.prepare()
+        activation.release_commands()
+    finally:
+        activation.close()
+    assert time.monotonic() - began < 10
+    # One that has ended may wait for a parent that this machine does not have; it has no words any more.
+    words = Path("/proc", seen.read_text().strip(), "cmdline")
+    until = time.monotonic() + 10
+    while words.exists() and words.read_bytes():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert host.serving == OLD
 
 
 def test_background_processes_go_with_their_release(host: Host) -> None:
@@ -479,6 +550,23 @@ def test_an_older_release_is_rolled_back_to(host: Host) -> None:
     assert host.history()[-1]["action"] == "rollback"
 
 
+def test_what_was_rolled_back_is_not_gone_back_to(host: Host) -> None:
+    host.activate()
+    host.activate("", switch="rollback")
+    newest = "20261122T000000Z-22222222"
+    os.makedirs(host.layout.release(newest))
+    write_manifest(host.layout, Manifest(newest, BUILT, {"code": newest}, venv="v"))
+    host.activate(newest)
+    # Not to the newest that is older, which somebody had reason to leave: to the one that has served before.
+    host.activate("", switch="rollback")
+    assert host.serving == OLD
+    # By its name it can be had; and then it is as good as any.
+    host.activate("", switch="rollback", release=NEW)
+    assert host.serving == NEW
+    assert read_manifest(host.layout, NEW).state == GOOD
+    assert read_manifest(host.layout, OLD).state == GOOD
+
+
 class Killed(BaseException):
     """The run ends here, as by kill -9."""
 
@@ -514,7 +602,7 @@ def kill_at(host: Host, monkeypatch: pytest.MonkeyPatch, moment: int, before: bo
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("fails", [False, True], ids=["healthy", "unhealthy"])
 def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
-    make: Callable[[], Host], before: bool, fails: bool
+    make: Callable[..., Host], before: bool, fails: bool
 ) -> None:
     moments = 0
     while True:

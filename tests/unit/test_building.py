@@ -9,6 +9,7 @@ import errno
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
     Manifest,
     ReleaseError,
+    lock,
     manifests,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, source_files
@@ -399,6 +401,28 @@ def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
     bench.build({"app.py": APP}, build_commands=["sleep 333 & echo started"])
     assert time.monotonic() - began < 20
     assert running() == []
+
+
+DYING = """
+    import os, signal, sys, threading
+    sys.path.insert(0, {path!r})
+    from ansible_collections.pyweb.stack.plugins.module_utils.building import run_as_account
+    from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, lock
+    layout = Layout({name!r}, {root!r})
+    with lock(layout, "alice@desk"):
+        threading.Timer(1, os.kill, [os.getpid(), signal.SIGKILL]).start()
+        run_as_account(layout, ["/bin/sh", "-c", "setsid sleep 333 & sleep 334; true"], "/", {{}}, 60)
+"""
+
+
+@needs_root
+def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> None:
+    path = next(entry for entry in sys.path if entry.endswith(".collections"))
+    code = textwrap.dedent(DYING.format(path=path, name=NAME, root=bench.layout.root))
+    assert subprocess.run([sys.executable, "-B", "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(running()) == 3
+    with lock(bench.layout, "bob@desk"):
+        assert running() == []
 
 
 @needs_root

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -20,9 +22,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BUILDING,
     BUILT,
     GOOD,
+    WITHDRAWN,
     Layout,
     Manifest,
     ReleaseError,
+    abandoned,
     choose,
     choose_rollback,
     clone,
@@ -32,12 +36,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     manifests,
     new_identity,
     now,
+    programs_of_deployments,
     prunable,
     prune,
     read_manifest,
     record,
     remove_tree,
     secret_digest,
+    unfinished,
+    whole,
     write_manifest,
 )
 
@@ -46,8 +53,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a re
 WANTED = {"code": "c", "dependencies": "d", "settings": "s", "secrets": "x"}
 
 
-def manifest(number: int, state: str = GOOD, venv: str = "", **fingerprint: str) -> Manifest:
-    return Manifest(f"2026112{number}T000000Z-abcdef00", state, {**WANTED, **fingerprint}, venv=venv)
+def manifest(number: int, state: str = GOOD, venv: str = "", leans_on: str = "", **fingerprint: str) -> Manifest:
+    known = {**WANTED, **fingerprint}
+    return Manifest(f"2026112{number}T000000Z-abcdef00", state, known, venv=venv, leans_on=leans_on)
 
 
 def identity(number: int) -> str:
@@ -86,7 +94,7 @@ def test_each_part_is_a_reason(part: str) -> None:
     assert choose(WANTED, identity(1), [manifest(1, **{part: "old"})]) == ("build", None, [part])
 
 
-@pytest.mark.parametrize("state", [BUILT, GOOD])
+@pytest.mark.parametrize("state", [BUILT, GOOD, WITHDRAWN])
 def test_a_finished_release_is_used_again(state: str) -> None:
     known = [manifest(3, state), manifest(2, code="old"), manifest(1)]
     assert choose(WANTED, identity(2), known) == ("reuse", identity(3), ["code"])
@@ -134,6 +142,25 @@ def test_at_least_two_are_kept(keep: int) -> None:
     assert prunable(known, identity(3), keep) == [identity(1)]
 
 
+def test_the_one_before_stays_though_others_were_withdrawn_since() -> None:
+    known = [manifest(4), manifest(3, WITHDRAWN), manifest(2, WITHDRAWN), manifest(1)]
+    assert prunable(known, identity(4), 2) == [identity(2)]
+    assert choose_rollback("shop", "", identity(4), known) == identity(1)
+    assert choose_rollback("shop", identity(3), identity(4), known) == identity(3)
+
+
+@needs_root
+def test_a_release_stays_while_an_environment_points_into_it(layout: Layout) -> None:
+    first = manifest(1, leans_on=identity(1))
+    put(layout, first)
+    os.makedirs(os.path.join(layout.release(first.id), "bin"))
+    restarted = clone(layout, first)
+    assert restarted.leans_on == first.id
+    others = [manifest(number, code="x") for number in (6, 7, 8)]
+    assert prunable([first, restarted, *others], restarted.id, 2) == [identity(7), identity(6)]
+    assert identity(1) in prunable([manifest(1), Manifest(restarted.id, GOOD), *others], restarted.id, 2)
+
+
 def test_one_bad_one_and_one_that_waits_are_kept() -> None:
     known = [manifest(1), manifest(2, BAD), manifest(3, BAD), manifest(4, BUILT), manifest(5, BUILT), manifest(6)]
     assert prunable(known, identity(6), 2) == [identity(4), identity(2)]
@@ -176,6 +203,16 @@ def test_identities_sort_by_time_and_are_unique() -> None:
     second = new_identity(WANTED, moment, [first])
     third = new_identity(WANTED, moment, [first, second])
     assert first < second < third
+
+
+def test_a_clock_that_was_set_back_changes_no_order() -> None:
+    newest = identity(5)
+    then = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
+    fresh = new_identity(WANTED, then, [identity(1), newest])
+    assert fresh.startswith("20261125T000001Z-")
+    live = Manifest(fresh, GOOD)
+    assert choose_rollback("shop", "", fresh, [live, manifest(5), manifest(1)]) == newest
+    assert newest not in prunable([live, manifest(5), manifest(1)], fresh, 2)
 
 
 def test_equal_values_have_one_digest() -> None:
@@ -285,9 +322,58 @@ def test_the_lock_of_a_killed_run_is_free(layout: Layout, holder: subprocess.Pop
         pass
 
 
+def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        # A removal ends between the opening of the file and this.
+        monkeypatch.setattr(releases.fcntl, "flock", flock)
+        os.unlink(layout.path(".lock"))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(releases.fcntl, "flock", late)
+    with lock(layout, "bob"):
+        assert Path(layout.path(".lock")).read_text().startswith("bob, since ")
+        with pytest.raises(ReleaseError, match="bob, since "), lock(layout, "carol"):
+            pytest.fail("two at once")
+
+
+@needs_root
+def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    monkeypatch.setattr(releases, "account", lambda name: nobody)
+
+    def start(**marks: str) -> subprocess.Popen[bytes]:
+        argv = ["/bin/sh", "-c", "sleep 60; true"]
+        return subprocess.Popen(argv, env=marks, user=nobody.pw_uid, start_new_session=True, cwd="/")
+
+    mine, other, service = start(WEBAPP_DEPLOYMENT="shop"), start(WEBAPP_DEPLOYMENT="shop2"), start()
+    # Its environment can't be read in a container; its session can.
+    unmarked = start()
+    Path(layout.command).write_text(f"{unmarked.pid}\n")
+    try:
+        with lock(layout, "a run that ends"):
+            pass
+        with lock(layout, "bob"):
+            assert {mine.poll(), unmarked.poll()} == {None}, "nobody was killed, so there is nothing to end"
+        Path(layout.path(".lock")).write_text("alice, since then, process 1\n")
+        assert abandoned(layout)
+        with lock(layout, "bob"):
+            assert programs_of_deployments(layout) == []
+            assert (other.poll(), service.poll()) == (None, None)
+        assert not abandoned(layout)
+    finally:
+        for process in (mine, other, service, unmarked):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 def test_a_failure_under_the_lock_frees_it(layout: Layout) -> None:
     with pytest.raises(ZeroDivisionError), lock(layout, "bob"):
         raise ZeroDivisionError
+    assert not abandoned(layout)
     with lock(layout, "carol"):
         pass
 
@@ -310,6 +396,33 @@ def test_each_deployment_is_one_line(layout: Layout) -> None:
     assert (first["app"], first["release"], first["by"]) == ("shop", "R1", "ü\nx")
     assert second["action"] == "rollback"
     assert Path(layout.history).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_line_that_was_cut_spoils_no_other(layout: Layout) -> None:
+    Path(layout.history).write_text('{"app": "shop", "rel')
+    record(layout, release="R1")
+    record(layout, release="R2")
+    _torn, *whole_lines = Path(layout.history).read_text().splitlines()
+    assert [json.loads(line)["release"] for line in whole_lines] == ["R1", "R2"]
+
+
+@needs_root
+def test_what_is_half_removed_is_taken_for_nothing_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(layout, manifest(1, venv="v"))
+    Path(layout.venvs, "v", ".complete").touch()
+    assert whole(layout, manifest(1, venv="v"))
+
+    def killed(path: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(releases.shutil, "rmtree", killed)
+    for path in (layout.release(identity(1)), os.path.join(layout.venvs, "v")):
+        with pytest.raises(KeyboardInterrupt):
+            remove_tree(path)
+        assert os.path.isdir(path)
+    assert manifests(layout) == []
+    assert unfinished(layout) == [layout.release(identity(1))]
+    assert not whole(layout, manifest(1, venv="v"))
 
 
 def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.entry import entry_module
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import await_turn
 from serving import ASGI_KINDS, KINDS, WSGI_KINDS, ask_uwsgi
 
 TRICKY = {
@@ -55,6 +56,31 @@ def test_requests_under_way_are_answered_at_a_stop(serve: Callable[..., Any], ki
     assert time.monotonic() - began < 6
     assert server.children() == []
     assert [path.name for path in server.folder.glob("*.sock")] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_waits_in_the_queue_is_answered_before_a_stop(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind, timeout=20)
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(server.ask, "/slow?0.4") for _ in range(5)]
+        time.sleep(0.2)
+        await_turn(server.socket, time.monotonic() + 10)
+        server.process.send_signal(signal.SIGTERM)
+        assert all(answer.result()["pid"] for answer in answers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_in_the_queue_is_nobody_to_wait_for(serve: Callable[..., Any], kind: str) -> None:
+    server = serve(kind)
+    told = server.log.read_text()
+    began = time.monotonic()
+    for path in [server.socket, *([f"{server.folder}/web.uwsgi.sock"] if kind == "uwsgi" else [])]:
+        await_turn(path, began + 20)
+    await_turn(f"{server.folder}/no.sock", began + 20)
+    assert time.monotonic() - began < 3
+    assert server.ask()["pid"]
+    later = server.log.read_text().removeprefix(told).lower()
+    assert not any(word in later for word in ("error", "warn", "invalid")), later
 
 
 # uWSGI waits on; the process manager ends it.
