@@ -468,6 +468,9 @@ class Store:
 
     def make_folders(self) -> None:
         """nginx's workers read the proofs, and nothing else of this folder."""
+        if not os.path.isdir(self.state_folder):
+            os.makedirs(self.state_folder)
+            os.chmod(self.state_folder, 0o755)  # noqa: S103  # whatever the umask: the workers pass through
         os.makedirs(self.challenges, exist_ok=True)
         for name in ("certificates", "unused"):
             os.makedirs(f"{self.acme_folder}/{name}", mode=0o700, exist_ok=True)

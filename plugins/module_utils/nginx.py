@@ -193,6 +193,8 @@ class Trees:
         What somebody else may write to, or read though it is secret, counts as not there: it has to be made anew.
         """
         folder, found = self.folder(name), {}
+        if not all(_is_private(path, 0o022) for path in (self.home, os.path.dirname(folder))):
+            return {}
         for parent, _folders, files in os.walk(folder):
             if not _is_private(parent, 0o022):
                 return {}
@@ -211,9 +213,13 @@ class Trees:
         """Write a whole tree beside the live one; ``secrets`` are paths that only nginx may read."""
         owner = pwd.getpwuid(os.geteuid())
         group = _group_name(owner.pw_gid)
+        make_folder(os.path.dirname(self.folder(name)))
+        for path in (self.home, os.path.dirname(self.folder(name))):
+            os.chown(path, owner.pw_uid, -1)
+            os.chmod(path, 0o755)  # noqa: S103  # the workers read secrets in here
         for relative, content in sorted(files.items()):
             path = os.path.join(self.folder(name), relative)
-            _make_folder(os.path.dirname(path))
+            make_folder(os.path.dirname(path))
             mode, readers = (0o640, WORKERS) if relative in secrets else (0o644, group)
             write(File(path=path, content=content, owner=owner.pw_name, group=readers, mode=mode))
 
@@ -236,9 +242,9 @@ def _is_private(path: str, forbidden: int) -> bool:
     return not link and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & forbidden
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
     if not os.path.isdir(path):
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         os.mkdir(path)
         os.chmod(path, 0o755)  # noqa: S103  # whatever the umask: the workers reopen a log in here
 

@@ -258,6 +258,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     explain,
     for_host,
     has_ipv6,
+    make_folder,
     now,
     systemctl,
     tree_name,
@@ -742,7 +743,7 @@ class Transaction:
                     f"nginx can't be configured: {self.conf_dir} does not exist. Install the package nginx and run "
                     "again."
                 )
-            os.mkdir(self.trees.home, 0o755)
+            make_folder(self.trees.home)
         with open(self.lock_path, "a", encoding="ascii") as stream:
             deadline = time.monotonic() + LOCK_TIMEOUT
             while True:

@@ -290,6 +290,29 @@ def test_edits_by_hand_and_stray_files_are_healed(nginx: Instance) -> None:
 
 
 @needs_nginx
+def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
+    before = os.umask(0o077)
+    try:
+        nginx.run(shop=nginx.site("shop"))
+        nginx.transaction(shop=nginx.site("shop")).certificates.store.make_folders()
+    finally:
+        os.umask(before)
+    folders = [nginx.conf / "pyweb", nginx.conf / "pyweb/current/sites", nginx.folder / "state"]
+    for folder in [*folders, nginx.folder / "state/acme", nginx.folder / "state/acme/challenges"]:
+        assert folder.stat().st_mode & 0o011 == 0o011, folder
+
+
+@needs_nginx
+@pytest.mark.parametrize("folder", ["pyweb", "pyweb/trees"])
+def test_folders_that_others_may_write_to_are_healed(nginx: Instance, folder: str) -> None:
+    nginx.run(shop=nginx.site("shop"))
+    (nginx.conf / folder).chmod(0o1777)
+    assert "install tree" in nginx.run(shop=nginx.site("shop"))["actions"]
+    assert (nginx.conf / folder).stat().st_mode & 0o7777 == 0o755
+    assert not nginx.run(shop=nginx.site("shop"))["changed"]
+
+
+@needs_nginx
 @pytest.mark.parametrize(("what", "mode"), [("sites/shop.conf", 0o666), ("sites", 0o777), ("secrets/shop", 0o644)])
 def test_rights_that_somebody_gave_away_are_healed(nginx: Instance, what: str, mode: int) -> None:
     params = nginx.params({"shop": nginx.site("shop")}) | {"secret_files": {"secrets/shop": "alice:hash\n"}}
