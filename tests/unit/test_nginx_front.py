@@ -322,6 +322,23 @@ def test_a_post_that_a_server_has_seen_is_never_sent_to_another(front: Front, se
     assert len(servers[0].asked) + len(servers[1].asked) >= 2
 
 
+def test_what_a_dying_process_left_unanswered_is_asked_again_where_that_is_safe(front: Front) -> None:
+    app = App(f"{front.folder}/app.sock", b"")
+    app.answer = lambda _request: b"" if len(app.asked) % 2 else ok("another")
+    for site in (
+        front.site(locations=[{"path": "/", "upstream": f"unix:{front.folder}/app.sock"}]),
+        group(front, "app"),
+    ):
+        app.asked.clear()
+        front.serve([site])
+        for _ in range(5):  # and the one server is never taken for dead
+            assert front.ask("/").text == "another"
+        assert len(app.asked) == 10
+        assert front.ask("/order", "POST", body="x").status == 502
+        assert len(app.asked) == 11
+    app.close()
+
+
 def test_without_retries_nothing_is_sent_twice(front: Front, servers: list[App]) -> None:
     for server in servers:
         server.answer = b""

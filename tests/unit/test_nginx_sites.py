@@ -166,8 +166,9 @@ def test_a_prefix_reaches_the_application_with_and_without_its_slash(
         assert values(here, "proxy_read_timeout") == [["5s"]]
     upstreams = {entry["args"][0]: values(entry["block"], "server") for entry in find(http(parsed), "upstream")}
     assert upstreams == {
-        "shop_1": [["unix:/run/app.sock"]],
-        "shop_2": [["127.0.0.1:5000"]],
+        # Twice: asked again where a process died, and never taken for dead itself.
+        "shop_1": [["unix:/run/app.sock", "max_fails=0"]] * 2,
+        "shop_2": [["127.0.0.1:5000", "max_fails=0"]] * 2,
     }
 
 

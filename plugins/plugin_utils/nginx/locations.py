@@ -112,10 +112,7 @@ def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, tar
         lines.append(f"{module}_request_buffering off;")
     if location["max_temp_file_size"] is not None:
         lines.append(f"{module}_max_temp_file_size {quote(location['max_temp_file_size'])};")
-    if target.tries == 1:
-        lines.append(f"{module}_next_upstream off;")
-    elif target.tries:
-        lines += [f"{module}_next_upstream error timeout;", f"{module}_next_upstream_tries {target.tries};"]
+    lines += [f"{module}_{directive} {value};" for directive, value in target.again]
     intercept = site["intercept_errors"] if location["intercept_errors"] is None else location["intercept_errors"]
     if intercept:
         lines.append(f"{module}_intercept_errors on;")

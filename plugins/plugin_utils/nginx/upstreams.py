@@ -13,11 +13,20 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import up
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go: the protocol spoken there, the upstream's name, and how many of its servers may be tried."""
+    """Where requests go: the protocol spoken there, the upstream's name, and when which other server may be tried.
+
+    ``again`` are nginx's directives ``next_upstream`` and those that begin so, with their values.
+    """
 
     protocol: str
     name: str
-    tries: int | None = None
+    again: tuple[tuple[str, str], ...] = ()
+
+
+# A process that dies leaves what it was asked without an answer; what listens on the same socket is asked again, unless
+# the request may have changed something. Not after a time-out, and not what took longer: such a request may well be
+# what the process died of.
+SAME_SERVER = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "5s"))
 
 
 class Upstreams:
@@ -43,15 +52,13 @@ class Upstreams:
     def target(self, address: str) -> Target:
         group = self.named.get(address)
         if group:
-            # One server alone may be asked again as well, where a kept connection turns out to be closed.
-            tries = (len(group["servers"]) if len(group["servers"]) > 1 else None) if group["retries"] else 1
-            return Target(group["protocol"], f"{self.site}_{group['name']}", tries)
+            return Target(group["protocol"], f"{self.site}_{group['name']}", asked_again(group))
         protocol, server = self.found(address)
-        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}")
+        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}", SAME_SERVER)
 
     def blocks(self) -> list[dict[str, Any]]:
         single = [
-            block(f"upstream {self.site}_{number}", [f"server {quote(server)};"])
+            block(f"upstream {self.site}_{number}", lone_server(server))
             for number, server in enumerate(self.servers, start=1)
         ]
         return [*(group_block(self.site, group) for group in self.named.values()), *single]
@@ -61,12 +68,28 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
     lines = [f"{group['balance']};"] if group["balance"] != "round_robin" else []
     # The zone makes all workers count failures and connections together.
     lines.append(f"zone {site}_{group['name']} 64k;")
-    lines += [server_line(server) for server in group["servers"]]
+    if group["retries"] and len(group["servers"]) == 1:
+        lines += lone_server(group["servers"][0]["address"])
+    else:
+        lines += [server_line(server) for server in group["servers"]]
     # Behind the servers and the method of balancing, as nginx wants it.
     if group["keepalive"]:
         timeout = f"{round(1000 * group['keepalive_timeout'])}ms"
         lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
     return block(f"upstream {site}_{group['name']}", lines)
+
+
+def asked_again(group: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    if not group["retries"]:
+        return (("next_upstream", "off"),)
+    if len(group["servers"]) == 1:
+        return SAME_SERVER
+    return (("next_upstream", "error timeout"), ("next_upstream_tries", str(len(group["servers"]))))
+
+
+def lone_server(address: str) -> list[str]:
+    """A server without others: twice, for nginx tries each once; never marked as down, for nobody would answer then."""
+    return [f"server {quote(address)} max_fails=0;"] * 2
 
 
 def server_line(server: dict[str, Any]) -> str:
