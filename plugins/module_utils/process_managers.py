@@ -43,6 +43,9 @@ SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 INSTANCE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[A-Za-z0-9_.]+)*")
 
 
+# Seconds that an instance on its way out gets before it is started afresh.
+STOPPING_TIMEOUT = 60
+
 # Where the supervisor role lets programs write, and what the log of an instance that has ended is called.
 LOGS = "/var/log/supervisor"
 BEFORE = "-before.log"
@@ -379,6 +382,10 @@ class Supervisor:
             info = rpc.info(program)
             if info and info["statename"] in ("STARTING", "RUNNING", "BACKOFF") and os.path.exists(self._file(program)):
                 return
+            if info and info["statename"] == "STOPPING":
+                # It can't be called back, and supervisord takes the wish for another one as fulfilled.
+                rpc.stop(program, STOPPING_TIMEOUT)
+                info = rpc.info(program)
             definition = self._definition(service, instance)
             before = read(definition.path)
             if differs(definition):

@@ -503,3 +503,15 @@ def test_instance_that_was_asked_to_end_does_not_come_back(lab: Lab) -> None:
     assert not (lab.folder / "conf.d" / f"shop-{INSTANCE}.conf").exists()
     provider.forget("shop", INSTANCE, 5)
     assert provider.family("shop") == []
+
+
+def test_instance_that_is_on_its_way_out_is_started_afresh(lab: Lab) -> None:
+    # A run that was killed may have told it to end, and the next one, a rollback, wants it back.
+    provider = started(lab, 'trap "sleep 0.5; exit 0" TERM; while :; do sleep 0.05; done')
+    assert becomes(lab, "running")
+    before = lab.pid(f"shop-{INSTANCE}")
+    provider.begin_stop("shop", INSTANCE)
+    provider.start("shop", INSTANCE)
+    assert becomes(lab, "running")
+    assert lab.pid(f"shop-{INSTANCE}") not in (0, before)
+    assert (lab.folder / "conf.d" / f"shop-{INSTANCE}.conf").exists()
