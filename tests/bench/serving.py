@@ -31,7 +31,8 @@ FILE = "static/100k.bin"
 # What is asked of whom, in each round.
 PLACES = {
     "ours": ("127.0.0.1:80", "/json"),
-    "ours, kept": ("127.0.0.1:8080", "/json"),
+    "ours, not kept": ("127.0.0.1:8080", "/json"),
+    "ours, uwsgi": ("127.0.0.1:8083", "/json"),
     "tutorial": ("127.0.0.1:8081", "/json"),
     "gunicorn alone": ("/srv/webapps/hello/current.sock", "/json"),
     "ours, file": ("127.0.0.1:80", "/static/100k.bin"),
@@ -48,9 +49,13 @@ def extend(source: pathlib.Path) -> None:
 
 
 def models(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """The applications of the host: one as people write it, and one whose connections nginx keeps."""
-    site = {**model.get("site", {}), "port": 8080, "keepalive": 16}
-    return [model, {**model, "name": "kept", "site": site}]
+    """The applications of the host: as people write it, without kept connections, and under uWSGI."""
+    site = model.get("site", {})
+    return [
+        model,
+        {**model, "name": "not-kept", "site": {**site, "port": 8080, "keepalive": 0}},
+        {**model, "name": "by-uwsgi", "site": {**site, "port": 8083}, "server": "uwsgi"},
+    ]
 
 
 def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable[[str], None]) -> list[Figures]:
@@ -91,7 +96,8 @@ def judge(rounds: list[Figures]) -> list[dict[str, Any]]:
         return statistics.median(value(one[ours]) / value(one[theirs]) for one in rounds)
 
     found = []
-    for ours, told in (("ours", ""), ("ours, kept", ", kept")):
+    for ours in ("ours", "ours, uwsgi"):
+        told = ours.removeprefix("ours")
         found += [
             at_least(f"rate, of the tutorial's site{told}", ratio(ours, "tutorial"), 1.3),
             at_most(f"p99, of the tutorial's site{told}", ratio(ours, "tutorial", lambda figures: figures["p99"]), 1.0),

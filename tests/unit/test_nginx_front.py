@@ -748,6 +748,14 @@ def test_the_log_has_the_times_and_the_id_that_the_application_was_told(front: F
     )
 
 
+@pytest.mark.parametrize(("proxies", "logged"), [([], "-"), (["127.0.0.1"], "from-the-balancer")])
+def test_the_log_has_no_made_up_id_of_what_nginx_answers_itself(front: Front, proxies: list[str], logged: str) -> None:
+    page = {"path": "/static/", "alias": f"{front.folder}/static"}
+    front.serve([front.site(locations=[page])], trusted_proxies=proxies)
+    front.ask("/static/none", headers={"X-Request-ID": "from-the-balancer"})
+    assert front.log("shop.access.log").endswith(f"cache=- id={logged}\n")
+
+
 def test_the_log_is_json_where_it_is_said(front: Front, app: App) -> None:
     front.serve([front.site(log_format="json")])
     front.ask('/p?q="1"', headers={"User-Agent": 'a "b" \\ ü'.encode()})
