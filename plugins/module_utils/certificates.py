@@ -448,7 +448,9 @@ class Store:
         certificates = f"{self.acme_folder}/certificates"
         self.make_folders()
         write(f"{self.acme_folder}/config", self.dehydrated_config(certificates), 0o600)
-        words = ["dehydrated", "--cron", "--accept-terms", "--force", "--config", f"{self.acme_folder}/config"]
+        # Its own lock would outlive a killed run, and refuse every later one; who calls this holds ours.
+        words = ["dehydrated", "--cron", "--accept-terms", "--force", "--no-lock"]
+        words += ["--config", f"{self.acme_folder}/config"]
         words += ["--domain", " ".join(wanted.names), "--alias", wanted.name]
         shutil.rmtree(f"{certificates}/{wanted.name}", ignore_errors=True)
         try:

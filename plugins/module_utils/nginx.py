@@ -176,8 +176,12 @@ class Trees:
     def current(self) -> str:
         return f"{self.home}/current"
 
+    @property
+    def all(self) -> str:
+        return f"{self.home}/trees"
+
     def folder(self, name: str) -> str:
-        return f"{self.home}/trees/{name}"
+        return f"{self.all}/{name}"
 
     def live(self) -> str | None:
         """The name of the live tree, None where there is none."""
@@ -193,17 +197,17 @@ class Trees:
         What somebody else may write to, or read though it is secret, counts as not there: it has to be made anew.
         """
         folder, found = self.folder(name), {}
-        if not all(_is_private(path, 0o022) for path in (self.home, os.path.dirname(folder))):
+        if not (is_private(self.home) and is_private(self.all)):
             return {}
         for parent, _folders, files in os.walk(folder):
-            if not _is_private(parent, 0o022):
+            if not is_private(parent):
                 return {}
             for file in files:
                 path = os.path.join(parent, file)
                 relative = os.path.relpath(path, folder)
                 if relative == LOADED or ".dpkg-" in file:
                     continue
-                if not _is_private(path, 0o027 if relative in secrets else 0o022):
+                if not is_private(path, 0o027 if relative in secrets else 0o022):
                     continue
                 with open(path, encoding="utf-8", errors="surrogateescape") as stream:
                     found[relative] = stream.read()
@@ -213,8 +217,8 @@ class Trees:
         """Write a whole tree beside the live one; ``secrets`` are paths that only nginx may read."""
         owner = pwd.getpwuid(os.geteuid())
         group = _group_name(owner.pw_gid)
-        make_folder(os.path.dirname(self.folder(name)))
-        for path in (self.home, os.path.dirname(self.folder(name))):
+        make_folder(self.all)
+        for path in (self.home, self.all):
             os.chown(path, owner.pw_uid, -1)
             os.chmod(path, 0o755)  # noqa: S103  # the workers read secrets in here
         for relative, content in sorted(files.items()):
@@ -230,13 +234,13 @@ class Trees:
         """Remove every tree that is neither live nor a way back; interrupted runs leave such."""
         kept = set(keep)
         with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(f"{self.home}/trees"):
+            for name in os.listdir(self.all):
                 if name not in kept:
                     self.remove(name)
 
 
-def _is_private(path: str, forbidden: int) -> bool:
-    """Whether it is our own, no link to elsewhere, and none of these rights is given."""
+def is_private(path: str, forbidden: int = 0o022) -> bool:
+    """Whether it is our own, no link to elsewhere, and gives nobody these rights; others to write are the default."""
     status = os.lstat(path)
     link = stat.S_ISLNK(status.st_mode)
     return not link and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & forbidden

@@ -258,6 +258,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     explain,
     for_host,
     has_ipv6,
+    is_private,
     make_folder,
     now,
     systemctl,
@@ -294,6 +295,7 @@ class Look:
     coming: list[str] = field(default_factory=list)
     stale: bool = False
     exposed: list[str] = field(default_factory=list)
+    entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -332,7 +334,7 @@ class Plan:
 def decide(look: Look, wanted: dict[str, str], entry: str) -> Plan:
     """The difference between the host and the wish."""
     tree = look.content != wanted or look.live is None
-    rewritten = look.entry != entry
+    rewritten = look.entry != entry or look.entry_exposed
     service: str | None = None
     if not look.running:
         service = "start"
@@ -399,7 +401,13 @@ class Transaction:
         unit = "/etc/systemd/system"
         paths = [
             *(f"{self.conf_dir}/{name}" for name in ("", "nginx.conf", "conf.d", "sites-enabled", "modules-enabled")),
-            *(self._default_link, f"{self.conf_dir}/sites-available/default", self.trees.home, self.trees.current),
+            *(
+                self._default_link,
+                f"{self.conf_dir}/sites-available/default",
+                self.trees.home,
+                self.trees.all,
+                self.trees.current,
+            ),
             *(
                 f"{unit}/nginx.service",
                 os.path.dirname(DROP_IN),
@@ -432,8 +440,14 @@ class Transaction:
             coming=[one.name for one in self.certificates.coming()],
             stale=master is not None and self.certificates.stale(),
             exposed=self.certificates.exposed(),
+            entry_exposed=self._entry_is_exposed(),
             renewal=self.renewal.look(),
         )
+
+    def _entry_is_exposed(self) -> bool:
+        """Whether others may write to nginx.conf. One that somebody made a link is that person's."""
+        entry = self.nginx.entry
+        return os.path.exists(entry) and not os.path.islink(entry) and not is_private(entry)
 
     def _unit(self) -> tuple[bool, bool, bool]:
         shown = systemctl("show", "nginx.service", "--property=ActiveState,UnitFileState,NeedDaemonReload").stdout
@@ -561,7 +575,7 @@ class Transaction:
     def _previous(self) -> str | None:
         """The tree before the live one: for a person's way back."""
         try:
-            names = sorted(os.listdir(f"{self.trees.home}/trees"))
+            names = sorted(os.listdir(self.trees.all))
         except FileNotFoundError:
             return None
         live = self.trees.live()

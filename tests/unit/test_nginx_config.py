@@ -303,12 +303,19 @@ def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
 
 
 @needs_nginx
-@pytest.mark.parametrize("folder", ["pyweb", "pyweb/trees"])
-def test_folders_that_others_may_write_to_are_healed(nginx: Instance, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "action", "mode"),
+    [
+        ("pyweb", "install tree", 0o755),
+        ("pyweb/trees", "install tree", 0o755),
+        ("nginx.conf", "install nginx.conf", 0o644),
+    ],
+)
+def test_what_others_may_write_to_is_healed(nginx: Instance, path: str, action: str, mode: int) -> None:
     nginx.run(shop=nginx.site("shop"))
-    (nginx.conf / folder).chmod(0o1777)
-    assert "install tree" in nginx.run(shop=nginx.site("shop"))["actions"]
-    assert (nginx.conf / folder).stat().st_mode & 0o7777 == 0o755
+    (nginx.conf / path).chmod(0o1777)
+    assert nginx.run(shop=nginx.site("shop"))["actions"] == [action, "reload"]
+    assert (nginx.conf / path).stat().st_mode & 0o7777 == mode
     assert not nginx.run(shop=nginx.site("shop"))["changed"]
 
 
