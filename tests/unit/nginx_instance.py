@@ -124,6 +124,25 @@ http {{
                 os.kill(pid, signal.SIGKILL)
 
 
+def killed_at(owner: type, step: str, before: bool, run: Callable[[], Any]) -> None:
+    """A run in a process of its own that is killed before or after one of its steps."""
+    pid = os.fork()
+    if pid == 0:
+        real = getattr(owner, step)
+
+        def last(*arguments: Any, **named: Any) -> None:
+            if not before:
+                real(*arguments, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, step, last)
+        try:
+            run()
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), f"the run never came to {step}"
+
+
 TYPES = "types { text/html html; text/css css; application/javascript js; text/plain txt; }\n"
 
 

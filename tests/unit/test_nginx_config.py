@@ -35,7 +35,7 @@ from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
     decide,
     invalid_files,
 )
-from nginx_instance import BINARY, Instance, free_port, needs_nginx
+from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
 
 @pytest.fixture
@@ -230,25 +230,6 @@ STEPS = [
 ]
 
 
-def killed_at(nginx: Instance, owner: type, step: str, before: bool, site: str) -> None:
-    """A run in a process of its own that is killed before or after one of its steps."""
-    pid = os.fork()
-    if pid == 0:
-        real = getattr(owner, step)
-
-        def last(*arguments: Any, **named: Any) -> None:
-            if not before:
-                real(*arguments, **named)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        setattr(owner, step, last)
-        try:
-            nginx.run(shop=site)
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), f"the run never came to {step}"
-
-
 @needs_nginx
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _owner, step in STEPS])
@@ -258,7 +239,7 @@ def test_a_run_that_is_killed_anywhere_costs_no_answer_and_the_next_one_heals_it
     nginx.run(shop=nginx.site("one"))
     # As a package upgrade leaves it, so that every step has something to do.
     (nginx.conf / "nginx.conf").write_text((nginx.conf / "nginx.conf").read_text() + "# changed\n")
-    killed_at(nginx, owner, step, before, nginx.site("two"))
+    killed_at(owner, step, before, lambda: nginx.run(shop=nginx.site("two")))
     assert nginx.get() in ("one", "two")
     nginx.transaction(shop=nginx.site("two")).nginx.test(str(nginx.conf / "nginx.conf"))  # it would survive a boot
     nginx.run(shop=nginx.site("two"))

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted, read, served
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Renewal
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import Nginx, NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Certificates, Renewal
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from certificate_factory import Made, make
-from nginx_instance import BINARY, Instance, free_port, needs_nginx
+from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
 pytestmark = [
     needs_nginx,
@@ -178,6 +178,27 @@ def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(sec
     with pytest.raises(NginxError, match="serves another certificate to who asks for"):
         secure.run(secure.item())
     assert not (secure.folder / "shop.pem").exists()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(certificates.Store, "sign"), (Certificates, "put_in_place"), (Nginx, "reload"), (Certificates, "verify")],
+    ids=["sign", "put_in_place", "reload", "verify"],
+)
+def test_a_run_that_is_killed_while_it_changes_a_certificate_is_healed(
+    secure: Secure, owner: type, step: str, before: bool
+) -> None:
+    secure.run(secure.item())
+    wanted = secure.item(names=[*NAMES, "new.example.com"])
+    killed_at(owner, step, before, lambda: secure.run(wanted))
+    assert secure.get() == "one"
+    secure.run(wanted)
+    assert secure.fingerprint() == certificates.fingerprint(str(read(str(secure.folder / "shop.pem"))))
+    found = certificates.inspect(*[str(read(str(secure.folder / "shop.pem")))] * 2)
+    assert found.covers("new.example.com")
+    assert not secure.run(wanted)["changed"]
+    assert sorted(path.name for path in secure.folder.iterdir()) == ["ca.crt", "ca.key", "shop.pem"]
 
 
 def test_a_reload_that_somebody_owes_is_done(secure: Secure, tmp_path: Path) -> None:
