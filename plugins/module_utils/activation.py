@@ -8,6 +8,7 @@ import contextlib
 import functools
 import glob
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -282,10 +283,12 @@ class Activation:
 
     def reject(self, question: Question, answer: Answer, where: str, why: str) -> None:
         expected = ", ".join(map(str, self.spec["health"]["status"])) or "any 2xx or 3xx, 401 or 403"
+        log = self.log()
+        hint = health_hint(answer, question) or write_hint(log, self.layout.shared)
         text = (
             f"the release {self.target} did not become healthy {where}{' ' + why if why else ''}.\n"
-            f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{health_hint(answer, question)}"
-            f"Last lines of its log:\n{self.log()}"
+            f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{hint}"
+            f"Last lines of its log:\n{log}"
         )
         self.fail(text)
 
@@ -313,6 +316,8 @@ class Activation:
                 self.manager.forget(self.name, self.target, timeout=5)
             # One bad release is kept for inspection; attempt after attempt would fill the disk.
             prune(self.layout, self.spec["keep"])
+            with contextlib.suppress(ProcessManagerError):
+                undefine_unused(self.name, self.layout, self.manager)
         if self.target != self.before:
             # One that had to be killed has left its socket behind.
             for path in glob.glob(f"{glob.escape(self.layout.socket(self.target).removesuffix('.sock'))}*"):
@@ -529,6 +534,23 @@ def health_hint(answer: Answer, question: Question) -> str:
     if answer.status == 400:
         return f"Does the application accept the host name {question.host}? It is the first domain of the site.\n"
     return ""
+
+
+# How programs say that they may not write where they want to.
+UNWRITABLE = re.compile(
+    r"unable to open database file|attempt to write a readonly database|Read-only file system"
+    r"|PermissionError: \[Errno 13\]"
+)
+
+
+def write_hint(log: str, shared: str) -> str:
+    """What to do where an application wants to write into its own release."""
+    if not UNWRITABLE.search(log):
+        return ""
+    return (
+        "Does it write into its own code? A release can't be changed. Name the folder as shared, such as shared: "
+        f"[instance], which is {shared}/instance, and have the application keep its files there.\n"
+    )
 
 
 def end_together(instances: list[tuple[ProcessManager, str, str]], layout: Layout, web_timeout: float) -> None:

@@ -9,7 +9,13 @@ import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManager, ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, Manifest, manifests, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+    BAD,
+    Layout,
+    Manifest,
+    manifests,
+    read_manifest,
+)
 
 # Seconds between two looks, each of which costs a call of the process manager for each process.
 INTERVAL = 0.1
@@ -114,10 +120,11 @@ def stop_timeout(layout: Layout, service: str, instance: str, default: float = 6
 
 
 def undefine_unused(name: str, layout: Layout, manager: ProcessManager) -> None:
-    """Remove definitions of background processes that no release has any more."""
+    """Remove definitions of background processes that no release has any more. A bad one is never started again."""
     defined = manager.parts(name)
     if defined:
-        used = {process["service"] for manifest in manifests(layout) for process in manifest.processes}
+        kept = [manifest for manifest in manifests(layout) if manifest.state != BAD]
+        used = {process["service"] for manifest in kept for process in manifest.processes}
         manager.undefine([service for service in defined if service not in used])
 
 

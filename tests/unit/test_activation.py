@@ -640,3 +640,17 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
         assert_new_serves(host)
         host.close()
     assert moments > 10
+
+
+@pytest.mark.parametrize(
+    ("log", "hinted"),
+    [
+        ("sqlite3.OperationalError: unable to open database file", True),
+        ("OSError: [Errno 30] Read-only file system: 'cache'", True),
+        ("PermissionError: [Errno 13] Permission denied: 'log.txt'", True),
+        ("KeyError: 'x'", False),
+    ],
+)
+def test_an_application_that_writes_into_its_code_is_told_where_it_may(log: str, hinted: bool) -> None:
+    hint = module.write_hint(log, "/srv/webapps/shop/shared")
+    assert ("shared: [instance], which is /srv/webapps/shop/shared/instance" in hint) is hinted

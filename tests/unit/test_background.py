@@ -36,7 +36,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
 
 SYSTEMD = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * 1024**3, "supervisor": False}
 BARE = {**SYSTEMD, "init": "none"}
-OLD, NEW = "20261120T000000Z-00000000", "20261121T000000Z-11111111"
+OLD, BAD = "20261120T000000Z-00000000", "20261121T020735Z-ab12cd36"
+NEW = "20261121T000000Z-11111111"
 
 SHOP: dict[str, Any] = {
     "name": "shop",
@@ -433,14 +434,14 @@ def test_the_live_release_is_asleep_when_one_of_its_processes_is() -> None:
 
 def test_definitions_go_with_the_last_release_that_has_the_process(tmp_path: Path) -> None:
     layout = Layout("shop", str(tmp_path))
-    for identity, service in ((OLD, "shop.a"), (NEW, "shop.b")):
+    for identity, state, service in ((OLD, "good", "shop.a"), (NEW, "built", "shop.b"), (BAD, "bad", "shop.c")):
         os.makedirs(layout.release(identity))
-        content = {"id": identity, "state": "good", "processes": [process(service)]}
+        content = {"id": identity, "state": state, "processes": [process(service)]}
         Path(layout.release(identity), "release.json").write_text(json.dumps(content))
     manager = Manager()
-    manager.defined = ["shop.a", "shop.b", "shop.c"]
+    manager.defined = ["shop.a", "shop.b", "shop.c", "shop.d"]
     undefine_unused("shop", layout, manager)
-    assert manager.said == ["undefine shop.c"]
+    assert manager.said == ["undefine shop.c", "undefine shop.d"]
     assert watching.stop_timeout(layout, "shop.a", OLD) == 12
     assert watching.stop_timeout(layout, "shop.z", OLD) == 60
 
