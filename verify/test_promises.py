@@ -15,12 +15,17 @@ PROMISES = (
     "nothing of it listens in public",
     "every domain is healthy",
     "every redirect leads to the first domain",
+    "http leads to https",
+    "its certificate will do",
+    "its headers are set",
     "no version is told",
     "static files come from nginx",
     "secrets are for the application alone",
     "it can not edit its own code",
     "only nginx reaches its socket",
-    "its unit is hardened",
+    "its units are hardened",
+    "its background processes run",
+    "its jobs are scheduled",
 )
 
 

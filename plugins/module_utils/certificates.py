@@ -126,13 +126,18 @@ def inspect(certificate: str, key: str, ca: str | None = None) -> Certificate:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
                 stream.write(text)
         told = _shake_hands(*paths, trusted=ca or found[0])
+    # nginx asks the responder for it, and needs the issuer's certificate for the question.
+    return described(told, fingerprint(found[0]), ocsp=bool(told.get("OCSP")) and len(found) > 1)
+
+
+def described(told: dict[str, Any], fingerprint: str, ocsp: bool = False) -> Certificate:
+    """A certificate as Python tells of one that it has verified."""
     return Certificate(
         names=tuple(normal(value) for kind, value in told.get("subjectAltName", ()) if kind in ("DNS", "IP Address")),
         begins=ssl.cert_time_to_seconds(told["notBefore"]),
         ends=ssl.cert_time_to_seconds(told["notAfter"]),
-        fingerprint=fingerprint(found[0]),
-        # nginx asks the responder for it, and needs the issuer's certificate for the question.
-        ocsp=bool(told.get("OCSP")) and len(found) > 1,
+        fingerprint=fingerprint,
+        ocsp=ocsp,
     )
 
 

@@ -35,6 +35,31 @@ class File:
         return None if self.content is None else self.content.encode()
 
 
+def mode_of(path: str) -> dict[str, Any]:
+    """Owner, group and mode as people write them; empty where there is nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return {}
+    return {"path": path, "owner": user(found.st_uid), "group": group_name(found.st_gid), "mode": octal(found.st_mode)}
+
+
+def octal(mode: int) -> str:
+    return f"{stat.S_IMODE(mode):04o}"
+
+
+def user(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
+
+
+def group_name(gid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
+
+
 def read(path: str) -> bytes | None:
     """The bytes of a file, None where there is none."""
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import grp
 import json
 import os
 import pwd
@@ -23,12 +22,20 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.background_inspection import (
+    job_timers,
+    look_at_jobs,
+    look_at_processes,
+    process_units,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.building import OWN_VARIABLES, masked
+from ansible_collections.pyweb.stack.plugins.module_utils.certificate_inspection import look_at_certificate
+from ansible_collections.pyweb.stack.plugins.module_utils.files import mode_of, user
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import Nginx, NginxError, Trees, explain
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError, process_manager
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, Manifest, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import Rpc, SupervisorError, read_daemon, tail
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -61,6 +68,8 @@ UNIT_PROPERTIES = (
     "RestrictSUIDSGID",
     "CapabilityBoundingSet",
     "MemoryMax",
+    "Job",
+    "ActiveEnterTimestampMonotonic",
 )
 
 
@@ -169,7 +178,9 @@ def nginx_errors(path: str, mark: str, after: float) -> list[str]:
 # --- one application --------------------------------------------------------------------------------------------------
 
 
-def look_at_apps(specs: list[dict[str, Any]], root: str, group: str, run: Run) -> list[dict[str, Any]]:
+def look_at_apps(
+    specs: list[dict[str, Any]], root: str, group: str, run: Run, conf_dir: str = "/etc/nginx"
+) -> list[dict[str, Any]]:
     """Every application; they are asked side by side, so that one that hangs delays nobody."""
     layouts = [Layout(spec["name"], root) for spec in specs]
     asked = time.time()
@@ -177,15 +188,27 @@ def look_at_apps(specs: list[dict[str, Any]], root: str, group: str, run: Run) -
         direct = [pool.submit(ask_direct, spec, at) for spec, at in zip(specs, layouts, strict=True)]
         front = [pool.submit(ask_front, spec) for spec in specs]
         static = [[pool.submit(look_at_static, spec, item, group) for item in spec["static"]] for spec in specs]
+        folder = f"{conf_dir}/pyweb/certificates"
+        shown = [[pool.submit(look_at_certificate, item, folder) for item in spec["certificates"]] for spec in specs]
     # After the questions, for their traces in the logs; and without threads, for a look as another account is a fork.
     if os.path.isdir("/run/systemd/system"):
         run(["journalctl", "--sync"])
-    units = look_at_units(layouts, run)
-    found = [look_at_app(spec, at, group, run, units, asked) for spec, at in zip(specs, layouts, strict=True)]
+    lives = [live_manifest(at) for at in layouts]
+    units = look_at_units(specs, layouts, lives, run)
+    found = [
+        look_at_app(spec, at, live, group, run, units, asked)
+        for spec, at, live in zip(specs, layouts, lives, strict=True)
+    ]
     for number, entry in enumerate(found):
         entry["direct"], entry["front"] = direct[number].result().told(), front[number].result().told()
         entry["static"] = [folder.result() for folder in static[number]]
+        entry["certificates"] = [one.result() for one in shown[number]]
     return found
+
+
+def live_manifest(layout: Layout) -> Manifest | None:
+    live = layout.current_release()
+    return read_manifest(layout, live) if live else None
 
 
 def ask_direct(spec: dict[str, Any], layout: Layout) -> Answer:
@@ -196,9 +219,15 @@ def ask_front(spec: dict[str, Any]) -> Answer:
     return ask(Question(port=spec["port"], **spec["question"]), PATIENCE)
 
 
-def look_at_units(layouts: list[Layout], run: Run) -> dict[str, dict[str, str]]:
-    """The units of the live releases, by their names: one question for all of them."""
-    names = [f"{at.name}@{live}.service" for at in layouts if (live := at.current_release())]
+def look_at_units(
+    specs: list[dict[str, Any]], layouts: list[Layout], lives: list[Manifest | None], run: Run
+) -> dict[str, dict[str, str]]:
+    """The units of the live releases and of the jobs, by their names: one question for all of them."""
+    names = []
+    for spec, at, live in zip(specs, layouts, lives, strict=True):
+        if live and live.process_manager == "systemd":
+            names += [f"{at.name}@{live.id}.service", *process_units(live)]
+        names += job_timers(at, spec["jobs"])
     if not names or not os.path.isdir("/run/systemd/system"):
         return {}
     _rc, out, _err = run(["systemctl", "show", f"--property={','.join(UNIT_PROPERTIES)}", *names])
@@ -207,17 +236,27 @@ def look_at_units(layouts: list[Layout], run: Run) -> dict[str, dict[str, str]]:
 
 
 def look_at_app(
-    spec: dict[str, Any], layout: Layout, group: str, run: Run, units: dict[str, dict[str, str]], asked: float
+    spec: dict[str, Any],
+    layout: Layout,
+    manifest: Manifest | None,
+    group: str,
+    run: Run,
+    units: dict[str, dict[str, str]],
+    asked: float,
 ) -> dict[str, Any]:
     """One application; ``asked`` is when it was asked, for what the logs say of that."""
     name, live = layout.name, layout.current_release() or ""
-    manifest = read_manifest(layout, live) if live else None
     manager = manifest.process_manager if manifest else ""
     variables = release_variables(layout, live) if live else {}
     log = look_at_log(manager, name, live, run) if manifest else ""
     secrets = {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
     sites = [f"/var/log/nginx/{name}.error.log", "/var/log/nginx/error.log"]
     errors = [line for path in sites for line in nginx_errors(path, f"/{name}/current.sock", asked)]
+    processes = look_at_processes(manifest, process_manager(manager, run), units) if manifest else []
+    jobs = look_at_jobs(layout, spec["jobs"], units, run)
+    for one in (*processes, *jobs):
+        one["traceback"] = masked(last_traceback(one["log"]), secrets)
+        one["log"] = masked("\n".join(one["log"].splitlines()[-5:]), secrets)
     return {
         "name": name,
         "account": has_account(name),
@@ -236,6 +275,8 @@ def look_at_app(
         "log": masked("\n".join(log.splitlines()[-5:]), secrets),
         "traceback": masked(last_traceback(log), secrets),
         "nginx_errors": errors[-3:],
+        "processes": processes,
+        "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
     }
 
@@ -364,31 +405,6 @@ def may(mode: int, owner: int, group: int, uid: int, groups: Iterable[int], want
         return True
     shift = 6 if uid == owner else 3 if group in groups else 0
     return bool(mode >> shift & wanted)
-
-
-def mode_of(path: str) -> dict[str, Any]:
-    """Owner, group and mode as people write them; empty where there is nothing."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return {}
-    return {"path": path, "owner": user(found.st_uid), "group": group_name(found.st_gid), "mode": octal(found.st_mode)}
-
-
-def octal(mode: int) -> str:
-    return f"{stat.S_IMODE(mode):04o}"
-
-
-def user(uid: int) -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return str(uid)
-
-
-def group_name(gid: int) -> str:
-    with contextlib.suppress(KeyError):
-        return grp.getgrgid(gid).gr_name
-    return str(gid)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +62,10 @@ class Answer:
         """Whether it is a redirect to a secure address."""
         return self.status in range(300, 400) and self.headers.get("location", "").startswith("https://")
 
-    def told(self) -> dict[str, Any]:
+    def told(self, names: Iterable[str] = ()) -> dict[str, Any]:
         """The answer as plain data: of its headers those that conclusions are drawn from, of its body nothing."""
-        headers = {name: self.headers[name] for name in ("location", "server", "retry-after") if name in self.headers}
+        wanted = ("location", "server", "retry-after", *(name.lower() for name in names))
+        headers = {name: self.headers[name] for name in wanted if name in self.headers}
         return {"status": self.status, "error": self.error, "headers": headers}
 
 

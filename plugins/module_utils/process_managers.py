@@ -187,20 +187,7 @@ class Systemd:
 
     def state(self, service: str, instance: str) -> str:
         unit = self._unit(service, instance)
-        shown = self._show(unit)
-        active = shown["ActiveState"]
-        if active in ("active", "reloading", "refreshing"):
-            return "running"
-        if active in ("activating", "maintenance"):
-            return "starting"
-        if active == "deactivating":
-            return "stopping"
-        if active == "failed":
-            return "failed"
-        # A start that was asked for, but has not begun.
-        if shown.get("Job", "0") not in ("", "0"):
-            return "starting"
-        return "stopped" if self._links(unit) else "absent"
+        return unit_state(self._show(unit), enabled=bool(self._links(unit)))
 
     def restarts(self, service: str, instance: str) -> int:
         return int(self._show(self._unit(service, instance)).get("NRestarts") or 0)
@@ -524,6 +511,23 @@ def keep_log(log: str, kept: str) -> None:
     text = (tail(kept, BEFORE_BYTES) + tail(log, BEFORE_BYTES))[-BEFORE_BYTES:]
     if text:
         write(File(kept, text, mode=0o640))
+
+
+def unit_state(shown: dict[str, str], *, enabled: bool) -> str:
+    """systemd's state of a unit in the words of ProcessManager."""
+    active = shown.get("ActiveState", "inactive")
+    if active in ("active", "reloading", "refreshing"):
+        return "running"
+    if active in ("activating", "maintenance"):
+        return "starting"
+    if active == "deactivating":
+        return "stopping"
+    if active == "failed":
+        return "failed"
+    # A start that was asked for, but has not begun.
+    if shown.get("Job", "0") not in ("", "0"):
+        return "starting"
+    return "stopped" if enabled else "absent"
 
 
 def wanted_by(definition: str) -> list[str]:

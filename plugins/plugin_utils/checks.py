@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import served
 from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import wanted_headers
 
 # What systemd must say of every web process; the value, or its beginning.
 HARDENED = {
@@ -88,6 +89,51 @@ def every_redirect_leads_to_the_first_domain(view: View) -> str:
     return "; ".join(bad)
 
 
+def http_leads_to_https(view: View) -> str:
+    """Of a site with TLS: who asks without is sent to it."""
+    bad = [
+        f"{visit['domain'] or visit['address']}: {answer_text(visit['plain'])}"
+        for visit in view.visits
+        if visit["plain"]
+        and not view.plain_until_certified
+        and not (
+            visit["plain"]["status"] in (301, 308)
+            and visit["plain"]["headers"].get("location", "").startswith("https://")
+        )
+    ]
+    return "; ".join(bad)
+
+
+def its_certificate_will_do(view: View) -> str:
+    """What browsers are shown has every name, has not expired, and is what is on the disk."""
+    bad = []
+    for one in view.found["certificates"]:
+        shown, disk = one["shown"], one["disk"]
+        if not disk:
+            bad.append(f"{one['path']}: {one['problem'] or 'it is not there'}")
+        elif not shown:
+            bad.append(f"nothing is shown on port {one['port']}")
+        elif shown["ends"] <= view.host["time"]:
+            bad.append(f"it has expired on {shown['end_date']}")
+        elif shown["missing"]:
+            bad.append(f"it lacks {', '.join(shown['missing'])}")
+        elif shown["fingerprint"] != disk["fingerprint"]:
+            bad.append(f"nginx serves another one than {one['path']}")
+    return "; ".join(bad)
+
+
+def its_headers_are_set(view: View) -> str:
+    """Those that the inventory wants of every answer, unless the application sets them itself."""
+    missing = {
+        name
+        for visit in view.visits
+        if not visit["redirect"] and visit["answer"]["status"] is not None
+        for name in wanted_headers(view.app)
+        if name.lower() not in visit["answer"]["headers"]
+    }
+    return f"not sent: {', '.join(sorted(missing))}" if missing else ""
+
+
 def no_version_is_told(view: View) -> str:
     servers = {visit["answer"]["headers"].get("server", "") for visit in view.visits} - {"", "nginx"}
     return f"the header Server says: {', '.join(sorted(servers))}" if servers else ""
@@ -107,7 +153,12 @@ def static_files_come_from_nginx(view: View) -> str:
 
 def secrets_are_for_the_application_alone(view: View) -> str:
     wanted = {"env": ("root", view.name, "0640"), "manifest": ("root", None, "0600"), "key": ("root", None, "0600")}
-    return wrong_modes(view, wanted)
+    found = wrong_modes(view.found["files"], wanted)
+    for one in view.found["certificates"]:
+        # A key that somebody else keeps on the host may belong to whom they like, but not to everybody.
+        if one["key"] and int(one["key"]["mode"], 8) & 0o007:
+            found.append(f"{one['key']['path']} has mode {one['key']['mode']}")
+    return "; ".join(found)
 
 
 def it_can_not_edit_its_own_code(view: View) -> str:
@@ -126,23 +177,37 @@ def only_nginx_reaches_its_socket(view: View) -> str:
     return "any account can connect" if found["stranger"] == "ok" else ""
 
 
-def its_unit_is_hardened(view: View) -> str:
-    unit = view.process.get("unit")
-    if unit is None:  # supervisor confines nothing
-        return ""
-    weak = [f"{key}={unit.get(key, '')}" for key, value in HARDENED.items() if unit.get(key, "") != value]
-    if unit.get("User") != view.name:
-        weak.append(f"User={unit.get('User')}")
+def its_units_are_hardened(view: View) -> str:
+    """The web process's and those of the background processes; supervisor confines nothing."""
+    units = {"": view.process.get("unit")}
+    units |= {f"{one['service']}: ": one.get("unit") for one in view.found["processes"]}
+    weak = []
+    for name, unit in units.items():
+        if unit is None:
+            continue
+        weak += [f"{name}{key}={unit.get(key, '')}" for key, value in HARDENED.items() if unit.get(key, "") != value]
+        if unit.get("User") != view.name:
+            weak.append(f"{name}User={unit.get('User')}")
     return ", ".join(weak)
 
 
-def wrong_modes(view: View, wanted: dict[str, tuple[str, str | None, str]]) -> str:
+def its_background_processes_run(view: View) -> str:
+    bad = [f"{one['service']} is {one['state']}" for one in view.found["processes"] if one["state"] != "running"]
+    return ", ".join(bad)
+
+
+def its_jobs_are_scheduled(view: View) -> str:
+    bad = [one["name"] for one in view.found["jobs"] if not one["scheduled"]]
+    return f"nothing starts {', '.join(bad)}" if bad else ""
+
+
+def wrong_modes(files: dict[str, Any], wanted: dict[str, tuple[str, str | None, str]]) -> list[str]:
     bad = []
     for key, (owner, group, mode) in wanted.items():
-        found = view.found["files"].get(key)
+        found = files.get(key)
         if found and (found["owner"], group and found["group"], found["mode"]) != (owner, group, mode):
             bad.append(f"{found['path']} is {found['owner']}:{found['group']} {found['mode']}")
-    return "; ".join(bad)
+    return bad
 
 
 CHECKS: tuple[Callable[[View], str], ...] = (
@@ -154,12 +219,17 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     nothing_of_it_listens_in_public,
     every_domain_is_healthy,
     every_redirect_leads_to_the_first_domain,
+    http_leads_to_https,
+    its_certificate_will_do,
+    its_headers_are_set,
     no_version_is_told,
     static_files_come_from_nginx,
     secrets_are_for_the_application_alone,
     it_can_not_edit_its_own_code,
     only_nginx_reaches_its_socket,
-    its_unit_is_hardened,
+    its_units_are_hardened,
+    its_background_processes_run,
+    its_jobs_are_scheduled,
 )
 
 

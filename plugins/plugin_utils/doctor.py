@@ -9,12 +9,14 @@ link further in: where no process runs, nobody answers on its socket, and the pr
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor_background import background_processes, jobs
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor_certificates import certificate
+from ansible_collections.pyweb.stack.plugins.plugin_utils.findings import RESTARTS, Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import protected
 from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View, answer_text
 
@@ -24,19 +26,6 @@ CLOCK = 30.0
 DISK_LOW, MEMORY_LOW = 0.05, 0.05
 # Bytes, or files, with which nothing can be written any more.
 DISK_FULL = 16 * 1024**2
-# A process that was started again this often in the life of its release.
-RESTARTS = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A link that is broken, or (``works``) one that will break on the next occasion."""
-
-    link: str
-    seen: str
-    cause: str
-    fix: str
-    works: bool = False
 
 
 def diagnose(view: View) -> dict[str, Any]:
@@ -134,7 +123,7 @@ def listener(view: View) -> Finding | None:
     """Somebody listens on the port, and it is nginx."""
     nginx = view.host["nginx"]
     others = [one for one in view.host["listeners"] if one["port"] == view.port and one["program"] != "nginx"]
-    if own_listeners(view) and nginx["running"]:
+    if nginx["running"] and (own_listeners(view) or view.plain_until_certified):
         return None
     if not nginx["installed"]:
         return Finding("listener", "nginx is not installed", "its package was removed", "ansible-playbook site.yml")
@@ -152,8 +141,7 @@ def listener(view: View) -> Finding | None:
             "listener",
             "nginx does not run, and its configuration is refused",
             nginx["complaint"],
-            "take that line back where it was written (a file beside this collection's: remove it), then: "
-            "ansible-playbook site.yml",
+            refusal_remedy(nginx["complaint"]),
         )
     if not nginx["running"]:
         how = {"signal": " It was killed.", "oom-kill": " It was killed because memory ran out."}
@@ -182,8 +170,7 @@ def nginx_configuration(view: View) -> Finding | None:
             "nginx still runs what it loaded before, but refuses what is on the disk: it will not come back from a "
             "restart or a boot",
             nginx["complaint"],
-            "take that line back where it was written (a file beside this collection's: remove it), then: "
-            "ansible-playbook site.yml",
+            refusal_remedy(nginx["complaint"]),
             works=True,
         )
     if nginx["live"] and nginx["loaded"] != nginx["live"]:
@@ -195,6 +182,16 @@ def nginx_configuration(view: View) -> Finding | None:
             works=True,
         )
     return None
+
+
+def refusal_remedy(complaint: str) -> str:
+    """What to do about a configuration that nginx refuses."""
+    if "cannot load certificate" in complaint:
+        return "put the certificate back, or have a new one made: ansible-playbook site.yml"
+    return (
+        "take that line back where it was written (a file beside this collection's: remove it), then: "
+        "ansible-playbook site.yml"
+    )
 
 
 def site(view: View) -> Finding | None:
@@ -331,7 +328,7 @@ def process(view: View) -> Finding | None:
         return Finding(
             "process",
             f"it runs, but had to be started again {now['restarts']} times",
-            last_words(view) or "its log tells no reason",
+            last_words(view.found) or "its log tells no reason",
             "read its log, mend what ends it, and deploy: ansible-playbook site.yml",
             works=True,
         )
@@ -355,7 +352,7 @@ def why_ended(view: View) -> tuple[str, str]:
     full = full_disk(view)
     # One that ended by order has not ended by what its log tells of.
     by_order = now["state"] in ("stopped", "absent") and unit.get("Result", "success") == "success"
-    words = "" if by_order else last_words(view)
+    words = "" if by_order else last_words(view.found)
     if full or "No space left on device" in view.found["log"] + view.found["traceback"]:
         where = full["path"] if full else "a disk"
         return f"{where} is full", f"make room (du -xh {where} | sort -h | tail), then: {anew}"
@@ -388,17 +385,6 @@ def why_ended(view: View) -> tuple[str, str]:
     return "somebody stopped it", f"start it: {anew}"
 
 
-def last_words(view: View) -> str:
-    """The exception that the application ended with, and where; else nothing."""
-    if not view.found["traceback"]:
-        return ""
-    lines = [line.strip() for line in view.found["traceback"].splitlines() if line.strip()]
-    place = next((line for line in lines if line.startswith("File ")), "")
-    match = re.match(r'File "(?:.*/src/)?(?P<file>[^"]+)", line (?P<line>\d+)', place)
-    where = f" ({match['file']}, line {match['line']})" if match else ""
-    return f"its last traceback ends with {lines[-1]}{where}"
-
-
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -415,7 +401,7 @@ def direct_answer(view: View) -> Finding | None:
     if answer["status"] is None:
         if "no answer within" not in answer["error"]:
             return Finding(
-                link, told, last_words(view) or "its workers end while they answer", "read its log on the host"
+                link, told, last_words(view.found) or "its workers end while they answer", "read its log on the host"
             )
         return Finding(
             link,
@@ -438,10 +424,10 @@ def direct_answer(view: View) -> Finding | None:
             "let it accept the names of site.domains (Flask: TRUSTED_HOSTS; Django: ALLOWED_HOSTS)",
         )
     elif status == 503:
-        log = f" ({last_words(view)})" if view.found["traceback"] else ""
+        log = f" ({last_words(view.found)})" if view.found["traceback"] else ""
         cause, fix = f"it says itself that it is not ready, or a part of it is down{log}", "read its log on the host"
     elif status >= 500 and view.found["traceback"]:
-        cause, fix = last_words(view), "mend that and deploy: ansible-playbook site.yml; or go back: rollback.yml"
+        cause, fix = last_words(view.found), "mend that and deploy: ansible-playbook site.yml; or go back: rollback.yml"
     elif status >= 500:
         cause, fix = (
             "an exception in the application, which its log does not show",
@@ -630,6 +616,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "listener": listener,
     "nginx configuration": nginx_configuration,
     "site": site,
+    "certificate": certificate,
     "maintenance": maintenance,
     "upstream link": upstream_link,
     "socket": socket,
@@ -638,6 +625,8 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "answer through nginx": answer_through_nginx,
     "scheme and host": scheme_and_host,
     "static paths": static_paths,
+    "background processes": background_processes,
+    "jobs": jobs,
     "disk": disk,
     "memory": memory,
     "clock": clock,
@@ -649,10 +638,13 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
     """A diagnosis as lines for people."""
     broken, warnings = diagnosis["broken"], diagnosis["warnings"]
     if not broken:
-        looked = f". Looked at: {', '.join(diagnosis['links'])}."
-        lines = [f"{app} on {host} works{', but:' if warnings else looked}"]
+        looked = f".\n  Looked at: {', '.join(diagnosis['links'])}."
+        lines = f"{app} on {host} works{', but:' if warnings else looked}".splitlines()
     else:
-        lines = [f"{app} on {host} DOES NOT WORK. The first broken link: {broken[0]['link']}"]
+        # Visitors notice nothing of what is only in the background.
+        partly = broken[0]["link"] == "background processes"
+        what = "answers its visitors, but a part of it DOES NOT WORK" if partly else "DOES NOT WORK"
+        lines = [f"{app} on {host} {what}. The first broken link: {broken[0]['link']}"]
     for number, finding in enumerate([*broken, *warnings]):
         if number or not broken:
             lines.append(f"  also broken: {finding['link']}" if number < len(broken) else f"  watch: {finding['link']}")

@@ -54,6 +54,12 @@ def applications(webapps: Any) -> list[dict[str, Any]]:
     return apps
 
 
+def unknown_app(name: str, names: list[str]) -> str:
+    """What is said to who names an application that is none, or names none."""
+    said = f"'{name}' is no application of this host" if name else "no application is named"
+    return f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
+
+
 def present(webapps: Any) -> list[dict[str, Any]]:
     return [app for app in applications(webapps) if app["state"] == "present"]
 
@@ -119,7 +125,8 @@ def releases(
             if app["site"]["path"] != "/":
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
-                "source": app["source"],
+                # With what the preflight has settled of it: what was checked is what is deployed.
+                "source": {**app["source"], **facts.get("sources", {}).get(app["name"], {})},
                 "python": app["python"],
                 "server_packages": server_packages(app, server_requirements or {}),
                 "wsgi": app["wsgi"],
@@ -642,8 +649,7 @@ def switches(
     apps = present(webapps)
     names = [one["name"] for one in apps]
     if app not in names and (app or kind == "rollback"):
-        said = f"'{app}' is no application of this host" if app else "no application is named"
-        raise ModelError(f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
+        raise ModelError(unknown_app(app, names))
     return [
         {**switch(one, facts, process_manager, keep, True), "switch": kind, "release": release}
         for one in apps

@@ -17,12 +17,18 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     locations,
     nginx_sites,
     present,
+    unknown_app,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
 
 
-def inspections(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
-    """Input of the module webapp_inspect: what to ask, and which folders nginx serves to everybody."""
+def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the module webapp_inspect: of each of these applications what to ask, and what belongs to it.
+
+    All ``webapps`` of the host are wanted too: only together they tell which site an application is part of.
+    """
+    sites = checked(nginx_sites(webapps, root), {})[0]
     return [
         {
             "name": app["name"],
@@ -33,9 +39,23 @@ def inspections(webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]
                 for location in locations(app, root)
                 if "alias" in location and not location.get("internal")
             ],
+            "certificates": [
+                # Never the key.
+                {**one, "certificate": "", "key": ""}
+                for one in certificates([site for site in sites if serves(site, app)])
+            ],
+            "jobs": [{"name": job["name"], "timeout": job["timeout"]} for job in app["jobs"] if job["enabled"]],
         }
-        for app in present(webapps)
+        for app in apps
     ]
+
+
+def serves(site: dict[str, Any], app: dict[str, Any]) -> bool:
+    """Whether an application is part of a site of nginx."""
+    domains = app["site"]["domains"]
+    return site["port"] == app["site"]["port"] and (
+        bool({*site["domains"]} & {*domains}) if domains else not site["domains"]
+    )
 
 
 MAINTENANCE = "maintenance.json"
@@ -77,8 +97,7 @@ def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, 
     apps = applications(webapps)
     names = [app["name"] for app in apps]
     if name not in names:
-        said = f"'{name}' is no application of this host" if name else "no application is named"
-        raise ModelError(f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
+        raise ModelError(unknown_app(name, names))
     wanted = "all its data too, for good" if boolean(purge) else "not its data in shared/"
     question = (
         f"'{name}' would be removed: its processes, its releases and its site, {wanted}. If that is what you want, say "

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View, answer_text
@@ -18,8 +19,10 @@ COLUMNS = {
     "workers": "workers",
     "memory": "memory",
     "restarts": "restarts",
-    "health": "health",
+    "processes": "processes",
     "certificate_days": "certificate",
+    "health": "health",
+    "jobs": "jobs",
 }
 
 
@@ -39,8 +42,19 @@ def status_row(view: View) -> dict[str, Any]:
         "restarts": process["restarts"],
         "healthy": view.front_works,
         "health": health(view),
-        "certificate_days": found.get("certificate_days"),
+        "certificate_days": certificate_days(view),
+        "processes": [{key: one[key] for key in ("service", "state", "restarts")} for one in found["processes"]],
+        "jobs": [
+            {"name": one["name"], "state": one["state"], "status": one["status"], "started": one["started"]}
+            for one in found["jobs"]
+        ],
     }
+
+
+def certificate_days(view: View) -> int | None:
+    """Whole days that are left of the certificate that ends first; negative after its end, None without TLS."""
+    ends = [one["shown"].get("ends") or one["disk"].get("ends") for one in view.found["certificates"]]
+    return min((int((end - view.host["time"]) // 86400) for end in ends if end), default=None)
 
 
 def health(view: View) -> str:
@@ -58,23 +72,48 @@ def health(view: View) -> str:
 def status_table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as lines of a table."""
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
-    # Nobody needs an empty column: without TLS there are no certificates.
-    shown = [place for place in range(len(COLUMNS)) if not rows or any(line[place] for line in cells[1:])]
-    widths = {place: max(len(line[place]) for line in cells) for place in shown}
-    return ["  ".join(line[place].ljust(widths[place]) for place in shown).rstrip() for line in cells]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def cell(row: dict[str, Any], key: str) -> str:
+    """A value as people read it; a dash where there is nothing to tell."""
     value = row[key]
-    if key == "certificate_days":
-        return "" if value is None else f"{value} days"
-    if key == "since":
-        return str(value).replace("T", " ").rstrip("Z")
-    if key in ("workers", "memory", "restarts") and not row["release"]:
-        return ""
-    return size(value) if key == "memory" else str(value)
+    if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
+        return "-"
+    return CELLS.get(key, str)(value)
+
+
+def moment(time: str) -> str:
+    return time.replace("T", " ").rstrip("Z")
+
+
+def running(processes: list[dict[str, Any]]) -> str:
+    """How many of the background processes run, of those that should."""
+    return f"{sum(1 for one in processes if one['state'] == 'running')}/{len(processes)}"
+
+
+def last_results(jobs: list[dict[str, Any]]) -> str:
+    return "; ".join(last_result(job) for job in jobs)
+
+
+def last_result(job: dict[str, Any]) -> str:
+    """What came of the last run of a job, and when that began."""
+    if not job["state"]:
+        return f"{job['name']}: has not run yet"
+    state = f"FAILED ({job['status']})" if job["state"] == "failed" else job["state"]
+    return f"{job['name']}: {state} {moment(job['started'] or '')}".rstrip()
 
 
 def size(count: int) -> str:
     """Bytes as people read them."""
     return f"{count / 1024**2:.0f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.0f} GiB"
+
+
+CELLS: dict[str, Callable[[Any], str]] = {
+    "since": moment,
+    "memory": size,
+    "processes": running,
+    "certificate_days": lambda days: f"{days} days",
+    "jobs": last_results,
+}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import protected
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import front_port, protected
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,13 @@ class View:
 
     @property
     def port(self) -> int:
-        return self.app["site"]["port"]
+        """Where visitors get in: for a site with TLS its port for that."""
+        return front_port(self.app)
+
+    @property
+    def plain_until_certified(self) -> bool:
+        """Whether nginx serves it over http alone, because an authority has not given a certificate yet."""
+        return any(one["mode"] == "acme" and not (one["disk"] or one["shown"]) for one in self.found["certificates"])
 
     @property
     def process(self) -> dict[str, Any]:

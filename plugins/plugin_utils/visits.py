@@ -9,7 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import front_port, health_question
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
+    front_port,
+    health_question,
+    host_header,
+    visited_name,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import PRESETS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 
 # Seconds that a visitor waits for an answer.
 PATIENCE = 7.0
@@ -32,16 +39,36 @@ def resolved(name: str) -> list[str] | None:
         return []
 
 
+def wanted_headers(app: dict[str, Any]) -> list[str]:
+    """The headers that an answer of the health URL has at least: those of the site, and of the location it is in."""
+    site, path = app["site"], app["health"]["path"] or "/"
+    places = [one for one in site["locations"] if f"{path}/".startswith(one["path"].rstrip("/") + "/")]
+    nearest = max(places, key=lambda one: len(one["path"]), default={})
+    wanted: dict[str, str] = {}
+    for item in (site, nearest):
+        wanted |= {**PRESETS[item.get("header_preset") or "none"], **(item.get("headers") or {})}
+    only_secure = () if has_tls(site) else ("Strict-Transport-Security",)
+    return [name for name, value in wanted.items() if value and name not in only_secure]
+
+
 def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> dict[str, Any]:
-    """One name of a site, asked at the host's own address, whatever the name resolves to."""
-    fields = health_question(app, domain or address)
-    answer = ask(Question(port=front_port(app), address=address, **fields), PATIENCE)
+    """One name of a site, asked at the host's own address, whatever the name resolves to.
+
+    Of a site with TLS its home is asked for without it, too: ``plain``.
+    """
+    site = app["site"]
+    answer = ask(Question(port=front_port(app), address=address, **health_question(app, domain or address)), PATIENCE)
+    plain = None
+    if has_tls(site):
+        host = host_header(visited_name(app, domain or address), site["port"], 80)
+        plain = ask(Question(port=site["port"], address=address, host=host, path=site["path"]), PATIENCE).told()
     return {
         "domain": domain,
         "redirect": redirect,
         "address": address,
         "resolved": resolved(domain) if domain else None,
-        "answer": answer.told(),
+        "answer": answer.told(wanted_headers(app)),
+        "plain": plain,
     }
 
 

@@ -63,7 +63,7 @@ def scenario_inventory(request: pytest.FixtureRequest) -> str:
 def run_playbook(scenario_inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Runs a playbook: `run_playbook("pyweb.stack.site", {"webapps": […]}, "--check")`. A failure is no error here."""
     program = Path(sys.executable).with_name("ansible-playbook")
-    environment = {
+    usual = {
         **{key: value for key, value in os.environ.items() if key not in ("ANSIBLE_FORCE_COLOR", "FORCE_COLOR")},
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
@@ -71,13 +71,19 @@ def run_playbook(scenario_inventory: str, tmp_path_factory: pytest.TempPathFacto
         "MOLECULE_PROJECT_DIRECTORY": str(CHECKOUT),
     }
 
-    def run(playbook: str, variables: Mapping[str, Any] | None = None, *arguments: str, timeout: float = 240) -> Run:
+    def run(
+        playbook: str,
+        variables: Mapping[str, Any] | None = None,
+        *arguments: str,
+        timeout: float = 240,
+        environment: Mapping[str, str] | None = None,
+    ) -> Run:
         given = tmp_path_factory.mktemp("variables") / "variables.json"
         given.write_text(json.dumps(variables or {}))
         answer = subprocess.run(
             [str(program), playbook, "--inventory", scenario_inventory, "--extra-vars", f"@{given}", *arguments],
             cwd=CHECKOUT,
-            env=environment,
+            env={**usual, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

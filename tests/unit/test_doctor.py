@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+import runpy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import LINKS, d
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.status import size, status_row, status_table
 from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import reserved, resolved
+from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import reserved, resolved, wanted_headers
 
 APP = {
     "name": "shop",
@@ -27,6 +29,8 @@ APP = {
 }
 RELEASE = "20261121T010735Z-ab12cd34"
 SOCKET = f"/run/webapps/shop/{RELEASE}.sock"
+NOW = 1_800_000_000.0
+DAY = 86400
 OK = {"status": 200, "error": "", "headers": {"server": "nginx"}}
 FOUND: dict[str, Any] = {
     "name": "shop",
@@ -75,6 +79,9 @@ FOUND: dict[str, Any] = {
     "traceback": "",
     "nginx_errors": [],
     "static": [],
+    "certificates": [],
+    "processes": [],
+    "jobs": [],
     "files": {
         "env": {"path": "env", "owner": "root", "group": "shop", "mode": "0640"},
         "manifest": {"path": "release.json", "owner": "root", "group": "root", "mode": "0600"},
@@ -101,6 +108,8 @@ HOST: dict[str, Any] = {
         "restart": "on-failure",
     },
     "supervisor": "none",
+    "init": "systemd",
+    "time": NOW,
 }
 
 
@@ -111,6 +120,7 @@ def visit(domain: str = "shop.example.com", *, redirect: bool = False, **answer:
         "address": "192.0.2.7",
         "resolved": ["192.0.2.7"],
         "answer": {**OK, **answer},
+        "plain": None,
     }
 
 
@@ -154,6 +164,66 @@ def test_a_site_that_works_has_nothing_wrong() -> None:
 
 def disk(free: int = 2**34, files_free: int = 10) -> dict[str, Any]:
     return {"disks": [{"path": "/srv", "size": 2**35, "free": free, "files": 100, "files_free": files_free}]}
+
+
+TLS = {"mode": "provided", "certificate": "shop.crt", "key": "shop.key"}
+GOOD_CERTIFICATE = {
+    "fingerprint": "f",
+    "names": ["shop.example.com", "www.shop.example.com"],
+    "missing": [],
+    "ends": NOW + 200 * DAY,
+    "due_at": NOW + 100 * DAY,
+    "end_date": "2027-08-03",
+}
+
+
+def certified(disk: dict[str, Any] | None = None, shown: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A view of a site with TLS, its certificate changed on the disk and in what visitors are shown."""
+    one = {
+        "site": "shop",
+        "mode": more.pop("mode", "provided"),
+        "names": ["shop.example.com", "www.shop.example.com"],
+        "port": 443,
+        "path": "/etc/nginx/pyweb/certificates/shop.pem",
+        "key": {"path": "/etc/nginx/pyweb/certificates/shop.pem", "owner": "root", "group": "root", "mode": "0600"},
+        "problem": "",
+        "disk": {**GOOD_CERTIFICATE, **disk} if disk is not None else {},
+        "shown": {**GOOD_CERTIFICATE, **shown} if shown is not None else {},
+        **more,
+    }
+    tls = TLS if one["mode"] == "provided" else {"mode": one["mode"]}
+    moved = {"status": 301, "error": "", "headers": {"location": "https://shop.example.com/"}}
+    away = visit("www.shop.example.com", redirect=True, status=301, headers={"location": "https://shop.example.com/"})
+    return {
+        "site": {"tls": tls},
+        "found": {"certificates": [one]},
+        "host": {"listeners": [*HOST["listeners"], {**HOST["listeners"][0], "port": 443}]},
+        "visits": [{**visit(), "plain": moved}, {**away, "plain": moved}],
+    }
+
+
+SOON = {"ends": NOW + 9.5 * DAY, "due_at": NOW - DAY, "end_date": "2027-01-24"}
+PAST = {"ends": NOW - DAY, "end_date": "2027-01-14"}
+
+
+def background(**changes: Any) -> dict[str, Any]:
+    one = {"service": "shop.worker", "state": "running", "restarts": 0, "up": 900.0, "log": "", "traceback": ""}
+    return {"found": {"processes": [{**one, **changes}]}}
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    one = {
+        "name": "nightly",
+        "timeout": 600,
+        "state": "succeeded",
+        "status": 0,
+        "started": "2027-01-14T00:00:00Z",
+        "seconds": 3,
+        "scheduled": True,
+        "log": "",
+        "traceback": "",
+    }
+    return {"found": {"jobs": [{**one, **changes}]}}
 
 
 # Changes of a healthy view, whether visitors notice, the link, and words of what is told of it.
@@ -266,6 +336,96 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         "static paths",
         ["/s/x is there, but nginx answers status 404"],
     ),
+    # Certificates
+    (
+        certified(PAST, PAST),
+        True,
+        "certificate",
+        ["has expired on 2027-01-14", "nobody has given a new one", "site.yml"],
+    ),
+    (
+        certified(PAST, PAST, mode="selfsigned"),
+        True,
+        "certificate",
+        ["its renewal does not work", "journalctl -u pyweb-certificates"],
+    ),
+    (certified({}, PAST), True, "certificate", ["has expired", "nginx was not reloaded after its renewal"]),
+    (
+        certified({"missing": ["www.shop.example.com"]}, {"missing": ["www.shop.example.com"]}),
+        True,
+        "certificate",
+        ["who asks for www.shop.example.com is shown", "shop.pem does not have every name", "site.tls.certificate"],
+    ),
+    (
+        certified({}, {"fingerprint": "x", "names": ["other.test"], "missing": ["shop.example.com"]}),
+        True,
+        "certificate",
+        ["is shown a certificate for other.test", "a file in conf.d or sites-enabled has the name", "nginx -T"],
+    ),
+    (
+        certified({}, {"fingerprint": "x"}),
+        False,
+        "certificate",
+        ["serves another certificate than /etc/nginx/pyweb/certificates/shop.pem", "not reloaded after a renewal"],
+    ),
+    (certified(None, {}), False, "certificate", ["shop.pem is not there", "restart or a boot", "removed or changed"]),
+    (
+        certified(None, {}, problem="its key belongs to another certificate"),
+        False,
+        "certificate",
+        ["can not be served: its key belongs to another certificate"],
+    ),
+    (certified({}, None), True, "certificate", ["shows no certificate on port 443", "site.yml"]),
+    (
+        {**certified(None, None, mode="acme"), "host": {}},
+        True,
+        "certificate",
+        ["served over http alone", "the authority has not given one", "port 80 of every name"],
+    ),
+    (certified(SOON, SOON), False, "certificate", ["ends in 9 days, on 2027-01-24", "nobody has given a new one"]),
+    (certified(SOON, SOON, mode="acme"), False, "certificate", ["ends in 9 days", "its renewal does not work"]),
+    (
+        {
+            **certified({}, None),
+            "host": {"nginx": {"running": False, "complaint": 'cannot load certificate "x.pem"'}, "listeners": []},
+        },
+        True,
+        "listener",
+        ["cannot load certificate", "put the certificate back"],
+    ),
+    # In the background
+    (
+        background(state="failed", restarts=5, traceback='File "/srv/src/tasks.py", line 3\nKeyError: 1'),
+        True,
+        "background processes",
+        ["shop.worker does not run: it has ended", "KeyError: 1 (tasks.py, line 3)", "restart.yml -e app=shop"],
+    ),
+    (
+        background(restarts=2, up=1.0, log="beginning\nno broker at redis:6379\n"),
+        True,
+        "background processes",
+        ["2 times so far (a crash loop)", "the last that it wrote is: no broker at redis:6379", "logs.yml -e app=shop"],
+    ),
+    (background(state="starting", restarts=1), True, "background processes", ["1 times so far", "tells no reason"]),
+    (
+        background(state="stopped"),
+        True,
+        "background processes",
+        ["shop.worker does not run: it is stopped", "somebody"],
+    ),
+    (background(restarts=3), False, "background processes", ["shop.worker runs, but had to be started again 3 times"]),
+    (
+        job(state="failed", status=2, traceback='File "/srv/src/tasks.py", line 9\nValueError: x'),
+        False,
+        "jobs",
+        [
+            "the last run of the job nightly, at 2027-01-14T00:00:00Z, ended with status 2",
+            "ValueError: x (tasks.py, line 9)",
+        ],
+    ),
+    (job(state="timed out", status=124), False, "jobs", ["took longer than 600 seconds", "raise its timeout"]),
+    (job(scheduled=False), False, "jobs", ["nothing starts the job nightly: its timer is not active"]),
+    ({**job(scheduled=False), "host": {"init": "none"}}, False, "jobs", ["cron does not run"]),
 ]
 
 
@@ -277,6 +437,32 @@ def test_the_cause_is_named(changes: dict[str, Any], noticed: bool, link: str, w
     for word in words:
         assert word in text
     assert all(found[key] for key in ("seen", "cause", "fix"))
+
+
+WELL = [
+    certified({}, {}),
+    # Of six days, and renewed every four: it always ends soon.
+    certified({"ends": NOW + 5 * DAY, "due_at": NOW + DAY}, {"ends": NOW + 5 * DAY, "due_at": NOW + DAY}, mode="acme"),
+    background(),
+    background(state="starting"),
+    background(restarts=1, up=5.0),
+    job(),
+    job(state=None, status=None, started=None),
+    job(state="running", status=None),
+]
+
+
+@pytest.mark.parametrize("changes", WELL)
+def test_what_is_well_is_left_alone(changes: dict[str, Any]) -> None:
+    told = diagnose(view(**changes))
+    assert (told["broken"], told["warnings"]) == ([], [])
+
+
+def test_what_visitors_do_not_notice_is_said_so() -> None:
+    told = diagnose(view(**background(state="failed")))
+    assert report("web1", "shop", told)[0] == (
+        "shop on web1 answers its visitors, but a part of it DOES NOT WORK. The first broken link: background processes"
+    )
 
 
 def test_what_was_never_deployed_is_told_alone() -> None:
@@ -291,7 +477,9 @@ def test_a_report_names_the_first_link_then_the_others() -> None:
     assert lines[0] == "shop on web1 DOES NOT WORK. The first broken link: process"
     assert lines[1].startswith("    seen:   ")
     assert "  watch: clock" in lines
-    assert report("web1", "shop", diagnose(view()))[0].startswith("shop on web1 works. Looked at: name, port,")
+    lines = report("web1", "shop", diagnose(view()))
+    assert lines[0] == "shop on web1 works."
+    assert lines[1].startswith("  Looked at: name, port,")
 
 
 # The checks, each broken once
@@ -309,12 +497,17 @@ BROKEN: dict[str, dict[str, Any]] = {
     },
     "every domain is healthy": {"visits": [visit(status=502)]},
     "every redirect leads to the first domain": {"visits": [visit("www.shop.example.com", redirect=True)]},
+    "http leads to https": {**certified({}, {}), "visits": [{**visit(), "plain": {**OK, "headers": {}}}]},
+    "its certificate will do": certified(PAST, PAST),
+    "its headers are set": {"site": {"header_preset": "basic"}},
     "no version is told": {"visits": [visit(headers={"server": "nginx/1.22.1"})]},
     "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
     "it can not edit its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
-    "its unit is hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
+    "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
+    "its background processes run": background(state="failed"),
+    "its jobs are scheduled": job(scheduled=False),
 }
 
 
@@ -322,10 +515,46 @@ def test_every_check_is_broken_once() -> None:
     assert list(BROKEN) == [check.__name__.replace("_", " ") for check in CHECKS]
 
 
+def test_what_pytest_verifies_is_every_check() -> None:
+    path = Path(__file__).resolve().parents[2] / "verify" / "test_promises.py"
+    assert list(runpy.run_path(str(path))["PROMISES"]) == list(BROKEN)
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_each_check_fails_for_what_it_names(name: str) -> None:
     failed = [one["check"] for one in checks(view(**BROKEN[name])) if one["problem"]]
     assert failed == [name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        (certified({}, {"fingerprint": "x"}), "its certificate will do", "nginx serves another one than"),
+        (certified({}, None), "its certificate will do", "nothing is shown on port 443"),
+        (certified(None, {}), "its certificate will do", "it is not there"),
+        (
+            certified({}, {}, key={"path": "shop.pem", "owner": "root", "group": "root", "mode": "0644"}),
+            "secrets are for the application alone",
+            "shop.pem has mode 0644",
+        ),
+        (
+            background(unit={"ProtectSystem": "full", "User": "shop"}),
+            "its units are hardened",
+            "shop.worker: ProtectSystem=full",
+        ),
+    ],
+)
+def test_a_check_tells_what_it_found(changes: dict[str, Any], name: str, words: str) -> None:
+    (problem,) = [one["problem"] for one in checks(view(**changes)) if one["check"] == name]
+    assert words in problem
+
+
+def test_the_headers_of_a_place_are_those_of_its_site_and_its_own() -> None:
+    site = {"header_preset": "strict", "headers": {"X-Own": "1", "X-Frame-Options": ""}}
+    place = {"path": "/healthz", "headers": {"X-Place": "2"}}
+    names = wanted_headers(view(health={"path": "/healthz"}, site={**site, "locations": [place]}).app)
+    assert {"X-Own", "X-Place", "Permissions-Policy"} < set(names)
+    assert not {"X-Frame-Options", "Strict-Transport-Security"} & set(names)
 
 
 def test_what_does_not_hold_is_printed_first() -> None:
@@ -348,15 +577,37 @@ def test_a_table_shows_what_is_known() -> None:
     rows = [status_row(view()), status_row(view(found={"release": "", "since": "", "front": {**OK, "status": 404}}))]
     lines = status_table(rows)
     assert lines[0].startswith("host  application  release ")
-    assert lines[0].endswith("since (UTC)          server    kept by  workers  memory   restarts  health")
-    assert lines[1].split()[-5:] == ["200", "MiB", "0", "ok", "(200)"]
-    assert lines[2].endswith("not deployed")
+    assert re.split(r" {2,}", lines[0])[3:] == [
+        *("since (UTC)", "server", "kept by", "workers", "memory", "restarts"),
+        *("processes", "certificate", "health", "jobs"),
+    ]
+    assert re.split(r" {2,}", lines[1])[5:] == ["systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]
+    assert re.split(r" {2,}", lines[2])[6:] == ["-", "-", "-", "-", "-", "not deployed", "-"]
 
 
-def test_days_of_a_certificate_are_shown_where_there_is_one() -> None:
-    lines = status_table([status_row(view(found={"certificate_days": 12}))])
-    assert lines[0].endswith("certificate")
-    assert lines[1].endswith("12 days")
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row as the table shows it, by its columns."""
+    head, line = (re.split(r" {2,}", line) for line in status_table([row]))
+    return dict(zip(head, line, strict=True))
+
+
+def test_the_days_of_the_certificate_that_ends_first_are_shown() -> None:
+    assert status_row(view())["certificate_days"] is None
+    row = status_row(view(**certified({}, {"ends": NOW + 12.9 * DAY})))
+    assert (row["certificate_days"], cells(row)["certificate"]) == (12, "12 days")
+    assert status_row(view(**certified(PAST, PAST)))["certificate_days"] == -1
+
+
+def test_background_work_is_shown() -> None:
+    told = background()["found"] | job(state="failed", status=2)["found"]
+    told["processes"].append({**told["processes"][0], "service": "shop.beat", "state": "failed", "restarts": 5})
+    row = status_row(view(found=told))
+    assert row["processes"][1] == {"service": "shop.beat", "state": "failed", "restarts": 5}
+    assert row["jobs"] == [{"name": "nightly", "state": "failed", "status": 2, "started": "2027-01-14T00:00:00Z"}]
+    assert cells(row)["processes"] == "1/2"
+    assert cells(row)["jobs"] == "nightly: FAILED (2) 2027-01-14 00:00:00"
+    assert cells(status_row(view(**job())))["jobs"] == "nightly: succeeded 2027-01-14 00:00:00"
+    assert cells(status_row(view(**job(state=None))))["jobs"] == "nightly: has not run yet"
 
 
 def test_a_process_that_is_down_is_told_with_the_answer() -> None:

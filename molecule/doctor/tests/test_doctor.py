@@ -8,6 +8,7 @@ Each case of cases.yml is one run against all hosts that can have it, and one te
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,14 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parents[2]
+sys.path.append(str(CHECKOUT / "tests" / "unit"))
+from certificate_factory import make  # noqa: E402  # see above
+
 CASES = yaml.safe_load((TESTS / "cases.yml").read_text())
 SECRET = "no-message-shows-this"
 WELL = "rm -f $home/shared/mood/mood"
 
-PRELUDE = """
+PRELUDE = r"""
 name=ailing
 home=/srv/webapps/$name
 release=$(basename "$(readlink $home/current)")
@@ -57,6 +61,44 @@ logged() {
     done
     return 1
 }
+until_it() {
+    for _ in $(seq 200); do "$@" && return; sleep 0.3; done
+    return 1
+}
+worker() { # STATE: the worker is in it; or RESTARTS: it was started again that often
+    if [ -d /run/systemd/system ]; then
+        systemctl show -p ActiveState -p NRestarts "$name.worker@$release" | grep -qx "ActiveState=$1\|NRestarts=$1"
+    elif [ "$1" = failed ]; then
+        supervisorctl status "$name.worker-$release" | grep -q FATAL
+    else
+        [ "$(grep -c "spawned: '$name.worker-$release'" /var/log/supervisor/supervisord.log)" -gt "$((spawned + $1))" ]
+    fi
+}
+worker_again() {
+    if [ -d /run/systemd/system ]; then
+        systemctl reset-failed "$name.worker@$release"
+        systemctl restart "$name.worker@$release"
+    else
+        supervisorctl restart "$name.worker-$release"
+        spawned=$(grep -c "spawned: '$name.worker-$release'" /var/log/supervisor/supervisord.log)
+    fi >/dev/null 2>&1
+}
+job() {
+    if [ -d /run/systemd/system ]; then systemctl start $name.nightly; else /etc/supervisor/scheduled/$name.nightly; fi
+}
+sealed=/etc/nginx/pyweb/certificates/sealed.pem
+shows() { # FILE: nginx shows its certificate
+    mark="openssl x509 -noout -fingerprint"
+    [ "$(openssl s_client -connect 127.0.0.1:443 -servername sealed.example.com 2>/dev/null </dev/null | $mark)" = \
+        "$($mark -in "$1")" ]
+}
+seal() { # FILE: have nginx show its certificate, and keep the right one
+    [ -e /var/tmp/sealed.pem ] || cp -p $sealed /var/tmp/sealed.pem
+    cp "$1" $sealed && nginx -s reload && until_it shows "$1"
+}
+unseal() {
+    mv /var/tmp/sealed.pem $sealed && nginx -s reload && until_it shows $sealed
+}
 master() { pgrep -o -u $name -f bin/gunicorn; }
 """
 
@@ -79,6 +121,11 @@ def variables(case: dict[str, Any]) -> dict[str, Any]:
     text = (TESTS.parent / "inventory" / "group_vars" / "web.yml").read_text().replace(lookup, str(CHECKOUT))
     ailing, *_others = yaml.safe_load(text)["webapps"]
     return {"webapps": [merged(ailing, change) for change in case["apps"]]} if "apps" in case else {}
+
+
+def app_of(case: dict[str, Any]) -> str:
+    """The application that a case is about."""
+    return case.get("app", case.get("apps", [{}])[0].get("name", "ailing"))
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +172,23 @@ def await_health(address: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def outcome_of(hosts, addresses, run_playbook) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def certificates(hosts) -> None:
+    """On each host, in /var/tmp, certificates for the site `sealed` that will not do, or not for long."""
+    names = ["sealed.example.com", "www.sealed.example.com"]
+    made = {
+        "expired": make(names, expired=True),
+        "ending": make(names, days=9.5),
+        "other": make(["other.example.com"]),
+        "newer": make(names),
+    }
+    for name, one in made.items():
+        text = one.certificate + one.key
+        for host in hosts.values():
+            host.check_output("sh -c %s", f"umask 077; cat >/var/tmp/{name}.pem <<'END'\n{text}END")
+
+
+@pytest.fixture(scope="session")
+def outcome_of(certificates, hosts, addresses, run_playbook) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The outcome of a case, which is run once for all hosts: the run, and what was there before and after it."""
     outcomes: dict[str, dict[str, Any]] = {}
     # What a case could not mend would be found in all that follow, after a long wait each.
@@ -138,8 +201,7 @@ def outcome_of(hosts, addresses, run_playbook) -> Callable[[dict[str, Any]], dic
             try:
                 everywhere(case.get("break", ":") + "\n", ill)
                 before = everywhere(LOOK, ill)
-                name = "newcomer" if case.get("apps", [{}])[0].get("name") else "ailing"
-                told = variables(case) | {"app": name}
+                told = variables(case) | {"app": app_of(case)}
                 run = run_playbook("pyweb.stack.doctor", told, "--limit", ",".join(ill))
                 after = everywhere(LOOK, ill)
             finally:
@@ -164,8 +226,8 @@ def test_hosts_that_are_fine_are_said_to_work(host, healthy):
     message = healthy.message(name)
     assert healthy.status == 0
     assert healthy.counts(name)["changed"] == 0
-    for app in ("ailing", "neighbour"):
-        assert f"{app} on {name} works. Looked at: name, port," in message
+    for app in ("ailing", "sealed", "neighbour"):
+        assert f"{app} on {name} works.\n  Looked at: name, port," in message
     assert "broken" not in message
     assert "watch" not in message
 
@@ -179,10 +241,11 @@ def test_what_is_broken_is_named(case, host, hosts, outcome_of):
     message = outcome["run"].message(name)
     assert outcome["run"].status == 0
     if case.get("works"):
-        assert f"ailing on {name} works, but:" in message
+        assert f"{app_of(case)} on {name} works, but:" in message
         finding = message.partition(f"watch: {case['link']}\n")[2]
     else:
-        assert f"on {name} DOES NOT WORK. The first broken link: {case['link']}\n" in message
+        how = "answers its visitors, but a part of it DOES NOT WORK" if case.get("partly") else "DOES NOT WORK"
+        assert f"on {name} {how}. The first broken link: {case['link']}\n" in message
         finding = message.partition("\n")[2]
     finding = finding.partition("  also broken:")[0].partition("  watch:")[0]
     for words in case["says"]:

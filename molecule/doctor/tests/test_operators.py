@@ -25,20 +25,37 @@ def run(host, run_playbook):
 
 
 def test_the_status_is_a_table_for_people(host, facts, run):
+    host.check_output("sh -c %s", PRELUDE + "job")
     told = run("status")
     assert told.status == 0
     manager = "systemd" if facts.init == "systemd" else "supervisor"
     for app in ("ailing", "neighbour"):
         release = host.file(f"/srv/webapps/{app}/current").linked_to.rpartition("/")[2]
         (line,) = [line for line in told.output.splitlines() if re.match(rf"\s+{facts.name} +{app} ", line)]
-        assert re.search(rf" {release} +\d{{4}}-\d\d-\d\d \S+ +gunicorn +{manager} +1 +\d+ MiB +\d+ +ok \(200\)$", line)
+        assert re.search(rf" {release} +\d{{4}}-\d\d-\d\d \S+ +gunicorn +{manager} +1 +\d+ MiB +\d+ +", line)
+    rows = {
+        line.split()[1]: re.split(r" {2,}", line.strip())[-4:] for line in told.output.splitlines() if "ok (" in line
+    }
+    assert rows["neighbour"] == ["-", "-", "ok (200)", "-"]
+    assert rows["sealed"] == ["-", "364 days", "ok (200)", "-"]
+    processes, days, health, jobs = rows["ailing"]
+    assert (processes, days, health) == ("1/1", "-", "ok (200)")
+    assert re.fullmatch(r"nightly: succeeded \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", jobs)
 
 
-def test_the_status_is_json_for_machines(host, facts, run):
-    told = run("status", format="json")
-    rows = json.loads(re.search(r"^ +(\[\n.*?^ +\])$", told.output, re.MULTILINE | re.DOTALL)[1])
-    mine = {row["application"]: row for row in rows if row["host"] == facts.name}
-    assert set(mine) == {"ailing", "neighbour"}
+def test_the_status_is_one_bare_document_for_machines(host, facts, run_playbook):
+    told = run_playbook(
+        *("pyweb.stack.status", {"format": "json"}, "--limit", host.backend.host),
+        environment={"ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare"},
+    )
+    assert told.status == 0
+    mine = {row["application"]: row for row in json.loads(told.output)}
+    assert set(mine) == {"ailing", "sealed", "neighbour"}
+    assert {row["host"] for row in mine.values()} == {facts.name}
+    assert mine["neighbour"]["certificate_days"] is None
+    assert mine["sealed"]["certificate_days"] == 364
+    assert mine["ailing"]["processes"][0]["state"] == "running"
+    assert (mine["ailing"]["jobs"][0]["state"], mine["ailing"]["jobs"][0]["status"]) == ("succeeded", 0)
     assert mine["ailing"]["healthy"] is True
     assert 10 * 1024**2 < mine["ailing"]["memory"] < 1024**3
     pid = host.check_output("pgrep -o -u ailing -f bin/gunicorn")
@@ -48,8 +65,8 @@ def test_the_status_is_json_for_machines(host, facts, run):
 def test_a_verified_host_keeps_every_promise(host, run):
     told = run("verify")
     assert told.status == 0
-    for app in ("ailing", "neighbour"):
-        assert f"{app} on {host.backend.host}: 14 of 14 hold" in told.message(host.backend.host)
+    for app in ("ailing", "sealed", "neighbour"):
+        assert f"{app} on {host.backend.host}: 19 of 19 hold" in told.message(host.backend.host)
 
 
 LEAK = """
@@ -127,7 +144,7 @@ def test_the_end_of_maintenance_opens_it_again(http, run):
     ("variables", "words"),
     [
         ({"maintenance": "perhaps"}, ["maintenance is 'perhaps'", "-e maintenance=on or -e maintenance=off"]),
-        ({"maintenance": "on", "app": "shop"}, ["'shop' is no application of this host", "ailing, neighbour"]),
+        ({"maintenance": "on", "app": "shop"}, ["'shop' is no application of this host", "ailing, sealed, neighbour"]),
         ({"maintenance": "on", "allow": "everybody"}, ["everybody", "allow"]),
     ],
 )

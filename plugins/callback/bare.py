@@ -1,0 +1,63 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Print what a playbook has to say, and nothing else."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: bare
+type: stdout
+short_description: Print what a playbook has to say, and nothing else
+version_added: 0.1.0
+description:
+  - Prints the messages of M(ansible.builtin.debug) and M(ansible.builtin.assert) as they are, without the names of
+    plays, tasks and hosts, so that a program can read what a playbook prints, such as the JSON that
+    C(status.yml -e format=json) prints.
+  - What fails goes to the standard error, with the name of its host; the exit status tells it as well.
+author: The pyweb.stack contributors
+notes:
+  - Chosen for one run by the environment variable E(ANSIBLE_STDOUT_CALLBACK).
+"""
+
+EXAMPLES = r"""
+# ANSIBLE_STDOUT_CALLBACK=pyweb.stack.bare ansible-playbook status.yml -i inventory -e format=json | jq '.[].health'
+"""
+
+import sys  # the documentation stands first in a plugin
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
+
+ASSERT = ("assert", "ansible.builtin.assert", "ansible.legacy.assert")
+
+
+class CallbackModule(CallbackBase):
+    """The messages alone."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "pyweb.stack.bare"
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        told = result.result.get("msg")
+        if told is not None and result.task.action in (*constants._ACTION_DEBUG, *ASSERT):
+            write(sys.stdout, told)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        self.v2_runner_on_ok(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            write(sys.stderr, f"{result.host.get_name()}: {result.result.get('msg', 'failed')}")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self.v2_runner_on_failed(result)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        write(sys.stderr, "no host of the inventory is one of this playbook's")
+
+
+def write(stream: Any, told: Any) -> None:
+    """One message; a list is its lines."""
+    print("\n".join(map(str, told)) if isinstance(told, list) else told, file=stream, flush=True)

@@ -1,0 +1,8 @@
+"""A job that fails when it is told to."""
+
+import pathlib
+
+MOOD = pathlib.Path(__file__).parent / "mood" / "mood"
+
+if MOOD.exists() and MOOD.read_text().strip() == "job":
+    raise LookupError("the backup is nowhere to be found")

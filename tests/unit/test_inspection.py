@@ -1,0 +1,215 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What is seen of certificates, background processes and jobs, before anything is concluded from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import background_inspection
+from ansible_collections.pyweb.stack.plugins.module_utils.background_inspection import (
+    job_log,
+    last_run,
+    look_at_jobs,
+    look_at_processes,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.certificate_inspection import look_at_certificate
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
+from certificate_factory import Made, make
+
+NAMES = ["shop.example.com", "www.shop.example.com"]
+RELEASE = "20261121T010735Z-ab12cd34"
+
+# Certificates
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[Callable[[Made], int]]:
+    """A server on this machine that shows a certificate to all who come, and its port."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(made: Made) -> int:
+            path = tmp_path / "served.pem"
+            path.write_text(made.certificate + made.key)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(path)
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            threading.Thread(target=answer, args=(listener, context), daemon=True).start()
+            return listener.getsockname()[1]
+
+        yield serve
+
+
+def answer(listener: socket.socket, context: ssl.SSLContext) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            plain, _address = listener.accept()
+            with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as visitor:
+                visitor.recv(1)
+
+
+def look(folder: Path, port: int, mode: str = "selfsigned") -> dict[str, Any]:
+    return look_at_certificate({"name": "shop", "mode": mode, "names": NAMES, "port": port}, str(folder))
+
+
+def keep(folder: Path, made: Made) -> None:
+    (folder / "shop.pem").write_text(made.certificate + made.key)
+
+
+def test_a_certificate_on_the_disk_that_is_served(tmp_path: Path, secure: Callable[[Made], int]) -> None:
+    made = make(NAMES, days=12.5)
+    keep(tmp_path, made)
+    found = look(tmp_path, secure(made))
+    assert found["disk"] == found["shown"]
+    assert (found["disk"]["missing"], found["problem"]) == ([], "")
+    assert (found["disk"]["ends"] - time.time()) // 86400 == 12
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_another_certificate_that_is_served(tmp_path: Path, secure: Callable[[Made], int], expired: bool) -> None:
+    keep(tmp_path, make(NAMES))
+    found = look(tmp_path, secure(make(NAMES[:1], expired=expired)))
+    assert found["disk"]["fingerprint"] != found["shown"]["fingerprint"]
+    assert found["shown"]["names"] == NAMES[:1]
+    assert found["shown"]["missing"] == NAMES[1:]
+    assert (found["shown"]["ends"] < time.time()) is expired
+
+
+def test_no_certificate_at_all(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = look(tmp_path, port)
+    assert (found["disk"], found["problem"], found["shown"], found["key"]) == ({}, "", {}, {})
+
+
+def test_a_key_of_another_certificate(tmp_path: Path, secure: Callable[[Made], int]) -> None:
+    made = make(NAMES)
+    keep(tmp_path, Made(made.certificate, make(NAMES).key))
+    found = look(tmp_path, secure(made))
+    assert (found["disk"], "its key belongs to another certificate" in found["problem"]) == ({}, True)
+    assert found["shown"]["missing"] == []
+
+
+def test_the_certificates_of_an_application_are_those_of_its_sites() -> None:
+    tls = {"mode": "provided", "certificate": "shop.crt", "key": "SECRET"}
+    shop = {"name": "shop", "source": {"path": "x"}, "wsgi": "x:a", "site": {"domains": NAMES[:1], "tls": tls}}
+    admin = {**shop, "name": "admin", "site": {**shop["site"], "path": "/admin"}}
+    other = {**shop, "name": "other", "site": {"domains": ["other.example.com"]}}
+    webapps = [shop, admin, other]
+    apps, problems = normalised(webapps)
+    assert problems == []
+    found = {one["name"]: one["certificates"] for one in inspections(apps, webapps)}
+    assert [one["name"] for one in found["shop"]] == ["shop"]
+    assert [one["name"] for one in found["admin"]] == ["shop"]
+    assert found["other"] == []
+    assert "SECRET" not in json.dumps(found)
+
+
+# Background processes
+
+MANIFEST = Manifest(
+    id=RELEASE,
+    processes=[{"service": "shop.worker", "stop_timeout": 60, "start_seconds": 1, "exclusive": False}],
+)
+UNIT = f"shop.worker@{RELEASE}.service"
+
+
+class Manager:
+    """A process manager of paper that keeps one log."""
+
+    def __init__(self, log: str = "it broke") -> None:
+        self.written = log
+
+    def log(self, service: str, instance: str, lines: int) -> str:
+        assert (service, instance) == ("shop.worker", RELEASE)
+        return self.written
+
+    def state(self, service: str, instance: str) -> str:
+        raise ProcessManagerError("the daemon is down")
+
+
+def processes(**unit: str) -> dict[str, Any]:
+    (one,) = look_at_processes(MANIFEST, Manager(), {UNIT: unit})  # type: ignore[arg-type]
+    return one
+
+
+def test_a_process_that_runs_is_not_asked_for_its_log() -> None:
+    since = str(int((time.monotonic() - 100) * 1_000_000))
+    one = processes(ActiveState="active", NRestarts="0", ActiveEnterTimestampMonotonic=since)
+    assert (one["state"], one["restarts"], one["log"]) == ("running", 0, "")
+    assert 99 < one["up"] < 110
+
+
+@pytest.mark.parametrize(
+    ("unit", "state"),
+    [
+        ({"ActiveState": "failed", "NRestarts": "5"}, "failed"),
+        ({"ActiveState": "activating", "NRestarts": "2"}, "starting"),
+        ({"ActiveState": "active", "NRestarts": "2"}, "running"),
+        ({"ActiveState": "inactive", "NRestarts": "0"}, "stopped"),
+    ],
+)
+def test_of_a_process_in_trouble_the_log_is_told(unit: dict[str, str], state: str) -> None:
+    one = processes(**unit)
+    assert (one["state"], one["log"]) == (state, "it broke")
+
+
+def test_a_process_manager_that_is_down_is_no_accident() -> None:
+    (one,) = look_at_processes(MANIFEST, Manager(), {})  # type: ignore[arg-type]
+    assert one["state"] == "absent"
+
+
+# Jobs
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout("shop", str(tmp_path))
+    Path(found.jobs).mkdir(parents=True)
+    return found
+
+
+def test_the_last_run_of_a_job_is_what_it_has_written(layout: Layout) -> None:
+    told = {"job": "nightly", "release": RELEASE, "started": "2026-11-21T03:00:00Z", "state": "failed"}
+    Path(layout.jobs, "nightly.json").write_text(json.dumps({**told, "status": 3, "seconds": 7}))
+    assert last_run(layout, "nightly")["status"] == 3
+    assert last_run(layout, "weekly")["state"] is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_result_that_nobody_can_read_is_none(layout: Layout, text: str) -> None:
+    Path(layout.jobs, "nightly.json").write_text(text)
+    assert last_run(layout, "nightly")["state"] is None
+
+
+@pytest.mark.parametrize(("cron", "scheduled"), [(True, True), (False, False)])
+def test_without_systemd_cron_is_what_starts_jobs(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, cron: bool, scheduled: bool
+) -> None:
+    monkeypatch.setattr(background_inspection.os.path, "isdir", lambda _path: False)
+    monkeypatch.setattr(background_inspection, "cron_runs", lambda: cron)
+    (job,) = look_at_jobs(layout, [{"name": "nightly", "timeout": 60}], {}, lambda _argv: (1, "", ""))
+    assert (job["scheduled"], job["timeout"], job["state"], job["log"]) == (scheduled, 60, None, "")
+
+
+def test_the_log_of_a_job_is_what_it_wrote_itself() -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        asked.append(argv)
+        return 0, "ValueError: x\n", ""
+
+    assert job_log("shop.nightly", True, run) == "ValueError: x\n"
+    assert "_SYSTEMD_UNIT=shop.nightly.service" in asked[0]
