@@ -14,14 +14,16 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import settle
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
 
 # What nginx takes as a path without quotes.
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
@@ -44,18 +46,25 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         builds = bool(arguments.pop("sources", True))
         root = str(arguments.get("root", "/srv/webapps"))
-        served, problems = model_problems(arguments.get("webapps", []), root, self.nginx_settings(task_vars))
+        webapps, problems = arguments.pop("webapps", None), []
+        if webapps is None:
+            webapps, problems = resolved_webapps(task_vars, self._templar.template)
+        if problems:
+            return failed(problems)
+        served, problems = model_problems(webapps, root, self.nginx_settings(task_vars))
+        problems = problems or app_problems([app["name"] for app in webapps], arguments)
         problems += core_problems(__version__) + misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
-        given, wrong = self.given_certificates(arguments.get("webapps", []), task_vars) if not problems else ([], [])
+        given, wrong = self.given_certificates(webapps, task_vars) if not problems else ([], [])
         problems += wrong
-        requires_python = {}
+        requires_python: dict[str, str] = {}
+        settled: dict[str, dict[str, str]] = {}
         if not problems and builds:
-            more, requires_python = self.look_at_sources(served, task_vars)
+            more, requires_python, settled = self.look_at_sources(served, task_vars)
             problems += more
         if problems:
             return failed(problems)
-        arguments.pop("webapps", None)
+        arguments["packages"] = [*arguments.get("packages", []), *packages(webapps)]
         arguments["ports"] = sorted({port for app in served for port in ports_of(app).values()})
         arguments["certificates"] = [item for item in given if item["certificate_path"]]
         arguments["names"] = [app["name"] for app in served]
@@ -66,10 +75,11 @@ class ActionModule(ActionBase):
         wanted = Wanted(
             served,
             process_manager=arguments.get("process_manager", "auto"),
-            packages=arguments.get("packages", []),
+            packages=arguments["packages"],
             builds=builds,
             requires_python=requires_python,
         )
+        result["ansible_facts"]["pyweb"]["sources"] = settled
         problems = host_problems(wanted, result["ansible_facts"]["pyweb"])
         return failed(problems) if problems else result
 
@@ -116,33 +126,54 @@ class ActionModule(ActionBase):
 
     def look_at_sources(
         self, apps: list[dict[str, Any]], task_vars: dict[str, Any]
-    ) -> tuple[list[str], dict[str, str]]:
-        """What is wrong with folders of the controller, and which Python they want."""
-        problems = []
-        requires_python = {}
+    ) -> tuple[list[str], dict[str, str], dict[str, dict[str, str]]]:
+        """What is wrong with the sources, which Python they want, and what is settled of them."""
+        problems: list[str] = []
+        requires_python: dict[str, str] = {}
+        settled: dict[str, dict[str, str]] = {}
         bases = [
             str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base
         ]
         for app in apps:
-            path = app["source"].get("path")
-            if not path:
-                continue
             try:
-                folder = resolve(path, bases)
+                settled[app["name"]] = settle(app["source"], bases)
+                if app["source"].get("path"):
+                    root = resolve(app["source"]["path"], bases)
+                    problems += folder_problems(app, root)
+                    requires_python[app["name"]] = python_of(root / app["source"]["subdir"] / "pyproject.toml")
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
-                continue
-            subdir = app["source"]["subdir"]
-            if subdir and not (folder / subdir).is_dir():
-                problems.append(f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}.")
-                continue
-            for name in app["python"]["requirements"] or []:
-                if not (folder / subdir / name).is_file():
-                    problems.append(
-                        f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {folder / subdir}."
-                    )
-            requires_python[app["name"]] = python_of(folder / subdir / "pyproject.toml")
-        return problems, requires_python
+        return problems, requires_python, settled
+
+
+def folder_problems(app: dict[str, Any], folder: Path) -> list[str]:
+    """What an application names in its source, a folder of the controller, and that is not there."""
+    subdir = app["source"]["subdir"]
+    if subdir and not (folder / subdir).is_dir():
+        return [f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}."]
+    root = folder / subdir
+    return [
+        f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}."
+        for name in app["python"]["requirements"] or []
+        if not (root / name).is_file()
+    ] + [
+        f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
+        f"{same_name(root, item['path'])} If a command makes it: that is one of commands.build."
+        for item in app["site"]["static"]
+        if not (app["commands"]["build"] or is_shared(item["path"], app["shared"]) or (root / item["path"]).is_dir())
+    ]
+
+
+def is_shared(path: str, shared: list[str]) -> bool:
+    """Whether a folder is, or lies in, one that outlives releases: that one is made on the host."""
+    return any(f"{path.strip('/')}/".startswith(f"{folder.strip('/')}/") for folder in shared)
+
+
+def same_name(root: Path, path: str) -> str:
+    """A question that offers a folder which lies elsewhere, not too deep."""
+    name = Path(path).name
+    found = sorted(place for depth in ("*", "*/*", "*/*/*") for place in root.glob(f"{depth}/{name}") if place.is_dir())
+    return f" Did you mean '{found[0].relative_to(root)}'?" if found and name else ""
 
 
 def python_of(path: Path) -> str:
@@ -163,6 +194,14 @@ def model_problems(webapps: Any, root: str, settings: dict[str, Any]) -> tuple[l
     served = [app for app in apps if app["state"] == "present"]
     # Whatever the model lets pass, the role nginx has the last word on its sites.
     return served, root_problems(served, root) or checked(nginx_sites(webapps, root), settings)[2]
+
+
+def app_problems(names: list[str], arguments: dict[str, Any]) -> list[str]:
+    """A run that is for one application, and does not name one of this host."""
+    name, required = str(arguments.pop("app", "") or ""), bool(arguments.pop("app_required", False))
+    if name in names or not (name or required):
+        return []
+    return [unknown_app(name, names)]
 
 
 def core_problems(version: str) -> list[str]:
@@ -233,6 +272,4 @@ def misspelt_inputs(task_vars: dict[str, Any]) -> list[str]:
                 hint = nearest(name, known, cutoff=0.93)
                 if hint:
                     problems.append(f"the variable '{name}' is no input of the role {role}.{hint}")
-    if "webapp" in task_vars and "webapps" not in task_vars:
-        problems.append("the variable 'webapp' is no input. Did you mean 'webapps'?")
     return problems

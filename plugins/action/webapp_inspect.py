@@ -11,11 +11,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnose
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import ModelError, present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import ModelError, present, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.status import status_row
 from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import visits
+from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
 
 
 class ActionModule(ActionBase):
@@ -25,10 +26,15 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
-        apps = chosen(arguments.pop("webapps", []), str(arguments.pop("app", "") or ""))
+        webapps = arguments.pop("webapps", None)
+        if webapps is None:
+            webapps, problems = resolved_webapps(task_vars, self._templar.template)
+            if problems:
+                raise AnsibleActionFail("\n".join(problems))
+        apps = chosen(webapps, str(arguments.pop("app", "") or ""))
         root = arguments.get("root", "/srv/webapps")
         address = str(task_vars.get("ansible_host") or task_vars.get("inventory_hostname") or "127.0.0.1")
-        arguments["apps"] = inspections(apps, root)
+        arguments["apps"] = inspections(apps, webapps, root)
         before = time.time()
         # No webapps: they hold secrets, which the host does not need.
         result = self._execute_module(
@@ -64,8 +70,5 @@ def chosen(webapps: Any, name: str) -> list[dict[str, Any]]:
         raise AnsibleActionFail(f"the inventory has mistakes, mend them first:\n{error}") from error
     names = [app["name"] for app in apps]
     if name and name not in names:
-        raise AnsibleActionFail(
-            f"'{name}' is no application of this host. Name one with -e app=NAME; there are: "
-            f"{', '.join(names) or 'none'}."
-        )
+        raise AnsibleActionFail(unknown_app(name, names))
     return [app for app in apps if name in ("", app["name"])]

@@ -722,6 +722,26 @@ def tail(text: str, lines: int) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
+# What Debian calls the libraries that well-known requirements without wheels are built with.
+LIBRARIES = {
+    "gssapi": ["libkrb5-dev"],
+    "mysqlclient": ["default-libmysqlclient-dev", "pkg-config"],
+    "psycopg2": ["libpq-dev"],
+    "pycairo": ["libcairo2-dev", "pkg-config"],
+    "pycurl": ["libcurl4-openssl-dev", "libssl-dev"],
+    "pygraphviz": ["libgraphviz-dev"],
+    "python-ldap": ["libldap2-dev", "libsasl2-dev"],
+    "xmlsec": ["libxmlsec1-dev", "pkg-config"],
+}
+
+
+def build_needs(said: str) -> list[str]:
+    """The packages of Debian that a build which failed was probably missing, by what uv says in lower case."""
+    failed = re.findall(r"failed to build `?([a-z0-9_.-]+?)(?:[=@ `]|$)", said)
+    libraries = [package for name in failed for package in LIBRARIES.get(name.replace("_", "-"), [])]
+    return ["build-essential", "python3-dev", *dict.fromkeys(libraries)]
+
+
 def hint_of_uv(text: str) -> str:
     """What to try, for the failures of uv that people meet."""
     lowered = text.lower()
@@ -754,8 +774,8 @@ def hint_of_uv(text: str) -> str:
         return "A requirement needs another Python; change its version, or name another python.interpreter. "
     if "failed to build" in lowered or "build backend" in lowered:
         return (
-            "A requirement has no wheel for this Python and could not be built; install what its build needs "
-            "(apt install build-essential python3-dev), or choose a version with a wheel. "
+            "A requirement has no wheel for this Python and could not be built; let python_packages install what its "
+            f"build needs ({' '.join(build_needs(lowered))}), or choose a version with a wheel. "
         )
     if "no space left" in lowered:
         return "The disk is full. "

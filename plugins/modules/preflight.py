@@ -25,10 +25,21 @@ attributes:
 options:
   webapps:
     description:
-      - The applications, as the role P(pyweb.stack.webapp#role) takes them.
+      - The applications, as the role P(pyweb.stack.webapp#role) takes them. By default the variable C(webapps) of the
+        host; of that one also templates that can't be resolved are told with their place. Read by the action plugin
+        alone.
     type: list
     elements: raw
-    default: []
+  app:
+    description:
+      - The application that a run is for; it must be one of O(webapps). Read by the action plugin alone.
+    type: str
+    default: ""
+  app_required:
+    description:
+      - Whether a run must be for one application. Read by the action plugin alone.
+    type: bool
+    default: false
   process_manager:
     description:
       - What keeps the processes alive where an application does not say.
@@ -110,7 +121,8 @@ ansible_facts:
           as wanted, and nobody has touched since), C(clashes) (what of the system has a name that was asked for),
           C(interpreters) (path and version of those asked for), C(pythons) (all that are installed), C(disks),
           C(maintenance) (how applications are closed for it), C(ahead) (seconds by which the host's clock is ahead
-          of the controller's), C(certificate_problems) (what is wrong with certificates on the host).
+          of the controller's), C(certificate_problems) (what is wrong with certificates on the host), C(sources)
+          (what the controller has settled of the sources, such as the commit of a git repository).
       type: dict
 """
 
@@ -311,7 +323,9 @@ def disk(path: str) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "webapps": {"type": "list", "elements": "raw", "default": []},
+            "webapps": {"type": "list", "elements": "raw"},
+            "app": {"type": "str", "default": ""},
+            "app_required": {"type": "bool", "default": False},
             "process_manager": {"type": "str", "default": "auto"},
             "keep_releases": {"type": "raw", "default": 5},
             "packages": {"type": "list", "elements": "str", "default": []},

@@ -97,7 +97,7 @@ def main() -> None:
     work = run_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
-        module.fail_json(msg="\n\n".join(problems), changed=bool(results), apps=results)
+        module.fail_json(msg="\n\n".join(problems), changed=bool(results), **({"apps": results} if results else {}))
     module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)
 
 

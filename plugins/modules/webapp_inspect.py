@@ -24,10 +24,10 @@ attributes:
 options:
   webapps:
     description:
-      - The applications, as the role P(pyweb.stack.webapp#role) takes them. Read by the action plugin alone.
+      - The applications, as the role P(pyweb.stack.webapp#role) takes them; by default the variable C(webapps) of the
+        host. Read by the action plugin alone.
     type: list
     elements: raw
-    default: []
   app:
     description:
       - Look at this application alone. Empty for all.
@@ -52,9 +52,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the applications
+- name: Look at the shop
   pyweb.stack.webapp_inspect:
-    webapps: "{{ webapps }}"
+    app: shop
   register: __look
 
 - name: Fail where something is broken
@@ -103,7 +103,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.inspection import look
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "webapps": {"type": "list", "elements": "raw", "default": []},
+            "webapps": {"type": "list", "elements": "raw"},
             "app": {"type": "str", "default": ""},
             "apps": {"type": "list", "elements": "dict", "default": []},
             "root": {"type": "path", "default": "/srv/webapps"},

@@ -32,8 +32,8 @@ options:
     required: true
   lines:
     description:
-      - Lines of each.
-    type: int
+      - Lines of each, 1 to 10000.
+    type: raw
     default: 50
 """
 
@@ -59,22 +59,27 @@ import os  # the documentation stands first in a module
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.logs import from_supervisor, from_systemd
 
+MOST_LINES = 10000
+
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "default": ""},
             "names": {"type": "list", "elements": "str", "required": True},
-            "lines": {"type": "int", "default": 50},
+            "lines": {"type": "raw", "default": 50},
         },
         supports_check_mode=True,
     )
-    app, names, lines = module.params["app"], module.params["names"], module.params["lines"]
+    app, names, wanted = module.params["app"], module.params["names"], str(module.params["lines"])
     if app not in names:
         said = f"'{app}' is no application of this host" if app else "no application is named"
         module.fail_json(msg=f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
-    if not 1 <= lines <= 10000:
-        module.fail_json(msg=f"{lines} lines can't be told. Give a number from 1 to 10000 with -e lines=NUMBER.")
+    if not (wanted.isdecimal() and 1 <= int(wanted) <= MOST_LINES):
+        module.fail_json(
+            msg=f"{wanted} lines can't be told. Give a number from 1 to {MOST_LINES} with -e lines=NUMBER."
+        )
+    lines = int(wanted)
     found = {"supervisor": from_supervisor(app, lines)}
     if os.path.isdir("/run/systemd/system"):
         found["systemd"] = from_systemd(app, lines, module.run_command)

@@ -421,7 +421,8 @@ def main() -> None:
     if problems:
         module.fail_json(
             msg="\n\n".join([*problems, "What was live before is still live; nothing that serves has changed."]),
-            **answer,
+            # What is empty would only stand between a reader and the message.
+            **{key: value for key, value in answer.items() if value and key != "missing_sources"},
         )
     module.exit_json(**answer)
 

@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import check
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import ScheduleError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import parse as parse_schedule
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, kind, label, role_options
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
@@ -208,7 +208,7 @@ def check_wsgi(checker: Checker, app: dict[str, Any], where: str) -> None:
             "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
         )
         if wsgi.endswith(".py") or "/" in wsgi:
-            module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".")
+            module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".").removesuffix(".__init__")
             remedy = f"It names a module, not a file: write '{module or 'app'}:app'."
         elif ":" not in wsgi:
             remedy = f"The callable is missing: write '{wsgi}:app' if it is called app."
@@ -282,9 +282,12 @@ def check_env(checker: Checker, app: dict[str, Any], where: str) -> None:
                 "a boolean has no one spelling in an environment. Write what the application expects, as "
                 f'"{str(value).lower()}" or "1".',
             )
-        elif isinstance(value, (dict, list)) or value is None:
+        elif value is None:
+            checker.problem(f"{where}.env.{key}", 'it has no value. Write "" for an empty one, or remove it.')
+        elif isinstance(value, (dict, list)):
             checker.problem(
-                f"{where}.env.{key}", "the value of an environment variable is a text. Put it between quotes."
+                f"{where}.env.{key}",
+                f"this is {kind(value)}, but the value of an environment variable is a text. Put it between quotes.",
             )
         elif "\0" in str(value):
             checker.problem(f"{where}.env.{key}", "a zero byte can't be in an environment variable. Remove it.")
@@ -327,11 +330,11 @@ def check_paths(checker: Checker, app: dict[str, Any], where: str) -> None:
                 f"{where}.python.requirements",
                 f"'{file}' is not a file inside the application root. Give a relative path.",
             )
-    for kind in ("build", "release"):
-        for command in app["commands"][kind]:
+    for stage in ("build", "release"):
+        for command in app["commands"][stage]:
             if not command.strip() or "\n" in command or "\0" in command:
                 checker.problem(
-                    f"{where}.commands.{kind}", "a command is one line of text, such as 'flask db upgrade'."
+                    f"{where}.commands.{stage}", "a command is one line of text, such as 'flask db upgrade'."
                 )
 
 
@@ -498,10 +501,10 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
             prefix = "" if site["path"] == "/" else site["path"]
             inner = [("static", item["url"]) for item in site["static"]]
             inner += [("locations", item["path"]) for item in site["locations"]]
-            for kind, path in inner:
+            for key, path in inner:
                 below = (site["port"], domain, f"{prefix}{path}".rstrip("/"))
                 if below in places:
-                    checker.problem(f"webapps '{app['name']}'.site.{kind}", taken(below, places[below]))
+                    checker.problem(f"webapps '{app['name']}'.site.{key}", taken(below, places[below]))
                 places.setdefault(below, app["name"])
         for domain in site["redirects"]:
             target = targets.setdefault((site["port"], domain), site["domains"][0])

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import (
     Repository,
     archive_file,
     archive_name,
+    cache_folder,
     key_file,
     repository_address,
     shown,
@@ -75,11 +76,44 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     return Origin(told, packed=archive(folder, names))
 
 
-def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
+def settle(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
+    """Look at what a source says of other places before a host is asked; what the rest of a run then holds to.
+
+    Raises SourceError with what to try.
+    """
+    if source.get("git"):
+        return {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
+    if source.get("archive"):
+        check_archive(source, bases)
+    return {}
+
+
+def check_archive(source: dict[str, Any], bases: list[str]) -> None:
+    """Unpack an archive to see that it can be; once, for its content never changes."""
+    path = archive_file(source, bases)
+    checked = cache_folder() / "checked" / digest_of(path)
+    if checked.exists():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        unpack(path, Path(scratch), archive_name(source["archive"]))
+    checked.parent.mkdir(mode=0o700, exist_ok=True)
+    checked.touch()
+
+
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
     key = source.get("key")
-    repository = Repository(repository_address(source["git"], bases), key_file(key, bases) if key else None)
+    return Repository(repository_address(source["git"], bases), key_file(key, bases) if key else None)
+
+
+def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
+    repository = repository_of(source, bases)
     version = source.get("version") or "HEAD"
-    commit = repository.commit_of(version)
+    commit = source.get("commit") or repository.commit_of(version)
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
@@ -94,8 +128,7 @@ def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
 def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     path = archive_file(source, bases)
     name = archive_name(source["archive"])
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = digest_of(path)
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:

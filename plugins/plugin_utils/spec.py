@@ -32,7 +32,6 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, 
 
 
 @functools.cache
-@functools.cache
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
     """The options of a role of this collection; not to be changed."""
     with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
@@ -43,6 +42,21 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
     """A question that offers the known name nearest to a misspelt one, or an empty string."""
     match = difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def meant(key: str, options: dict[str, Any]) -> str:
+    """A question that offers the key that was meant: the nearest one here, or one that belongs a level deeper."""
+    deeper = {
+        name: f"{place}.{name}"
+        for place, spec in options.items()
+        if spec.get("type") == "dict"
+        for name in spec.get("options") or {}
+    }
+    if key in deeper:
+        return f" Did you mean '{deeper[key]}'?"
+    here = nearest(key, list(options))
+    match = difflib.get_close_matches(key.lower(), deeper, n=1, cutoff=0.8)
+    return here or (f" Did you mean '{deeper[match[0]]}'?" if match else "")
 
 
 def label(item: Any, index: int) -> str:
@@ -90,7 +104,7 @@ class Checker:
         known = list(options)
         for key in value:
             if key not in options:
-                hint = (hints or {}).get(str(key)) or nearest(str(key), known)
+                hint = (hints or {}).get(str(key)) or meant(str(key), options)
                 text = f"unknown key '{key}'.{hint if hint.startswith(' ') or not hint else ' ' + hint}"
                 self.problem(where, text if hint else f"{text} Known keys: {', '.join(known)}.")
         return self.filled(value, options, where)

@@ -666,7 +666,9 @@ def test_an_interpreter_tells_its_version() -> None:
         ("invalid peer certificate: UnknownIssuer", "python.ca_bundle"),
         ("dns error: failed to lookup address", "python.index_url"),
         ("No space left on device", "disk is full"),
-        ("Failed to build `lxml==5`", "build-essential"),
+        ("Failed to build `lxml==5`", "python_packages install what its build needs (build-essential python3-dev)"),
+        ("x Failed to build `psycopg2==2.9`", "(build-essential python3-dev libpq-dev)"),
+        ("Failed to build `mysqlclient @ file:///x`", "python3-dev default-libmysqlclient-dev pkg-config)"),
         ("something else", ""),
     ],
 )

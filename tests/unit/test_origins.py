@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.plugin_utils import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of, settle
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
 
 SECRET = "hunter2-correct-horse"
@@ -171,3 +171,40 @@ def test_a_package_is_fetched_by_the_host():
     assert origin.told["revision"] == "shop==1.4.2"
     assert origin.pack is None
     assert origin.packed is None
+
+
+def test_what_the_preflight_settles_is_what_is_deployed(repository, monkeypatch):
+    source = {"git": str(repository)}
+    settled = settle(source, [])
+    assert settled["commit"] == origin_of(source, []).told["revision"]
+    (repository / "later").write_text("more")
+    git(repository, "add", "later")
+    git(repository, "commit", "-q", "-m", "later")
+    # Nor is the repository asked again.
+    monkeypatch.setattr(fetching.Repository, "commit_of", None)
+    assert origin_of({**source, **settled}, []).told["revision"] == settled["commit"]
+
+
+def test_a_repository_or_version_that_is_not_there_is_told_before_a_host_is_asked(repository, tmp_path):
+    with pytest.raises(SourceError, match="'v9' is no branch or tag of"):
+        settle({"git": str(repository), "version": "v9"}, [])
+    with pytest.raises(SourceError, match="none"):
+        settle({"git": str(tmp_path / "none")}, [])
+
+
+def test_an_archive_is_unpacked_once_before_a_host_is_asked(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as packed:
+        packed.writestr("app.py", "code")
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as packed:
+        packed.writestr("../evil", "code")
+    assert settle({"archive": "good.zip"}, [str(tmp_path)]) == {}
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"evil\.zip"):
+            settle({"archive": "evil.zip"}, [str(tmp_path)])
+    monkeypatch.setattr("ansible_collections.pyweb.stack.plugins.plugin_utils.origins.unpack", None)
+    assert settle({"archive": "good.zip"}, [str(tmp_path)]) == {}
+
+
+@pytest.mark.parametrize("source", [{"path": "shop"}, {"package": "shop==1"}])
+def test_other_sources_have_nothing_to_settle(source):
+    assert settle(source, []) == {}

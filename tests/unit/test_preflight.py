@@ -16,10 +16,13 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import preflight as action
 from ansible_collections.pyweb.stack.plugins.modules import preflight as module
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 
@@ -209,12 +212,105 @@ def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
     assert action.python_of(path) == ""
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {},
+            [
+                "'shop'.site.static '/static/': 'static' is not a folder in",
+                "Did you mean 'shop/static'?",
+                "commands.build",
+            ],
+        ),
+        ({"site": {"static": [{"url": "/x/", "path": "nowhere"}]}}, ["'nowhere' is not a folder in"]),
+        ({"site": {"static": [{"url": "/static/", "path": "shop/static"}]}}, []),
+        ({"commands": {"build": ["make static"]}}, []),
+        ({"shared": ["static"]}, []),
+        ({"source": {"subdir": "backend"}}, ["source.subdir: 'backend' is not a folder in"]),
+        (
+            {"python": {"requirements": ["none.txt"]}, "shared": ["static"]},
+            ["requirements: 'none.txt' is not a file in"],
+        ),
+    ],
+)
+def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
+    (tmp_path / "shop/static").mkdir(parents=True)
+    static = {"site": {"static": [{"url": "/static/", "path": "static"}]}}
+    (app,), problems = action.model_problems([merged({**APP, **static}, change)], "/srv/webapps", {})
+    assert problems == []
+    told = action.folder_problems(app, tmp_path)
+    assert len(told) == bool(words)
+    for word in words:
+        assert word in told[0]
+
+
+# The variable itself
+
+
+def resolve(own: Any) -> tuple[Any, list[str]]:
+    """The variable webapps of the host web1, as its inventory has it (``own``) or a role's default."""
+    known = {"webapps": [], "colour": "red", **own, "inventory_hostname": "web1", "hostvars": {"web1": own}}
+    return resolved_webapps(known, Templar(loader=DataLoader(), variables=known).template)
+
+
+def trusted(value: Any) -> Any:
+    """As it comes from an inventory, where texts may be templates."""
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    return [trusted(item) for item in value] if isinstance(value, list) else trust_as_template(value)
+
+
+def test_templates_of_the_applications_are_resolved() -> None:
+    own = {"webapps": trusted([{"name": "shop", "env": {"COLOUR": "{{ colour }}"}}])}
+    assert resolve(own) == ([{"name": "shop", "env": {"COLOUR": "red"}}], [])
+    assert resolve({"webapps": []}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({}, ["'webapps', the list of applications, is not set for web1. Set it in group_vars/web.yml."]),
+        ({"webaps": [{"name": "shop"}]}, ["is not set for web1", "Did you mean it by 'webaps'?"]),
+        ({"webapp": [{"name": "shop"}]}, ["Did you mean it by 'webapp'?"]),
+        (
+            {"webapps": [{"name": "shop", "env": {"URL": "{{ vault_url }}", "KEY": "{{ vault_key }}"}}]},
+            ["webapps 'shop'.env.URL: the variable 'vault_url' is not defined", "'shop'.env.KEY", "ansible-vault"],
+        ),
+        ({"webapps": "{{ ours + theirs }}"}, ["webapps: the variable 'ours' is not defined"]),
+        ({"webapps": [{"name": "shop", "wsgi": "{{ oops"}]}, ["webapps 'shop'.wsgi", "Close every {{ by }}"]),
+        ({"webapps": [{"name": "a", "env": {"B": "{{ 1 / 0 }}"}}]}, ["webapps 'a'.env.B: its value can't be resolved"]),
+    ],
+)
+def test_a_variable_that_is_none_is_told_with_its_place(own: dict[str, Any], words: list[str]) -> None:
+    _webapps, problems = resolve(trusted(own))
+    text = "\n".join(problems)
+    for word in words:
+        assert word in text
+    assert not re.search(r"Traceback|jinja|Ansible[A-Z]|Finalization|Error while resolving", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"app": "shop", "app_required": True}, ""),
+        ({"app": ""}, ""),
+        (
+            {"app": "", "app_required": True},
+            "no application is named. Name one with -e app=NAME; there are: blog",
+        ),
+        ({"app": "shp"}, "'shp' is no application of this host"),
+    ],
+)
+def test_a_run_for_one_application_names_one(arguments: dict[str, Any], words: str) -> None:
+    told = action.app_problems(["blog", "shop"], arguments)
+    assert bool(told) == bool(words)
+    assert words in "".join(told)
+
+
 def test_a_misspelt_input_of_a_role_is_found() -> None:
     (problem,) = action.misspelt_inputs({"webapp_keep_relases": 3, "webapps": [], "my_own": 1})
     assert "'webapp_keep_relases' is no input of the role webapp. Did you mean 'webapp_keep_releases'?" in problem
-    (problem,) = action.misspelt_inputs({"webapp": []})
-    assert "Did you mean 'webapps'?" in problem
-    assert action.misspelt_inputs({"webapps": [], "webapp_keep_releases": 3}) == []
 
 
 def test_problems_are_counted_and_listed() -> None:

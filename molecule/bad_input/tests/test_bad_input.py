@@ -12,6 +12,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,6 +102,18 @@ def merged(base: Any, change: Any) -> Any:
     return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
 
 
+def placed(change: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A change, with the sources that it names by a word of its own made up here."""
+    text = json.dumps(change)
+    if "ARCHIVE" in text:
+        with zipfile.ZipFile(folder / "shop.zip", "w") as packed:
+            packed.writestr("../evil.py", "app = print")
+    if "REPOSITORY" in text:
+        subprocess.run(["git", "init", "--quiet", str(folder / "shop")], check=True)
+    text = text.replace("ARCHIVE", str(folder / "shop.zip")).replace("REPOSITORY", str(folder / "shop"))
+    return json.loads(text)
+
+
 def variables(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The variables that a case gives to ansible-playbook."""
     if "nginx" in case:
@@ -117,7 +131,7 @@ def variables(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         apps[0] = merged(merged(apps[0], made), case["hello"])
         made = {}
     if "newcomer" in case:
-        apps.append(merged(merged(NEWCOMER, made), case["newcomer"]))
+        apps.append(merged(merged(NEWCOMER, made), placed(case["newcomer"], folder)))
     return {"webapps": [*apps, *case.get("webapps", [])], **case.get("variables", {})}
 
 
