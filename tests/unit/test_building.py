@@ -669,6 +669,7 @@ def test_an_interpreter_tells_its_version() -> None:
         ("Failed to build `lxml==5`", "python_packages install what its build needs (build-essential python3-dev)"),
         ("x Failed to build `psycopg2==2.9`", "(build-essential python3-dev libpq-dev)"),
         ("Failed to build `mysqlclient @ file:///x`", "python3-dev default-libmysqlclient-dev pkg-config)"),
+        ("the requested Python version (3.11) does not satisfy Python>=3.13", "needs another Python"),
         ("something else", ""),
     ],
 )

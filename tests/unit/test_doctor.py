@@ -564,6 +564,11 @@ def test_what_does_not_hold_is_printed_first() -> None:
     assert lines[1] == "  FAILED it comes back after a boot: the instance of the live release is not enabled"
 
 
+def test_what_the_inventory_loosens_is_no_broken_promise() -> None:
+    loose = view(found={"process": {"unit": {"ProtectHome": "no"}}}, systemd={"ProtectHome": "no"})
+    assert [one for one in checks(loose) if one["problem"]] == []
+
+
 def test_supervisor_confines_nothing_and_is_not_blamed_for_it() -> None:
     changed = view()
     del changed.found["process"]["unit"]

@@ -34,6 +34,13 @@ def on_site(host):
         pytest.skip("this host has single roles")
 
 
+def test_every_promise_of_a_deployed_site_is_kept(host, run_playbook):
+    told = run_playbook("pyweb.stack.verify", {}, "--limit", host.backend.host)
+    assert told.status == 0
+    for app in APPS:
+        assert f"{app} on {host.backend.host}:" in told.message(host.backend.host)
+
+
 def systemd_instances(host, app: str) -> list[str]:
     """Everything that systemd knows of an application: units that are loaded, and what enables them."""
     if not host.file("/run/systemd/system").is_directory:
