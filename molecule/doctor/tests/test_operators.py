@@ -111,7 +111,9 @@ def test_maintenance_outlives_a_deployment(http, run):
 
 def test_maintenance_is_told_by_the_status_and_by_the_doctor(host, run):
     name = host.backend.host
-    assert re.search(rf"{name} +ailing .* ok \(200\), in maintenance$", run("status", app="ailing").output, re.M)
+    assert re.search(
+        rf"{name} +ailing .* ok \(200\), in maintenance +nightly: ", run("status", app="ailing").output, re.M
+    )
     assert "watch: maintenance" in run("doctor", app="ailing").message(name)
 
 

@@ -1,0 +1,47 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What a playbook prints through the callback for programs: what it has to say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PLAY = [
+    {"ansible.builtin.assert": {"that": True}},
+    {"ansible.builtin.command": "true"},
+    {"ansible.builtin.debug": {"msg": "{{ [{'name': 'shop', 'days': none}] | to_nice_json }}"}},
+]
+
+
+def run(folder: Path, tasks: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    (folder / "play.yml").write_text(json.dumps([play]))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare", "ANSIBLE_NOCOLOR": "1"}
+    command = [program, "-i", "localhost,", folder / "play.yml"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_is_printed_is_one_document(tmp_path: Path) -> None:
+    answer = run(tmp_path, PLAY)
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout) == [{"name": "shop", "days": None}]
+
+
+def test_what_an_assertion_and_a_list_have_to_say_is_printed(tmp_path: Path) -> None:
+    verified = {"ansible.builtin.assert": {"that": True, "success_msg": "all is well"}}
+    assert run(tmp_path, [verified, {"ansible.builtin.debug": {"msg": ["one", "two"]}}]).stdout == (
+        "all is well\none\ntwo\n"
+    )
+
+
+def test_what_fails_goes_to_the_standard_error(tmp_path: Path) -> None:
+    answer = run(tmp_path, [*PLAY, {"ansible.builtin.fail": {"msg": "no such thing"}}])
+    assert answer.returncode == 2
+    assert json.loads(answer.stdout) == [{"name": "shop", "days": None}]
+    assert answer.stderr == "localhost: no such thing\n"
