@@ -63,6 +63,5 @@ def told(error: AnsibleError) -> str:
             "ansible-vault, or by -e), or mend its name."
         )
     if "template" in text.lower() and "syntax" in text.lower():
-        what = text.rpartition("template: ")[2]
-        return f"what stands between {{{{ and }}}} is not valid ({what}). Close every {{{{ by }}}}."
+        return "a text with {{ in it is a template, and this one can't be read. Is every {{ closed by }}?"
     return f"its value can't be resolved: {text}."
