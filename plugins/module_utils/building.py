@@ -849,4 +849,8 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
             f"wsgi is '{wsgi}', but the arguments of a factory must be plain values, "
             "such as 'create_app(\"production\")'."
         )
-    return f"calling the factory of '{wsgi}' failed. The end of the traceback:\n" + "\n".join(found.get("trace", []))
+    trace = "\n".join(found.get("trace", []))
+    factory = rest.partition("(")[0]
+    wants = f"{factory}() missing" in trace and "required positional argument" in trace
+    hint = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'. "
+    return f"calling the factory of '{wsgi}' failed. {hint if wants else ''}The end of the traceback:\n{trace}"

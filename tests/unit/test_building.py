@@ -305,7 +305,13 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         (
             {"app.py": "def create_app(kind): return print"},
             "app:create_app()",
-            ["calling the factory", "missing 1 required", "kind"],
+            [
+                "calling the factory",
+                "It wants arguments",
+                "'app:create_app(\"production\")'",
+                "missing 1 required",
+                "kind",
+            ],
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
