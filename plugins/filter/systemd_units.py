@@ -56,6 +56,13 @@ PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.\*@?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DIRECTIVE = re.compile(r"[A-Za-z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 
+# What a service may need of its own host, by the names that Debian gives it. Where one of them is, it starts first at
+# a boot; else a worker could come before its broker so often that it reaches its start limit, and stays failed.
+LOCAL_SERVERS = [
+    f"{name}.service"
+    for name in ("postgresql", "mariadb", "mysql", "redis-server", "valkey-server", "rabbitmq-server", "memcached")
+]
+
 # What `systemd-analyze security` asks for, as far as Flask, gevent, numpy and sqlite go on working with it.
 # Left out on purpose:
 # - MemoryDenyWriteExecute: breaks what makes code at run time (cffi call-backs, numba, PyPy);
@@ -175,7 +182,7 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
 
     unit: dict[str, Any] = {
         "Description": plain("description", service.get("description", name.rstrip("@"))),
-        "After": "network.target",
+        "After": " ".join(["network.target", *LOCAL_SERVERS]),
         # Five starts in this time, and the unit stays failed for all to see, instead of crashing on for ever.
         "StartLimitIntervalSec": _seconds(max(60.0, 2 * start_timeout)),
         "StartLimitBurst": "5",
