@@ -659,11 +659,13 @@ def load(nginx: str, entry: str, pid_file: str, done: Callable[[], bool]) -> Non
     if test.returncode:
         raise CertificateError(f"nginx refuses its configuration: {test.stderr.strip()}")
     try:
-        os.kill(master(pid_file), signal.SIGHUP)
+        pid = master(pid_file)
+        before = workers(pid)
+        os.kill(pid, signal.SIGHUP)
     except ProcessLookupError:
         raise CertificateError("nginx does not run") from None
     deadline = time.monotonic() + RELOAD_TIMEOUT
-    while not done():
+    while before & workers(pid) or not done():
         if time.monotonic() > deadline:
             raise CertificateError(f"nginx still serves the old certificates {RELOAD_TIMEOUT:.0f} s after its reload")
         time.sleep(0.2)
@@ -675,6 +677,19 @@ def master(pid_file: str) -> int:
     if not pid.isdecimal() or not (read(f"/proc/{pid}/cmdline") or "").startswith("nginx: master process"):
         raise ProcessLookupError
     return int(pid)
+
+
+def workers(master: int) -> set[str]:
+    """Its workers that take new connections. For a moment after a reload the old ones do, too."""
+    found = set()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError, IndexError):  # some end meanwhile
+            title = str(read(f"/proc/{pid}/cmdline")).rstrip("\0 ")
+            parent = str(read(f"/proc/{pid}/stat")).rpartition(")")[2].split()[1]
+            leaving = title.endswith("is shutting down")
+            if parent == str(master) and title.startswith("nginx: worker process") and not leaving:
+                found.add(pid)
+    return found
 
 
 def store_of(plan: dict[str, Any]) -> Store:
