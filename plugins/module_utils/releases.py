@@ -372,8 +372,9 @@ def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]
     kept.update([identity for identity in good if identity < (current or "")][:1])
     bad = [manifest.id for manifest in ordered if manifest.state == BAD]
     kept.update(bad[:1])
-    newest_built = [manifest.id for manifest in ordered if manifest.state == BUILT]
-    kept.update(newest_built[:1])
+    # One that waits for its turn; what is older than the live one was left by a run that did not live to use it.
+    waiting = [manifest.id for manifest in ordered if manifest.state == BUILT and manifest.id > (current or "")]
+    kept.update(waiting[:1])
     kept.update([manifest.leans_on for manifest in ordered if manifest.id in kept])
     return [manifest.id for manifest in ordered if manifest.id not in kept]
 

@@ -162,8 +162,15 @@ def test_a_release_stays_while_an_environment_points_into_it(layout: Layout) -> 
 
 
 def test_one_bad_one_and_one_that_waits_are_kept() -> None:
-    known = [manifest(1), manifest(2, BAD), manifest(3, BAD), manifest(4, BUILT), manifest(5, BUILT), manifest(6)]
-    assert prunable(known, identity(6), 2) == [identity(4), identity(2)]
+    known = [manifest(1), manifest(2, BAD), manifest(3, BAD), manifest(4), manifest(5, BUILT), manifest(6, BUILT)]
+    assert prunable(known, identity(4), 2) == [identity(5), identity(2)]
+
+
+def test_what_was_built_for_nobody_goes() -> None:
+    known = [manifest(1), manifest(2, BUILT), manifest(3)]
+    assert prunable(known, identity(3), 5) == [identity(2)]
+    # Before the first release is live, every finished one may become it.
+    assert prunable([manifest(2, BUILT)], None, 5) == []
 
 
 def test_a_live_one_that_is_bad_stays() -> None:
