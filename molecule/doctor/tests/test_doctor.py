@@ -50,11 +50,11 @@ else
     front() {
         if [ $1 = start ]; then nginx; return; fi
         kill -QUIT $(cat /run/nginx.pid)
-        for _ in $(seq 50); do pgrep -x nginx >/dev/null || break; sleep 0.1; done
+        for _ in $(seq 300); do pgrep -x nginx >/dev/null || break; sleep 0.1; done
     }
 fi
 logged() {
-    for _ in $(seq 60); do
+    for _ in $(seq 200); do
         if [ -d /run/systemd/system ]; then journalctl -u "$name@$release"; else cat /var/log/supervisor/$name-*; fi |
             grep -q "$1" && return
         sleep 0.3
@@ -64,6 +64,30 @@ logged() {
 until_it() {
     for _ in $(seq 200); do "$@" && return; sleep 0.3; done
     return 1
+}
+listens() { ss -Hltn "sport = :$1" | grep -q .; }
+silent() { ! listens "$1"; }
+says() { # STATUS: what a visitor of the site gets; nothing where the connection is closed
+    [ "$(python3 - <<'END'
+import http.client
+connection = http.client.HTTPConnection("127.0.0.1", timeout=9)
+try:
+    connection.request("GET", "/", headers={"Host": "ailing.example.com"})
+    print(connection.getresponse().status)
+except (OSError, http.client.HTTPException):
+    print("nothing")
+END
+    )" = "$1" ]
+}
+ended() { # the process, so that it had to be started again
+    if [ -d /run/systemd/system ]; then
+        systemctl show -p ActiveState -p NRestarts "$name@$release" | grep -q 'ActiveState=failed\|NRestarts=[1-9]'
+    else
+        supervisorctl status "$name-$release" | grep -q 'BACKOFF\|FATAL'
+    fi
+}
+kept() { # by supervisor: whether the application runs again
+    supervisorctl status "$name-$release" | grep -q RUNNING
 }
 worker() { # STATE: the worker is in it; or RESTARTS: it was started again that often
     if [ -d /run/systemd/system ]; then
@@ -159,7 +183,7 @@ def await_health(address: str) -> None:
     """Until the next case can begin."""
     session = requests.Session()
     session.trust_env = False
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         try:
             answer = session.get(f"http://{address}/healthz", headers={"Host": "ailing.example.com"}, timeout=9)

@@ -74,7 +74,7 @@ chmod 0644 $home/current/env
 cd /
 setsid setpriv --reuid $name --regid $name --clear-groups python3 -m http.server 8099 >/dev/null 2>&1 </dev/null &
 echo $! >/run/leak
-sleep 1
+until_it listens 8099
 """
 
 
