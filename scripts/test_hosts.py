@@ -86,6 +86,19 @@ chown {USER}:{USER} /home/{USER}/.ssh/authorized_keys
 chmod 0600 /home/{USER}/.ssh/authorized_keys
 """
 
+# PID 1 of a host with systemd. Where control groups are of the first version, a container sees them read-only, and of
+# systemd's own the whole machine's. As on a machine of its own, systemd may here write to those that limits are made
+# of, and has its own. It mounts the second version beside them by itself, by which it learns, as on any Debian since
+# 11, that all processes of a unit have gone.
+INIT = """
+groups=/sys/fs/cgroup
+if mountpoint -q $groups/systemd/release_agent; then
+    umount $groups/systemd/release_agent $groups/systemd
+    for group in systemd memory pids cpu; do mount -o remount,bind,rw $groups/$group; done
+fi
+exec /sbin/init
+"""
+
 # PID 1 of a host without init: starts sshd and reaps what it inherits, nothing more.
 NO_INIT = "mkdir -p /run/sshd; /usr/sbin/sshd; while :; do sleep 5; done"
 
@@ -177,10 +190,14 @@ class Engine:
         words = [*self.flags, *more, "--detach", "--name", name, "--hostname", name.rpartition("--")[2]]
         words += [word for label in labels for word in ("--label", label)]
         words += [word for proxy in PROXIES if (value := proxy_of(proxy)) for word in ("--env", f"{proxy}={value}")]
-        command = ["/sbin/init"] if init == "systemd" else ["sh", "-c", NO_INIT]
+        if init != "systemd":
+            # A container without init has no more rights than such containers have.
+            words = [word for word in words if not word.startswith("--cap-add=")]
+        command = ["sh", "-c", INIT if init == "systemd" else NO_INIT]
         runtime = [word for word in words if word.startswith("--runtime=")]
         words = [word for word in words if word not in runtime]
-        self.check(f"Starting {name}", *runtime, "run", *words, image, *command)
+        # Podman's monitor leaves a file "oom" in the folder it was started in, when the kernel ends a process there.
+        self.check(f"Starting {name}", *runtime, "run", *words, image, *command, cwd=CACHE)
 
     def address(self, name: str) -> str:
         found = json.loads(self.check(f"Looking at {name}", "inspect", name))[0]["NetworkSettings"]
@@ -241,7 +258,7 @@ def find_engine(*, may_install: bool) -> Engine | None:
 
 
 def flag_candidates(engine: Engine) -> Iterator[list[str]]:
-    """Ways to start systemd in a container, the plainest first: kernel, cgroups and rights decide which one works."""
+    """Ways to start systemd in a container, the most truthful first: kernel, cgroups and rights decide what works."""
     if engine.name == "docker":
         common = ["--privileged", "--env=container=docker", "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
         yield [*common, "--cgroupns=private"]
@@ -250,9 +267,12 @@ def flag_candidates(engine: Engine) -> Iterator[list[str]]:
     # Podman raises limits to its own defaults, which needs a right that root of a small machine may lack.
     limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"]
     runtimes = [[], *([f"--runtime={name}"] for name in ("crun", "runc") if shutil.which(name))]
-    for ulimits in ([], limits):
-        for runtime in runtimes:
-            yield ["--systemd=always", *runtime, *ulimits]
+    # Without the right to mount, systemd leaves out of a unit's sandbox whatever needs a mount, and says nothing.
+    rights = ["--cap-add=SYS_ADMIN,SYS_PTRACE", "--cgroupns=private", "--security-opt=apparmor=unconfined"]
+    for right in (rights, []):
+        for ulimits in ([], limits):
+            for runtime in runtimes:
+                yield ["--systemd=always", *runtime, *ulimits, *right]
 
 
 def boots(engine: Engine, name: str, timeout: float) -> str:
@@ -270,10 +290,20 @@ def boots(engine: Engine, name: str, timeout: float) -> str:
     return f"systemd did not come up: {state or 'no answer'}"
 
 
+def sandboxes(engine: Engine, name: str) -> bool:
+    """Whether a sandbox that a unit asks for is in force: systemd leaves out what it may not do, silently."""
+    unit = ["systemd-run", "--quiet", "--wait", "--property=ProtectSystem=strict", "--property=PrivateTmp=yes"]
+    return engine.run("exec", name, *unit, "touch", "/tmp/it").returncode == 0 and bool(  # noqa: S108  # the host's
+        engine.run("exec", name, *unit, "touch", "/usr/it").returncode
+    )
+
+
 def try_flags(engine: Engine, image: str) -> Engine:
     """Finds out, once per machine and engine, how systemd boots here."""
     record = CACHE / "engine.json"
-    version = f"{shlex.join(engine.command)}: {engine.run('--version').stdout.strip()}, {os.uname().release}"
+    candidates = list(flag_candidates(engine))
+    tried = hashlib.sha256(repr([INIT, candidates]).encode()).hexdigest()[:12]
+    version = f"{shlex.join(engine.command)}: {engine.run('--version').stdout.strip()}, {os.uname().release}, {tried}"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(record.read_text())
         if known["version"] == version:
@@ -281,11 +311,15 @@ def try_flags(engine: Engine, image: str) -> Engine:
     say(f"Trying how {engine.name} boots systemd here")
     name = f"{LABEL}-{CHECKOUT_ID}--probe"
     said = []
-    for flags in flag_candidates(engine):
+    boot_only: list[list[str]] = []
+    for flags in candidates:
         candidate = Engine(engine.command, flags)
         try:
             candidate.start(name, image, "systemd", [f"{LABEL}.checkout={CHECKOUT_ID}"])
             wrong = boots(candidate, name, 30)
+            if not wrong and not sandboxes(candidate, name):
+                wrong = "units have no sandbox"
+                boot_only.append(flags)
         except Failure as failure:
             wrong = str(failure).splitlines()[-1]
         finally:
@@ -294,6 +328,10 @@ def try_flags(engine: Engine, image: str) -> Engine:
             record.write_text(json.dumps({"version": version, "flags": flags}))
             return candidate
         said.append(f"  {shlex.join(flags)}: {wrong[:300]}")
+    if boot_only:
+        say(f"No way found to give units a sandbox with {engine.name}, so it is not in force:\n" + "\n".join(said))
+        record.write_text(json.dumps({"version": version, "flags": boot_only[0]}))
+        return Engine(engine.command, boot_only[0])
     raise Failure(
         f"No way found to boot systemd with {engine.name}:\n"
         + "\n".join(said)

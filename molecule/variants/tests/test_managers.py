@@ -95,6 +95,26 @@ def test_supervisor_itself_is_kept_alive(host, facts):
         assert host.check_output(f"ps -o ppid= -p {pid}").strip() == "1"
 
 
+def test_a_killed_supervisord_is_back_within_seconds_where_systemd_is(host, http, facts):
+    if facts.init != "systemd":
+        pytest.skip("without an init, the next run brings it back: see the scenario background")
+    kept = [app for app, manager in NAMED[facts.name].items() if manager == "supervisor"]
+    begun = time.monotonic()
+    host.check_output("kill -9 $(supervisorctl pid)")
+    back = dict.fromkeys(kept, 0.0)
+    while not all(back.values()):
+        assert time.monotonic() - begun < 20
+        for app in kept:
+            if http("/facts", headers=APPS[app]).status_code != 200:
+                back[app] = 0.0
+            elif not back[app] and "RUNNING" in host.run("supervisorctl status").stdout:
+                back[app] = time.monotonic() - begun
+    print(f"{facts.name}: supervisord and its programs were back after {max(back.values()):.1f} s")
+    assert max(back.values()) < 10
+    for app in kept:
+        assert_kept_by(host, http, app, "supervisor")
+
+
 # The host that has both: each application goes to the other manager
 
 

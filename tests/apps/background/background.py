@@ -106,3 +106,12 @@ def beat() -> None:
     signal.signal(signal.SIGINT, lambda *_: (note("beat", "ended", RELEASE), os._exit(0)))
     while True:
         time.sleep(0.2)
+
+
+@app.cli.command()
+def stubborn() -> None:
+    """A process that has a child, and neither ends when it is asked to."""
+    os.fork()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
