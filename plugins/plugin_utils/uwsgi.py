@@ -121,6 +121,10 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         # One line for every worker that is ready to answer: whoever waits for the application can count them.
         told = f'echo "ready $PPID" >> {doubled(shlex.quote(ready))}'
         hooks.append(["hook-accepting", f"exec:{told}"])
+    if service.get("http_socket"):
+        # It ends a connection after each answer, but says so only with this: nginx, which keeps those of gunicorn and
+        # speaks HTTP here while an application goes from one to the other, would lose a request by it.
+        hooks.append(["add-header", "Connection: close"])
     given = {key: value for key, value in own.items() if key not in ADDED}
     more = {key: value for key, value in own.items() if key in ADDED}
     ours = {key: doubled(value) for key, value in options.items() if key not in given}

@@ -136,6 +136,15 @@ def test_the_stats_socket_tells_of_every_worker(serve: Callable[..., Any]) -> No
     assert sum(worker["requests"] for worker in told["workers"]) == 1
 
 
+def test_who_speaks_http_is_told_that_the_connection_ends(serve: Callable[..., Any]) -> None:
+    server = serve("uwsgi")
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(server.folder / "web.sock"))
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+        answer = b"".join(iter(lambda: visitor.recv(65536), b""))
+    assert b"\r\nConnection: close\r\n" in answer.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+
 def test_a_request_that_takes_too_long_costs_its_worker(serve: Callable[..., Any]) -> None:
     server = serve("uwsgi", timeout=1)
     with pytest.raises((OSError, http.client.HTTPException)):
