@@ -103,8 +103,13 @@ def test_files_are_kept_for_ever_and_sent_compressed(ask):
 
 
 def test_brotli_is_sent_to_those_who_take_it(ask):
-    answer = ask("/static/style.css", headers={"Accept-Encoding": "br"}, stream=True)
-    assert answer.headers["Content-Encoding"] == "br"
+    def sent(path):
+        with ask(path, headers={"Accept-Encoding": "br"}, stream=True) as answer:
+            assert answer.headers["Content-Encoding"] == "br"
+            return answer.raw.read(decode_content=False)
+
+    assert sent("/static/style.css") == b"as it was made", "from the file beside it"
+    assert sent("/" + "long/" * 300) not in (b"", b"as it was made"), "and on the fly"
 
 
 @pytest.mark.parametrize(
@@ -278,3 +283,33 @@ def test_a_hand_edit_is_healed_while_visitors_are_served(ask, host, run_playbook
         assert running.result().status == 0
     assert seen == {200}
     assert ask("/healthz", host="closed.example.com").status_code == 200
+
+
+def test_a_full_disk_changes_nothing_and_the_next_run_goes_on(ask, host, facts, run_playbook):
+    look = "ls /etc/nginx/pyweb/trees; readlink /etc/nginx/pyweb/current"
+    before = host.check_output(look)
+    host.run("cat /dev/zero >/etc/nginx/pyweb/filling")
+    variables = {"edition": "second", "nginx_extra": "map $host $unused {\n    default on-a-full-disk;\n}\n"}
+    run = run_playbook("pyweb.stack.site", variables)
+    assert "No space left on device" in run.failure(facts.name)
+    assert host.check_output(look) == before
+    assert ask("/").status_code == 200
+    host.check_output("rm /etc/nginx/pyweb/filling")
+    assert run_playbook("pyweb.stack.site", variables).status == 0
+    assert "on-a-full-disk" in host.check_output("nginx -T 2>/dev/null")
+    assert ask("/").status_code == 200
+
+
+def test_two_runs_at_once_take_turns(ask, run_playbook):
+    seen = set()
+    with ThreadPoolExecutor(2) as pool:
+        extras = [f"# run {number}\n" for number in range(2)]
+        runs = [
+            pool.submit(run_playbook, "pyweb.stack.site", {"edition": "second", "nginx_extra": extra})
+            for extra in extras
+        ]
+        while not all(run.done() for run in runs):
+            seen.add(ask("/").status_code)
+            time.sleep(0.02)
+    assert [run.result().status for run in runs] == [0, 0]
+    assert seen == {200}
