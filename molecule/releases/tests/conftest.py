@@ -24,6 +24,8 @@ import yaml
 
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = Path(__file__).resolve().parent.parent / "inventory"
+# One of each process manager on each Debian; what is tried on the first and the last, or on the two between, is tried
+# on both process managers and on both Debians.
 HOSTS = list(yaml.safe_load((INVENTORY / "hosts.yml").read_text())["releases"]["hosts"])
 PATIENT = CHECKOUT / "tests" / "apps" / "patient"
 LOAD = CHECKOUT / "tests" / "load" / "load.py"
@@ -204,6 +206,12 @@ def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> 
     patient, *others = yaml.safe_load(text)["webapps"]
     patient["source"] = {"path": str(source)}
     return {"webapps": [merged(patient, dict(change or {})), *others]}
+
+
+def each(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The variables of one run that means another thing on each host: by host, then by name."""
+    names = {name for own in variables.values() for name in own}
+    return {"by_host": variables, **{name: f"{{{{ by_host[inventory_hostname].{name} }}}}" for name in names}}
 
 
 def everywhere(work: Callable[[Place], Any], places: list[Place]) -> list[Any]:

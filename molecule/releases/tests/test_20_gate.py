@@ -1,15 +1,15 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Releases that must never get a visitor, or not for long: each is tried on all hosts at once, with visitors there."""
+"""Releases that must never get a visitor, or not for long; another on each host of a run, with visitors there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Place, everywhere, load_on, webapps
+from conftest import HOSTS, Place, each, load_on, lost_nothing, webapps
 
 ASKED = "Asked: GET /healthz (Host: localhost)"
 
@@ -27,8 +27,6 @@ class Case:
     # Its fault shows only after the switch; this many requests may be lost until that is undone.
     lost: int = 0
     full_disk: str = ""
-    first_host_only: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def misbehaving(how: str) -> dict[str, Any]:
@@ -40,15 +38,15 @@ CASES = {
         misbehaving("import"), ("importing 'patient' failed", "told to fail at import"), started=False
     ),
     "hangs at boot": Case(
-        {**misbehaving("hang"), "health": {"timeout": 6}},
-        (ASKED, "within 6 seconds", "Came back: ", "the application was told to hang"),
+        {**misbehaving("hang"), "health": {"timeout": 4}},
+        (ASKED, "within 4 seconds", "Came back: ", "the application was told to hang"),
     ),
     "dies after 2 seconds": Case(
-        misbehaving("die"), (ASKED, "Came back: ", "the application was told to die"), lost=30
+        misbehaving("die"), (ASKED, "Came back: ", "the application was told to die"), lost=15
     ),
     "answers 500": Case(misbehaving("500"), (ASKED, "Came back: status 500", "Last lines of its log:")),
     "worker crash-loops": Case(
-        misbehaving("crash"), (ASKED, "did not become healthy for long", "the application was told to die"), lost=30
+        misbehaving("crash"), (ASKED, "did not become healthy for long", "the application was told to die"), lost=15
     ),
     "build command fails": Case(
         {"commands": {"build": ["echo half built; exit 3"]}},
@@ -58,7 +56,6 @@ CASES = {
     "release command fails": Case(
         {"commands": {"release": ["echo half migrated; exit 4"]}, "env": {"NEW": "1"}},
         ("'echo half migrated; exit 4' failed with status 4", "\nhalf migrated"),
-        first_host_only=True,
     ),
     "requirement does not install": Case(
         {"python": {"packages": ["six==99.99"]}},
@@ -72,6 +69,22 @@ CASES = {
         {"python": {"packages": ["idna==3.4"]}}, ("The disk is full",), started=False, full_disk="cache/uv"
     ),
 }
+
+# The cases of each run, in the order of the hosts: each case on both process managers and on both Debians.
+GOOD, WAITS = "a good release", "waits for the release command of another"
+ROUNDS = [
+    ("hangs at boot", "dies after 2 seconds", "dies after 2 seconds", "hangs at boot"),
+    ("answers 500", "worker crash-loops", "worker crash-loops", "answers 500"),
+    ("release command fails", "exception at import", "build command fails", WAITS),
+    ("requirement does not install", "build command fails", "exception at import", "release command fails"),
+    ("disk full for the release", "disk full for a package", "disk full for a package", "disk full for the release"),
+    # One host that can't build holds up none of the others.
+    (GOOD, GOOD, GOOD, "requirement does not install"),
+]
+
+# The launcher's home is the cache of the application.
+MIGRATED = "/srv/webapps/patient/cache/migrated"
+MIGRATES = {"commands": {"release": ["echo $WEBAPP_RELEASE >>$HOME/migrated"]}}
 
 # A container may not mount, but has a small filesystem of its own: what grows is laid there, and all room is taken.
 # What serves is not touched by it: its files are open, its socket lies elsewhere, and the folder comes back.
@@ -90,61 +103,75 @@ EMPTY = "cd /srv/webapps/patient; rm {folder}; mv {folder}.aside {folder}; rm -r
 
 
 @pytest.fixture(scope="module")
-def good(places: list[Place], run_playbook) -> dict[str, dict[str, Any]]:
-    """What serves before and after all of it; the neighbours are looked at around every case."""
+def seen(places: list[Place], run_playbook) -> dict[str, dict[str, Any]]:
+    """What was there before; the neighbours are looked at around every case."""
     run = run_playbook("pyweb.stack.site", webapps({"env": {"BOOT_SECONDS": "0"}}))
     assert run.status == 0
-    return {
-        place.name: {"patient": place.settled(), "hello": place.neighbour(), "seen": set(place.look()["states"])}
-        for place in places
-    }
+    return {place.name: {"patient": place.settled(), "hello": place.neighbour()} for place in places}
 
 
-@pytest.mark.parametrize("what", CASES)
-def test_a_bad_release_leaves_the_old_one_serving(what: str, good, places: list[Place], run_playbook, tmp_path: Path):
-    case = CASES[what]
-    change = {**case.change, "env": {"BOOT_SECONDS": "0", **case.change.get("env", {})}}
-    if case.full_disk:
-        everywhere(lambda place: place.run(FILL.format(folder=case.full_disk)), places)
+def test_every_case_is_tried_on_both_process_managers_and_both_debians():
+    for case in CASES:
+        tried = {host for cases in ROUNDS for host, name in zip(HOSTS, cases, strict=True) if name == case}
+        assert tried in ({HOSTS[0], HOSTS[3]}, {HOSTS[1], HOSTS[2]}), case
+
+
+@pytest.mark.parametrize("cases", ROUNDS, ids=", ".join)
+def test_a_bad_release_leaves_the_old_one_serving(
+    cases: tuple[str, ...], seen, places: list[Place], run_playbook, tmp_path: Path
+):
+    number = ROUNDS.index(cases)
+
+    def variables(name: str) -> dict[str, Any]:
+        change = MIGRATES if name == GOOD else CASES["release command fails" if name == WAITS else name].change
+        return webapps({**change, "env": {"BOOT_SECONDS": "0", "ROUND": str(number), **change.get("env", {})}})
+
+    tried = list(zip(places, cases, strict=True))
+    full = [(place, CASES[name].full_disk) for place, name in tried if name in CASES and CASES[name].full_disk]
     try:
+        for place, folder in full:
+            place.run(FILL.format(folder=folder))
         with load_on(places, tmp_path, rate=50) as loads:
-            run = run_playbook("pyweb.stack.site", webapps(change))
+            run = run_playbook("pyweb.stack.site", each({place.name: variables(name) for place, name in tried}))
     finally:
-        if case.full_disk:
-            everywhere(lambda place: place.run(EMPTY.format(folder=case.full_disk)), places)
+        for place, folder in full:
+            place.run(EMPTY.format(folder=folder))
     assert run.status != 0, run.output
+    print(run.output)
 
-    for place, load in zip(places, loads, strict=True):
-        before, after = good[place.name]["patient"], place.settled()
+    for (place, name), load in zip(tried, loads, strict=True):
+        before, after = seen[place.name]["patient"], place.settled()
         assert load.report["requests"] > 50
-        assert load.report["failed"] <= case.lost, load.report["kinds"]
+        assert place.neighbour() == seen[place.name]["hello"]
+        new = {key: state for key, state in after["states"].items() if key not in before["states"]}
+        seen[place.name]["patient"] = after
+        if name == GOOD:
+            lost_nothing([load])
+            assert new == {after["current"]: "good"}
+            assert set(after["venvs"]) == set(after["venvs_used"])
+            continue
         assert after["current"] == before["current"]
         assert after["processes"].keys() == before["processes"].keys(), "the old release was started anew"
-        assert place.neighbour() == good[place.name]["hello"]
-        new = {key: state for key, state in after["states"].items() if key not in good[place.name]["seen"]}
-        good[place.name]["seen"] |= set(new)
-        if case.first_host_only and place is not places[0]:
-            assert "bad" not in new.values()
+        if name == WAITS:
+            lost_nothing([load])
+            assert list(new.values()) == ["built"]
             continue
-        message = run.failure(place.name)
-        for text in case.says:
-            assert text in message, message
+        case = CASES[name]
+        assert load.report["failed"] <= case.lost, load.report["kinds"]
+        check_what_is_told(case, run.failure(place.name), before["current"], new)
         assert list(after["states"].values()).count("bad") <= 1, "of bad releases the newest is kept, and no other"
-        if case.kept:
-            (bad,) = (key for key, state in new.items() if state == "bad")
-            assert f"/srv/webapps/patient/releases/{bad} for inspection." in message
-        else:
-            assert not new
-        assert (f"The release {before['current']} still serves" if case.started else "still live") in message
+
+    migrated = [place.run(f"cat {MIGRATED} 2>/dev/null; rm -f {MIGRATED}").split() for place in places]
+    # Once per deployment, on one host.
+    assert migrated == [[seen[HOSTS[0]]["patient"]["current"]] if GOOD in cases else [], [], [], []]
 
 
-def test_a_good_release_follows(good, places: list[Place], run_playbook, tmp_path: Path):
-    with load_on(places, tmp_path) as loads:
-        run = run_playbook("pyweb.stack.site", webapps({"env": {"BOOT_SECONDS": "0", "NEW": "good"}}))
-    assert run.status == 0
-    for place, load in zip(places, loads, strict=True):
-        assert load.report["failed"] == 0, load.report
-        after = place.settled()
-        assert after["current"] != good[place.name]["patient"]["current"]
-        assert list(after["states"].values()).count("bad") <= 1, "more than one bad release is kept"
-        assert set(after["venvs"]) == set(after["venvs_used"])
+def check_what_is_told(case: Case, message: str, serving: str, new: dict[str, str]) -> None:
+    for text in case.says:
+        assert text in message, message
+    if case.kept:
+        assert list(new.values()) == ["bad"]
+        assert f"/srv/webapps/patient/releases/{next(iter(new))} for inspection." in message
+    else:
+        assert not new
+    assert (f"The release {serving} still serves" if case.started else "still live") in message

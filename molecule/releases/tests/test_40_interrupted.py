@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Runs that are killed at any moment: visitors notice nothing, and the next run puts everything right."""
+"""Runs that are killed at twenty different moments: visitors notice nothing, and the next run puts everything right."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from conftest import Place, begin_playbook, everywhere, load_on, lost_nothing, webapps
 
-MOMENTS = 10
+# In rounds of one moment for each of the four hosts, at least twenty in all.
+ANSIBLE_ROUNDS, MODULE_ROUNDS = 2, 3
+# Seconds after the module took the lock: to build (a good half second, if the environment is there), and to switch
+# (some four seconds).
+BUILDING = (0.0, 0.1, 0.2, 0.35)
+SWITCHING = (0.0, 0.6, 1.2, 1.8, 2.4, 3.0, 3.4, 3.8)
 
 # Kills what holds the lock of the application, some seconds after it took it: argv 1. The module takes it for building
 # and again for the switch (`.activating` tells them apart, argv 2: 1 for the switch), and no process is named after it.
@@ -52,62 +56,60 @@ def free(place: Place) -> None:
     place.run("timeout 60 flock /srv/webapps/patient/.lock true")
 
 
-@pytest.fixture(scope="module")
-def pair(places: list[Place]) -> list[Place]:
-    """One host of each process manager and of each Debian, both in every run."""
-    return [place for place in places if place.name in ("releases-systemd12", "releases-supervisor13")]
-
-
-def only(pair: list[Place]) -> tuple[str, str]:
-    return "--limit", ",".join(place.name for place in pair)
-
-
-def finish(pair: list[Place], run_playbook, number: int) -> None:
+def finish(places: list[Place], run_playbook, number: int) -> None:
     """The next run, of another change every second time: the first may find its release finished, or not."""
-    everywhere(free, pair)
-    run = run_playbook("pyweb.stack.site", change(number), *only(pair))
+    everywhere(free, places)
+    run = run_playbook("pyweb.stack.site", change(number))
     if "another deployment is under way" in run.output:
         # The module of the killed run took the lock only after the look at it.
-        everywhere(free, pair)
-        run = run_playbook("pyweb.stack.site", change(number), *only(pair))
+        everywhere(free, places)
+        run = run_playbook("pyweb.stack.site", change(number))
     assert run.status == 0, run.output
 
     def check(place: Place) -> None:
         found = place.settled()
         seen = place.run(f"grep -h KILLED= /srv/webapps/patient/releases/{found['current']}/env").strip()
         assert seen == f"KILLED={number}"
+        assert "built" not in found["states"].values(), "a release that no run will ever use"
 
-    everywhere(check, pair)
+    everywhere(check, places)
 
 
-def test_ansible_killed_at_any_moment(pair: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
-    assert run_playbook("pyweb.stack.site", change(0), *only(pair)).status == 0
+def test_ansible_killed_at_any_moment(places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
+    def begin(place: Place, number: int) -> subprocess.Popen:
+        return begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+
+    assert run_playbook("pyweb.stack.site", change(0)).status == 0
     began = time.monotonic()
-    assert run_playbook("pyweb.stack.site", change(1), *only(pair)).status == 0
+    assert {run.wait(120) for run in [begin(place, 1) for place in places]} == {0}
     whole = time.monotonic() - began
-    neighbours = everywhere(Place.neighbour, pair)
-    with load_on(pair, tmp_path) as loads:
-        for moment in range(MOMENTS):
-            number = 2 + 2 * moment
-            run = begin_playbook(scenario_inventory, tmp_path, change(number), *only(pair))
-            time.sleep(whole * (moment + 0.5) / MOMENTS)
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait(10)
-            finish(pair, run_playbook, number + moment % 2)
+    neighbours = everywhere(Place.neighbour, places)
+    with load_on(places, tmp_path) as loads:
+        for number in range(ANSIBLE_ROUNDS):
+            # Early, late and between on each of the hosts.
+            moments = [number * len(places) + (place + number) % len(places) for place in range(len(places))]
+            runs = [begin(place, 2 + 2 * number) for place in places]
+            began = time.monotonic()
+            for moment, run in sorted(zip(moments, runs, strict=True), key=lambda pair: pair[0]):
+                time.sleep(max(0.0, began + whole * (moment + 0.5) / (ANSIBLE_ROUNDS * len(places)) - time.monotonic()))
+                os.killpg(run.pid, signal.SIGKILL)
+            for run in runs:
+                run.wait(10)
+            finish(places, run_playbook, 2 + 2 * number + number % 2)
     lost_nothing(loads)
-    assert everywhere(Place.neighbour, pair) == neighbours
+    assert everywhere(Place.neighbour, places) == neighbours
 
 
-def test_module_killed_at_any_moment(pair: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
-    neighbours = everywhere(Place.neighbour, pair)
-    outcomes: list[list[str]] = []
+def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path: Path):
+    neighbours = everywhere(Place.neighbour, places)
+    moments = [*((after, 0) for after in BUILDING), *((after, 1) for after in SWITCHING)]
+    outcomes: list[str] = []
     failed = 0
-    with load_on(pair, tmp_path) as loads:
-        for moment in range(MOMENTS):
-            number = 102 + 2 * moment
-            switching = moment % 2
-            # The build of a release whose environment is there takes a good half second, the switch some four.
-            after = (moment // 2) * (0.9 if switching else 0.15)
+    with load_on(places, tmp_path) as loads:
+        for number in range(MODULE_ROUNDS):
+            # Every third: some in each round that are killed early, and some late, on other hosts each time.
+            chosen = moments[number::MODULE_ROUNDS]
+            chosen = chosen[number:] + chosen[:number]
             killers = [
                 subprocess.Popen(
                     place.command(f"python3 - {after:g} {switching}"),
@@ -115,26 +117,26 @@ def test_module_killed_at_any_moment(pair: list[Place], run_playbook, scenario_i
                     stdout=subprocess.PIPE,
                     text=True,
                 )
-                for place in pair
+                for place, (after, switching) in zip(places, chosen, strict=True)
             ]
             for killer in killers:
                 killer.stdin.write(KILL)
                 killer.stdin.close()
-            run = begin_playbook(scenario_inventory, tmp_path, change(number), *only(pair))
-            status = run.wait(60)
-            outcomes.append([killer.stdout.read().strip() for killer in killers])
+            run = run_playbook("pyweb.stack.site", change(102 + 2 * number))
+            told = [killer.stdout.read().strip() for killer in killers]
             for killer in killers:
                 killer.wait(40)
-            # One that is killed when it has said its last word has done its work.
-            assert status == 0 or "killed" in outcomes[-1], (moment, outcomes)
-            failed += status != 0
-            finish(pair, run_playbook, number + moment // 2 % 2)
+            outcomes += told
+            for place, outcome in zip(places, told, strict=True):
+                # One that is killed when it has said its last word has done its work.
+                assert outcome == "killed" or not run.counts(place.name)["failed"], (place.name, outcomes, run.output)
+                failed += run.counts(place.name)["failed"]
+            finish(places, run_playbook, 102 + 2 * number + number % 2)
     print(failed, outcomes)
-    assert failed >= 6
+    assert outcomes.count("killed") >= 10, outcomes
+    assert failed >= 8, (failed, outcomes)
     lost_nothing(loads)
-    for number, place in enumerate(pair):
-        assert [outcome[number] for outcome in outcomes].count("killed") >= 6, (place.name, outcomes)
-    assert everywhere(Place.neighbour, pair) == neighbours
+    assert everywhere(Place.neighbour, places) == neighbours
 
 
 def test_every_host_is_left_as_it_should_be(host):

@@ -21,7 +21,8 @@ def end(*, whole: bool) -> None:
     os._exit(1)
 
 
-time.sleep(float(os.environ.get("BOOT_SECONDS", "0")))
+if SERVES:
+    time.sleep(float(os.environ.get("BOOT_SECONDS", "0")))
 if MISBEHAVE == "import":
     raise RuntimeError("the application was told to fail at import")
 if MISBEHAVE == "hang" and SERVES:
