@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.logs import LINE_BYTES
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     LOGS,
@@ -26,6 +26,8 @@ Units = dict[str, dict[str, str]]
 
 # Lines of a log that are looked through for its last traceback.
 LOG_LINES = 200
+# Of a job that never ran.
+NEVER = dict.fromkeys(("release", "started", "state", "status", "seconds"))
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
 
@@ -85,7 +87,7 @@ def look_at_jobs(layout: Layout, jobs: list[dict[str, Any]], units: Units, run: 
     cron = False if systemd or not jobs else cron_runs()
     found = []
     for job in jobs:
-        one = {**job, **last_run(layout, job["name"]), "scheduled": cron, "log": ""}
+        one = {**job, **NEVER, **last_run(layout, job["name"]), "scheduled": cron, "log": ""}
         if systemd:
             one["scheduled"] = units.get(f"{layout.name}.{job['name']}.timer", {}).get("ActiveState") == "active"
         if one["state"] in ("failed", "timed out"):
@@ -100,15 +102,6 @@ def job_log(service: str, systemd: bool, run: Run) -> str:
     fields = [f"_SYSTEMD_UNIT={service}.service", "_TRANSPORT=stdout"]
     rc, out, _err = run(["journalctl", *fields, "-n", str(LOG_LINES), "-o", "cat", "--no-pager", "--quiet"])
     return out if rc == 0 else ""
-
-
-def last_run(layout: Layout, job: str) -> dict[str, Any]:
-    """The last run of a job, as it has written it down itself; without a state where it never ran."""
-    told: Any = None
-    with contextlib.suppress(OSError, ValueError), open(f"{layout.jobs}/{job}.json", encoding="utf-8") as stream:
-        told = json.load(stream)
-    known = told if isinstance(told, dict) else {}
-    return {key: known.get(key) for key in ("state", "status", "started", "seconds", "release")}
 
 
 def cron_runs() -> bool:

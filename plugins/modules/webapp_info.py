@@ -69,13 +69,13 @@ apps:
 """
 
 import contextlib  # the documentation stands first in a module
-import fcntl
 import glob
 import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, manifests
 
 
@@ -90,32 +90,9 @@ def history(layout: Layout) -> list[dict[str, Any]]:
 
 
 def jobs(layout: Layout) -> list[dict[str, Any]]:
-    """The last result of each job; one that neither runs nor has ended was cut off."""
-    found = []
-    for path in sorted(glob.glob(f"{glob.escape(layout.jobs)}/*.json")):
-        try:
-            # The application's account writes there: no link, and nothing that is not what a job writes.
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:
-                entry = json.loads(stream.read(4096))
-            told = {key: entry[key] for key in ("job", "release", "started", "state", "status", "seconds")}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if told["state"] == "running" and not held(f"{path.removesuffix('.json')}.lock"):
-            told["state"] = "interrupted"
-        found.append(told)
-    return found
-
-
-def held(path: str) -> bool:
-    """Whether somebody holds the lock of a job."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """The last run of each job that has ever run."""
+    paths = sorted(glob.glob(f"{glob.escape(layout.jobs)}/*.json"))
+    return [told for path in paths if (told := last_run(layout, os.path.basename(path).removesuffix(".json")))]
 
 
 def look(layout: Layout) -> dict[str, Any]:

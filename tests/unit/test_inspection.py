@@ -18,11 +18,11 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import background_inspection
 from ansible_collections.pyweb.stack.plugins.module_utils.background_inspection import (
     job_log,
-    last_run,
     look_at_jobs,
     look_at_processes,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.certificate_inspection import look_at_certificate
+from ansible_collections.pyweb.stack.plugins.module_utils.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
@@ -185,13 +185,19 @@ def test_the_last_run_of_a_job_is_what_it_has_written(layout: Layout) -> None:
     told = {"job": "nightly", "release": RELEASE, "started": "2026-11-21T03:00:00Z", "state": "failed"}
     Path(layout.jobs, "nightly.json").write_text(json.dumps({**told, "status": 3, "seconds": 7}))
     assert last_run(layout, "nightly")["status"] == 3
-    assert last_run(layout, "weekly")["state"] is None
+    assert last_run(layout, "weekly") == {}
+
+
+def test_a_job_that_was_cut_off_is_said_to_be_interrupted(layout: Layout) -> None:
+    told = {"job": "nightly", "release": RELEASE, "started": "2026-11-21T03:00:00Z", "state": "running"}
+    Path(layout.jobs, "nightly.json").write_text(json.dumps({**told, "status": None, "seconds": None}))
+    assert last_run(layout, "nightly")["state"] == "interrupted"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
 def test_a_result_that_nobody_can_read_is_none(layout: Layout, text: str) -> None:
     Path(layout.jobs, "nightly.json").write_text(text)
-    assert last_run(layout, "nightly")["state"] is None
+    assert last_run(layout, "nightly") == {}
 
 
 @pytest.mark.parametrize(("cron", "scheduled"), [(True, True), (False, False)])
