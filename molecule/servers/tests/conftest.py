@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from pyweb_places import Place
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 LOAD = CHECKOUT / "tests" / "load" / "load.py"
@@ -64,6 +66,25 @@ class Loads:
         return json.loads((self.folder / name).read_text())
 
 
+class Visitors(threading.Thread):
+    """Ask one application of every host again and again, and remember what was not right."""
+
+    def __init__(self, app: str, addresses: Mapping[str, str]) -> None:
+        super().__init__(daemon=True)
+        self.app, self.addresses, self.over = app, addresses, threading.Event()
+        self.asked = dict.fromkeys(addresses, 0)
+        self.wrong: dict[str, list[Any]] = {name: [] for name in addresses}
+
+    def run(self) -> None:
+        while not self.over.wait(0.03):
+            for name, address in self.addresses.items():
+                self.asked[name] += 1
+                try:
+                    told(address, self.app)
+                except (requests.RequestException, ValueError) as error:
+                    self.wrong[name].append(f"{time.strftime('%H:%M:%S')} {error}")
+
+
 @pytest.fixture(scope="session")
 def addresses(scenario_inventory: str) -> dict[str, str]:
     hosts = json.loads(Path(scenario_inventory, "test_hosts.json").read_text())["all"]["hosts"]
@@ -72,19 +93,48 @@ def addresses(scenario_inventory: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def flips(
-    run_playbook: Callable[..., Any], addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    run_playbook: Callable[..., Any],
+    addresses: dict[str, str],
+    places: list[Place],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """The board goes to the other app server under load, then back; what came of it, and what it told in between."""
+    """Every application goes to its other server and process manager under load, then back; and what was in between."""
     found: dict[str, Any] = {}
+    visitors = [Visitors(app, addresses) for app in ("catalogue", "ticker")]
     with Loads(tmp_path_factory.mktemp("load"), addresses) as loads:
+        for one in visitors:
+            one.start()
         found["there"] = run_playbook("pyweb.stack.site", {"flipped": True})
-        found["told"] = {name: told(address) for name, address in addresses.items()}
+        found["told"] = {name: {app: told(address, app) for app in PATHS} for name, address in addresses.items()}
+        found["left"] = {place.name: {app: instances(place, app) for app in PATHS} for place in places}
         found["back"] = run_playbook("pyweb.stack.site", {"flipped": False})
+        for one in visitors:
+            one.over.set()
+            one.join()
     found["load"] = {name: loads.report(name) for name in addresses}
+    found["visitors"] = visitors
     return found
 
 
-def told(address: str) -> dict[str, Any]:
+def told(address: str, app: str) -> dict[str, Any]:
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(f"http://{address}/told", headers={"Host": "board.example.com"}, timeout=10).json()
+        answer = session.get(f"http://{address}{PATHS[app]}", headers={"Host": f"{app}.example.com"}, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def instances(place: Place, app: str) -> list[str]:
+    """Every instance that either process manager knows of, and what would bring one back."""
+    units = place.run(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
+    # One that is merely loaded, because somebody asked for it, is none.
+    found = {line.split()[0] for line in units if line.split()[2] != "inactive"}
+    found |= set(place.run(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split())
+    programs = place.run("supervisorctl status", check=False).splitlines()
+    found |= {line.split()[0] for line in programs if line.startswith(f"{app}-")}
+    files = place.run(f"find /etc/supervisor/conf.d -name '{app}-*.conf' -printf '%f\\n'").split()
+    return sorted(found | {name.removesuffix(".conf") for name in files})
+
+
+def instance(app: str, manager: str, release: str) -> str:
+    return f"{app}@{release}.service" if manager == "systemd" else f"{app}-{release}"

@@ -23,6 +23,7 @@ TOLD = {
     "TOLD_LINES": "one\ntwo\n",
     "TOLD_LETTERS": "Grüße, 日本 😀",
     "TOLD_NOTHING": "",
+    "TOLD_LONG": "long " * 20000,
 }
 
 

@@ -1,19 +1,27 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""An application goes from one app server to the other and back, under the eyes of its visitors."""
+"""Applications go to other app servers, worker classes and process managers and back, under their visitors' eyes."""
 
 from __future__ import annotations
 
-from conftest import served_by
+import pytest
+from conftest import PATHS, instance, instances, served_by
+from test_10_applications import TOLD
 
 
-def test_the_application_went_to_the_other_server(facts, flips):
+@pytest.mark.parametrize("app", PATHS)
+def test_every_application_went_to_the_other_server_and_process_manager(facts, flips, app):
     assert (flips["there"].status, flips["back"].status) == (0, 0)
-    assert flips["told"][facts.name]["env"]["WEBAPP_SERVER"] == served_by(facts, "board", flipped=True)[0]
+    env = flips["told"][facts.name][app]["env"]
+    server, manager = served_by(facts, app, flipped=True)
+    assert (env["WEBAPP_SERVER"], env["WEBAPP_PROCESS_MANAGER"]) == (server, manager)
+    assert flips["left"][facts.name][app] == [instance(app, manager, env["WEBAPP_RELEASE"])]
 
 
-def test_it_came_back(visit, facts, flips):
-    assert visit("board").json()["env"]["WEBAPP_SERVER"] == served_by(facts, "board")[0]
+@pytest.mark.parametrize("app", PATHS)
+def test_environment_values_arrived_there_exactly_too(facts, flips, app):
+    env = flips["told"][facts.name][app]["env"]
+    assert {key: value for key, value in env.items() if key.startswith("TOLD_")} == TOLD
 
 
 def test_no_request_was_lost(facts, flips):
@@ -22,15 +30,21 @@ def test_no_request_was_lost(facts, flips):
     assert load["requests"] > 500
     assert load["failed"] == 0, load["kinds"]
     assert len(load["releases"]) >= 2
+    for one in flips["visitors"]:
+        print(f"{facts.name}, {one.app}: {one.asked[facts.name]} visitors, {len(one.wrong[facts.name])} not answered")
+        assert one.asked[facts.name] > 100
+        assert one.wrong[facts.name] == []
 
 
-def test_nothing_of_the_other_server_is_left(host, visit, facts, flips):
-    server, _manager = served_by(facts, "board")
-    release = visit("board").json()["env"]["WEBAPP_RELEASE"]
-    assert {name.split(".")[0] for name in host.file("/run/webapps/board").listdir()} == {release}
+@pytest.mark.parametrize("app", PATHS)
+def test_it_came_back_and_nothing_of_the_other_is_left(host, visit, facts, places, flips, app):
+    env = visit(app).json()["env"]
+    release, (server, manager) = env["WEBAPP_RELEASE"], served_by(facts, app)
+    assert (env["WEBAPP_SERVER"], env["WEBAPP_PROCESS_MANAGER"]) == (server, manager)
+    place = next(place for place in places if place.name == facts.name)
+    assert instances(place, app) == [instance(app, manager, release)]
+    assert {name.split(".")[0] for name in host.file(f"/run/webapps/{app}").listdir()} == {release}
     for name in ("current.uwsgi", "current.uwsgi.sock"):
-        assert (host.run(f"test -L /srv/webapps/board/{name}").rc == 0) == (server == "uwsgi")
+        assert (host.run(f"test -L /srv/webapps/{app}/{name}").rc == 0) == (server == "uwsgi")
     others = {"gunicorn": "uwsgi", "uwsgi": "gunicorn"}[server]
-    assert host.run(f"pgrep -u board -f bin/{others}").rc != 0
-    units = host.check_output("systemctl list-units --all --plain --no-legend 'board@*'").splitlines()
-    assert [line.split()[0] for line in units if line.split()[2] != "inactive"] == [f"board@{release}.service"]
+    assert host.run(f"pgrep -u {app} -f bin/{others}").rc != 0
