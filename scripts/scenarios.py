@@ -3,7 +3,7 @@
 # MIT License (see LICENSE)
 """Runs Molecule's scenarios on fresh test hosts, two at a time, and says what each step took.
 
-scenarios.py [NAME…]                    the whole sequence of the usual scenarios, or of those named
+scenarios.py [NAME…]                    the whole sequence of all scenarios, or of those named
 scenarios.py --action converge NAME     one of Molecule's other commands: create, converge, verify, destroy, …
 
 Molecule itself forgives what would make a run worthless (settings it did not find, a playbook that is not there, a
@@ -31,9 +31,6 @@ RESULTS = CHECKOUT / ".cache" / "test-results"
 EPHEMERAL = CHECKOUT / ".cache" / "molecule"
 SETTINGS = CHECKOUT / ".config" / "molecule" / "config.yml"
 TEST_HOSTS = CHECKOUT / "scripts" / "test_hosts.py"
-
-# Run only when they are named: two hundred deployments under load take twenty minutes.
-BY_NAME = {"releases"}
 
 # Two hide each other's waiting: for packages, for processes that start and stop. More would only share two processors.
 JOBS = min(2, os.cpu_count() or 1)
@@ -217,7 +214,7 @@ def main() -> int:
     if unknown:
         say(f"There is no scenario {', '.join(sorted(unknown))}; there are: {', '.join(known)}.")
         return 2
-    names = options.names or [name for name in known if name not in BY_NAME]
+    names = options.names or known
     if not names:
         say("There is no scenario at all: molecule/*/molecule.yml matches nothing.")
         return 2
