@@ -3,8 +3,8 @@
 # MIT License (see LICENSE)
 """The whole of `make test`: the parts one after the other, the cheap ones first, and what each took.
 
-When a cheap part fails, the test hosts are not even made (KEEP_GOING=1 makes them all the same). The last line counts
-the tests that ran and the parts around them.
+When a cheap part fails, the test hosts are not even made (KEEP_GOING=1 makes them all the same). The last lines name
+the tests that failed, and count all that ran and the parts around them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / ".cache" / "test-results"
 CHEAP = ("lint", "unit", "build")
 DEAR = ("molecule",)
+# Of a failed test's message, in characters, and of failed tests: their end of the output is to be read at a glance.
+BRIEF = 160
+TOLD = 20
 
 
 def run_part(part: str) -> bool:
@@ -45,16 +48,23 @@ def stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def count_tests() -> tuple[int, int]:
-    """Tests that passed and failed in all parts, from the reports that pytest has written."""
-    passed = failed = 0
+def read_reports() -> tuple[int, list[str]]:
+    """How many tests passed in all parts, and a line for each that failed, from the reports that pytest has written."""
+    passed, failed = 0, []
     for report in sorted(RESULTS.glob("*.xml")):
-        for suite in ElementTree.parse(report).iter("testsuite"):  # noqa: S314  # our own pytest has just written it
-            tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
-            bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-            passed += max(0, tests - skipped - bad)
-            failed += bad
+        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # our own pytest has just written it
+            faults = [*case.iter("failure"), *case.iter("error")]
+            if faults:
+                failed.append(f"{report.stem}: {case.get('name')}: {brief(faults[0].get('message', ''))}")
+            elif case.find("skipped") is None:
+                passed += 1
     return passed, failed
+
+
+def brief(message: str) -> str:
+    """What failed, in one line: a report is read long after its hosts are gone, and maybe only its end is kept."""
+    line = " ".join(message.split())
+    return line if len(line) <= BRIEF else f"{line[:BRIEF]}…"
 
 
 def main() -> int:
@@ -74,13 +84,15 @@ def main() -> int:
         results[part] = run_part(part)
         summary.append(f"  {part:10} {'ok' if results[part] else 'FAILED':8} {time.monotonic() - started:6.1f} s")
         print(summary[-1], flush=True)
-    passed, failed = count_tests()
+    passed, tests = read_reports()
     # lint and build have no tests that pytest would count, and a part may fail outside of its tests.
     passed += sum(results.values())
-    failed += sum(not good for good in results.values())
+    failed = len(tests) + sum(not good for good in results.values())
     verdict = f"{passed} passed, {failed} failed"
-    (RESULTS / "verdict").write_text(f"{verdict}\n")
-    print("\n" + "\n".join(summary) + f"\n{verdict}", flush=True)
+    if len(tests) > TOLD:
+        tests[TOLD:] = [f"and {len(tests) - TOLD} more tests"]
+    (RESULTS / "verdict").write_text("\n".join([*tests, verdict]) + "\n")
+    print("\n" + "\n".join([*summary, *tests, verdict]), flush=True)
     return 1 if failed else 0
 
 
