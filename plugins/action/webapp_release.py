@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.stamped import SPARED, borne, stamp_key, without
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
 # KiB more than a
@@ -24,7 +25,10 @@ INLINE = 256 * 1024
 
 
 class ActionModule(ActionBase):
-    """Fingerprint the sources on the controller, then run the module of the same name, once or twice."""
+    """Fingerprint the sources on the controller, then run the module of the same name, once or twice.
+
+    Unless the host bears a stamp for the same wish: then not at all.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -48,16 +52,22 @@ class ActionModule(ActionBase):
         if problems:
             raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
         arguments["secrets"] = json.dumps(secrets)
+        arguments["stamp"] = stamp_key({**arguments, "secrets": None, "apps": apps}, arguments["secrets"])
         arguments.setdefault("owner", deployer())
+        stamps = borne(task_vars, "webapp_release")
+        if arguments["stamp"] in stamps:
+            return {"changed": False, "msg": SPARED, "missing_sources": [], **stamps[arguments["stamp"]]}
         inline = {
             app["name"]: base64.b64encode(origins[app["name"]].packed).decode()
             for app in apps
             if self.travels(app, origins)
         }
         result = self.call({**arguments, "apps": apps, "sources": json.dumps(inline)}, task_vars)
-        if result.get("failed") or not result.get("missing_sources") or self._task.check_mode:
-            return result
-        return self.send(apps, arguments, origins, result, task_vars)
+        if not (result.get("failed") or not result.get("missing_sources") or self._task.check_mode):
+            result = self.send(apps, arguments, origins, result, task_vars)
+        if stamps:
+            result["ansible_facts"] = without(task_vars, "webapp_release")
+        return result
 
     def bases(self, task_vars: dict[str, Any]) -> list[str]:
         """Where relative paths of sources are looked for."""
@@ -97,13 +107,15 @@ class ActionModule(ActionBase):
                     remote = self._connection._shell.join_path(remote_folder, os.path.basename(local))
                     self._transfer_file(local, remote)
                     again.append({**spec, "source": {**spec["source"], "wanted": False, "upload": remote}})
-            second = self.call({**arguments, "apps": again}, task_vars)
+            second = self.call({**arguments, "apps": again, "stamp": None}, task_vars)
         finally:
             self._remove_tmp_path(remote_folder)
         built = {app["name"]: app for app in second.get("apps", [])}
         second["apps"] = [built.get(app["name"], app) for app in first["apps"]]
         second["changed"] = bool(first.get("changed") or second.get("changed"))
         second["diff"] = first.get("diff")
+        live = {name: app["candidate"] for name, app in built.items()}
+        second["stamp"] = {**first["stamp"], "releases": {**first["stamp"]["releases"], **live}}
         return second
 
 

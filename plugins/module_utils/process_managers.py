@@ -77,6 +77,9 @@ class ProcessManager(Protocol):
     def restarts(self, service: str, instance: str) -> int:
         """How often the process manager has started it again by itself since it was started."""
 
+    def pid(self, service: str, instance: str) -> int:
+        """The number of its main process, 0 where none runs."""
+
     def enable(self, service: str, instance: str) -> None:
         """Let it come back when the host boots or the daemon starts."""
 
@@ -162,7 +165,7 @@ class Systemd:
         return out
 
     def _show(self, unit: str) -> dict[str, str]:
-        properties = "LoadState,ActiveState,SubState,Result,NRestarts,Job,LoadError"
+        properties = "LoadState,ActiveState,SubState,Result,NRestarts,Job,LoadError,MainPID"
         argv = ["systemctl", "show", f"--property={properties}", unit]
         out = self._must("Looking at", unit, argv, "Is systemd running? Try systemctl status.")
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
@@ -191,6 +194,9 @@ class Systemd:
 
     def restarts(self, service: str, instance: str) -> int:
         return int(self._show(self._unit(service, instance)).get("NRestarts") or 0)
+
+    def pid(self, service: str, instance: str) -> int:
+        return int(self._show(self._unit(service, instance)).get("MainPID") or 0)
 
     def enable(self, service: str, instance: str) -> None:
         unit = self._unit(service, instance)
@@ -413,6 +419,11 @@ class Supervisor:
         program = self._program(service, instance)
         with self._talk("Looking at", program) as rpc:
             return count_restarts(rpc.call("readLog", -262144, 0), program)
+
+    def pid(self, service: str, instance: str) -> int:
+        program = self._program(service, instance)
+        with self._talk("Looking at", program) as rpc:
+            return int((rpc.info(program) or {}).get("pid") or 0)
 
     def enable(self, service: str, instance: str) -> None:
         program = self._program(service, instance)

@@ -48,6 +48,12 @@ options:
       - Who deploys, for the log of deployments and for whoever meets the lock.
     type: str
     default: unknown
+  stamp:
+    description:
+      - What M(pyweb.stack.webapp_release) returned as C(stamp). Where all that it wanted is live in the end, word of
+        that is left, so that the next run need not look again.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -78,6 +84,7 @@ import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate, run_commands
+from ansible_collections.pyweb.stack.plugins.module_utils.settled import settle
 
 
 def main() -> None:
@@ -87,6 +94,7 @@ def main() -> None:
             "stage": {"type": "str", "choices": ["commands", "switch"], "default": "switch"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
+            "stamp": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -98,6 +106,8 @@ def main() -> None:
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **({"apps": results} if results else {}))
+    if module.params["stamp"] and work is activate:
+        settle(module.params["stamp"], module.params["root"], module.run_command)
     module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)
 
 

@@ -57,6 +57,11 @@ options:
       - Who deploys, for the log of deployments and for whoever meets the lock.
     type: str
     default: unknown
+  stamp:
+    description:
+      - Stands for what is wanted and for the code that looks. With it the module leaves word where nobody has to look
+        again, see RV(stamp). The action plugin fills it.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -101,26 +106,27 @@ missing_sources:
   type: list
   elements: str
   returned: always
+stamp:
+  description:
+    - What M(pyweb.stack.webapp_activate) needs to leave word that all is as wanted. Where nothing is to be activated
+      that has been done.
+  type: dict
+  returned: with O(stamp), but in no check run
 """
 
 import grp  # the documentation stands first in a module
 import json
 import os
 import shutil
-import socket
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.background import asleep
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     SYSTEM_PATH,
     Builder,
     interpreter_version,
-)
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
-    ProcessManagerError,
-    process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
@@ -141,6 +147,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     unfinished,
     whole,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.settled import ails, settle, sleeps
 
 
 class Versions:
@@ -148,10 +155,14 @@ class Versions:
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
+        self.seen: dict[str, Any] = {}
 
     def __getitem__(self, interpreter: str) -> str:
         if interpreter not in self.known:
             path = shutil.which(interpreter, path=SYSTEM_PATH)
+            found = [path, os.path.realpath(path)] if path else []
+            for kind, witness in stamps.witnesses(found).items():
+                self.seen.setdefault(kind, {}).update(witness)
             self.known[interpreter] = (interpreter_version(path) if path else "") or "missing"
         return self.known[interpreter]
 
@@ -190,17 +201,6 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
         ),
         "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
     }
-
-
-def answers(path: str) -> bool:
-    """Whether somebody listens on a unix socket."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def group_exists(name: str) -> bool:
@@ -304,8 +304,8 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         "reasons": reasons,
     }
     if action == "none":
-        ailing = os.path.exists(layout.path(".activating")) or not answers(layout.current_socket)
-        return {**result, "activate": ailing or sleeps(module, layout, current), "changed": changed}
+        ailing = ails(layout) or sleeps(read_manifest(layout, current), module.run_command)
+        return {**result, "activate": ailing, "changed": changed}
     if module.check_mode or (action == "build" and spec["source"].get("wanted")):
         return {**result, "activate": True, "changed": True}
     if action == "build":
@@ -313,18 +313,6 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
             # Under the lock, for another run may just have finished a release.
             result["candidate"] = build(module, spec, layout, wanted, [manifest.id for manifest in manifests(layout)])
     return {**result, "activate": True, "changed": True}
-
-
-def sleeps(module: AnsibleModule, layout: Layout, current: str) -> bool:
-    """Whether a background process of the live release does not run."""
-    manifest = read_manifest(layout, current)
-    if manifest is None or not manifest.processes:
-        return False
-    try:
-        return asleep(manifest, process_manager(manifest.process_manager, module.run_command))
-    except ProcessManagerError:
-        # Activation says what is wrong, after the process manager itself was seen to.
-        return True
 
 
 def build(module: AnsibleModule, spec: dict[str, Any], layout: Layout, wanted: dict[str, str], taken: list[str]) -> str:
@@ -384,6 +372,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/srv/webapps"},
             "uv": {"type": "path", "default": "/opt/pyweb/uv/bin/uv"},
             "owner": {"type": "str", "default": "unknown"},
+            "stamp": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -424,6 +413,12 @@ def main() -> None:
             # What is empty would only stand between a reader and the message.
             **{key: value for key, value in answer.items() if value and key != "missing_sources"},
         )
+    if module.params["stamp"] and not module.check_mode:
+        live = {result["name"]: result["candidate"] or result["current"] for result in results}
+        stamp = {"key": module.params["stamp"], "seen": versions.seen, "releases": live}
+        if not any(result["activate"] for result in results):
+            settle(stamp, module.params["root"], module.run_command)
+        answer["stamp"] = stamp
     module.exit_json(**answer)
 
 

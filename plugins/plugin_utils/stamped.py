@@ -14,6 +14,8 @@ from ansible.plugins.action import ActionBase
 
 PLUGINS = Path(__file__).resolve().parents[1]
 
+SPARED = "As wanted, and untouched since a run found it so."
+
 
 @functools.cache
 def code_digest() -> str:
@@ -24,10 +26,27 @@ def code_digest() -> str:
     return total.hexdigest()
 
 
-def stamp_key(arguments: dict[str, Any]) -> str:
+# What guessing a secret by its stamp's key costs: some 20 ms and 8 MB for each guess, because keys stand in facts,
+# which a verbose run shows.
+GUESSING = {"n": 2**13, "r": 8, "p": 1}
+
+
+def stamp_key(arguments: dict[str, Any], secrets: str = "") -> str:
     """Stands for what is wanted."""
     text = json.dumps(arguments, sort_keys=True, default=str)
-    return hashlib.sha256(f"{code_digest()}\0{text}".encode()).hexdigest()
+    key = hashlib.sha256(f"{code_digest()}\0{text}".encode())
+    return hashlib.scrypt(secrets.encode(), salt=key.digest(), **GUESSING).hex() if secrets else key.hexdigest()
+
+
+def borne(task_vars: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """The stamps of one kind that the preflight has found to hold, by their keys: what each of them tells."""
+    return task_vars.get("ansible_facts", {}).get("pyweb", {}).get("stamps", {}).get(name, {})
+
+
+def without(task_vars: dict[str, Any], name: str) -> dict[str, Any]:
+    """The facts after a trip: what the preflight saw is not what is there now."""
+    facts = task_vars.get("ansible_facts", {}).get("pyweb", {})
+    return {"pyweb": {**facts, "stamps": {**facts.get("stamps", {}), name: {}}}}
 
 
 class StampedAction(ActionBase):
@@ -39,15 +58,13 @@ class StampedAction(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
-        facts = task_vars.get("ansible_facts", {}).get("pyweb", {})
-        stamps = facts.get("stamps", {})
+        stamps = borne(task_vars, self.name)
         key = stamp_key(arguments)
-        if key in stamps.get(self.name, []):
-            return {"changed": False, "msg": "As wanted, and untouched since a run found it so."}
+        if key in stamps:
+            return {"changed": False, "msg": SPARED}
         result = self._execute_module(
             module_name=f"pyweb.stack.{self.name}", module_args={**arguments, "stamp": key}, task_vars=task_vars
         )
-        if stamps.get(self.name):
-            # What the preflight saw is not what is there now.
-            result["ansible_facts"] = {"pyweb": {**facts, "stamps": {**stamps, self.name: []}}}
+        if stamps:
+            result["ansible_facts"] = without(task_vars, self.name)
         return result

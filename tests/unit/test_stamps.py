@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def leave(seen: Path, key: str = "k") -> None:
 
 def test_a_stamp_holds_while_nothing_is_touched(seen: Path, folder: Path) -> None:
     leave(seen)
-    assert stamps.valid() == {"nginx_config": ["k"]}
+    assert stamps.valid() == {"nginx_config": {"k": {}}}
     assert os.stat(folder).st_mode & 0o777 == 0o700
 
 
@@ -61,15 +62,23 @@ def test_any_touch_makes_it_void(seen: Path, touch: str) -> None:
 def test_a_pattern_tells_of_what_matches_and_of_nothing_else(seen: Path) -> None:
     stamps.leave("systemd_services", "k", stamps.witnesses([], patterns=[f"{seen}/shop.*.service"]))
     (seen / "nginx.service.d").mkdir()
-    assert stamps.valid() == {"systemd_services": ["k"]}
+    assert stamps.valid() == {"systemd_services": {"k": {}}}
     (seen / "shop.worker.service").write_text("")
+    assert stamps.valid() == {}
+
+
+def test_of_what_is_owned_only_the_rights_count(seen: Path) -> None:
+    stamps.leave("webapp_release", "k", stamps.witnesses([], owned=[str(seen)]), told={"apps": [1]})
+    TOUCHES["added"](seen)
+    assert stamps.valid() == {"webapp_release": {"k": {"apps": [1]}}}
+    seen.chmod(0o700)
     assert stamps.valid() == {}
 
 
 def test_a_process_that_ended_makes_it_void(folder: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         stamps.leave("nginx_config", "k", stamps.witnesses([], [process.pid]))
-        assert stamps.valid() == {"nginx_config": ["k"]}
+        assert stamps.valid() == {"nginx_config": {"k": {}}}
         process.kill()
         process.wait()
     assert stamps.valid() == {}
@@ -83,7 +92,7 @@ def test_a_process_that_was_gone_already_vouches_for_nothing(folder: Path) -> No
 def test_a_stamp_that_is_too_old_is_void(seen: Path, folder: Path) -> None:
     stamps.leave("nginx_config", "past", stamps.witnesses([str(seen)]), until=1.0)
     stamps.leave("nginx_config", "future", stamps.witnesses([str(seen)]), until=2.0**40)
-    assert stamps.valid() == {"nginx_config": ["future"]}
+    assert stamps.valid() == {"nginx_config": {"future": {}}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x", "key": "k"}', '{"name": "x", "key": "k", "seen": 5}'])
@@ -111,3 +120,12 @@ def test_the_key_follows_the_wish_and_the_code(monkeypatch: pytest.MonkeyPatch) 
     assert stamped.stamp_key({"files": [{"path": "a", "content": "c"}]}) != key
     monkeypatch.setattr(stamped, "code_digest", lambda: "other code")
     assert stamped.stamp_key(wish) != key
+
+
+def test_the_key_follows_secrets_which_it_does_not_give_away_cheaply() -> None:
+    key = stamped.stamp_key({"apps": []}, "hunter2")
+    assert stamped.stamp_key({"apps": []}, "hunter2") == key
+    assert len({key, stamped.stamp_key({"apps": []}, "hunter3"), stamped.stamp_key({"apps": [1]}, "hunter2")}) == 3
+    began = time.process_time()
+    stamped.stamp_key({"apps": []}, "hunter2")
+    assert time.process_time() - began > 0.005
