@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import os
 import re
 import time
@@ -593,20 +594,47 @@ def program_state(info: dict) -> str:
     return states.get(info["statename"], "stopped" if info["statename"] == "STOPPED" else "failed")
 
 
+# supervisord's own time before a line of its log.
+LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
+# Seconds by which two lines of the log may be nearer to each other than what they tell of.
+LOG_SLACK = 0.1
+
+
 def count_restarts(log: str, program: str) -> int:
-    """How often supervisord has spawned a program again since it was last added, stopped, or given up."""
-    spawned = 0
-    given_up = False
+    """How often supervisord has spawned a program again since it was last added, stopped, started or given up.
+
+    It does not tell that somebody started a program which it was about to start again; but of itself it waits a second
+    after the first start that failed, two after the second, and so on.
+    """
+    spawned = failures = 0
+    given_up = up = False
+    ended: float | None = None
     for line in log.splitlines():
         if f"spawned: '{program}' with pid" in line:
-            spawned = 1 if given_up else spawned + 1
-            given_up = False
+            waited = None if ended is None else (logged(line) or math.inf) - ended
+            by_hand = given_up or (waited is not None and waited < failures - LOG_SLACK)
+            spawned = 1 if by_hand else spawned + 1
+            given_up, up, ended = False, False, None
+        elif f"success: {program} entered RUNNING" in line:
+            up = True
+        elif f"exited: {program} (" in line:
+            failures = 0 if up else failures + 1
+            ended = None if up else logged(line)
         elif f"gave up: {program} entered FATAL" in line:
-            given_up = True
+            given_up, failures = True, 0
         elif f"stopped: {program} (" in line or "supervisord started with pid" in line:
             spawned = 0
-            given_up = False
+            given_up, ended = False, None
+            failures = 0 if "supervisord started" in line else failures
     return max(0, spawned - 1)
+
+
+def logged(line: str) -> float | None:
+    """When supervisord logged a line, in seconds since 1970."""
+    found = LOGGED.match(line)
+    if not found:
+        return None
+    return time.mktime(time.strptime(found[1], "%Y-%m-%d %H:%M:%S")) + int(found[2]) / 1000
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.03) -> bool:

@@ -197,6 +197,33 @@ def test_restarts_are_counted_from_the_last_start() -> None:
     assert count_restarts(spawned * 3 + "INFO supervisord started with pid 1\n" + spawned, "x") == 0
 
 
+BACKOFF = """\
+2026-11-28 03:58:36,133 INFO spawned: 'x' with pid 4647
+2026-11-28 03:58:36,176 WARN exited: x (exit status 2; not expected)
+2026-11-28 03:58:37,180 INFO spawned: 'x' with pid 4658
+2026-11-28 03:58:37,197 WARN exited: x (exit status 2; not expected)
+2026-11-28 03:58:39,223 INFO spawned: 'x' with pid 4704
+2026-11-28 03:58:39,235 WARN exited: x (exit status 2; not expected)
+"""
+
+
+@pytest.mark.parametrize(
+    ("time", "restarts", "what"),
+    [
+        ("03:58:42,236", 3, "its fourth attempt, three seconds after the third"),
+        ("03:58:42,190", 3, "the same, by a clock that is read a little later"),
+        ("03:58:39,601", 0, "supervisorctl restart, which is not logged"),
+    ],
+)
+def test_a_start_by_hand_between_two_attempts_begins_anew(time: str, restarts: int, what: str) -> None:
+    log = BACKOFF + f"2026-11-28 {time} INFO spawned: 'x' with pid 4719\n"
+    assert count_restarts(log, "x") == restarts
+    up = "2026-11-28 03:58:44,261 INFO success: x entered RUNNING state\n"
+    crash = "2026-11-28 03:59:00,100 WARN exited: x (exit status 3; not expected)\n"
+    again = "2026-11-28 03:59:00,102 INFO spawned: 'x' with pid 4720\n"
+    assert count_restarts(log + up + crash + again, "x") == restarts + 1, "it is started again at once"
+
+
 def test_the_end_of_logs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_managers, "BEFORE_BYTES", 10)
     log, kept = tmp_path / f"shop-{INSTANCE}.log", tmp_path / "shop-before.log"
