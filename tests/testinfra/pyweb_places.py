@@ -34,21 +34,21 @@ class Place:
         # Read anew each time: a host may come back from a reboot with another address.
         return json.loads((self.inventory / "test_hosts.json").read_text())["all"]["hosts"][self.name]
 
-    def run(self, text: str, *, check: bool = True) -> str:
-        """What a shell command says that root runs on the host."""
+    def run(self, text: str, *, check: bool = True, given: bytes = b"", timeout: float = 120) -> str:
+        """What a shell command says that root runs on the host; it may read what is given."""
         reached = self.reached
         options = shlex.split(reached["ansible_ssh_common_args"])
         whom = f"{reached['ansible_user']}@{reached['ansible_host']}"
         answer = subprocess.run(
             ["ssh", *options, "-i", reached["ansible_ssh_private_key_file"], whom, f"sudo sh -c {shlex.quote(text)}"],
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
-            text=True,
-            timeout=120,
+            timeout=timeout,
             check=False,
         )
-        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {answer.stdout}{answer.stderr}"
-        return answer.stdout
+        said, complained = (stream.decode(errors="replace") for stream in (answer.stdout, answer.stderr))
+        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {said}{complained}"
+        return said
 
     def ask(self, path: str = "/", method: str = "GET", timeout: float = 10) -> requests.Response:
         """What a visitor is answered."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import grp
 import gzip
 import json
@@ -316,6 +317,17 @@ def test_a_server_that_fails_is_left_out_for_a_while(front: Front, servers: list
     assert len(servers[0].asked) == 2
 
 
+def test_a_server_that_failed_is_asked_again_after_a_while(front: Front, servers: list[App]) -> None:
+    servers[0].answer = b""  # it hangs up
+    front.serve([group(front, "one", "two", one={"max_fails": 1, "fail_timeout": 1})])
+    assert {front.ask("/").text for _ in range(10)} == {"two"}
+    servers[0].answer = ok("one")
+    deadline = time.monotonic() + 5
+    while (told := front.ask("/").text) != "one" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert told == "one"
+
+
 def test_a_post_that_a_server_has_seen_is_never_sent_to_another(front: Front, servers: list[App]) -> None:
     for server in servers:
         server.answer = b""
@@ -508,6 +520,33 @@ def test_an_application_that_is_silent_too_long_gives_a_504(front: Front, app: A
     app.answer = lambda request: time.sleep(3) or ok("late")  # type: ignore[func-returns-value]
     front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "read_timeout": 1}])])
     assert front.ask("/").status == 504
+
+
+def test_an_application_that_takes_no_connection_in_time_gives_a_504(front: Front) -> None:
+    with contextlib.ExitStack() as stack:
+        # A queue that holds one connection, and is full: the kernel does not answer the next one.
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = server.getsockname()
+        stack.enter_context(socket.create_connection(address))
+        up = {"path": "/", "upstream": f"http://127.0.0.1:{address[1]}", "connect_timeout": 1}
+        front.serve([front.site(locations=[up])])
+        begun = time.monotonic()
+        assert front.ask("/").status == 504
+        assert time.monotonic() - begun < 5
+
+
+def test_a_visitor_who_does_not_finish_his_request_is_let_go(front: Front, app: App) -> None:
+    front.serve([front.site()])
+    head = b"POST / HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 9\r\n"
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", front.port)
+        visitors = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(2)]
+        for visitor, sent in zip(visitors, (head, head + b"\r\nhalf"), strict=True):
+            visitor.sendall(sent)
+        assert [read_all(visitor) for visitor in visitors] == [b"", b""]
+    assert 9 < time.monotonic() - begun < 15
+    assert not app.asked
 
 
 # --- who may ----------------------------------------------------------------------------------------------------
@@ -768,6 +807,18 @@ def test_the_log_is_json_where_it_is_said(front: Front, app: App) -> None:
     assert (entry["status"], entry["uri"], entry["user_agent"]) == (200, '/p?q="1"', 'a "b" \\ ü')
     assert entry["request_id"] == app.asked[0].headers["X-Request-ID"]
     assert float(entry["upstream_response_time"]) >= 0
+
+
+def test_a_log_is_where_it_is_said_or_nowhere(front: Front, app: App) -> None:
+    own, other = front.folder / "own.log", {"name": "other", "domains": ["other.example.com"], "access_log": "off"}
+    front.serve([front.site(access_log=str(own)), {**front.site(), **other}])
+    front.ask("/kept-no-where", host="other.example.com")
+    front.ask("/kept-here")
+    deadline = time.monotonic() + 5
+    while not own.stat().st_size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "/kept-here" in own.read_text()
+    assert "kept" not in "".join(log.read_text() for log in (front.folder / "log").iterdir())
 
 
 def test_counters_are_there_for_this_host_alone(front: Front) -> None:

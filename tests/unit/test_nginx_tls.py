@@ -9,9 +9,11 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -328,11 +330,14 @@ def test_a_certificate_that_nginx_could_not_serve_is_not_ordered_again(
     """An authority gives the same one only a few times a week."""
     given, orders = authority(tmp_path, secure, monkeypatch)
     acme(secure, fetch=False)
-    with socket.create_server(("127.0.0.1", secure.port)):
+    # Another server, which hangs up on whoever asks for its certificate.
+    with socketserver.TCPServer(("127.0.0.1", secure.port), socketserver.BaseRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
         for _ in range(2):
             with pytest.raises(NginxError, match=f"Port {secure.port} is taken"):
                 acme(secure, fetch=True)
             assert secure.instance.get() == "plain"
+        other.shutdown()
     acme(secure, fetch=True)
     assert secure.fingerprint() == certificates.fingerprint(given.certificate)
     assert orders.read_text() == "order\n"

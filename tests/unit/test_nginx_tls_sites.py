@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import inspect
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import chosen, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import chosen, has_ipv6, program_facts
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
@@ -67,13 +67,20 @@ class SecureFront(Front):
     def params(self, sites: dict[str, str]) -> dict[str, Any]:
         return super().params(sites) | {"certificates": self.given}
 
-    def secure_ask(self, path: str = "/", host: str = "shop.example.com", name: str = "", **options: Any) -> Answer:
+    def secure_ask(
+        self,
+        path: str = "/",
+        host: str = "shop.example.com",
+        name: str = "",
+        address: str = "127.0.0.1",
+        **options: Any,
+    ) -> Answer:
         """Asks for a host, after a handshake by another name where one is given."""
         context = ssl.create_default_context(cafile=str(self.conf / "pyweb/certificates/ca.crt"))
         for key, value in options.items():
             setattr(context, key, value)
         with (
-            socket.create_connection(("127.0.0.1", self.tls_port), 5) as plain,
+            socket.create_connection((address, self.tls_port), 5) as plain,
             context.wrap_socket(plain, server_hostname=name or host) as wrapped,
         ):
             connection = http.client.HTTPConnection("127.0.0.1")
@@ -98,6 +105,14 @@ def test_the_application_is_told_that_its_visitor_came_by_https(front: SecureFro
     front.serve([front.secure()])
     answer = front.secure_ask()
     assert (answer.status, answer.text.split()[0]) == (200, "https")
+
+
+@needs_nginx
+@needs_openssl
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_visitors_by_ipv6_are_served_by_https_too(front: SecureFront) -> None:
+    front.serve([front.secure()])
+    assert front.secure_ask(address="::1").text.split()[0] == "https"
 
 
 @needs_nginx
