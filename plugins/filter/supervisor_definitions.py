@@ -1,15 +1,16 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Turn supervisor_programs into program files to render."""
+"""Turn supervisor_programs and supervisor_groups into program files to render."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 name: supervisor_definitions
-short_description: Turn the role's programs into program files to render
+positional: _input, groups
+short_description: Turn the role's programs and groups into files to render
 version_added: 0.1.0
 description:
-  - Maps the input C(supervisor_programs) of the role P(pyweb.stack.supervisor#role) to what
+  - Maps the inputs C(supervisor_programs) and C(supervisor_groups) of the role P(pyweb.stack.supervisor#role) to what
     P(pyweb.stack.templates#lookup) renders and M(pyweb.stack.supervisor_programs) installs.
   - All decisions about options are made here, so the template only prints.
   - A program with a C(schedule) becomes a script that cron runs.
@@ -20,6 +21,11 @@ options:
     type: list
     elements: dict
     required: true
+  groups:
+    description: Groups of these programs, as the role's argument specification tells.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = """
@@ -34,7 +40,9 @@ EXAMPLES = """
 
 RETURN = """
 _value:
-  description: For each program name, state, started and stop_timeout; for a present one C(template) and C(vars).
+  description:
+    - For each program name, state, started and stop_timeout; for a present one C(template) and C(vars).
+    - Then for each group C(kind), name, state and members; for a present one C(template) and C(vars).
   type: list
   elements: dict
 """
@@ -50,6 +58,7 @@ from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
+GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # In the place of a name, for removal only.
 PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.\*@?")
 SCHEDULE = re.compile(r"[0-9*,/-]+( [0-9*,/-]+){4}")
@@ -60,6 +69,10 @@ OPTION = re.compile(r"[a-z][a-z0-9_]*")
 
 def _fail(name: str, problem: str) -> None:
     raise AnsibleFilterError(f"supervisor_programs, program {name!r}: {problem}")
+
+
+def _fail_group(name: str, problem: str) -> None:
+    raise AnsibleFilterError(f"supervisor_groups, group {name!r}: {problem}")
 
 
 def _raw(name: str, key: str, value: Any) -> str:
@@ -227,7 +240,66 @@ def scheduled(program: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def supervisor_definitions(programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _refusal(member: str, programs: dict[str, dict[str, Any]]) -> str:
+    """Why a program can't be in a group, empty where it can."""
+    program = programs.get(member)
+    if member.endswith("@"):
+        return "is a template, whose instances come and go. A group would restart with each of them; leave it out."
+    if program is None:
+        return "is not in supervisor_programs. Add it there, or leave it out."
+    if program.get("state", "present") != "present":
+        return "is absent in supervisor_programs. Leave it out."
+    if program.get("schedule"):
+        return "has a schedule, so cron runs it and supervisor does not. Leave it out."
+    return ""
+
+
+def group_definitions(groups: list[dict[str, Any]], programs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    definitions = []
+    seen: set[str] = set()
+    taken: dict[str, str] = {}
+    for group in groups:
+        name = str(group.get("name", ""))
+        present = group.get("state", "present") == "present"
+        if not GROUP.fullmatch(name):
+            _fail_group(name, "this is no name of a group. Use letters, digits, '-', '_' and '.'.")
+        if name in seen:
+            _fail_group(name, "the name stands in the list twice. Remove or rename one.")
+        if name in programs:
+            _fail_group(name, "a program in supervisor_programs has this name too. Rename one of them.")
+        seen.add(name)
+        definition: dict[str, Any] = {"kind": "group", "name": name, "state": "present" if present else "absent"}
+        if present:
+            members = group.get("programs") or []
+            if isinstance(members, str) or not members:
+                _fail_group(name, f"its programs {members!r} are no list of names. Name one program or more.")
+            for member in map(str, members):
+                refusal = _refusal(member, programs)
+                if refusal:
+                    _fail_group(name, f"its program {member!r} {refusal}")
+                if member in taken:
+                    where = "this group twice" if taken[member] == name else f"the group {taken[member]!r} as well"
+                    _fail_group(name, f"its program {member!r} is in {where}. Remove it from one place.")
+                taken[member] = name
+            # supervisor compares the order too: it must not be a change.
+            definition["members"] = sorted(map(str, members))
+            definition["template"] = "group.conf.j2"
+            priority = _priority(name, group.get("priority", 999))
+            names = ",".join(definition["members"])
+            definition["vars"] = {"group": {"name": name, "programs": names, "priority": priority}}
+        definitions.append(definition)
+    return definitions
+
+
+def _priority(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
+        _fail_group(name, f"its priority {value!r} is no whole number.")
+    return int(value)
+
+
+def supervisor_definitions(
+    programs: list[dict[str, Any]], groups: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     definitions = []
     seen: set[str] = set()
     for program in programs:
@@ -257,7 +329,7 @@ def supervisor_definitions(programs: list[dict[str, Any]]) -> list[dict[str, Any
             definition["template"] = "program.conf.j2"
             definition["vars"] = {"program": {"name": section, "options": options}}
         definitions.append(definition)
-    return definitions
+    return definitions + group_definitions(groups or [], {str(program["name"]): program for program in programs})
 
 
 class FilterModule:

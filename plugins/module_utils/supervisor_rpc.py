@@ -185,28 +185,32 @@ class Rpc:
             if fault.faultCode != ALREADY_STARTED:
                 raise
 
-    def begin_stop(self, name: str) -> list[dict[str, Any]]:
+    def processes(self, name: str, only: set[str] | None = None) -> list[dict[str, Any]]:
+        """The processes of a group, or those of its processes with these names."""
+        return [info for info in self.infos().get(name, []) if only is None or info["name"] in only]
+
+    def begin_stop(self, name: str, only: set[str] | None = None) -> list[dict[str, Any]]:
         """Ask a group's processes to end, without waiting; return those that ran."""
-        processes = [info for info in self.infos().get(name, []) if info["statename"] in LIVE]
+        processes = [info for info in self.processes(name, only) if info["statename"] in LIVE]
         for info in processes:
             if info["statename"] != "STOPPING":
                 with contextlib.suppress(xmlrpc.client.Fault):  # gone in between
                     self.call("stopProcess", f"{name}:{info['name']}", False)
         return processes
 
-    def stop(self, name: str, timeout: float) -> None:
+    def stop(self, name: str, timeout: float, only: set[str] | None = None) -> None:
         """Stop a group's processes gracefully, wait until they are gone, and kill what outlives the timeout."""
-        processes = self.begin_stop(name)
+        processes = self.begin_stop(name, only)
         deadline = time.monotonic() + timeout
         killed = False
-        while any(info["statename"] in LIVE for info in self.infos().get(name, [])):
+        while any(info["statename"] in LIVE for info in self.processes(name, only)):
             if time.monotonic() > deadline:
                 if killed:
                     raise SupervisorError(
                         f"Stopping the program {name}: it is still there after SIGKILL. "
                         "Look at it with ps; a process in state D waits for a disk or a network file system."
                     )
-                for info in self.infos().get(name, []):
+                for info in self.processes(name, only):
                     kill_group(info["pid"])
                 killed = True
                 deadline = time.monotonic() + 10

@@ -22,35 +22,50 @@ description:
     because cron runs nothing where its audit identity can't be set.
   - Templates, whose name ends in C(@), are only written. Others start their instances; only the removal of a template
     ends them.
+  - Programs of a group are known as C(GROUP:PROGRAM). supervisor can replace a group only as a whole, so all its
+    programs restart when one of them changes, joins or leaves. Nothing outside of the group does.
   - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
 author: The pyweb.stack contributors
 options:
   programs:
-    description: The programs.
+    description: The programs and their groups.
     type: list
     elements: dict
     required: true
     suboptions:
+      kind:
+        description: V(group) is a group of programs. One that is on the host and not in the list stays as it is.
+        type: str
+        choices: [program, group]
+        default: program
+      members:
+        description: The programs of a present group, by their names.
+        type: list
+        elements: str
+        default: []
       name:
         description:
-          - Name of the program. A trailing C(@) makes it a template.
+          - Name of the program or group. A trailing C(@) makes a program a template.
           - With O(programs[].state=absent), C(NAME.*) stands for every program with the mark that begins so and is not
             in the list, C(NAME.*@) for every such template.
         type: str
         required: true
       state:
-        description: V(absent) stops it, with all its instances, and removes its file.
+        description:
+          - V(absent) stops it, with all its instances, and removes its file.
+          - The programs of an absent group go on as programs of their own, unless they are absent too.
         type: str
         choices: [present, absent]
         default: present
       content:
-        description: The program file, or the script of a program with a schedule. Required unless it is absent.
+        description:
+          - The file of the program or group, or the script of a program with a schedule. Required unless it is absent.
         type: str
       schedule:
         description: When cron runs it, as the five fields of a crontab.
         type: str
       started:
-        description: Whether it runs. Ignored for templates.
+        description: Whether it runs. Ignored for templates and groups.
         type: bool
         default: true
       stop_timeout:
@@ -89,6 +104,13 @@ EXAMPLES = """
   pyweb.stack.supervisor_programs:
     programs: "{{ query('pyweb.stack.templates', *(supervisor_programs | pyweb.stack.supervisor_definitions)) }}"
 
+- name: Keep programs, two of which start and stop together
+  pyweb.stack.supervisor_programs:
+    programs: "{{ query('pyweb.stack.templates', *(supervisor_programs | pyweb.stack.supervisor_definitions(mine))) }}"
+  vars:
+    mine:
+      - {name: mail, programs: [mailer, sorter]}
+
 - name: Remove a program
   pyweb.stack.supervisor_programs:
     programs:
@@ -102,17 +124,17 @@ files:
   elements: str
   returned: success
 started:
-  description: Programs that were started.
+  description: Programs that were started. One of a group is C(GROUP:PROGRAM), here and below.
   type: list
   elements: str
   returned: success
 restarted:
-  description: Programs that were restarted because their definition changed.
+  description: Programs that were restarted because their definition or their group changed.
   type: list
   elements: str
   returned: success
 stopped:
-  description: Programs that were stopped, or removed from the daemon.
+  description: Programs that were stopped, and programs and groups that were removed from the daemon.
   type: list
   elements: str
   returned: success
@@ -151,6 +173,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.process_managers impor
     instances_of,
     instantiate,
     wait_for,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_groups import (
+    GroupError,
+    Section,
+    Settling,
+    Unit,
+    check_sections,
+    read_sections,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
     LIVE,
@@ -243,6 +273,13 @@ class Paths:
     def file(self, name: str) -> str:
         return os.path.join(self.templates if name.endswith("@") else self.programs, f"{name}.conf")
 
+    def group(self, name: str) -> str:
+        # No program's file is called so: their names have no @ before their end.
+        return os.path.join(self.programs, f"group@{name}.conf")
+
+    def of(self, item: dict[str, Any]) -> str:
+        return self.group(item["name"]) if item["kind"] == "group" else self.file(item["name"])
+
     def script(self, name: str) -> str:
         return os.path.join(self.scripts, name)
 
@@ -256,7 +293,8 @@ class Plan:
     """What the files and the daemon need, decided before anything is touched."""
 
     files: list[File] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)  # groups the daemon shall forget
+    absent: dict[str, float] = field(default_factory=dict)  # groups the daemon shall forget, and the time to end
+    units: list[Unit] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -264,9 +302,14 @@ def ours(path: str) -> bool:
     return MARK.encode() in (read(path) or b"")
 
 
+def runs_always(program: dict[str, Any]) -> bool:
+    """Whether it is one that supervisor itself keeps running, and no template, group or scheduled program."""
+    return program["kind"] == "program" and not program["name"].endswith("@") and not program.get("schedule")
+
+
 def expanded(programs: list[dict[str, Any]], paths: Paths) -> list[dict[str, Any]]:
     """The list with patterns put as names of what is there, and with cron where a program has a schedule."""
-    listed = {program["name"] for program in programs}
+    listed = {program["name"] for program in programs if program["kind"] == "program"}
     result = []
     for program in programs:
         if "*" not in program["name"]:
@@ -283,7 +326,8 @@ def expanded(programs: list[dict[str, Any]], paths: Paths) -> list[dict[str, Any
                 result.append({**program, "name": name})
     scripts = {path for path in glob.glob(paths.script("*")) if ours(path)}
     for program in result:
-        scripts.discard(paths.script(program["name"]))
+        if program["kind"] == "program":
+            scripts.discard(paths.script(program["name"]))
         if program.get("schedule"):
             scripts.add(paths.script(program["name"]))
     if scripts:
@@ -292,7 +336,7 @@ def expanded(programs: list[dict[str, Any]], paths: Paths) -> list[dict[str, Any
         keeper = {"state": "absent"}
     else:
         return result
-    return [*result, {"name": CRON, "stop_timeout": 20.0, **keeper}]
+    return [*result, {"name": CRON, "kind": "program", "stop_timeout": 20.0, **keeper}]
 
 
 def tolerant(path: str) -> list[File]:
@@ -318,18 +362,18 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
     result = Plan()
     for program in programs:
         name = program["name"]
-        if not name.endswith("@"):
+        if program["kind"] == "program" and not name.endswith("@"):
             if program.get("schedule") or program["state"] == "absent":
                 result.files += plan_schedule(program, paths)
             if program.get("schedule"):
                 continue
-        path = paths.file(name)
+        path = paths.of(program)
         before = read(path)
         if before is not None and MARK.encode() not in before:
             if program["state"] == "present":
                 raise ProgramError(
                     f"Installing {path}: there is a file without the mark '{MARK}', so it is somebody else's. "
-                    "Give the program another name, or remove that file."
+                    f"Give the {program['kind']} another name, or remove that file."
                 )
             result.warnings.append(f"{path} does not carry the mark '{MARK}', so it was left alone.")
             continue
@@ -349,14 +393,80 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
                 known += os.listdir(paths.programs)
             removed = [f"{service}-{one}" for one in instances_of(service, known, f"{service}-", ".conf")]
             result.files += [File(paths.file(one), None) for one in removed if read(paths.file(one)) is not None]
-        result.absent += [one for one in removed if one in groups]
+        result.absent |= {one: program["stop_timeout"] for one in removed if one in groups}
         result.files.append(File(path, None))
+    result.units = plan_units(programs, paths, {file.path for file in result.files if file.content is None})
     return result
 
 
-def check_files(supervisord: str, daemon: Daemon, files: list[File]) -> None:
+def installed_sections(paths: Paths) -> list[Section]:
+    """What supervisor's files have now."""
+    found = []
+    for path in [paths.config_file, *sorted(glob.glob(os.path.join(paths.programs, "*.conf")))]:
+        with contextlib.suppress(UnicodeDecodeError):
+            found += read_sections(path, _text(path) or "", ours=ours(path))
+    return found
+
+
+def unlisted(name: str, paths: Paths) -> dict[str, Any] | None:
+    """A program that is ours and not in the list, as its file tells it."""
+    path = paths.file(name)
+    if not ours(path):
+        return None
+    content = _text(path) or ""
+    stopwaitsecs = re.search(r"(?m)^stopwaitsecs=(\d+)", content)
+    # As for those of the list, some more than supervisor itself waits.
+    timeout = float(stopwaitsecs[1] if stopwaitsecs else 30) + 10
+    return {"name": name, "state": "present", "content": content, "stop_timeout": timeout, "listed": False}
+
+
+def plan_units(programs: list[dict[str, Any]], paths: Paths, removed: set[str]) -> list[Unit]:
+    """What the daemon shall have of the list, by its groups, which come first. Raises GroupError.
+
+    A group that is ours and not in the list stays as it is, so its programs are still programs of that group. A program
+    that a group loses is the group's concern, in the list or not: it goes on as a program of its own.
+    """
+    groups = [item for item in programs if item["kind"] == "group"]
+    singles = [item for item in programs if runs_always(item)]
+    sections = installed_sections(paths)
+    written = {paths.of(item) for item in programs if item["state"] == "present"} | removed
+    others = [section for section in sections if section.path not in written]
+    # A file that is somebody else's stays, whatever the list says of its program.
+    gone = {item["name"] for item in singles if item["state"] == "absent" and paths.file(item["name"]) in removed}
+    check_sections(singles, groups, gone, others)
+
+    present = {item["name"]: item for item in singles if item["state"] == "present"}
+    members = {item["name"]: item["members"] for item in groups if item["state"] == "present"}
+    for section in others:
+        if section.ours and section.kind == "group" and present.keys() & set(section.programs):
+            members[section.name] = list(section.programs)
+    grouped = {name for names in members.values() for name in names}
+    listed = {item["name"] for item in singles}
+    for item in groups:
+        path = paths.group(item["name"])
+        before = [section.programs for section in sections if section.path == path and section.ours]
+        for name in {name for names in before for name in names} - grouped - listed:
+            left = unlisted(name, paths)
+            if left:
+                present[name] = left
+    units = []
+    for group, names in members.items():
+        found = [present.get(name) or unlisted(name, paths) for name in names]
+        units.append(Unit(group, [one for one in found if one], paths.group(group), is_group=True))
+    return units + [
+        Unit(name, [item], paths.file(name), is_group=False) for name, item in present.items() if name not in grouped
+    ]
+
+
+def check_files(supervisord: str, todo: Plan, paths: Paths) -> None:
     """Let supervisor's own parser read the changed files, on copies. Raises ProgramError for what it refuses."""
-    present = [file for file in files if file.content is not None and file.path.endswith(".conf")]
+    present = [file for file in todo.files if file.content is not None and file.path.endswith(".conf")]
+    changed = {file.path for file in present}
+    for unit in todo.units:
+        if unit.is_group and unit.path in changed:
+            # A group can't be read without its programs.
+            files = [File(paths.file(program["name"]), program["content"]) for program in unit.programs]
+            present += [file for file in files if file.path not in changed]
     python = _interpreter(supervisord)
     if not present or python is None:
         return
@@ -468,21 +578,22 @@ class Host:
                     return "\n".join(text.strip().splitlines()[-10:])
         return "(none)"
 
-    def begin(self, group: str) -> None:
-        """Start all processes of a group and wait until they stay up."""
-        for info in self.rpc.infos().get(group, []):
-            self.rpc.start(f"{group}:{info['name']}")
+    def begin(self, unit: Unit, programs: list[dict[str, Any]]) -> None:
+        """Start all processes of some of a unit's programs and wait until they stay up."""
 
-        def settled() -> bool:
-            return all(info["statename"] != "STARTING" for info in self.rpc.infos().get(group, []))
+        def processes() -> list[tuple[str, dict[str, Any]]]:
+            infos = self.rpc.infos()
+            return [(unit.label(one), info) for one in programs for info in unit.processes(one, infos)]
 
-        wait_for(settled, 60)
-        for info in self.rpc.infos().get(group, []):
+        for _program, info in processes():
+            self.rpc.start(f"{unit.name}:{info['name']}")
+        wait_for(lambda: all(info["statename"] != "STARTING" for _program, info in processes()), 60)
+        for program, info in processes():
             if info["statename"] != "RUNNING":
                 why = info.get("spawnerr") or f"exit status {info.get('exitstatus')}"
                 raise ProgramError(
-                    f"Starting the program {group}: it does not stay up ({info['statename']}: {why}). "
-                    f"Its last output: {self.log(group + ':' + info['name'])}. Mend the program and run again."
+                    f"Starting the program {program}: it does not stay up ({info['statename']}: {why}). "
+                    f"Its last output: {self.log(unit.name + ':' + info['name'])}. Mend the program and run again."
                 )
 
 
@@ -499,6 +610,8 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": {
+                    "kind": {"type": "str", "choices": ["program", "group"], "default": "program"},
+                    "members": {"type": "list", "elements": "str", "default": []},
                     "name": {"type": "str", "required": True},
                     "state": {
                         "type": "str",
@@ -527,7 +640,7 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
         result = bring_to_state(module)
-    except (ProgramError, SupervisorError, OSError, KeyError) as error:
+    except (ProgramError, GroupError, SupervisorError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
     except xmlrpc.client.Fault as fault:
         module.fail_json(
@@ -575,7 +688,7 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
 
     # Check, before anything is installed.
     try:
-        check_files(host.supervisord, daemon, todo.files)
+        check_files(host.supervisord, todo, paths)
     except ProgramError as error:
         if not check:
             raise
@@ -620,23 +733,19 @@ def _text(path: str) -> str | None:
 def _predict_virgin(programs: list[dict[str, Any]], paths: Paths) -> dict[str, Any]:
     """What a run will do on a host where supervisor itself is still to be installed."""
     wanted = [program for program in programs if program["state"] == "present"]
-    files = plan_files(wanted, paths, []).files
-    _paths, diffs = apply_files(files, check_mode=True)
+    todo = plan_files(wanted, paths, [])
+    _paths, diffs = apply_files(todo.files, check_mode=True)
     return {
         "changed": True,
         "diff": diffs,
-        "files": [file.path for file in files],
-        "started": [one["name"] for one in wanted if runs_always(one)],
+        "files": [file.path for file in todo.files],
+        "started": [unit.label(one) for unit in todo.units for one in unit.programs if one["started"]],
         "restarted": [],
         "stopped": [],
         "orphans": [],
         "daemon_started": True,
         "warnings": [],
     }
-
-
-def runs_always(program: dict[str, Any]) -> bool:
-    return program["started"] and not program["name"].endswith("@") and not program.get("schedule")
 
 
 def _prepare(host: Host, paths: Paths, system_files: list[File], reload: bool, enable: bool) -> None:
@@ -658,21 +767,20 @@ def _reread(
     warnings: list[str],
     dead: bool,
     check: bool,
-) -> tuple[list[str], list[str]]:
-    """The groups that the daemon would add, and those whose definition differs from what it runs."""
+) -> tuple[list[str], list[str], list[str]]:
+    """The groups that the daemon would add, those whose definition differs from what it runs, and those without one."""
     if check and (dead or todo.files):
-        return [], []
+        return [], [], []
     try:
         # Also in check mode: the daemon only reads, and nothing else tells what an interrupted run owes.
-        added, changed, _removed = host.rpc.reread()
-        return added, changed
+        return host.rpc.reread()
     except (xmlrpc.client.Fault, SupervisorError) as error:
         said = error.faultString if isinstance(error, xmlrpc.client.Fault) else str(error)
         if not todo.files:
             warnings.append(
                 f"supervisord can't read its configuration: {said}. Nothing here has changed, so it goes on."
             )
-            return [], []
+            return [], [], []
         for file in before:
             write(file)
         with contextlib.suppress(xmlrpc.client.Fault, SupervisorError):
@@ -683,55 +791,116 @@ def _reread(
         ) from error
 
 
+def look_ahead(
+    programs: list[dict[str, Any]],
+    paths: Paths,
+    todo: Plan,
+    infos: dict[str, list[dict[str, Any]]],
+    changed: list[str],
+    removed: list[str],
+    check: bool,
+) -> Settling:
+    """Compare the units with what the daemon has."""
+    written = {file.path for file in todo.files}
+    units = {unit.name: unit for unit in todo.units}
+    stale = set(changed) & units.keys()
+    if check:
+        for unit in todo.units:
+            files = {unit.path, *(paths.file(program["name"]) for program in unit.programs)}
+            stale |= {unit.name} if unit.name in infos and written & files else set()
+    # A run that was interrupted may have removed the file, and not told the daemon.
+    owed = [item for item in programs if item["state"] == "absent" and item["name"] in removed]
+    gone = {item["name"]: item["stop_timeout"] for item in owed} | todo.absent
+    lost = {}
+    groups = {item["name"] for item in programs if item["kind"] == "group"}
+    for name in (groups & gone.keys()) | {name for name in stale if units[name].is_group}:
+        unit = units.get(name)
+        stay = [info["name"] for one in unit.programs for info in unit.processes(one, infos)] if unit else []
+        lost[name] = [info for info in infos.get(name, []) if info["name"] not in stay]
+    return Settling(infos, stale, gone, lost)
+
+
+def _forget(host: Host, programs: list[dict[str, Any]], todo: Plan, ahead: Settling) -> set[str]:
+    """Stop what is absent and, before another copy of it starts, what joins or leaves a group."""
+    patience = {name: timeout for name, timeout in ahead.gone.items() if name not in ahead.lost}
+    members = [program for unit in todo.units for program in unit.programs]
+    longest = max((item["stop_timeout"] for item in [*programs, *members]), default=40.0)
+    patience |= {group: longest for group, processes in ahead.lost.items() if processes or group in ahead.gone}
+    for unit in todo.units:
+        if unit.is_group:
+            joining = [program for program in unit.programs if program["name"] in ahead.infos]
+            patience |= {program["name"]: program["stop_timeout"] for program in joining}
+    for name, timeout in patience.items():
+        host.rpc.remove(name, timeout)
+    return set(patience)
+
+
 def _settle(
     host: Host,
     programs: list[dict[str, Any]],
     paths: Paths,
     todo: Plan,
     infos: dict[str, list[dict[str, Any]]],
-    stale: tuple[list[str], list[str]],
+    reread: tuple[list[str], list[str], list[str]],
     dead: bool,
     check: bool,
 ) -> tuple[list[str], list[str], list[str]]:
     """Bring the daemon's programs to their state: what was started, restarted, stopped."""
-    added, changed = stale
-    written = {file.path for file in todo.files}
-    timeouts = {program["name"]: program["stop_timeout"] for program in programs}
-    started, restarted, stopped = [], [], list(todo.absent)
-    if not check:
-        for group in todo.absent:
-            templates = [name for name in timeouts if name.endswith("@") and group.startswith(f"{name[:-1]}-")]
-            host.rpc.remove(group, timeouts[max(templates, key=len, default=group)])
-    for program in programs:
-        name = program["name"]
-        if program["state"] == "absent" or name.endswith("@") or program.get("schedule"):
-            continue
-        found = infos.get(name, [])
-        differs_now = name in changed or (check and paths.file(name) in written and bool(found))
-        alive = any(info["statename"] in LIVE for info in found)
-        if not program["started"]:
-            if alive:
-                stopped.append(name)
-        elif alive and differs_now:
-            restarted.append(name)
-        elif not running(found):
-            started.append(name)
-        if check:
-            continue
-        if differs_now:
-            host.rpc.remove(name, program["stop_timeout"])
-        if differs_now or name in added:
-            host.rpc.add(name)
-        if name not in host.rpc.infos():
-            raise ProgramError(
-                f"Adding the program {name}: supervisord does not see {paths.file(name)}. "
-                f"[include] in {paths.config_file} must have: files = {paths.programs}/*.conf"
-            )
-        if not program["started"]:
-            host.rpc.stop(name, program["stop_timeout"])
-        elif name in started or name in restarted or dead:
-            host.begin(name)
+    added, changed, removed = reread
+    ahead = look_ahead(programs, paths, todo, infos, changed, removed, check)
+    started, restarted, stopped = [], [], ahead.ended(todo.units)
+    to_add = set(added) if check else set(added) | _forget(host, programs, todo, ahead)
+    for unit in todo.units:
+        differs_now = unit.name in ahead.stale
+        begin, stop = [], []
+        for program in unit.programs:
+            label, moved = unit.label(program), ahead.elsewhere(program, unit)
+            found = unit.processes(program, infos) + moved
+            alive = any(info["statename"] in LIVE for info in found)
+            listed = program.get("listed", True)
+            if not listed and not differs_now and not moved:
+                continue
+            if not (program["started"] if listed else alive):
+                stop.append(program)
+                stopped += [label] if alive else []
+                continue
+            if alive and (differs_now or moved):
+                restarted.append(label)
+            elif not running(found):
+                started.append(label)
+            elif not dead:
+                continue
+            begin.append(program)
+        if not check:
+            _bring(host, unit, paths, differs_now, differs_now or unit.name in to_add, begin, stop)
     return started, restarted, stopped
+
+
+def _bring(
+    host: Host,
+    unit: Unit,
+    paths: Paths,
+    replace: bool,
+    add: bool,
+    begin: list[dict[str, Any]],
+    stop: list[dict[str, Any]],
+) -> None:
+    """Let the daemon have a unit as its files tell it, and start and stop its programs."""
+    if replace:
+        host.rpc.remove(unit.name, max((program["stop_timeout"] for program in unit.programs), default=40.0))
+    if add:
+        host.rpc.add(unit.name)
+    infos = host.rpc.infos()
+    if unit.name not in infos:
+        raise ProgramError(
+            f"Adding the {'group' if unit.is_group else 'program'} {unit.name}: supervisord does not see {unit.path}. "
+            f"[include] in {paths.config_file} must have: files = {paths.programs}/*.conf"
+        )
+    for program in stop:
+        processes = {info["name"] for info in unit.processes(program, infos)}
+        host.rpc.stop(unit.name, program["stop_timeout"], processes)
+    if begin:
+        host.begin(unit, begin)
 
 
 if __name__ == "__main__":

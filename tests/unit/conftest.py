@@ -27,6 +27,8 @@ from serving import serve  # noqa: E402, F401  # a fixture
 
 init_plugin_loader([str(COLLECTIONS)])
 
+from supervising import lab  # noqa: E402, F401  # a fixture, and it needs the collection
+
 
 @pytest.fixture(autouse=True)
 def own_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

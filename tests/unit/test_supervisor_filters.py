@@ -49,15 +49,20 @@ NASTY = [
 ]
 
 
-def read_programs(tmp_path: Path, content: str) -> dict[str, Any]:
-    """The programs of a file as supervisor itself understands it."""
+def read_groups(tmp_path: Path, content: str) -> list[Any]:
+    """The groups of a file, each program one of its own by itself, as supervisor itself understands it."""
     (tmp_path / "one.conf").write_text(content, encoding="utf-8")
     main = tmp_path / "supervisord.conf"
     main.write_text(f"[supervisord]\nlogfile={tmp_path}/log\n[include]\nfiles={tmp_path}/one.conf\n")
     parser = options.ServerOptions()
     parser.configfile = str(main)
     parser.process_config(do_usage=False)
-    return {group.name: group.process_configs[0] for group in parser.process_group_configs}
+    return parser.process_group_configs
+
+
+def read_programs(tmp_path: Path, content: str) -> dict[str, Any]:
+    """The programs of a file as supervisor itself understands it."""
+    return {group.name: group.process_configs[0] for group in read_groups(tmp_path, content)}
 
 
 def rendered(render: Any, tmp_path: Path, program: dict[str, Any]) -> str:
@@ -189,3 +194,68 @@ def test_scheduled_program_becomes_a_script_that_passes_every_word(render: Any, 
 def test_bad_schedule_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         supervisor_definitions([{**JOB, **change}])
+
+
+# Groups
+
+PROGRAMS: list[dict[str, Any]] = [
+    {"name": "one", "command": ["/bin/one"]},
+    {"name": "two", "command": ["/bin/two"]},
+    {"name": "shop@", "command": ["/bin/shop"]},
+    {"name": "old", "state": "absent"},
+    {"name": "nightly", "command": ["/bin/nightly"], "schedule": "0 4 * * 1"},
+]
+
+
+def test_group_is_read_back(render: Any, tmp_path: Path) -> None:
+    programs = [{**program, "stdout_logfile": f"{tmp_path}/x.log"} for program in PROGRAMS[:2]]
+    groups = [{"name": "mail.all_1-a", "programs": ["two", "one"], "priority": 5}]
+    files = render("supervisor", supervisor_definitions(programs, groups))
+    content = "\n".join(file["content"] for file in files)
+    found = read_groups(tmp_path, content)
+    assert [(one.name, one.priority, [p.name for p in one.process_configs]) for one in found] == [
+        ("mail.all_1-a", 5, ["one", "two"])
+    ]
+    assert "Managed by pyweb.stack" in files[-1]["content"]
+
+
+def test_order_of_a_groups_programs_is_no_change(render: Any) -> None:
+    def content(*members: str) -> str:
+        return render("supervisor", supervisor_definitions(PROGRAMS, [{"name": "g", "programs": list(members)}]))[-1]
+
+    assert content("one", "two") == content("two", "one")
+
+
+def test_absent_group_needs_no_programs() -> None:
+    definition = supervisor_definitions(PROGRAMS, [{"name": "g", "state": "absent"}])[-1]
+    assert definition == {"kind": "group", "name": "g", "state": "absent"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"name": "a:b", "programs": ["one"]}], r"group 'a:b'.*no name of a group"),
+        ([{"name": "a b", "programs": ["one"]}], "no name of a group"),
+        ([{"name": "a@", "programs": ["one"]}], "no name of a group"),
+        ([{"name": "a\n", "programs": ["one"]}], "no name of a group"),
+        ([{"name": "g", "programs": []}], r"programs \[\] are no list of names"),
+        ([{"name": "g"}], "no list of names"),
+        ([{"name": "g", "programs": "one"}], "'one' are no list of names"),
+        ([{"name": "g", "programs": ["three"]}], r"group 'g'.*'three' is not in supervisor_programs"),
+        ([{"name": "g", "programs": ["shop@"]}], "'shop@' is a template"),
+        ([{"name": "g", "programs": ["old"]}], "'old' is absent"),
+        ([{"name": "g", "programs": ["nightly"]}], "'nightly' has a schedule"),
+        ([{"name": "g", "programs": ["one", "one"]}], "'one' is in this group twice"),
+        (
+            [{"name": "g", "programs": ["one"]}, {"name": "h", "programs": ["one"]}],
+            "group 'h'.*'one' is in the group 'g'",
+        ),
+        ([{"name": "g", "programs": ["one"]}, {"name": "g", "state": "absent"}], "twice"),
+        ([{"name": "two", "programs": ["one"]}], "a program in supervisor_programs has this name"),
+        ([{"name": "old", "state": "absent"}], "a program in supervisor_programs has this name"),
+        ([{"name": "g", "programs": ["one"], "priority": "first"}], "priority 'first' is no whole number"),
+    ],
+)
+def test_bad_group_is_named(groups: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        supervisor_definitions(PROGRAMS, groups)

@@ -4,18 +4,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.pyweb.stack.plugins.module_utils import supervisor_rpc
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManagerError,
@@ -23,110 +18,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.process_managers impor
     wait_for,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
-    Rpc,
     exists,
-    kill_group,
-    read_daemon,
     running_daemon,
 )
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
+from supervising import SLEEP, Lab, both, needs_supervisord
 
-SUPERVISORD = Path(sys.executable).parent / "supervisord"
 INSTANCE = "20261121T010735Z-ab12cd34"
 OTHER = "20261121T010736Z-ab12cd34"
-pytestmark = [
-    pytest.mark.skipif(not SUPERVISORD.exists(), reason="the package supervisor is not installed beside pytest"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="program files belong to root"),
-]
-SLEEP = "exec sleep 1000"
-
-
-class Lab:
-    """A supervisord of its own, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "supervisord.conf"
-        (folder / "conf.d").mkdir()
-        (folder / "templates").mkdir()
-        (folder / "cron.d").mkdir()
-        self.config.write_text(
-            f"[unix_http_server]\nfile={folder}/s.sock\nchmod=0700\n"
-            f"[supervisord]\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\nchildlogdir={folder}\n"
-            "[rpcinterface:supervisor]\n"
-            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
-            "[include]\nfiles = conf.d/*.conf\n"
-        )
-        self.daemon = read_daemon(str(self.config))
-        self.rpc = Rpc(self.daemon)
-        self.provider = Supervisor(lambda argv: pytest.fail(f"ran {argv}"), config_file=str(self.config))
-
-    def program(self, name: str, script: str = SLEEP, **more: Any) -> dict[str, Any]:
-        section = name.replace("@", "-%i")
-        content = (
-            f"; {module.MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\nstartsecs=1\n"
-            f"startretries=1\nautorestart=unexpected\nkillasgroup=true\nstopwaitsecs=3\nredirect_stderr=true\n"
-            f"stdout_logfile={self.folder}/{section}.log\n"
-        )
-        return {"name": name, "state": "present", "content": content, "stop_timeout": 5, **more}
-
-    def own(self, name: str, script: str = SLEEP) -> None:
-        """A program that the user has written, and not this collection."""
-        path = self.folder / "conf.d" / f"{name}.conf"
-        path.write_text(f"[program:{name}]\ncommand=/bin/sh -c '{script}'\nstdout_logfile=NONE\nstderr_logfile=NONE\n")
-
-    def run(self, *programs: dict[str, Any], check: bool = False) -> dict[str, Any]:
-        arguments = {
-            "programs": list(programs),
-            "config_file": str(self.config),
-            "cron_directory": str(self.folder / "cron.d"),
-            "cron_pam_file": str(self.folder / "pam"),
-            "supervisord": str(SUPERVISORD),
-            "service": "",
-            "_ansible_check_mode": check,
-            "_ansible_diff": True,
-        }
-        with tempfile.TemporaryFile("w+") as output, patch_module_args(arguments):
-            before, sys.stdout = sys.stdout, output
-            try:
-                with pytest.raises(SystemExit):
-                    module.main()
-            finally:
-                sys.stdout = before
-            output.seek(0)
-            return json.loads(output.read())
-
-    def pid(self, name: str) -> int:
-        info = self.rpc.info(name)
-        return info["pid"] if info else 0
-
-    def end(self) -> None:
-        """End the daemon and its programs; the hard way, for a gentle shutdown takes three seconds."""
-        pid = running_daemon(self.daemon)
-        if not pid:
-            return
-        programs = [info["pid"] for infos in self.rpc.infos().values() for info in infos]
-        os.kill(pid, signal.SIGKILL)
-        for program in programs:
-            kill_group(program)
-        assert wait_for(lambda: not any(map(exists, [pid, *programs])), 5)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    # Not tmp_path: the path of a unix socket has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
-        one = Lab(Path(folder))
-        try:
-            yield one
-        finally:
-            one.end()
-
-
-def both(lab: Lab, *programs: dict[str, Any]) -> list[bool]:
-    results = [lab.run(*programs, check=check) for check in (True, False, True, False)]
-    assert not [result["msg"] for result in results if result.get("failed")]
-    return [result["changed"] for result in results]
+pytestmark = needs_supervisord
 
 
 def test_check_run_check_run_predicts_acts_and_rests(lab: Lab) -> None:
