@@ -38,6 +38,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.startsecs = 1
         self.config = folder / "supervisord.conf"
         (folder / "conf.d").mkdir()
         (folder / "templates").mkdir()
@@ -56,8 +57,8 @@ class Lab:
     def program(self, name: str, script: str = SLEEP, **more: Any) -> dict[str, Any]:
         section = name.replace("@", "-%i")
         content = (
-            f"; {module.MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\nstartsecs=1\n"
-            f"startretries=1\nautorestart=unexpected\nkillasgroup=true\nstopwaitsecs=3\nredirect_stderr=true\n"
+            f"; {module.MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\n"
+            f"startsecs={self.startsecs}\nstartretries=1\nautorestart=unexpected\nkillasgroup=true\nstopwaitsecs=3\nredirect_stderr=true\n"
             f"stdout_logfile={self.folder}/{section}.log\n"
         )
         return {"name": name, "state": "present", "content": content, "stop_timeout": 5, **more}

@@ -20,6 +20,13 @@ pytestmark = needs_supervisord
 CHANGED = "exec sleep 2000"
 
 
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest) -> None:
+    """Nothing here waits for a program to prove itself, but where a test says so."""
+    if "lab" in request.fixturenames:
+        request.getfixturevalue("lab").startsecs = 0
+
+
 def group(name: str, *members: str, priority: int = 999) -> dict[str, Any]:
     content = f"; {module.MARK}\n[group:{name}]\nprograms={','.join(members)}\npriority={priority}\n"
     return {"kind": "group", "name": name, "members": list(members), "content": content}
@@ -225,6 +232,7 @@ def test_removal_that_an_interrupted_run_owes_is_done(lab: Lab) -> None:
 
 
 def test_program_that_does_not_stay_up_is_named_with_its_group(lab: Lab) -> None:
+    lab.startsecs = 1
     result = lab.run(lab.program("one"), lab.program("two", "echo no database; exit 3"), group("mail", "one", "two"))
     assert "program mail:two" in result["msg"]
     assert "no database" in result["msg"]
