@@ -115,7 +115,9 @@ require_python
 bootstrap
 rm -f .venv/.made-*
 follow_the_machine
-.venv/bin/uv pip sync --quiet --python "$python" --require-hashes "$@"
+# Compiled now: Ansible starts a process for every task, and what each of them would compile anew, where nobody may or
+# will write the result, takes it half a second.
+.venv/bin/uv pip sync --quiet --compile-bytecode --python "$python" --require-hashes "$@"
 [ "$kind" = site ] || {
     provide_program nginx usr/sbin/nginx
     provide_program slowhttptest usr/bin/slowhttptest

@@ -21,9 +21,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import fol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import settle
+from ansible_collections.pyweb.stack.plugins.plugin_utils.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
+
+preload()
 
 # What nginx takes as a path without quotes.
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
