@@ -324,14 +324,19 @@ def test_a_site_comes_up_over_http_then_gets_its_certificate(
     assert not acme(secure, fetch=False)["changed"]
 
 
+class HangsUp(socketserver.TCPServer):
+    """Another server on a port, for whose certificate nobody waits."""
+
+    allow_reuse_address = True  # else the connections that it ended would hold the port for a minute after it
+
+
 def test_a_certificate_that_nginx_could_not_serve_is_not_ordered_again(
     secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An authority gives the same one only a few times a week."""
     given, orders = authority(tmp_path, secure, monkeypatch)
     acme(secure, fetch=False)
-    # Another server, which hangs up on whoever asks for its certificate.
-    with socketserver.TCPServer(("127.0.0.1", secure.port), socketserver.BaseRequestHandler) as other:
+    with HangsUp(("127.0.0.1", secure.port), socketserver.BaseRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         for _ in range(2):
             with pytest.raises(NginxError, match=f"Port {secure.port} is taken"):

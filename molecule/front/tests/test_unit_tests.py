@@ -111,7 +111,7 @@ def outcomes(places) -> dict[str, dict[str, Outcome]]:
         return dict(zip([place.name for place in places], pool.map(run, places), strict=True))
 
 
-@pytest.mark.parametrize("claim", claims())
+@pytest.mark.parametrize("claim", claims(), ids=str)  # else pytest only numbers the long ones
 def test_it_holds_for_the_nginx_of_this_host(outcomes, host, claim):
     here = outcomes[host.backend.host]
     found = here.get(claim) or here.get(claim.partition("::")[0]) or Outcome(failed="it was not run")
