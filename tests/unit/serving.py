@@ -36,7 +36,7 @@ def app(environ, start_response):
     else:
         told = {key: environ.get(key) for key in
             ("SCRIPT_NAME", "PATH_INFO", "REMOTE_ADDR", "HTTP_HOST", "wsgi.url_scheme", "SERVER_NAME", "SERVER_PORT",
-            "HTTP_X_FORWARDED_PREFIX")}
+            "HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_FOR")}
         told |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
         told["folder"] = os.getcwd()
         body = json.dumps(told).encode()

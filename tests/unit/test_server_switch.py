@@ -103,7 +103,9 @@ def test_nobody_notices_that_the_server_changes(stage: Callable[..., Stage]) -> 
                 elif number % 3 == 1:
                     assert here.front.ask("/slow?0.3").status == 200
                 else:
-                    seen.add(here.ask()["REMOTE_ADDR"])
+                    told = here.ask()
+                    seen.add(told["REMOTE_ADDR"])
+                    assert told["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
             except (AssertionError, OSError, ValueError) as error:
                 wrong.append(str(error)[:200])
 
@@ -117,7 +119,8 @@ def test_nobody_notices_that_the_server_changes(stage: Callable[..., Stage]) -> 
     for visitor in visitors:
         visitor.join()
     assert asked[0] > 100
-    assert seen == {"", "127.0.0.1"}
+    # Who had chosen HTTP just before a swing may be answered by uWSGI's HTTP, which has no address to tell either.
+    assert {"", "127.0.0.1"} <= seen <= {"", "127.0.0.1", "0.0.0.0"}
     assert wrong == []
 
 
