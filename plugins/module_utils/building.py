@@ -95,7 +95,7 @@ mv -T -- "$2.seed" "$2"
 # Runs in the application's environment: imports the callable and says in one line what it found.
 IMPORT_CHECK = r"""
 import ast, contextlib, importlib, inspect, io, json, os, re, sys, traceback
-spec, protocol, settings = sys.argv[1:4]
+spec, protocol, settings, proxy_fix = sys.argv[1:5]
 module_name, _, rest = spec.partition(":")
 attribute, _, call = rest.partition("(")
 def say(**found):
@@ -188,6 +188,11 @@ if routes() == []:
             moved = under_main(path)
         if moved:
             say(problem="under_main", file=os.path.relpath(path), lines=moved[:12])
+if proxy_fix:
+    try:
+        import werkzeug.middleware.proxy_fix
+    except ImportError:
+        say(problem="proxy_fix")
 if settings:
     words = io.StringIO()
     try:
@@ -561,7 +566,9 @@ class Builder:
     def check_import(self, identity: str) -> None:
         timeout = self.spec["import_timeout"]
         try:
-            arguments = [self.spec["wsgi"], self.spec["protocol"], self.gunicorn_settings(identity)]
+            fixes = (self.spec["entry"] or {}).get("proxy_fix") and self.spec["protocol"] == "wsgi"
+            settings = self.gunicorn_settings(identity)
+            arguments = [self.spec["wsgi"], self.spec["protocol"], settings, "yes" if fixes else ""]
             answer = self.run_in_release(identity, ["python", "-c", IMPORT_CHECK, *arguments], timeout=timeout)
         except subprocess.TimeoutExpired:
             raise self.error(
@@ -580,15 +587,6 @@ class Builder:
         text = import_problem(self.spec["wsgi"], json.loads(found))
         if text:
             raise self.error(text)
-        if (self.spec["entry"] or {}).get("proxy_fix") and self.spec["protocol"] == "wsgi":
-            answer = self.run_in_release(
-                identity, ["python", "-c", "import werkzeug.middleware.proxy_fix"], timeout=timeout
-            )
-            if answer.returncode != 0:
-                raise self.error(
-                    "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, "
-                    "or turn proxy_fix off."
-                )
 
     def gunicorn_settings(self, identity: str) -> str:
         """The path of gunicorn's settings file, which gunicorn itself has to understand; empty where there is none."""
@@ -841,6 +839,11 @@ def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
             'them under: if __name__ == "__main__", which only happens when that file is started by hand, as by '
             f"'python {found['file']}'. Move these lines out of that block, to the left margin above it, and leave "
             f"only what starts a server in it:\n{listed}"
+        )
+    if problem == "proxy_fix":
+        return (
+            "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or turn "
+            "proxy_fix off."
         )
     if problem == "settings":
         return "gunicorn does not accept its settings. It says:\n" + "\n".join(found["trace"])
