@@ -12,6 +12,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.background import (
@@ -59,6 +60,8 @@ LINGER = 0.3
 PROBATION = 2.5
 # Seconds that half of the workers of a healthy release may take to be ready, beyond the first.
 WORKERS_TIMEOUT = 15.0
+# How many applications take over at a time: their boots share the processors, and each is asked again and again.
+TOGETHER = 8
 # A process that had to be started again this often is crash-looping; waiting longer won't help it.
 RESTARTS = 2
 
@@ -633,13 +636,21 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
         except OSError as error:
             # A full disk, say: the other applications are not left half way for it.
             problems.append(f"webapps '{spec['name']}': starting its release failed: {error}. Mend that and run again.")
-    for activation in under_way:
-        try:
-            results.append(activation.finish())
-        except (ReleaseError, ProcessManagerError) as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"webapps '{activation.name}': the switch failed: {error}. Mend that and run again.")
-        finally:
-            activation.close()
+    # Side by side, for each mostly waits: for its boot, through its probation, for the old one's last requests.
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for result, problem in pool.map(finished, under_way):
+            results += [result] if result else []
+            problems += [problem] if problem else []
     return results, problems
+
+
+def finished(activation: Activation) -> tuple[dict[str, Any] | None, str | None]:
+    """The result of an activation that has begun, or what went wrong with it; the lock is given back."""
+    try:
+        return activation.finish(), None
+    except (ReleaseError, ProcessManagerError) as error:
+        return None, str(error)
+    except OSError as error:
+        return None, f"webapps '{activation.name}': the switch failed: {error}. Mend that and run again."
+    finally:
+        activation.close()

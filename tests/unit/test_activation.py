@@ -513,6 +513,30 @@ def test_a_full_disk_stops_one_application_and_not_the_others(host: Host, monkey
     assert host.serving == OLD
 
 
+def test_several_take_over_side_by_side_and_one_that_fails_stops_no_other(
+    make: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = {name: make() for name in ("first", "second", "third")}
+    for name, host in hosts.items():
+        write_manifest(host.layout, Manifest(NEW, BUILT, {"code": NEW}, venv="v", process_manager=name))
+    hosts["second"].manager.behaviour[NEW] = "dies"
+    layouts = iter([host.layout for host in hosts.values()])
+    monkeypatch.setattr(module, "PROBATION", 1.5)
+    monkeypatch.setattr(module, "Layout", lambda name, root: next(layouts))
+    monkeypatch.setattr(module, "process_manager", lambda name, run: hosts[name].manager)
+    specs = [{**host.activation(process_managers=[name]).spec, "state": "present"} for name, host in hosts.items()]
+    began = time.monotonic()
+    results, problems = module.activate(specs, "", lambda argv: (0, "", ""), "alice")
+    assert time.monotonic() - began < 3 * 1.5, "each has a probation of its own, at the same time"
+    assert [(result["release"], result["replaced"]) for result in results] == [(NEW, OLD)] * 2
+    assert len(problems) == 1
+    assert "Traceback: no database" in problems[0]
+    assert [host.serving for host in hosts.values()] == [NEW, OLD, NEW]
+    for host in hosts.values():
+        with module.lock(host.layout, "somebody"):
+            pass
+
+
 @pytest.mark.parametrize("step", ["start", "enable"])
 def test_a_process_manager_that_refuses_changes_nothing(host: Host, step: str) -> None:
     host.manager.refuses = step
