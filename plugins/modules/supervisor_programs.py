@@ -346,10 +346,10 @@ def tolerant(path: str) -> list[File]:
 
 
 def plan_schedule(program: dict[str, Any], paths: Paths) -> list[File]:
-    """The files of a program that cron runs, or their removal."""
+    """The files of a program that cron runs; their removal where it does not, or not any more."""
     name = program["name"]
     script, table = paths.script(name), paths.table(name)
-    if program["state"] == "absent":
+    if program["state"] == "absent" or not program.get("schedule"):
         files = [File(path, None) for path in (table, script) if ours(path)]
     else:
         line = f"# {MARK} (role supervisor).\n{program['schedule']} root {script}\n"
@@ -363,21 +363,20 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
     for program in programs:
         name = program["name"]
         if program["kind"] == "program" and not name.endswith("@"):
-            if program.get("schedule") or program["state"] == "absent":
-                result.files += plan_schedule(program, paths)
-            if program.get("schedule"):
-                continue
+            result.files += plan_schedule(program, paths)
+        # One that cron runs is none of supervisor's, even if it was one before.
+        kept = program["state"] == "present" and not program.get("schedule")
         path = paths.of(program)
         before = read(path)
         if before is not None and MARK.encode() not in before:
-            if program["state"] == "present":
+            if kept:
                 raise ProgramError(
                     f"Installing {path}: there is a file without the mark '{MARK}', so it is somebody else's. "
                     f"Give the {program['kind']} another name, or remove that file."
                 )
             result.warnings.append(f"{path} does not carry the mark '{MARK}', so it was left alone.")
             continue
-        if program["state"] == "present":
+        if kept:
             file = File(path, program["content"])
             if differs(file):
                 result.files.append(file)
@@ -432,7 +431,7 @@ def plan_units(programs: list[dict[str, Any]], paths: Paths, removed: set[str]) 
     written = {paths.of(item) for item in programs if item["state"] == "present"} | removed
     others = [section for section in sections if section.path not in written]
     # A file that is somebody else's stays, whatever the list says of its program.
-    gone = {item["name"] for item in singles if item["state"] == "absent" and paths.file(item["name"]) in removed}
+    gone = {item["name"] for item in programs if item["kind"] == "program" and paths.file(item["name"]) in removed}
     check_sections(singles, groups, gone, others)
 
     present = {item["name"]: item for item in singles if item["state"] == "present"}

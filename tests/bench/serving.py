@@ -33,8 +33,10 @@ PLACES = {
     "ours": ("127.0.0.1:80", "/json"),
     "ours, not kept": ("127.0.0.1:8080", "/json"),
     "ours, uwsgi": ("127.0.0.1:8083", "/json"),
+    "ours, sync": ("127.0.0.1:8084", "/json"),
     "tutorial": ("127.0.0.1:8081", "/json"),
     "gunicorn alone": ("/srv/webapps/hello/current.sock", "/json"),
+    "sync alone": ("/srv/webapps/by-sync/current.sock", "/json"),
     "ours, file": ("127.0.0.1:80", "/static/100k.bin"),
     "bare nginx, file": ("127.0.0.1:8082", "/static/100k.bin"),
 }
@@ -49,12 +51,13 @@ def extend(source: pathlib.Path) -> None:
 
 
 def models(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """The applications of the host: as people write it, without kept connections, and under uWSGI."""
+    """The applications of the host: as people write it, without kept connections, under uWSGI, and as the tutorial."""
     site = model.get("site", {})
     return [
         model,
         {**model, "name": "not-kept", "site": {**site, "port": 8080, "keepalive": 0}},
         {**model, "name": "by-uwsgi", "site": {**site, "port": 8083}, "server": "uwsgi"},
+        {**model, "name": "by-sync", "site": {**site, "port": 8084}, "workers": 4, "threads": 1},
     ]
 
 
@@ -96,12 +99,12 @@ def judge(rounds: list[Figures]) -> list[dict[str, Any]]:
         return statistics.median(value(one[ours]) / value(one[theirs]) for one in rounds)
 
     found = []
-    for ours in ("ours", "ours, uwsgi"):
+    for ours, alone in (("ours", "gunicorn alone"), ("ours, uwsgi", "gunicorn alone"), ("ours, sync", "sync alone")):
         told = ours.removeprefix("ours")
         found += [
             at_least(f"rate, of the tutorial's site{told}", ratio(ours, "tutorial"), 1.3),
             at_most(f"p99, of the tutorial's site{told}", ratio(ours, "tutorial", lambda figures: figures["p99"]), 1.0),
-            at_least(f"rate, of gunicorn alone{told}", ratio(ours, "gunicorn alone"), 0.9),
+            at_least(f"rate, of gunicorn alone{told}", ratio(ours, alone), 0.9),
         ]
     return [*found, at_least("file of 100 KB, of a bare nginx", ratio("ours, file", "bare nginx, file"), 0.95)]
 

@@ -379,6 +379,19 @@ def test_cron_goes_with_the_last_scheduled_program(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("cron")
+def test_a_program_never_runs_by_supervisor_and_by_cron_at_once(lab: Lab) -> None:
+    lab.run(lab.program("shop.tick"))
+    pid = lab.pid("shop.tick")
+    assert both(lab, scheduled()) == [True, True, False, False]
+    assert lab.rpc.info("shop.tick") is None
+    assert not exists(pid)
+    assert not (lab.folder / "conf.d" / "shop.tick.conf").exists()
+    assert both(lab, lab.program("shop.tick")) == [True, True, False, False]
+    assert lab.pid("shop.tick")
+    assert os.listdir(lab.folder / "cron.d") == os.listdir(lab.folder / "scheduled") == []
+
+
+@pytest.mark.usefixtures("cron")
 def test_pattern_takes_what_is_ours_and_not_listed(lab: Lab) -> None:
     lab.own("shop.own")
     lab.run(
