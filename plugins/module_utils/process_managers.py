@@ -604,7 +604,8 @@ def count_restarts(log: str, program: str) -> int:
     """How often supervisord has spawned a program again since it was last added, stopped, started or given up.
 
     It does not tell that somebody started a program which it was about to start again; but of itself it waits a second
-    after the first start that failed, two after the second, and so on.
+    after the first start that failed, two after the second, and so on. Where it may count from more failures than are
+    counted here, as after a start by hand, it only waits longer.
     """
     spawned = failures = 0
     given_up = up = False
@@ -613,7 +614,7 @@ def count_restarts(log: str, program: str) -> int:
         if f"spawned: '{program}' with pid" in line:
             waited = None if ended is None else (logged(line) or math.inf) - ended
             by_hand = given_up or (waited is not None and waited < failures - LOG_SLACK)
-            spawned = 1 if by_hand else spawned + 1
+            spawned, failures = (1, 0) if by_hand else (spawned + 1, failures)
             given_up, up, ended = False, False, None
         elif f"success: {program} entered RUNNING" in line:
             up = True
@@ -621,11 +622,10 @@ def count_restarts(log: str, program: str) -> int:
             failures = 0 if up else failures + 1
             ended = None if up else logged(line)
         elif f"gave up: {program} entered FATAL" in line:
-            given_up, failures = True, 0
+            given_up = True
         elif f"stopped: {program} (" in line or "supervisord started with pid" in line:
-            spawned = 0
+            spawned = failures = 0
             given_up, ended = False, None
-            failures = 0 if "supervisord started" in line else failures
     return max(0, spawned - 1)
 
 

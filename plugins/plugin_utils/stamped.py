@@ -26,16 +26,16 @@ def code_digest() -> str:
     return total.hexdigest()
 
 
-# What guessing a secret by its stamp's key costs: some 20 ms and 8 MB for each guess, because keys stand in facts,
-# which a verbose run shows.
-GUESSING = {"n": 2**13, "r": 8, "p": 1}
+# What guessing a secret by its stamp's key costs: rounds of SHA-256, some 20 ms for each guess, because keys stand in
+# facts, which a verbose run shows. Every build of Python has this one; scrypt is missing from some.
+ROUNDS = 50_000
 
 
 def stamp_key(arguments: dict[str, Any], secrets: str = "") -> str:
     """Stands for what is wanted."""
     text = json.dumps(arguments, sort_keys=True, default=str)
     key = hashlib.sha256(f"{code_digest()}\0{text}".encode())
-    return hashlib.scrypt(secrets.encode(), salt=key.digest(), **GUESSING).hex() if secrets else key.hexdigest()
+    return hashlib.pbkdf2_hmac("sha256", secrets.encode(), key.digest(), ROUNDS).hex() if secrets else key.hexdigest()
 
 
 def borne(task_vars: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:

@@ -224,6 +224,20 @@ def test_a_start_by_hand_between_two_attempts_begins_anew(time: str, restarts: i
     assert count_restarts(log + up + crash + again, "x") == restarts + 1, "it is started again at once"
 
 
+def test_a_crash_loop_after_a_start_by_hand_is_seen() -> None:
+    log = (
+        BACKOFF
+        + """\
+2026-11-28 03:58:39,601 INFO spawned: 'x' with pid 4719
+2026-11-28 03:58:39,650 WARN exited: x (exit status 2; not expected)
+2026-11-28 03:58:40,700 INFO spawned: 'x' with pid 4720
+2026-11-28 03:58:40,750 WARN exited: x (exit status 2; not expected)
+2026-11-28 03:58:42,800 INFO spawned: 'x' with pid 4721
+"""
+    )
+    assert count_restarts(log, "x") == 2, "it was added anew, so supervisord counts from one again"
+
+
 def test_the_end_of_logs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_managers, "BEFORE_BYTES", 10)
     log, kept = tmp_path / f"shop-{INSTANCE}.log", tmp_path / "shop-before.log"
