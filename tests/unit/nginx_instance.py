@@ -22,7 +22,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -115,6 +117,13 @@ http {{
 
     def live(self) -> str:
         return os.path.basename(os.readlink(self.conf / "pyweb/current"))
+
+    def kill_master(self) -> int:
+        """Kill the master as nobody can refuse, and wait until the kernel has done it; gives what its number was."""
+        master = self.master
+        os.kill(master, signal.SIGKILL)
+        assert wait_for(lambda: not stamps.process_witness(master), 20), f"the killed process {master} is still there"
+        return master
 
     def stop(self) -> None:
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     processes,
     user_line,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
     Look,
     Transaction,
@@ -96,10 +96,7 @@ def broken_by_hand(nginx: Instance) -> None:
 
 
 def stopped_by_hand(nginx: Instance) -> None:
-    os.kill(nginx.master, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while stamps.process_witness(nginx.master) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    nginx.kill_master()
 
 
 def loaded_with_something_else(nginx: Instance) -> None:
@@ -251,10 +248,12 @@ def test_a_run_that_is_killed_anywhere_costs_no_answer_and_the_next_one_heals_it
 
 
 @needs_nginx
-def test_a_reload_by_hand_owes_nothing(nginx: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reload_by_hand_owes_nothing(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"))
-    os.kill(nginx.master, signal.SIGHUP)
-    time.sleep(0.3)
+    workers, master = nginx.transaction().nginx.workers, nginx.master
+    before = workers(master)
+    os.kill(master, signal.SIGHUP)
+    assert wait_for(lambda: workers(master) and not workers(master) & before, 20)
     assert not nginx.run(shop=nginx.site("one"))["changed"]
 
 
@@ -350,14 +349,12 @@ def test_an_entry_that_a_package_upgrade_replaced_is_healed(nginx: Instance) -> 
 @needs_nginx
 def test_a_killed_master_is_replaced_though_its_workers_hold_the_port(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"))
-    master = nginx.master
-    os.kill(master, signal.SIGKILL)
+    master = nginx.kill_master()
     assert nginx.get() == "one", "the orphans should have gone on serving: the case to heal"
     assert nginx.run(shop=nginx.site("one"))["actions"] == ["start"]
     assert nginx.master != master
     assert nginx.get() == "one"
-    time.sleep(0.2)
-    assert [process for process in processes().values() if process.session == master] == []
+    assert wait_for(lambda: master not in {process.session for process in processes().values()}, 20), "orphans stay"
 
 
 @needs_nginx
@@ -365,8 +362,7 @@ def test_a_stopped_nginx_is_started_on_the_tree_that_was_there(nginx: Instance) 
     nginx.run(shop=nginx.site("one"))
     live, master = nginx.live(), nginx.master
     os.kill(master, signal.SIGTERM)
-    while (nginx.folder / "nginx.pid").exists():
-        time.sleep(0.01)
+    assert wait_for(lambda: not stamps.process_witness(master), 20)
     assert nginx.run(shop=nginx.site("one"))["actions"] == ["start"]
     assert (nginx.get(), nginx.live()) == ("one", live)
 
