@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +31,25 @@ BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
 
 
+# What says to the tests that run beside this one that a port is meant for somebody: a name that only one process can
+# have, and that is free again when it ends. No test has as many ports at a time.
+MEANT: deque[socket.socket] = deque()
+PORTS_AT_A_TIME = 50
+
+
 def free_port() -> int:
-    """A port below those that the kernel gives to clients: theirs may be taken again before nginx listens."""
+    """A port below those that the kernel gives to clients, which nobody else takes before it is listened on."""
+    while len(MEANT) > PORTS_AT_A_TIME:
+        MEANT.popleft().close()
     while True:
         port = random.randrange(10000, 30000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        mark = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            mark.bind(f"\0a port of pyweb.stack's tests: {port}")
+            with socket.create_server(("127.0.0.1", port)):
+                MEANT.append(mark)
+                return port
+        mark.close()
 
 
 class Instance:
@@ -124,6 +137,13 @@ http {{
         os.kill(master, signal.SIGKILL)
         assert wait_for(lambda: not stamps.process_witness(master), 20), f"the killed process {master} is still there"
         return master
+
+    def reload_by_hand(self) -> None:
+        """As somebody's kill -HUP does it, until every worker is a new one."""
+        workers, master = self.transaction().nginx.workers, self.master
+        before = workers(master)
+        os.kill(master, signal.SIGHUP)
+        assert wait_for(lambda: bool(workers(master)) and not workers(master) & before, 20), "no new workers came"
 
     def stop(self) -> None:
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
@@ -236,9 +256,7 @@ class Front(Instance):
     def log(self, name: str) -> str:
         """A log's text, once there is one: nginx writes the line when the visitor has his answer."""
         path = self.folder / "log" / name
-        deadline = time.monotonic() + 5
-        while not path.stat().st_size and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert wait_for(lambda: path.stat().st_size > 0, 20), f"nothing was written to {path}"
         return path.read_text()
 
 

@@ -20,8 +20,10 @@ from typing import Any
 
 import pytest
 
+BEGUN = "a slow request has begun"  # what the applications say of one
+
 WSGI = """
-import json, os, time
+import json, os, sys, time
 LOADED = os.environ.get("LOADED")
 if LOADED:
     with open(LOADED, "a") as stream:
@@ -30,6 +32,7 @@ if LOADED:
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/slow":
+        print(BEGUN, file=sys.stderr, flush=True)
         time.sleep(float(environ["QUERY_STRING"] or 1))
     if path == "/body":
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
@@ -47,10 +50,10 @@ def create_app(name="factory"):
     def made(environ, start_response):
         return app({**environ, "SERVER_NAME": name}, start_response)
     return made
-"""
+""".replace("BEGUN", repr(BEGUN))
 
 ASGI = """
-import asyncio, json, os
+import asyncio, json, os, sys
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -60,6 +63,7 @@ async def app(scope, receive, send):
             if message["type"] == "lifespan.shutdown":
                 return
     if scope["path"] == "/slow":
+        print(BEGUN, file=sys.stderr, flush=True)
         await asyncio.sleep(float(scope["query_string"].decode() or 1))
     told = {key: scope.get(key) for key in ("root_path", "path", "scheme", "client", "server", "type")}
     told |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
@@ -68,7 +72,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200,
         "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]})
     await send({"type": "http.response.body", "body": body})
-"""
+""".replace("BEGUN", repr(BEGUN))
 
 # A server and, for gunicorn, its worker class.
 WSGI_KINDS = ("sync", "gthread", "gevent", "uwsgi")
@@ -146,15 +150,29 @@ class Server:
         raise AssertionError(f"waited {seconds} s in vain; the log says:\n{self.log.read_text()}")
 
     def ask(self, path: str = "/", headers: dict[str, str] | None = None, body: bytes | None = None) -> Any:
+        data = self.answer(self.begin(path, headers, body))
+        return data if body else json.loads(data)
+
+    def begin(
+        self, path: str = "/", headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> UnixConnection:
+        """Sends a request, which then waits in the queue of the socket until it is taken up."""
         connection = UnixConnection(self.socket)
-        try:
-            connection.request("POST" if body else "GET", path, body, headers or {})
+        connection.request("POST" if body else "GET", path, body, headers or {})
+        return connection
+
+    def begin_slow(self, seconds: float, count: int = 1) -> list[UnixConnection]:
+        """Sends requests, and waits until the application works on all of them."""
+        connections = [self.begin(f"/slow?{seconds:g}") for _ in range(count)]
+        self.wait(lambda: self.log.read_text().count(BEGUN) >= count)
+        return connections
+
+    def answer(self, connection: UnixConnection) -> bytes:
+        with contextlib.closing(connection):
             answer = connection.getresponse()
             data = answer.read()
-            assert answer.status == 200, f"{answer.status}: {data[:300]!r}\n{self.log.read_text()}"
-            return data if body else json.loads(data)
-        finally:
-            connection.close()
+        assert answer.status == 200, f"{answer.status}: {data[:300]!r}\n{self.log.read_text()}"
+        return data
 
     def children(self) -> list[int]:
         """The processes of its session other than the first."""
@@ -186,11 +204,21 @@ def serve(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Callable[..., 
     started = []
 
     def run(
-        kind: str, *, code: str = "", application: str = "shop:app", env: Any = None, wait: bool = True, **changes: Any
+        kind: str,
+        *,
+        code: str = "",
+        application: str = "",
+        entry: str = "",
+        env: Any = None,
+        wait: bool = True,
+        **changes,
     ):
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
         (folder / "shop.py").write_text(textwrap.dedent(code) or (ASGI if kind in ASGI_KINDS else WSGI))
+        if entry:
+            (folder / "pyweb_entry.py").write_text(entry)
+        application = application or ("pyweb_entry:application" if entry else "shop:app")
         workers = changes.get("workers", 1)
         service: dict[str, Any] = {"name": "shop", "directory": str(folder), "chdir": str(folder), **changes}
         if kind == "uwsgi":

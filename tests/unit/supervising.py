@@ -102,7 +102,7 @@ class Lab:
         os.kill(pid, signal.SIGKILL)
         for program in programs:
             kill_group(program)
-        assert wait_for(lambda: not any(map(exists, [pid, *programs])), 5)
+        assert wait_for(lambda: not any(map(exists, [pid, *programs])), 20)
 
 
 @pytest.fixture

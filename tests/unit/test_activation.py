@@ -23,8 +23,8 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import activation as module
 from ansible_collections.pyweb.stack.plugins.module_utils import building
 from ansible_collections.pyweb.stack.plugins.module_utils.activation import Activation
-from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, UnixConnection, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError, wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BAD,
     BUILT,
@@ -49,7 +49,7 @@ print("booting", release, flush=True)
 if behaviour == "dies":
     sys.exit("Traceback: no database")
 if behaviour == "dies later":
-    threading.Timer(0.7, lambda: os._exit(1)).start()
+    threading.Timer(1.2, lambda: os._exit(1)).start()
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if behaviour == "hangs":
@@ -200,15 +200,12 @@ class Host:
         return server
 
     def wait(self, identity: str) -> None:
-        until = time.monotonic() + 10
-        while ask(Question(unix_socket=self.layout.socket(identity))).status is None:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        assert wait_for(lambda: ask(Question(unix_socket=self.layout.socket(identity))).status is not None, 30)
 
     @property
     def serving(self) -> str:
         """Who answers where nginx asks."""
-        return ask(Question(unix_socket=self.layout.current_socket), timeout=2).body
+        return ask(Question(unix_socket=self.layout.current_socket), timeout=10).body
 
     def activation(self, candidate: str = NEW, **changes: Any) -> Activation:
         spec = {
@@ -220,7 +217,7 @@ class Host:
             "workers": 1,
             "release_commands": [],
             "front_port": self.front.server_address[1],
-            "health": {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 5},
+            "health": {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 30},
             **changes,
         }
         return Activation(spec, self.layout, lambda argv: (0, "", ""), "alice@desk")
@@ -324,7 +321,9 @@ def test_visitors_are_served_all_along(host: Host) -> None:
 
     visitor = threading.Thread(target=visit)
     visitor.start()
+    assert wait_for(lambda: OLD in seen, 30)
     host.activate()
+    assert wait_for(lambda: NEW in seen, 30)
     done.set()
     visitor.join()
     assert set(seen) == {OLD, NEW}
@@ -347,19 +346,14 @@ def with_worker(host: Host, behaviour: str = "sleep 60") -> None:
 def test_who_waits_at_the_old_release_is_still_served(make: Callable[..., Host]) -> None:
     # Its one worker takes a fifth of a second for each visitor; when it is told to stop it serves the one it has.
     host = make(old="one by one")
-    answers: list[str] = []
-
-    def visit() -> None:
-        answers.append(ask(Question(unix_socket=host.layout.socket(OLD)), timeout=10).body)
-
-    visitors = [threading.Thread(target=visit) for _ in range(8)]
-    for visitor in visitors:
-        visitor.start()
-    time.sleep(0.1)
-    host.activate()
-    for visitor in visitors:
-        visitor.join()
-    assert answers == [OLD] * 8
+    with contextlib.ExitStack() as stack:
+        visitors = [
+            stack.enter_context(contextlib.closing(UnixConnection(host.layout.socket(OLD), 30))) for _ in range(8)
+        ]
+        for visitor in visitors:
+            visitor.request("GET", "/")
+        host.activate()
+        assert [visitor.getresponse().read().decode() for visitor in visitors] == [OLD] * 8
     assert_new_serves(host)
 
 
@@ -405,7 +399,7 @@ def test_background_processes_go_with_their_release(host: Host) -> None:
 
 
 def test_a_release_whose_background_process_ends_never_serves(host: Host) -> None:
-    with_worker(host, "sleep 0.1")
+    with_worker(host, "true")
     with pytest.raises(ReleaseError) as caught:
         host.activate()
     assert host.serving == OLD
@@ -421,7 +415,7 @@ def test_a_release_whose_background_process_ends_never_serves(host: Host) -> Non
 def test_a_background_process_that_ends_soon_after_takes_the_switch_back(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PROBATION", 2)
+    monkeypatch.setattr(module, "PROBATION", 10)
     with_worker(host, "sleep 0.8")
     with pytest.raises(ReleaseError, match=r"did not stay healthy|has ended"):
         host.activate()
@@ -449,8 +443,8 @@ def test_a_release_that_never_answers_starts_no_background_process(host: Host) -
 )
 def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back: str) -> None:
     host.manager.behaviour[NEW] = behaviour
-    health = {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 5}
-    message = host.refuse(health=health)
+    patience = {"timeout": 5 if behaviour == "hangs" else 30}
+    message = host.refuse(health={"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], **patience})
     assert f"Asked: GET /healthz (Host: a.org) on the socket {host.layout.socket(NEW)}" in message
     assert "Expected: status any 2xx or 3xx, 401 or 403" in message
     assert f"Came back: {came_back}" in message
@@ -466,14 +460,14 @@ def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back
 
 
 def test_a_release_that_dies_soon_gives_way_to_the_old_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBATION", 2.0)
+    monkeypatch.setattr(module, "PROBATION", 10)
     host.manager.behaviour[NEW] = "dies later"
     assert "failed after the switch, which was undone" in host.refuse()
 
 
 def test_a_release_that_fails_through_nginx_gives_way(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.front_status = 403
-    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 5}
+    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 30}
     message = host.refuse(health=health)
     assert "through nginx" in message
     assert "Expected: status 200" in message
@@ -481,9 +475,9 @@ def test_a_release_that_fails_through_nginx_gives_way(host: Host, monkeypatch: p
 
 
 def test_the_answer_over_a_kept_connection_does_not_speak_for_the_new_release(host: Host) -> None:
-    host.front_status, host.front_kept = 403, 0.4
-    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 5}
-    message = host.refuse(health=health, linger=0.6)
+    host.front_status, host.front_kept = 403, 0.2
+    health = {"path": "/", "host": "a.org", "scheme": "http", "status": [200], "timeout": 30}
+    message = host.refuse(health=health, linger=1.2)
     assert "through nginx" in message
     assert "Came back: status 403" in message
 
@@ -521,13 +515,22 @@ def test_several_take_over_side_by_side_and_one_that_fails_stops_no_other(
         write_manifest(host.layout, Manifest(NEW, BUILT, {"code": NEW}, venv="v", process_manager=name))
     hosts["second"].manager.behaviour[NEW] = "dies"
     layouts = iter([host.layout for host in hosts.values()])
-    monkeypatch.setattr(module, "PROBATION", 1.5)
+    monkeypatch.setattr(module, "PROBATION", 2.5)
+    probations: list[tuple[float, float]] = []
+    probation = Activation.probation
+
+    def timed(activation: Activation) -> None:
+        began = time.monotonic()
+        probation(activation)
+        probations.append((began, time.monotonic()))
+
+    monkeypatch.setattr(Activation, "probation", timed)
     monkeypatch.setattr(module, "Layout", lambda name, root: next(layouts))
     monkeypatch.setattr(module, "process_manager", lambda name, run: hosts[name].manager)
     specs = [{**host.activation(process_managers=[name]).spec, "state": "present"} for name, host in hosts.items()]
-    began = time.monotonic()
     results, problems = module.activate(specs, "", lambda argv: (0, "", ""), "alice")
-    assert time.monotonic() - began < 3 * 1.5, "each has a probation of its own, at the same time"
+    (one, one_over), (other, other_over) = probations
+    assert max(one, other) < min(one_over, other_over), "each has a probation of its own, at the same time"
     assert [(result["release"], result["replaced"]) for result in results] == [(NEW, OLD)] * 2
     assert len(problems) == 1
     assert "Traceback: no database" in problems[0]

@@ -22,7 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.background import (
     asleep,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError, wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE, Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils import background
@@ -221,16 +221,16 @@ def result(launch: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("command", "state", "status"),
+    ("command", "timeout", "state", "status"),
     [
-        ("true", "succeeded", 0),
-        ("exit 3", "failed", 3),
-        ("kill -9 $$", "failed", 137),
-        ("exec sleep 20", "timed out", 124),
+        ("true", "60", "succeeded", 0),
+        ("exit 3", "60", "failed", 3),
+        ("kill -9 $$", "60", "failed", 137),
+        ("exec sleep 20", "1", "timed out", 124),
     ],
 )
-def test_what_came_of_a_job_is_written_down(launch: Any, command: str, state: str, status: int) -> None:
-    process = launch(command, "x", "1")
+def test_what_came_of_a_job_is_written_down(launch: Any, command: str, timeout: str, state: str, status: int) -> None:
+    process = launch(command, "x", timeout)
     process.communicate()
     assert process.returncode == status
     found = result(launch)
@@ -239,19 +239,22 @@ def test_what_came_of_a_job_is_written_down(launch: Any, command: str, state: st
 
 
 def wait_for_state(launch: Any, state: str) -> None:
-    until = time.monotonic() + 10
-    while not [entry for entry in last_results(launch.layout) if entry["state"] == state]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    assert wait_for(lambda: state in [entry["state"] for entry in last_results(launch.layout)], 30)
 
 
-def test_a_job_never_runs_twice_at_once(launch: Any) -> None:
-    first = launch("sleep 2", "x", "20")
+def until_there(path: Path) -> str:
+    """A command that ends when a test has made a file."""
+    return f"while [ ! -e {path} ]; do sleep 0.05; done"
+
+
+def test_a_job_never_runs_twice_at_once(launch: Any, tmp_path: Path) -> None:
+    first = launch(until_there(tmp_path / "over"), "x", "60")
     wait_for_state(launch, "running")
-    second = launch("sleep 2", "x", "20")
+    second = launch("true", "x", "60")
     assert "left out" in second.communicate()[0]
     assert second.returncode == 0
     assert result(launch)["state"] == "running"
+    (tmp_path / "over").touch()
     first.communicate()
     assert result(launch)["state"] == "succeeded"
 
@@ -274,12 +277,13 @@ def test_a_job_that_was_cut_off_is_interrupted(launch: Any) -> None:
     wait_for_state(launch, "interrupted")
 
 
-def test_a_release_that_a_job_uses_is_told(launch: Any) -> None:
+def test_a_release_that_a_job_uses_is_told(launch: Any, tmp_path: Path) -> None:
     from ansible_collections.pyweb.stack.plugins.module_utils.releases import in_use
 
-    process = launch("sleep 1", "x", "60")
+    process = launch(until_there(tmp_path / "over"), "x", "60")
     wait_for_state(launch, "running")
     assert in_use(launch.layout, NEW)
+    (tmp_path / "over").touch()
     process.communicate()
     assert not in_use(launch.layout, NEW)
 
@@ -480,8 +484,8 @@ def test_only_an_nginx_that_was_not_stopped_is_started_again(
         ["/bin/sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, start_new_session=True
     )
     try:
-        time.sleep(1)
-        assert proof.exists() == started
+        # Three of its looks are enough to say that it will not.
+        assert wait_for(proof.exists, 20 if started else 1) == started
     finally:
         os.killpg(watch.pid, signal.SIGKILL)
         sleeper.kill()

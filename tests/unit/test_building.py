@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     tail,
     within,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BAD,
     BUILT,
@@ -349,7 +350,7 @@ def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) 
     assert "did not end within 1 seconds" in message
     assert '__name__ == "__main__"' in message
     assert time.monotonic() - began < 20
-    assert running() == []
+    assert wait_for(lambda: running() == [], 20), running()
 
 
 @needs_root
@@ -406,17 +407,16 @@ def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
     began = time.monotonic()
     bench.build({"app.py": APP}, build_commands=["sleep 333 & echo started"])
     assert time.monotonic() - began < 20
-    assert running() == []
+    assert wait_for(lambda: running() == [], 20), running()
 
 
 DYING = """
-    import os, signal, sys, threading
+    import sys
     sys.path.insert(0, {path!r})
     from ansible_collections.pyweb.stack.plugins.module_utils.building import run_as_account
     from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, lock
     layout = Layout({name!r}, {root!r})
     with lock(layout, "alice@desk"):
-        threading.Timer(1, os.kill, [os.getpid(), signal.SIGKILL]).start()
         run_as_account(layout, ["/bin/sh", "-c", "setsid sleep 333 & sleep 334; true"], "/", {{}}, 60)
 """
 
@@ -425,7 +425,10 @@ DYING = """
 def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> None:
     path = next(entry for entry in sys.path if entry.endswith(".collections"))
     code = textwrap.dedent(DYING.format(path=path, name=NAME, root=bench.layout.root))
-    assert subprocess.run([sys.executable, "-B", "-c", code], check=False).returncode == -signal.SIGKILL
+    with subprocess.Popen([sys.executable, "-B", "-c", code]) as killed:
+        sleeping = wait_for(lambda: {"sleep 333", "sleep 334"} <= {line.split(maxsplit=1)[1] for line in running()}, 20)
+        killed.kill()
+    assert (sleeping, killed.returncode) == (True, -signal.SIGKILL)
     assert len(running()) == 3
     with lock(bench.layout, "bob@desk"):
         assert running() == []

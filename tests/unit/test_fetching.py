@@ -35,6 +35,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import (
     unpack,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
+from nginx_instance import free_port
 
 SECRET = "hunter2-correct-horse"
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -360,9 +361,9 @@ def test_credentials_are_not_shown(text, safe):
 
 
 def test_no_message_of_git_shows_credentials(taken):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    told = message(taken, f"http://me:{SECRET}@127.0.0.1:{port}/shop.git", "main")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        told = message(taken, f"http://me:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/shop.git", "main")
     assert SECRET not in told
     assert "can't be reached" in told
 
@@ -423,8 +424,7 @@ class Forge:
         wrapper.chmod(0o755)
         monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
 
     @property

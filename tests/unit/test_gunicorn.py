@@ -110,13 +110,21 @@ def test_what_becomes_of_workers_is_noted_beside_the_socket(settings: Callable[.
 CRASHER = """
 import os, threading, time
 
+def crash():
+    ready = f"ready {os.getpid()}\\n"
+    while not os.path.exists("s.ready") or ready not in open("s.ready").read():
+        time.sleep(0.02)
+    os._exit(1)
+
 def application(environ, start_response):
     start_response("200 OK", [])
     return [b"ok"]
 
-if not os.path.exists("crashed"):
-    open("crashed", "w").close()
-    threading.Timer(0.2, os._exit, (1,)).start()
+try:
+    os.mkdir("crashed")  # one worker alone can
+    threading.Thread(target=crash, daemon=True).start()
+except FileExistsError:
+    pass
 """
 
 

@@ -126,7 +126,8 @@ def test_a_site_that_is_not_listed_any_more_is_gone(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"), other=nginx.site("other", port))
     assert nginx.get(port) == "other"
     nginx.run(shop=nginx.site("one"))
-    assert nginx.refuses(port)
+    # A worker that is told to end says so, and closes its sockets a moment later.
+    assert wait_for(lambda: nginx.refuses(port), 20)
     assert nginx.get() == "one"
 
 
@@ -250,10 +251,7 @@ def test_a_run_that_is_killed_anywhere_costs_no_answer_and_the_next_one_heals_it
 @needs_nginx
 def test_a_reload_by_hand_owes_nothing(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"))
-    workers, master = nginx.transaction().nginx.workers, nginx.master
-    before = workers(master)
-    os.kill(master, signal.SIGHUP)
-    assert wait_for(lambda: workers(master) and not workers(master) & before, 20)
+    nginx.reload_by_hand()
     assert not nginx.run(shop=nginx.site("one"))["changed"]
 
 

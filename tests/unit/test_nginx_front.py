@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError, has_ipv6
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
 from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
@@ -322,10 +323,7 @@ def test_a_server_that_failed_is_asked_again_after_a_while(front: Front, servers
     front.serve([group(front, "one", "two", one={"max_fails": 1, "fail_timeout": 1})])
     assert {front.ask("/").text for _ in range(10)} == {"two"}
     servers[0].answer = ok("one")
-    deadline = time.monotonic() + 5
-    while (told := front.ask("/").text) != "one" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert told == "one"
+    assert wait_for(lambda: front.ask("/").text == "one", 20)
 
 
 def test_a_post_that_a_server_has_seen_is_never_sent_to_another(front: Front, servers: list[App]) -> None:
@@ -466,7 +464,7 @@ def test_a_websocket_carries_frames_both_ways_for_as_long_as_it_is_open(front: F
                 text = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
                 connection.sendall(bytes([0x81, len(text)]) + text)
 
-    location = {"path": "/", "upstream": f"unix:{front.socket}", "websocket": True, "read_timeout": 2}
+    location = {"path": "/", "upstream": f"unix:{front.socket}", "websocket": True, "read_timeout": 3}
     front.serve([front.site(locations=[location])])
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(front.socket)
@@ -484,12 +482,13 @@ def test_a_websocket_carries_frames_both_ways_for_as_long_as_it_is_open(front: F
             head = b"".join(iter(stream.readline, b"\r\n"))
             assert head.startswith(b"HTTP/1.1 101 ")
             assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-            for text in (b"one", b"two", b"three"):
+            # Together they take longer than the time-out, which counts silence alone.
+            for pause, text in ((0, b"one"), (1.2, b"two"), (1.2, b"three"), (1.2, b"four")):
+                time.sleep(pause)
                 mask = os.urandom(4)
                 masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(text))
                 visitor.sendall(bytes([0x81, 0x80 | len(text)]) + mask + masked)
                 assert stream.read(2 + len(text)) == bytes([0x81, len(text)]) + text
-                time.sleep(1.2)  # together longer than the time-out, which counts silence alone
 
 
 @pytest.mark.parametrize(("size", "done"), [("64k", False), (None, True)])
@@ -509,10 +508,7 @@ def test_what_a_slow_reader_leaves_is_written_to_disk_only_as_far_as_it_is_said(
     front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", **keys}])])
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as visitor:
         visitor.sendall(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
-        deadline = time.monotonic() + (10 if done else 1)
-        while len(sent) < pieces and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert (len(sent) == pieces) is done
+        assert wait_for(lambda: len(sent) == pieces, 60 if done else 1) is done
         assert len(read_all(visitor)) > pieces * 100_000, "and it gets all of it in the end"
 
 
@@ -691,14 +687,13 @@ def test_an_old_answer_is_better_than_none(front: Front, app: App) -> None:
     front.serve([front.site(locations=[{"path": "/", "upstream": f"unix:{front.socket}", "cache": {"valid": 1}}])])
     app.answer = ok("first")
     assert front.ask("/").text == "first"
-    app.answer = lambda request: time.sleep(0.5) or ok("second")  # type: ignore[func-returns-value]
+    go = threading.Event()
+    app.answer = lambda request: go.wait(20) and ok("second")
     time.sleep(2.1)  # nginx counts whole seconds
-    started = time.monotonic()
-    answer = front.ask("/")
+    answer = front.ask("/")  # nobody waits for the application
     assert (answer.text, answer.headers["x-cache-status"]) == ("first", "STALE")
-    assert time.monotonic() - started < 0.4
-    time.sleep(0.7)
-    assert front.ask("/").text == "second"
+    go.set()
+    assert wait_for(lambda: front.ask("/").text == "second", 20)
     app.answer = ok("", status="500 Internal Server Error")
     time.sleep(2.1)
     assert front.ask("/").text == "second"
@@ -814,10 +809,7 @@ def test_a_log_is_where_it_is_said_or_nowhere(front: Front, app: App) -> None:
     front.serve([front.site(access_log=str(own)), {**front.site(), **other}])
     front.ask("/kept-no-where", host="other.example.com")
     front.ask("/kept-here")
-    deadline = time.monotonic() + 5
-    while not own.stat().st_size and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert "/kept-here" in own.read_text()
+    assert wait_for(lambda: "/kept-here" in own.read_text(), 20)
     assert "kept" not in "".join(log.read_text() for log in (front.folder / "log").iterdir())
 
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import inspect
+from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import chosen, has_ipv6, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
@@ -366,6 +368,8 @@ def test_a_browser_gets_the_answer_of_the_responder_with_the_handshake(front: Se
     words += ["-rsigner", "ca.crt", "-rkey", "ca.key", "-ndays", "1"]
     responder = subprocess.Popen(words, cwd=front.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        # Who is not answered at once asks again minutes later.
+        assert wait_for(lambda: port in {listener.port for listener in listeners()}, 20)
         tls = {"certificate": given.certificate + authority.certificate, "key": given.key}
         front.serve([front.secure("provided", tls=tls)])
         asked = ["openssl", "s_client", "-connect", f"127.0.0.1:{front.tls_port}", "-servername", "shop.example.com"]

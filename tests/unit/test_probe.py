@@ -69,16 +69,16 @@ def test_the_application_is_asked_as_nginx_would(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behave", "words"),
+    ("behave", "timeout", "words"),
     [
-        (lambda connection, request: None, "the connection broke"),
-        (say("nonsense\r\n\r\n"), "the connection broke"),
-        (say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"), "the connection broke"),
-        (lambda connection, request: time.sleep(5), "no answer within 0.5 seconds"),
+        (lambda connection, request: None, 20, "the connection broke"),
+        (say("nonsense\r\n\r\n"), 20, "the connection broke"),
+        (say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"), 20, "the connection broke"),
+        (lambda connection, request: time.sleep(5), 0.5, "no answer within 0.5 seconds"),
     ],
 )
-def test_no_answer_is_told_in_words(serve: Serve, behave: Any, words: str) -> None:
-    answer = ask(serve(behave), timeout=0.5)
+def test_no_answer_is_told_in_words(serve: Serve, behave: Any, timeout: float, words: str) -> None:
+    answer = ask(serve(behave), timeout=timeout)
     assert answer.status is None
     assert words in str(answer)
     assert not answer.healthy([])
@@ -103,10 +103,9 @@ def test_no_socket_and_nobody_behind_it(tmp_path: Path, monkeypatch: pytest.Monk
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("app.sock")
     assert str(ask(Question(unix_socket="app.sock"))) == "nobody listens there"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert str(ask(Question(port=port))) == "nobody listens there"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        assert str(ask(Question(port=silent.getsockname()[1]))) == "nobody listens there"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/ü", "/a\r\nX: y"])

@@ -33,10 +33,8 @@ class Stage:
         Path(layout.release(UWSGI), "uwsgi.ini").touch()
         os.makedirs(os.path.dirname(layout.socket(UWSGI)))
         self.gunicorn = serve("gthread", threads=4, workers=2, env={"SCRIPT_NAME": "" if path == "/" else path})
-        entry = {"wait": False, "application": "pyweb_entry:application"} if path != "/" else {}
-        self.uwsgi = serve("uwsgi", threads=4, workers=2, **entry)
-        (self.uwsgi.folder / "pyweb_entry.py").write_text(entry_module("shop:app", "wsgi", False, path))
-        self.uwsgi.wait(lambda: self.uwsgi.ready() == 2)
+        entry = entry_module("shop:app", "wsgi", False, path) if path != "/" else ""
+        self.uwsgi = serve("uwsgi", threads=4, workers=2, entry=entry)
         os.symlink(self.gunicorn.folder / "web.sock", layout.socket(GUNICORN))
         os.symlink(self.uwsgi.folder / "web.sock", layout.socket(UWSGI))
         os.symlink(self.uwsgi.folder / "web.uwsgi.sock", layout.uwsgi_socket(UWSGI))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import time
@@ -33,8 +35,14 @@ TRICKY = {
 def test_every_worker_tells_that_it_is_ready(serve: Callable[..., Any], kind: str) -> None:
     server = serve(kind, workers=3)
     time.sleep(0.3)
-    assert server.ready() == 3
-    assert len({server.ask()["pid"] for _ in range(60)}) > 1
+    assert server.ready() == 3, "and no more often"
+    seen = set()
+
+    def another() -> bool:
+        seen.add(server.ask()["pid"])
+        return len(seen) > 1
+
+    server.wait(another)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,27 +54,28 @@ def test_environment_values_arrive_exactly(serve: Callable[..., Any], kind: str)
 def test_requests_under_way_are_answered_at_a_stop(serve: Callable[..., Any], kind: str, threads: int) -> None:
     server = serve(kind, workers=2, threads=threads, timeout=10)
     concurrent = 2 if kind == "sync" or threads == 1 else 6
+    visitors = server.begin_slow(1.5, concurrent)
     with ThreadPoolExecutor(concurrent) as pool:
-        answers = [pool.submit(server.ask, "/slow?1.5") for _ in range(concurrent)]
-        time.sleep(0.7)
+        answers = pool.map(server.answer, visitors)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert all(answer.result()["pid"] for answer in answers)
+        assert all(json.loads(answer)["pid"] for answer in answers)
     server.process.wait(8)
     assert time.monotonic() - began < 6
-    assert server.children() == []
+    server.wait(lambda: not server.children())
     assert [path.name for path in server.folder.glob("*.sock")] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_waits_in_the_queue_is_answered_before_a_stop(serve: Callable[..., Any], kind: str) -> None:
     server = serve(kind, timeout=20)
-    with ThreadPoolExecutor(5) as pool:
-        answers = [pool.submit(server.ask, "/slow?0.4") for _ in range(5)]
-        time.sleep(0.2)
-        await_turn(server.socket, time.monotonic() + 10)
+    visitors = [server.begin("/slow?0.4") for _ in range(5)]
+    # Who does not take his answer keeps a worker waiting.
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        answers = pool.map(server.answer, visitors)
+        await_turn(server.socket, time.monotonic() + 20)
         server.process.send_signal(signal.SIGTERM)
-        assert all(answer.result()["pid"] for answer in answers)
+        assert all(json.loads(answer)["pid"] for answer in answers)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,13 +96,13 @@ def test_nobody_in_the_queue_is_nobody_to_wait_for(serve: Callable[..., Any], ki
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "uwsgi"])
 def test_a_stop_ends_when_the_time_of_the_requests_is_over(serve: Callable[..., Any], kind: str) -> None:
     server = serve(kind, timeout=2)
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.ask, "/slow?30")
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(2 + 5)
-        assert answer.exception(timeout=5) is not None
-    assert server.children() == []
+    (visitor,) = server.begin_slow(30)
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(2 + 5)
+    # Its workers were killed as the last thing that it did.
+    server.wait(lambda: not server.children())
+    with pytest.raises((OSError, http.client.HTTPException)):
+        server.answer(visitor)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,9 +133,7 @@ def test_gunicorn_knows_the_prefix(serve: Callable[..., Any]) -> None:
 
 
 def test_uwsgi_is_told_the_prefix(serve: Callable[..., Any]) -> None:
-    server = serve("uwsgi", wait=False, application="pyweb_entry:application")
-    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:app", "wsgi", False, "/shop"))
-    server.wait(server.ready)
+    server = serve("uwsgi", entry=entry_module("shop:app", "wsgi", False, "/shop"))
     for path, wanted in (
         ("/shop/page", ("/shop", "/page")),
         ("/shop", ("/shop", "")),
@@ -160,10 +167,8 @@ VISITOR = {
 
 @pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
 def test_the_visitor_of_an_application_that_knows_nothing_of_proxies(serve: Callable[..., Any], kind: str) -> None:
-    server = serve(kind, wait=False, application="pyweb_entry:application", env={"SCRIPT_NAME": "/shop"})
-    prefix = "/shop" if kind == "uwsgi" else ""
-    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:create_app('x')", "wsgi", True, prefix))
-    server.wait(server.ready)
+    entry = entry_module("shop:create_app('x')", "wsgi", True, "/shop" if kind == "uwsgi" else "")
+    server = serve(kind, entry=entry, env={"SCRIPT_NAME": "/shop"})
     told = server.ask("/shop/page", VISITOR)
     assert told["wsgi.url_scheme"] == "https"
     assert told["HTTP_HOST"] == "shop.example.com"
@@ -174,9 +179,7 @@ def test_the_visitor_of_an_application_that_knows_nothing_of_proxies(serve: Call
 @pytest.mark.parametrize("kind", ASGI_KINDS)
 @pytest.mark.parametrize("fixed", [True, False])
 def test_the_visitor_of_an_asgi_application(serve: Callable[..., Any], kind: str, fixed: bool) -> None:
-    server = serve(kind, wait=False, application="pyweb_entry:application")
-    (server.folder / "pyweb_entry.py").write_text(entry_module("shop:app", "asgi", fixed, "/shop"))
-    server.wait(server.ready)
+    server = serve(kind, entry=entry_module("shop:app", "asgi", fixed, "/shop"))
     told = server.wait(lambda: server.ask("/shop/page", VISITOR))
     assert (told["root_path"], told["path"]) == ("/shop", "/shop/page")
     # The scheme is what the server itself makes of it, because it trusts whoever reaches the socket.

@@ -243,7 +243,7 @@ def test_dead_daemon_comes_back_with_its_groups(lab: Lab) -> None:
     lab.run(*wanted)
     before = pids(lab, "mail:one", "alone")
     os.kill(running_daemon(lab.daemon), signal.SIGKILL)
-    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 20)
     assert lab.run(*wanted)["daemon_started"] is True
     assert not any(map(exists, before))
     assert all(pids(lab, "mail:one", "alone"))

@@ -164,7 +164,7 @@ def test_dead_daemon_comes_back_without_second_copies(lab: Lab) -> None:
     lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))
     orphan, mine, daemon = lab.pid("one"), lab.pid("mine"), running_daemon(lab.daemon)
     os.kill(daemon, signal.SIGKILL)
-    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 20)
     assert exists(orphan), "supervisord's children outlive it, that is the point"
     assert lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'), check=True)["daemon_started"] is True
     result = lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))
@@ -183,7 +183,7 @@ def test_orphans_are_found_by_the_log_where_their_environment_is_hidden(
     lab.run(lab.program("one"))
     orphan = lab.pid("one")
     os.kill(running_daemon(lab.daemon), signal.SIGKILL)
-    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 20)
     assert lab.run(lab.program("one"))["orphans"] == ["one"]
     assert not exists(orphan)
     assert lab.pid("one")
@@ -193,9 +193,9 @@ def test_daemon_that_a_program_has_started_is_no_orphan(lab: Lab) -> None:
     pidfile = lab.folder / "own.pid"
     script = f"setsid sleep 1000 & echo $! > {pidfile}; exec sleep 1000"
     lab.run(lab.program("one", script))
-    assert wait_for(pidfile.exists, 5)
+    assert wait_for(pidfile.exists, 20)
     os.kill(running_daemon(lab.daemon), signal.SIGKILL)
-    assert wait_for(lambda: not running_daemon(lab.daemon), 5)
+    assert wait_for(lambda: not running_daemon(lab.daemon), 20)
     own = int(pidfile.read_text())
     lab.run(lab.program("one", script))
     try:
@@ -219,7 +219,7 @@ def started(lab: Lab, script: str = SLEEP) -> Supervisor:
     return lab.provider
 
 
-def becomes(lab: Lab, state: str, timeout: float = 8) -> bool:
+def becomes(lab: Lab, state: str, timeout: float = 20) -> bool:
     return wait_for(lambda: lab.provider.state("shop", INSTANCE) == state, timeout)
 
 
@@ -244,7 +244,7 @@ def test_change_of_a_template_leaves_its_instances_alone(lab: Lab) -> None:
 def test_failing_instance_ends_as_failed_and_starts_afresh_once_mended(lab: Lab) -> None:
     flag = lab.folder / "flag"
     provider = started(lab, f"test -e {flag} && exec sleep 1000; echo no flag; exit 3")
-    assert becomes(lab, "failed", 15)
+    assert becomes(lab, "failed", 30)
     assert provider.restarts("shop", INSTANCE) == 1
     assert "no flag" in provider.log("shop", INSTANCE)
     flag.touch()
@@ -257,7 +257,7 @@ def test_killed_instance_is_restarted_and_counted(lab: Lab) -> None:
     provider = started(lab)
     assert becomes(lab, "running")
     os.kill(lab.pid(f"shop-{INSTANCE}"), signal.SIGKILL)
-    assert wait_for(lambda: provider.restarts("shop", INSTANCE) == 1, 5)
+    assert wait_for(lambda: provider.restarts("shop", INSTANCE) == 1, 20)
 
 
 def test_stop_is_graceful_and_leaves_no_worker(lab: Lab) -> None:
@@ -269,7 +269,7 @@ def test_stop_is_graceful_and_leaves_no_worker(lab: Lab) -> None:
     provider.stop("shop", INSTANCE, 5)
     assert provider.state("shop", INSTANCE) == "stopped"
     assert "drained" in provider.log("shop", INSTANCE)
-    assert wait_for(lambda: not exists(pid), 1)
+    assert wait_for(lambda: not exists(pid), 20)
 
 
 def test_stop_kills_after_its_timeout(lab: Lab) -> None:
