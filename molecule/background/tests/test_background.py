@@ -138,7 +138,7 @@ def second(places: list[Place], run_playbook):
     stubborn = everywhere(lambda place: place.run("pgrep -u shop -f 'flask stubborn'").split(), places)
     for place in places:
         enqueue(place, "long", 12)
-    everywhere(lambda place: wait_until(lambda: notes(place, "task long begun"), 10), places)
+    everywhere(lambda place: wait_until(lambda: notes(place, "task long begun"), 60), places)
     run = run_playbook(SITE, {"greeting": "two"})
     assert run.status == 0
     return {"first": first, "second": everywhere(settled, places), "own": (bare, pid), "stubborn": stubborn}
@@ -153,7 +153,7 @@ def test_a_running_task_ends_where_it_began(places, second):
 def test_new_tasks_are_the_new_releases(places, second):
     for place, now in zip(places, second["second"], strict=True):
         enqueue(place, "short", 0)
-        wait_until(lambda place=place, now=now: f"task short done {now}" in notes(place, "task short"), 10)
+        wait_until(lambda place=place, now=now: f"task short done {now}" in notes(place, "task short"), 60)
 
 
 def test_an_exclusive_process_never_runs_twice(places, second):
@@ -192,7 +192,7 @@ def test_a_release_whose_worker_ends_never_serves(places, second, refused):
         assert f"The release {now} still serves" in message
         assert settled(place) == now
         enqueue(place, "after", 0)
-        wait_until(lambda place=place, now=now: f"task after done {now}" in notes(place, "task after"), 10)
+        wait_until(lambda place=place, now=now: f"task after done {now}" in notes(place, "task after"), 60)
 
 
 def test_a_program_of_somebodys_own_is_never_touched(second, refused):
@@ -281,7 +281,7 @@ def test_a_killed_nginx_comes_back(places, tell):
     for place in places:
         seconds = recovery(place, "kill -9 $(cat /run/nginx.pid)")
         tell(f"{place.name}: visitors were answered {seconds:.2f} s after nginx's master was killed")
-        wait_until(lambda place=place: place.run("kill -0 $(cat /run/nginx.pid) && echo yes", check=False), 5)
+        wait_until(lambda place=place: place.run("kill -0 $(cat /run/nginx.pid) && echo yes", check=False), 20)
         assert seconds < 2
 
 
@@ -293,7 +293,7 @@ def test_a_worker_that_takes_all_the_memory_is_the_only_one_to_go(places, tell):
         assert place.ask("/memory", "POST", timeout=60).status_code == 502
         killed = time.monotonic()
         wait_until(lambda place=place: place.answers("/healthz"), 2)
-        wait_until(lambda place=place: place.answers("/libraries"), 5)
+        wait_until(lambda place=place: place.answers("/libraries"), 20)
         tell(
             f"{place.name}: visitors were answered {time.monotonic() - killed:.2f} s after the kernel had killed "
             f"a worker for its memory, {killed - begun:.1f} s after it began to take it"
@@ -307,7 +307,7 @@ def test_a_log_that_grows_is_rotated(places):
     logs = f"/var/log/supervisor/shop-{live(place)}.log"
     for _ in range(4):
         assert place.ask("/speak?lines=2700", "POST", timeout=30).status_code == 200
-    wait_until(lambda: place.run(f"test -e {logs}.1 && echo yes", check=False), 10)
+    wait_until(lambda: place.run(f"test -e {logs}.1 && echo yes", check=False), 30)
     assert int(place.run(f"stat -c %s {logs}")) < 10_000_000
     place.run(f"rm {logs}.1")
 
@@ -322,7 +322,7 @@ def test_a_full_disk_of_logs_stops_nobody(places, tell, run_playbook):
         for _ in range(20):
             assert place.ask("/speak?lines=100", "POST").status_code == 200
         enqueue(place, "full", 0)
-        wait_until(lambda place=place: [note for note in notes(place, "task full") if " done " in note], 10)
+        wait_until(lambda place=place: [note for note in notes(place, "task full") if " done " in note], 60)
     names = ",".join(place.name for place in small)
     try:
         assert run_playbook("pyweb.stack.restart", {"app": "shop"}, "--limit", names).status == 0
@@ -336,7 +336,7 @@ def test_a_full_disk_of_logs_stops_nobody(places, tell, run_playbook):
 
 def test_the_job_ran_once_a_minute_in_the_live_release(places):
     for place in places:
-        wait_until(lambda place=place: notes(place, "job done"), 70)
+        wait_until(lambda place=place: notes(place, "job done"), 100)
         begun = [line.split() for line in notes(place, "job begun")]
         minutes = [words[3] for words in begun]
         assert sorted(set(minutes)) == minutes
@@ -369,10 +369,12 @@ until [ $(systemctl is-failed $unit) = failed ]; do
 done
 """,
     False: """
-program=shop.worker.2-{release}
-until supervisorctl status $program | grep -q FATAL; do
-    pid=$(supervisorctl pid $program); [ $pid = 0 ] || kill -9 $pid; sleep 0.1
-done
+# Not by the number that supervisorctl tells: on a busy machine that takes longer than the second after which supervisor
+# lets a program count as started.
+other=$(supervisorctl pid shop.worker-{release})
+(for _ in $(seq 600); do pgrep -u shop -f 'rq worker' | grep -vx $other | xargs -r kill -9; sleep 0.1; done) &
+until supervisorctl status shop.worker.2-{release} | grep -q FATAL; do sleep 0.1; done
+kill $!
 """,
 }
 
@@ -436,9 +438,9 @@ def test_processes_and_a_run_that_was_missed_come_back_after_a_boot(places, with
     told["all"]["hosts"][place.name]["ansible_host"] = engine.address(name)
     (place.inventory / "test_hosts.json").write_text(json.dumps(told, indent=2) + "\n")
     test_hosts.await_ssh(engine, place.name, engine.address(name))
-    wait_until(lambda: place.answers("/healthz") and len(running(place)) == len(SERVICES), 30)
+    wait_until(lambda: place.answers("/healthz") and len(running(place)) == len(SERVICES), 60)
     assert settled(place) == before
-    wait_until(lambda: place.run("ls /srv/webapps/shop/shared/data/census", check=False), 20)
+    wait_until(lambda: place.run("ls /srv/webapps/shop/shared/data/census", check=False), 60)
 
 
 def test_an_application_that_goes_takes_all_of_it_along(places, run_playbook):

@@ -76,14 +76,14 @@ def prepare(place) -> None:
     place.run(
         f"mkdir -p {FOLDER} && cd {FOLDER} && rm -rf {' '.join(NEEDED)} && tar --extract --no-same-owner", given=packed
     )
-    place.run(ENVIRONMENT, timeout=300)
+    place.run(ENVIRONMENT, timeout=900)
 
 
 def run_file(place, name: str) -> dict[str, Outcome]:
     """What came of each test of a file; of the file itself, if its run broke off."""
     pytest_there = f".venv/bin/python -m pytest -q -p no:cacheprovider --junitxml {name}.xml tests/unit/{name}"
-    there = f"cd {FOLDER}; rm -f {name}.xml; LC_ALL=C.UTF-8 timeout 300 {pytest_there} >{name}.txt 2>&1"
-    place.run(there, check=False, timeout=330)
+    there = f"cd {FOLDER}; rm -f {name}.xml; LC_ALL=C.UTF-8 timeout 1200 {pytest_there} >{name}.txt 2>&1"
+    place.run(there, check=False, timeout=1230)
     if not (report := place.run(f"cat {FOLDER}/{name}.xml", check=False)):
         return {name: Outcome(failed=f"its run broke off: {place.run(f'tail {FOLDER}/{name}.txt', check=False)}")}
     return {f"{name}::{case.get('name')}": outcome(case) for case in ElementTree.fromstring(report).iter("testcase")}

@@ -71,12 +71,12 @@ def test_a_second_run_fails_at_once_and_a_dead_holder_is_no_obstacle(
     # Two hosts are enough for what a lock is; the third run is on all.
     pair = [places[0], places[-1]]
     limit = ("--limit", ",".join(place.name for place in pair))
-    slow = webapps({"env": {**QUICK, "NUMBER": "5"}, "commands": {"build": ["sleep 60"]}})
+    slow = webapps({"env": {**QUICK, "NUMBER": "5"}, "commands": {"build": ["sleep 600"]}})
     with load_on(places, tmp_path) as loads:
         first = begin_playbook(scenario_inventory, tmp_path, slow, *limit)
         try:
-            held = "until pgrep -fx 'sleep 60' >/dev/null; do sleep 0.1; done; cat /srv/webapps/patient/.lock"
-            owners = everywhere(lambda place: place.run(f'timeout 30 sh -c "{held}"'), pair)
+            held = "until pgrep -fx 'sleep 600' >/dev/null; do sleep 0.1; done; cat /srv/webapps/patient/.lock"
+            owners = everywhere(lambda place: place.run(f'timeout 100 sh -c "{held}"'), pair)
             run = run_playbook("pyweb.stack.site", deployed(6), *limit)
             assert run.status != 0
             for place, owner in zip(pair, owners, strict=True):
@@ -90,7 +90,7 @@ def test_a_second_run_fails_at_once_and_a_dead_holder_is_no_obstacle(
             # The first is still at it: the refusal did not wait for it.
             assert first.poll() is None
             everywhere(lambda place: place.run("kill -9 $(grep -o '[0-9]*$' /srv/webapps/patient/.lock)"), pair)
-            first.wait(30)
+            first.wait(60)
             assert first.returncode != 0
         finally:
             if first.poll() is None:
@@ -98,7 +98,7 @@ def test_a_second_run_fails_at_once_and_a_dead_holder_is_no_obstacle(
         assert [place.look()["current"] for place in places] == before
         assert run_playbook("pyweb.stack.site", deployed(6)).status == 0
         # The holder is dead, and what it had begun has been ended.
-        everywhere(lambda place: place.run("! pgrep -fx 'sleep 60'"), places)
+        everywhere(lambda place: place.run("! pgrep -fx 'sleep 600'"), places)
     lost_nothing(loads)
     assert all(new != old for new, old in zip(live(places), before, strict=True))
 

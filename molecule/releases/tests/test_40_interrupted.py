@@ -26,7 +26,7 @@ KILL = r"""
 import os, re, signal, sys, time
 after, switching = float(sys.argv[1]), sys.argv[2] == "1"
 home = "/srv/webapps/patient"
-until = time.monotonic() + 30
+until = time.monotonic() + 100
 while time.monotonic() < until:
     try:
         found = re.search(r"process (\d+)", open(f"{home}/.lock").read())

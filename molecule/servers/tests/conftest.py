@@ -49,7 +49,7 @@ class Loads:
 
     def __enter__(self) -> Loads:
         for name, address in self.addresses.items():
-            options = ["--host", "board.example.com", "--rate", "60", "--slow", "2", "--seconds", "150"]
+            options = ["--host", "board.example.com", "--rate", "60", "--slow", "2", "--seconds", "900"]
             command = [sys.executable, str(LOAD), f"http://{address}/", *options, "--json", str(self.folder / name)]
             self.running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(1)

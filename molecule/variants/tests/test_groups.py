@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from pyweb_places import wait_until
 
 PROGRAMS = "molecule/variants/programs.yml"
 GROUPED = {"pages:left": 8101, "pages:right": 8102, "apart": 8103}
@@ -42,8 +43,9 @@ def assert_answers(host, programs: dict[str, int]) -> None:
     running = pids(host)
     for program, port in programs.items():
         assert program in running
+        # supervisor lets it count as running after a second; it may take longer until it listens.
         ask = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/').status)"
-        assert host.check_output(f'/usr/bin/python3 -c "{ask}"') == "200"
+        wait_until(lambda ask=ask: host.run(f'/usr/bin/python3 -c "{ask}"').stdout.strip() == "200", 20)
 
 
 def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
