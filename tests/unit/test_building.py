@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -69,13 +70,11 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_pas
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that other accounts can reach, as /srv is."""
-    folder = tmp_path_factory.mktemp("srv")
-    for path in (folder, *folder.parents):
-        if str(path) != "/" and stat.S_IMODE(path.stat().st_mode) & 0o011 != 0o011:
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o011)
-    return folder
+def public() -> Iterator[Path]:
+    """A folder that other accounts can reach, as /srv is. Not one of pytest's: each of its runs closes them all."""
+    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
