@@ -34,6 +34,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
+        # No part of what is wanted: it says when, not what.
+        activations = arguments.pop("activations", [])
         secrets: dict[str, Any] = {}
         origins: dict[str, Origin] = {}
         apps, problems = [], []
@@ -62,7 +64,9 @@ class ActionModule(ActionBase):
             for app in apps
             if self.travels(app, origins)
         }
-        result = self.call({**arguments, "apps": apps, "sources": json.dumps(inline)}, task_vars)
+        result = self.call(
+            {**arguments, "apps": apps, "sources": json.dumps(inline), "activations": activations}, task_vars
+        )
         if not (result.get("failed") or not result.get("missing_sources") or self._task.check_mode):
             result = self.send(apps, arguments, origins, result, task_vars)
         if stamps:

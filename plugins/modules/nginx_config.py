@@ -195,6 +195,11 @@ options:
       - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
         has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
     type: str
+  foresee:
+    description:
+      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -228,6 +233,10 @@ unowned:
   type: list
   elements: str
   returned: success
+settled:
+  description: Whether the host is known to be as wanted.
+  type: bool
+  returned: with O(foresee)
 """
 
 import contextlib  # the documentation stands first in a module
@@ -866,6 +875,7 @@ def main() -> None:
             "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
             "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
             "stamp": {"type": "str"},
+            "foresee": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

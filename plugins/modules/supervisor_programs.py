@@ -94,6 +94,16 @@ options:
     description: The daemon's unit where systemd is PID 1. Empty to start the daemon directly everywhere.
     type: str
     default: supervisor.service
+  stamp:
+    description:
+      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
+        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
+    type: str
+  foresee:
+    description:
+      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Predicts all changes without one.}
   diff_mode: {support: full, description: Shows the files before and after.}
@@ -147,6 +157,10 @@ daemon_started:
   description: Whether the daemon had to be started.
   type: bool
   returned: success
+settled:
+  description: Whether the host is known to be as wanted.
+  type: bool
+  returned: with O(foresee)
 """
 
 import contextlib  # the documentation stands first in a module
@@ -161,6 +175,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     File,
     apply_files,
@@ -632,13 +647,21 @@ def main() -> None:
             "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
             "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
             "service": {"type": "str", "default": "supervisor.service"},
+            "stamp": {"type": "str"},
+            "foresee": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     # systemctl's words are parsed, so they must not be translated.
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
-        result = bring_to_state(module)
+        result, seen = bring_to_state(module, module.check_mode)
+        if module.params["stamp"] and not module.check_mode:
+            if result["changed"]:
+                again, seen = bring_to_state(module, check=True)
+                seen = None if again["changed"] or again["warnings"] else seen
+            if seen and not result["warnings"]:
+                stamps.leave("supervisor_programs", module.params["stamp"], seen)
     except (ProgramError, GroupError, SupervisorError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
     except xmlrpc.client.Fault as fault:
@@ -651,12 +674,14 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
+def bring_to_state(module: AnsibleModule, check: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What was done, or would be; and what makes a stamp of it void, if one can stand for it."""
     paths = Paths(module.params["config_file"], module.params["cron_directory"])
     programs = expanded(module.params["programs"], paths)
-    check = module.check_mode
     if check and not os.path.exists(paths.config_file):
-        return _predict_virgin(programs, paths)
+        return _predict_virgin(programs, paths), None
+    looked_at = [*watched(programs, paths), module.params["cron_pam_file"]]
+    seen = stamps.witnesses(looked_at, patterns=watched_patterns(module.params["programs"], paths))
     daemon = read_daemon(paths.config_file)
     host = Host(
         lambda argv: module.run_command(argv),
@@ -678,6 +703,8 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
     infos = {} if dead else host.rpc.infos()
     unit = host.unit() if host.service else {}
     todo = plan_files(programs, paths, list(infos))
+    alive = [running_daemon(daemon), *kept_running(todo.units, infos)]
+    seen["processes"] = stamps.witnesses([], alive)["processes"]
     drop_in = File(DROP_IN, DROP_IN_CONTENT)
     system_files = [drop_in] if host.service == "supervisor.service" and differs(drop_in) else []
     if not host.service and any(program.get("schedule") for program in programs):
@@ -709,7 +736,7 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
             end_orphans(daemon, max([program["stop_timeout"] for program in programs] or [40.0]))
     stale = _reread(host, todo, before, warnings, dead, check)
     started, restarted, stopped = _settle(host, programs, paths, todo, infos, stale, dead, check)
-    return {
+    result = {
         "changed": bool(
             todo.files or system_files or reload or enable or dead or left or started or restarted or stopped
         ),
@@ -722,6 +749,30 @@ def bring_to_state(module: AnsibleModule) -> dict[str, Any]:
         "daemon_started": dead,
         "warnings": warnings,
     }
+    return result, seen if all(program.get("started", True) for program in programs) else None
+
+
+def watched(programs: list[dict[str, Any]], paths: Paths) -> list[str]:
+    """Every file that the decisions about these programs depend on, there or not."""
+    unit = "supervisor.service"
+    found = [paths.config_file, DROP_IN, f"/lib/systemd/system/{unit}", f"/etc/systemd/system/{unit}"]
+    found.append(f"/etc/systemd/system/multi-user.target.wants/{unit}")
+    for program in programs:
+        found.append(paths.of(program))
+        if program["kind"] == "program" and not program["name"].endswith("@"):
+            found += [paths.script(program["name"]), paths.table(program["name"])]
+    return found
+
+
+def watched_patterns(programs: list[dict[str, Any]], paths: Paths) -> list[str]:
+    """The same of what is only known by a pattern."""
+    listed = [paths.file(program["name"]) for program in programs if "*" in program["name"]]
+    return [*listed, paths.script("*"), os.path.join(os.path.dirname(DROP_IN), "*")]
+
+
+def kept_running(units: list[Unit], infos: dict[str, list[dict[str, Any]]]) -> list[int]:
+    """The processes that the daemon has to keep running; 0, which vouches for nothing, for one that does not."""
+    return [info["pid"] for unit in units for program in unit.programs for info in unit.processes(program, infos)]
 
 
 def _text(path: str) -> str | None:

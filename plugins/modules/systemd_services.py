@@ -59,6 +59,11 @@ options:
       - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
         has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
     type: str
+  foresee:
+    description:
+      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Predicts all changes without one.}
   diff_mode: {support: full, description: Shows the unit files before and after.}
@@ -110,6 +115,10 @@ reloaded:
   description: Whether systemd read its files again.
   type: bool
   returned: success
+settled:
+  description: Whether the host is known to be as wanted.
+  type: bool
+  returned: with O(foresee)
 """
 
 import calendar  # the documentation stands first in a module
@@ -491,6 +500,7 @@ def main() -> None:
             },
             "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
             "stamp": {"type": "str"},
+            "foresee": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -57,6 +57,14 @@ options:
       - Who deploys, for the log of deployments and for whoever meets the lock.
     type: str
     default: unknown
+  activations:
+    description:
+      - What M(pyweb.stack.webapp_activate) would need to know of every application, so that those with a new release
+        can take over here, which saves a trip. Only where nothing has to be done in between. Where a source has to be
+        sent first, nothing takes over here.
+    type: list
+    elements: dict
+    default: []
   stamp:
     description:
       - Stands for what is wanted and for the code that looks. With it the module leaves word where nobody has to look
@@ -99,8 +107,13 @@ apps:
       elements: str
     activate:
       description: Whether the application needs M(pyweb.stack.webapp_activate), for a new release or because the live
-        one does not run.
+        one does not run. Not if that has been done by O(activations).
       type: bool
+activated:
+  description: What M(pyweb.stack.webapp_activate) would have returned as C(apps).
+  type: list
+  elements: dict
+  returned: with O(activations), where something was to be activated
 missing_sources:
   description: Applications whose source has to be sent before they can be built.
   type: list
@@ -363,6 +376,27 @@ def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def activate_at_once(module: AnsibleModule, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Let the new releases of those applications take over of which it is known how; what that adds to the answer."""
+    due = {result["name"]: result for result in results if result["activate"]}
+    specs = [
+        {**spec, "candidate": due[spec["name"]]["candidate"]}
+        for spec in module.params["activations"]
+        if spec["name"] in due
+    ]
+    if not specs:
+        return {}
+    # Only now: most runs don't need it, and the host compiles what it imports.
+    from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate
+
+    activated, problems = activate(specs, module.params["root"], module.run_command, module.params["owner"])
+    if problems:
+        module.fail_json(msg="\n\n".join(problems), changed=True, **({"activated": activated} if activated else {}))
+    for spec in specs:
+        due[spec["name"]]["activate"] = False
+    return {"activated": activated, "changed": True}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -372,6 +406,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/srv/webapps"},
             "uv": {"type": "path", "default": "/opt/pyweb/uv/bin/uv"},
             "owner": {"type": "str", "default": "unknown"},
+            "activations": {"type": "list", "elements": "dict", "default": []},
             "stamp": {"type": "str"},
         },
         supports_check_mode=True,
@@ -413,6 +448,8 @@ def main() -> None:
             # What is empty would only stand between a reader and the message.
             **{key: value for key, value in answer.items() if value and key != "missing_sources"},
         )
+    if not (missing or module.check_mode):
+        answer |= activate_at_once(module, results)
     if module.params["stamp"] and not module.check_mode:
         live = {result["name"]: result["candidate"] or result["current"] for result in results}
         stamp = {"key": module.params["stamp"], "seen": versions.seen, "releases": live}

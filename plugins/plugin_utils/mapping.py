@@ -541,17 +541,23 @@ def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
 
 def activations(
     webapps: Any,
-    builds: list[dict[str, Any]],
+    builds: list[dict[str, Any]] | None,
     facts: dict[str, Any],
     process_manager: str = "auto",
     keep: int = 5,
     front: bool = True,
 ) -> list[dict[str, Any]]:
-    """Input of the module webapp_activate: what has a new release, does not run, or is to be removed."""
+    """Input of the module webapp_activate: what has a new release, does not run, or is to be removed.
+
+    Without ``builds`` it is input of the module webapp_release, which finds out which of all applications that are.
+    """
+    apps = applications(webapps)
+    if builds is None:
+        return [switch(app, facts, process_manager, keep, front) for app in apps]
     found = {build["name"]: build for build in builds if build["activate"]}
     return [
         {**switch(app, facts, process_manager, keep, front), "candidate": found[app["name"]]["candidate"]}
-        for app in applications(webapps)
+        for app in apps
         if app["name"] in found
     ]
 

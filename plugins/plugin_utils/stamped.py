@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 PLUGINS = Path(__file__).resolve().parents[1]
@@ -50,7 +51,10 @@ def without(task_vars: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 class StampedAction(ActionBase):
-    """Runs the module of the same name, unless the host bears a stamp for the same wish."""
+    """Runs the module of the same name, unless the host bears a stamp for the same wish.
+
+    With ``foresee`` it only tells whether it does, so that what comes before knows whether anything comes after.
+    """
 
     name: str
 
@@ -58,8 +62,11 @@ class StampedAction(ActionBase):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
+        foresee = boolean(arguments.pop("foresee", False))
         stamps = borne(task_vars, self.name)
         key = stamp_key(arguments)
+        if foresee:
+            return {"changed": False, "settled": key in stamps}
         if key in stamps:
             return {"changed": False, "msg": SPARED}
         result = self._execute_module(

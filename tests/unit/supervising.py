@@ -68,7 +68,7 @@ class Lab:
         path = self.folder / "conf.d" / f"{name}.conf"
         path.write_text(f"[program:{name}]\ncommand=/bin/sh -c '{script}'\nstdout_logfile=NONE\nstderr_logfile=NONE\n")
 
-    def run(self, *programs: dict[str, Any], check: bool = False) -> dict[str, Any]:
+    def run(self, *programs: dict[str, Any], check: bool = False, stamp: str | None = None) -> dict[str, Any]:
         arguments = {
             "programs": list(programs),
             "config_file": str(self.config),
@@ -76,6 +76,7 @@ class Lab:
             "cron_pam_file": str(self.folder / "pam"),
             "supervisord": str(SUPERVISORD),
             "service": "",
+            "stamp": stamp,
             "_ansible_check_mode": check,
             "_ansible_diff": True,
         }

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils import activation, stamps
 from ansible_collections.pyweb.stack.plugins.module_utils import settled as module
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     BUILDING,
     COMPLETE,
@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     record,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"
 
@@ -194,3 +195,63 @@ def test_what_was_seen_before_counts_too(shop: Shop, tmp_path: Path) -> None:
     python.write_text("another version")
     module.settle(stamp, shop.layout.root, lambda argv: (0, "", ""))
     assert not shop.settled
+
+
+# --- activation within the build's call ---------------------------------------------------------------------------
+
+
+class Module:
+    """What the module webapp_release has of AnsibleModule."""
+
+    def __init__(self, activations: list[dict[str, Any]], said: dict[str, Any]) -> None:
+        self.params = {"activations": activations, "root": "/nowhere", "owner": "alice@desk"}
+        self.said = said
+
+    def run_command(self, argv: list[str]) -> Any:
+        raise AssertionError(f"ran {argv}")
+
+    def fail_json(self, **said: Any) -> None:
+        self.said |= said
+        raise SystemExit(1)
+
+
+def result(name: str, activate: bool, candidate: str = "") -> dict[str, Any]:
+    return {"name": name, "activate": activate, "candidate": candidate, "current": LIVE}
+
+
+@pytest.fixture
+def activated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was activated; an application whose name is broken fails."""
+    seen: list[Any] = []
+
+    def activate(specs: list[dict[str, Any]], root: str, run: Any, owner: str) -> tuple[list[Any], list[str]]:
+        seen.extend((spec["name"], spec["candidate"], root, owner) for spec in specs)
+        good = [{"name": spec["name"]} for spec in specs if spec["name"] != "broken"]
+        return good, [f"webapps '{spec['name']}': no" for spec in specs if spec["name"] == "broken"]
+
+    monkeypatch.setattr(activation, "activate", activate)
+    return seen
+
+
+def test_what_has_a_new_release_takes_over_where_it_is_known_how(activated: list[Any]) -> None:
+    results = [result("shop", True, OTHER), result("idle", False), result("unknown", True, OTHER)]
+    module = Module([{"name": "idle", "candidate": ""}, {"name": "shop", "candidate": ""}], {})
+    answer = webapp_release.activate_at_once(module, results)
+    assert activated == [("shop", OTHER, "/nowhere", "alice@desk")]
+    assert answer == {"activated": [{"name": "shop"}], "changed": True}
+    assert [one["activate"] for one in results] == [False, False, True]
+
+
+@pytest.mark.parametrize("activations", [[], [{"name": "idle", "candidate": ""}]])
+def test_nothing_takes_over_where_nobody_asked_or_nothing_is_new(activated: list[Any], activations: list[Any]) -> None:
+    results = [result("shop", True, OTHER), result("idle", False)]
+    assert webapp_release.activate_at_once(Module(activations, {}), results) == {}
+    assert (activated, results[0]["activate"]) == ([], True)
+
+
+def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: list[Any]) -> None:
+    said: dict[str, Any] = {}
+    results = [result("shop", True, OTHER), result("broken", True, OTHER)]
+    with pytest.raises(SystemExit):
+        webapp_release.activate_at_once(Module([{"name": "shop"}, {"name": "broken"}], said), results)
+    assert said == {"msg": "webapps 'broken': no", "changed": True, "activated": [{"name": "shop"}]}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import supervisor_rpc
+from ansible_collections.pyweb.stack.plugins.module_utils import stamps, supervisor_rpc
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManagerError,
     Supervisor,
@@ -428,3 +428,47 @@ def test_instance_that_is_on_its_way_out_is_started_afresh(lab: Lab) -> None:
     assert becomes(lab, "running")
     assert lab.pid(f"shop-{INSTANCE}") not in (0, before)
     assert (lab.folder / "conf.d" / f"shop-{INSTANCE}.conf").exists()
+
+
+# --- stamps -------------------------------------------------------------------------------------------------------
+
+
+def stamped(lab: Lab, *programs: dict[str, Any]) -> bool:
+    """Whether a run with a stamp leaves one that holds."""
+    assert not lab.run(*programs, stamp="as wished").get("failed")
+    return stamps.valid() == {"supervisor_programs": {"as wished": {}}}
+
+
+def test_stamp_is_left_by_the_run_that_brings_all_to_its_state(lab: Lab) -> None:
+    programs = [lab.program("one"), lab.program("shop@")]
+    assert stamped(lab, *programs)
+    assert stamped(lab, *programs)
+
+
+def test_new_release_of_a_template_leaves_the_stamp_alone(lab: Lab) -> None:
+    assert stamped(lab, lab.program("one"), lab.program("shop@"))
+    lab.provider.start("shop", INSTANCE)
+    assert stamps.valid()
+
+
+@pytest.mark.parametrize("case", ["killed", "stopped", "edited", "removed", "schedule", "daemon"])
+def test_whatever_the_module_would_mend_makes_the_stamp_void(lab: Lab, case: str) -> None:
+    assert stamped(lab, lab.program("one"), lab.program("shop@"))
+    pid = running_daemon(lab.daemon) if case == "daemon" else lab.pid("one")
+    if case in ("killed", "daemon"):
+        os.kill(pid, signal.SIGKILL)
+    elif case == "stopped":
+        lab.rpc.stop("one", 5)
+    elif case == "edited":
+        (lab.folder / "templates/shop@.conf").write_text("; somebody's\n")
+    elif case == "removed":
+        (lab.folder / "conf.d/one.conf").unlink()
+    elif case == "schedule":
+        (lab.folder / "scheduled").mkdir(exist_ok=True)
+        (lab.folder / "scheduled/left").write_text(f"# {module.MARK}\n")
+    assert wait_for(lambda: not stamps.valid(), 5)
+
+
+def test_program_that_is_not_to_run_leaves_no_stamp(lab: Lab) -> None:
+    """Nothing would tell that somebody has started it."""
+    assert not stamped(lab, lab.program("one", started=False))

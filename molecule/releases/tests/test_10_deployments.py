@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HOSTS, Place, each, everywhere, load_on, lost_nothing, webapps
+from conftest import HOSTS, Place, begin_playbook, each, everywhere, load_on, lost_nothing, webapps
 
 BOOT = 2.0
 KEEP = 2
@@ -86,6 +86,35 @@ def test_ten_deployments_lose_no_request(
     everywhere(Place.settled, pair)
     log_files = "/srv/webapps/patient/deployments.log /var/log"
     everywhere(lambda place: place.run(f"! grep -r $(printf hunter%d 2) {log_files}"), pair)
+
+
+@pytest.mark.parametrize("names", PAIRS, ids=" and ".join)
+def test_a_deployment_to_one_host_switches_in_the_call_that_builds(
+    names: tuple[str, str], places: list[Place], run_playbook, scenario_inventory: str, source: Path, tmp_path: Path
+):
+    """Where the preflight sees that nothing is to be done in between; no visitor notices that either."""
+    pair = [place for place in places if place.name in names]
+    change = {"env": {"BOOT_SECONDS": "1"}}
+    began = run_playbook("pyweb.stack.site", webapps(change, source), "--limit", ",".join(names))
+    assert began.status == 0, began.output
+    before = everywhere(Place.look, pair)
+    with load_on(pair, tmp_path, rate=200, slow=5) as loads:
+        (source / "new.py").write_text("NUMBER = 11\n")
+        variables = webapps(change, source)
+        runs = [begin_playbook(scenario_inventory, tmp_path, variables, "--limit", place.name) for place in pair]
+        statuses = [run.wait(120) for run in runs]
+    told = [log.read_text() for log in sorted(tmp_path.glob("variables-*.log"))]
+    assert statuses == [0, 0], told
+    lost_nothing(loads)
+    for found, old in zip(everywhere(Place.look, pair), before, strict=True):
+        assert found["current"] != old["current"]
+        assert found["states"][found["current"]] == "good"
+    for place, output in zip(pair, told, strict=True):
+        for spared in ("Define processes and sites", "Let the new releases take over"):
+            assert f"[{spared}]" in output
+            after = output.partition(f"[{spared}]")[2].splitlines()[1]
+            assert after.startswith(f"skipping: [{place.name}]"), (spared, output)
+    everywhere(Place.settled, pair)
 
 
 def check_what_is_kept(found: dict[str, Any], history: list[str]) -> None:
