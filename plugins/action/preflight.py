@@ -14,6 +14,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible_collections.pyweb.stack.plugins.plugin_utils.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
@@ -72,7 +73,7 @@ class ActionModule(ActionBase):
         arguments["certificates"] = [item for item in given if item["certificate_path"]]
         arguments["names"] = [app["name"] for app in served]
         arguments["interpreters"] = sorted({app["python"]["interpreter"] for app in served})
-        result = self.look_at_host(arguments, task_vars)
+        result = self.look_at_host(arguments, task_vars, ["pyweb.stack.webapp_release"] if builds else [])
         if result.get("failed"):
             return result
         wanted = Wanted(
@@ -86,19 +87,26 @@ class ActionModule(ActionBase):
         problems = host_problems(wanted, result["ansible_facts"]["pyweb"])
         return failed(problems) if problems else result
 
-    def look_at_host(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The host's half, and by how much its clock differs."""
-        before = time.time()
+    def look_at_host(
+        self, arguments: dict[str, Any], task_vars: dict[str, Any], following: list[str]
+    ) -> dict[str, Any]:
+        """The host's half, and by how much its clock differs. ``following`` are modules that a later task will need."""
+        connected = Ahead(lambda: connect(self._connection))
+        pack("pyweb.stack.preflight", task_vars, self._templar)
         try:
+            connected.result()
+            packed = Ahead(lambda: [pack(name, task_vars, self._templar) for name in following])
+            before = time.time()
             result = self._execute_module(
                 module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars
             )
+            after = time.time()
+            packed.result()
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = task_vars.get("ansible_user") or "that Ansible logs in as"
                 return failed([sudo_problem(str(account), task_vars.get("inventory_hostname", "the host"))])
             raise
-        after = time.time()
         if not result.get("failed"):
             facts = result["ansible_facts"]["pyweb"]
             facts["ahead"] = min(facts["time"] - before, 0) + max(facts["time"] - after, 0)

@@ -1,0 +1,62 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the controller can do while it waits for a host.
+
+ansible-core packs a module together with all that it imports when the module is first used, and has to parse all of it
+to find that: a seventh of a second on a quick machine, for each module and run. To connect by SSH takes as long. Both
+mostly wait for somebody else, so they are done side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ansible import constants
+from ansible.executor.module_common import modify_module
+from ansible.plugins.loader import module_loader
+
+
+class Ahead:
+    """Work that has begun. ``result`` waits for it, and raises what it has raised."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.error: Exception | None = None
+        self.work = work
+        # Ansible keeps in its context which task this is.
+        context = contextvars.copy_context()
+        self.thread = threading.Thread(target=context.run, args=[self.run], daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except Exception as error:  # noqa: BLE001  # it is raised where it is waited for
+            self.error = error
+
+    def result(self) -> None:
+        self.thread.join()
+        if self.error is not None:
+            raise self.error
+
+
+def pack(name: str, task_vars: dict[str, Any], templar: Any) -> None:
+    """Have a module packed, which ansible-core then finds in its cache of this run; where it can't, it does it later."""
+    with contextlib.suppress(Exception):
+        modify_module(
+            module_name=name,
+            module_path=module_loader.find_plugin(name, ".py"),
+            module_args={},
+            templar=templar,
+            task_vars=task_vars,
+            module_compression=constants.config.get_config_value("DEFAULT_MODULE_COMPRESSION", variables=task_vars),
+        )
+
+
+def connect(connection: Any) -> None:
+    """Open the connection to a host, where that is one that stays open."""
+    if connection.transport == "ssh":
+        connection.exec_command("true", sudoable=False)
