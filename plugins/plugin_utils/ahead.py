@@ -34,7 +34,7 @@ class Ahead:
     def run(self) -> None:
         try:
             self.work()
-        except Exception as error:  # noqa: BLE001  # it is raised where it is waited for
+        except Exception as error:
             self.error = error
 
     def result(self) -> None:
@@ -44,7 +44,7 @@ class Ahead:
 
 
 def pack(name: str, task_vars: dict[str, Any], templar: Any) -> None:
-    """Have a module packed, which ansible-core then finds in its cache of this run; where it can't, it does it later."""
+    """Have a module packed, which ansible-core then finds in its cache of this run. What fails here it does later."""
     with contextlib.suppress(Exception):
         modify_module(
             module_name=name,
