@@ -54,11 +54,16 @@ child= stopped=
 trap 'stopped=yes; [ -z "$child" ] || kill -TERM "$child"' TERM INT
 tell running null
 timeout --kill-after=30 "$2" {release}/bin/"$name" 8>&- &
-child=$!
+starting=$!
+# A signal that reaches the child while it is still a copy of this shell would be lost.
+while read -r what 2>/dev/null </proc/"$starting"/comm && [ "$what" != timeout ]; do
+    sleep 0.01
+done
+child=$starting
+[ -z "$stopped" ] || kill -TERM "$child" 2>/dev/null
 status=
-# The signal to stop ends a wait before the child has ended; and a child that has hardly begun may miss it.
+# The signal to stop ends a wait before the child has ended.
 while [ -z "$status" ] || kill -0 "$child" 2>/dev/null; do
-    [ -z "$stopped" ] || {{ sleep 0.2; kill -TERM "$child" 2>/dev/null; }}
     wait "$child"
     status=$?
 done

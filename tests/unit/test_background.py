@@ -269,6 +269,23 @@ def test_a_job_that_is_stopped_ends_its_program_and_says_so(launch: Any) -> None
     assert result(launch)["state"] == "failed"
 
 
+# Lines of the script, after which the signal comes.
+BEGINNING = [" 8>&- &\n", "starting=$!\n", "child=$starting\n", "status=\n", 'kill -0 "$child" 2>/dev/null; do\n']
+
+
+@pytest.mark.parametrize("line", BEGINNING)
+def test_a_job_that_is_stopped_as_it_begins_ends_as_well(
+    launch: Any, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """Whatever the child is by then. More than once: who is first, the signal or the child's own beginning, is chance."""
+    assert background.JOB.count(line) == 1
+    monkeypatch.setattr(background, "JOB", background.JOB.replace(line, f"{line}kill -TERM $$\n"))
+    for _attempt in range(12):
+        process = launch("sleep 30", "x", "60")
+        assert process.wait(10) != 0
+        assert result(launch)["state"] == "failed"
+
+
 def test_a_job_that_was_cut_off_is_interrupted(launch: Any) -> None:
     process = launch("sleep 30", "x", "60")
     wait_for_state(launch, "running")
