@@ -277,7 +277,7 @@ BEGINNING = [" 8>&- &\n", "starting=$!\n", "child=$starting\n", "status=\n", 'ki
 def test_a_job_that_is_stopped_as_it_begins_ends_as_well(
     launch: Any, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    """Whatever the child is by then. More than once: who is first, the signal or the child's own beginning, is chance."""
+    """Whatever the child is by then. Many times: whether the signal or the child is first is chance."""
     assert background.JOB.count(line) == 1
     monkeypatch.setattr(background, "JOB", background.JOB.replace(line, f"{line}kill -TERM $$\n"))
     for _attempt in range(12):
