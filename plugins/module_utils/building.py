@@ -15,6 +15,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 from typing import Any
@@ -696,6 +697,9 @@ def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
 
 def interpreter_version(interpreter: str) -> str:
     """Implementation and version of an interpreter, as far as an environment depends on it: ``cpython-3.11``."""
+    if os.path.realpath(interpreter) == os.path.realpath(sys.executable):
+        # It is the one that runs this module, as on most hosts; to start it once more would only take time.
+        return f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
     try:
         answer = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -141,12 +141,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.certificates import (
-    Authority,
-    CertificateError,
-    Store,
-    Wanted,
-)
 from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
 
 # Control groups, as a container sees its own.
@@ -183,6 +177,16 @@ def installed(wanted: list[str], path: str = "/var/lib/dpkg/status") -> list[str
 
 def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
     """What is wrong with certificates that are said to be here."""
+    if not items:
+        return []
+    # Only now: the host compiles what it imports, and few have any.
+    from ansible_collections.pyweb.stack.plugins.module_utils.certificates import (
+        Authority,
+        CertificateError,
+        Store,
+        Wanted,
+    )
+
     store, problems = Store("", "", Authority()), []
     for item in items:
         wanted = Wanted(**{**item, "names": tuple(item["names"])})

@@ -127,10 +127,12 @@ stamp:
   returned: with O(stamp), but in no check run
 """
 
-import grp  # the documentation stands first in a module
+import functools  # the documentation stands first in a module
+import grp
 import json
 import os
 import shutil
+import threading
 import time
 from typing import Any
 
@@ -376,6 +378,14 @@ def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def activation() -> Any:
+    """What lets releases take over. Most runs don't need it, and the host compiles what it imports."""
+    from ansible_collections.pyweb.stack.plugins.module_utils import activation as found
+
+    return found
+
+
 def activate_at_once(module: AnsibleModule, results: list[dict[str, Any]]) -> dict[str, Any]:
     """Let the new releases of those applications take over of which it is known how; what that adds to the answer."""
     due = {result["name"]: result for result in results if result["activate"]}
@@ -386,10 +396,9 @@ def activate_at_once(module: AnsibleModule, results: list[dict[str, Any]]) -> di
     ]
     if not specs:
         return {}
-    # Only now: most runs don't need it, and the host compiles what it imports.
-    from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate
-
-    activated, problems = activate(specs, module.params["root"], module.run_command, module.params["owner"])
+    activated, problems = activation().activate(
+        specs, module.params["root"], module.run_command, module.params["owner"]
+    )
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=True, **({"activated": activated} if activated else {}))
     for spec in specs:
@@ -412,6 +421,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(0o022)
+    if module.params["activations"] and not module.check_mode:
+        # Compiled beside the look and the build, which mostly wait for programs that they run.
+        threading.Thread(target=activation, daemon=True).start()
     secret_parts = json.loads(module.params["secrets"])
     sources = json.loads(module.params["sources"])
     versions = Versions()

@@ -661,8 +661,12 @@ def test_requirement_files_that_name_each_other_end(tmp_path: Path) -> None:
     assert "flask" in text
 
 
-def test_an_interpreter_tells_its_version() -> None:
-    assert interpreter_version(sys.executable) == f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
+def test_an_interpreter_tells_its_version(tmp_path: Path) -> None:
+    expected = f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
+    assert interpreter_version(sys.executable) == expected
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    assert interpreter_version(str(tmp_path / "python")) == expected, "asked, where it is another one"
     assert interpreter_version("/bin/false") == ""
     assert interpreter_version("/nowhere") == ""
 
