@@ -91,17 +91,15 @@ class ActionModule(ActionBase):
         self, arguments: dict[str, Any], task_vars: dict[str, Any], following: list[str]
     ) -> dict[str, Any]:
         """The host's half, and by how much its clock differs. ``following`` are modules that a later task will need."""
-        connected = Ahead(lambda: connect(self._connection))
-        pack("pyweb.stack.preflight", task_vars, self._templar)
         try:
-            connected.result()
-            packed = Ahead(lambda: [pack(name, task_vars, self._templar) for name in following])
-            before = time.time()
-            result = self._execute_module(
-                module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars
-            )
-            after = time.time()
-            packed.result()
+            with Ahead(lambda: connect(self._connection)):
+                pack("pyweb.stack.preflight", task_vars, self._templar)
+            with Ahead(lambda: [pack(name, task_vars, self._templar) for name in following]):
+                before = time.time()
+                result = self._execute_module(
+                    module_name="pyweb.stack.preflight", module_args=arguments, task_vars=task_vars
+                )
+                after = time.time()
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = task_vars.get("ansible_user") or "that Ansible logs in as"

@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
             apps.append(spec)
         if problems:
             raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
-        arguments["secrets"] = json.dumps(secrets)
+        arguments["secrets"] = secret_json(secrets)
         arguments["stamp"] = stamp_key({**arguments, "secrets": None, "apps": apps}, arguments["secrets"])
         arguments.setdefault("owner", deployer())
         stamps = borne(task_vars, "webapp_release")
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
             if self.travels(app, origins)
         }
         result = self.call(
-            {**arguments, "apps": apps, "sources": json.dumps(inline), "activations": activations}, task_vars
+            {**arguments, "apps": apps, "sources": secret_json(inline), "activations": activations}, task_vars
         )
         if not (result.get("failed") or not result.get("missing_sources") or self._task.check_mode):
             result = self.send(apps, arguments, origins, result, task_vars)
@@ -121,6 +121,11 @@ class ActionModule(ActionBase):
         live = {name: app["candidate"] for name, app in built.items()}
         second["stamp"] = {**first["stamp"], "releases": {**first["stamp"]["releases"], **live}}
         return second
+
+
+def secret_json(found: dict[str, Any]) -> str:
+    """As JSON; empty where there is nothing, for Ansible hides what a secret argument says wherever it occurs."""
+    return json.dumps(found) if found else ""
 
 
 def take_secrets(app: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:

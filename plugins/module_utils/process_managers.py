@@ -26,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     sweep,
     write,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
 from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
     CANT_REREAD,
     CONFIG_FILE,
@@ -40,8 +41,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# A release's ID. It begins with its time, so that "shop-worker" is never read as an instance "worker-…" of "shop".
-INSTANCE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[A-Za-z0-9_.]+)*")
 
 
 # Seconds that an instance on its way out gets before it is started afresh.

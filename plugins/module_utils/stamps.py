@@ -14,15 +14,20 @@ import glob
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
 
 # Gone after a boot, as are the processes that a stamp tells of.
 FOLDER = "/run/pyweb/stamps"
 
 # A stamp for each set of inputs: two playbooks for one host spare each other's trips; more are somebody's trials.
 KEPT = 5
+
+OF_INSTANCE = re.compile(rf"[-@]{INSTANCE.pattern}\.[^./]*\Z")
 
 
 def file_witness(path: str) -> list[Any]:
@@ -49,6 +54,11 @@ def process_witness(pid: int) -> list[Any]:
         return []
 
 
+def matching(pattern: str) -> list[str]:
+    """The files that match, but for those of instances, which come and go with releases."""
+    return sorted(path for path in glob.glob(pattern) if not OF_INSTANCE.search(path))
+
+
 def witnesses(
     paths: Iterable[str], pids: Iterable[int] = (), patterns: Iterable[str] = (), owned: Iterable[str] = ()
 ) -> dict[str, dict[str, list[Any]]]:
@@ -58,7 +68,7 @@ def witnesses(
     only the rights count.
     """
     return {
-        "matches": {pattern: sorted(glob.glob(pattern)) for pattern in sorted(set(patterns))},
+        "matches": {pattern: matching(pattern) for pattern in sorted(set(patterns))},
         "files": {path: file_witness(path) for path in sorted(set(paths))},
         "rights": {path: rights_witness(path) for path in sorted(set(owned))},
         "processes": {str(pid): process_witness(pid) for pid in pids},
@@ -90,7 +100,7 @@ def holds(seen: dict[str, Any]) -> bool:
     files = {path: file_witness(path) for path in seen["files"]}
     processes = {pid: process_witness(int(pid)) for pid in seen["processes"]}
     rights = {path: rights_witness(path) for path in seen["rights"]}
-    matches = {pattern: sorted(glob.glob(pattern)) for pattern in seen["matches"]}
+    matches = {pattern: matching(pattern) for pattern in seen["matches"]}
     return (
         files == seen["files"]
         and rights == seen["rights"]

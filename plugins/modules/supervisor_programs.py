@@ -183,8 +183,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import (
     read,
     write,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
-    INSTANCE,
     instances_of,
     instantiate,
     wait_for,
@@ -757,6 +757,7 @@ def watched(programs: list[dict[str, Any]], paths: Paths) -> list[str]:
     unit = "supervisor.service"
     found = [paths.config_file, DROP_IN, f"/lib/systemd/system/{unit}", f"/etc/systemd/system/{unit}"]
     found.append(f"/etc/systemd/system/multi-user.target.wants/{unit}")
+    found += glob.glob(os.path.join(os.path.dirname(DROP_IN), "*"))
     for program in programs:
         found.append(paths.of(program))
         if program["kind"] == "program" and not program["name"].endswith("@"):

@@ -35,13 +35,13 @@ options:
     description:
       - JSON with the secret parts of every application, by its name. The action plugin takes them out of O(apps).
     type: str
-    default: "{}"
+    default: ""
   sources:
     description:
       - JSON with the sources that are small enough to travel with the call, by the application's name. Made by the
         action plugin.
     type: str
-    default: "{}"
+    default: ""
   root:
     description:
       - Folder of the applications on the host.
@@ -386,9 +386,14 @@ def activation() -> Any:
     return found
 
 
-def activate_at_once(module: AnsibleModule, results: list[dict[str, Any]]) -> dict[str, Any]:
+def without_the_empty(answer: dict[str, Any]) -> dict[str, Any]:
+    """What is empty would only stand between a reader and the message of a failure."""
+    return {key: value for key, value in answer.items() if value}
+
+
+def activate_at_once(module: AnsibleModule, answer: dict[str, Any]) -> dict[str, Any]:
     """Let the new releases of those applications take over of which it is known how; what that adds to the answer."""
-    due = {result["name"]: result for result in results if result["activate"]}
+    due = {result["name"]: result for result in answer["apps"] if result["activate"]}
     specs = [
         {**spec, "candidate": due[spec["name"]]["candidate"]}
         for spec in module.params["activations"]
@@ -400,7 +405,8 @@ def activate_at_once(module: AnsibleModule, results: list[dict[str, Any]]) -> di
         specs, module.params["root"], module.run_command, module.params["owner"]
     )
     if problems:
-        module.fail_json(msg="\n\n".join(problems), changed=True, **({"activated": activated} if activated else {}))
+        told = {**without_the_empty(answer), "activated": activated, "changed": True}
+        module.fail_json(msg="\n\n".join(problems), **without_the_empty(told))
     for spec in specs:
         due[spec["name"]]["activate"] = False
     return {"activated": activated, "changed": True}
@@ -410,8 +416,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "apps": {"type": "list", "elements": "dict", "required": True},
-            "secrets": {"type": "str", "default": "{}", "no_log": True},
-            "sources": {"type": "str", "default": "{}", "no_log": True},
+            "secrets": {"type": "str", "default": "", "no_log": True},
+            "sources": {"type": "str", "default": "", "no_log": True},
             "root": {"type": "path", "default": "/srv/webapps"},
             "uv": {"type": "path", "default": "/opt/pyweb/uv/bin/uv"},
             "owner": {"type": "str", "default": "unknown"},
@@ -424,8 +430,8 @@ def main() -> None:
     if module.params["activations"] and not module.check_mode:
         # Compiled beside the look and the build, which mostly wait for programs that they run.
         threading.Thread(target=activation, daemon=True).start()
-    secret_parts = json.loads(module.params["secrets"])
-    sources = json.loads(module.params["sources"])
+    secret_parts = json.loads(module.params["secrets"] or "{}")
+    sources = json.loads(module.params["sources"] or "{}")
     versions = Versions()
     results, problems, missing = [], [], []
     for given in module.params["apps"]:
@@ -457,11 +463,10 @@ def main() -> None:
     if problems:
         module.fail_json(
             msg="\n\n".join([*problems, "What was live before is still live; nothing that serves has changed."]),
-            # What is empty would only stand between a reader and the message.
-            **{key: value for key, value in answer.items() if value and key != "missing_sources"},
+            **{key: value for key, value in without_the_empty(answer).items() if key != "missing_sources"},
         )
     if not (missing or module.check_mode):
-        answer |= activate_at_once(module, results)
+        answer |= activate_at_once(module, answer)
     if module.params["stamp"] and not module.check_mode:
         live = {result["name"]: result["candidate"] or result["current"] for result in results}
         stamp = {"key": module.params["stamp"], "seen": versions.seen, "releases": live}

@@ -21,7 +21,7 @@ from ansible.plugins.loader import module_loader
 
 
 class Ahead:
-    """Work that has begun. ``result`` waits for it, and raises what it has raised."""
+    """Work beside what stands in the block, whose end waits for it, and raises what it has raised."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.error: Exception | None = None
@@ -29,7 +29,10 @@ class Ahead:
         # Ansible keeps in its context which task this is.
         context = contextvars.copy_context()
         self.thread = threading.Thread(target=context.run, args=[self.run], daemon=True)
+
+    def __enter__(self) -> Ahead:
         self.thread.start()
+        return self
 
     def run(self) -> None:
         try:
@@ -37,9 +40,10 @@ class Ahead:
         except Exception as error:
             self.error = error
 
-    def result(self) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        # Always: Ansible ends this process when the task has ended, whatever it holds at that moment.
         self.thread.join()
-        if self.error is not None:
+        if self.error is not None and kind is None:
             raise self.error
 
 
@@ -58,5 +62,8 @@ def pack(name: str, task_vars: dict[str, Any], templar: Any) -> None:
 
 def connect(connection: Any) -> None:
     """Open the connection to a host, where that is one that stays open."""
-    if connection.transport == "ssh":
+    if connection.transport != "ssh":
+        return
+    arguments = [str(connection.get_option(name) or "") for name in ("ssh_args", "ssh_common_args", "ssh_extra_args")]
+    if "controlpersist" in " ".join(arguments).lower():
         connection.exec_command("true", sudoable=False)

@@ -20,10 +20,14 @@ VARS = {"ansible_python_interpreter": "/usr/bin/python3"}
 
 
 class Connection:
-    def __init__(self, transport: str, error: Exception | None = None) -> None:
+    def __init__(self, transport: str, error: Exception | None = None, ssh_args: str = "-o ControlPersist=60s") -> None:
         self.transport = transport
         self.error = error
+        self.ssh_args = ssh_args
         self.commands: list[str] = []
+
+    def get_option(self, name: str) -> str | None:
+        return self.ssh_args if name == "ssh_args" else None
 
     def exec_command(self, command: str, sudoable: bool = True) -> None:
         assert not sudoable, "a password may not be known yet"
@@ -34,20 +38,47 @@ class Connection:
 
 def test_work_goes_on_beside_whoever_began_it() -> None:
     meet = threading.Barrier(2)
-    begun = ahead.Ahead(lambda: meet.wait(10))
-    meet.wait(10)
-    begun.result()
+    with ahead.Ahead(lambda: meet.wait(10)):
+        meet.wait(10)
 
 
 def test_what_it_raised_is_raised_where_it_is_waited_for() -> None:
     unreachable = Connection("ssh", AnsibleConnectionFailure("no route to host"))
-    with pytest.raises(AnsibleConnectionFailure, match="no route"):
-        ahead.Ahead(lambda: ahead.connect(unreachable)).result()
+    reached = []
+    with pytest.raises(AnsibleConnectionFailure, match="no route"), ahead.Ahead(lambda: ahead.connect(unreachable)):
+        reached.append("the end of the block")
+    assert reached
 
 
-@pytest.mark.parametrize(("transport", "commands"), [("ssh", ["true"]), ("local", []), ("podman", [])])
-def test_only_a_connection_that_stays_open_is_opened_ahead(transport: str, commands: list[str]) -> None:
-    connection = Connection(transport)
+def test_it_is_waited_for_even_where_the_rest_fails_and_that_is_what_is_told() -> None:
+    over = threading.Event()
+    done = []
+
+    def work() -> None:
+        over.wait(10)
+        done.append(1)
+        raise ValueError("later")
+
+    def fail() -> None:
+        over.set()
+        raise KeyError("first")
+
+    with pytest.raises(KeyError, match="first"), ahead.Ahead(work):
+        fail()
+    assert done == [1]
+
+
+@pytest.mark.parametrize(
+    ("transport", "arguments", "commands"),
+    [
+        ("ssh", "-o ControlMaster=auto -o ControlPersist=60s", ["true"]),
+        ("ssh", "-o controlpersist=yes", ["true"]),
+        ("ssh", "-C", []),
+        ("local", "-o ControlPersist=60s", []),
+    ],
+)
+def test_only_a_connection_that_stays_open_is_opened_ahead(transport: str, arguments: str, commands: list[str]) -> None:
+    connection = Connection(transport, ssh_args=arguments)
     ahead.connect(connection)
     assert connection.commands == commands
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.action.webapp_release import secret_json
 from ansible_collections.pyweb.stack.plugins.module_utils import activation, stamps
 from ansible_collections.pyweb.stack.plugins.module_utils import settled as module
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
@@ -236,7 +238,7 @@ def activated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_what_has_a_new_release_takes_over_where_it_is_known_how(activated: list[Any]) -> None:
     results = [result("shop", True, OTHER), result("idle", False), result("unknown", True, OTHER)]
     module = Module([{"name": "idle", "candidate": ""}, {"name": "shop", "candidate": ""}], {})
-    answer = webapp_release.activate_at_once(module, results)
+    answer = webapp_release.activate_at_once(module, {"apps": results})
     assert activated == [("shop", OTHER, "/nowhere", "alice@desk")]
     assert answer == {"activated": [{"name": "shop"}], "changed": True}
     assert [one["activate"] for one in results] == [False, False, True]
@@ -245,7 +247,7 @@ def test_what_has_a_new_release_takes_over_where_it_is_known_how(activated: list
 @pytest.mark.parametrize("activations", [[], [{"name": "idle", "candidate": ""}]])
 def test_nothing_takes_over_where_nobody_asked_or_nothing_is_new(activated: list[Any], activations: list[Any]) -> None:
     results = [result("shop", True, OTHER), result("idle", False)]
-    assert webapp_release.activate_at_once(Module(activations, {}), results) == {}
+    assert webapp_release.activate_at_once(Module(activations, {}), {"apps": results}) == {}
     assert (activated, results[0]["activate"]) == ([], True)
 
 
@@ -253,5 +255,30 @@ def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: li
     said: dict[str, Any] = {}
     results = [result("shop", True, OTHER), result("broken", True, OTHER)]
     with pytest.raises(SystemExit):
-        webapp_release.activate_at_once(Module([{"name": "shop"}, {"name": "broken"}], said), results)
-    assert said == {"msg": "webapps 'broken': no", "changed": True, "activated": [{"name": "shop"}]}
+        webapp_release.activate_at_once(
+            Module([{"name": "shop"}, {"name": "broken"}], said),
+            {"apps": results, "missing_sources": [], "changed": True, "diff": {"after": "a new one"}},
+        )
+    assert said == {
+        "msg": "webapps 'broken': no",
+        "changed": True,
+        "activated": [{"name": "shop"}],
+        # As a build that went well would have told.
+        "apps": results,
+        "diff": {"after": "a new one"},
+    }
+
+
+def test_an_argument_that_says_nothing_hides_nothing() -> None:
+    """Ansible hides the text of a secret argument wherever it occurs, and many a log has ``{}``."""
+    assert secret_json({}) == ""
+    assert secret_json({"shop": 1}) == '{"shop": 1}'
+
+
+def test_every_step_of_the_site_playbook_means_the_same_sites() -> None:
+    """With the switch for maintenance, say, which no later step may lose."""
+    playbooks = Path(__file__).resolve().parents[2] / "playbooks"
+    text = "".join((playbooks / name).read_text() for name in ("site.yml", "tasks/definitions.yml"))
+    meant = re.findall(r"(?m)^ +(?:nginx_sites|systemd_services|supervisor_programs): (.*)$", text)
+    assert sorted(set(meant)) == ['"{{ __site_programs }}"', '"{{ __site_services }}"', '"{{ __site_sites }}"']
+    assert len(meant) == 7

@@ -446,9 +446,13 @@ def test_stamp_is_left_by_the_run_that_brings_all_to_its_state(lab: Lab) -> None
 
 
 def test_new_release_of_a_template_leaves_the_stamp_alone(lab: Lab) -> None:
-    assert stamped(lab, lab.program("one"), lab.program("shop@"))
-    lab.provider.start("shop", INSTANCE)
+    templates = [lab.program("shop@"), lab.program("shop.worker@")]
+    assert stamped(lab, lab.program("one"), *templates, {"name": "shop.*", "state": "absent"})
+    for service in ("shop", "shop.worker"):
+        lab.provider.start(service, INSTANCE)
     assert stamps.valid()
+    (lab.folder / "conf.d/shop.left.conf").write_text(f"; {module.MARK}\n")
+    assert not stamps.valid(), "what the pattern means is seen"
 
 
 @pytest.mark.parametrize("case", ["killed", "stopped", "edited", "removed", "schedule", "daemon"])
