@@ -27,6 +27,9 @@ FOLDER = "/run/pyweb/stamps"
 # A stamp for each set of inputs: two playbooks for one host spare each other's trips; more are somebody's trials.
 KEPT = 5
 
+# Of every module that leaves stamps by itself, as the documentation fragment of the same name tells.
+OPTIONS = {"stamp": {"type": "str"}, "foresee": {"type": "bool", "default": False}}
+
 OF_INSTANCE = re.compile(rf"[-@]{INSTANCE.pattern}\.[^./]*\Z")
 
 

@@ -27,6 +27,7 @@ description:
   - Brings the certificates of the sites along, makes those that are signed by the host itself, and sees after the
     reload that nginx serves them. Warns of every one that ends within 21 days and does not renew itself.
 author: The pyweb.stack contributors
+extends_documentation_fragment: [pyweb.stack.stamped]
 attributes:
   check_mode:
     support: full
@@ -190,16 +191,6 @@ options:
     type: str
     choices: [auto, systemd, none]
     default: auto
-  stamp:
-    description:
-      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
-        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
-    type: str
-  foresee:
-    description:
-      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -874,8 +865,7 @@ def main() -> None:
             "pid_file": {"type": "path", "default": "/run/nginx.pid"},
             "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
             "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
-            "stamp": {"type": "str"},
-            "foresee": {"type": "bool", "default": False},
+            **stamps.OPTIONS,
         },
         supports_check_mode=True,
     )

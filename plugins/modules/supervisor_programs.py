@@ -26,6 +26,7 @@ description:
     programs restart when one of them changes, joins or leaves. Nothing outside of the group does.
   - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
 author: The pyweb.stack contributors
+extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   programs:
     description: The programs and their groups.
@@ -94,16 +95,6 @@ options:
     description: The daemon's unit where systemd is PID 1. Empty to start the daemon directly everywhere.
     type: str
     default: supervisor.service
-  stamp:
-    description:
-      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
-        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
-    type: str
-  foresee:
-    description:
-      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
-    type: bool
-    default: false
 attributes:
   check_mode: {support: full, description: Predicts all changes without one.}
   diff_mode: {support: full, description: Shows the files before and after.}
@@ -647,8 +638,7 @@ def main() -> None:
             "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
             "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
             "service": {"type": "str", "default": "supervisor.service"},
-            "stamp": {"type": "str"},
-            "foresee": {"type": "bool", "default": False},
+            **stamps.OPTIONS,
         },
         supports_check_mode=True,
     )

@@ -16,6 +16,7 @@ description:
     Instances of templates are never restarted; only the removal of a template ends its instances.
   - A unit file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
 author: The pyweb.stack contributors
+extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   services:
     description: The services.
@@ -54,16 +55,6 @@ options:
     description: The folder of the unit files.
     type: path
     default: /etc/systemd/system
-  stamp:
-    description:
-      - Stands for the other options. Filled by the action plugin, which spares the trip where M(pyweb.stack.preflight)
-        has seen that a run with the same options found the host as wanted, and that nobody has touched it since.
-    type: str
-  foresee:
-    description:
-      - Only tell, as RV(settled), whether O(stamp) would spare the trip. Changes nothing, and makes no trip.
-    type: bool
-    default: false
 attributes:
   check_mode: {support: full, description: Predicts all changes without one.}
   diff_mode: {support: full, description: Shows the unit files before and after.}
@@ -499,8 +490,7 @@ def main() -> None:
                 "required_if": [("state", "present", ["content"])],
             },
             "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
-            "stamp": {"type": "str"},
-            "foresee": {"type": "bool", "default": False},
+            **stamps.OPTIONS,
         },
         supports_check_mode=True,
     )
