@@ -34,6 +34,9 @@ CANT_REREAD = 92
 DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
 LIVE = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
 
+# The kernel's flag of a process that is about to end: it has no memory left, but it is no zombie yet.
+PF_EXITING = 0x4
+
 
 class SupervisorError(Exception):
     """supervisord can't be reached, or refused. The message is for people."""
@@ -246,24 +249,35 @@ def _environment(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-def exists(pid: int) -> bool:
-    """Whether a process is there and no zombie, which only waits for its parent."""
+def _state(pid: int) -> tuple[bytes, int]:
+    """A process's state and flags of the kernel, as proc_pid_stat(5) tells them; ``(b"", 0)`` where there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            return stream.read().rsplit(b")", 1)[1].split()[0] != b"Z"
+            fields = stream.read().rsplit(b")", 1)[1].split()
+        return fields[0], int(fields[6])
     except (OSError, IndexError):
-        return False
+        return b"", 0
+
+
+def exists(pid: int) -> bool:
+    """Whether a process is there and no zombie, which only waits for its parent."""
+    return _state(pid)[0] not in (b"", b"Z")
 
 
 def running_daemon(daemon: Daemon) -> int:
-    """The process that the pid file names, 0 where it is none or something else."""
+    """The process that the pid file names, 0 where it is none or something else.
+
+    One that is about to end still counts: it has lost its command line by then, but not yet its session and socket.
+    """
     try:
         with open(daemon.pidfile, encoding="ascii") as stream:
             pid = int(stream.read())
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return pid if b"supervisord" in stream.read() and exists(pid) else 0
+            command = stream.read()
     except (OSError, ValueError):
         return 0
+    ending = not command and _state(pid)[1] & PF_EXITING
+    return pid if (b"supervisord" in command or ending) and exists(pid) else 0
 
 
 def tail(path: str, size: int) -> str:

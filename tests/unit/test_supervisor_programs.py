@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,20 @@ def test_dead_daemon_comes_back_without_second_copies(lab: Lab) -> None:
     assert not exists(mine)
     assert lab.pid("one")
     assert lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))["changed"] is False
+
+
+def test_daemon_that_is_about_to_end_still_runs(lab: Lab) -> None:
+    script = "import sys, time; memory = b'x' * (1 << 29); print(flush=True); time.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", script, "supervisord"], stdout=subprocess.PIPE) as dying:
+        assert dying.stdout
+        dying.stdout.readline()
+        Path(lab.daemon.pidfile).write_text(str(dying.pid))
+        assert running_daemon(lab.daemon) == dying.pid
+        dying.kill()
+        # Half a GB takes the kernel a while to free: long enough to be looked at.
+        assert wait_for(lambda: not running_daemon(lab.daemon), 20, interval=0)
+        assert not exists(dying.pid)
+    Path(lab.daemon.pidfile).unlink()
 
 
 def test_orphans_are_found_by_the_log_where_their_environment_is_hidden(
