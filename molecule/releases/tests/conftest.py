@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pyweb_playbooks import Run
 
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = Path(__file__).resolve().parent.parent / "inventory"
@@ -212,6 +213,20 @@ def each(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The variables of one run that means another thing on each host: by host, then by name."""
     names = {name for own in variables.values() for name in own}
     return {"by_host": variables, **{name: f"{{{{ by_host[inventory_hostname].{name} }}}}" for name in names}}
+
+
+# The task that a run of several hosts comes to when it has built everywhere; a run of one host builds and switches in
+# one call, so that it has not come to it where either fails.
+TAKE_OVER = "Let the new releases take over"
+
+
+def deploy(run_playbook: Callable[..., Run], variables: Mapping[str, Mapping[str, Any]], alone: bool) -> dict[str, Run]:
+    """Deploys to each host what is meant for it, in one run for all, or in a run for each, all at once."""
+    if not alone:
+        return dict.fromkeys(variables, run_playbook("pyweb.stack.site", each(variables)))
+    with ThreadPoolExecutor(len(variables)) as pool:
+        runs = pool.map(lambda name: run_playbook("pyweb.stack.site", variables[name], "--limit", name), variables)
+        return dict(zip(variables, runs, strict=True))
 
 
 def everywhere(work: Callable[[Place], Any], places: list[Place]) -> list[Any]:
