@@ -74,7 +74,8 @@ def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable
         found.append({name: figures[name] for name in PLACES})
         say(f"Round {number}")
         for name, one in found[-1].items():
-            say(f"  {name:<18} {rate(one):8.0f} a second   p50 {one['p50']:6.2f} ms   p99 {one['p99']:6.2f} ms")
+            latency = f"p50 {one['p50']:6.2f} ms   p99 {one['p99']:6.2f} ms"
+            say(f"  {name:<18} {rate(one):8.0f} a second   {latency}{told(one)}")
     return found
 
 
@@ -86,6 +87,13 @@ def ask(
     if figures["failed"] or not figures["requests"]:
         raise RuntimeError(f"{address}{path}: {figures['failed']} of {figures['requests']} requests failed.")
     return figures
+
+
+def told(figures: dict[str, Any]) -> str:
+    """Where the processors' time went, in microseconds for each answer, and what was left of it."""
+    clocks = figures["clocks"]
+    spent = ", ".join(f"{name} {clocks[name]:3d}" for name in ("nginx", "application", "client"))
+    return f"   us each: {spent}   idle {100 * clocks['idle']:.0f} %, stolen {100 * clocks['stolen']:.0f} %"
 
 
 def rate(figures: dict[str, Any]) -> float:

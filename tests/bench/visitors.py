@@ -4,8 +4,10 @@
 """Visitors who ask as fast as they are answered, over kept connections, on a port or on a unix socket.
 
 usage: visitors.py ADDRESS PATH SECONDS PROCESSES CONNECTIONS, the connections being those of each process. Prints one
-JSON object: requests, failed, seconds, and the latencies p50 and p99 in milliseconds. Needs nothing but Python: the
-same client asks nginx and the application's own socket, which the well-known programs cannot do.
+JSON object: requests, failed, seconds, the latencies p50 and p99 in milliseconds, and clocks: the processor time in
+microseconds that one answer took of nginx, of the application's server and of this client, and what parts of all
+processors' time were idle, and stolen (given to other machines by the hypervisor). Needs nothing but Python: the same
+client asks nginx and the application's own socket, which the well-known programs cannot do.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import re
 import selectors
 import socket
@@ -21,6 +24,9 @@ import time
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+# How a process of an application's server is known by its words.
+SERVER = re.compile(rb"bin/(gunicorn|uwsgi|pyuwsgi)\0")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Visitor:
@@ -105,21 +111,55 @@ def visit(address: str, path: str, seconds: float, connections: int, results: mu
     results.put(([one for visitor in visitors for one in visitor.times], sum(one.failed for one in visitors)))
 
 
+class Clocks:
+    """What the processors have done so far, in ticks: of the servers by their kind, and of all that runs."""
+
+    def __init__(self) -> None:
+        self.servers = {"nginx": 0, "application": 0}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            # One that has ended meanwhile counts no more; the servers under load do not end.
+            with contextlib.suppress(OSError, IndexError):
+                with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                    words = stream.read()
+                kind = "nginx" if words.startswith(b"nginx: ") else "application" if SERVER.search(words) else ""
+                if kind:
+                    with open(f"/proc/{pid}/stat", "rb") as stream:
+                        fields = stream.read().rsplit(b")", 1)[1].split()
+                    self.servers[kind] += int(fields[11]) + int(fields[12])
+        times = os.times()
+        self.client = (times.user + times.system + times.children_user + times.children_system) * TICKS
+        with open("/proc/stat", "rb") as stream:
+            spent = [int(word) for word in stream.readline().split()[1:9]]
+        self.idle, self.stolen, self.all = spent[3] + spent[4], spent[7], sum(spent)
+
+
+def told_clocks(before: Clocks, after: Clocks, answers: int) -> dict[str, float]:
+    each = {name: after.servers[name] - before.servers[name] for name in after.servers}
+    each["client"] = after.client - before.client
+    found = {name: round(1e6 * ticks / TICKS / answers) for name, ticks in each.items()} if answers else {}
+    whole = max(1, after.all - before.all)
+    for name, ticks in (("idle", after.idle - before.idle), ("stolen", after.stolen - before.stolen)):
+        found[name] = round(ticks / whole, 3)
+    return found
+
+
 def main() -> None:
     address, path, seconds, processes, connections = sys.argv[1:]
     results: multiprocessing.Queue = multiprocessing.Queue()
     arguments = (address, path, float(seconds), int(connections), results)
     workers = [multiprocessing.Process(target=visit, args=arguments) for _ in range(int(processes))]
+    before = Clocks()
     for worker in workers:
         worker.start()
     found = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
+    after = Clocks()
     times = sorted(one for part, _failed in found for one in part)
     told = {"requests": len(times), "failed": sum(failed for _part, failed in found), "seconds": float(seconds)}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         told[name] = round(1000 * times[int(share * (len(times) - 1))], 2) if times else None
-    print(json.dumps(told))
+    print(json.dumps({**told, "clocks": told_clocks(before, after, len(times))}))
 
 
 if __name__ == "__main__":
