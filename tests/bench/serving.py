@@ -33,6 +33,7 @@ PLACES = {
     "ours": ("127.0.0.1:80", "/json"),
     "ours, not kept": ("127.0.0.1:8080", "/json"),
     "ours, uwsgi": ("127.0.0.1:8083", "/json"),
+    "ours, uwsgi sync": ("127.0.0.1:8085", "/json"),
     "ours, sync": ("127.0.0.1:8084", "/json"),
     "tutorial": ("127.0.0.1:8081", "/json"),
     "gunicorn alone": ("/srv/webapps/hello/current.sock", "/json"),
@@ -51,13 +52,17 @@ def extend(source: pathlib.Path) -> None:
 
 
 def models(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """The applications of the host: as people write it, without kept connections, under uWSGI, and as the tutorial."""
+    """The applications of the host: as people write it, without kept connections, under uWSGI, and as the tutorial.
+
+    The tutorial's four processes that answer one request at a time each are tried under both servers.
+    """
     site = model.get("site", {})
     return [
         model,
         {**model, "name": "not-kept", "site": {**site, "port": 8080, "keepalive": 0}},
         {**model, "name": "by-uwsgi", "site": {**site, "port": 8083}, "server": "uwsgi"},
         {**model, "name": "by-sync", "site": {**site, "port": 8084}, "workers": 4, "threads": 1},
+        {**model, "name": "uwsgi-sync", "site": {**site, "port": 8085}, "server": "uwsgi", "workers": 4, "threads": 1},
     ]
 
 
@@ -107,7 +112,12 @@ def judge(rounds: list[Figures]) -> list[dict[str, Any]]:
         return statistics.median(value(one[ours]) / value(one[theirs]) for one in rounds)
 
     found = []
-    for ours, alone in (("ours", "gunicorn alone"), ("ours, uwsgi", "gunicorn alone"), ("ours, sync", "sync alone")):
+    for ours, alone in (
+        ("ours", "gunicorn alone"),
+        ("ours, uwsgi", "gunicorn alone"),
+        ("ours, uwsgi sync", "sync alone"),
+        ("ours, sync", "sync alone"),
+    ):
         told = ours.removeprefix("ours")
         found += [
             at_least(f"rate, of the tutorial's site{told}", ratio(ours, "tutorial"), 1.3),
