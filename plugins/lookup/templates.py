@@ -40,23 +40,28 @@ _raw:
   elements: dict
 """
 
-from typing import Any  # the documentation stands first in a plugin
+import secrets  # the documentation stands first in a plugin
+from collections import defaultdict
+from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
+from ansible.template import trust_as_template
+
+# A template's first line, where it has settings of its own.
+HEADER = "#jinja2:"
+NEWLINE = "\n"
 
 
 class LookupModule(LookupBase):
-    """The stock template lookup, for many templates, without the play's variables."""
+    """What the stock template lookup gives, for many templates, without the play's variables."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
         if kwargs:
             raise AnsibleError(f"pyweb.stack.templates takes no options, but was given: {', '.join(sorted(kwargs))}.")
-        variables = variables or {}
-        scope = {"ansible_search_path": list(variables.get("ansible_search_path", []))}
-        stock = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        rendered = []
+        self.scope = {"ansible_search_path": list((variables or {}).get("ansible_search_path", []))}
+        rendered: list[dict[str, Any]] = []
+        alike: dict[tuple[str, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
         for term in terms:
             if not isinstance(term, dict):
                 raise AnsibleError(
@@ -64,8 +69,38 @@ class LookupModule(LookupBase):
                 )
             item = dict(term)
             if "template" in item:
-                template = item.pop("template")
-                own = dict(item.pop("vars", {}))
-                item["content"] = stock.run([template], variables=dict(scope), template_vars=own)[0]
+                template, own = item.pop("template"), dict(item.pop("vars", {}))
+                alike[template, *sorted(own)].append((item, own))
             rendered.append(item)
+        for (template, *names), members in alike.items():
+            contents = self.render(template, names, [own for _item, own in members])
+            for (item, _own), content in zip(members, contents, strict=True):
+                item["content"] = content
         return rendered
+
+    def render(self, template: str, names: list[str], each: list[dict[str, Any]]) -> list[str]:
+        """One template with the variables of each, as the stock lookup renders it with those of one.
+
+        Nearly all of the work is to compile it, and so that is done once.
+        """
+        path = self.find_file_in_search_path(self.scope, "templates", template)
+        if not path:
+            raise AnsibleError(f"The template {template} is not in {self.scope['ansible_search_path']}.")
+        header, text = "", self._loader.get_text_file_contents(path)
+        if text.startswith(HEADER):
+            header, _newline, text = text.partition("\n")
+            header += "\n"
+        end = f"<end {secrets.token_hex(16)}>"
+        given = "".join(f"{{% set {name} = __pyweb_own['{name}'] %}}" for name in names)
+        # A text may begin with a newline, which a block before it would swallow: so an expression stands there.
+        body = f"{given}{{{{ '' }}}}{text.removesuffix(NEWLINE)}{end}"
+        looped = f"{header}{{% for __pyweb_own in __pyweb_each %}}{body}{{% endfor %}}"
+        templar = self._templar.copy_with_new_env(available_variables={"__pyweb_each": each})
+        whole = templar.template(trust_as_template(looped), escape_backslashes=False)
+        wanted = newlines(text)
+        return [part and part + NEWLINE * (wanted - newlines(part)) for part in whole.split(end)[:-1]]
+
+
+def newlines(text: str) -> int:
+    """How many there are at the end. Jinja drops the last of a template, and blocks swallow some: they are put back."""
+    return len(text) - len(text.rstrip(NEWLINE))

@@ -21,5 +21,5 @@ def preload() -> None:
     # Whichever is asked for, its loader brings all of ansible-core's, and all files of the collection that it is in.
     filter_loader.get("pyweb.stack.nginx_quote")
     test_loader.get("ansible.builtin.defined")
-    for name in ("pyweb.stack.templates", "ansible.builtin.template"):
+    for name in ("pyweb.stack.templates", "ansible.builtin.file"):
         lookup_loader.get(name, class_only=True)
