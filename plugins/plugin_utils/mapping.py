@@ -32,12 +32,13 @@ KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
 KEPT_CONNECTIONS = 16
 
 
-# Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along; one that was
-# killed leaves it behind, and workers that hold its ports.
+# Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along before it goes: so
+# that is looked at once more when it has gone. One that was killed leaves it behind, and workers that hold its ports.
 NGINX_WATCH = "pyweb-nginx"
 WATCH = (
     "while sleep 0.3; do pid=$(cat /run/nginx.pid 2>/dev/null); "
-    'if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ]; then '
+    'if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ] && '
+    '[ "$(cat /run/nginx.pid 2>/dev/null)" = "$pid" ]; then '
     'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT "-$pid"; nginx; fi; done'
 )
 
