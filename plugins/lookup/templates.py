@@ -40,7 +40,8 @@ _raw:
   elements: dict
 """
 
-import secrets  # the documentation stands first in a plugin
+import os  # the documentation stands first in a plugin
+import secrets
 from collections import defaultdict
 from typing import Any
 
@@ -95,8 +96,17 @@ class LookupModule(LookupBase):
         # A text may begin with a newline, which a block before it would swallow: so an expression stands there.
         body = f"{given}{{{{ '' }}}}{text.removesuffix(NEWLINE)}{end}"
         looped = f"{header}{{% for __pyweb_own in __pyweb_each %}}{body}{{% endfor %}}"
-        templar = self._templar.copy_with_new_env(available_variables={"__pyweb_each": each})
-        whole = templar.template(trust_as_template(looped), escape_backslashes=False)
+        # Where the template itself may include others from, as the stock lookup has it.
+        folders = [
+            folder for own in self.scope["ansible_search_path"] for folder in (os.path.join(own, "templates"), own)
+        ]
+        templar = self._templar.copy_with_new_env(
+            searchpath=[os.path.dirname(path), *folders], available_variables={"__pyweb_each": each}
+        )
+        try:
+            whole = templar.template(trust_as_template(looped), escape_backslashes=False)
+        except AnsibleError as error:
+            raise AnsibleError(f"Rendering the template {path} failed.") from error
         wanted = newlines(text)
         return [part and part + NEWLINE * (wanted - newlines(part)) for part in whole.split(end)[:-1]]
 

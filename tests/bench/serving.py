@@ -80,7 +80,7 @@ def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable
         say(f"Round {number}")
         for name, one in found[-1].items():
             latency = f"p50 {one['p50']:6.2f} ms   p99 {one['p99']:6.2f} ms"
-            say(f"  {name:<18} {rate(one):8.0f} a second   {latency}{told(one)}")
+            say(f"  {name:<18} {rate(one):8.0f} a second   {latency}{told_clocks(one)}")
     return found
 
 
@@ -94,7 +94,7 @@ def ask(
     return figures
 
 
-def told(figures: dict[str, Any]) -> str:
+def told_clocks(figures: dict[str, Any]) -> str:
     """Where the processors' time went, in microseconds for each answer, and what was left of it."""
     clocks = figures["clocks"]
     spent = ", ".join(f"{name} {clocks[name]:3d}" for name in ("nginx", "application", "client"))

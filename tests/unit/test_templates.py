@@ -28,6 +28,7 @@ TEXTS = {
     "variables of its own": "{% set name = name ~ '!' %}{% for one in rows %}{{ name }}{{ one }}{% endfor %}\n",
     "methods of a dictionary": "{{ items }} {{ values }}\n",
     "backslashes": "{{ name }} \\n \\\\ {{ 'a\\\\b' }}\n",
+    "another that it includes": "{% include 'part.txt' %}{{ name }}\n",
     "nothing": "",
 }
 VARS = [
@@ -41,6 +42,7 @@ def lookups(tmp_path: Path) -> tuple[Callable[..., list[Any]], Callable[..., lis
     (tmp_path / "templates").mkdir()
     for number, text in enumerate(TEXTS.values()):
         (tmp_path / "templates" / f"{number}.j2").write_text(text)
+    (tmp_path / "templates" / "part.txt").write_text("for {{ name }}\n")
     loader = DataLoader()
     loader.set_basedir(str(tmp_path))
     variables = {"ansible_search_path": [str(tmp_path)], "name": "of the play"}
@@ -89,7 +91,7 @@ def test_order_and_what_is_no_template_are_kept(lookups) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_play_is_not_seen_and_what_is_missing_is_named(lookups, count: int) -> None:
     ours, _stock = lookups
-    with pytest.raises(AnsibleError, match="name"):
+    with pytest.raises(AnsibleError, match=r"(?s)0\.j2 failed.*'name' is undefined"):
         ours([{"template": "0.j2", "vars": {"rows": []}}] * count)
     with pytest.raises(AnsibleError, match="gone"):
         ours([{"template": "gone.j2", "vars": {}}] * count)
