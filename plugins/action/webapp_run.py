@@ -34,13 +34,15 @@ class ActionModule(ActionBase):
         home = f"{arguments['root']}/{app}"
         account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
         # A release that a command still uses is not removed.
+        # Whatever umask the connection has, what the command writes is not for other accounts.
+        umask = ["/bin/sh", "-c", 'umask 027 && exec "$@"', "sh"]
         surroundings = ["flock", "--shared", f"{home}/current/env", "env", f"HOME={home}/cache"]
         return self._execute_module(
             module_name="ansible.builtin.command",
             module_args={
                 # What the command's own shell is to expand, the module must not.
                 "expand_argument_vars": False,
-                "argv": [*account, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
+                "argv": [*account, *umask, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
             },
             task_vars=task_vars,
         )

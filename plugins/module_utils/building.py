@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -76,6 +77,9 @@ OWN_VARIABLES = frozenset(
     ]
 )
 
+# Of every program that runs as an application's account: what it writes is not for other accounts.
+UMASK = 0o027
+
 # Seconds. Long enough to compile a large package; something that takes longer is stuck.
 UV_TIMEOUT = 1800
 COMMAND_TIMEOUT = 3600
@@ -90,6 +94,7 @@ SEED = """set -e
 rm -rf -- "$2.seed"
 mkdir -p -- "$2.seed"
 test -z "$1" || cp -RP --preserve=mode,timestamps -- "$1/." "$2.seed"
+chmod -R o-rwx -- "$2.seed"
 mv -T -- "$2.seed" "$2"
 """
 
@@ -631,6 +636,7 @@ def run_as_account(
             user=owner.pw_uid,
             group=owner.pw_gid,
             extra_groups=[],
+            umask=UMASK,
             stdin=session,
             stdout=output,
             stderr=errors,
@@ -717,7 +723,38 @@ def own(path: str, uid: int, gid: int) -> None:
 
 
 def own_by_root(path: str) -> None:
-    own(path, 0, 0)
+    """Take a folder and all in it from its account, which can't change any of it afterwards."""
+    for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
+        seal(descriptor)
+        for name in [*files, *(folder for folder in folders if is_link(folder, descriptor))]:
+            try:
+                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
+            except OSError:
+                # A link, or a socket, which has no mode that matters.
+                os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+                continue
+            try:
+                seal(file)
+            finally:
+                os.close(file)
+
+
+def is_link(name: str, folder: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def seal(descriptor: int) -> None:
+    """Give a file or folder to root, with a mode by which root alone can write, and the account can still read."""
+    before = os.fstat(descriptor)
+    os.fchown(descriptor, 0, 0)
+    mode = sealed_mode(before.st_mode, made=before.st_uid != 0)
+    if mode != stat.S_IMODE(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, mode)
+
+
+def sealed_mode(mode: int, made: bool = True) -> int:
+    """The mode of what becomes root's. What the account has ``made`` for its group, it can go on reading as another."""
+    return mode & 0o755 | (mode >> 3 & 0o005 if made else 0)
 
 
 def tail(text: str, lines: int) -> str:

@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     masked,
     own,
     requirement_text,
+    run_as_account,
     tail,
     within,
 )
@@ -861,3 +862,57 @@ def test_the_applications_own_uwsgi_is_left_alone(
     builder.root = str(tmp_path)
     (tmp_path / file).write_text(text)
     assert builder.names_package("pyuwsgi>=2.0.28", [file], []) is wanted
+
+
+# Who may read what a deployment writes
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=lambda umask: f"umask-{umask:03o}")
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What sudo, PAM or a daemon may have given whoever runs the module."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@needs_root
+def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(bench: Bench, umask: int) -> None:
+    os.umask(0o022)  # as the modules do, for what root makes
+    release = bench.build(
+        {"app.py": "open('data/by-import', 'w')\ndef app(environ, start_response): pass\n", "data/seed": "s"},
+        shared=["data"],
+        build_commands=["echo built >data/by-build; mkdir data/folder; echo built >by-build"],
+    )
+    os.umask(umask)
+    run_as_account(bench.layout, [str(release / "bin/run"), "touch", "data/by-release"], "/", {}, 20)
+    data = Path(bench.layout.shared, "data")
+    files = {path.name: mode(path) for path in (data, *data.iterdir())}
+    assert files == {
+        "data": 0o750,
+        "folder": 0o750,
+        **dict.fromkeys(("seed", "by-import", "by-build", "by-release"), 0o640),
+    }
+    # Root took it, and its account can still read it.
+    assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
+
+
+@needs_root
+def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(bench: Bench) -> None:
+    release = bench.build(
+        {"app.py": "def app(environ, start_response): pass\n", "tool": "x"},
+        build_commands=[
+            "umask 0; mkdir -p open/deep; echo x >open/deep/file; chmod a+w app.py; cp /bin/true own; chmod ug+s own",
+            "mkdir -m 0700 secret; echo x >secret/file; chmod 0600 secret/file; ln -s /etc/passwd link; mkfifo fifo",
+        ],
+    )
+    source = release / "src"
+    found = {str(path.relative_to(source)): mode(path) for path in source.rglob("*") if not path.is_symlink()}
+    assert not [name for name, bits in found.items() if bits & 0o7022], found
+    assert (found["open/deep/file"], found["app.py"], found["own"]) == (0o644, 0o644, 0o755)
+    assert (found["secret"], found["secret/file"]) == (0o700, 0o600)
+    assert {path.lstat().st_uid for path in source.rglob("*")} == {0}
+    assert stat.S_IMODE(os.stat("/etc/passwd").st_mode) == 0o644
