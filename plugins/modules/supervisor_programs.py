@@ -156,6 +156,7 @@ settled:
 
 import contextlib  # the documentation stands first in a module
 import glob
+import grp
 import os
 import re
 import subprocess
@@ -176,6 +177,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.files import (
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+    LOGS,
     instances_of,
     instantiate,
     wait_for,
@@ -700,6 +702,7 @@ def bring_to_state(module: AnsibleModule, check: bool) -> tuple[dict[str, Any], 
     if not host.service and any(program.get("schedule") for program in programs):
         system_files += tolerant(module.params["cron_pam_file"])
     left = sorted(set(orphans(daemon).values()))
+    open_logs = logs_are_open()
     warnings = list(todo.warnings)
 
     # Check, before anything is installed.
@@ -718,17 +721,28 @@ def bring_to_state(module: AnsibleModule, check: bool) -> tuple[dict[str, Any], 
     reload = drop_in in system_files or unit.get("NeedDaemonReload") == "yes"
     if not check:
         _prepare(host, paths, system_files, reload, enable)
+        close_logs()
         apply_files(todo.files)
         if dead:
             end_orphans(daemon, max([program["stop_timeout"] for program in programs] or [40.0]))
             host.start()
         elif left:
             end_orphans(daemon, max([program["stop_timeout"] for program in programs] or [40.0]))
+    seen["rights"] = stamps.witnesses([], owned=[LOGS])["rights"]
     stale = _reread(host, todo, before, warnings, dead, check)
     started, restarted, stopped = _settle(host, programs, paths, todo, infos, stale, dead, check)
     result = {
         "changed": bool(
-            todo.files or system_files or reload or enable or dead or left or started or restarted or stopped
+            todo.files
+            or system_files
+            or open_logs
+            or reload
+            or enable
+            or dead
+            or left
+            or started
+            or restarted
+            or stopped
         ),
         "diff": diffs,
         "files": [file.path for file in system_files + todo.files],
@@ -740,6 +754,18 @@ def bring_to_state(module: AnsibleModule, check: bool) -> tuple[dict[str, Any], 
         "warnings": warnings,
     }
     return result, seen if all(program.get("started", True) for program in programs) else None
+
+
+def logs_are_open() -> bool:
+    """Whether every account can read what the programs print: supervisord makes their logs for all to read."""
+    return os.path.isdir(LOGS) and bool(os.stat(LOGS).st_mode & 0o007)
+
+
+def close_logs() -> None:
+    """Keep the logs for root and, as Debian's other logs, for the group adm."""
+    if logs_are_open():
+        os.chown(LOGS, 0, grp.getgrnam("adm").gr_gid)
+        os.chmod(LOGS, 0o750)  # noqa: S103  # for the group adm, as /var/log/nginx
 
 
 def watched(programs: list[dict[str, Any]], paths: Paths) -> list[str]:
