@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import grp
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import tarfile
 import tempfile
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
@@ -41,6 +43,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
 )
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# The group that nginx works as, unless webapp_nginx_group names another.
+NGINX_GROUP = "www-data"
 
 # The files that list dependencies, the most exact first.
 REQUIREMENT_FILES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
@@ -96,6 +101,41 @@ mkdir -p -- "$2.seed"
 test -z "$1" || cp -RP --preserve=mode,timestamps -- "$1/." "$2.seed"
 chmod -R o-rwx -- "$2.seed"
 mv -T -- "$2.seed" "$2"
+"""
+
+# Runs as an application's account: lets one more group read a folder and what is in it, now and later.
+# It gives no right that the account itself has taken from its own group, and closes what it opens to all others.
+SERVE = r"""
+import os, stat, struct, sys
+shared, folder, group = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def acl(owner, own, named):
+    entries = [(1, owner, -1), (4, own, -1), (8, named, group), (16, own | named, -1), (32, 0, -1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", t, r, n & 0xFFFFFFFF) for t, r, n in entries)
+def grant(path, named, kind="access"):
+    mode = os.lstat(path).st_mode
+    os.setxattr(path, "system.posix_acl_" + kind, acl(mode >> 6 & 7, mode >> 3 & 7, named), follow_symlinks=False)
+os.makedirs(folder, exist_ok=True)
+way = os.path.dirname(folder)
+while way != shared:
+    grant(way, 1)
+    way = os.path.dirname(way)
+waiting, folders = [folder], []
+while waiting:
+    path = waiting.pop()
+    folders.append(path)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if found.st_uid != os.getuid():
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                waiting.append(entry.path)
+            elif stat.S_ISREG(found.st_mode) and found.st_mode & 0o040:
+                grant(entry.path, 4)
+for path in reversed(folders):
+    # The folder itself comes last: where it is open, all of it is.
+    os.setxattr(path, "system.posix_acl_access", acl(7, 5, 5))
+    os.setxattr(path, "system.posix_acl_default", acl(7, 5, 5))
 """
 
 # Runs in the application's environment: imports the callable and says in one line what it found.
@@ -499,6 +539,7 @@ class Builder:
             remove_tree(link)
             os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
             os.symlink(target, link)
+        serve_shared(self.layout, self.spec.get("served") or [], self.spec.get("nginx_group") or NGINX_GROUP)
 
     def variables(self, identity: str) -> dict[str, str]:
         """The environment of every process of the release; the user's own variables win."""
@@ -650,6 +691,50 @@ def run_as_account(
             process.wait()
             session.truncate(0)
         return subprocess.CompletedProcess(command, status, last_bytes(output), last_bytes(errors))
+
+
+def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode: bool = False) -> bool:
+    """Let nginx read those folders below shared/ that it serves, and what comes into them later.
+
+    The account that owns them does it: root would follow whatever that account has put there. Return whether anything
+    differed. A folder that is a link to somewhere else is its operator's to open.
+    """
+    changed = False
+    for relative in served:
+        folder = os.path.join(layout.shared, relative)
+        first = os.path.join(layout.shared, relative.split("/")[0])
+        real = os.path.join(os.path.realpath(layout.shared), relative)
+        if not os.path.isdir(first) or os.path.realpath(folder) != real or is_served(layout, folder, nginx_group):
+            continue
+        changed = True
+        if check_mode:
+            continue
+        group = str(grp.getgrnam(nginx_group).gr_gid)
+        python = shutil.which("python3", path=SYSTEM_PATH) or sys.executable
+        command = [python, "-I", "-c", SERVE, layout.shared, folder, group]
+        answer = run_as_account(layout, command, layout.home, {}, COMMAND_TIMEOUT)
+        if answer.returncode != 0:
+            raise ReleaseError(
+                layout.name,
+                f"nginx could not be allowed to read {folder}, which it serves: {tail(answer.stderr, 1)}. "
+                f"Give that path to the account {layout.name}.",
+            )
+    return changed
+
+
+def is_served(layout: Layout, folder: str, nginx_group: str) -> bool:
+    """Whether nginx may pass on the way to a folder below shared/, and read what is there and what will be."""
+    try:
+        group = grp.getgrnam(nginx_group).gr_gid
+        parts = os.path.relpath(folder, layout.shared).split("/")
+        way = [os.path.join(layout.shared, *parts[:end]) for end in range(1, len(parts))]
+        later = [rights for tag, rights, number in acl.entries_of(folder, acl.DEFAULT) if (tag, number) == (8, group)]
+        return later == [5] and all(
+            acl.permits(path, acl.NOBODY, [group], right)
+            for path, right in [*((path, 1) for path in way), (folder, 1), (folder, 4)]
+        )
+    except (OSError, KeyError):
+        return False
 
 
 def for_root(path: str, flags: int) -> int:

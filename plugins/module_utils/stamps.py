@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
 
 # Gone after a boot, as are the processes that a stamp tells of.
@@ -44,7 +45,11 @@ def file_witness(path: str) -> list[Any]:
 
 def rights_witness(path: str) -> list[Any]:
     """What changes when somebody changes whose a file or folder is; not what is in it, which its owner may change."""
-    return file_witness(path)[:4]
+    try:
+        listed = os.getxattr(path, acl.ACCESS, follow_symlinks=False).hex()
+    except OSError:
+        listed = ""
+    return [*file_witness(path)[:4], listed]
 
 
 def process_witness(pid: int) -> list[Any]:

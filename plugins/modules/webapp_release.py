@@ -15,6 +15,7 @@ description:
     aside where they differ. What is live stays untouched; M(pyweb.stack.webapp_activate) lets the new releases take
     over.
   - A folder on the controller travels with the call when it is small, else as a file, and only if the host lacks it.
+  - Keeps every application's folder from the accounts of the others, also one that an earlier version left open.
   - Interrupted builds leave nothing that a later run would take for finished.
 author: The pyweb.stack contributors
 attributes:
@@ -52,6 +53,12 @@ options:
       - The uv program on the host.
     type: path
     default: /opt/pyweb/uv/bin/uv
+  nginx_group:
+    description:
+      - Group that nginx works as. Beside the application's own account it alone may pass through the application's
+        folder, and read those shared folders that nginx serves.
+    type: str
+    default: www-data
   owner:
     description:
       - Who deploys, for the log of deployments and for whoever meets the lock.
@@ -137,11 +144,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils import acl, stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.building import (
+    NGINX_GROUP,
     SYSTEM_PATH,
     Builder,
     interpreter_version,
+    serve_shared,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
@@ -226,8 +235,38 @@ def group_exists(name: str) -> bool:
     return True
 
 
-def prepare(layout: Layout, run: Any, jobs: bool) -> bool:
-    """The account and the folders of an application; return whether something was missing."""
+def nginx_number(name: str, nginx_group: str, check_mode: bool) -> int | None:
+    """The group that nginx works as, by its number; None where a real run would make it first."""
+    try:
+        return grp.getgrnam(nginx_group).gr_gid
+    except KeyError:
+        if check_mode:
+            return None
+        raise ReleaseError(
+            name,
+            f"the host has no group '{nginx_group}', which nginx is to read static files by. Set webapp_nginx_group "
+            "to the group that nginx works as.",
+        ) from None
+
+
+def check_file_system(layout: Layout) -> None:
+    """Refuse a file system on which an application's folders can't be kept from other accounts."""
+    for path in (layout.home, layout.shared):
+        if not acl.is_supported(path):
+            raise ReleaseError(
+                layout.name,
+                f"the file system of {path} has no POSIX ACLs. They let nginx into that folder and keep the other "
+                "accounts out. Turn them on (ZFS: zfs set acltype=posixacl DATASET; ext4: mount without noacl), or put "
+                "the folder on ext4, XFS or Btrfs.",
+            )
+
+
+def prepare(layout: Layout, run: Any, jobs: bool, nginx_group: str = NGINX_GROUP, check_mode: bool = False) -> bool:
+    """The account and the folders of an application, closed to other accounts; return whether something differed."""
+    check_file_system(layout)
+    nginx = nginx_number(layout.name, nginx_group, check_mode)
+    if check_mode and (account(layout.name) is None or not os.path.isdir(layout.root)):
+        return True
     changed = False
     os.makedirs(layout.root, mode=0o755, exist_ok=True)
     if account(layout.name) is None:
@@ -247,23 +286,32 @@ def prepare(layout: Layout, run: Any, jobs: bool) -> bool:
             raise ReleaseError(layout.name, f"the account could not be made: {error.strip()}")
         changed = True
     owner = account(layout.name)
-    for path, uid, gid, mode in (
-        (layout.root, 0, 0, 0o755),
-        (layout.home, 0, 0, 0o755),
-        (layout.releases, 0, 0, 0o755),
-        (layout.venvs, 0, 0, 0o755),
-        (layout.shared, owner.pw_uid, owner.pw_gid, 0o755),
-        (layout.cache, owner.pw_uid, owner.pw_gid, 0o700),
-        *([(layout.jobs, owner.pw_uid, owner.pw_gid, 0o750)] if jobs else []),
+    root = os.stat(layout.root)
+    if (root.st_uid, root.st_gid) != (0, 0):
+        changed = True
+        if not check_mode:
+            os.chown(layout.root, 0, 0)
+    uid, gid = owner.pw_uid, owner.pw_gid
+    for path, owning, group, mode, passing in (
+        (layout.home, 0, gid, 0o750, nginx),
+        (layout.releases, 0, gid, 0o750, nginx),
+        (layout.venvs, 0, gid, 0o750, None),
+        (layout.shared, uid, gid, 0o750, nginx),
+        (layout.cache, uid, gid, 0o700, None),
+        *([(layout.jobs, uid, gid, 0o750, None)] if jobs else []),
     ):
-        if not os.path.isdir(path):
-            os.mkdir(path, mode)
-            changed = True
-        status = os.stat(path)
-        if (status.st_uid, status.st_gid) != (uid, gid):
-            os.chown(path, uid, gid)
-            changed = True
+        changed = acl.guard(path, owning, group, mode, passing, check_mode) or changed
     return changed
+
+
+def serve(layout: Layout, served: list[str], nginx_group: str, owner: str, check_mode: bool) -> bool:
+    """Let nginx read the shared folders that it serves; return whether it could not."""
+    if not serve_shared(layout, served, nginx_group, check_mode=True):
+        return False
+    if not check_mode:
+        with lock(layout, owner):
+            serve_shared(layout, served, nginx_group)
+    return True
 
 
 def sweep(layout: Layout, owner: str) -> bool:
@@ -302,10 +350,11 @@ def release(module: AnsibleModule, spec: dict[str, Any], versions: Versions) -> 
         )
     if clashing is None and group_exists(spec["name"]):
         raise ReleaseError(spec["name"], f"the host already has a group '{spec['name']}'. Choose another name.")
-    changed = False
+    nginx_group = module.params["nginx_group"]
+    changed = prepare(layout, module.run_command, spec["jobs"], nginx_group, module.check_mode)
     if not module.check_mode:
-        changed = prepare(layout, module.run_command, spec["jobs"])
         changed = sweep(layout, module.params["owner"]) or changed
+    changed = serve(layout, spec.get("served") or [], nginx_group, module.params["owner"], module.check_mode) or changed
     wanted = fingerprint(spec, layout, versions, module.check_mode)
     current = layout.current_release()
     known = [manifest for manifest in manifests(layout) if manifest.id == current or whole(layout, manifest)]
@@ -420,6 +469,7 @@ def main() -> None:
             "sources": {"type": "str", "default": "", "no_log": True},
             "root": {"type": "path", "default": "/srv/webapps"},
             "uv": {"type": "path", "default": "/opt/pyweb/uv/bin/uv"},
+            "nginx_group": {"type": "str", "default": "www-data"},
             "owner": {"type": "str", "default": "unknown"},
             "activations": {"type": "list", "elements": "dict", "default": []},
             "stamp": {"type": "str"},
@@ -437,7 +487,7 @@ def main() -> None:
     for given in module.params["apps"]:
         # A copy: Ansible shows the parameters themselves in the invocation, and secrets must not come back into them.
         secret = secret_parts.get(given["name"], {})
-        spec = {**given, "env": secret.get("env", {})}
+        spec = {**given, "env": secret.get("env", {}), "nginx_group": module.params["nginx_group"]}
         if spec["state"] == "present":
             spec["python"] = {**given["python"], **secret.get("python", {})}
             spec["source"] = {**given["source"], "data": sources.get(given["name"])}

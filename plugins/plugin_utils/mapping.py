@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE, Layout
@@ -136,6 +137,7 @@ def releases(
                 "environment": environment,
                 "env": app["env"],
                 "shared": app["shared"],
+                "served": served_from_shared(app),
                 "build_commands": app["commands"]["build"],
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,
@@ -149,6 +151,31 @@ def releases(
             }
         items.append(item)
     return items
+
+
+def served_from_shared(app: dict[str, Any]) -> list[str]:
+    """The folders below shared/ that nginx serves itself: static ones, and those of its pages."""
+    found = set()
+    for folder in app["shared"]:
+        for item in app["site"]["static"]:
+            path = posixpath.normpath(item["path"].strip("/") or ".")
+            if within(path, folder):
+                found.add(path)
+            elif path == "." or within(folder, path):
+                found.add(folder)
+        found |= {posixpath.dirname(page) for page in pages_of_site(app["site"]) if within(page, folder)}
+    return sorted(found)
+
+
+def pages_of_site(site: dict[str, Any]) -> list[str]:
+    """The files of the source that nginx sends instead of an answer."""
+    listed = [page["page"] for place in (site, *site["locations"]) for page in place.get("error_pages") or []]
+    closed = [site["maintenance"]["page"]] if (site["maintenance"] or {}).get("page") else []
+    return [posixpath.normpath(page.strip("/")) for page in (*listed, *closed)]
+
+
+def within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import grp
 import os
 import pwd
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import building
+from ansible_collections.pyweb.stack.plugins.module_utils import acl, building
 from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     Builder,
     hint_of_uv,
@@ -30,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     own,
     requirement_text,
     run_as_account,
+    serve_shared,
     tail,
     within,
 )
@@ -916,3 +918,54 @@ def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(bench:
     assert (found["secret"], found["secret/file"]) == (0o700, 0o600)
     assert {path.lstat().st_uid for path in source.rglob("*")} == {0}
     assert stat.S_IMODE(os.stat("/etc/passwd").st_mode) == 0o644
+
+
+@needs_root
+def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Bench, account: pwd.struct_passwd) -> None:
+    for path in (bench.layout.home, bench.layout.shared):
+        os.chmod(path, 0o755)
+    bench.build(
+        {
+            "app.py": "def app(environ, start_response): pass\n",
+            "media/public/old/a.jpg": "old",
+            "media/private/b.txt": "private",
+            "media/public/own": "closed",
+        },
+        shared=["media", "data"],
+        build_commands=["chmod 0600 media/public/own; echo x >media/private/c; echo new >media/public/old/new"],
+        served=["media/public"],
+    )
+    shared = Path(bench.layout.shared)
+    run_as_account(
+        bench.layout, ["sh", "-c", "mkdir -p deep/er && echo x >deep/er/file"], f"{shared}/media/public", {}, 9
+    )
+    nginx = grp.getgrnam("www-data").gr_gid
+
+    def reads(path: str) -> bool:
+        parts = [shared / part for part in reversed(Path(path).parents) if str(part) != "."]
+        return all(acl.permits(str(part), 54321, [nginx], 1) for part in parts) and acl.permits(
+            str(shared / path), 54321, [nginx], 4
+        )
+
+    served = ["media/public", "media/public/old/a.jpg", "media/public/old/new", "media/public/deep/er/file"]
+    assert [path for path in served if not reads(path)] == []
+    kept = ["media", "media/private", "media/private/c", "media/public/own", "data"]
+    assert [path for path in kept if reads(path)] == []
+    stranger = [path for path in served if acl.permits(str(shared / path), 54321, [54321], 4)]
+    assert stranger == []
+    assert not serve_shared(bench.layout, ["media/public"], "www-data"), "a second time nothing is left to do"
+    (shared / "media/public").chmod(0o700)
+    assert serve_shared(bench.layout, ["media/public"], "www-data", check_mode=True)
+    assert serve_shared(bench.layout, ["media/public"], "www-data")
+    assert reads("media/public/old/a.jpg")
+
+
+@needs_root
+def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: Path) -> None:
+    victim = public / f"victim-{time.monotonic_ns()}"
+    victim.mkdir(mode=0o700)
+    owner = pwd.getpwnam(NAME)
+    os.chown(victim, owner.pw_uid, owner.pw_gid)
+    Path(bench.layout.shared, "uploads").symlink_to(victim)
+    assert serve_shared(bench.layout, ["uploads"], "www-data") is False
+    assert mode(victim) == 0o700

@@ -532,3 +532,21 @@ def test_urls_tell_where_and_whether_it_is_new() -> None:
     first, second = urls(apps, "192.0.2.1", [build(), build("blog", "", current="R1", action="none")])
     assert first == f"shop is at http://192.0.2.1/ (release {ID}, new)"
     assert second == "blog is at http://a.org:81/blog/, http://b.org:81/blog/ (release R1, unchanged)"
+
+
+@pytest.mark.parametrize(
+    ("shared", "site", "served"),
+    [
+        (["uploads"], {}, []),
+        (["uploads", "data"], {"static": [{"url": "/u/", "path": "uploads"}]}, ["uploads"]),
+        (["media"], {"static": [{"url": "/u/", "path": "media/public/"}]}, ["media/public"]),
+        (["static/up", "data"], {"static": [{"url": "/u/", "path": "static"}]}, ["static/up"]),
+        (["up"], {"static": [{"url": "/u/", "path": "uploads"}]}, []),
+        (["pages", "data"], {"error_pages": [{"status": [404], "page": "pages/404.html"}]}, ["pages"]),
+        (["pages", "data"], {"maintenance": {"page": "pages/closed.html"}}, ["pages"]),
+    ],
+)
+def test_of_the_shared_folders_only_those_are_served_that_the_site_names(
+    shared: list[str], site: dict[str, Any], served: list[str]
+) -> None:
+    assert releases([app(shared=shared, site=site)], SYSTEMD)[0]["served"] == served

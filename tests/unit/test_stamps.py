@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils import acl, stamps
 from ansible_collections.pyweb.stack.plugins.plugin_utils import stamped
 
 
@@ -129,3 +129,10 @@ def test_the_key_follows_secrets_which_it_does_not_give_away_cheaply() -> None:
     began = time.process_time()
     stamped.stamp_key({"apps": []}, "hunter2")
     assert time.process_time() - began > 0.005
+
+
+def test_who_else_may_pass_through_a_folder_is_a_right(tmp_path: Path) -> None:
+    seen = stamps.witnesses([], owned=[str(tmp_path)])
+    assert stamps.holds({**seen, "until": None})
+    os.setxattr(tmp_path, acl.ACCESS, acl.encode(acl.entries_for(tmp_path.stat().st_mode & 0o777, 54322, 1)))
+    assert not stamps.holds({**seen, "until": None})
