@@ -21,6 +21,7 @@ PROMISES = (
     "no version is told",
     "static files come from nginx",
     "secrets are for the application alone",
+    "nothing of it is readable by other accounts",
     "it can not edit its own code",
     "only nginx reaches its socket",
     "its units are hardened",

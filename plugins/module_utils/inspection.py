@@ -18,10 +18,11 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.acl import permits
 from ansible_collections.pyweb.stack.plugins.module_utils.background_inspection import (
     job_timers,
     look_at_jobs,
@@ -48,6 +49,8 @@ LOG_LINES = 200
 LOG_BYTES = 64 * 1024
 # Files of a static folder that are looked at for one to ask for.
 STATIC_ENTRIES = 1000
+# Files of an application that are tried as another account, where its folder does not keep all of them out at once.
+EXPOSURE_ENTRIES = 20_000
 
 # What systemd tells of an instance: its state, how it ended, and how far it is confined.
 UNIT_PROPERTIES = (
@@ -278,6 +281,7 @@ def look_at_app(
         "processes": processes,
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
+        "exposed": look_at_exposure(layout),
     }
 
 
@@ -341,8 +345,8 @@ def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
     }
     if there:
         account, groups = web_account(group)
-        found["blocked"] = blocked_at(target, account, groups)
-        found["nginx"] = connect_as(account, groups, target)
+        found["blocked"] = blocked_at(layout.home, account, groups) or blocked_at(target, account, groups)
+        found["nginx"] = connect_as(account, groups, link)
         found["stranger"] = connect_as(65534, [65534], target)
     return found
 
@@ -394,17 +398,83 @@ def blocked_at(path: str, uid: int, groups: list[int]) -> str:
         except OSError:
             return ""
         wanted = 1 if stat.S_ISDIR(found.st_mode) else 2 if stat.S_ISSOCK(found.st_mode) else 4
-        if not may(found.st_mode, found.st_uid, found.st_gid, uid, groups, wanted):
+        if not permits(part, uid, groups, wanted):
             return part
     return ""
 
 
-def may(mode: int, owner: int, group: int, uid: int, groups: Iterable[int], wanted: int) -> bool:
-    """Whether an account has a right (4 read, 2 write, 1 pass) by the mode of a file. Root has all."""
-    if uid == 0:
-        return True
-    shift = 6 if uid == owner else 3 if group in groups else 0
-    return bool(mode >> shift & wanted)
+# --- who may read -----------------------------------------------------------------------------------------------------
+
+
+def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
+    """The accounts that may read nothing of an application: those of the other applications, and nobody."""
+    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
+    others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
+    return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]
+
+
+def look_at_exposure(layout: Layout) -> dict[str, str]:
+    """What of an application another account can read: the first path, and the account. Empty where none can.
+
+    Tried as each account, which needs root.
+    """
+    if os.geteuid() != 0:
+        return {}
+    folders = [path for path in (layout.home, os.path.dirname(layout.socket("any"))) if os.path.isdir(path)]
+    accounts = [
+        (entry.pw_name, entry.pw_uid, os.getgrouplist(entry.pw_name, entry.pw_gid))
+        for entry in strangers(layout.name, layout.root)
+    ]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # no Python beyond this line may raise: the parent's clean-up must not run twice
+        found: dict[str, str] = {}
+        try:
+            found = first_exposed(folders, accounts)
+        except OSError as error:
+            found = {"path": f"{layout.home} ({error.strerror or error})", "account": "nobody"}
+        finally:
+            os.write(writer, json.dumps(found).encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    return json.loads(said or b"{}")
+
+
+def first_exposed(folders: list[str], accounts: list[tuple[str, int, list[int]]]) -> dict[str, str]:
+    for name, uid, groups in accounts:
+        os.setgroups(groups)
+        # access() answers for the real account; the effective one stays root's, which can list everything.
+        os.setresgid(groups[0], 0, 0)
+        os.setresuid(uid, 0, 0)
+        for folder in folders:
+            path = readable_below(folder)
+            if path:
+                return {"path": path, "account": name}
+    return {}
+
+
+def readable_below(folder: str) -> str:
+    """The first path that the real account of this process can list, read or connect to; empty where there is none."""
+    waiting, seen = [folder], 0
+    while waiting and seen < EXPOSURE_ENTRIES:
+        path = waiting.pop()
+        if os.access(path, os.R_OK):
+            return path
+        if not os.access(path, os.X_OK):
+            continue
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                seen += 1
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_symlink():
+                    is_socket = stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+                    if os.access(entry.path, os.W_OK if is_socket else os.R_OK):
+                        return entry.path
+    return ""
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

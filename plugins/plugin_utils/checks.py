@@ -161,6 +161,15 @@ def secrets_are_for_the_application_alone(view: View) -> str:
     return "; ".join(found)
 
 
+def nothing_of_it_is_readable_by_other_accounts(view: View) -> str:
+    """Tried as the accounts of the other applications, and as nobody."""
+    found = view.found["exposed"]
+    if not found:
+        return ""
+    remedy = "run the playbook site, which sets the modes of its folders again"
+    return f"the account {found['account']} can read {found['path']}: {remedy}"
+
+
 def it_can_not_edit_its_own_code(view: View) -> str:
     source = view.found["files"].get("source", {})
     if source and source["owner"] != "root":
@@ -227,6 +236,7 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     no_version_is_told,
     static_files_come_from_nginx,
     secrets_are_for_the_application_alone,
+    nothing_of_it_is_readable_by_other_accounts,
     it_can_not_edit_its_own_code,
     only_nginx_reaches_its_socket,
     its_units_are_hardened,

@@ -276,7 +276,9 @@ def socket(view: View) -> Finding | None:
             "socket",
             seen,
             "its owner, group or mode was changed",
-            f"each start sets the folder right: {restart}",
+            f"each start sets the folder right: {restart}"
+            if found["link"].startswith(found["blocked"])
+            else "each run sets the folder right: ansible-playbook site.yml",
         )
     if found["nginx"] and found["nginx"] != "ok" and "again" not in found["nginx"] and "timed" not in found["nginx"]:
         return Finding(
@@ -513,7 +515,8 @@ def static_paths(view: View) -> Finding | None:
                 "static paths",
                 f"nginx may not read {found['blocked']}, which {found['url']} is served from",
                 "its mode was changed, or the source has files that only their owner may read",
-                "let others read it (chmod -R o+rX), in the source too; then: ansible-playbook site.yml",
+                "let others read what is the source's own (chmod -R o+rX), there too; then: ansible-playbook site.yml, "
+                "which opens the other folders",
             )
         answer = found.get("answer")
         if answer and answer["status"] not in served(view) and own_listeners(view) and view.front_works:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import inspection
+from ansible_collections.pyweb.stack.plugins.module_utils import acl, inspection
 from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import CHECKS, check_table, checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import LINKS, diagnose, report
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
@@ -89,6 +89,7 @@ FOUND: dict[str, Any] = {
         "source": {"path": "src", "owner": "root", "group": "root", "mode": "0755"},
         "python": {"path": "venv/bin/python", "there": True, "venvs": "/srv/webapps/shop/venvs"},
     },
+    "exposed": {},
     "direct": OK,
     "front": OK,
 }
@@ -503,6 +504,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "no version is told": {"visits": [visit(headers={"server": "nginx/1.22.1"})]},
     "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
+    "nothing of it is readable by other accounts": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
     "it can not edit its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
     "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
@@ -662,7 +664,7 @@ def test_of_a_log_the_last_traceback_counts_from_the_applications_own_frame_on()
     ],
 )
 def test_who_may_do_what(mode: int, uid: int, groups: list[int], wanted: int, allowed: bool) -> None:
-    assert inspection.may(mode, 1, 6, uid, groups, wanted) is allowed
+    assert acl.may(mode, 1, 6, uid, groups, wanted) is allowed
 
 
 def test_the_first_obstacle_on_the_way_is_found() -> None:
