@@ -1,0 +1,19 @@
+"""Writes a file from whatever of an application can write: when it is imported, and for a visitor."""
+
+from pathlib import Path
+
+
+def note(author, folder="uploads"):
+    Path(folder, f"by-{author}").write_text(f"the secret of {author}\n", encoding="utf-8")
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/write":
+        Path("uploads", "albums").mkdir(exist_ok=True)
+        note("web")
+        note("album", "uploads/albums")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"written\n"]
+
+
+note("import")
