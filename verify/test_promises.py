@@ -11,6 +11,7 @@ PROMISES = (
     "no other release runs",
     "it comes back after a boot",
     "nginx runs what is configured",
+    "it is started again when it ends",
     "nginx is started again when it dies",
     "nothing of it listens in public",
     "every domain is healthy",

@@ -194,7 +194,8 @@ def program_options(program: dict[str, Any]) -> tuple[str, list[str]]:
         "user": user or "root",
         "umask": "027",
         "autostart": _raw(name, "autostart", program.get("autostart", True)),
-        "autorestart": _raw(name, "autorestart", program.get("autorestart", "unexpected")),
+        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it.
+        "autorestart": _raw(name, "autorestart", program.get("autorestart", "true")),
         "startsecs": _raw(name, "startsecs", program.get("startsecs", 1)),
         "startretries": _raw(name, "startretries", program.get("startretries", 3)),
         # The signal to stop goes to the master alone, which drains its own workers; the kill goes to all.

@@ -210,7 +210,8 @@ def unit_sections(service: dict[str, Any]) -> list[dict[str, Any]]:
     if folder:
         run["ExecStartPre"] = _runtime_directory(name, folder, user, group, instance)
     run["ExecStart"] = systemd_quote(command, instance=instance)
-    run["Restart"] = service.get("restart", "no" if kind == "oneshot" else "on-failure")
+    # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it. systemctl stop is no restart.
+    run["Restart"] = service.get("restart", "no" if kind == "oneshot" else "always")
     run["RestartSec"] = _seconds(service.get("restart_delay", 0.5))
     run["TimeoutStartSec"] = _seconds(start_timeout)
     run["TimeoutStopSec"] = _seconds(service.get("stop_timeout", 30))

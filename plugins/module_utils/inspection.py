@@ -59,6 +59,7 @@ UNIT_PROPERTIES = (
     "SubState",
     "Result",
     "NRestarts",
+    "Restart",
     "MainPID",
     "ExecMainStatus",
     "ExecMainCode",
@@ -501,6 +502,7 @@ def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[st
         with contextlib.suppress(SupervisorError):
             info = Rpc(read_daemon(), timeout=PATIENCE).info(f"{name}-{live}") or {}
             found["pid"], found["said"] = int(info.get("pid") or 0), str(info.get("spawnerr") or "")
+        found["autorestart"] = autorestart(tail(f"/etc/supervisor/conf.d/{name}-{live}.conf", LOG_BYTES))
         found["enabled"] = os.path.exists(f"/etc/supervisor/conf.d/{name}-{live}.conf")
     if found["pid"]:
         family = descendants(found["pid"])
@@ -509,6 +511,12 @@ def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[st
         # "T": stopped by a signal or a debugger, neither dead nor able to answer.
         found["stopped"] = bool(family) and all(state in "Tt" for _pid, _parent, state in family)
     return found
+
+
+def autorestart(definition: str) -> str:
+    """What a supervisor program's file says of a program that ends; empty where it says nothing."""
+    found = re.findall(r"(?m)^autorestart\s*=\s*(\w+)", definition)
+    return found[-1] if found else ""
 
 
 def descendants(master: int) -> list[tuple[int, int, str]]:

@@ -203,6 +203,12 @@ class Rpc:
 
     def stop(self, name: str, timeout: float, only: set[str] | None = None) -> None:
         """Stop a group's processes gracefully, wait until they are gone, and kill what outlives the timeout."""
+        # supervisord refuses to stop a process that has just ended, and then starts it again.
+        while any(may_restart(info) for info in self.processes(name, only)):
+            time.sleep(0.03)
+        self._end(name, timeout, only)
+
+    def _end(self, name: str, timeout: float, only: set[str] | None = None) -> None:
         processes = self.begin_stop(name, only)
         deadline = time.monotonic() + timeout
         killed = False
@@ -226,11 +232,22 @@ class Rpc:
         """Stop a group and let the daemon forget it; a group it does not know is fine."""
         if name not in self.infos():
             return
-        self.stop(name, timeout)
-        with contextlib.suppress(xmlrpc.client.Fault):
-            self.call("removeProcessGroup", name)
-        if name in self.infos():
-            raise SupervisorError(f"Removing the program {name}: supervisord keeps it. Look at supervisorctl status.")
+        # Again where supervisord has started a process anew that had just ended.
+        for _attempt in range(3):
+            self._end(name, timeout)
+            with contextlib.suppress(xmlrpc.client.Fault):
+                self.call("removeProcessGroup", name)
+            if name not in self.infos():
+                return
+        raise SupervisorError(f"Removing the program {name}: supervisord keeps it. Look at supervisorctl status.")
+
+
+def may_restart(info: dict[str, Any]) -> bool:
+    """Whether a process has ended by itself so recently that supervisord may be about to start it again.
+
+    supervisord decides at its next look, within a second; it tells times in whole seconds.
+    """
+    return info["statename"] == "EXITED" and 0 <= info["now"] - info["stop"] <= 1
 
 
 def kill_group(pid: int) -> None:

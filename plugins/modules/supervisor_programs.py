@@ -209,7 +209,8 @@ DROP_IN_CONTENT = f"""\
 # {MARK} (role supervisor).
 [Service]
 # Debian's unit waits 50 s after a crash, and leaves the programs running beside the copies that the next daemon starts.
-Restart=on-failure
+# A daemon that gets SIGTERM ends with status 0. `systemctl stop supervisor` stops it for good.
+Restart=always
 RestartSec=500ms
 KillMode=mixed
 # Each program has its own stopwaitsecs; the daemon kills what does not end in time.

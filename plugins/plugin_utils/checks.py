@@ -54,9 +54,27 @@ def nginx_runs_what_is_configured(view: View) -> str:
     return "" if view.found["configured"] else "nginx has no site of this application"
 
 
+def it_is_started_again_when_it_ends(view: View) -> str:
+    """The web process and the background processes, also after a signal, which is no failure to a process manager."""
+    bad = []
+    if "autorestart" in view.process and view.process["autorestart"] != "true":
+        bad.append(f"supervisor has autorestart={view.process['autorestart'] or 'unexpected'} for it")
+    # What the inventory says otherwise is wanted so.
+    if "Restart" not in view.app["systemd"]:
+        units = {"its unit": view.process.get("unit")}
+        units |= {one["service"]: one.get("unit") for one in view.found["processes"]}
+        bad += [
+            f"{name} has Restart={unit.get('Restart', '')}"
+            for name, unit in units.items()
+            if unit and unit.get("Restart") != "always"
+        ]
+    return f"{', '.join(bad)}. Run site.yml, then restart.yml -e app={view.name}" if bad else ""
+
+
 def nginx_is_started_again_when_it_dies(view: View) -> str:
+    """Also after a signal: nginx ends with status 0 then."""
     restart = view.host["nginx"].get("restart")
-    return f"the unit of nginx has Restart={restart}" if restart == "no" else ""
+    return f"the unit of nginx has Restart={restart}. Run site.yml" if restart not in (None, "always") else ""
 
 
 def nothing_of_it_listens_in_public(view: View) -> str:
@@ -226,6 +244,7 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     no_other_release_runs,
     it_comes_back_after_a_boot,
     nginx_runs_what_is_configured,
+    it_is_started_again_when_it_ends,
     nginx_is_started_again_when_it_dies,
     nothing_of_it_listens_in_public,
     every_domain_is_healthy,

@@ -66,6 +66,7 @@ FOUND: dict[str, Any] = {
         "unit": {
             "User": "shop",
             "Result": "success",
+            "Restart": "always",
             "NoNewPrivileges": "yes",
             "ProtectSystem": "strict",
             "ProtectHome": "yes",
@@ -106,7 +107,7 @@ HOST: dict[str, Any] = {
         "enabled": True,
         "live": "t",
         "loaded": "t",
-        "restart": "on-failure",
+        "restart": "always",
     },
     "supervisor": "none",
     "init": "systemd",
@@ -490,7 +491,8 @@ BROKEN: dict[str, dict[str, Any]] = {
     "no other release runs": {"found": {"process": {"others": ["20250101T000000Z-0"]}}},
     "it comes back after a boot": {"found": {"process": {"enabled": False}}},
     "nginx runs what is configured": {"host": {"nginx": {"loaded": "other"}}},
-    "nginx is started again when it dies": {"host": {"nginx": {"restart": "no"}}},
+    "it is started again when it ends": {"found": {"process": {"unit": {"Restart": "on-failure"}}}},
+    "nginx is started again when it dies": {"host": {"nginx": {"restart": "on-failure"}}},
     "nothing of it listens in public": {
         "host": {
             "listeners": [{"port": 5000, "address": "0.0.0.0", "program": "flask", "pid": 9, "account": "shop"}],

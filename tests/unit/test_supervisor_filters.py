@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supe
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import instantiate
 
 options = pytest.importorskip("supervisor.options", reason="supervisor's own parser comes from the package supervisor")
+datatypes = pytest.importorskip("supervisor.datatypes")
 
 INSTANCE = "20261121T010735Z-ab12cd34"
 NASTY = [
@@ -123,6 +124,15 @@ def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(r
 def test_stop_reaches_the_master_and_the_kill_reaches_all(render: Any, tmp_path: Path) -> None:
     program = read_programs(tmp_path, rendered(render, tmp_path, {"name": "w", "command": ["/bin/w"]}))["w"]
     assert (program.stopasgroup, program.killasgroup, program.stopwaitsecs) == (False, True, 30)
+
+
+def test_program_that_ends_is_started_again_whatever_its_status(render: Any, tmp_path: Path) -> None:
+    item = {"name": "w", "command": ["/bin/w"]}
+    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    assert program.autorestart is datatypes.RestartUnconditionally
+    item["autorestart"] = "unexpected"
+    kept = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    assert kept.autorestart is datatypes.RestartWhenExitUnexpected
 
 
 def test_settings_replace_the_roles_own(render: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.module_utils import stamps, supervisor_rpc
 from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
     ProcessManagerError,
@@ -83,6 +84,40 @@ def test_stopped_program_is_started_again(lab: Lab) -> None:
     lab.rpc.stop("one", 5)
     assert lab.run(lab.program("one"))["started"] == ["one"]
     assert lab.pid("one")
+
+
+def lasting(lab: Lab, script: str = SLEEP) -> dict[str, Any]:
+    """A program with the role's own restart policy."""
+    program = lab.program("one", script)
+    (definition,) = supervisor_definitions([{"name": "one", "command": ["/bin/true"]}])
+    (policy,) = [line for line in definition["vars"]["program"]["options"] if line.startswith("autorestart=")]
+    return {**program, "content": program["content"].replace("autorestart=unexpected", policy)}
+
+
+def told(lab: Lab) -> str:
+    """supervisord's log. A question over its socket would wake it, and hasten what is measured."""
+    return (lab.folder / "supervisord.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
+def test_program_that_ends_after_a_signal_is_back_within_two_seconds(lab: Lab, number: int) -> None:
+    lab.run(lasting(lab, 'trap "exit 0" TERM INT QUIT; while :; do sleep 0.05; done'))
+    before = lab.pid("one")
+    os.kill(before, number)
+    began = time.monotonic()
+    assert wait_for(lambda: told(lab).count("spawned: 'one'") == 2, 5)
+    assert time.monotonic() - began < 2.2  # supervisord looks once a second, twice
+
+
+@pytest.mark.parametrize("end", ["stop", "remove"])
+def test_program_that_has_just_ended_stays_stopped(lab: Lab, end: str) -> None:
+    """supervisord refuses to stop it while it is about to start it again."""
+    lab.run(lasting(lab, 'trap "exit 0" TERM; while :; do sleep 0.05; done'))
+    os.kill(lab.pid("one"), signal.SIGTERM)
+    assert wait_for(lambda: "exited: one" in told(lab), 3, 0.005)
+    getattr(lab.rpc, end)("one", 5)
+    time.sleep(2.5)
+    assert lab.pid("one") == 0
 
 
 def test_unwanted_program_is_stopped(lab: Lab) -> None:

@@ -179,6 +179,15 @@ def test_service_is_sandboxed_without_being_asked(render: Any) -> None:
     assert "Service.RemoveIPC" not in unit, "the end of one release would remove the semaphores of the next"
 
 
+@pytest.mark.parametrize("kind", ["exec", "notify", "simple"])
+def test_service_that_ends_is_started_again_whatever_its_status(render: Any, kind: str) -> None:
+    unit = directives(render, {"name": "w", "command": ["/bin/w"], "type": kind})
+    assert unit["Service.Restart"] == ["always"]
+    assert unit["Unit.StartLimitBurst"] == ["5"], "one that ends at once does not go on for ever"
+    kept = directives(render, {"name": "w", "command": ["/bin/w"], "type": kind, "restart": "on-failure"})
+    assert kept["Service.Restart"] == ["on-failure"]
+
+
 def test_finished_oneshot_counts_as_running(render: Any) -> None:
     unit = directives(render, {"name": "w", "command": ["/bin/w"], "type": "oneshot"})
     assert (unit["Service.RemainAfterExit"], unit["Service.Restart"]) == (["yes"], ["no"])

@@ -75,10 +75,15 @@ def test_what_killed_workers_were_asked_is_answered_by_others(host, visit):
         assert (answer.result().status_code, answer.result().text) == (200, "slow\n")
 
 
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "INT", "QUIT"])
 @pytest.mark.parametrize("app", PATHS)
-def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app):
+def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, signal):
+    """Most signals end a master with status 0, as if it had been told to stop by its process manager."""
+    if served_by(facts, app)[1] == "systemd":
+        # Else the kills of these tests together reach the start limit.
+        host.check_output(f"systemctl reset-failed '{app}@*.service'")
     before = processes(host, app)
-    host.check_output(f"kill -9 {master_of(before)}")
+    host.check_output(f"kill -{signal} {master_of(before)}")
     began = time.monotonic()
     lost, gap = 0, 0.0
     while time.monotonic() - began < 10:
@@ -95,10 +100,47 @@ def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app):
     else:
         pytest.fail("the application did not come back under a new master")
     print(
-        f"{facts.name}, {app} ({', '.join(served_by(facts, app))}): {lost} requests met the gap after a killed "
-        f"master, until {gap:.2f} s after it"
+        f"{facts.name}, {app} ({', '.join(served_by(facts, app))}): {lost} requests met the gap after a master got "
+        f"SIG{signal}, until {gap:.2f} s after it; a new master answered after {time.monotonic() - began:.2f} s"
     )
     # Workers whose master was killed answer what they have begun, so there may be no gap at all.
     assert gap < MASTER_BACK
     # Else workers of the master that was killed live on.
     wait_until(lambda: not set(before) & set(processes(host, app)), 20)
+
+
+def test_a_stop_by_the_manager_stays_a_stop(host, visit, facts):
+    app = "board"
+    release = host.check_output(f"basename $(readlink /srv/webapps/{app}/current)")
+    systemd = served_by(facts, app)[1] == "systemd"
+    control, instance = ("systemctl", f"{app}@{release}") if systemd else ("supervisorctl", f"{app}-{release}")
+    fronts = ["nginx", "supervisor"]
+    host.check_output(f"{control} stop {instance}")
+    try:
+        if systemd:
+            # Of supervisor the other applications are the programs.
+            host.check_output(f"systemctl stop {' '.join(fronts)}")
+        time.sleep(6)
+        assert processes(host, app) == {}
+        if systemd:
+            for unit in (instance, *fronts):
+                assert host.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
+    finally:
+        if systemd:
+            host.check_output(f"systemctl start {' '.join(fronts)}")
+        host.check_output(f"{control} start {instance}")
+    for one in PATHS:
+        wait_until(lambda one=one: visit(one).status_code == 200, 20)
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "QUIT"])
+def test_a_killed_nginx_is_back(host, visit, signal):
+    host.check_output("systemctl reset-failed nginx")
+    before = host.check_output("cat /run/nginx.pid")
+    host.check_output(f"kill -{signal} {before}")
+    began = time.monotonic()
+    wait_until(lambda: host.run("cat /run/nginx.pid").stdout.strip() not in ("", before), 20)
+    wait_until(lambda: visit("board").status_code == 200, 20)
+    took = time.monotonic() - began
+    print(f"nginx answered {took:.2f} s after its master got SIG{signal}")
+    assert took < MASTER_BACK

@@ -182,7 +182,7 @@ def test_the_web_process_is_an_instance_named_by_its_release(host, facts, http):
 def test_nginx_comes_back_after_a_boot_under_systemd(host, facts):
     if facts.init == "systemd":
         assert host.service("nginx").is_enabled
-        assert host.check_output("systemctl show -p Restart --value nginx") == "on-failure"
+        assert host.check_output("systemctl show -p Restart --value nginx") == "always"
     else:
         assert host.process.filter(comm="nginx", user="root")
 
