@@ -17,7 +17,7 @@ from ansible.release import __version__
 from ansible_collections.pyweb.stack.plugins.plugin_utils.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
@@ -55,11 +55,12 @@ class ActionModule(ActionBase):
             webapps, problems = resolved_webapps(task_vars, self._templar.template)
         if problems:
             return failed(problems)
-        served, problems = model_problems(webapps, root, self.nginx_settings(task_vars))
+        own_sites = self.own_sites(task_vars) if builds else []
+        served, problems = model_problems(webapps, root, self.nginx_settings(task_vars), own_sites)
         problems = problems or app_problems([app["name"] for app in webapps], arguments)
         problems += core_problems(__version__) + misspelt_inputs(task_vars) + self.wrong_inputs(task_vars)
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
-        given, wrong = self.given_certificates(webapps, task_vars) if not problems else ([], [])
+        given, wrong = self.given_certificates(webapps, own_sites, task_vars) if not problems else ([], [])
         problems += wrong
         requires_python: dict[str, str] = {}
         settled: dict[str, dict[str, str]] = {}
@@ -68,7 +69,7 @@ class ActionModule(ActionBase):
             problems += more
         if problems:
             return failed(problems)
-        arguments["packages"] = [*arguments.get("packages", []), *packages(webapps)]
+        arguments["packages"] = [*arguments.get("packages", []), *packages(webapps), *packages(own_sites)]
         arguments["ports"] = sorted({port for app in served for port in ports_of(app).values()})
         arguments["certificates"] = [item for item in given if item["certificate_path"]]
         arguments["names"] = [app["name"] for app in served]
@@ -127,10 +128,17 @@ class ActionModule(ActionBase):
             name.removeprefix("nginx_"): self._templar.template(task_vars[name]) for name in names if name in task_vars
         }
 
-    def given_certificates(self, webapps: Any, task_vars: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    def own_sites(self, task_vars: dict[str, Any]) -> Any:
+        """The sites of the role nginx that the site playbook serves beside those of the applications."""
+        sites = self._templar.template(task_vars["nginx_sites"]) if "nginx_sites" in task_vars else None
+        return [] if sites is None else sites
+
+    def given_certificates(
+        self, webapps: Any, own_sites: list[dict[str, Any]], task_vars: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[str]]:
         """The certificates of all sites, and what is wrong with those that are on the controller."""
         places = folders(task_vars, self._loader)
-        sites = checked(nginx_sites(webapps), {})[0]
+        sites = checked_with_applications(own_sites, {}, nginx_sites(webapps))[0]
         return with_texts(certificates(sites), lambda value: pem(value, places, self._loader))
 
     def look_at_sources(
@@ -195,14 +203,18 @@ def python_of(path: Path) -> str:
     return str(project.get("requires-python", "")) if isinstance(project, dict) else ""
 
 
-def model_problems(webapps: Any, root: str, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+def model_problems(
+    webapps: Any, root: str, settings: dict[str, Any], own_sites: Any = None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The applications that are to serve, and what the controller alone can tell to be wrong with them."""
     apps, problems = normalised(webapps)
     if problems:
         return [], problems
     served = [app for app in apps if app["state"] == "present"]
     # Whatever the model lets pass, the role nginx has the last word on its sites.
-    return served, root_problems(served, root) or checked(nginx_sites(webapps, root), settings)[2]
+    return served, root_problems(served, root) or checked_with_applications(
+        [] if own_sites is None else own_sites, settings, nginx_sites(webapps, root)
+    )[2]
 
 
 def app_problems(names: list[str], arguments: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ description:
     ready for P(pyweb.stack.templates#lookup).
   - Fails with every problem at once; each names the site, the value found and the remedy.
 author: The pyweb.stack contributors
-positional: _input, settings
+positional: _input, settings, applications
 options:
   _input:
     description: The sites, as the role P(pyweb.stack.nginx#role) takes them.
@@ -25,6 +25,11 @@ options:
     description: The other inputs of the role, without their prefix C(nginx_). Those left out take the role's default.
     type: dict
     default: {}
+  applications:
+    description: Sites that applications have, which are served beside the others.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -43,13 +48,15 @@ _value:
 from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import plan_files
 
 
-def nginx_files(sites: Any, settings: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def nginx_files(
+    sites: Any, settings: dict[str, Any] | None = None, applications: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """The files of valid sites; raises AnsibleFilterError with all that is wrong."""
-    present, filled, problems = checked(sites, settings or {})
+    present, filled, problems = checked_with_applications(sites, settings or {}, applications or [])
     if problems:
         raise AnsibleFilterError("nginx can't be configured:\n" + "\n".join(f"- {problem}" for problem in problems))
     return plan_files(present, filled)

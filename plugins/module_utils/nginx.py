@@ -207,11 +207,20 @@ class Trees:
                 relative = os.path.relpath(path, folder)
                 if relative == LOADED or ".dpkg-" in file:
                     continue
-                if not is_private(path, 0o027 if relative in secrets else 0o022):
+                if not is_private(path, 0o027 if relative in secrets or relative.startswith("secrets/") else 0o022):
                     continue
                 with open(path, encoding="utf-8", errors="surrogateescape") as stream:
                     found[relative] = stream.read()
         return found
+
+    def paths(self, name: str) -> list[str]:
+        """All files of a tree, whoever may write to them."""
+        folder = self.folder(name)
+        return [
+            os.path.relpath(os.path.join(parent, file), folder)
+            for parent, _folders, files in os.walk(folder)
+            for file in files
+        ]
 
     def stage(self, name: str, files: dict[str, str], secrets: Iterable[str] = ()) -> None:
         """Write a whole tree beside the live one; ``secrets`` are paths that only nginx may read."""

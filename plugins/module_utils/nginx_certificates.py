@@ -45,6 +45,8 @@ class Certificates:
         self.wanted = wanted
         self.states: dict[str, State] = {}
         self.ordered: dict[str, str] = {}
+        # Names of sites that other runs look after: their certificates stay.
+        self.kept: set[str] = set()
 
     def look(self) -> None:
         """What there is. Raises with everything that a user gave and nobody could serve."""
@@ -142,7 +144,7 @@ class Certificates:
 
     def tidy(self) -> None:
         """Remove the certificates, and keys, of sites that are gone, and what interrupted runs have left."""
-        kept = {f"{one.name}.pem" for one in self.wanted}
+        kept = {f"{name}.pem" for name in {one.name for one in self.wanted} | self.kept}
         for folder in (self.store.folder, self.store.unused_folder):
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(folder):
@@ -225,6 +227,7 @@ class Renewal:
         # A certificate that somebody else keeps on the host is loaded by it, when it has changed.
         renewing = [one for one in found.wanted if one.mode != "provided" or one.certificate_path]
         self.managed = texts is not None
+        self.given = texts
         self.texts = texts if renewing else None
         store = found.store
         self.plan = {
@@ -234,6 +237,22 @@ class Renewal:
             "authority": asdict(store.authority),
             "certificates": [asdict(replace(one, certificate="", key="")) for one in renewing],
         }
+        self.own = sorted(self.plan["certificates"], key=lambda one: one["name"])
+        self.plan["certificates"] = self.own
+        self.own_authority = self.plan["authority"]
+
+    def keep(self, names: set[str]) -> None:
+        """Renew the certificates of sites that other runs look after as the plan on the host has it."""
+        plan: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError), open(self.plan_path, encoding="utf-8") as stream:
+            plan = json.load(stream)
+        kept = [one for one in plan.get("certificates", []) if one["name"] in names]
+        everything = sorted([*self.own, *kept], key=lambda one: one["name"])
+        self.plan["certificates"] = everything if kept else self.own
+        # An authority that only they need is theirs.
+        theirs = any(one["mode"] == "acme" for one in kept) and all(one["mode"] != "acme" for one in self.own)
+        self.plan["authority"] = plan["authority"] if theirs else self.own_authority
+        self.texts = self.given if everything else None
 
     def files(self) -> list[File]:
         if not self.managed:

@@ -67,6 +67,21 @@ options:
         No diff and no log shows them.
     type: dict
     default: {}
+  owners:
+    description:
+      - The lists of sites that O(files) hold in full. A site of such an owner that is not among the files is removed,
+        and a warning names it. Sites of other owners that are on the host stay as they are.
+      - A comment in a site's file tells its owner. One without it is of V(webapps) if it leads
+        to the socket of a release, else of V(nginx_sites).
+    type: list
+    elements: str
+    choices: [webapps, nginx_sites]
+    default: [nginx_sites]
+  removed:
+    description: Applications that are removed on purpose, so that no warning is due.
+    type: list
+    elements: str
+    default: []
   certificates:
     description:
       - The certificates that the files name. Those of the modes V(selfsigned) and V(acme), and those whose text is
@@ -210,6 +225,11 @@ tree:
   description: Folder of the live tree; in check mode of the one that is live now, if any.
   type: str
   returned: success
+removed_sites:
+  description: Sites that were live and are not any more, or would not be.
+  type: list
+  elements: str
+  returned: success
 due:
   description: Certificates of the mode V(acme) that a run with O(fetch) would order.
   type: list
@@ -245,7 +265,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils import nginx_owners, stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink, sweep
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
@@ -297,6 +317,8 @@ class Look:
     exposed: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
+    # Of the live tree: files of owners for whom this run does not speak.
+    others: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -376,6 +398,10 @@ class Transaction:
             for item in params["files"]
         } | params["secret_files"]
         self.secrets = frozenset(params["secret_files"])
+        self.owners = params["owners"]
+        self.removed = params["removed"]
+        self.others: dict[str, str] = {}
+        self.live_files: dict[str, str] = {}
         self.systemd = params["init"] == "systemd" or (
             params["init"] == "auto" and os.path.isdir("/run/systemd/system")
         )
@@ -427,22 +453,51 @@ class Transaction:
         active, enabled, daemon_reload = self._unit() if self.systemd else (True, True, False)
         master = self.nginx.master() if active else None
         self.certificates.look()
+        content = self.trees.content(live, self.secrets) if live else {}
+        loaded = self.nginx.loaded(master)
+        self._keep_others(live or loaded)
         return Look(
             live=live,
-            content=self.trees.content(live, self.secrets) if live else {},
+            content=content,
+            others=self.others,
             entry=_text(self.nginx.entry),
             default_site=self._default_site_is_stock(),
             drop_in=apply_files(self._drop_in_files(), check_mode=True)[1],
             daemon_reload=daemon_reload,
             running=master is not None,
             enabled=enabled,
-            loaded=self.nginx.loaded(master),
+            loaded=loaded,
             coming=[one.name for one in self.certificates.coming()],
             stale=master is not None and self.certificates.stale(),
             exposed=self.certificates.exposed(),
             entry_exposed=self._entry_is_exposed(),
             renewal=self.renewal.look(),
         )
+
+    def _keep_others(self, name: str | None) -> None:
+        """Take over from a tree what belongs to other owners; refuse what can't be kept, or not beside this run's."""
+        if not name or not os.path.isdir(self.trees.folder(name)):
+            self.others = {}
+            return
+        files = self.trees.content(name, self.secrets)
+        self.live_files = {path: text.replace(self.trees.folder(name), TREE) for path, text in files.items()}
+        self.others = nginx_owners.kept(self.live_files, self.files, self.owners)
+        if set(self.owners) != {nginx_owners.APPLICATIONS, nginx_owners.OWN_SITES}:
+            for path in self.trees.paths(name):
+                if nginx_owners.site_of(path) and path not in self.live_files and path not in self.files:
+                    raise NginxError(
+                        f"The site in {self.trees.folder(name)}/{path} is not part of this run, and can't be kept: "
+                        "others than root may write to it, or to a folder above it. Check what it says, run "
+                        f"'chmod -R go-w {self.trees.home}' and run again. Nothing in nginx has changed."
+                    )
+        if problems := nginx_owners.clashes(self.files, self.others):
+            raise NginxError(
+                f"nginx can't serve both: {'; '.join(problems)}. Change one of them, or name both lists in one "
+                "inventory and run site.yml; 'nginx_sites: []' gives up all sites of nginx_sites. Nothing in nginx has "
+                "changed."
+            )
+        self.certificates.kept = set(nginx_owners.sites(self.others))
+        self.renewal.keep(self.certificates.kept)
 
     def _entry_is_exposed(self) -> bool:
         """Whether others may write to nginx.conf. One that somebody made a link is that person's."""
@@ -500,28 +555,69 @@ class Transaction:
     # decide
 
     def wanted(self, name: str | None) -> dict[str, str]:
-        return for_host(self.files, self.trees.folder(name or "new"), self.ipv6, self.facts())
+        return self._in_folder(self.trees.folder(name or "new"))
+
+    def _in_folder(self, folder: str) -> dict[str, str]:
+        own = for_host(self.files, folder, self.ipv6, self.facts())
+        others = {path: text.replace(TREE, folder) for path, text in self.others.items()}
+        return nginx_owners.merged(own, others, self.live_files)
 
     def facts(self) -> set[str]:
-        return self.program_facts | self.certificates.facts()
+        kept_tls = {"kept_tls"} if nginx_owners.has_tls(self.others) else set()
+        return self.program_facts | self.certificates.facts() | kept_tls
+
+    def _tell_removals(self) -> list[str]:
+        """Warn of every site that this run removes; returns their names."""
+        new = {**self.files, **self.others}
+        told = nginx_owners.sites(self.live_files)
+        removed = nginx_owners.removed_sites(self.live_files, new)
+        for name in removed:
+            if nginx_owners.owner(told[name]) == nginx_owners.OWN_SITES:
+                self.warnings.append(
+                    f"nginx no longer serves the site '{name}' ({nginx_owners.domains(told[name])}): it is not in "
+                    "nginx_sites any more."
+                )
+        for name, folder in nginx_owners.removed_applications(self.live_files, new, self.removed).items():
+            alive = os.path.lexists(f"{folder}/current.sock")
+            self.warnings.append(
+                f"nginx no longer serves the application '{name}': it is not in webapps any more. "
+                + (f"Its processes still run, from {folder}, and start again after a boot. " if alive else "")
+                + f"To serve it, put it back. To remove it, list '{name}' in webapps with 'state: absent' and run "
+                "site.yml."
+            )
+        return removed
+
+    def _tell_switched_off(self, entry: str) -> None:
+        """Warn of what an nginx.conf of somebody else served."""
+        found = nginx_owners.switched_off(entry) if "nginx role of pyweb.stack" not in entry else []
+        if found:
+            self.warnings.append(
+                f"{self.nginx.entry} is replaced, and nginx no longer serves what stood in it: {', '.join(found)}. The "
+                f"old file is {self.nginx.entry}.before-pyweb. Move what you need to nginx_sites, or to a file in "
+                f"{self.conf_dir}/conf.d."
+            )
 
     def run(self, check_mode: bool) -> dict[str, Any]:
         """Look, decide, act, report."""
         with contextlib.nullcontext() if check_mode else self._lock():
             seen = self.witnesses()
             look = self.look()
+            removed = self._tell_removals()
             failures: list[str] = []
             if self.fetch and self.certificates.due():
                 if check_mode:
-                    return self._predicted_orders()
+                    return {**self._predicted_orders(), "removed_sites": removed}
                 failures = self.certificates.order()
                 look = self.look()
             plan = decide(look, self.wanted(look.live), self.entry)
             result: dict[str, Any] = {
                 "changed": bool(plan.actions),
                 "actions": plan.actions,
+                "removed_sites": removed,
                 "diff": self.diff(look, plan),
             }
+            if plan.entry:
+                self._tell_switched_off(look.entry or "")
             if not check_mode:
                 if plan.actions:
                     self.act(look, plan)
@@ -589,7 +685,7 @@ class Transaction:
         if look.live:
             folder = self.trees.folder(look.live)
             before = {path: text.replace(folder, current) for path, text in look.content.items()}
-        after = for_host(self.files, current, self.ipv6, self.facts())
+        after = self._in_folder(current)
         diffs = [
             _diff(f"{current}/{path}", self._shown(path, before, ""), self._shown(path, after, ", changed"))
             for path in sorted({*before, *after})
@@ -653,7 +749,7 @@ class Transaction:
         name = look.live
         files = self.wanted(name)
         if plan.tree or name is None:
-            name = tree_name(self.files, now())
+            name = tree_name({**self.files, **self.others}, now())
             files = self.wanted(name)
         # A live tree that nginx could not load is no way back: the one that it runs is.
         back = look.loaded if look.loaded and os.path.isdir(self.trees.folder(look.loaded)) else look.live
@@ -663,7 +759,7 @@ class Transaction:
             self.certificates.put_in_place(undo)
             if plan.tree:
                 undo.callback(self.trees.remove, name)
-                self.trees.stage(name, files, self.secrets)
+                self.trees.stage(name, files, self.secrets | {path for path in files if path.startswith(SECRETS)})
             if plan.default_site:
                 target = os.readlink(self._default_link)
                 undo.callback(atomic_symlink, target, self._default_link)
@@ -823,6 +919,13 @@ def main() -> None:
                 },
             },
             "secret_files": {"type": "dict", "default": {}, "no_log": True},
+            "owners": {
+                "type": "list",
+                "elements": "str",
+                "choices": [nginx_owners.APPLICATIONS, nginx_owners.OWN_SITES],
+                "default": [nginx_owners.OWN_SITES],
+            },
+            "removed": {"type": "list", "elements": "str", "default": []},
             "certificates": {
                 "type": "list",
                 "elements": "dict",

@@ -91,6 +91,8 @@ http {{
             "error_log": str(self.folder / "log/error.log"),
             "init": "none",
             "stamp": "as wished",
+            "owners": ["nginx_sites"],
+            "removed": [],
             "certificates": [],
             "acme": {},
             "ca_certificate": "",

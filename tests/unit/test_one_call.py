@@ -93,6 +93,6 @@ def test_every_step_of_the_site_playbook_means_the_same_sites() -> None:
     """With the switch for maintenance, say, which no later step may lose."""
     playbooks = Path(__file__).resolve().parents[2] / "playbooks"
     text = "".join((playbooks / name).read_text() for name in ("site.yml", "tasks/definitions.yml"))
-    meant = re.findall(r"(?m)^ +(?:nginx_sites|systemd_services|supervisor_programs): (.*)$", text)
+    meant = re.findall(r"(?m)^ +(?:__nginx_applications|systemd_services|supervisor_programs): (.*)$", text)
     assert sorted(set(meant)) == ['"{{ __site_programs }}"', '"{{ __site_services }}"', '"{{ __site_sites }}"']
     assert len(meant) == 7

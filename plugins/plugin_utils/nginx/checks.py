@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_owners import APPLICATIONS, OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
@@ -61,6 +62,26 @@ def checked(sites: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]],
     if not checker.problems:
         check_together(checker, present)
     return present, settings, checker.problems
+
+
+def checked_with_applications(
+    sites: Any, settings: dict[str, Any], applications: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
+    """As ``checked``, for sites beside those of applications; each site that is to be served names its owner."""
+    if not isinstance(sites, list):
+        return checked(sites, settings)
+    taken = {site["name"] for site in applications}
+    clashes = [
+        f"nginx_sites '{item['name']}': the application '{item['name']}' in webapps has a site of this name. Give this "
+        "one another name."
+        for item in sites
+        if isinstance(item, dict) and item.get("name") in taken
+    ]
+    if clashes:
+        return [], settings, clashes
+    present, filled, problems = checked([*applications, *sites], settings)
+    owned = [{**site, "owner": APPLICATIONS if site["name"] in taken else OWN_SITES} for site in present]
+    return owned, filled, problems
 
 
 def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx_owners import OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     access_lines,
     added_headers,
@@ -99,7 +100,12 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
         "extra": extra_lines(site["extra"], "extra"),
     }
     servers = with_tls(site, own, redirect_server(site) if site["redirects"] else None, settings["http3"])
-    variables = {"lines": parts.lines, "blocks": [*upstreams.blocks(), *parts.blocks], "servers": servers}
+    variables = {
+        "owner": site.get("owner", OWN_SITES),
+        "lines": parts.lines,
+        "blocks": [*upstreams.blocks(), *parts.blocks],
+        "servers": servers,
+    }
     return [
         {"path": f"sites/{site['name']}.conf", "template": "site.conf.j2", "vars": variables},
         *({"path": path, "content": content, "secret": True} for path, content in parts.secrets.items()),

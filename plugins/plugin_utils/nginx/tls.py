@@ -46,7 +46,11 @@ def tls_ports(sites: list[dict[str, Any]]) -> list[int]:
 def http_lines(sites: list[dict[str, Any]], profile: str) -> list[str]:
     """What the http block says for all servers: the protocols of the default server are everybody's."""
     if not tls_ports(sites):
-        return []
+        return ["#@ if kept_tls", *tls_lines(profile), "#@ end"]
+    return tls_lines(profile)
+
+
+def tls_lines(profile: str) -> list[str]:
     chosen = PROFILES[profile]
     return [
         f"# Mozilla's guideline 6.0, {profile}.",

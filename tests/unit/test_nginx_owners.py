@@ -1,0 +1,178 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Whose the sites of a host are: a run replaces the sites of its own lists, keeps all others, and hides no removal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.action.preflight import model_problems
+from ansible_collections.pyweb.stack.plugins.module_utils import nginx_owners, stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from nginx_instance import BINARY, Instance, free_port, needs_nginx
+
+SERVER = "server {\n    listen 80%s;\n    server_name %s;\n}\n"
+APPLICATION = "# Owner: webapps\nupstream shop {\n    server unix:/srv/webapps/shop/current.sock;\n}\n"
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Instance]:
+    os.chmod(tmp_path, 0o755)
+    instance = Instance(tmp_path)
+    yield instance
+    instance.stop()
+
+
+def site_of(nginx: Instance, owner: str, answer: str, port: int, folder: str = "/srv/webapps/shop") -> str:
+    upstream = f"upstream {answer} {{\n    server unix:{folder}/current.sock;\n}}\n" if owner == "webapps" else ""
+    return f"# Owner: {owner}\n{upstream}{nginx.site(answer, port)}"
+
+
+def run(nginx: Instance, owners: list[str], check_mode: bool = False, **sites: str) -> tuple[dict[str, Any], str]:
+    """A run of a list's owner, and its warnings."""
+    transaction = Transaction({**nginx.params(sites), "owners": owners}, BINARY)
+    return transaction.run(check_mode), "\n".join(transaction.warnings)
+
+
+@needs_nginx
+@pytest.mark.parametrize("owners", [["webapps", "nginx_sites"], ["nginx_sites", "webapps"]], ids=lambda who: who[0])
+def test_each_owner_keeps_the_sites_of_the_other(nginx: Instance, owners: list[str]) -> None:
+    first, second = owners
+    port, other = free_port(), free_port()
+    sites = {first: site_of(nginx, first, "one", port), second: site_of(nginx, second, "two", other)}
+    run(nginx, [first], one=sites[first])
+    _told, warned = run(nginx, [second], two=sites[second])
+    assert "no longer" not in warned
+    assert (nginx.get(port), nginx.get(other)) == ("one", "two")
+    for owner, name in ((first, "one"), (second, "two")):
+        told, warned = run(nginx, [owner], **{name: sites[owner]})
+        assert (told["changed"], warned) == (False, "")
+    assert stamps.valid()
+    told, warned = run(nginx, [])
+    assert (told["changed"], warned) == (False, "")
+    assert (nginx.get(port), nginx.get(other)) == ("one", "two")
+
+
+@needs_nginx
+def test_a_removed_site_is_named_also_in_check_mode(nginx: Instance) -> None:
+    port, other = free_port(), free_port()
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", other))
+    run(nginx, ["nginx_sites"], static=site_of(nginx, "nginx_sites", "static", port))
+    for check in (True, False):
+        told, warned = run(nginx, ["nginx_sites"], check)
+        assert told["removed_sites"] == ["static"]
+        assert "no longer serves the site 'static'" in warned
+        assert "'shop'" not in warned
+    assert nginx.get(other) == "app"
+
+
+@needs_nginx
+def test_an_application_that_left_the_inventory_is_named_with_what_to_do(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    folder.mkdir(parents=True)
+    (folder / "current.sock").symlink_to("gone.sock")
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, str(folder)))
+    # Another application takes its place: a renamed one has the same domain, and maybe the same site.
+    transaction = Transaction({**nginx.params({}), "owners": ["webapps"], "removed": ["shop"]}, BINARY)
+    transaction.run(check_mode=True)
+    assert transaction.warnings == []
+    _told, warned = run(nginx, ["webapps"], store=site_of(nginx, "webapps", "new", nginx.port, f"{folder}2"))
+    assert "no longer serves the application 'shop'" in warned
+    assert f"still run, from {folder}" in warned
+    assert "state: absent" in warned
+
+
+@needs_nginx
+def test_one_name_of_two_owners_is_refused_and_changes_nothing(nginx: Instance) -> None:
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port))
+    live = nginx.live()
+    with pytest.raises(NginxError, match=r"'static' of nginx_sites.*'shop' of webapps"):
+        run(nginx, ["nginx_sites"], static=site_of(nginx, "nginx_sites", "static", nginx.port))
+    with pytest.raises(NginxError, match="'shop' of nginx_sites has the name of"):
+        run(nginx, ["nginx_sites"], shop=site_of(nginx, "nginx_sites", "static", free_port()))
+    assert (nginx.live(), nginx.get()) == (live, "app")
+
+
+@needs_nginx
+def test_a_site_that_others_may_write_to_is_not_dropped_in_silence(nginx: Instance) -> None:
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port))
+    os.chmod(nginx.conf / "pyweb/current/sites/shop.conf", 0o666)
+    with pytest.raises(NginxError, match="can't be kept"):
+        run(nginx, ["nginx_sites"])
+    assert nginx.get() == "app"
+
+
+@needs_nginx
+def test_what_an_nginx_conf_served_is_named(nginx: Instance) -> None:
+    server = "    server {\n        listen 127.0.0.1:1;\n        server_name blog.example.com;\n    }\n"
+    entry = f"events {{}}\nhttp {{\n{server}}}\n"
+    (nginx.conf / "nginx.conf").write_text(entry)
+    for check in (True, False):
+        _told, warned = run(nginx, ["nginx_sites"], check, shop=nginx.site("one"))
+        assert "no longer serves what stood in it: the server blog.example.com" in warned
+        assert "nginx.conf.before-pyweb" in warned
+    _told, warned = run(nginx, ["nginx_sites"], shop=nginx.site("one"))
+    assert warned == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        (
+            "http {\n include /etc/nginx/mime.types;\n include /etc/nginx/sites-enabled/*;\n}\n"
+            "#mail {\n# server {\n#}\n",
+            [],
+        ),
+        ("http {\n include vhosts/*.conf;\n}\n", ["the files vhosts/*.conf"]),
+        ("stream {\n server {\n listen 53;\n }\n}\n", ["the server on 53", "the stream block"]),
+        ("http { upstream a { server 127.0.0.1:1; } server { server_name a b; } }", ["the server a b"]),
+    ],
+)
+def test_what_is_switched_off_is_found(entry: str, found: list[str]) -> None:
+    assert nginx_owners.switched_off(entry) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        ("# Owner: nginx_sites\nserver unix:/srv/webapps/shop/current.sock;\n", "nginx_sites"),
+        ("# Owner: webapps\n", "webapps"),
+        ("proxy_pass http://unix:/srv/webapps/shop/current.sock;\n", "webapps"),
+        ("proxy_pass http://unix:/run/shop.sock;\n", "nginx_sites"),
+    ],
+)
+def test_the_owner_is_told_or_known_by_the_socket(text: str, owner: str) -> None:
+    assert nginx_owners.owner(text) == owner
+
+
+def test_unknown_hosts_have_one_server_on_each_port_that_has_no_default_site() -> None:
+    def catch_all(*ports: int) -> str:
+        return "# Hosts\n" + "".join(f"\nserver {{\n    listen {port} default_server;\n}}\n" for port in ports)
+
+    def tree(*ports: int, **sites: str) -> dict[str, str]:
+        return {"nginx.conf": "", "catch_all.conf": catch_all(*ports)} | {
+            f"sites/{k}.conf": v for k, v in sites.items()
+        }
+
+    default = 'server {\n    listen 8080 default_server;\n    server_name "";\n}\n'
+    live = tree(80, 8081, other=default + "server {\n    listen 8081;\n    server_name a;\n}\n")
+    others = nginx_owners.kept(live, {}, [])
+    new = tree(80, 8080, shop=SERVER % ("", "shop"))
+    assert nginx_owners.merged(new, others, live)["catch_all.conf"] == catch_all(80, 8081)
+
+
+def test_an_application_and_a_site_that_want_the_same_are_named_by_the_preflight() -> None:
+    app = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "site": {"domains": ["shop.example.com"]}}
+    pages = [{"path": "/", "alias": "/srv/pages"}]
+    for site in ({"name": "shop"}, {"name": "static", "domains": ["shop.example.com"]}):
+        _apps, problems = model_problems([app], "/srv/webapps", {}, [{**site, "locations": pages}])
+        assert len(problems) == 1
+        assert "nginx_sites" in problems[0]
+        assert "'shop'" in problems[0]
+    free = [{"name": "static", "domains": ["static.example.com"], "locations": pages}]
+    assert model_problems([app], "/srv/webapps", {}, free)[1] == []
