@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import grp
 import io
 import json
@@ -20,9 +21,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils import acl
+from ansible_collections.pyweb.stack.plugins.module_utils import acl, requirements
 from ansible_collections.pyweb.stack.plugins.module_utils.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
@@ -47,20 +49,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The group that nginx works as, unless webapp_nginx_group names another.
 NGINX_GROUP = "www-data"
 
-# The files that list dependencies, the most exact first.
-REQUIREMENT_FILES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
-
-# A requirement that is a folder beside the file: the environment then holds the application's code.
 SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|auth|credential|private|salt|dsn", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
-LOCAL_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=]|\.{1,2}(/|\s|\[|$)|file:)")
-# A requirement whose code stays where it is: the environment then belongs to one release, because it points into it.
-EDITABLE_REQUIREMENT = re.compile(r"^\s*(-e\s|--editable[\s=])")
-EDITABLE_SOURCE = re.compile(r"""\{[^}\n]*(\b(path|directory|editable)\s*=\s*["'](?!\.?["'])|\bworkspace\s*=\s*true)""")
-NESTED_REQUIREMENT = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]\s*(\S+)")
-
-# Packages that bring the same program as another does.
-SAME_PROGRAM = {"pyuwsgi": ("uwsgi",)}
 
 MARKER = "PYWEB-CHECK "
 
@@ -255,6 +245,17 @@ say(problem=None)
 """
 
 
+@dataclass
+class Requirements:
+    """What an application asks for: files by their names in its root, and packages beside them."""
+
+    files: list[str]
+    packages: list[str]
+    # The lines of requirements files, and of what uv wrote for the locks, whose paths are here.
+    lines: dict[str, list[requirements.Line]] = field(default_factory=dict)
+    exported: dict[str, str] = field(default_factory=dict)
+
+
 class Builder:
     """Builds one release of one application. Every step raises ReleaseError with what to try."""
 
@@ -310,6 +311,7 @@ class Builder:
 
     def unpack(self, target: str) -> None:
         os.makedirs(target, mode=0o755)
+        self.top = target
         self.root = os.path.join(target, self.spec["source"].get("subdir") or "").rstrip("/")
         data = self.spec["source"].get("data")
         upload = self.spec["source"].get("upload")
@@ -336,8 +338,11 @@ class Builder:
 
     def requirement_files(self) -> list[str]:
         named = self.spec["python"].get("requirements")
+        problem = requirements.ignored(self.root, self.top, named)
+        if problem:
+            raise self.error(problem)
         if named is None:
-            return [next((name for name in REQUIREMENT_FILES if os.path.isfile(os.path.join(self.root, name))), "")]
+            return [requirements.automatic(self.root, self.top)]
         for name in named:
             if not os.path.isfile(os.path.join(self.root, name)):
                 found = sorted(entry for entry in os.listdir(self.root) if entry.endswith((".txt", ".toml", ".lock")))
@@ -362,56 +367,118 @@ class Builder:
             raise self.error(
                 f"python.interpreter '{python['interpreter']}' ({interpreter}) is no Python. Name one, such as python3."
             )
-        files = [name for name in self.requirement_files() if name]
-        packages = list(python.get("packages") or [])
+        wanted = Requirements([name for name in self.requirement_files() if name], list(python.get("packages") or []))
         if self.spec["source"]["kind"] == "package":
-            packages.insert(0, self.spec["source"]["package"])
-        packages += [
-            package for package in self.spec["server_packages"] if not self.names_package(package, files, packages)
-        ]
-        texts = {name: requirement_text(self.root, name) for name in files}
+            wanted.packages.insert(0, self.spec["source"]["package"])
+        try:
+            self.export_locks(wanted, identity)
+            self.check_requirements(wanted)
+            return self.environment_for(wanted, identity, interpreter, version)
+        finally:
+            for path in wanted.exported.values():
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+    def environment_for(self, wanted: Requirements, identity: str, interpreter: str, version: str) -> tuple[str, bool]:
+        key = self.environment_key(wanted, identity, version)
+        while True:
+            name = digest(key)[:16]
+            path = os.path.join(self.layout.venvs, name)
+            if os.path.exists(os.path.join(path, COMPLETE)):
+                return name, "release" in key
+            remove_tree(path)
+            try:
+                self.install(path, interpreter, wanted)
+                linked = links_into(path, self.layout.release(identity))
+                if not linked or "release" in key:
+                    own_by_root(path)
+                    write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
+                    return name, "release" in key
+            except BaseException:
+                remove_tree(path)
+                raise
+            # No file told, but a library of the source asked for another one as a link. No other release may have it.
+            remove_tree(path)
+            key["release"] = identity
+
+    def environment_key(self, wanted: Requirements, identity: str, version: str) -> dict[str, Any]:
+        """What an environment depends on. The whole source is part of that unless it provably is not."""
+        python = self.spec["python"]
+        lines = [line for found in wanted.lines.values() for line in found]
+        tables = [name for name in wanted.files if requirements.kind(name) in ("project", "pylock", "program")]
+        texts = {
+            name: "\n".join(line.text for line in wanted.lines[name])
+            if name in wanted.exported
+            else requirements.text_of(self.root, name)
+            for name in wanted.files
+        }
         key: dict[str, Any] = {
             "interpreter": version,
             "machine": platform.machine(),
             "files": texts,
-            "packages": packages,
+            "packages": [*wanted.packages, *self.spec["server_packages"]],
         }
-        lines = [line for text in texts.values() for line in text.splitlines()]
-        if any(LOCAL_REQUIREMENT.match(line) for line in lines):
+        indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
+        if any(indexes):
+            key["indexes"] = [requirements.without_login(index or "") for index in indexes]
+        plain = requirements.plain_lines([*lines, *(requirements.Line(one) for one in wanted.packages)]) and all(
+            requirements.plain_table(self.root, self.top, name) for name in tables
+        )
+        if not plain:
             key["code"] = self.code
-        if any(EDITABLE_REQUIREMENT.match(line) or EDITABLE_SOURCE.search(line) for line in lines):
+        if requirements.points_into_source(lines, [texts[name] for name in tables]):
             key["release"] = identity
-        name = digest(key)[:16]
-        path = os.path.join(self.layout.venvs, name)
-        if os.path.exists(os.path.join(path, COMPLETE)):
-            return name, "release" in key
-        remove_tree(path)
-        try:
-            self.install(path, interpreter, files, packages)
-        except BaseException:
-            remove_tree(path)
-            raise
-        return name, "release" in key
+        return key
 
-    def names_package(self, package: str, files: list[str], packages: list[str]) -> bool:
-        """Whether the application itself asks for a package of the app server, so that its word counts."""
-        wanted = re.split(r"[^A-Za-z0-9_.-]", package)[0].lower().replace("_", "-")
-        same = "|".join(re.escape(name) for name in (wanted, *SAME_PROGRAM.get(wanted, ())))
-        for other in SAME_PROGRAM.get(wanted, ()):
-            # In a lock or a project's file, where it would be installed beside ours, and over it.
-            quoted = re.compile(rf"""["']{re.escape(other)}(?![A-Za-z0-9_.-])""", re.IGNORECASE)
-            if any(quoted.search(requirement_text(self.root, name)) for name in files if not name.endswith(".txt")):
-                return True
-        pattern = re.compile(rf"^(?:{same})(?![A-Za-z0-9_.-])", re.IGNORECASE)
-        lines = [
-            line.strip()
-            for name in files
-            if name.endswith(".txt")
-            for line in requirement_text(self.root, name).splitlines()
-        ]
-        return any(pattern.match(line) for line in [*lines, *packages])
+    def export_locks(self, wanted: Requirements, identity: str) -> None:
+        """Have uv write the locks as requirements files, which say what counts of them on this host."""
+        python = self.spec["python"]
+        indexes = [index for index in (python.get("index_url"), *(python.get("extra_index_urls") or [])) if index]
+        for name in wanted.files:
+            if requirements.kind(name) == "text":
+                wanted.lines[name] = requirements.lines_of(self.root, name)
+            if requirements.kind(name) != "lock":
+                continue
+            lock = os.path.normpath(os.path.join(self.root, name))
+            package, index = requirements.unverified(lock, indexes)
+            if package:
+                raise self.error(
+                    f"'{name}' takes {package} from the index '{index}' without a hash, so another {package} could be "
+                    "installed in its place. Name the index in python.extra_index_urls, or the file itself: "
+                    f'[tool.uv.sources] {package} = {{path = "…"}}.'
+                )
+            # Of a workspace, what the member in the application root needs; its paths begin at the lock.
+            above = os.path.realpath(self.root).startswith(os.path.realpath(os.path.dirname(lock)) + "/")
+            project = self.root if above and requirements.member(lock, self.root) else os.path.dirname(lock)
+            path = os.path.join(self.layout.cache, f"{identity}-{len(wanted.exported)}.txt")
+            wanted.exported[name] = path
+            options = ["--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
+            self.run_uv(["export", *options, "--project", project, "--output-file", path], f"read {name}")
+            # The application's account wrote it: root must not be led elsewhere.
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8", errors="replace") as stream:
+                wanted.lines[name] = [requirements.Line(text) for text in requirements.logical_lines(stream.read())]
 
-    def install(self, path: str, interpreter: str, files: list[str], packages: list[str]) -> None:
+    def check_requirements(self, wanted: Requirements) -> None:
+        """Refuse what would install other packages than the application asks for."""
+        python = self.spec["python"]
+        indexes = [index for index in (python.get("index_url"), *(python.get("extra_index_urls") or [])) if index]
+        for name in (name for name in wanted.files if requirements.kind(name) == "project"):
+            index = requirements.lost_index(requirements.content(os.path.join(self.root, name)), indexes)
+            if index:
+                raise self.error(
+                    f"'{name}' names the index '{index}', which would not be asked. Name it in the inventory, as "
+                    "python.index_url or in python.extra_index_urls."
+                )
+        for server in self.spec["server_packages"][:1]:
+            problem = requirements.pinned_too_old(self.root, wanted.files, wanted.packages, server)
+            if problem:
+                raise self.error(problem)
+            for name in wanted.exported:
+                for package, found in requirements.pins(server, [line.text for line in wanted.lines[name]]):
+                    if requirements.too_old(found, server):
+                        raise self.error(requirements.old_server(server, f"'{name}'", package, found))
+
+    def install(self, path: str, interpreter: str, wanted: Requirements) -> None:
         owner = account(self.name)
         # Packages may run code of their own when they are built; that code runs as the application's account.
         # Afterwards everything
@@ -422,43 +489,44 @@ class Builder:
             ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path],
             "make the virtual environment",
         )
-        common = [
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            os.path.join(path, "bin", "python"),
-            "--link-mode",
-            "copy",
-            "--compile-bytecode",
-        ]
-        locks = [name for name in files if name.endswith(".lock")]
-        pylocks = [name for name in files if os.path.basename(name).startswith("pylock.")]
-        plain = [name for name in files if name not in locks and name not in pylocks]
-        for name in locks:
-            exported = os.path.join(self.layout.cache, f"{os.path.basename(path)}.txt")
-            export = [
-                "export",
-                "--quiet",
-                "--frozen",
-                "--no-dev",
-                "--no-emit-project",
-                "--no-header",
-                "--project",
-                os.path.dirname(os.path.join(self.root, name)),
-            ]
-            self.run_uv([*export, "--output-file", exported], f"read {name}")
-            self.run_uv([*common, "-r", exported], f"install what {name} lists")
-        for name in pylocks:
+        python = os.path.join(path, "bin", "python")
+        common = ["pip", "install", "--quiet", "--python", python, "--link-mode", "copy", "--compile-bytecode"]
+        for name, exported in wanted.exported.items():
+            # As it is locked: nothing is resolved a second time.
+            folder = os.path.dirname(os.path.normpath(os.path.join(self.root, name)))
+            self.run_uv([*common, "--no-deps", "-r", exported], f"install what {name} lists", folder)
+        plain = [name for name in wanted.files if name not in wanted.exported]
+        for name in [name for name in plain if requirements.kind(name) == "pylock"]:
             self.run_uv([*common, "-r", name], f"install what {name} lists")
-        arguments = [part for name in plain for part in ("-r", name)] + packages
-        if arguments:
-            listed = " and ".join([*plain, *(f"'{package}'" for package in packages)])
-            self.run_uv([*common, *arguments], f"install {listed}")
-        own_by_root(path)
-        write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
+            plain.remove(name)
+        with tempfile.TemporaryDirectory() as scratch:
+            os.chmod(scratch, 0o755)  # noqa: S103  # the application's account reads it
+            held = os.path.join(scratch, "installed.txt")
+            arguments = [part for name in plain for part in ("-r", name)] + wanted.packages
+            if arguments:
+                # What a lock has brought stays as it is, except where the inventory names it.
+                named = {requirements.package_name(package) for package in wanted.packages}
+                write(File(held, pinned({name: one for name, one in installed(path).items() if name not in named})))
+                listed = " and ".join([*plain, *(f"'{package}'" for package in wanted.packages)])
+                self.run_uv([*common, "-c", held, *arguments], f"install {listed}")
+            self.install_server(path, common, plain, held)
 
-    def run_uv(self, arguments: list[str], doing: str) -> None:
+    def install_server(self, path: str, common: list[str], plain: list[str], held: str) -> None:
+        """Add the app server to what the application has installed, unless that brought one."""
+        there = installed(path)
+        missing = [one for one in self.spec["server_packages"] if not there.keys() & {*requirements.same_program(one)}]
+        if missing:
+            write(File(held, pinned(there)))
+            limits = [limit for name in plain for limit in requirements.constraint_files(self.root, name)]
+            bounds = [part for limit in [held, *dict.fromkeys(limits)] for part in ("-c", limit)]
+            self.run_uv([*common, *bounds, *missing], f"install {' and '.join(missing)} beside what is required")
+            there = installed(path)
+        for server in self.spec["server_packages"][:1]:
+            for name in there.keys() & {*requirements.same_program(server)}:
+                if requirements.too_old(there[name], server):
+                    raise self.error(requirements.old_server(server, "a requirement", name, there[name]))
+
+    def run_uv(self, arguments: list[str], doing: str, cwd: str = "") -> None:
         python = self.spec["python"]
         environment = {
             "UV_CACHE_DIR": os.path.join(self.layout.cache, "uv"),
@@ -493,7 +561,7 @@ class Builder:
                 environment[name] = os.environ[name]
         try:
             answer = self.run_as_account(
-                [self.uv, *arguments], cwd=self.root, environment=environment, timeout=UV_TIMEOUT
+                [self.uv, *arguments], cwd=cwd or self.root, environment=environment, timeout=UV_TIMEOUT
             )
         except subprocess.TimeoutExpired:
             raise self.error(
@@ -766,24 +834,29 @@ def within(path: str, folder: str) -> bool:
     return real == base or real.startswith(base + "/")
 
 
-def requirement_text(root: str, name: str, seen: tuple[str, ...] = ()) -> str:
-    """The text of a requirements file and of those it refers to; a file of another kind as it is."""
-    path = os.path.normpath(os.path.join(root, name))
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            text = stream.read()
-    except OSError:
-        return ""
-    if not name.endswith(".txt"):
-        return text
-    lines = []
-    for line in text.splitlines():
-        lines.append(line)
-        nested = NESTED_REQUIREMENT.match(line)
-        if nested and path not in seen:
-            relative = os.path.join(os.path.dirname(name), nested.group(1))
-            lines.append(requirement_text(root, relative, (*seen, path)))
-    return "\n".join(lines)
+def installed(path: str) -> dict[str, str]:
+    """The packages of an environment and their versions, by the folders that hold their metadata."""
+    found = {}
+    for folder in glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages", "*.dist-info")):
+        parts = re.fullmatch(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info", os.path.basename(folder))
+        if parts:
+            found[requirements.normal(parts.group(1))] = parts.group(2)
+    return found
+
+
+def pinned(packages: dict[str, str]) -> str:
+    return "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
+
+
+def links_into(path: str, folder: str) -> bool:
+    """Whether an environment finds code in a folder: by the files in which installers note such links."""
+    for pattern in ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json"):
+        for note in glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages", pattern)):
+            text = requirements.content(note) if os.path.isfile(note) and not os.path.islink(note) else ""
+            there = folder in text or os.path.realpath(folder) in text
+            if there and (not note.endswith(".json") or '"editable":true' in re.sub(r"\s", "", text)):
+                return True
+    return False
 
 
 def interpreter_version(interpreter: str) -> str:

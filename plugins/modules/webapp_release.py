@@ -171,6 +171,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     unfinished,
     whole,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements import without_login
 from ansible_collections.pyweb.stack.plugins.module_utils.settled import ails, settle, sleeps
 
 
@@ -194,6 +195,9 @@ class Versions:
 def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_mode: bool) -> dict[str, str]:
     """The identity of the release that is wanted, part by part."""
     python = spec["python"]
+    # Only where there are some, and never with credentials.
+    indexes = [without_login(one) for one in [python.get("index_url") or "", *(python.get("extra_index_urls") or [])]]
+    indexes = indexes if any(indexes) else []
     return {
         "code": digest([spec["source"]["kind"], spec["source"]["digest"], spec["source"].get("subdir")]),
         "dependencies": digest(
@@ -204,6 +208,7 @@ def fingerprint(spec: dict[str, Any], layout: Layout, versions: Versions, check_
                 spec["server_packages"],
                 spec["source"].get("package"),
                 spec["source"].get("requirements_digest"),
+                *indexes,
             ]
         ),
         "settings": digest(

@@ -29,7 +29,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     interpreter_version,
     masked,
     own,
-    requirement_text,
     run_as_account,
     serve_shared,
     tail,
@@ -539,33 +538,6 @@ def test_an_unfinished_environment_is_made_anew(bench: Bench) -> None:
     assert not os.path.exists(os.path.join(venv, "leftover"))
 
 
-def lock_key(tmp_path: Path, text: str, identity: str) -> bool:
-    """Whether an environment with these requirements belongs to one release."""
-    return any(
-        building.EDITABLE_REQUIREMENT.match(line) or building.EDITABLE_SOURCE.search(line) for line in text.splitlines()
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("-e .", True),
-        ("--editable=./lib", True),
-        (".", False),
-        ("flask==3.0\n", False),
-        ('source = { editable = "." }', False),
-        ('source = { virtual = "." }', False),
-        ('source = { editable = "packages/lib" }', True),
-        ('source = { directory = "../lib" }', True),
-        ('lib = { path = "../lib", editable = true }', True),
-        ("lib = { workspace = true }", True),
-        ('source = { registry = "https://index.example/simple" }', False),
-    ],
-)
-def test_an_environment_that_points_into_a_release_is_known(tmp_path: Path, text: str, wanted: bool) -> None:
-    assert lock_key(tmp_path, text, ID) is wanted
-
-
 @needs_root
 def test_missing_requirements_are_told_with_what_is_there(bench: Bench) -> None:
     python = {"interpreter": "python3", "requirements": ["prod.txt"]}
@@ -635,33 +607,6 @@ def test_what_can_not_be_marked_is_not_kept(bench: Bench, monkeypatch: pytest.Mo
 
 
 # Small functions
-
-
-@pytest.mark.parametrize(
-    ("packages", "files", "wanted"),
-    [
-        (["gunicorn==22"], {}, True),
-        (["Gunicorn[gevent]"], {}, True),
-        (["gunicorn-extras"], {}, False),
-        ([], {"requirements.txt": "flask\n gunicorn>=22 # server"}, True),
-        ([], {"requirements.txt": "# gunicorn"}, False),
-        ([], {"requirements.txt": "-r b.txt", "b.txt": "gunicorn"}, True),
-    ],
-)
-def test_the_applications_own_server_counts(tmp_path: Path, packages: Any, files: Any, wanted: bool) -> None:
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    builder = Builder({"name": "a"}, Layout("a"), "", "")
-    builder.root = str(tmp_path)
-    assert builder.names_package("gunicorn>=22.0", ["requirements.txt"] if files else [], packages) is wanted
-
-
-def test_requirement_files_that_name_each_other_end(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("-r b.txt\nflask\n")
-    (tmp_path / "b.txt").write_text("-r a.txt\nredis\n")
-    text = requirement_text(str(tmp_path), "a.txt")
-    assert "redis" in text
-    assert "flask" in text
 
 
 def test_an_interpreter_tells_its_version(tmp_path: Path) -> None:
@@ -843,27 +788,6 @@ def test_gunicorn_itself_checks_its_settings(bench: Bench) -> None:
             bench.build({"app.py": APP}, f"20261121T01020{number}Z-0", python=python, server_files=files(text))
         assert "gunicorn does not accept its settings" in str(caught.value)
         assert word in str(caught.value)
-
-
-@needs_root
-@pytest.mark.parametrize(
-    ("file", "text", "wanted"),
-    [
-        ("requirements.txt", "uWSGI==2.0.31\n", True),
-        ("requirements.txt", "pyuwsgi\n", True),
-        ("requirements.txt", "uwsgi-tools\n", False),
-        ("uv.lock", '[[package]]\nname = "uwsgi"\n', True),
-        ("pyproject.toml", 'dependencies = ["uWSGI>=2", "flask"]\n', True),
-        ("pyproject.toml", 'dependencies = ["uwsgidecorators"]\n', False),
-    ],
-)
-def test_the_applications_own_uwsgi_is_left_alone(
-    bench: Bench, tmp_path: Path, file: str, text: str, wanted: bool
-) -> None:
-    builder = Builder(bench.spec({}), bench.layout, bench.uv, "code")
-    builder.root = str(tmp_path)
-    (tmp_path / file).write_text(text)
-    assert builder.names_package("pyuwsgi>=2.0.28", [file], []) is wanted
 
 
 # Who may read what a deployment writes
