@@ -14,8 +14,9 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible_collections.pyweb.stack.plugins.module_utils import requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.ahead import Ahead, connect, pack
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, server_packages, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
@@ -151,34 +152,59 @@ class ActionModule(ActionBase):
         bases = [
             str(base) for base in (task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base
         ]
+        servers = self._templar.template(
+            task_vars.get("webapp_server_requirements", role_options("webapp")["webapp_server_requirements"]["default"])
+        )
         for app in apps:
             try:
                 settled[app["name"]] = settle(app["source"], bases)
                 if app["source"].get("path"):
                     root = resolve(app["source"]["path"], bases)
-                    problems += folder_problems(app, root)
+                    problems += folder_problems(app, root, servers)
                     requires_python[app["name"]] = python_of(root / app["source"]["subdir"] / "pyproject.toml")
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         return problems, requires_python, settled
 
 
-def folder_problems(app: dict[str, Any], folder: Path) -> list[str]:
-    """What an application names in its source, a folder of the controller, and that is not there."""
+def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] | None = None) -> list[str]:
+    """What an application names in its source, a folder of the controller, and that is not there.
+
+    ``servers`` are the requirements that bring the app servers.
+    """
     subdir = app["source"]["subdir"]
     if subdir and not (folder / subdir).is_dir():
         return [f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}."]
     root = folder / subdir
-    return [
-        f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}."
-        for name in app["python"]["requirements"] or []
-        if not (root / name).is_file()
-    ] + [
-        f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
-        f"{same_name(root, item['path'])} If a command makes it: that is one of commands.build."
-        for item in app["site"]["static"]
-        if not (app["commands"]["build"] or is_shared(item["path"], app["shared"]) or (root / item["path"]).is_dir())
-    ]
+    return (
+        dependency_problems(app, root, folder, servers or {})
+        + [
+            f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}."
+            for name in app["python"]["requirements"] or []
+            if not (root / name).is_file()
+        ]
+        + [
+            f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
+            f"{same_name(root, item['path'])} If a command makes it: that is one of commands.build."
+            for item in app["site"]["static"]
+            if not (
+                app["commands"]["build"] or is_shared(item["path"], app["shared"]) or (root / item["path"]).is_dir()
+            )
+        ]
+    )
+
+
+def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
+    """Locks that would be ignored, and an app server that is pinned too low."""
+    where = f"webapps '{app['name']}'.python"
+    problem = requirements.ignored(str(root), str(folder), app["python"]["requirements"])
+    if problem:
+        return [f"{where}: {problem}"]
+    files = app["python"]["requirements"]
+    files = [requirements.automatic(str(root), str(folder))] if files is None else files
+    for server in server_packages(app, servers)[:1]:
+        problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server)
+    return [f"{where}: {problem}"] if problem else []
 
 
 def is_shared(path: str, shared: list[str]) -> bool:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils import acl, building
 from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     Builder,
+    Requirements,
     hint_of_uv,
     interpreter_version,
     masked,
@@ -41,10 +43,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     Layout,
     Manifest,
     ReleaseError,
+    digest,
     lock,
     manifests,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, fingerprint, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 
@@ -893,3 +896,201 @@ def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: P
     Path(bench.layout.shared, "uploads").symlink_to(victim)
     assert serve_shared(bench.layout, ["uploads"], "www-data") is False
     assert mode(victim) == 0o700
+
+
+# The key of an environment
+
+
+def key_of(bench: Bench, root: Path, identity: str = ID, subdir: str = "", **python: Any) -> dict[str, Any]:
+    """The key of the environment for a source as it lies in a folder; the fingerprint is made of all its bytes."""
+    code = digest({name: (root / name).read_text() for name in source_files(root)})
+    spec = bench.spec({}, python={"interpreter": "python3", "packages": [], **python})
+    builder = Builder(spec, bench.layout, bench.uv, code)
+    builder.top, builder.root = str(root), str(root / subdir).rstrip("/")
+    wanted = Requirements([name for name in builder.requirement_files() if name], list(spec["python"]["packages"]))
+    builder.export_locks(wanted, identity)
+    return builder.environment_key(wanted, identity, "cpython-3.11")
+
+
+CORE = {
+    "libs/core/pyproject.toml": "[project]\nname = 'core'\nversion = '1'\n",
+    "libs/core/core.py": "NAME = 'core'\n",
+}
+PROJECT = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.9"\n'
+MEMBER = {
+    "pyproject.toml": f'{PROJECT}dependencies = ["core"]\n[tool.uv.sources]\ncore = {{ path = "libs/core" }}\n',
+    "uv.lock": """version = 1
+revision = 3
+requires-python = ">=3.9"
+[[package]]
+name = "core"
+version = "1"
+source = { directory = "libs/core" }
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "core" }]
+[package.metadata]
+requires-dist = [{ name = "core", directory = "libs/core" }]
+""",
+}
+
+
+def grown(folder: Path, given: dict[str, str]) -> Path:
+    for name, text in given.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("given", "python"),
+    [
+        *[
+            ({}, {"packages": [package]})
+            for package in (
+                "./libs/core",
+                "libs/core",
+                ".",
+                ".[extra]",
+                "core @ file:libs/core",
+                "file:libs/core",
+                "file:///srv/webapps/a/releases/1/src/libs/core",
+                "libs/core.whl",
+            )
+        ],
+        *[
+            ({"requirements.txt": f"flask\n{line}\n"}, {})
+            for line in ("./libs/core", "-e libs/core", "--find-links libs", "-f libs", "core @ file:libs/core")
+        ],
+        ({"requirements.txt": "-r more.in", "more.in": "-c last", "last": "core @ file:libs/core"}, {}),
+        ({"requirements.in": "libs/core"}, {"requirements": ["requirements.in"]}),
+        ({"pyproject.toml": MEMBER["pyproject.toml"]}, {}),
+        ({"pyproject.toml": '[project]\nname = "shop"\ndynamic = ["version", "dependencies"]\n'}, {}),
+        ({"pyproject.toml": "[build-system]\nrequires = []\n"}, {}),
+        ({"setup.py": ""}, {"requirements": ["setup.py"]}),
+        ({"pylock.toml": 'lock-version = "1.0"\n[[packages]]\nname = "core"\ndirectory = {path = "libs/core"}\n'}, {}),
+        (MEMBER, {}),
+    ],
+)
+def test_an_environment_is_made_anew_when_a_byte_of_a_library_in_the_source_changes(
+    bench: Bench, given: dict[str, str], python: dict[str, Any]
+) -> None:
+    root = grown(bench.folder / "tree", {**CORE, **given})
+    before = key_of(bench, root, **python)
+    assert before == key_of(bench, root, **python)
+    (root / "libs/core/core.py").write_text("NAME = 'cord'\n")
+    assert digest(before) != digest(key_of(bench, root, **python))
+
+
+@needs_root
+def test_packages_of_others_share_an_environment_whatever_the_code(bench: Bench) -> None:
+    root = grown(bench.folder / "tree", {**CORE, "requirements.txt": "flask>=3\n"})
+    before = key_of(bench, root, packages=["redis"])
+    (root / "libs/core/core.py").write_text("")
+    assert before == key_of(bench, root, "20261121T020304Z-ab12cd34", packages=["redis"])
+
+
+@needs_root
+def test_an_index_is_part_of_the_key_and_its_credentials_are_not(bench: Bench) -> None:
+    root = grown(bench.folder / "tree", {"requirements.txt": "flask\n"})
+    one = key_of(bench, root, index_url="https://me:first@index.example.com/simple")
+    assert one == key_of(bench, root, index_url="https://me:second@index.example.com/simple")
+    assert one != key_of(bench, root, index_url="https://other.example.com/simple")
+    assert one != key_of(bench, root)
+    assert "first" not in str(one)
+
+
+def wheel(folder: Path, name: str, version: str, text: str = "", requires: str = "") -> None:
+    """A wheel of one module, as an index without a network has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archived:
+        archived.writestr(f"{name}.py", text)
+        archived.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
+        archived.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archived.writestr(f"{info}/RECORD", "")
+
+
+@needs_root
+def test_a_wheel_in_the_source_that_changes_under_its_version_is_installed_anew(bench: Bench) -> None:
+    def build(text: str, identity: str) -> str:
+        wheel(bench.folder / "wheels", "core", "1.0", text)
+        spec = bench.spec({"app.py": APP})
+        source = max(bench.folder.glob("source-*"))
+        shutil.copytree(bench.folder / "wheels", source / "wheels")
+        (source / "requirements.txt").write_text("--no-index\n--find-links wheels\ncore\n")
+        names = source_files(source)
+        spec["source"]["data"] = base64.b64encode(archive(source, names)).decode()
+        Builder(spec, bench.layout, bench.uv, fingerprint(source, names)).build(Manifest(identity))
+        return bench.run("python", "-c", "import core; print(core.NAME)", identity=identity).strip()
+
+    assert build("NAME = 'one'", ID) == "one"
+    assert build("NAME = 'two'", "20261121T020304Z-ab12cd34") == "two"
+
+
+@pytest.fixture
+def shelf(bench: Bench) -> str:
+    """An index of servers, in a folder, as what ``packages`` of the inventory would ask."""
+    folder = bench.folder / "shelf"
+    for version in ("21.2.0", "23.0.0", "24.0.0"):
+        wheel(folder, "gunicorn", version)
+    wheel(folder, "web", "1.0", requires="gunicorn<22")
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+    return f"--no-index\n--find-links {folder}\n"
+
+
+def served_by(bench: Bench, given: dict[str, str]) -> str:
+    code = "import importlib.metadata as m; print(m.version('gunicorn'))"
+    bench.build({"app.py": APP, **given}, server_packages=["gunicorn>=22.0"])
+    return bench.run("python", "-c", code).strip()
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [("gunicorn==23.0.0", "23.0.0"), ("gunicorn<24", "23.0.0"), ("gunicorn", "24.0.0")],
+)
+def test_the_applications_own_server_counts(bench: Bench, shelf: str, lines: str, wanted: str) -> None:
+    assert served_by(bench, {"requirements.txt": f"{shelf}{lines}\n"}) == wanted
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("gunicorn==21.2.0", "'requirements.txt' asks for gunicorn 21.2.0"),
+        ("gunicorn<22", "a requirement asks for gunicorn 21.2.0"),
+        ("web", "a requirement asks for gunicorn 21.2.0"),
+    ],
+)
+def test_a_server_that_is_too_old_is_refused(bench: Bench, shelf: str, lines: str, words: str) -> None:
+    files = {"app.py": APP, "requirements.txt": f"{shelf}{lines}\n"}
+    assert words in bench.refuse(files, server_packages=["gunicorn>=22.0"])
+
+
+@needs_root
+def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP, "pyproject.toml": PROJECT, "poetry.lock": ""})
+    assert "'poetry.lock' lists the versions to install, but uv can't read it. Run: poetry export" in message
+
+
+@needs_root
+def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    install = Builder.install
+
+    def linking(builder: Builder, path: str, interpreter: str, wanted: Requirements) -> None:
+        install(builder, path, interpreter, wanted)
+        (packages,) = Path(path).glob("lib/python*/site-packages")
+        (packages / "_core.pth").write_text(f"{builder.root}/libs/core\n")
+
+    monkeypatch.setattr(Builder, "install", linking)
+    first = bench.build({"app.py": APP})
+    second = bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(first / "venv") != os.readlink(second / "venv")
+    assert {known.leans_on for known in manifests(bench.layout)} == {ID, "20261121T020304Z-ab12cd34"}

@@ -245,6 +245,25 @@ def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, A
         assert word in told[0]
 
 
+@pytest.mark.parametrize(
+    ("files", "named", "words"),
+    [
+        (["poetry.lock", "pyproject.toml"], None, "'poetry.lock' lists the versions to install, but uv can't read it."),
+        (["poetry.lock", "requirements.txt"], None, "'requirements.txt' asks for gunicorn 21.2.0"),
+        (["poetry.lock"], [], ""),
+    ],
+)
+def test_dependencies_that_would_not_be_installed_as_listed_are_told(
+    tmp_path: Path, files: list[str], named: list[str] | None, words: str
+) -> None:
+    for name in files:
+        (tmp_path / name).write_text("gunicorn==21.2.0\n" if name.endswith(".txt") else "")
+    (app,), _ = action.model_problems([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
+    told = action.folder_problems(app, tmp_path, {"gunicorn": "gunicorn>=22.0"})
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
 # The variable itself
 
 
