@@ -15,8 +15,8 @@ import stat
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -32,6 +32,19 @@ CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)\Z")
 
 # Seconds a connection may stay silent, for git (through ssh and http alike) and for downloads.
 SILENCE = 30
+
+# What git may speak to fetch a source. Others, such as ext:: and fd::, run a command.
+PROTOCOLS = ("https", "http", "ssh", "git", "file")
+
+# How git reads a local repository. Its configuration belongs to whoever made it, and may name commands for a fetch of
+# objects that it lacks. GIT_NO_LAZY_FETCH forbids such a fetch since git 2.45; without a protocol, older ones fail.
+LOCAL_UPLOAD_PACK = "env GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1 git-upload-pack"
+
+# What an archive may hold: far more than any application has, and less than a disk.
+MOST_MEMBERS = 200_000
+MOST_BYTES = 4 * 1024**3
+# Bytes; the kernel takes no longer target.
+LONGEST_LINK = 4096
 
 # What is kept of git's own environment: certificates, and the helper by which a CI system hands its token over.
 KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
@@ -60,7 +73,7 @@ class Repository:
         self.key = key
         self.mirror = cache_folder() / "git" / hashlib.sha256(url.encode()).hexdigest()[:24]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, cwd: Path | None = None, *, submodules: bool = False) -> dict[str, str]:
         # No question is ever asked: a host key that is not known yet is accepted and kept, one that changed is refused.
         ssh = ["ssh"]
         options = [
@@ -79,8 +92,16 @@ class Repository:
             ssh += ["-i", self.key]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
         # The mirror is tidied while its lock is held, never by a process that outlives the command.
-        settings = {"safe.directory": "*", "gc.autoDetach": "false", "maintenance.autoDetach": "false"}
-        for number, (name, value) in enumerate(settings.items()):
+        settings = [("gc.autoDetach", "false"), ("maintenance.autoDetach", "false"), ("core.fsmonitor", "false")]
+        # These two folders are our own; whether a repository of another account is safe, git and its user decide.
+        settings += [("safe.directory", str(folder)) for folder in (self.mirror, cwd) if folder]
+        if submodules:
+            # An address in .gitmodules comes from the repository. A folder needs the user's own protocol.file.allow.
+            settings += [("protocol.allow", "never"), ("protocol.ext.allow", "never"), ("protocol.fd.allow", "never")]
+            settings += [(f"protocol.{name}.allow", "always") for name in PROTOCOLS if name != "file"]
+        else:
+            environment["GIT_ALLOW_PROTOCOL"] = ":".join(PROTOCOLS)
+        for number, (name, value) in enumerate(settings):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         return {
             # Empty rather than unset, or git would open the window of SSH_ASKPASS.
@@ -96,12 +117,12 @@ class Repository:
             "LANGUAGE": "",
         }
 
-    def git(self, *arguments: str, doing: str, cwd: Path | None = None) -> str:
+    def git(self, *arguments: str, doing: str, cwd: Path | None = None, submodules: bool = False) -> str:
         try:
             answer = subprocess.run(
                 ["git", *arguments],
                 cwd=cwd,
-                env=self.environment(),
+                env=self.environment(cwd, submodules=submodules),
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -116,12 +137,18 @@ class Repository:
             raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
         return answer.stdout
 
+    def reader(self) -> list[str]:
+        """The option by which git reads a repository on the controller and runs nothing that it names."""
+        local = self.url.startswith(("/", "file:"))
+        return [f"--upload-pack={LOCAL_UPLOAD_PACK}"] if local else []
+
     def commit_of(self, version: str) -> str:
         """The commit that a branch, a tag or a (full) commit stands for now."""
         if COMMIT.match(version.lower()):
             return version.lower()
         listed = self.git(
             "ls-remote",
+            *self.reader(),
             "--",
             self.url,
             version,
@@ -178,6 +205,7 @@ class Repository:
                 "1",
                 doing=f"fetching the submodules of {shown(self.url)}",
                 cwd=target,
+                submodules=True,
             )
         for path in sorted(target.rglob(".git")):
             if path.is_dir() and not path.is_symlink():
@@ -217,7 +245,7 @@ class Repository:
         if (self.mirror / "shallow").exists():
             shutil.copy(self.mirror / "shallow", target / ".git/shallow")
         # Relative addresses of submodules count from the repository, not from its mirror.
-        self.git("remote", "add", "origin", self.url, doing=doing, cwd=target)
+        self.git("remote", "add", "--", "origin", self.url, doing=doing, cwd=target)
         self.git("checkout", "--quiet", "--detach", commit, doing=doing, cwd=target)
         # A checkout succeeds even if the mirror has lost some of the commit's files, or its list of them.
         lost = self.git("ls-files", "--deleted", doing=doing, cwd=target).splitlines()
@@ -238,7 +266,8 @@ class Repository:
     def fetch(self, commit: str, version: str) -> None:
         doing = f"fetching '{version}' from {shown(self.url)}"
         try:
-            self.git("fetch", "--quiet", "--no-tags", "--depth", "1", self.url, commit, doing=doing, cwd=self.mirror)
+            shallow = ["--quiet", "--no-tags", "--depth", "1", *self.reader()]
+            self.git("fetch", *shallow, "--", self.url, commit, doing=doing, cwd=self.mirror)
         except SourceError:
             # Not every server gives out a commit that no branch or tag names directly, and some know no depth.
             whole = ["--unshallow"] if (self.mirror / "shallow").exists() else []
@@ -246,6 +275,8 @@ class Repository:
                 "fetch",
                 "--quiet",
                 *whole,
+                *self.reader(),
+                "--",
                 self.url,
                 "+refs/heads/*:refs/heads/*",
                 "+refs/tags/*:refs/tags/*",
@@ -263,6 +294,12 @@ class Repository:
 
 def repository_address(address: str, bases: list[str]) -> str:
     """A repository's address as git understands it from any folder: a relative path is looked for below the bases."""
+    scheme = re.match(r"([A-Za-z0-9+.-]+)(::|://)", address)
+    if address.startswith("-") or (scheme and (scheme[2] == "::" or scheme[1].lower() not in PROTOCOLS)):
+        raise SourceError(
+            f"source.git '{shown(address)}' is an address that git may not use here: it can run a command on the "
+            f"controller. Use one of {', '.join(f'{name}://' for name in PROTOCOLS)}, account@server:path, or a folder."
+        )
     if "://" in address or re.match(r"[^/]+:", address):
         return address
     return str(existing(address, bases, os.path.isdir, "source.git", "folder, and no address either"))
@@ -436,6 +473,12 @@ class Member:
     # None for folders and links.
     open: Callable[[], IO[bytes]] | None = None
 
+    @property
+    def kind(self) -> str:
+        if self.link is not None:
+            return "link"
+        return "folder" if self.open is None else "file"
+
 
 def unpack(path: Path, target: Path, name: str = "") -> Path:
     """Unpack an archive, refusing hostile members; return the folder of the source, which a single top folder is."""
@@ -444,10 +487,10 @@ def unpack(path: Path, target: Path, name: str = "") -> Path:
         # In this order: a tar archive that ends with a zip archive passes for one.
         if tarfile.is_tarfile(path):
             with tarfile.open(path) as tar:
-                write(list(tar_members(tar, name)), target)
+                write(planned(tar_members(tar, name), name), target, name)
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as packed:
-                write(list(zip_members(packed, name)), target)
+                write(planned(zip_members(packed, name), name), target, name)
         else:
             raise SourceError(f"{name} is neither a tar nor a zip archive, or it is cut off.")
     except SourceError:
@@ -496,7 +539,10 @@ def check_links(folder: Path, archive: str) -> None:
 
 
 def tar_members(tar: tarfile.TarFile, archive: str) -> Iterator[Member]:
-    entries = tar.getmembers()
+    entries = []
+    for entry in tar:
+        entries.append(entry)
+        check_count(len(entries), archive)
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise SourceError(f"{archive} is cut off: it lacks the end of a tar archive. Make or copy it again.")
@@ -535,6 +581,8 @@ def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
         if entry.is_dir() or entry.filename.endswith("\\"):
             yield Member(name)
         elif stat.S_ISLNK(mode):
+            if entry.file_size > LONGEST_LINK:
+                raise SourceError(f"{archive} has the hostile link '{name}', whose target is too long.")
             yield Member(name, link=os.fsdecode(packed.read(entry)))
         elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
             yield Member(
@@ -550,22 +598,119 @@ def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
             )
 
 
-def write(members: list[Member], target: Path) -> None:
-    """Write folders and files, then links, so that there is no link yet that a file could be written through."""
-    for member in members:
-        place = target / member.name
+def check_count(count: int, archive: str) -> None:
+    if count > MOST_MEMBERS:
+        raise SourceError(
+            f"{archive} has more than {MOST_MEMBERS} members. Leave out what the application doesn't need."
+        )
+
+
+Parts = tuple[str, ...]
+
+
+def planned(members: Iterable[Member], archive: str) -> dict[Parts, Member]:
+    """All members by their place, checked against each other before any of them is written.
+
+    A file that occurs twice counts as the last one does, as for tar itself.
+    """
+    plan: dict[Parts, Member] = {}
+    for count, member in enumerate(members, 1):
+        check_count(count, archive)
+        parts = PurePosixPath(member.name).parts
+        if member.kind != plan.get(parts, member).kind or not (parts or member.kind == "folder"):
+            raise hostile(archive, member, "has the place of another member")
+        if parts:
+            plan[parts] = member
+    for parts, member in plan.items():
+        for depth in range(1, len(parts)):
+            parent = plan.get(parts[:depth])
+            if parent and parent.kind != "folder":
+                raise hostile(archive, member, f"would be written through the {parent.kind} '{parent.name}'")
         if member.link is not None:
+            check_target(parts, member, plan, archive)
+    return plan
+
+
+def hostile(archive: str, member: Member, why: str) -> SourceError:
+    kind = "link" if member.link is not None else "member"
+    return SourceError(f"{archive} has the hostile {kind} '{member.name}', which {why}. Nothing was unpacked.")
+
+
+def check_target(parts: Parts, member: Member, plan: dict[Parts, Member], archive: str) -> None:
+    """Follow a link through all others of the archive; none of them may leave the source on its way."""
+    place = list(parts[:-1])
+    left = str(member.link).split("/")[::-1]
+    outside = hostile(archive, member, f"leads to '{member.link}', outside of the source")
+    if str(member.link).startswith("/") or "\0" in str(member.link):
+        raise outside
+    followed = 0
+    while left:
+        step = left.pop()
+        if step in ("", "."):
             continue
-        if member.open is None:
-            place.mkdir(parents=True, exist_ok=True)
+        if step == "..":
+            if not place:
+                raise outside
+            place.pop()
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as content, open(place, "wb") as stream:
-            shutil.copyfileobj(content, stream)
-        place.chmod(0o755 if member.executable else 0o644)
-        os.utime(place, (member.modified, member.modified))
-    for member in members:
-        if member.link is not None:
-            place = target / member.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(member.link)
+        place.append(step)
+        next_link = plan.get(tuple(place))
+        if next_link and next_link.link is not None:
+            followed += 1
+            # The kernel follows no more of them either.
+            if followed > 40:
+                return
+            if next_link.link.startswith("/"):
+                raise outside
+            place.pop()
+            left += next_link.link.split("/")[::-1]
+
+
+def write(plan: dict[Parts, Member], target: Path, archive: str) -> None:
+    """Write folders and files, then links. Every name is opened in its folder's descriptor, so no link is followed."""
+    left = MOST_BYTES
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for parts, member in sorted(plan.items(), key=lambda entry: entry[1].link is not None):
+            with folder_in(root, parts if member.kind == "folder" else parts[:-1]) as parent:
+                if member.link is not None:
+                    os.symlink(member.link, parts[-1], dir_fd=parent)
+                elif member.open is not None:
+                    left -= write_file(parent, parts[-1], member, left, archive)
+    finally:
+        os.close(root)
+
+
+def write_file(parent: int, name: str, member: Member, most: int, archive: str) -> int:
+    """Write a new file and return its size."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    size = 0
+    with member.open() as content, open(os.open(name, flags, 0o600, dir_fd=parent), "wb") as stream:
+        while chunk := content.read(1 << 20):
+            size += len(chunk)
+            if size > most:
+                raise SourceError(
+                    f"{archive} unpacks to more than {MOST_BYTES // 1024**3} GiB. Leave out what the application "
+                    "doesn't need."
+                )
+            stream.write(chunk)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o755 if member.executable else 0o644)
+        os.utime(stream.fileno(), (member.modified, member.modified))
+    return size
+
+
+@contextmanager
+def folder_in(root: int, parts: Parts) -> Iterator[int]:
+    """The descriptor of a folder below another; it is made if it is missing."""
+    current = os.dup(root)
+    try:
+        for part in parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=current)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
+            os.close(current)
+            current = below
+        yield current
+    finally:
+        os.close(current)

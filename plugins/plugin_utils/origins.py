@@ -26,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import (
     SourceError,
     archive,
     fingerprint,
+    is_inside,
     listed_by_walk,
     regular_bytes,
     resolve,
@@ -159,7 +160,8 @@ def requirements_digest(folder: Path, names: list[str]) -> str:
     for name in names:
         base = os.path.basename(name)
         if base in LOCKS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
-            # A link that leads nowhere lists nothing.
-            content = regular_bytes(folder / name) if (folder / name).is_file() else b""
+            # A link that leads nowhere, or out of the source, lists nothing.
+            readable = (folder / name).is_file() and is_inside(folder, folder / name)
+            content = regular_bytes(folder / name) if readable else b""
             total.update(os.fsencode(name) + b"\0" + content)
     return total.hexdigest()

@@ -44,7 +44,8 @@ def source_files(folder: Path) -> list[str]:
     wanted = [name for name in listed if not ALWAYS_LEFT_OUT.intersection(name.split("/"))]
     names: list[str] = []
     for name in wanted:
-        if not os.path.lexists(folder / name):
+        # Git lists what it tracks below a folder that is a link now. A link is never followed.
+        if behind_link(folder, name) or not os.path.lexists(folder / name):
             continue
         if not stat.S_ISDIR(os.lstat(folder / name).st_mode):
             names.append(name)
@@ -56,6 +57,17 @@ def source_files(folder: Path) -> list[str]:
                 f"{folder / name} is a submodule that is not checked out. Run git submodule update --init in {folder}."
             )
     return sorted(names)
+
+
+def behind_link(folder: Path, name: str) -> bool:
+    """Whether a folder on the way to a file is a link."""
+    parts = name.split("/")[:-1]
+    return any(os.path.islink(folder.joinpath(*parts[:depth])) for depth in range(1, len(parts) + 1))
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path leads to something in the folder, whatever links are on the way."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def regular_bytes(path: Path) -> bytes:
@@ -92,8 +104,14 @@ def listed_by_git(folder: Path) -> list[str] | None:
     .gitignore files, so that the same rules hold for a folder that came out of an archive.
     """
     try:
-        inside = git(folder, "rev-parse", "--show-toplevel").returncode == 0
-        if inside:
+        asked = git(folder, "rev-parse", "--show-toplevel")
+        if b"dubious ownership" in asked.stderr:
+            raise SourceError(
+                f"{folder} is in a git repository that belongs to another account, whose settings git may not trust. "
+                "Run Ansible as that account, or allow the repository with git config --global --add safe.directory "
+                f"{repository_of(folder) or folder}."
+            )
+        if asked.returncode == 0:
             answer = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
             if answer.returncode != 0:
                 raise SourceError(
@@ -126,14 +144,50 @@ def listed_by_git(folder: Path) -> list[str] | None:
         return None
 
 
+def repository_of(folder: Path) -> Path | None:
+    """The folder of the repository that a folder is in."""
+    return next((place for place in (folder, *folder.parents) if os.path.lexists(place / ".git")), None)
+
+
+def trusted(repository: Path | None) -> list[str]:
+    """The repository, where it belongs to this account or to root; about any other, git and its user decide."""
+    if repository is None:
+        return []
+    accounts = {0, os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdigit():
+        accounts.add(int(os.environ["SUDO_UID"]))
+    # A file there names a repository elsewhere, which git looks at itself.
+    metadata = os.lstat(repository / ".git")
+    own = stat.S_ISDIR(metadata.st_mode) and {metadata.st_uid, os.stat(repository).st_uid} <= accounts
+    return [str(repository)] if own else []
+
+
+# Listing files runs nothing that the repository's settings name: no file system monitor, no hook, and no fetch of
+# missing objects. Git knows GIT_NO_LAZY_FETCH since 2.45; older ones can't fetch without a protocol.
+HARMLESS = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.untrackedCache": "false",
+    "safe.bareRepository": "explicit",
+}
+NO_FETCH = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    # One message is looked for, so it must be English.
+    "LC_ALL": "C.UTF-8",
+    "LANGUAGE": "",
+}
+
+
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # safe.directory: the folder may belong to another account than the one that runs Ansible; listing runs nothing of
-    # it.
+    settings = [*HARMLESS.items(), *(("safe.directory", place) for place in trusted(repository_of(folder)))]
     return subprocess.run(
-        ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments],
+        ["git", *(word for name, value in settings for word in ("-c", f"{name}={value}")), *arguments],
         cwd=folder,
         # Those of a hook that runs Ansible would name another repository.
-        env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | NO_FETCH,
         capture_output=True,
         check=False,
     )
