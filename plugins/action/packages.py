@@ -6,15 +6,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
 
 # What apt says when its lists are fresh by their date, but empty (an image that was cleaned up), or older than what the
 # mirror has.
 OUTDATED = ("No package matching", "Failed to fetch", "404  Not Found")
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Decides on the controller whether apt has to be asked at all."""
+
+    returns = frozenset(
+        {"cache_updated", "cache_update_time", "stdout", "stderr", "stdout_lines", "stderr_lines", "rc"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

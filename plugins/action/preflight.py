@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.release import __version__
 from ansible_collections.pyweb.stack.plugins.module_utils import requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction, checked_facts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, server_packages, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
@@ -24,7 +24,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import settle
 from ansible_collections.pyweb.stack.plugins.plugin_utils.preload import preload
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, resolve
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, is_inside, resolve
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
 
@@ -42,8 +42,10 @@ UNCHANGED = "Nothing on the host has changed."
 OLDEST_CORE = (2, 19)
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """The controller's half of preflight."""
+
+    returns = frozenset({"ansible_facts"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -107,8 +109,13 @@ class ActionModule(ActionBase):
                 account = task_vars.get("ansible_user") or "that Ansible logs in as"
                 return failed([sudo_problem(str(account), task_vars.get("inventory_hostname", "the host"))])
             raise
+        found = result.pop("ansible_facts", None)
         if not result.get("failed"):
-            facts = result["ansible_facts"]["pyweb"]
+            host = str(task_vars.get("inventory_hostname", "the host"))
+            facts = checked_facts(found.get("pyweb") if isinstance(found, dict) else None, host)
+            result["ansible_facts"] = {"pyweb": facts}
+            if self._discovered_interpreter_key:
+                result["ansible_facts"][self._discovered_interpreter_key] = self._discovered_interpreter
             facts["ahead"] = min(facts["time"] - before, 0) + max(facts["time"] - after, 0)
         return result
 
@@ -161,7 +168,8 @@ class ActionModule(ActionBase):
                 if app["source"].get("path"):
                     root = resolve(app["source"]["path"], bases)
                     problems += folder_problems(app, root, servers)
-                    requires_python[app["name"]] = python_of(root / app["source"]["subdir"] / "pyproject.toml")
+                    project = root / app["source"]["subdir"] / "pyproject.toml"
+                    requires_python[app["name"]] = python_of(project) if is_inside(root, project) else ""
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         return problems, requires_python, settled

@@ -11,3 +11,4 @@ class ActionModule(StampedAction):
     """See StampedAction."""
 
     name = "supervisor_programs"
+    returns = frozenset({"files", "started", "restarted", "stopped", "orphans", "daemon_started", "settled"})

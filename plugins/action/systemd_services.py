@@ -11,3 +11,4 @@ class ActionModule(StampedAction):
     """See StampedAction."""
 
     name = "systemd_services"
+    returns = frozenset({"files", "started", "restarted", "stopped", "enabled", "disabled", "reloaded", "settled"})

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Run the module of the same name, on behalf of whoever runs Ansible."""
+
+    returns = frozenset({"apps"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnose
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import ModelError, present, unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.status import status_row
@@ -19,8 +19,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import visits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """The controller's half: the visits, and the conclusions."""
+
+    returns = frozenset({"apps", "host"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

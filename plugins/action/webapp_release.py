@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction, answer_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
@@ -24,11 +24,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.stamped import SPARED,
 INLINE = 256 * 1024
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Fingerprint the sources on the controller, then run the module of the same name, once or twice.
 
     Unless the host bears a stamp for the same wish: then not at all.
     """
+
+    returns = frozenset({"apps", "activated", "missing_sources", "stamp"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -58,7 +60,12 @@ class ActionModule(ActionBase):
         arguments.setdefault("owner", deployer())
         stamps = borne(task_vars, "webapp_release")
         if arguments["stamp"] in stamps:
-            return {"changed": False, "msg": SPARED, "missing_sources": [], **stamps[arguments["stamp"]]}
+            return {
+                "changed": False,
+                "msg": SPARED,
+                "missing_sources": [],
+                **answer_of(stamps[arguments["stamp"]], self.returns),
+            }
         inline = {
             app["name"]: base64.b64encode(origins[app["name"]].packed).decode()
             for app in apps

@@ -8,11 +8,13 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Builds the command on the controller; the stock command module runs it."""
+
+    returns = frozenset({"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "start", "end", "delta"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -44,6 +44,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import shadow_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
@@ -53,6 +54,8 @@ class LookupModule(LookupBase):
     """Makes the list, and looks at what is given."""
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        if problem := shadow_problem(variables or {}):
+            raise AnsibleLookupError(problem)
         self.set_options(var_options=variables, direct=kwargs)
         sites, _settings, wrong = checked(terms[0], {})
         places = folders(variables or {}, self._loader)

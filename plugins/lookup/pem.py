@@ -44,6 +44,7 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CertificateError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import shadow_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem
 
 
@@ -51,6 +52,8 @@ class LookupModule(LookupBase):
     """Reads what is given."""
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        if problem := shadow_problem(variables or {}):
+            raise AnsibleLookupError(problem)
         places = folders(variables or {}, self._loader)
         try:
             return [pem(str(term), places, self._loader) for term in terms]

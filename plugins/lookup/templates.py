@@ -48,6 +48,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible.template import trust_as_template
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import shadow_problem
 
 # A template's first line, where it has settings of its own.
 HEADER = "#jinja2:"
@@ -58,6 +59,8 @@ class LookupModule(LookupBase):
     """What the stock template lookup gives, for many templates, without the play's variables."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
+        if problem := shadow_problem(variables or {}):
+            raise AnsibleError(problem)
         if kwargs:
             raise AnsibleError(f"pyweb.stack.templates takes no options, but was given: {', '.join(sorted(kwargs))}.")
         self.scope = {"ansible_search_path": list((variables or {}).get("ansible_search_path", []))}

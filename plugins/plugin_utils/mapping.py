@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE, Layout
@@ -128,7 +129,7 @@ def releases(
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
                 # With what the preflight has settled of it: what was checked is what is deployed.
-                "source": {**app["source"], **facts.get("sources", {}).get(app["name"], {})},
+                "source": {**app["source"], **settled_commit(app, facts)},
                 "python": app["python"],
                 "server_packages": server_packages(app, server_requirements or {}),
                 "wsgi": app["wsgi"],
@@ -210,6 +211,13 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     if not (app["proxy_fix"] or odd or prefix):
         return None
     return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix}
+
+
+def settled_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+    """The commit that the preflight has settled. Facts may come from the host, so nothing else of a source does."""
+    commit = facts.get("sources", {}).get(app["name"], {}).get("commit")
+    known = app["source"].get("git") and isinstance(commit, str) and re.fullmatch(r"[0-9a-f]{40}", commit)
+    return {"commit": commit} if known else {}
 
 
 def booting_workers(app: dict[str, Any], facts: dict[str, Any]) -> int:

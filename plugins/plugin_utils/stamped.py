@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
+from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
 
 PLUGINS = Path(__file__).resolve().parents[1]
 
@@ -50,7 +50,7 @@ def without(task_vars: dict[str, Any], name: str) -> dict[str, Any]:
     return {"pyweb": {**facts, "stamps": {**facts.get("stamps", {}), name: {}}}}
 
 
-class StampedAction(ActionBase):
+class StampedAction(HostAction):
     """Runs the module of the same name, unless the host bears a stamp for the same wish.
 
     With ``foresee`` it only tells whether it does, so that what comes before knows whether anything comes after.
