@@ -135,6 +135,7 @@ def hostile_repository(tmp_path: Path, settings: list[tuple[str, str]]) -> tuple
     # Git reads such a file from the repository instead, and so wants the object that is missing.
     git("update-index", "--skip-worktree", ".gitignore")
     (folder / ".gitignore").unlink()
+    (folder / "untracked.py").write_text("x")
     for name, value in settings:
         git("config", name, value.format(run=run, hooks=hooks, folder=folder))
     if lazy:
