@@ -44,6 +44,36 @@ WATCH = (
     'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT "-$pid"; nginx; fi; done'
 )
 
+# supervisord looks at its programs once a second, so it notices one look late that a program has ended, and starts it
+# again at the next. It also looks when a program writes: this one writes when another ends. Once an end is noticed, the
+# second line has the program started. Without a pidfd (Linux before 5.3) supervisord's own looks remain.
+WAKE = "pyweb-wake"
+WAKE_CODE = """
+import contextlib, os, select, time
+parent, watched, ended = os.getppid(), {}, select.poll()
+while os.getppid() == parent:
+    with open(f"/proc/{parent}/task/{parent}/children") as listed:
+        children = {int(pid) for pid in listed.read().split()} - {os.getpid()}
+    for pid in children - set(watched.values()):
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            watched[pidfd] = pid
+            ended.register(pidfd, select.POLLIN)
+    for pidfd, _event in ended.poll(1000):
+        ended.unregister(pidfd)
+        os.close(pidfd)
+        del watched[pidfd]
+        for _look in range(2):
+            print(flush=True)
+            time.sleep(0.05)
+"""
+WAKE_PROGRAM = {
+    "name": WAKE,
+    "command": ["/usr/bin/python3", "-I", "-S", "-c", f"exec({WAKE_CODE!r})"],
+    "stdout_logfile": "/dev/null",
+    "stdout_logfile_maxbytes": "0",
+}
+
 
 class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
@@ -316,6 +346,8 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "description": f"The web application {app['name']}, release %i",
         "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
         "type": "notify",
+        # Visitors wait for it.
+        "restart_delay": 0.1,
         "runtime_directory": runtime_directory(app, nginx_group),
         "start_timeout": app["health"]["timeout"],
         "stop_timeout": stop_timeout(app),
@@ -339,6 +371,7 @@ def supervisor_programs(
             if facts["init"] != "systemd":
                 items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
     kept = any(item.get("state") != "absent" for item in items)
+    items.append(WAKE_PROGRAM if kept else {"name": WAKE, "state": "absent"})
     if facts["init"] != "systemd":
         items.append({"name": NGINX_WATCH} | ({"command": ["/bin/sh", "-c", WATCH]} if kept else {"state": "absent"}))
     # A host that never had supervisor needs nothing removed from it.

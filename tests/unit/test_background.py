@@ -88,7 +88,7 @@ def test_a_job_is_a_timer_where_systemd_is_whatever_keeps_the_rest() -> None:
 def test_a_job_is_crons_where_no_systemd_is() -> None:
     items = by_name(supervisor_programs([SHOP], BARE))
     own = ["shop@", "shop.worker@", "shop.worker.2@", "shop.beat@", "shop.nightly", "shop.*"]
-    assert list(items) == [*own, "pyweb-nginx"]
+    assert list(items) == [*own, "pyweb-wake", "pyweb-nginx"]
     assert items["shop.nightly"]["schedule"] == "0 4 1 * 1"
     assert items["shop.worker@"]["stopsignal"] == "INT"
     assert items["shop.worker@"]["stopwaitsecs"] == 300

@@ -450,10 +450,16 @@ def test_systemd_keeps_its_own() -> None:
 def test_supervisor_keeps_its_own() -> None:
     apps = [app(), app("old", state="absent")]
     gone = ["old@", "old.*@", "old.*"]
-    assert [item["name"] for item in supervisor_programs(apps, BARE)] == ["shop@", "shop.*", *gone, "pyweb-nginx"]
+    assert [item["name"] for item in supervisor_programs(apps, BARE)] == [
+        "shop@",
+        "shop.*",
+        *gone,
+        "pyweb-wake",
+        "pyweb-nginx",
+    ]
     assert supervisor_programs(apps, SYSTEMD) == []
     found = supervisor_programs(apps, {**SYSTEMD, "supervisor": True})
-    assert found == [{"name": name, "state": "absent"} for name in gone]
+    assert found == [{"name": name, "state": "absent"} for name in [*gone, "pyweb-wake"]]
 
 
 # Activation

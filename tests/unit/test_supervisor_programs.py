@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import 
     running_daemon,
 )
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WAKE, WAKE_PROGRAM
 from supervising import SLEEP, Lab, both, needs_supervisord
 
 INSTANCE = "20261121T010735Z-ab12cd34"
@@ -107,6 +108,19 @@ def test_program_that_ends_after_a_signal_is_back_within_two_seconds(lab: Lab, n
     began = time.monotonic()
     assert wait_for(lambda: told(lab).count("spawned: 'one'") == 2, 5)
     assert time.monotonic() - began < 2.2  # supervisord looks once a second, twice
+
+
+def test_program_that_ends_is_back_at_once_where_supervisord_is_woken(lab: Lab) -> None:
+    (definition,) = supervisor_definitions([WAKE_PROGRAM])
+    content = "\n".join([f"; {module.MARK}", f"[program:{WAKE}]", *definition["vars"]["program"]["options"]])
+    wake = {**lab.program(WAKE), "content": f"{content}\n"}
+    lab.run(lasting(lab, 'trap "exit 0" TERM; while :; do sleep 0.05; done'), wake)
+    for count in (2, 3, 4):
+        time.sleep(1.5)  # by then it has started, and is watched
+        os.kill(lab.pid("one"), signal.SIGTERM)
+        began = time.monotonic()
+        assert wait_for(lambda count=count: told(lab).count("spawned: 'one'") == count, 5, 0.01)
+        assert time.monotonic() - began < 0.9
 
 
 @pytest.mark.parametrize("end", ["stop", "remove"])

@@ -273,8 +273,7 @@ def test_a_killed_background_process_is_back_within_two_seconds(places, tell):
     for place in places:
         seconds = int(place.run(KILLED_PROCESS)) / 1000
         tell(f"{place.name}: a killed background process was back after {seconds:.2f} s")
-        # supervisord looks once a second: it notices at one look, and starts at the next; then it boots.
-        assert seconds < (2 if systemd(place) else 2.5)
+        assert seconds < 2
 
 
 def test_a_killed_nginx_comes_back(places, tell):
