@@ -61,8 +61,79 @@ class Visitor:
 application = Visitor(_callable)
 '''
 
+# uWSGI closes the connection after the response. With a part of the body unread, nginx gets an error instead of the
+# response: so the rest is read and discarded. The response ends first, by half a close, for nginx sends no body after it.
+WSGI_DRAIN = '''
 
-def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str) -> str:
+import os
+import select
+import socket
+import time
+
+import uwsgi
+
+DRAIN_SECONDS = 4
+
+
+class Drained:
+    """A response that reads what is left of the request's body when it is closed."""
+
+    def __init__(self, environ):
+        self.body, self.result, self.sent = environ["wsgi.input"], (), False
+        # An object given to sendfile can't be wrapped; applications do without where the server has none.
+        environ.pop("wsgi.file_wrapper", None)
+
+    def __iter__(self):
+        for chunk in self.result:
+            self.sent = self.sent or bool(chunk)
+            yield chunk
+        if not self.sent:
+            yield b""  # sends the headers
+            self.sent = True
+
+    def close(self):
+        try:
+            if hasattr(self.result, "close"):
+                self.result.close()
+        finally:
+            self.drain()
+
+    def drain(self):
+        until = time.monotonic() + DRAIN_SECONDS
+        try:
+            with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection:
+                if self.sent:
+                    connection.shutdown(socket.SHUT_WR)
+                waiting = select.poll()
+                waiting.register(connection, select.POLLIN)
+                # uWSGI knows whether all of the body was read, and then reads nothing more.
+                if not waiting.poll(0) and not self.body.read(1):
+                    return
+                connection.settimeout(DRAIN_SECONDS)
+                while (left := until - time.monotonic()) > 0 and waiting.poll(left * 1000):
+                    if not connection.recv(65536, socket.MSG_DONTWAIT):
+                        return
+        except (OSError, ValueError):
+            pass
+
+
+def draining(environ, start_response):
+    if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+        return undrained(environ, start_response)
+    response = Drained(environ)
+    try:
+        response.result = undrained(environ, start_response)
+    except BaseException:
+        response.drain()
+        raise
+    return response
+
+
+undrained, application = application, draining
+'''
+
+
+def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
     """The text of the module ``pyweb_entry``, whose ``application`` is what the server calls."""
     module, _, expression = wsgi.partition(":")
     does = "scheme, host, address and prefix are the visitor's" if proxy_fix else "it knows where it is mounted"
@@ -74,4 +145,5 @@ def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str) -> str:
         does=does if proxy_fix or prefix else "its factory is called", imports=fix, module=module, expression=expression
     )
     text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
-    return text + (WSGI_PREFIX.format(prefix=prefix) if prefix else "")
+    text += WSGI_PREFIX.format(prefix=prefix) if prefix else ""
+    return text + (WSGI_DRAIN if drain else "")

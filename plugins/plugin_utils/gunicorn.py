@@ -224,7 +224,12 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
             {
                 "path": f"{directory}/gunicorn.conf.py",
                 "template": "gunicorn.conf.py.j2",
-                "vars": {"settings": lines, "ready_file": ready_file(service["bind"])},
+                "vars": {
+                    "settings": lines,
+                    "ready_file": ready_file(service["bind"]),
+                    # Its own ASGI worker does so itself, and has no environ to give.
+                    "drain": not serves_asgi(service.get("settings", {})),
+                },
             },
             {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
         ]

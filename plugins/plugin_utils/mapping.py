@@ -235,12 +235,14 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     """What a module of ours that wraps the callable has to do; None where the server can call it itself."""
     prefix = "" if app["site"]["path"] == "/" else app["site"]["path"]
     asgi = protocol(app) == "asgi"
-    # gunicorn's WSGI workers know a prefix themselves. uWSGI knows no arguments of a factory, and no attributes.
+    # gunicorn's WSGI workers know a prefix themselves.
     prefix = prefix if asgi or app["server"] == "uwsgi" else ""
-    odd = app["server"] == "uwsgi" and not app["wsgi"].partition(":")[2].isidentifier()
-    if not (app["proxy_fix"] or odd or prefix):
+    # uWSGI closes a connection without reading what is left of a request's body.
+    # It knows no arguments of a factory, and no attributes, either: the module is always there.
+    drain = app["server"] == "uwsgi"
+    if not (app["proxy_fix"] or drain or prefix):
         return None
-    return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix}
+    return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix, "drain": drain}
 
 
 def settled_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:

@@ -379,7 +379,7 @@ def test_proxy_fix_serves_the_wrapper() -> None:
 
 def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
     (item,) = uwsgi_services([app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
-    assert (item["name"], item["module"], item["settings"]) == ("shop", "shop:app", {"listen": 64})
+    assert (item["name"], item["module"], item["settings"]) == ("shop", "pyweb_entry:application", {"listen": 64})
     assert item["http_socket"] == "/run/webapps/shop/@RELEASE@.sock"
     assert item["socket"] == "/run/webapps/shop/@RELEASE@.uwsgi.sock"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
@@ -391,19 +391,19 @@ def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
     [
         ({}, None),
         ({"wsgi": "shop:create_app('x')", "site": {"path": "/x"}}, None),
-        ({"proxy_fix": True}, ("wsgi", True, "")),
+        ({"proxy_fix": True}, ("wsgi", True, "", False)),
         ({"gunicorn": {"worker_class": "asgi"}}, None),
-        ({"gunicorn": {"worker_class": "asgi"}, "site": {"path": "/x"}}, ("asgi", False, "/x")),
-        ({"gunicorn": {"worker_class": "uvicorn_worker.UvicornWorker"}, "proxy_fix": True}, ("asgi", True, "")),
-        ({"server": "uwsgi"}, None),
-        ({"server": "uwsgi", "gunicorn": {"worker_class": "asgi"}}, None),
-        ({"server": "uwsgi", "wsgi": "shop:create_app('x')"}, ("wsgi", False, "")),
-        ({"server": "uwsgi", "site": {"path": "/x"}}, ("wsgi", False, "/x")),
+        ({"gunicorn": {"worker_class": "asgi"}, "site": {"path": "/x"}}, ("asgi", False, "/x", False)),
+        ({"gunicorn": {"worker_class": "uvicorn_worker.UvicornWorker"}, "proxy_fix": True}, ("asgi", True, "", False)),
+        ({"server": "uwsgi"}, ("wsgi", False, "", True)),
+        ({"server": "uwsgi", "gunicorn": {"worker_class": "asgi"}}, ("wsgi", False, "", True)),
+        ({"server": "uwsgi", "wsgi": "shop:create_app('x')"}, ("wsgi", False, "", True)),
+        ({"server": "uwsgi", "site": {"path": "/x"}}, ("wsgi", False, "/x", True)),
     ],
 )
 def test_a_module_of_ours_stands_before_what_a_server_cannot_call(changes: dict[str, Any], wanted: Any) -> None:
     (item,) = releases([app(**changes)], SYSTEMD)
-    assert item["entry"] == (wanted and dict(zip(("protocol", "proxy_fix", "prefix"), wanted, strict=True)))
+    assert item["entry"] == (wanted and dict(zip(("protocol", "proxy_fix", "prefix", "drain"), wanted, strict=True)))
 
 
 def test_what_the_server_needs_is_a_dependency() -> None:

@@ -141,13 +141,17 @@ def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) 
     rest = "$uri"
     if prefix:
         rest = parts.map("$uri", {rf'"~^{re.escape(prefix)}(?<pyweb_rest>/(?s:.*))\z"': "$pyweb_rest"})
-    return [
+    lines = [
         f"uwsgi_pass {name};",
         "include @TREE@/uwsgi.conf;",
         f"uwsgi_param SCRIPT_NAME {quote(prefix)};",
         f"uwsgi_param PATH_INFO {rest};",
         f"uwsgi_param HTTP_X_FORWARDED_PREFIX {quote(prefix)} if_not_empty;",
     ]
+    if location["websocket"]:
+        return lines
+    # As for HTTP: these two are about the visitor's connection, which only an upgrade hands on.
+    return [*lines, 'uwsgi_param HTTP_CONNECTION "" if_not_empty;', 'uwsgi_param HTTP_UPGRADE "" if_not_empty;']
 
 
 def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) -> list[str]:
