@@ -61,8 +61,8 @@ class Visitor:
 application = Visitor(_callable)
 '''
 
-# uWSGI closes the connection after the response. With a part of the body unread, nginx gets an error instead of the
-# response: so the rest is read and discarded. The response ends first, by half a close, for nginx sends no body after it.
+# uWSGI closes the connection after the response. If a part of the body is unread, nginx gets an error instead of the
+# response: so the rest is read and discarded. A half-close ends the response first, for nginx then sends no more body.
 WSGI_DRAIN = '''
 
 import os
@@ -132,6 +132,46 @@ def draining(environ, start_response):
 undrained, application = application, draining
 '''
 
+# gunicorn's own ASGI worker may close a connection with a part of the body unread. The rest is read before the end.
+ASGI_DRAIN = """
+
+import asyncio
+
+DRAIN_SECONDS = 4
+
+
+async def draining(scope, receive, send):
+    lengths = [value for name, value in scope.get("headers", ()) if name in (b"content-length", b"transfer-encoding")]
+    if scope["type"] != "http" or lengths in ([], [b"0"]):
+        return await undrained(scope, receive, send)
+    more = True
+
+    async def received():
+        nonlocal more
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def drain():
+        while more:
+            await received()
+
+    async def sent(message):
+        if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
+            return await send(message)
+        await send({**message, "more_body": True})
+        try:
+            await asyncio.wait_for(drain(), DRAIN_SECONDS)
+        except asyncio.TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+    await undrained(scope, received, sent)
+
+
+undrained, application = application, draining
+"""
+
 
 def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
     """The text of the module ``pyweb_entry``, whose ``application`` is what the server calls."""
@@ -139,7 +179,8 @@ def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: 
     does = "scheme, host, address and prefix are the visitor's" if proxy_fix else "it knows where it is mounted"
     if protocol == "asgi":
         text = LOAD.format(does=does, imports="", module=module, expression=expression)
-        return text + ASGI.format(does=f"of its visitors: {does}", prefix=prefix, proxy_fix=proxy_fix)
+        text += ASGI.format(does=f"of its visitors: {does}", prefix=prefix, proxy_fix=proxy_fix)
+        return text + (ASGI_DRAIN if drain else "")
     fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
     text = LOAD.format(
         does=does if proxy_fix or prefix else "its factory is called", imports=fix, module=module, expression=expression

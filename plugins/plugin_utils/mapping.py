@@ -237,9 +237,9 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     asgi = protocol(app) == "asgi"
     # gunicorn's WSGI workers know a prefix themselves.
     prefix = prefix if asgi or app["server"] == "uwsgi" else ""
-    # uWSGI closes a connection without reading what is left of a request's body.
-    # It knows no arguments of a factory, and no attributes, either: the module is always there.
-    drain = app["server"] == "uwsgi"
+    # These two close a connection without reading what is left of a request's body.
+    # uWSGI knows no arguments of a factory, and no attributes, either: the module is always there.
+    drain = app["server"] == "uwsgi" or app["gunicorn"].get("worker_class") == "asgi"
     if not (app["proxy_fix"] or drain or prefix):
         return None
     return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix, "drain": drain}

@@ -118,7 +118,8 @@ def stage(tmp_path: Path, render: Callable[..., Any], serve: Callable[..., Any])
     front = Front(tmp_path / "nginx", render)
 
     def begin(kind: str, **location: Any) -> Stage:
-        entry = entry_module("shop:app", "wsgi", False, "", True) if kind == "uwsgi" else ""
+        protocol = {"uwsgi": "wsgi", "asgi": "asgi"}.get(kind)
+        entry = entry_module("shop:app", protocol, False, "", True) if protocol else ""
         code = WSGI if kind in WSGI_SERVERS else ASGI
         env = {"CLOSED": str(tmp_path / "closed")}
         return Stage(front, serve(kind, code=code, entry=entry, threads=2, workers=2, env=env), kind, **location)
