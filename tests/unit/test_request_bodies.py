@@ -206,3 +206,12 @@ def test_a_slow_client_does_not_hold_a_worker_that_has_answered(stage: Callable[
     for visitor in visitors:
         assert visitor.recv(100).startswith(b"HTTP/1.1 401 ")
         visitor.close()
+
+
+@pytest.mark.parametrize("size", ["8k", "16k", "64k"])
+def test_a_site_may_set_its_own_buffer_size(stage: Callable[..., Stage], size: str) -> None:
+    here = stage("gthread")
+    upstream = f"unix:{here.server.socket}"
+    extra = f"proxy_buffer_size {size};\nuwsgi_buffer_size {size};"
+    here.front.serve([here.front.site(extra=extra, locations=[{"path": "/", "upstream": upstream}])])
+    assert here.front.ask("/cookies?8").status == (200 if size == "64k" else 502)
