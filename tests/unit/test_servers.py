@@ -227,3 +227,19 @@ def test_a_worker_is_replaced_after_its_requests(serve: Callable[..., Any], kind
         return len(seen) > 1
 
     server.wait(another)
+
+
+@pytest.mark.parametrize("arguments", ["worker, req", "worker, req, environ", "worker, req, environ, resp"])
+def test_a_hook_of_the_user_after_a_request_still_runs(serve: Callable[..., Any], arguments: str) -> None:
+    code = f"""
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"{{}}"]
+
+def after({arguments}):
+    print("the hook of the user ran", flush=True)
+"""
+    server = serve("gthread", code=code, settings={"post_request": "shop.after"})
+    server.ask()
+    server.wait(lambda: "the hook of the user ran" in server.log.read_text(), 5)
+    assert "Exception in post_request hook" not in server.log.read_text()
