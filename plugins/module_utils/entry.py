@@ -96,14 +96,14 @@ class Drained:
             if hasattr(self.result, "close"):
                 self.result.close()
         finally:
-            self.drain()
+            if self.sent:  # else the application failed, which uWSGI answers with nothing
+                self.drain()
 
     def drain(self):
         until = time.monotonic() + DRAIN_SECONDS
         try:
             with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection:
-                if self.sent:
-                    connection.shutdown(socket.SHUT_WR)
+                connection.shutdown(socket.SHUT_WR)
                 waiting = select.poll()
                 waiting.register(connection, select.POLLIN)
                 # uWSGI knows whether all of the body was read, and then reads nothing more.
@@ -121,11 +121,7 @@ def draining(environ, start_response):
     if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         return undrained(environ, start_response)
     response = Drained(environ)
-    try:
-        response.result = undrained(environ, start_response)
-    except BaseException:
-        response.drain()
-        raise
+    response.result = undrained(environ, start_response)
     return response
 
 
