@@ -101,14 +101,15 @@ class Lab:
             return
         programs = [info["pid"] for infos in self.rpc.infos().values() for info in infos]
         os.kill(pid, signal.SIGKILL)
-        for program in programs:
-            kill_group(program)
-        assert wait_for(lambda: not any(map(runs, [pid, *programs])), 20)
+        assert wait_for(lambda: not [kill_group(one) for one in programs if runs(one)] and not runs(pid), 20)
 
 
 def runs(pid: int) -> bool:
     """Whether a process is more than an entry that nobody has asked for its status: init may take long to do so."""
-    return exists(pid) and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return exists(pid) and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
