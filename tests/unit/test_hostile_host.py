@@ -93,7 +93,6 @@ def play(folder: Path, answer: dict[str, Any], playbook: str, extra: str = "") -
     )
     sent = log.read_text(errors="replace") if log.exists() else ""
     texts = [sent]
-    assert done.returncode != 0, done.stdout
     for word in re.findall(r"[A-Za-z0-9+/=]{60,}", sent):
         texts.append(opened(word))
     return done.stdout + done.stderr, "\n".join(texts).encode()
@@ -122,9 +121,10 @@ GATHERED = """
 
 
 def test_facts_of_the_first_module_name_no_source(tmp_path: Path) -> None:
-    answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, **hostile_facts(tmp_path)}}
-    _printed, sent = play(tmp_path, answer, SITE)
-    assert sent
+    answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, "webapps": hostile_facts(tmp_path)["webapps"]}}
+    printed, sent = play(tmp_path, answer, SITE)
+    # Those of the preflight are dropped; a task of Ansible's own that gets the same answer ends the run.
+    assert "liar reports facts that have the names of inputs: webapps" in " ".join(printed.split())
     assert MARKER.encode() not in sent
 
 
