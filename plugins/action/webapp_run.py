@@ -35,9 +35,9 @@ class ActionModule(HostAction):
             raise AnsibleActionFail("no command is given. Give one with -e command='flask shell-thing'.")
         home = f"{arguments['root']}/{app}"
         account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
-        # A release that a command still uses is not removed.
         # Whatever umask the connection has, what the command writes is not for other accounts.
         umask = ["/bin/sh", "-c", 'umask 027 && exec "$@"', "sh"]
+        # A release that a command still uses is not removed.
         surroundings = ["flock", "--shared", f"{home}/current/env", "env", f"HOME={home}/cache"]
         return self._execute_module(
             module_name="ansible.builtin.command",

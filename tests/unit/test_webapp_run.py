@@ -29,7 +29,7 @@ def test_a_command_has_its_umask_whatever_the_connection_has(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webapp_run, "as_written", lambda: "")
-    monkeypatch.setattr(webapp_run.ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(webapp_run.HostAction, "run", lambda *_arguments: {})
     release = tmp_path / "shop/current"
     (release / "bin").mkdir(parents=True)
     (release / "env").touch()
