@@ -66,7 +66,7 @@ def test_a_verified_host_keeps_every_promise(host, run):
     told = run("verify")
     assert told.status == 0
     for app in ("ailing", "sealed", "neighbour"):
-        assert f"{app} on {host.backend.host}: 20 of 20 hold" in told.message(host.backend.host)
+        assert f"{app} on {host.backend.host}: 21 of 21 hold" in told.message(host.backend.host)
 
 
 LEAK = """
