@@ -11,4 +11,4 @@ class ActionModule(StampedAction):
     """See StampedAction."""
 
     name = "nginx_config"
-    returns = frozenset({"actions", "tree", "due", "ca", "unowned", "settled"})
+    returns = frozenset({"actions", "tree", "due", "ca", "unowned", "removed_sites", "settled"})

@@ -784,8 +784,8 @@ def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode
         if answer.returncode != 0:
             raise ReleaseError(
                 layout.name,
-                f"nginx could not be allowed to read {folder}, which it serves: {tail(answer.stderr, 1)}. "
-                f"Give that path to the account {layout.name}.",
+                f"granting nginx read access to {folder}, which it serves, failed: {tail(answer.stderr, 1)}. "
+                f"Make the account {layout.name} the owner of that path.",
             )
     return changed
 

@@ -184,7 +184,7 @@ def ignored(root: str, top: str, named: list[str] | None) -> str:
     for name in sorted(os.listdir(root)):
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in UNNAMED_LOCKS):
             return (
-                f"'{name}' lists the versions to install, but it is not looked for by itself. Name it: "
+                f"'{name}' lists the versions to install, but it is not read by default. Set "
                 f"python: {{requirements: [{name}]}}. {explicit}"
             )
     found = table(content(os.path.join(root, "pyproject.toml"))) or {}

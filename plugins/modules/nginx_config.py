@@ -71,8 +71,8 @@ options:
     description:
       - The lists of sites that O(files) hold in full. A site of such an owner that is not among the files is removed,
         and a warning names it. Sites of other owners that are on the host stay as they are.
-      - A comment in a site's file tells its owner. One without it is of V(webapps) if it leads
-        to the socket of a release, else of V(nginx_sites).
+      - A comment in a site's file names its owner. A site without this comment belongs to V(webapps) if it refers
+        to the socket of a release, otherwise to V(nginx_sites).
     type: list
     elements: str
     choices: [webapps, nginx_sites]
@@ -226,7 +226,7 @@ tree:
   type: str
   returned: success
 removed_sites:
-  description: Sites that were live and are not any more, or would not be.
+  description: Sites that this run removed from the live configuration, or would remove in check mode.
   type: list
   elements: str
   returned: success
@@ -487,7 +487,7 @@ class Transaction:
                 if nginx_owners.site_of(path) and path not in self.live_files and path not in self.files:
                     raise NginxError(
                         f"The site in {self.trees.folder(name)}/{path} is not part of this run, and can't be kept: "
-                        "others than root may write to it, or to a folder above it. Check what it says, run "
+                        "accounts other than root can write to it or to a folder above it. Check its content, run "
                         f"'chmod -R go-w {self.trees.home}' and run again. Nothing in nginx has changed."
                     )
         if problems := nginx_owners.clashes(self.files, self.others):

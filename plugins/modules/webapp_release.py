@@ -55,8 +55,8 @@ options:
     default: /opt/pyweb/uv/bin/uv
   nginx_group:
     description:
-      - Group that nginx works as. Beside the application's own account it alone may pass through the application's
-        folder, and read those shared folders that nginx serves.
+      - Group that nginx runs as. Apart from the application's own account, only this group may pass through the
+        application's folder. It may read only the shared folders that nginx serves.
     type: str
     default: www-data
   owner:
@@ -249,8 +249,8 @@ def nginx_number(name: str, nginx_group: str, check_mode: bool) -> int | None:
             return None
         raise ReleaseError(
             name,
-            f"the host has no group '{nginx_group}', which nginx is to read static files by. Set webapp_nginx_group "
-            "to the group that nginx works as.",
+            f"the host has no group '{nginx_group}', which nginx needs to read static files. Set webapp_nginx_group "
+            "to the group that nginx runs as.",
         ) from None
 
 

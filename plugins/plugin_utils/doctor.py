@@ -515,8 +515,8 @@ def static_paths(view: View) -> Finding | None:
                 "static paths",
                 f"nginx may not read {found['blocked']}, which {found['url']} is served from",
                 "its mode was changed, or the source has files that only their owner may read",
-                "let others read what is the source's own (chmod -R o+rX), there too; then: ansible-playbook site.yml, "
-                "which opens the other folders",
+                "make the source's own files readable for others (chmod -R o+rX), on the host and in the source; "
+                "then: ansible-playbook site.yml, which opens the other folders for nginx",
             )
         answer = found.get("answer")
         if answer and answer["status"] not in served(view) and own_listeners(view) and view.front_works:

@@ -618,7 +618,7 @@ def planned(members: Iterable[Member], archive: str) -> dict[Parts, Member]:
         check_count(count, archive)
         parts = PurePosixPath(member.name).parts
         if member.kind != plan.get(parts, member).kind or not (parts or member.kind == "folder"):
-            raise hostile(archive, member, "has the place of another member")
+            raise hostile(archive, member, "has the same path as another member")
         if parts:
             plan[parts] = member
     for parts, member in plan.items():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import importlib
 import json
 import os
 import re
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import (
+    COMMON,
     FACTS,
     answer_of,
     checked_facts,
@@ -177,3 +180,10 @@ def test_settled_sources_hold_a_commit_and_nothing_else() -> None:
     assert not ({"commit"} & set(source) and source["commit"])
     assert not source.get("path")
     assert not source.get("key")
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "plugins/action").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_module_documents_is_passed_on(path: Path) -> None:
+    action = importlib.import_module(f"ansible_collections.pyweb.stack.plugins.action.{path.stem}").ActionModule
+    module = importlib.import_module(f"ansible_collections.pyweb.stack.plugins.modules.{path.stem}")
+    assert set(yaml.safe_load(module.RETURN) or {}) <= action.returns | COMMON
