@@ -14,7 +14,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import Ho
 class ActionModule(HostAction):
     """Builds the command on the controller; the stock command module runs it."""
 
-    returns = frozenset({"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "start", "end", "delta"})
+    returns = frozenset(
+        {"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "start", "end", "delta", "skipped"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -79,7 +79,7 @@ def permits(path: str, uid: int, groups: Iterable[int], wanted: int) -> bool:
 
 def entries_for(mode: int, group: int | None, rights: int, found: Iterable[Entry] = ()) -> list[Entry]:
     """The entries of a folder with this mode that lets one more group in; whom else an operator lets in stays."""
-    named = [entry for entry in found if entry[0] in (USER, GROUP) and entry[2] != group]
+    named = [entry for entry in found if entry[0] == USER or (entry[0] == GROUP and entry[2] != group)]
     named += [] if group is None else [(GROUP, rights, group)]
     mask = mode >> 3 & 7
     for _tag, granted, _number in named:

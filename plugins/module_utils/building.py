@@ -765,7 +765,8 @@ def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode
     """Let nginx read those folders below shared/ that it serves, and what comes into them later.
 
     The account that owns them does it: root would follow whatever that account has put there. Return whether anything
-    differed. A folder that is a link to somewhere else is its operator's to open.
+    differed. A folder that is a link to somewhere else, or on a file system without access control lists, is its
+    operator's to open.
     """
     changed = False
     for relative in served:
@@ -773,6 +774,8 @@ def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode
         first = os.path.join(layout.shared, relative.split("/")[0])
         real = os.path.join(os.path.realpath(layout.shared), relative)
         if not os.path.isdir(first) or os.path.realpath(folder) != real or is_served(layout, folder, nginx_group):
+            continue
+        if not acl.is_supported(folder):
             continue
         changed = True
         if check_mode:

@@ -121,7 +121,8 @@ def draining(environ, start_response):
     if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         return undrained(environ, start_response)
     response = Drained(environ)
-    response.result = undrained(environ, start_response)
+    result = undrained(environ, start_response)
+    response.result = [result] if isinstance(result, bytes) else result  # uWSGI takes bytes in one piece
     return response
 
 

@@ -81,7 +81,13 @@ def names(text: str) -> set[tuple[int, str]]:
 
 def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) -> dict[str, str]:
     """The files of the live tree that belong to owners whom this run does not speak for."""
-    staying = {name: text for name, text in sites(files).items() if owner(text) not in owners}
+    # A tree of an older version tells no owner: a site that the run brings itself is its own.
+    brought = sites(own)
+    staying = {
+        name: text
+        for name, text in sites(files).items()
+        if owner(text) not in owners and (OWNER.search(text) or name not in brought)
+    }
     found = {f"sites/{name}.conf": text for name, text in staying.items()}
     for path, text in files.items():
         # A site's secrets are SITE_NUMBER, and no site's name has an underscore.

@@ -150,10 +150,16 @@ def automatic(root: str, top: str) -> str:
     return found
 
 
+def tools(found: dict[str, Any]) -> dict[str, Any]:
+    """The settings of tools in a pyproject.toml, each a table."""
+    given = found.get("tool")
+    return {name: one for name, one in given.items() if isinstance(one, dict)} if isinstance(given, dict) else {}
+
+
 def lists_dependencies(root: str) -> bool:
     """Whether a pyproject.toml is more than settings of other tools."""
     found = table(content(os.path.join(root, "pyproject.toml")))
-    if found is None or "project" in found or "build-system" in found or "poetry" in found.get("tool", {}):
+    if found is None or "project" in found or "build-system" in found or "poetry" in tools(found):
         return True
     return any(os.path.exists(os.path.join(root, name)) for name in ("setup.py", "setup.cfg"))
 
@@ -188,7 +194,7 @@ def ignored(root: str, top: str, named: list[str] | None) -> str:
                 f"python: {{requirements: [{name}]}}. {explicit}"
             )
     found = table(content(os.path.join(root, "pyproject.toml"))) or {}
-    poetry = found.get("tool", {}).get("poetry", {})
+    poetry = tools(found).get("poetry", {})
     if poetry.get("package-mode") is False and "project" not in found:
         return f"'pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {explicit}"
     return ""
@@ -474,12 +480,17 @@ def unverified(lock: str, indexes: list[str]) -> tuple[str, str]:
     return "", ""
 
 
+# The index that uv asks where none is named.
+PUBLIC_INDEX = re.compile(r"https://pypi\.[a-z]+/simple")
+
+
 def lost_index(text: str, indexes: list[str]) -> str:
     """An index of a pyproject.toml that uv would not ask, because only those of the inventory count; empty for none."""
     with contextlib.suppress(AttributeError, KeyError, TypeError):
         for index in (table(text) or {}).get("tool", {}).get("uv", {}).get("index", []):
             address = without_login(str(index["url"]))
-            if not index.get("explicit") and address not in map(without_login, indexes):
+            asked = bool(PUBLIC_INDEX.fullmatch(address)) or address in map(without_login, indexes)
+            if not index.get("explicit") and not asked:
                 return address
     return ""
 

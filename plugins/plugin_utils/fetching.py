@@ -35,6 +35,8 @@ SILENCE = 30
 
 # What git may speak to fetch a source. Others, such as ext:: and fd::, run a command.
 PROTOCOLS = ("https", "http", "ssh", "git", "file")
+# Other names of ssh:// that git knows.
+ALIASES = ("git+ssh", "ssh+git")
 
 # How git reads a local repository. Its configuration belongs to whoever made it, and may name commands for a fetch of
 # objects that it lacks. GIT_NO_LAZY_FETCH forbids such a fetch since git 2.45; without a protocol, older ones fail.
@@ -295,7 +297,7 @@ class Repository:
 def repository_address(address: str, bases: list[str]) -> str:
     """A repository's address as git understands it from any folder: a relative path is looked for below the bases."""
     scheme = re.match(r"([A-Za-z0-9+.-]+)(::|://)", address)
-    if address.startswith("-") or (scheme and (scheme[2] == "::" or scheme[1].lower() not in PROTOCOLS)):
+    if address.startswith("-") or (scheme and (scheme[2] == "::" or scheme[1].lower() not in (*PROTOCOLS, *ALIASES))):
         raise SourceError(
             f"source.git '{shown(address)}' is an address that git may not use here: it can run a command on the "
             f"controller. Use one of {', '.join(f'{name}://' for name in PROTOCOLS)}, account@server:path, or a folder."

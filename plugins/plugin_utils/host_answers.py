@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -24,7 +25,10 @@ COMMON = frozenset(
 # Keys of Ansible's own that hold lists.
 LISTS = frozenset({"warnings", "deprecations"})
 # How many warnings of one answer are shown.
-MOST_WARNINGS = 20
+MOST_WARNINGS = 200
+
+# What the names of gathered facts begin with.
+PREFIXES = ("ansible_", "facter_", "ohai_")
 
 NUMBER = (int, float)
 # The facts of the preflight, and of what type each is.
@@ -65,19 +69,26 @@ def raw_facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def inventory_names(variables: Mapping[str, Any]) -> set[str]:
-    """The variables that the inventory gives the host, as far as it has them itself."""
-    try:
-        host = variables["hostvars"]._inventory.get_host(variables["inventory_hostname"])
-        return set(host.get_vars()) | {name for group in host.get_groups() for name in group.get_vars()}
-    except (AttributeError, KeyError, TypeError):
-        return set()
+    """The variables that the inventory gives the host, in its files and in group_vars and host_vars beside them."""
+    manager = variables["hostvars"]._variable_manager
+    inventory, loader = manager._inventory, manager._loader
+    host = inventory.get_host(variables["inventory_hostname"])
+    entities = [*host.get_groups(), host]
+    found = set(host.get_vars()) | {name for group in host.get_groups() for name in group.get_vars()}
+    for stage in ("inventory", "task"):
+        found |= set(get_vars_from_inventory_sources(loader, inventory._sources, entities, stage))
+        found |= set(get_vars_from_path(loader, variables["playbook_dir"], entities, stage))
+    return found
 
 
 def shadowed(variables: Mapping[str, Any]) -> list[str]:
     """Inputs and variables of the inventory that facts have the names of, and so would replace."""
-    told = {*(variables.get("ansible_facts") or {}), *raw_facts(variables)}
-    own = {name for name in inventory_names(variables) if not name.startswith("ansible_")} & set(raw_facts(variables))
-    return sorted(name for name in told if name in input_names() or name in own or str(name).startswith("__"))
+    # Only those without a prefix can have the name of an input.
+    told = {str(name) for name in raw_facts(variables) if not str(name).startswith(PREFIXES)} - {"pyweb"}
+    if not told:
+        return []
+    own = inventory_names(variables) if "hostvars" in variables else set()
+    return sorted(name for name in told if name in input_names() or name in own or name.startswith("__"))
 
 
 def shadow_problem(variables: Mapping[str, Any]) -> str:

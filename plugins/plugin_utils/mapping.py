@@ -46,19 +46,20 @@ WATCH = (
 
 # supervisord looks at its programs once a second, so it notices one look late that a program has ended, and starts it
 # again at the next. It also looks when a program writes: this one writes when another ends. Once an end is noticed, the
-# second line has the program started. Without a pidfd (Linux before 5.3) supervisord's own looks remain.
+# second line has the program started. Where the system has no pidfd, supervisord's own looks remain.
 WAKE = "pyweb-wake"
 WAKE_CODE = """
 import contextlib, os, select, time
 parent, watched, ended = os.getppid(), {}, select.poll()
 while os.getppid() == parent:
-    with open(f"/proc/{parent}/task/{parent}/children") as listed:
-        children = {int(pid) for pid in listed.read().split()} - {os.getpid()}
-    for pid in children - set(watched.values()):
-        with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(pid)
-            watched[pidfd] = pid
-            ended.register(pidfd, select.POLLIN)
+    with contextlib.suppress(OSError, AttributeError):
+        with open(f"/proc/{parent}/task/{parent}/children") as listed:
+            children = {int(pid) for pid in listed.read().split()} - {os.getpid()}
+        for pid in children - set(watched.values()):
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(pid)
+                watched[pidfd] = pid
+                ended.register(pidfd, select.POLLIN)
     for pidfd, _event in ended.poll(1000):
         ended.unregister(pidfd)
         os.close(pidfd)
@@ -362,8 +363,12 @@ def supervisor_programs(
     process_manager: str = "auto",
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
+    beside: Any = None,
 ) -> list[dict[str, Any]]:
-    """Input of the role supervisor: template programs for every application that it keeps, and jobs without systemd."""
+    """Input of the role supervisor: template programs for every application that it keeps, and jobs without systemd.
+
+    ``beside`` are applications that stay as they are, and so does what all of them share.
+    """
     items = []
     for app in applications(webapps):
         if app["state"] == "absent":
@@ -373,9 +378,12 @@ def supervisor_programs(
             if facts["init"] != "systemd":
                 items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
     kept = any(item.get("state") != "absent" for item in items)
-    items.append(WAKE_PROGRAM if kept else {"name": WAKE, "state": "absent"})
-    if facts["init"] != "systemd":
-        items.append({"name": NGINX_WATCH} | ({"command": ["/bin/sh", "-c", WATCH]} if kept else {"state": "absent"}))
+    if kept or not any(
+        resolved_process_manager(app, process_manager, facts) == "supervisor" for app in present(beside or [])
+    ):
+        watch = {"name": NGINX_WATCH, "command": ["/bin/sh", "-c", WATCH]}
+        shared = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
+        items += shared if kept else [{"name": item["name"], "state": "absent"} for item in shared]
     # A host that never had supervisor needs nothing removed from it.
     return items if kept or facts.get("supervisor") else []
 

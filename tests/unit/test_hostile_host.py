@@ -139,6 +139,23 @@ def test_facts_of_other_modules_are_refused(tmp_path: Path, before: str) -> None
     assert MARKER.encode() not in sent
 
 
+@pytest.mark.parametrize("beside", ["inventory", "playbook"])
+@pytest.mark.parametrize("file", ["group_vars/web.yml", "host_vars/liar.yml", "group_vars/all/paths.yml"])
+def test_facts_replace_no_variable_of_the_inventory(tmp_path: Path, file: str, beside: str) -> None:
+    """Such as one that an application's source.path names."""
+    place = tmp_path if beside == "inventory" else tmp_path / "plays"
+    (place / file).parent.mkdir(parents=True)
+    (place / file).write_text("shop_folder: /srv/shop\n")
+    site = f"{CHECKOUT}/playbooks/site.yml" if beside == "inventory" else "site.yml"
+    if beside == "playbook":
+        (place / "site.yml").write_text((CHECKOUT / "playbooks/site.yml").read_text())
+        (place / "tasks").symlink_to(CHECKOUT / "playbooks/tasks")
+    answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, "shop_folder": "/root"}}
+    before = STOCK + f"\n- ansible.builtin.import_playbook: {place / site}\n"
+    printed, _sent = play(tmp_path, answer, before)
+    assert "liar reports facts that have the names of inputs: shop_folder" in " ".join(printed.split())
+
+
 def test_facts_of_the_wrong_kind_name_the_host(tmp_path: Path) -> None:
     printed, _sent = play(tmp_path, {"ansible_facts": {"pyweb": ["{{ lookup('pipe', 'id') }}"]}}, SITE)
     assert "liar answered with facts of the wrong kind: pyweb is list" in " ".join(printed.split())
@@ -159,7 +176,7 @@ def test_an_answer_holds_nothing_that_ansible_acts_upon() -> None:
     )
     hostile = {name: {"x": 1} for name in acted_upon.split()}
     answer = answer_of({"changed": True, "apps": [], "warnings": ["w"] * 1000, **hostile}, ("apps",))
-    assert answer == {"changed": True, "apps": [], "warnings": ["w"] * 20}
+    assert answer == {"changed": True, "apps": [], "warnings": ["w"] * 200}
 
 
 @pytest.mark.parametrize("name", sorted(input_names()))

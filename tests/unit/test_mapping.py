@@ -447,6 +447,15 @@ def test_systemd_keeps_its_own() -> None:
     assert systemd_services([app("old", state="absent")], BARE) == []
 
 
+def test_what_applications_share_stays_for_those_that_a_removal_leaves() -> None:
+    gone, stays = [app("old", state="absent")], [app()]
+    facts = {**BARE, "supervisor": True}
+    shared = {"pyweb-wake", "pyweb-nginx"}
+    assert not shared & {item["name"] for item in supervisor_programs(gone, facts, beside=stays)}
+    ended = [item for item in supervisor_programs(gone, facts, beside=[]) if item["name"] in shared]
+    assert [item["state"] for item in ended] == ["absent", "absent"]
+
+
 def test_supervisor_keeps_its_own() -> None:
     apps = [app(), app("old", state="absent")]
     gone = ["old@", "old.*@", "old.*"]

@@ -150,6 +150,14 @@ def test_the_owner_is_told_or_known_by_the_socket(text: str, owner: str) -> None
     assert nginx_owners.owner(text) == owner
 
 
+def test_a_site_of_an_old_tree_that_the_run_brings_itself_is_its_own() -> None:
+    """Such as that of a play which hands the sites of applications to the role."""
+    live = {"sites/shop.conf": "server {\n    server unix:/srv/webapps/shop/current.sock;\n}\n"}
+    own = {"sites/shop.conf": f"# Owner: nginx_sites\n{live['sites/shop.conf']}"}
+    assert nginx_owners.kept(live, own, ["nginx_sites"]) == {}
+    assert nginx_owners.kept(live, {}, ["nginx_sites"]) == live
+
+
 def test_unknown_hosts_have_one_server_on_each_port_that_has_no_default_site() -> None:
     def catch_all(*ports: int) -> str:
         return "# Hosts\n" + "".join(f"\nserver {{\n    listen {port} default_server;\n}}\n" for port in ports)

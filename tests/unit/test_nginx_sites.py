@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_
 from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import for_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import buffer_lines
 
 Block = list[dict[str, Any]]
 
@@ -98,6 +99,13 @@ def headers(block: Block) -> dict[str, str]:
 
 
 # --- what nginx reads ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", ["", "proxy_buffers 4 256k;", "uwsgi_busy_buffers_size 64k;"])
+def test_buffers_of_the_operator_replace_all_of_ours_for_that_protocol(extra: str) -> None:
+    theirs = extra.partition("_")[0]
+    protocols = {line.partition("_")[0] for line in buffer_lines(extra)}
+    assert protocols == {"proxy", "uwsgi"} - {theirs}
 
 
 def test_unknown_hosts_are_closed_where_no_site_is_the_default(

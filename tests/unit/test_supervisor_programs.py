@@ -25,7 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import 
     running_daemon,
 )
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WAKE, WAKE_PROGRAM
+from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WAKE, WAKE_CODE, WAKE_PROGRAM
 from supervising import SLEEP, Lab, both, needs_supervisord
 
 INSTANCE = "20261121T010735Z-ab12cd34"
@@ -121,6 +121,14 @@ def test_program_that_ends_is_back_at_once_where_supervisord_is_woken(lab: Lab) 
         began = time.monotonic()
         assert wait_for(lambda count=count: told(lab).count("spawned: 'one'") == count, 5, 0.01)
         assert time.monotonic() - began < 0.9
+
+
+def test_a_system_without_pidfds_leaves_supervisord_its_own_looks() -> None:
+    code = f"import os\ndef pidfd_open(pid): raise PermissionError(1, 'no')\nos.pidfd_open = pidfd_open\n{WAKE_CODE}"
+    with subprocess.Popen([sys.executable, "-c", code]) as waking:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waking.wait(1.5)
+        waking.kill()
 
 
 @pytest.mark.parametrize("end", ["stop", "remove"])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx_owners import OWN_SITES
@@ -69,11 +70,22 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "brotli": settings["brotli"],
         "status": bool(settings["status_port"]),
         "tls": http_lines(sites, settings["tls_profile"]),
+        "buffers": buffer_lines(settings["extra"]),
         "extra": extra_lines(settings["extra"], "nginx_extra"),
         "user": "www-data",
         "pid_file": "/run/nginx.pid",
         "log_dir": "/var/log/nginx",
     }
+
+
+def buffer_lines(extra: str) -> list[str]:
+    """The buffers for responses, of each protocol of which nginx_extra sets none.
+
+    The headers of a response must fit into one buffer: 32k of them, and what a cache stores before them. A site may set
+    its own buffer size up to 64k without setting the number of buffers as well.
+    """
+    protocols = [name for name in ("proxy", "uwsgi") if not re.search(rf"\b{name}_(?:busy_)?buffer", extra)]
+    return [line for name in protocols for line in (f"{name}_buffer_size 40k;", f"{name}_buffers 24 8k;")]
 
 
 def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[list[str]]:
