@@ -16,7 +16,7 @@ from gunicorn import __version__
 from gunicorn.config import KNOWN_SETTINGS
 from gunicorn.glogging import Logger
 
-TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "gunicorn_settings.py"
+TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "servers" / "gunicorn_settings.py"
 
 # What gunicorn checks a value with, and what a value may be: a type of an argument specification, and choices.
 VALIDATORS: dict[str, tuple[str, tuple[str, ...]]] = {

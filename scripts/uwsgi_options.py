@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "uwsgi_options.py"
+TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "servers" / "uwsgi_options.py"
 
 OPTION = re.compile(r"^\s+(?:-\S\|)?--(?P<name>\S+)", re.MULTILINE)
 

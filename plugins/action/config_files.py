@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import ModuleAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import ModuleAction
 
 
 class ActionModule(ModuleAction):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 
 # What apt says when its lists are fresh by their date, but empty (an image that was cleaned up), or older than what the
 # mirror has.

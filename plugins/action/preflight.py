@@ -13,20 +13,20 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.release import __version__
-from ansible_collections.pyweb.stack.plugins.module_utils import requirements
-from ansible_collections.pyweb.stack.plugins.plugin_utils.ahead import Ahead, connect, pack
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction, checked_facts
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites, server_packages, unknown_app
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
+from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction, checked_facts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
-from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems, ports_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import settle
-from ansible_collections.pyweb.stack.plugins.plugin_utils.preload import preload
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, is_inside, resolve
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import ROLES, Checker, nearest, role_options
-from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites, server_packages, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError, is_inside, resolve
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import settle
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, Checker, nearest, role_options
 
 preload()
 

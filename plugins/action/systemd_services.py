@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.stamped import StampedAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stamped import StampedAction
 
 
 class ActionModule(StampedAction):

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 
 
 class ActionModule(HostAction):

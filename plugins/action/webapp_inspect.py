@@ -8,15 +8,15 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import checks
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnose
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import ModelError, present, unknown_app
-from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status import status_row
-from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import visits
-from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import checks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import diagnose
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import status_row
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import visits
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import ModelError, present, unknown_app
 
 
 class ActionModule(HostAction):

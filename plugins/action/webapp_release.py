@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction, answer_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.people import deployer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.stamped import SPARED, borne, stamp_key, without
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction, answer_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stamped import SPARED, borne, stamp_key, without
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
 # KiB more than a

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 
 
 class ActionModule(HostAction):

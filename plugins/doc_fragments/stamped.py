@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """See plugin_utils/stamped.py."""
+    """See plugin_utils/actions/stamped.py."""
 
     DOCUMENTATION = """
 options:

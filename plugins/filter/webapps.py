@@ -9,15 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils import (
-    checks,
-    doctor,
-    gunicorn,
-    mapping,
-    operations,
-    status,
-    uwsgi,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,7 +44,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import shadow_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import shadow_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates

@@ -48,7 +48,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible.template import trust_as_template
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import shadow_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import shadow_problem
 
 # A template's first line, where it has settings of its own.
 HEADER = "#jinja2:"

@@ -72,7 +72,7 @@ paths:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
 
 
 def main() -> None:

@@ -265,10 +265,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import nginx_owners, stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File, apply_files, atomic_symlink, sweep
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files, atomic_symlink, sweep
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners as nginx_owners
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates, Renewal
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import (
     CONDITION_SIGN,
     LOADED,
     TREE,
@@ -284,7 +285,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     systemctl,
     tree_name,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Certificates, Renewal
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import Authority, Store, Wanted
 
 ENTRY = """\
 # Managed by the nginx role of pyweb.stack. All configuration is in pyweb/current;

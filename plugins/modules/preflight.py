@@ -140,8 +140,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
 
 # Control groups, as a container sees its own.
 GROUPS = "/sys/fs/cgroup"
@@ -180,7 +180,7 @@ def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
     if not items:
         return []
     # Only now: the host compiles what it imports, and few have any.
-    from ansible_collections.pyweb.stack.plugins.module_utils.certificates import (
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import (
         Authority,
         CertificateError,
         Store,

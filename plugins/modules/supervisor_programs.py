@@ -167,22 +167,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.files import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     File,
     apply_files,
     differs,
     read,
     write,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.instances import INSTANCE
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
     LOGS,
     instances_of,
     instantiate,
     wait_for,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_groups import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_groups import (
     GroupError,
     Section,
     Settling,
@@ -190,7 +190,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_groups impo
     check_sections,
     read_sections,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     LIVE,
     Daemon,
     Rpc,

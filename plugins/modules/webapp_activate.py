@@ -83,8 +83,8 @@ apps:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import activate, run_commands
-from ansible_collections.pyweb.stack.plugins.module_utils.settled import settle
+from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import activate, run_commands
+from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import settle
 
 
 def main() -> None:

@@ -75,8 +75,8 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.job_runs import last_run
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, manifests
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, manifests
 
 
 def history(layout: Layout) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ logs:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.logs import from_supervisor, from_systemd
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import from_supervisor, from_systemd
 
 MOST_LINES = 10000
 

@@ -144,15 +144,15 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils import acl, stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.building import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl, stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.release.building import (
     NGINX_GROUP,
     SYSTEM_PATH,
     Builder,
     interpreter_version,
     serve_shared,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Layout,
     Manifest,
     ReleaseError,
@@ -171,8 +171,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     unfinished,
     whole,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements import without_login
-from ansible_collections.pyweb.stack.plugins.module_utils.settled import ails, settle, sleeps
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import ails, settle, sleeps
 
 
 class Versions:
@@ -435,7 +435,7 @@ def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 @functools.cache
 def activation() -> Any:
     """What lets releases take over. Most runs don't need it, and the host compiles what it imports."""
-    from ansible_collections.pyweb.stack.plugins.module_utils import activation as found
+    from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as found
 
     return found
 

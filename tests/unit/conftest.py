@@ -33,7 +33,7 @@ from supervising import lab  # noqa: E402, F401  # a fixture, and it needs the c
 @pytest.fixture(autouse=True)
 def own_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leaves a stamp on this machine, nor finds one."""
-    from ansible_collections.pyweb.stack.plugins.module_utils import stamps
+    from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 
     monkeypatch.setattr(stamps, "FOLDER", str(tmp_path / "stamps"))
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import processes
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import Supervisor, wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import Supervisor, wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
     exists,
     kill_group,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 
 APP, NGINX, OTHER = 54321, 54322, 54323

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import activation as module
-from ansible_collections.pyweb.stack.plugins.module_utils import building
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import Activation
-from ansible_collections.pyweb.stack.plugins.module_utils.probe import Question, UnixConnection, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError, wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, UnixConnection, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as module
+from ansible_collections.pyweb.stack.plugins.module_utils.release import building
+from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import Activation
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
     GOOD,

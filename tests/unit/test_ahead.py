@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.executor import module_common
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.pyweb.stack.plugins.plugin_utils import ahead
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import ahead
 
 VARS = {"ansible_python_interpreter": "/usr/bin/python3"}
 

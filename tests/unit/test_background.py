@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import background as watching
-from ansible_collections.pyweb.stack.plugins.module_utils.background import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.release import background as watching
+from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
     Background,
     Unsteady,
     asleep,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError, wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import RELEASE, Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
-from ansible_collections.pyweb.stack.plugins.plugin_utils import background
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
     ModelError,
     applications,
     releases,
@@ -295,7 +295,7 @@ def test_a_job_that_was_cut_off_is_interrupted(launch: Any) -> None:
 
 
 def test_a_release_that_a_job_uses_is_told(launch: Any, tmp_path: Path) -> None:
-    from ansible_collections.pyweb.stack.plugins.module_utils.releases import in_use
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import in_use
 
     process = launch(until_there(tmp_path / "over"), "x", "60")
     wait_for_state(launch, "running")
@@ -486,7 +486,7 @@ def test_nginx_is_watched_where_no_systemd_does_it() -> None:
 def test_only_an_nginx_that_was_not_stopped_is_started_again(
     tmp_path: Path, left_behind: str | None, started: bool
 ) -> None:
-    from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WATCH
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import WATCH
 
     pid_file, proof = tmp_path / "nginx.pid", tmp_path / "started"
     (tmp_path / "nginx").write_text(f"#!/bin/sh\nrm -f {pid_file}; touch {proof}\n")

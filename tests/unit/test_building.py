@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import acl, building
-from ansible_collections.pyweb.stack.plugins.module_utils.building import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.release import building
+from ansible_collections.pyweb.stack.plugins.module_utils.release.building import (
     Builder,
     Requirements,
     hint_of_uv,
@@ -36,8 +38,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import (
     tail,
     within,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
     Layout,
@@ -47,7 +48,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
     lock,
     manifests,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archive, fingerprint, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 
@@ -417,8 +418,8 @@ def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
 DYING = """
     import sys
     sys.path.insert(0, {path!r})
-    from ansible_collections.pyweb.stack.plugins.module_utils.building import run_as_account
-    from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.building import run_as_account
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, lock
     layout = Layout({name!r}, {root!r})
     with lock(layout, "alice@desk"):
         run_as_account(layout, ["/bin/sh", "-c", "setsid sleep 333 & sleep 334; true"], "/", {{}}, 60)

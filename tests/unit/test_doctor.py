@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import acl, inspection
-from ansible_collections.pyweb.stack.plugins.plugin_utils.checks import CHECKS, check_table, checks
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import LINKS, diagnose, report
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status import size, status_row, status_table
-from ansible_collections.pyweb.stack.plugins.plugin_utils.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.visits import reserved, resolved, wanted_headers
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor import inspection
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import CHECKS, check_table, checks
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import LINKS, diagnose, report
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import size, status_row, status_table
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import reserved, resolved, wanted_headers
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 
 APP = {
     "name": "shop",

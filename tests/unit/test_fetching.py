@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import (
     Repository,
     archive_file,
     cache_folder,
     shown,
     unpack,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
 from nginx_instance import free_port
 
 SECRET = "hunter2-correct-horse"
@@ -297,7 +297,7 @@ def test_runs_at_the_same_time_share_one_mirror(upstream, tmp_path):
     commits = [upstream.commit("app.py", str(number)) for number in range(6)]
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import Repository\n"
+        "from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import Repository\n"
         "Repository(sys.argv[2]).checkout(sys.argv[3], sys.argv[3], Path(sys.argv[4]))\n"
     )
     collections = Path(__file__).resolve().parents[2] / ".collections"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.activation import worker_crashes, workers_that
-from ansible_collections.pyweb.stack.plugins.plugin_utils import gunicorn
-from ansible_collections.pyweb.stack.plugins.plugin_utils.gunicorn import repr_python
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
+from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import worker_crashes, workers_that
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     COMMON,
     FACTS,
     answer_of,
@@ -27,7 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.host_answers import (
     input_names,
     shadow_problem,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import releases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MARKER = "the-secret-of-the-controller"

@@ -12,9 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.fetching import Repository, repository_address, unpack
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import Repository, repository_address, unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError, source_files
 
 Entry = tuple[str, str, str]
 

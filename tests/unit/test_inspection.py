@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import background_inspection
-from ansible_collections.pyweb.stack.plugins.module_utils.background_inspection import (
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor import background as background_inspection
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import (
     job_log,
     look_at_jobs,
     look_at_processes,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.certificate_inspection import look_at_certificate
-from ansible_collections.pyweb.stack.plugins.module_utils.job_runs import last_run
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, Manifest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.operations import inspections
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.certificates import look_at_certificate
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 from certificate_factory import Made, make
 
 NAMES = ["shop.example.com", "www.shop.example.com"]

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping, operations
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import operations
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
 
 
 def app(name: str = "shop", **changes: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import user_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import user_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
     ModelError,
     activations,
     applications,
@@ -28,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import (
     uwsgi_services,
     worker_count,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 GIB = 1024**3
 SYSTEMD = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * GIB, "supervisor": False}

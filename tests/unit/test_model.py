@@ -8,7 +8,7 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import (
     RESERVED_NAMES,
     domain_problem,
     inside,

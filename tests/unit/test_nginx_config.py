@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import listeners as listeners_module
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.listeners import decode_address, listeners, parse_table
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import listeners as listeners_module
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import decode_address, listeners, parse_table
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import (
     Nginx,
     NginxError,
     Trees,
@@ -28,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import (
     processes,
     user_line,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
     Look,
     Transaction,

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError, has_ipv6
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import NginxError, has_ipv6
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites
 from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
 pytestmark = needs_nginx

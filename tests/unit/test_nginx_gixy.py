@@ -19,9 +19,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import for_host
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import nginx_sites
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import role_options
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import for_host
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INVENTORIES = [CHECKOUT / "inventory", *sorted(CHECKOUT.glob("molecule/*/inventory"))]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.action.preflight import model_problems
-from ansible_collections.pyweb.stack.plugins.module_utils import nginx_owners, stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners as nginx_owners
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import NginxError
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from nginx_instance import BINARY, Instance, free_port, needs_nginx
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import certificates
-from ansible_collections.pyweb.stack.plugins.module_utils.certificates import Authority, Store, Wanted, read, served
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import Nginx, NginxError
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_certificates import Certificates, Renewal
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates, Renewal
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx, NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.tls import certificates
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import Authority, Store, Wanted, read, served
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from certificate_factory import Made, make
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx

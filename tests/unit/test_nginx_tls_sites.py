@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.certificates import inspect
-from ansible_collections.pyweb.stack.plugins.module_utils.listeners import listeners
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import chosen, has_ipv6, program_facts
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import chosen, has_ipv6, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import inspect
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
-from ansible_collections.pyweb.stack.plugins.plugin_utils import mapping
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
 
 
 class Host:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.action.webapp_release import secret_json
-from ansible_collections.pyweb.stack.plugins.module_utils import activation
+from ansible_collections.pyweb.stack.plugins.module_utils.release import activation
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"

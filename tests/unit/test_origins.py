@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import Origin, origin_of, settle
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of, settle
 
 SECRET = "hunter2-correct-horse"
 
@@ -148,7 +148,7 @@ def test_the_revision_of_a_download_holds_nothing_of_its_address_but_the_name(tm
     with zipfile.ZipFile(tmp_path / "kept", "w") as packed:
         packed.writestr("app.py", "code")
     monkeypatch.setattr(
-        "ansible_collections.pyweb.stack.plugins.plugin_utils.fetching.downloaded", lambda *_: tmp_path / "kept"
+        "ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching.downloaded", lambda *_: tmp_path / "kept"
     )
     for address in (f"https://store.example/shop.zip?X-Signature={SECRET}", f"https://me:{SECRET}@store.example"):
         told = origin_of({"archive": address, "checksum": "sha256:" + "0" * 64}, []).told
@@ -201,7 +201,7 @@ def test_an_archive_is_unpacked_once_before_a_host_is_asked(tmp_path, monkeypatc
     for _ in range(2):
         with pytest.raises(SourceError, match=r"evil\.zip"):
             settle({"archive": "evil.zip"}, [str(tmp_path)])
-    monkeypatch.setattr("ansible_collections.pyweb.stack.plugins.plugin_utils.origins.unpack", None)
+    monkeypatch.setattr("ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins.unpack", None)
     assert settle({"archive": "good.zip"}, [str(tmp_path)]) == {}
 
 

@@ -21,8 +21,8 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import preflight as action
 from ansible_collections.pyweb.stack.plugins.modules import preflight as module
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
-from ansible_collections.pyweb.stack.plugins.plugin_utils.obstacles import Wanted, host_problems
-from ansible_collections.pyweb.stack.plugins.plugin_utils.webapps_variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 
 Serve = Callable[[Callable[[socket.socket, bytes], Any]], Question]
 

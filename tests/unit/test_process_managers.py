@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import process_managers
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import managers as process_managers
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
     ProcessManagerError,
     Systemd,
     count_restarts,

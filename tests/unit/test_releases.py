@@ -16,8 +16,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import releases
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+from ansible_collections.pyweb.stack.plugins.module_utils.release import releases
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
     BUILT,
@@ -291,7 +291,7 @@ def test_a_clone_names_itself_and_leaves_the_original_alone(layout: Layout) -> N
 HOLDER = """
     import sys
     sys.path.insert(0, {path!r})
-    from ansible_collections.pyweb.stack.plugins.module_utils.releases import Layout, lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, lock
     with lock(Layout("shop", {root!r}), "alice@desk"):
         print("held", flush=True)
         sys.stdin.read()

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import requirements
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
     automatic,
     constraint_files,
     ignored,

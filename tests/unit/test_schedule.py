@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.schedule import WORDS, ScheduleError, parse
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import WORDS, ScheduleError, parse
 
 
 @pytest.mark.parametrize(

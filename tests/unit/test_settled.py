@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import settled as module
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.releases import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.release import settled as module
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
     COMPLETE,
     GOOD,

@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.origins import origin_of, requirements_digest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     SourceError,
     archive,
     fingerprint,
     resolve,
     source_files,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, requirements_digest
 
 
 def fill(folder: Path, *names: str) -> Path:

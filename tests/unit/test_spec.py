@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import (
     ROLES,
     Checker,
     first_sentence,

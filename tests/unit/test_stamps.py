@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils import acl, stamps
-from ansible_collections.pyweb.stack.plugins.plugin_utils import stamped
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl, stamps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stamped
 
 
 @pytest.fixture

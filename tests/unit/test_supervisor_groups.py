@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_groups import process_name, read_sections
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import exists, running_daemon
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_groups import process_name, read_sections
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import exists, running_daemon
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
 from supervising import Lab, both, needs_supervisord
 

@@ -14,18 +14,19 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
-from ansible_collections.pyweb.stack.plugins.module_utils import stamps, supervisor_rpc
-from ansible_collections.pyweb.stack.plugins.module_utils.process_managers import (
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor_rpc
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
     ProcessManagerError,
     Supervisor,
     wait_for,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.supervisor_rpc import (
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     exists,
     running_daemon,
 )
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
-from ansible_collections.pyweb.stack.plugins.plugin_utils.mapping import WAKE, WAKE_CODE, WAKE_PROGRAM
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import WAKE, WAKE_CODE, WAKE_PROGRAM
 from supervising import SLEEP, Lab, both, needs_supervisord
 
 INSTANCE = "20261121T010735Z-ab12cd34"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.files import File
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
 from ansible_collections.pyweb.stack.plugins.modules import systemd_services as module
 
 CONTENT = f"# {module.MARK} (role systemd).\n[Service]\nExecStart=/bin/w\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_owners import APPLICATIONS, OWN_SITES
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
     check_tls_settings,
     check_tls_together,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker, label, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label, role_options
 
 # Keys that mean nothing to a location of the other kind.
 LOCATION_KINDS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx_owners import OWN_SITES
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     access_lines,
     added_headers,

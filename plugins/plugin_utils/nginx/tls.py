@@ -7,11 +7,11 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.certificates import CHALLENGE_PATH
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import CHALLENGE_PATH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import HSTS, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
-from ansible_collections.pyweb.stack.plugins.plugin_utils.spec import Checker
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 HTTPS = 443
 STORE = "@CERTIFICATES@"  # of the module nginx_config

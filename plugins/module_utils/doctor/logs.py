@@ -1,0 +1,59 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the processes and jobs of an application have written, whatever keeps them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable
+
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import BEFORE, LOGS
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+# Bytes of a log file that are read for each line that is asked for; longer lines are cut.
+LINE_BYTES = 1000
+
+
+def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
+    """The services of an application among paths of definitions: the web process first."""
+    names = {os.path.basename(path) for path in paths}
+    found = set()
+    for name in names:
+        for suffix in suffixes:
+            name = name.removesuffix(suffix)
+        if name == app or name.startswith(f"{app}."):
+            found.add(name)
+    return sorted(found, key=lambda name: (name != app, name))
+
+
+def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/system") -> dict[str, list[str]]:
+    """The last lines of each service in the journal, systemd's own words about it included."""
+    paths = glob.glob(f"{units}/{app}@.service") + glob.glob(f"{units}/{app}.*.service")
+    paths += glob.glob(f"{units}/{app}.*@.service")
+    found = {}
+    for service in parts(app, paths, (".service", "@")):
+        words = ["-u", f"{service}.service", "-u", f"{service}@*.service"]
+        rc, out, err = run(
+            ["journalctl", *words, "-n", str(lines), "-o", "short-iso", "--no-hostname", "--no-pager", "--quiet"]
+        )
+        found[service] = out.splitlines() if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
+    return found
+
+
+def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder: str = LOGS) -> dict[str, list[str]]:
+    """The last lines of each program, of older instances first."""
+    paths = glob.glob(f"{base}/templates/{app}@.conf") + glob.glob(f"{base}/templates/{app}.*@.conf")
+    paths += glob.glob(f"{base}/scheduled/{app}.*")
+    found = {}
+    for service in parts(app, paths, (".conf", "@")):
+        logs = glob.glob(f"{folder}/{service}{BEFORE}")
+        # An instance begins with the year of its release, so that no other service's name does.
+        logs += sorted(glob.glob(f"{folder}/{service}-[0-9]*.log"))
+        for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
+            logs += [path] if os.path.exists(path) else []
+        text = "".join(tail(path, lines * LINE_BYTES) for path in logs)
+        found[service] = text.splitlines()[-lines:]
+    return found

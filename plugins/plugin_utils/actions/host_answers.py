@@ -1,0 +1,157 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What a managed host answers is untrusted on the controller: it sets no input, and only named keys are passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
+
+# Inputs of the playbooks that no role has.
+PLAYBOOK_INPUTS = frozenset(
+    {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
+)
+
+# What any module may answer. Ansible acts upon others, such as add_host, add_group, ansible_stats and ansible_facts.
+COMMON = frozenset(
+    {"changed", "failed", "msg", "diff", "exception", "invocation", "warnings", "deprecations"}
+    | {"module_stdout", "module_stderr", "_ansible_parsed"}
+)
+# Keys of Ansible's own that hold lists.
+LISTS = frozenset({"warnings", "deprecations"})
+# How many warnings of one answer are shown.
+MOST_WARNINGS = 200
+
+# What the names of gathered facts begin with.
+PREFIXES = ("ansible_", "facter_", "ohai_")
+
+NUMBER = (int, float)
+# The facts of the preflight, and of what type each is.
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "distribution": dict,
+    "init": str,
+    "cpus": int,
+    "memory_bytes": int,
+    "packages": list,
+    "uv": str,
+    "supervisor": bool,
+    "timers": bool,
+    "root": bool,
+    "listeners": list,
+    "stamps": dict,
+    "maintenance": dict,
+    "clashes": dict,
+    "interpreters": dict,
+    "pythons": list,
+    "disks": list,
+    "time": NUMBER,
+    "certificate_problems": list,
+}
+
+
+def input_names() -> set[str]:
+    """All inputs of the roles and of the playbooks."""
+    roles = [path.name for path in ROLES.iterdir() if path.is_dir()]
+    return {name for role in roles for name in role_options(role)} | PLAYBOOK_INPUTS
+
+
+def raw_facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The host's facts as Ansible keeps them, with their prefix; without it where the cache can't be reached."""
+    try:
+        return variables["hostvars"]._variable_manager._fact_cache.get(variables["inventory_hostname"])
+    except (AttributeError, KeyError, TypeError):
+        return variables.get("ansible_facts") or {}
+
+
+def inventory_names(variables: Mapping[str, Any]) -> set[str]:
+    """The variables that the inventory gives the host, in its files and in group_vars and host_vars beside them."""
+    manager = variables["hostvars"]._variable_manager
+    inventory, loader = manager._inventory, manager._loader
+    host = inventory.get_host(variables["inventory_hostname"])
+    entities = [*host.get_groups(), host]
+    found = set(host.get_vars()) | {name for group in host.get_groups() for name in group.get_vars()}
+    for stage in ("inventory", "task"):
+        found |= set(get_vars_from_inventory_sources(loader, inventory._sources, entities, stage))
+        found |= set(get_vars_from_path(loader, variables["playbook_dir"], entities, stage))
+    return found
+
+
+def shadowed(variables: Mapping[str, Any]) -> list[str]:
+    """Inputs and variables of the inventory that facts have the names of, and so would replace."""
+    # Only those without a prefix can have the name of an input.
+    told = {str(name) for name in raw_facts(variables) if not str(name).startswith(PREFIXES)} - {"pyweb"}
+    if not told:
+        return []
+    own = inventory_names(variables) if "hostvars" in variables else set()
+    return sorted(name for name in told if name in input_names() or name in own or name.startswith("__"))
+
+
+def shadow_problem(variables: Mapping[str, Any]) -> str:
+    """What is wrong with the facts of a host; empty where they set nothing that is an input."""
+    names = shadowed(variables)
+    if not names:
+        return ""
+    host = variables.get("inventory_hostname", "the host")
+    return (
+        f"{host} reports facts that have the names of inputs: {', '.join(names)}. Facts can't set inputs, because a "
+        "compromised host could then read files of the controller. Find the task or the fact script that reports "
+        "them, remove it, clear the fact cache (--flush-cache), and set inputs in the inventory only."
+    )
+
+
+def checked_facts(found: Any, host: str) -> dict[str, Any]:
+    """The preflight's facts: those that are known, each of its type."""
+    if not isinstance(found, dict):
+        raise AnsibleActionFail(
+            f"{host} answered with facts of the wrong kind: pyweb is {type(found).__name__}. {REMEDY}"
+        )
+    for name, kinds in FACTS.items():
+        value = found.get(name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise AnsibleActionFail(
+                f"{host} answered with facts of the wrong kind: pyweb.{name} is {type(value).__name__}. {REMEDY}"
+            )
+    return {name: found[name] for name in FACTS}
+
+
+REMEDY = "Check the host: its Python or a module on it was changed. Nothing of the answer was used."
+
+
+def answer_of(result: Mapping[str, Any], returns: Iterable[str], discovered: str | None = None) -> dict[str, Any]:
+    """The part of a module's answer that is passed on; of its facts only the interpreter that Ansible found."""
+    known = COMMON | set(returns)
+    answer = {name: value for name, value in result.items() if name in known}
+    for name in LISTS & set(answer):
+        answer[name] = answer[name][:MOST_WARNINGS] if isinstance(answer[name], (list, tuple)) else []
+    facts = result.get("ansible_facts")
+    if discovered and isinstance(facts, Mapping) and discovered in facts:
+        answer["ansible_facts"] = {discovered: facts[discovered]}
+    return answer
+
+
+class HostAction(ActionBase):
+    """An action that runs a module and passes on what the module is known to return."""
+
+    returns: frozenset[str] = frozenset()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        if problem := shadow_problem(task_vars or {}):
+            raise AnsibleActionFail(problem)
+        return result
+
+    def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return answer_of(super()._execute_module(*args, **kwargs), self.returns, self._discovered_interpreter_key)
+
+
+class ModuleAction(HostAction):
+    """Runs the module of the same name."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        return self._execute_module(task_vars=task_vars)

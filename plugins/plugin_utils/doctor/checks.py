@@ -1,0 +1,280 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The promises of a deployed site: whether each holds. Pure. The playbook verify and the pytest checks share them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import served
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
+
+# What systemd must say of every web process; the value, or its beginning.
+HARDENED = {
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "RestrictSUIDSGID": "yes",
+    "CapabilityBoundingSet": "",
+}
+
+
+def the_release_runs_and_is_good(view: View) -> str:
+    if not view.found["release"]:
+        return "no release is live"
+    if view.process["state"] != "running":
+        return f"the process of release {view.found['release']} is {view.process['state']}"
+    return "" if view.found["state"] == "good" else f"the live release is marked {view.found['state']}"
+
+
+def no_other_release_runs(view: View) -> str:
+    others = view.process.get("others") or []
+    return f"also there: {', '.join(others)}" if others else ""
+
+
+def it_comes_back_after_a_boot(view: View) -> str:
+    if not view.process["enabled"]:
+        return "the instance of the live release is not enabled"
+    return "nginx is not enabled" if view.host["nginx"]["enabled"] is False else ""
+
+
+def nginx_runs_what_is_configured(view: View) -> str:
+    nginx = view.host["nginx"]
+    if not nginx["running"]:
+        return "nginx does not run"
+    if nginx["complaint"]:
+        return f"nginx refuses what is on the disk: {nginx['complaint']}"
+    if nginx["loaded"] != nginx["live"]:
+        return f"nginx runs the tree {nginx['loaded']}, but {nginx['live']} is the live one"
+    return "" if view.found["configured"] else "nginx has no site of this application"
+
+
+def it_is_started_again_when_it_ends(view: View) -> str:
+    """The web process and the background processes, also after a signal, which is no failure to a process manager."""
+    bad = []
+    if "autorestart" in view.process and view.process["autorestart"] != "true":
+        bad.append(f"supervisor has autorestart={view.process['autorestart'] or 'unexpected'} for it")
+    # What the inventory says otherwise is wanted so.
+    if "Restart" not in view.app["systemd"]:
+        units = {"its unit": view.process.get("unit")}
+        units |= {one["service"]: one.get("unit") for one in view.found["processes"]}
+        bad += [
+            f"{name} has Restart={unit.get('Restart', '')}"
+            for name, unit in units.items()
+            if unit and unit.get("Restart") != "always"
+        ]
+    return f"{', '.join(bad)}. Run site.yml, then restart.yml -e app={view.name}" if bad else ""
+
+
+def nginx_is_started_again_when_it_dies(view: View) -> str:
+    """Also after a signal: nginx ends with status 0 then."""
+    restart = view.host["nginx"].get("restart")
+    return f"the unit of nginx has Restart={restart}. Run site.yml" if restart not in (None, "always") else ""
+
+
+def nothing_of_it_listens_in_public(view: View) -> str:
+    """The application is reached through nginx alone."""
+    public = [
+        f"{one['program'] or 'a program'} on {one['address']}:{one['port']}"
+        for one in view.host["listeners"]
+        if one["account"] == view.name and not ipaddress.ip_address(one["address"]).is_loopback
+    ]
+    return f"reachable past nginx: {', '.join(public)}" if public else ""
+
+
+def every_domain_is_healthy(view: View) -> str:
+    bad = [
+        f"{visit['domain'] or visit['address']}: {answer_text(visit['answer'])}"
+        for visit in view.visits
+        if not visit["redirect"] and not view.passes(visit["answer"])
+    ]
+    return "; ".join(bad)
+
+
+def every_redirect_leads_to_the_first_domain(view: View) -> str:
+    site = view.app["site"]
+    bad = []
+    for visit in view.visits:
+        location = visit["answer"]["headers"].get("location", "")
+        wanted = f"://{(site['domains'] or [''])[0]}"
+        if visit["redirect"] and (visit["answer"]["status"] not in (301, 308) or wanted not in location):
+            bad.append(f"{visit['domain']}: {answer_text(visit['answer'])} {location}".rstrip())
+    return "; ".join(bad)
+
+
+def http_leads_to_https(view: View) -> str:
+    """Of a site with TLS: who asks without is sent to it."""
+    bad = [
+        f"{visit['domain'] or visit['address']}: {answer_text(visit['plain'])}"
+        for visit in view.visits
+        if visit["plain"]
+        and not view.plain_until_certified
+        and not (
+            visit["plain"]["status"] in (301, 308)
+            and visit["plain"]["headers"].get("location", "").startswith("https://")
+        )
+    ]
+    return "; ".join(bad)
+
+
+def its_certificate_will_do(view: View) -> str:
+    """What browsers are shown has every name, has not expired, and is what is on the disk."""
+    bad = []
+    for one in view.found["certificates"]:
+        shown, disk = one["shown"], one["disk"]
+        if not disk:
+            bad.append(f"{one['path']}: {one['problem'] or 'it is not there'}")
+        elif not shown:
+            bad.append(f"nothing is shown on port {one['port']}")
+        elif shown["ends"] <= view.host["time"]:
+            bad.append(f"it has expired on {shown['end_date']}")
+        elif shown["missing"]:
+            bad.append(f"it lacks {', '.join(shown['missing'])}")
+        elif shown["fingerprint"] != disk["fingerprint"]:
+            bad.append(f"nginx serves another one than {one['path']}")
+    return "; ".join(bad)
+
+
+def its_headers_are_set(view: View) -> str:
+    """Those that the inventory wants of every answer, unless the application sets them itself."""
+    missing = {
+        name
+        for visit in view.visits
+        if not visit["redirect"] and visit["answer"]["status"] is not None
+        for name in wanted_headers(view.app)
+        if name.lower() not in visit["answer"]["headers"]
+    }
+    return f"not sent: {', '.join(sorted(missing))}" if missing else ""
+
+
+def no_version_is_told(view: View) -> str:
+    servers = {visit["answer"]["headers"].get("server", "") for visit in view.visits} - {"", "nginx"}
+    return f"the header Server says: {', '.join(sorted(servers))}" if servers else ""
+
+
+def static_files_come_from_nginx(view: View) -> str:
+    bad = []
+    for found in view.found["static"]:
+        if not found["there"]:
+            bad.append(f"{found['folder']} is not there")
+        elif found["blocked"]:
+            bad.append(f"nginx may not read {found['blocked']}")
+        elif found.get("answer", {"status": 200})["status"] not in served(view):
+            bad.append(f"{found['asked']}: {answer_text(found['answer'])}")
+    return "; ".join(bad)
+
+
+def secrets_are_for_the_application_alone(view: View) -> str:
+    wanted = {"env": ("root", view.name, "0640"), "manifest": ("root", None, "0600"), "key": ("root", None, "0600")}
+    found = wrong_modes(view.found["files"], wanted)
+    for one in view.found["certificates"]:
+        # A key that somebody else keeps on the host may belong to whom they like, but not to everybody.
+        if one["key"] and int(one["key"]["mode"], 8) & 0o007:
+            found.append(f"{one['key']['path']} has mode {one['key']['mode']}")
+    return "; ".join(found)
+
+
+def nothing_of_it_is_readable_by_other_accounts(view: View) -> str:
+    """Tried as the accounts of the other applications, and as nobody."""
+    found = view.found["exposed"]
+    if not found:
+        return ""
+    remedy = "run the playbook site, which sets the modes of its folders again"
+    return f"the account {found['account']} can read {found['path']}: {remedy}"
+
+
+def it_can_not_edit_its_own_code(view: View) -> str:
+    source = view.found["files"].get("source", {})
+    if source and source["owner"] != "root":
+        return f"{source['path']} belongs to {source['owner']}"
+    return f"{source['path']} has mode {source['mode']}" if source and int(source["mode"], 8) & 0o002 else ""
+
+
+def only_nginx_reaches_its_socket(view: View) -> str:
+    found = view.found["socket"]
+    if found["link"] != found["expected"]:
+        return f"current.sock leads to {found['link'] or 'nothing'}"
+    if found["nginx"] not in ("", "ok"):
+        return f"nginx can't connect: {found['nginx']}"
+    return "any account can connect" if found["stranger"] == "ok" else ""
+
+
+def its_units_are_hardened(view: View) -> str:
+    """The web process's and those of the background processes; supervisor confines nothing."""
+    # What the inventory says otherwise is wanted so.
+    hardened = {key: value for key, value in HARDENED.items() if key not in view.app["systemd"]}
+    units = {"": view.process.get("unit")}
+    units |= {f"{one['service']}: ": one.get("unit") for one in view.found["processes"]}
+    weak = []
+    for name, unit in units.items():
+        if unit is None:
+            continue
+        weak += [f"{name}{key}={unit.get(key, '')}" for key, value in hardened.items() if unit.get(key, "") != value]
+        if unit.get("User") != view.name:
+            weak.append(f"{name}User={unit.get('User')}")
+    return ", ".join(weak)
+
+
+def its_background_processes_run(view: View) -> str:
+    bad = [f"{one['service']} is {one['state']}" for one in view.found["processes"] if one["state"] != "running"]
+    return ", ".join(bad)
+
+
+def its_jobs_are_scheduled(view: View) -> str:
+    bad = [one["name"] for one in view.found["jobs"] if not one["scheduled"]]
+    return f"nothing starts {', '.join(bad)}" if bad else ""
+
+
+def wrong_modes(files: dict[str, Any], wanted: dict[str, tuple[str, str | None, str]]) -> list[str]:
+    bad = []
+    for key, (owner, group, mode) in wanted.items():
+        found = files.get(key)
+        if found and (found["owner"], group and found["group"], found["mode"]) != (owner, group, mode):
+            bad.append(f"{found['path']} is {found['owner']}:{found['group']} {found['mode']}")
+    return bad
+
+
+CHECKS: tuple[Callable[[View], str], ...] = (
+    the_release_runs_and_is_good,
+    no_other_release_runs,
+    it_comes_back_after_a_boot,
+    nginx_runs_what_is_configured,
+    it_is_started_again_when_it_ends,
+    nginx_is_started_again_when_it_dies,
+    nothing_of_it_listens_in_public,
+    every_domain_is_healthy,
+    every_redirect_leads_to_the_first_domain,
+    http_leads_to_https,
+    its_certificate_will_do,
+    its_headers_are_set,
+    no_version_is_told,
+    static_files_come_from_nginx,
+    secrets_are_for_the_application_alone,
+    nothing_of_it_is_readable_by_other_accounts,
+    it_can_not_edit_its_own_code,
+    only_nginx_reaches_its_socket,
+    its_units_are_hardened,
+    its_background_processes_run,
+    its_jobs_are_scheduled,
+)
+
+
+def checks(view: View) -> list[dict[str, Any]]:
+    return [{"check": check.__name__.replace("_", " "), "problem": check(view)} for check in CHECKS]
+
+
+def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
+    """The checks of every application as lines for people, what does not hold first."""
+    lines = []
+    for app in apps:
+        failed = [one for one in app["checks"] if one["problem"]]
+        held = len(app["checks"]) - len(failed)
+        lines.append(f"{app['name']} on {host}: {held} of {len(app['checks'])} hold")
+        lines += [f"  FAILED {one['check']}: {one['problem']}" for one in failed]
+        lines += [f"  ok     {one['check']}" for one in app["checks"] if not one["problem"]]
+    return lines

@@ -1,0 +1,117 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the playbooks for operators hand to modules and roles. Pure functions, as those of mapping."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
+    ModelError,
+    activations,
+    applications,
+    front_port,
+    health_question,
+    locations,
+    nginx_sites,
+    present,
+    unknown_app,
+)
+
+
+def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the module webapp_inspect: of each of these applications what to ask, and what belongs to it.
+
+    All ``webapps`` of the host are wanted too: only together they tell which site an application is part of.
+    """
+    sites = checked(nginx_sites(webapps, root), {})[0]
+    return [
+        {
+            "name": app["name"],
+            "question": health_question(app),
+            "port": front_port(app),
+            "static": [
+                {"url": location["path"], "folder": location["alias"]}
+                for location in locations(app, root)
+                if "alias" in location and not location.get("internal")
+            ],
+            "certificates": [
+                # Never the key.
+                {**one, "certificate": "", "key": ""}
+                for one in certificates([site for site in sites if serves(site, app)])
+            ],
+            "jobs": [{"name": job["name"], "timeout": job["timeout"]} for job in app["jobs"] if job["enabled"]],
+        }
+        for app in apps
+    ]
+
+
+def serves(site: dict[str, Any], app: dict[str, Any]) -> bool:
+    """Whether an application is part of a site of nginx."""
+    domains = app["site"]["domains"]
+    return site["port"] == app["site"]["port"] and (
+        bool({*site["domains"]} & {*domains}) if domains else not site["domains"]
+    )
+
+
+MAINTENANCE = "maintenance.json"
+
+
+def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, Any], root: str) -> dict[str, Any]:
+    """What opens or closes one application, or all: the switches on the host, and all switches as they are then."""
+    apps = present(webapps)
+    names = [app["name"] for app in apps]
+    name, state = str(options["app"] or ""), str(options["state"]).lower()
+    question = ""
+    if name and name not in names:
+        question = f"'{name}' is no application of this host. Name one with -e app=NAME; there are: {', '.join(names)}."
+    elif state not in ("on", "off", "true", "false"):
+        question = f"maintenance is '{options['state']}'. Say -e maintenance=on or -e maintenance=off."
+    elif not str(options["retry_after"]).isdecimal():
+        question = f"retry_after is '{options['retry_after']}'. Give whole seconds, such as -e retry_after=600."
+    if question:
+        return {"question": question, "files": [], "switches": facts["maintenance"]}
+    switch = {
+        "enabled": state in ("on", "true"),
+        "retry_after": int(options["retry_after"]),
+        "allow": [address for address in re.split(r"[\s,]+", str(options["allow"])) if address],
+    }
+    if options["page"]:
+        switch["page"] = options["page"]
+    chosen = [one for one in names if name in ("", one)]
+    switches = {**facts["maintenance"], **dict.fromkeys(chosen, switch)}
+    text = json.dumps(switch, indent=2) + "\n"
+    return {
+        "question": "\n".join(checked(nginx_sites(apps, root, switches), {})[2]),
+        "files": [{"path": f"{root}/{one}/{MAINTENANCE}", "content": text} for one in chosen],
+        "switches": switches,
+    }
+
+
+def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    """What removes one application: the applications that stay (for nginx), and those of the roles' inputs that go."""
+    apps = applications(webapps)
+    names = [app["name"] for app in apps]
+    if name not in names:
+        raise ModelError(unknown_app(name, names))
+    wanted = "all its data too, for good" if boolean(purge) else "not its data in shared/"
+    question = (
+        f"'{name}' would be removed: its processes, its releases and its site, {wanted}. If that is what you want, say "
+        f"so: -e app={name} -e confirm={name}{' -e purge=true' if boolean(purge) else ''}"
+    )
+    gone = [{**app, "state": "absent", "purge": boolean(purge)} for app in apps if app["name"] == name]
+    return {
+        "question": "" if confirm == name else question,
+        "stay": [app for app in apps if app["name"] != name],
+        "gone": gone,
+        "activations": activations(gone, [{"name": name, "activate": True, "candidate": ""}], facts),
+    }
+
+
+def boolean(value: Any) -> bool:
+    """A boolean as it comes from a command line."""
+    return str(value).lower() in ("true", "yes", "on", "1")

@@ -1,0 +1,119 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""How applications are, in one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+
+COLUMNS = {
+    "host": "host",
+    "application": "application",
+    "release": "release",
+    "since": "since (UTC)",
+    "server": "server",
+    "process_manager": "kept by",
+    "workers": "workers",
+    "memory": "memory",
+    "restarts": "restarts",
+    "processes": "processes",
+    "certificate_days": "certificate",
+    "health": "health",
+    "jobs": "jobs",
+}
+
+
+def status_row(view: View) -> dict[str, Any]:
+    """One application, for machines: bytes, whole numbers, None where there is nothing to tell."""
+    found, process = view.found, view.process
+    return {
+        "host": view.host["name"],
+        "application": view.name,
+        "release": found["release"],
+        "since": found["since"],
+        "server": found["server"],
+        "process_manager": found["process_manager"],
+        "state": process["state"],
+        "workers": process["workers"],
+        "memory": process["memory"],
+        "restarts": process["restarts"],
+        "healthy": view.front_works,
+        "health": health(view),
+        "certificate_days": certificate_days(view),
+        "processes": [{key: one[key] for key in ("service", "state", "restarts")} for one in found["processes"]],
+        "jobs": [
+            {"name": one["name"], "state": one["state"], "status": one["status"], "started": one["started"]}
+            for one in found["jobs"]
+        ],
+    }
+
+
+def certificate_days(view: View) -> int | None:
+    """Whole days that are left of the certificate that ends first; negative after its end, None without TLS."""
+    ends = [one["shown"].get("ends") or one["disk"].get("ends") for one in view.found["certificates"]]
+    return min((int((end - view.host["time"]) // 86400) for end in ends if end), default=None)
+
+
+def health(view: View) -> str:
+    """The answer through nginx; where it is not well, also what the process is doing."""
+    if not view.found["release"]:
+        return "not deployed"
+    told = answer_text(view.found["front"])
+    if view.front_works:
+        closed = ", in maintenance" if view.found["maintenance"] else ""
+        return f"ok ({view.found['front']['status']}){closed}"
+    state = view.process["state"]
+    return f"BAD: {told}" if state == "running" else f"BAD: {told}; its process is {state}"
+
+
+def status_table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as lines of a table."""
+    cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def cell(row: dict[str, Any], key: str) -> str:
+    """A value as people read it; a dash where there is nothing to tell."""
+    value = row[key]
+    if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
+        return "-"
+    return CELLS.get(key, str)(value)
+
+
+def moment(time: str) -> str:
+    return time.replace("T", " ").rstrip("Z")
+
+
+def running(processes: list[dict[str, Any]]) -> str:
+    """How many of the background processes run, of those that should."""
+    return f"{sum(1 for one in processes if one['state'] == 'running')}/{len(processes)}"
+
+
+def last_results(jobs: list[dict[str, Any]]) -> str:
+    return "; ".join(last_result(job) for job in jobs)
+
+
+def last_result(job: dict[str, Any]) -> str:
+    """What came of the last run of a job, and when that began."""
+    if not job["state"]:
+        return f"{job['name']}: has not run yet"
+    state = f"FAILED ({job['status']})" if job["state"] == "failed" else job["state"]
+    return f"{job['name']}: {state} {moment(job['started'] or '')}".rstrip()
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1024**2:.0f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.0f} GiB"
+
+
+CELLS: dict[str, Callable[[Any], str]] = {
+    "since": moment,
+    "memory": size,
+    "processes": running,
+    "certificate_days": lambda days: f"{days} days",
+    "jobs": last_results,
+}

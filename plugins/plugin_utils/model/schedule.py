@@ -1,0 +1,148 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""When a job runs: a word or the five fields of a crontab, checked here, written for systemd's timers and for cron."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import nearest
+
+# As systemd means them; cron's own @weekly is a Sunday.
+WORDS = {
+    "hourly": "0 * * * *",
+    "daily": "0 0 * * *",
+    "weekly": "0 0 * * 1",
+    "monthly": "0 0 1 * *",
+    "quarterly": "0 0 1 1,4,7,10 *",
+    "yearly": "0 0 1 1 *",
+}
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+STEP = re.compile(r"(?P<range>\*|\d+(?:-\d+)?)(?:/(?P<step>\d+))?\Z")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the five fields: its name for people, its bounds, and names that stand for numbers."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+
+PARTS = (
+    Part("minute", 0, 59),
+    Part("hour", 0, 23),
+    Part("day of the month", 1, 31),
+    Part("month", 1, 12, MONTHS),
+    Part("day of the week", 0, 7, DAYS),
+)
+
+
+class ScheduleError(ValueError):
+    """What is wrong with a schedule, in words that continue a sentence."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The five fields with names turned into numbers, and the numbers that each stands for."""
+
+    fields: tuple[str, ...]
+    numbers: tuple[frozenset[int], ...]
+
+    @property
+    def either_day(self) -> bool:
+        """Whether either kind of day will do: cron's rule where neither field begins with ``*``."""
+        return not any(field.startswith("*") for field in (self.fields[2], self.fields[4]))
+
+    @property
+    def cron(self) -> str:
+        """The fields as cron takes them."""
+        return " ".join(self.fields)
+
+    @property
+    def on_calendar(self) -> list[str]:
+        """The values of OnCalendar that together mean the same; systemd itself only knows days that suit both."""
+        minute, hour, day, month, weekday = self.numbers
+        dates = [(day, weekday)]
+        if self.either_day:
+            dates = [(day, frozenset(range(7))), (frozenset(range(1, 32)), weekday)]
+        clock = f"{listed(hour, 24)}:{listed(minute, 60)}:00"
+        return [f"{named(on, DAYS)}*-{listed(month, 12)}-{listed(days, 31)} {clock}" for days, on in dates]
+
+
+def listed(numbers: frozenset[int], count: int) -> str:
+    """Numbers for OnCalendar; all of them are ``*``."""
+    return "*" if len(numbers) == count else ",".join(f"{number:02}" for number in sorted(numbers))
+
+
+def named(numbers: frozenset[int], names: tuple[str, ...]) -> str:
+    return "" if len(numbers) == len(names) else ",".join(names[number].title() for number in sorted(numbers)) + " "
+
+
+def parse(text: str) -> Schedule:
+    """A schedule from its text; raises ScheduleError."""
+    words = text.split()
+    if len(words) == 1:
+        word = words[0].lower()
+        if word not in WORDS:
+            raise ScheduleError(f"is not one of {', '.join(WORDS)}.{nearest(word.lstrip('@'), list(WORDS))}")
+        words = WORDS[word].split()
+    if len(words) != 5:
+        raise ScheduleError(
+            f"has {len(words)} fields instead of five: minute, hour, day of the month, month, day of the week, "
+            f"such as '30 2 * * *'. Or write one of {', '.join(WORDS)}."
+        )
+    fields, numbers = [], []
+    for part, word in zip(PARTS, words, strict=True):
+        field = numbered(part, word)
+        found = {number for item in field.split(",") for number in numbers_of(part, item, word)}
+        # Sunday is 0 and 7.
+        numbers.append(frozenset(0 if part.high == 7 and number == 7 else number for number in found))
+        fields.append(field)
+    schedule = Schedule(tuple(fields), tuple(numbers))
+    if not schedule.either_day and min(numbers[2]) > max(LONGEST[month - 1] for month in numbers[3]):
+        raise ScheduleError(f"never comes: no such month has a day {min(numbers[2])}.")
+    return schedule
+
+
+def numbered(part: Part, word: str) -> str:
+    """A field with numbers in the place of names: cron itself takes no ranges or lists of names."""
+
+    def number(match: re.Match[str]) -> str:
+        name = match.group().lower()
+        if name not in part.names:
+            raise ScheduleError(f"has '{match.group()}' as {part.name}{said(part)}.")
+        return str(part.names.index(name) + part.low)
+
+    return re.sub(r"[A-Za-z]+", number, word)
+
+
+def numbers_of(part: Part, item: str, word: str) -> set[int]:
+    """The numbers that one item of a field's list stands for."""
+    match = STEP.match(item)
+    if not match or (match["step"] and not re.search(r"\*|-", match["range"])):
+        raise ScheduleError(
+            f"has '{word}' as {part.name}{said(part)}, a range such as 1-5, a step such as */2, or a list."
+        )
+    low, high = part.low, part.high
+    if match["range"] == "*":
+        high = min(high, 6) if part.high == 7 else high
+    else:
+        ends = [int(end) for end in match["range"].split("-")]
+        low, high = ends[0], ends[-1]
+    step = int(match["step"] or 1)
+    if not part.low <= low <= high <= part.high or step < 1:
+        raise ScheduleError(f"has '{word}' as {part.name}{said(part)}.")
+    return set(range(low, high + 1, step))
+
+
+def said(part: Part) -> str:
+    """What a field may be, in words that continue a sentence."""
+    names = f" or {part.names[0]} to {part.names[-1]}" if part.names else ""
+    return f", which is a number from {part.low} to {part.high}{names}"

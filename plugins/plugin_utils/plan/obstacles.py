@@ -1,0 +1,175 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What on a host stands in the way of the applications, found before anything there is changed. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
+    memory_bytes,
+    resolved_process_manager,
+    worker_count,
+)
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+# What the tests run on.
+SUPPORTED = {("debian", "12"), ("debian", "13")}
+
+# Bytes that one process of a bare Flask application under gunicorn takes (measured: 20 to 30 MiB, of which the master
+# and its workers share a part).
+PROCESS_MEMORY = 20 * 1024**2
+# Bytes that a first environment, its cache and a release take at least.
+DISK_NEEDED = 64 * 1024**2
+# Seconds by which the host's clock may be wrong: TLS and apt refuse what is not valid yet.
+CLOCK = 600.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is about to do on a host, as far as the host may stand in its way."""
+
+    apps: list[dict[str, Any]]
+    process_manager: str = "auto"
+    packages: list[str] = field(default_factory=list)
+    # Whether anything is to be built; a rollback must not fail for what it does not need.
+    builds: bool = True
+    # What the sources of the applications say of Python (requires-python), by application.
+    requires_python: dict[str, str] = field(default_factory=dict)
+
+
+def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
+    """Everything that stands in the way, each with the remedy."""
+    if not facts["root"]:
+        # Nothing else that such an account sees can be trusted.
+        return ["the tasks don't run as root on the host. Set become: true, and give the account sudo."]
+    problems = [*system_problems(facts), *facts.get("certificate_problems", [])]
+    if wanted.builds:
+        problems += [*disk_problems(facts), *clock_problems(facts)]
+    for app in wanted.apps:
+        where = f"webapps '{app['name']}'"
+        if resolved_process_manager(app, wanted.process_manager, facts) == "systemd" and facts["init"] != "systemd":
+            problems.append(
+                f"{where}.process_manager: systemd is named, but it is not PID 1 on this host. Use supervisor, or auto."
+            )
+        problems += [f"{where}{problem}" for problem in job_problems(app, facts)]
+        if not wanted.builds:
+            continue
+        problems += [
+            f"{where}.name: {clash} Choose another name, such as '{app['name'][:27]}-app'."
+            for clash in facts["clashes"].get(app["name"], [])
+        ]
+        problems += [
+            f"{where}{problem}"
+            for check in (port_problems, memory_problems, interpreter_problems)
+            for problem in check(app, facts, wanted)
+        ]
+    return problems
+
+
+def system_problems(facts: dict[str, Any]) -> Iterator[str]:
+    found = facts["distribution"]
+    if (found["id"], found["version"].split(".")[0]) not in SUPPORTED:
+        yield (
+            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but Debian 12 and 13 are what "
+            "this collection is tested on. Use one of them."
+        )
+
+
+def disk_problems(facts: dict[str, Any]) -> Iterator[str]:
+    for disk in facts["disks"]:
+        left = f"of {disk['size'] // 1024**2} MiB on the disk of {disk['path']}, {disk['free'] // 1024**2} MiB are left"
+        find = f"Make room; the largest folders are told by: du -xh {disk['path']} | sort -h | tail"
+        if disk["size"] and disk["free"] < DISK_NEEDED:
+            yield f"{left}, but a deployment needs {DISK_NEEDED // 1024**2} MiB at the least. {find}"
+        elif disk["files"] and not disk["files_free"]:
+            yield f"the disk of {disk['path']} has space, but can't hold another file (no inodes are left). {find}"
+
+
+def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
+    ahead = facts["ahead"]
+    if abs(ahead) > CLOCK:
+        yield (
+            f"the clocks of the host and of the controller differ by {abs(ahead):.0f} seconds (the host is "
+            f"{'ahead' if ahead > 0 else 'behind'}): certificates and package lists would not be valid. Set the "
+            "wrong one, and let it be kept right: apt install systemd-timesyncd"
+        )
+
+
+def ports_of(app: dict[str, Any]) -> dict[str, int]:
+    """The ports that an application needs, by where the model names them."""
+    site = app["site"]
+    return {"site.port": site["port"]} | ({"site.tls.port": site["tls"]["port"]} if has_tls(site) else {})
+
+
+def port_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
+    for where, port in ports_of(app).items():
+        others = [one for one in facts["listeners"] if one["port"] == port and one["program"] != "nginx"]
+        if not others:
+            continue
+        holder = others[0]
+        process = f"process {holder['pid']}, " if holder["pid"] else ""
+        yield (
+            f".{where}: port {port} is taken by {holder['program'] or 'another program'} ({process}on "
+            f"{holder['address']}). Stop it, or choose another port."
+        )
+
+
+def job_problems(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
+    if facts["init"] == "systemd":
+        return
+    for job in app["jobs"]:
+        if job["catch_up"]:
+            yield (
+                f".jobs '{job['name']}'.catch_up: cron, which runs jobs on this host, forgets what it missed. Set it "
+                "to false here; only systemd makes up for it."
+            )
+
+
+def memory_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
+    limit = app["limits"]["memory"]
+    if not limit:
+        return
+    workers = worker_count(app, facts)
+    needed = (workers + 1) * PROCESS_MEMORY
+    if memory_bytes(limit) < needed:
+        yield (
+            f".limits.memory: {limit} can't hold {workers} workers and their master: a bare Flask "
+            f"application takes {PROCESS_MEMORY // 1024**2} MiB in each. Give it {needed // 1024**2}M at the very "
+            f"least, rather {workers * 128}M, or lower workers."
+        )
+
+
+def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:
+    name = app["python"]["interpreter"]
+    found = facts["interpreters"].get(name, {})
+    program = name.rpartition("/")[2]
+    if not found.get("path"):
+        if not any(re.fullmatch(rf"{re.escape(program)}(-minimal|-venv|-dev|-full)?", one) for one in wanted.packages):
+            there = ", ".join(facts["pythons"]) or "none"
+            yield (
+                f".python.interpreter: '{name}' is not on the host, which has: {there}. Name one of these, or install "
+                f"it (a package for apt: python_packages)."
+            )
+        return
+    if not found["version"]:
+        yield f".python.interpreter: '{name}' ({found['path']}) is no Python. Name one, such as python3."
+        return
+    required = wanted.requires_python.get(app["name"], "")
+    try:
+        # Of the host's Python the minor version is known; whichever its patch level, it counts as the newest.
+        fits = not required or SpecifierSet(required).contains(f"{found['version']}.999", prereleases=True)
+    except InvalidSpecifier:
+        yield f".source: pyproject.toml says requires-python = '{required}', which nobody understands. Write '>=3.11'."
+        return
+    if not fits:
+        others = ", ".join(facts["pythons"])
+        yield (
+            f".python.interpreter: '{name}' is Python {found['version']} on the host, but pyproject.toml says "
+            f"requires-python = '{required}'. Name an interpreter that fits (the host has: {others}), use a newer "
+            "Debian, or let the application run on this one."
+        )

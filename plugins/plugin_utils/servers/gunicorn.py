@@ -1,0 +1,265 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the settings of gunicorn may be, and what each worker class needs and serves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn_settings import SETTINGS, VERSION
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest
+
+DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+\Z")
+
+# Hooks in the settings file of the role.
+HOOKS = ("post_worker_init", "worker_exit", "child_exit")
+
+# Settings of gunicorn that this collection makes itself, and what says them instead.
+OWN = {
+    "bind": "a release listens on its own socket, which nginx finds; leave it out.",
+    "wsgi_app": "name the callable as wsgi.",
+    "workers": "give it as workers, outside of gunicorn.",
+    "threads": "give it as threads, outside of gunicorn.",
+    "timeout": "give it as timeout, outside of gunicorn.",
+    "raw_env": "give variables as env, outside of gunicorn.",
+    "chdir": "the application runs in its own source; source.subdir names a folder in it.",
+    "root_path": "give the prefix as site.path.",
+    "config": "the settings given here become the file; leave it out.",
+    "check_config": "every release is checked before it can go live; leave it out.",
+    "print_config": "it would end instead of serving; leave it out.",
+    **dict.fromkeys(HOOKS, "by it the workers tell what becomes of them; use another hook."),
+    "protocol": "nginx speaks HTTP to it; leave it out.",
+    "proxy_protocol": "nginx tells the visitor's address by headers; leave it out.",
+    "certfile": "nginx ends TLS in front of it; leave it out.",
+    "keyfile": "nginx ends TLS in front of it; leave it out.",
+    "paste": "name the callable as wsgi.",
+    "reload": "the code of a release never changes; leave it out.",
+    "reuse_port": "the workers share one socket, which is no port; leave it out.",
+    "daemon": "the process manager keeps gunicorn in the foreground; leave it out.",
+    "user": "the application's own account runs it; leave it out.",
+    "group": "the application's own account runs it; leave it out.",
+}
+
+# The worker classes by gunicorn's own names, and what each needs beside gunicorn. The versions are those that gunicorn
+# asks for itself, in the extras of its package.
+GEVENT = ("gevent>=24.10.1", "packaging")
+WORKER_CLASSES: dict[str, tuple[str, ...]] = {
+    "sync": (),
+    "gthread": (),
+    "gevent": GEVENT,
+    "gevent_wsgi": GEVENT,
+    "gevent_pywsgi": GEVENT,
+    "tornado": ("tornado>=6.5.7",),
+    "asgi": (),
+}
+# Worker classes that others provide, by the module that has them.
+WORKER_MODULES: dict[str, tuple[str, ...]] = {
+    "uvicorn_worker": ("uvicorn-worker",),
+    "uvicorn.workers": ("uvicorn",),
+    "gunicorn.workers.ggevent": GEVENT,
+    "gunicorn.workers.gtornado": ("tornado>=6.5.7",),
+}
+GONE = {
+    "uvicorn": "Write 'uvicorn_worker.UvicornWorker', or use gunicorn's own: 'asgi'.",
+    "eventlet": "gunicorn 26 dropped it. Use 'gevent' or 'gthread'.",
+    "gaiohttp": "gunicorn 20 dropped it. Use 'asgi'.",
+}
+ASGI_MODULES = ("uvicorn_worker", "uvicorn.workers", "gunicorn.workers.gasgi")
+
+# The first gunicorn whose ASGI worker tells a client that it closes a connection; before, a request may be lost when
+# a release is stopped.
+ASGI_GUNICORN = "gunicorn>=26.2.2"
+
+
+def checked(
+    checker: Checker, settings: dict[str, Any], where: str, own: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """The settings with their types converted; every problem goes to the checker. ``own`` can't be set here."""
+    own = OWN if own is None else own
+    result = {}
+    for key, value in settings.items():
+        if key in own:
+            checker.problem(f"{where}.{key}", f"it can't be set here: {own[key]}")
+        elif key not in SETTINGS:
+            likely = str(key).strip("-").lower().replace("-", "_")
+            hint = f" Did you mean '{likely}'?" if likely in SETTINGS else nearest(likely, list(SETTINGS))
+            checker.problem(
+                where, f"'{key}' is not the name of a setting of gunicorn {VERSION}.{hint or ' Leave it out.'}"
+            )
+        else:
+            # None leaves the setting to gunicorn.
+            result[key] = value if value is None else setting(checker, key, value, f"{where}.{key}")
+    name = result.get("worker_class")
+    if isinstance(name, str) and not DOTTED.match(name) and name not in WORKER_CLASSES:
+        hint = GONE.get(name.lower()) or nearest(name, list(WORKER_CLASSES)).strip()
+        listed = f"It has: {', '.join(WORKER_CLASSES)}; others by their dotted name."
+        checker.problem(
+            f"{where}.worker_class", f"'{name}' is not a worker class of gunicorn {VERSION}. {hint or listed}"
+        )
+    return result
+
+
+def setting(checker: Checker, key: str, value: Any, where: str) -> Any:
+    """One value, by the type that gunicorn wants."""
+    wanted, choices = SETTINGS[key]
+    if wanted == "hook":
+        if not isinstance(value, str) or not DOTTED.match(value):
+            checker.problem(
+                where, f"this is {kind(value)}, but a hook is the dotted name of a function, such as 'shop.hooks.run'."
+            )
+        return value
+    before = len(checker.problems)
+    spec: dict[str, Any] = {"type": wanted, "elements": "str"}
+    if wanted == "int" and isinstance(value, str) and re.fullmatch(r"0o?[0-7]+", value):
+        # File modes, which gunicorn reads as octal.
+        value = int(value.removeprefix("0").removeprefix("o") or "0", 8)
+    value = checker.value(value, spec, where)
+    if len(checker.problems) == before:
+        if choices:
+            checker.choice(value.lower(), {"choices": list(choices)}, where)
+        if wanted == "int" and value < 0:
+            checker.problem(where, f"{value} is negative. Give a whole number from 0.")
+    return value
+
+
+def worker_class(settings: dict[str, Any], threads: int) -> str:
+    """The worker class by name: what is named, else the one that has threads if there are any."""
+    return settings.get("worker_class") or ("gthread" if threads > 1 else "sync")
+
+
+def serves_asgi(settings: dict[str, Any]) -> bool:
+    """Whether the worker class calls an application by ASGI."""
+    name = settings.get("worker_class") or ""
+    return name == "asgi" or name.startswith(tuple(f"{module}." for module in ASGI_MODULES))
+
+
+def requirements(gunicorn: str, settings: dict[str, Any], websocket: bool = False) -> list[str]:
+    """What has to be installed: gunicorn itself, and what the settings need beside it."""
+    name = settings.get("worker_class") or ""
+    needed = list(WORKER_CLASSES.get(name, ()))
+    for module, packages in WORKER_MODULES.items():
+        if name.startswith(f"{module}."):
+            # uvicorn knows WebSocket by another package only.
+            needed += [*packages, *(["websockets"] if websocket and module.startswith("uvicorn") else [])]
+    if settings.get("asgi_loop") == "uvloop":
+        needed.append("uvloop>=0.19.0")
+    if settings.get("http_parser") == "fast":
+        needed.append("gunicorn_h1c>=0.6.14")
+    if "h2" in (settings.get("http_protocols") or ""):
+        needed.append("h2>=4.4.1")
+    return [f"{gunicorn},{ASGI_GUNICORN.removeprefix('gunicorn')}" if name == "asgi" else gunicorn, *needed]
+
+
+def stop_seconds(settings: dict[str, Any], timeout: int) -> int:
+    """Seconds that requests under way get at a stop."""
+    graceful = settings.get("graceful_timeout")
+    return timeout if graceful is None else graceful
+
+
+def trusted(bind: str) -> dict[str, Any]:
+    """Whose word counts about scheme and address of a visitor; said on purpose, for a variable might say it else.
+
+    Whoever reaches a unix socket is trusted: the folder's mode lets nobody but the web server pass. On a port only this
+    machine is. One header tells the scheme, the one that nginx sets; a second opinion would end in a 400.
+    """
+    return {
+        "forwarded_allow_ips": "*" if bind.startswith("unix:") else "127.0.0.1,::1",
+        "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
+        "forwarder_headers": "",
+    }
+
+
+# In gunicorn's own order of importance: what is served and where, then who works, then for how long.
+DEFAULTS = {
+    # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
+    "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
+    # nginx has the access log; errors go to the process manager's.
+    "accesslog": None,
+    "errorlog": "-",
+    # A second way in that nobody asked for (gunicorn 25.1 and later).
+    "control_socket_disable": True,
+}
+
+
+def complete(service: dict[str, Any]) -> dict[str, Any]:
+    """All settings of an item of ``gunicorn_services``, with what they imply; None leaves one to gunicorn."""
+    own = service.get("settings", {})
+    timeout = service.get("timeout", 30)
+    name = worker_class(own, service.get("threads", 1))
+    settings = {
+        "wsgi_app": service["wsgi_app"],
+        "bind": service["bind"],
+        "proc_name": service["name"],
+        "chdir": service.get("chdir"),
+        "workers": service.get("workers", 1),
+        # gunicorn takes sync with threads for gthread, and the others have none.
+        "threads": service.get("threads", 1) if name == "gthread" else 1,
+        "worker_class": name,
+        "timeout": timeout,
+        "graceful_timeout": timeout,
+        **trusted(service["bind"]),
+        **DEFAULTS,
+    }
+    if own.get("max_requests"):
+        # Else all workers, which share the load evenly, would be replaced at the same moment.
+        settings["max_requests_jitter"] = own["max_requests"] // 10
+    if "control_socket" in own:
+        del settings["control_socket_disable"]
+    return {**settings, **own}
+
+
+def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
+    """The files of every item of ``gunicorn_services``, for the lookup templates."""
+    files: list[dict[str, Any]] = []
+    for service in services:
+        directory = service["directory"].rstrip("/")
+        lines = [
+            [key, repr_python(value)]
+            for key, value in complete(service).items()
+            if value is not None or key == "accesslog"
+        ]
+        command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
+        files += [
+            {
+                "path": f"{directory}/gunicorn.conf.py",
+                "template": "gunicorn.conf.py.j2",
+                "vars": {
+                    "settings": lines,
+                    "ready_file": ready_file(service["bind"]),
+                    # Its own ASGI worker does so itself, and has no environ to give.
+                    "drain": not serves_asgi(service.get("settings", {})),
+                },
+            },
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+        ]
+    return files
+
+
+def wrong_services(services: list[dict[str, Any]]) -> list[str]:
+    """What gunicorn would not understand of the items of ``gunicorn_services``."""
+    checker = Checker()
+    inputs = {"wsgi_app", "bind", "workers", "threads", "timeout", "chdir", *HOOKS}
+    for service in services:
+        own = {key: f"give it as {key}, outside of settings." for key in inputs}
+        checked(checker, service.get("settings", {}), f"gunicorn_services '{service['name']}'.settings", own)
+    return checker.problems
+
+
+def ready_file(bind: str) -> str:
+    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
+    return repr_python(bind.removeprefix("unix:") + ".ready") if bind.startswith("unix:") else ""
+
+
+def repr_python(value: Any) -> str:
+    """A value as a Python literal, whatever subclass it arrives as."""
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    for number in (int, float):
+        if isinstance(value, number):
+            return repr(number(value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{repr_python(key)}: {repr_python(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(repr_python(item) for item in value) + "]"
+    return repr(str(value))

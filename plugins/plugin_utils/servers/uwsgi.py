@@ -1,0 +1,177 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the options of uWSGI may be, and the ini file that comes of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest
+
+# Options that this collection sets itself, and what says them instead.
+SOCKET = "a release listens on its own sockets, which nginx finds; leave it out."
+CALLABLE = "name the callable as wsgi."
+ACCOUNT = "the application's own account runs it; leave it out."
+FOREGROUND = "the process manager keeps uWSGI in the foreground; leave it out."
+ENVIRONMENT = "the release has its own environment; leave it out."
+OWN = {
+    **dict.fromkeys(
+        ("socket", "uwsgi-socket", "http-socket", "http", "https", "http11-socket", "fastcgi-socket"), SOCKET
+    ),
+    **dict.fromkeys(("chmod-socket", "chown-socket", "abstract-socket"), SOCKET),
+    **dict.fromkeys(("module", "wsgi", "wsgi-file", "file", "callable", "mount", "manage-script-name"), CALLABLE),
+    **dict.fromkeys(("uid", "gid"), ACCOUNT),
+    **dict.fromkeys(("daemonize", "daemonize2", "master", "die-on-term"), FOREGROUND),
+    **dict.fromkeys(("home", "virtualenv", "venv", "pyhome"), ENVIRONMENT),
+    "processes": "give it as workers, outside of uwsgi.",
+    "workers": "give it as workers, outside of uwsgi.",
+    "threads": "give it as threads, outside of uwsgi.",
+    "harakiri": "give it as timeout, outside of uwsgi.",
+    "env": "give variables as env, outside of uwsgi.",
+    "chdir": "the application runs in its own source; source.subdir names a folder in it.",
+    "strict": "uWSGI always refuses an option that it does not know; leave it out.",
+    "stats": "every release has a stats socket, beside its own; leave it out.",
+}
+
+# Options whose numbers decide something here as well.
+NUMBERS = ("cheaper", "cheaper-initial")
+
+# Options that may come several times: what is given is added to what this collection sets.
+ADDED = ("hook-master-start", "hook-accepting")
+
+DEFAULTS: dict[str, Any] = {
+    # An application that can't be loaded ends uWSGI, instead of being answered for with errors.
+    "need-app": True,
+    # Each worker loads the application itself: what it opens (connections, threads) is not shared by a fork.
+    "lazy-apps": True,
+    "single-interpreter": True,
+    # A killed master leaves no worker behind, which would hold on to the sockets.
+    "no-orphans": True,
+    "vacuum": True,
+    # Connections that wait; with uWSGI's own 100 a burst on a unix socket becomes a 502 at once.
+    "listen": 1024,
+    # Bytes of a request's headers; with uWSGI's own 4096 some large cookies become a 502. nginx lets 32k pass.
+    "buffer-size": 65535,
+    # nginx has the access log.
+    "disable-logging": True,
+}
+
+
+def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str, str] | None = None) -> dict[str, Any]:
+    """The options; every problem goes to the checker. ``own`` can't be set here."""
+    own = OWN if own is None else own
+    for key, value in options.items():
+        if key in own:
+            checker.problem(f"{where}.{key}", f"it can't be set here: {own[key]}")
+        elif key not in OPTIONS:
+            likely = str(key).strip("-").lower().replace("_", "-")
+            hint = f" Did you mean '{likely}'?" if likely in OPTIONS else nearest(likely, sorted(OPTIONS))
+            checker.problem(
+                where, f"'{key}' is not the name of an option of uWSGI {VERSION}.{hint or ' Leave it out.'}"
+            )
+        elif key in NUMBERS and value is not None and not str(value).isdecimal():
+            checker.problem(f"{where}.{key}", f"this is {kind(value)} ('{value}'), but it must be a whole number.")
+        else:
+            for item in value if isinstance(value, list) else [value]:
+                if not isinstance(item, (str, int, float, bool, type(None))):
+                    checker.problem(
+                        f"{where}.{key}", f"this is {kind(item)}, but an ini file has texts and numbers only."
+                    )
+                elif re.search(r"[\x00-\x1f]", str(item)):
+                    checker.problem(f"{where}.{key}", "the value of an option is one line. Take the line breaks out.")
+    return options
+
+
+def booting_workers(options: dict[str, Any], workers: int) -> int:
+    """How many workers are there from the start: with uWSGI's cheaper mode the others come with the load."""
+    fewer = options.get("cheaper-initial") or options.get("cheaper")
+    return min(workers, int(fewer)) if fewer else workers
+
+
+def complete(service: dict[str, Any]) -> list[list[str]]:
+    """All lines of the ini file of an item of ``uwsgi_services``: pairs of option and value."""
+    own = service.get("settings", {})
+    threads, timeout = service.get("threads", 1), service.get("timeout", 30)
+    options: dict[str, Any] = {
+        "strict": True,
+        "chdir": service.get("chdir"),
+        "module": service["module"],
+        "master": True,
+        "workers": service.get("workers", 1),
+        # Without it Python's own threads stand still as soon as a request is answered.
+        **({"threads": threads} if threads > 1 else {"enable-threads": True}),
+        "socket": service.get("socket"),
+        "http-socket": service.get("http_socket"),
+        "chmod-socket": "666",
+        "stats": service.get("stats"),
+        "harakiri": timeout,
+        "die-on-term": True,
+        **DEFAULTS,
+    }
+    if own.get("max-requests") and str(own["max-requests"]).isdecimal():
+        # Else all workers, which share the load evenly, would be replaced at the same moment.
+        options["max-requests-delta"] = int(own["max-requests"]) // 10
+    # By itself SIGTERM ends a master and all its workers at once, whatever they are answering. So it waits for them,
+    # without a limit of its own: the process manager has one.
+    hooks = [["hook-master-start", "unix_signal:15 gracefully_kill_them_all"]]
+    if ready := ready_file(service):
+        # One line for every worker that is ready to answer: whoever waits for the application can count them.
+        told = f'echo "ready $PPID" >> {doubled(shlex.quote(ready))}'
+        hooks.append(["hook-accepting", f"exec:{told}"])
+    if service.get("http_socket"):
+        # It ends a connection after each answer, but says so only with this: nginx, which keeps those of gunicorn and
+        # speaks HTTP here while an application goes from one to the other, would lose a request by it.
+        hooks.append(["add-header", "Connection: close"])
+    given = {key: value for key, value in own.items() if key not in ADDED}
+    more = {key: value for key, value in own.items() if key in ADDED}
+    ours = {key: doubled(value) for key, value in options.items() if key not in given}
+    return [*lines(ours), *hooks, *lines(given), *lines(more)]
+
+
+def doubled(value: Any) -> Any:
+    """A value of ours: what uWSGI would read as a placeholder stands for itself."""
+    return value.replace("%", "%%") if isinstance(value, str) else value
+
+
+def lines(options: dict[str, Any]) -> list[list[str]]:
+    """One pair for every value; None leaves an option out."""
+    pairs = []
+    for key, value in options.items():
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                pairs.append([key, str(item).lower() if isinstance(item, bool) else str(item)])
+    return pairs
+
+
+def ready_file(service: dict[str, Any]) -> str:
+    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
+    path = service.get("http_socket") or service.get("socket") or ""
+    return f"{path}.ready" if path.startswith("/") else ""
+
+
+def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
+    """The files of every item of ``uwsgi_services``, for the lookup templates."""
+    files: list[dict[str, Any]] = []
+    for service in services:
+        directory = service["directory"].rstrip("/")
+        command = " ".join(quote(word) for word in [*service["program"], "--ini", f"{directory}/uwsgi.ini"])
+        files += [
+            {"path": f"{directory}/uwsgi.ini", "template": "uwsgi.ini.j2", "vars": {"options": complete(service)}},
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+        ]
+    return files
+
+
+def wrong_services(services: list[dict[str, Any]]) -> list[str]:
+    """What uWSGI would not understand of the items of ``uwsgi_services``."""
+    checker = Checker()
+    for service in services:
+        inputs = ("module", "socket", "http-socket", "stats", "workers", "threads", "harakiri", "chdir")
+        own = dict.fromkeys(inputs, "it is an input of its own, outside of settings.")
+        checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
+        if not service.get("socket") and not service.get("http_socket"):
+            checker.problem(f"uwsgi_services '{service['name']}'", "it listens nowhere. Give socket or http_socket.")
+    return checker.problems

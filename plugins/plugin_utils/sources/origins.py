@@ -1,0 +1,167 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Where a release's code comes from: what identifies it, and its files, fetched only if a host lacks them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import (
+    Repository,
+    archive_file,
+    archive_name,
+    cache_folder,
+    key_file,
+    repository_address,
+    shown,
+    unpack,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
+    SourceError,
+    archive,
+    fingerprint,
+    is_inside,
+    listed_by_walk,
+    regular_bytes,
+    resolve,
+    source_files,
+)
+
+LOCKS = ("uv.lock", "pylock.toml", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One application's source: what the host is told, and how its files are packed (None: the host fetches them)."""
+
+    told: dict[str, Any]
+    pack: Callable[[], bytes] | None = None
+    packed: bytes | None = field(default=None, repr=False)
+
+    def bytes(self) -> bytes:
+        return self.packed if self.packed is not None else self.pack()
+
+
+def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
+    """The origin of a checked ``source``. Raises SourceError with what to try."""
+    subdir = source.get("subdir") or ""
+    if source.get("package"):
+        return Origin(
+            {
+                "kind": "package",
+                "package": source["package"],
+                "digest": source["package"],
+                "revision": source["package"],
+            }
+        )
+    if source.get("git"):
+        return of_git(source, subdir, bases)
+    if source.get("archive"):
+        return of_archive(source, subdir, bases)
+    folder = resolve(source["path"], bases)
+    names = source_files(folder)
+    if not names:
+        raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
+    told = {
+        "kind": "path",
+        "subdir": subdir,
+        "digest": fingerprint(folder, names),
+        "requirements_digest": requirements_digest(folder, names),
+    }
+    return Origin(told, packed=archive(folder, names))
+
+
+def settle(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
+    """Look at what a source says of other places before a host is asked; what the rest of a run then holds to.
+
+    Raises SourceError with what to try.
+    """
+    if source.get("git"):
+        return {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
+    if source.get("archive"):
+        check_archive(source, bases)
+    return {}
+
+
+def check_archive(source: dict[str, Any], bases: list[str]) -> None:
+    """Unpack an archive to see that it can be; once, for its content never changes."""
+    path = archive_file(source, bases)
+    checked = cache_folder() / "checked" / digest_of(path)
+    if checked.exists():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        unpack(path, Path(scratch), archive_name(source["archive"]))
+    checked.parent.mkdir(mode=0o700, exist_ok=True)
+    checked.touch()
+
+
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
+    key = source.get("key")
+    return Repository(repository_address(source["git"], bases), key_file(key, bases) if key else None)
+
+
+def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
+    repository = repository_of(source, bases)
+    version = source.get("version") or "HEAD"
+    commit = source.get("commit") or repository.commit_of(version)
+
+    def pack() -> bytes:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "source"
+            repository.checkout(commit, version, folder)
+            return packed(folder, f"{shown(source['git'])} at '{version}'")
+
+    told = {"kind": "git", "subdir": subdir, "digest": f"{shown(source['git'])} {commit}", "revision": commit}
+    return Origin(told, pack=pack)
+
+
+def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
+    path = archive_file(source, bases)
+    name = archive_name(source["archive"])
+    digest = digest_of(path)
+
+    def pack() -> bytes:
+        with tempfile.TemporaryDirectory() as scratch:
+            return packed(unpack(path, Path(scratch), name), name)
+
+    return Origin(
+        {
+            "kind": "archive",
+            "subdir": subdir,
+            "digest": digest,
+            "revision": f"{name} {digest[:12]}",
+        },
+        pack=pack,
+    )
+
+
+def packed(folder: Path, name: str) -> bytes:
+    """The files of a source that was fetched."""
+    names = sorted(listed_by_walk(folder))
+    if not names:
+        raise SourceError(f"{name} has no files.")
+    return archive(folder, names)
+
+
+def requirements_digest(folder: Path, names: list[str]) -> str:
+    """A fingerprint of all that may list dependencies, so that a message can tell them from other code."""
+    total = hashlib.sha256()
+    for name in names:
+        base = os.path.basename(name)
+        if base in LOCKS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
+            # A link that leads nowhere, or out of the source, lists nothing.
+            readable = (folder / name).is_file() and is_inside(folder, folder / name)
+            content = regular_bytes(folder / name) if readable else b""
+            total.update(os.fsencode(name) + b"\0" + content)
+    return total.hexdigest()
