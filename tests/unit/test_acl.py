@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.release import folders
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 
 APP, NGINX, OTHER = 54321, 54322, 54323
 GATE = acl.entries_for(0o750, NGINX, 1)
@@ -117,11 +117,11 @@ def test_a_file_system_without_lists_is_refused_before_anything_changes(
 
     monkeypatch.setattr(os, "getxattr", unsupported)
     with pytest.raises(ReleaseError, match=r"the file system of .*/apps/shop has no POSIX ACLs.*acltype=posixacl"):
-        webapp_release.prepare(Layout("shop", str(tmp_path / "apps")), lambda _command: pytest.fail("ran"), False)
+        folders.prepare(Layout("shop", str(tmp_path / "apps")), lambda _command: pytest.fail("ran"), False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_group_that_the_host_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match=r"the host has no group 'nosuchgroup'.*webapp_nginx_group"):
-        webapp_release.nginx_number("shop", "nosuchgroup", check_mode=False)
-    assert webapp_release.nginx_number("shop", grp.getgrgid(0).gr_name, check_mode=True) == 0
+        folders.nginx_group_id("shop", "nosuchgroup", check_mode=False)
+    assert folders.nginx_group_id("shop", grp.getgrgid(0).gr_name, check_mode=True) == 0

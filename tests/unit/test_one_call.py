@@ -11,24 +11,16 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.action.webapp_release import secret_json
 from ansible_collections.pyweb.stack.plugins.module_utils.release import activation
-from ansible_collections.pyweb.stack.plugins.modules import webapp_release
+from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import Deployment, activate_at_once, failure
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"
 
 
-class Module:
-    """What the module webapp_release has of AnsibleModule."""
+def refuse(argv: list[str]) -> Any:
+    raise AssertionError(f"ran {argv}")
 
-    def __init__(self, activations: list[dict[str, Any]], said: dict[str, Any]) -> None:
-        self.params = {"activations": activations, "root": "/nowhere", "owner": "alice@desk"}
-        self.said = said
 
-    def run_command(self, argv: list[str]) -> Any:
-        raise AssertionError(f"ran {argv}")
-
-    def fail_json(self, **said: Any) -> None:
-        self.said |= said
-        raise SystemExit(1)
+DEPLOYMENT = Deployment(root="/nowhere", uv="", nginx_group="", owner="alice@desk", run=refuse)
 
 
 def result(name: str, activate: bool, candidate: str = "") -> dict[str, Any]:
@@ -51,8 +43,9 @@ def activated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_what_has_a_new_release_takes_over_where_it_is_known_how(activated: list[Any]) -> None:
     results = [result("shop", True, OTHER), result("idle", False), result("unknown", True, OTHER)]
-    module = Module([{"name": "idle", "candidate": ""}, {"name": "shop", "candidate": ""}], {})
-    answer = webapp_release.activate_at_once(module, {"apps": results})
+    activations = [{"name": "idle", "candidate": ""}, {"name": "shop", "candidate": ""}]
+    answer, problems = activate_at_once(DEPLOYMENT, activations, results)
+    assert problems == []
     assert activated == [("shop", OTHER, "/nowhere", "alice@desk")]
     assert answer == {"activated": [{"name": "shop"}], "changed": True}
     assert [one["activate"] for one in results] == [False, False, True]
@@ -61,18 +54,16 @@ def test_what_has_a_new_release_takes_over_where_it_is_known_how(activated: list
 @pytest.mark.parametrize("activations", [[], [{"name": "idle", "candidate": ""}]])
 def test_nothing_takes_over_where_nobody_asked_or_nothing_is_new(activated: list[Any], activations: list[Any]) -> None:
     results = [result("shop", True, OTHER), result("idle", False)]
-    assert webapp_release.activate_at_once(Module(activations, {}), {"apps": results}) == {}
+    assert activate_at_once(DEPLOYMENT, activations, results) == ({}, [])
     assert (activated, results[0]["activate"]) == ([], True)
 
 
 def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: list[Any]) -> None:
-    said: dict[str, Any] = {}
     results = [result("shop", True, OTHER), result("broken", True, OTHER)]
-    with pytest.raises(SystemExit):
-        webapp_release.activate_at_once(
-            Module([{"name": "shop"}, {"name": "broken"}], said),
-            {"apps": results, "missing_sources": [], "changed": True, "diff": {"after": "a new one"}},
-        )
+    answer = {"apps": results, "missing_sources": [], "changed": True, "diff": {"after": "a new one"}}
+    added, problems = activate_at_once(DEPLOYMENT, [{"name": "shop"}, {"name": "broken"}], results)
+    said = failure({**answer, **added}, problems)
+    assert [one["activate"] for one in results] == [True, True]
     assert said == {
         "msg": "webapps 'broken': no",
         "changed": True,

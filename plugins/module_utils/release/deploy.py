@@ -1,0 +1,177 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Decide what each application needs, build it, and report it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.building import Builder
+from ansible_collections.pyweb.stack.plugins.module_utils.release.folders import (
+    check_account,
+    open_shared,
+    prepare,
+    remove_unfinished,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import InterpreterVersions, fingerprint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BUILT,
+    Layout,
+    Manifest,
+    ReleaseError,
+    choose,
+    lock,
+    manifests,
+    new_identity,
+    now,
+    read_manifest,
+    record,
+    whole,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import ails, sleeps
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What holds for all applications of one call."""
+
+    root: str
+    uv: str
+    nginx_group: str
+    owner: str
+    run: Run
+    check_mode: bool = False
+
+
+def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterVersions) -> dict[str, Any]:
+    """Decide what one application needs, build it if need be, and return the application's result."""
+    layout = Layout(spec["name"], deployment.root)
+    if spec["state"] == "absent":
+        return result_of_absent(layout, spec["purge"])
+    check_account(layout)
+    check_mode, owner, nginx_group = deployment.check_mode, deployment.owner, deployment.nginx_group
+    changed = prepare(layout, deployment.run, spec["jobs"], nginx_group, check_mode)
+    if not check_mode:
+        changed = remove_unfinished(layout, owner) or changed
+    changed = open_shared(layout, spec.get("served") or [], nginx_group, owner, check_mode) or changed
+    wanted = fingerprint(spec, layout, versions, check_mode)
+    current = layout.current_release()
+    known = [manifest for manifest in manifests(layout) if manifest.id == current or whole(layout, manifest)]
+    action, reused, reasons = choose(wanted, current, known)
+    result = {
+        "name": spec["name"],
+        "state": "present",
+        "current": current or "",
+        "candidate": reused or "",
+        "action": action,
+        "reasons": reasons,
+    }
+    if action == "none":
+        unhealthy = ails(layout) or sleeps(read_manifest(layout, current), deployment.run)
+        return {**result, "activate": unhealthy, "changed": changed}
+    if action == "build" and not (check_mode or spec["source"].get("wanted")):
+        with lock(layout, owner):
+            result["candidate"] = build(deployment, spec, layout, wanted)
+    return {**result, "activate": True, "changed": True}
+
+
+def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
+    """The result of an application that is to be removed: ``activate`` says whether there is anything to remove."""
+    there = os.path.isdir(layout.home) and (purge or os.listdir(layout.home) not in ([], ["shared"]))
+    return {
+        "name": layout.name,
+        "state": "absent",
+        "current": "",
+        "candidate": "",
+        "action": "none",
+        "reasons": [],
+        "activate": there,
+        "changed": False,
+    }
+
+
+def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: dict[str, str]) -> str:
+    """Build a release and return its ID. A failure is recorded in the log of deployments."""
+    began = time.monotonic()
+    # Read under the lock, for another run may just have finished a release.
+    taken = [manifest.id for manifest in manifests(layout)]
+    manifest = Manifest(
+        id=new_identity(wanted, now(), taken),
+        fingerprint=wanted,
+        revision=spec["source"].get("revision") or wanted["code"][:12],
+        process_manager=spec["process_manager"],
+        processes=spec["processes"],
+        created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+    )
+    try:
+        Builder(spec, layout, deployment.uv, wanted["code"]).build(manifest)
+    except OSError as error:
+        raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error_text(error)}.") from error
+    finally:
+        if manifest.state != BUILT:
+            record(
+                layout,
+                action="build",
+                release=manifest.id,
+                revision=manifest.revision,
+                by=deployment.owner,
+                result="failed",
+                seconds=round(time.monotonic() - began, 2),
+            )
+    return manifest.id
+
+
+@functools.cache
+def activation() -> Any:
+    """The code that lets releases take over. Most runs don't need it, and the host compiles what it imports."""
+    from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as found
+
+    return found
+
+
+def activate_at_once(
+    deployment: Deployment, activations: list[dict[str, Any]], results: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Activate the new releases of those applications that ``activations`` describes.
+
+    Return what that adds to the answer, and the problems. Without a problem, ``results`` no longer ask for activation.
+    """
+    due = {result["name"]: result for result in results if result["activate"]}
+    specs = [{**spec, "candidate": due[spec["name"]]["candidate"]} for spec in activations if spec["name"] in due]
+    if not specs:
+        return {}, []
+    activated, problems = activation().activate(specs, deployment.root, deployment.run, deployment.owner)
+    if not problems:
+        for spec in specs:
+            due[spec["name"]]["activate"] = False
+    return {"activated": activated, "changed": True}, problems
+
+
+def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which releases change, and why; names only."""
+    changing = [result for result in results if result["action"] != "none"]
+    return {
+        "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),
+        "after": "".join(
+            f"{result['name']}: {result['candidate'] or 'a new release'} "
+            f"({', '.join(result['reasons']) if result['current'] else 'the first'})\n"
+            for result in changing
+        ),
+        "before_header": "releases",
+        "after_header": "releases",
+    }
+
+
+def error_text(error: OSError) -> str:
+    """What the system says about an error, and the file where it names one."""
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror or error)
+
+
+def failure(answer: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The answer of a call that failed. It leaves out empty values, which would hide the message from a reader."""
+    return {"msg": "\n\n".join(problems), **{key: value for key, value in answer.items() if value}}

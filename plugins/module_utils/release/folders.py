@@ -1,0 +1,127 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The account and the folders of an application: its own, passable for nginx, closed to other accounts."""
+
+from __future__ import annotations
+
+import grp
+import os
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.building import NGINX_GROUP, serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    Layout,
+    ReleaseError,
+    abandoned,
+    account,
+    lock,
+    remove_tree,
+    unfinished,
+)
+
+
+def check_account(layout: Layout) -> None:
+    """Refuse a name that the host uses for another account or group."""
+    found = account(layout.name)
+    if found is not None and found.pw_dir != layout.home:
+        raise ReleaseError(
+            layout.name,
+            f"the host already has an account '{layout.name}' with the home {found.pw_dir}, which is not this "
+            "collection's. Choose another name.",
+        )
+    if found is None and group_exists(layout.name):
+        raise ReleaseError(layout.name, f"the host already has a group '{layout.name}'. Choose another name.")
+
+
+def group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def nginx_group_id(name: str, nginx_group: str, check_mode: bool) -> int | None:
+    """The ID of the group that nginx runs as; None where a real run would create the group first."""
+    try:
+        return grp.getgrnam(nginx_group).gr_gid
+    except KeyError:
+        if check_mode:
+            return None
+        raise ReleaseError(
+            name,
+            f"the host has no group '{nginx_group}', which nginx needs to read static files. Set webapp_nginx_group "
+            "to the group that nginx runs as.",
+        ) from None
+
+
+def check_file_system(layout: Layout) -> None:
+    """Refuse a file system on which an application's folders can't be kept from other accounts."""
+    for path in (layout.home, layout.shared):
+        if not acl.is_supported(path):
+            raise ReleaseError(
+                layout.name,
+                f"the file system of {path} has no POSIX ACLs. They let nginx into that folder and keep the other "
+                "accounts out. Turn them on (ZFS: zfs set acltype=posixacl DATASET; ext4: mount without noacl), or put "
+                "the folder on ext4, XFS or Btrfs.",
+            )
+
+
+def create_account(layout: Layout, run: Run) -> None:
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home]
+    status, _output, error = run([*command, "--shell", "/usr/sbin/nologin", layout.name])
+    if status != 0:
+        raise ReleaseError(layout.name, f"the account could not be created: {error.strip()}")
+
+
+def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP, check_mode: bool = False) -> bool:
+    """Create or correct the account and the folders of an application; return whether something differed."""
+    check_file_system(layout)
+    nginx = nginx_group_id(layout.name, nginx_group, check_mode)
+    if check_mode and (account(layout.name) is None or not os.path.isdir(layout.root)):
+        return True
+    changed = False
+    os.makedirs(layout.root, mode=0o755, exist_ok=True)
+    if account(layout.name) is None:
+        create_account(layout, run)
+        changed = True
+    owner = account(layout.name)
+    root = os.stat(layout.root)
+    if (root.st_uid, root.st_gid) != (0, 0):
+        changed = True
+        if not check_mode:
+            os.chown(layout.root, 0, 0)
+    uid, gid = owner.pw_uid, owner.pw_gid
+    for path, owning, group, mode, passing in (
+        (layout.home, 0, gid, 0o750, nginx),
+        (layout.releases, 0, gid, 0o750, nginx),
+        (layout.venvs, 0, gid, 0o750, None),
+        (layout.shared, uid, gid, 0o750, nginx),
+        (layout.cache, uid, gid, 0o700, None),
+        *([(layout.jobs, uid, gid, 0o750, None)] if jobs else []),
+    ):
+        changed = acl.guard(path, owning, group, mode, passing, check_mode) or changed
+    return changed
+
+
+def open_shared(layout: Layout, served: list[str], nginx_group: str, owner: str, check_mode: bool) -> bool:
+    """Let nginx read the shared folders that it serves; return whether it could not."""
+    if not serve_shared(layout, served, nginx_group, check_mode=True):
+        return False
+    if not check_mode:
+        with lock(layout, owner):
+            serve_shared(layout, served, nginx_group)
+    return True
+
+
+def remove_unfinished(layout: Layout, owner: str) -> bool:
+    """Remove what an interrupted run has left; return whether there was anything."""
+    left = unfinished(layout)
+    if not left and not abandoned(layout):
+        return False
+    # While another run holds the lock, these files are being made, not left over. Then this fails.
+    with lock(layout, owner):
+        for path in unfinished(layout):
+            remove_tree(path)
+    return bool(left)
