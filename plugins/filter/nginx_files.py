@@ -48,18 +48,18 @@ _value:
 from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import plan_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.configuration import configuration
 
 
 def nginx_files(
     sites: Any, settings: dict[str, Any] | None = None, applications: list[dict[str, Any]] | None = None
 ) -> list[dict[str, Any]]:
-    """The files of valid sites; raises AnsibleFilterError with all that is wrong."""
-    present, filled, problems = checked_with_applications(sites, settings or {}, applications or [])
-    if problems:
-        raise AnsibleFilterError("nginx can't be configured:\n" + "\n".join(f"- {problem}" for problem in problems))
-    return plan_files(present, filled)
+    """The files for valid sites. Raises AnsibleFilterError with every problem."""
+    found = configuration(sites, settings, applications)
+    if found.problems:
+        problems = "\n".join(f"- {problem}" for problem in found.problems)
+        raise AnsibleFilterError(f"nginx can't be configured:\n{problems}")
+    return found.files
 
 
 class FilterModule:

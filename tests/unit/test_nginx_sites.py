@@ -270,22 +270,23 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         (site(state="gone"), ["'shop'", "'gone'", "absent"]),
         (
             site(domains=["http://shop.example.com/"]),
-            ["'http://shop.example.com/'", "without scheme"],
+            ["'http://shop.example.com/'", "is a URL", "shop.example.com"],
         ),
         (
             site(domains=["shop.example.com:8080"]),
-            ["shop.example.com:8080", "port has its own key"],
+            ["'shop.example.com:8080' has a port", "the port as port"],
         ),
         (site(domains=["bücher.example"]), ["bücher.example", "xn--bcher-kva.example"]),
         (site(domains=["a b"]), ["'a b'", "*.example.com"]),
+        (site(domains=["2001:db8::1"]), ["'2001:db8::1' is an IPv6 address without brackets", "'[2001:db8::1]'"]),
         (site(domains="shop.example.com"), ["'shop'.domains", "list; write it as [shop.example.com]"]),
         (
             site(domains=[], redirects=["www.example.com"]),
-            ["'www.example.com'", "has none"],
+            ["'www.example.com'", "no domain to redirect", "under domains"],
         ),
         (
             site(domains=["*.example.com"], redirects=["example.com"]),
-            ["'*.example.com'", "name first"],
+            ["'*.example.com'", "Name another first"],
         ),
         (
             site(redirects=["shop.example.com"]),
@@ -382,6 +383,7 @@ def test_a_mistake_is_named_with_its_site_value_and_remedy(sites: Any, words: li
         [SHOP, {**SHOP, "port": 8080, "name": "shop-2"}],
         [SHOP, {**SHOP, "name": "old", "state": "absent"}],
         site(domains=["*.example.com", "localhost", "192.0.2.1", "xn--bcher-kva.example"]),
+        site(domains=["[2001:db8::1]", "my_app.local", "Shop.Example.com."]),
         site(locations=[{"path": "/.well-known/acme-challenge/", "alias": "/srv/acme"}]),
         site(locations=[{"path": "/x", "upstream": "http://[::1]:5000"}]),
         [],

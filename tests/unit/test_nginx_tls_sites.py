@@ -293,7 +293,7 @@ def test_two_sites_that_want_one_name_on_one_port_for_tls_are_told() -> None:
     tls = {"mode": "selfsigned"}
     problems = checked([site(tls=tls), site(name="other", port=8080, tls=tls)], {})[2]
     assert len(problems) == 1
-    assert "'shop.example.com' on port 443 is 'shop' already" in problems[0]
+    assert "'shop.example.com' on port 443 already belongs to 'shop'" in problems[0]
 
 
 def test_a_given_certificate_is_looked_at_on_the_controller() -> None:

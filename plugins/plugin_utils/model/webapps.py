@@ -11,13 +11,15 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import ScheduleError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import parse as parse_schedule
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
     check_cache,
     check_extra,
     check_shared,
     check_size,
+    check_tls_names,
+    check_tls_source,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import check_tls_names, check_tls_source, has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, label, role_options
@@ -426,7 +428,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
     elif path != "/":
         site["path"] = path.rstrip("/")
-    check_shared(checker, site, where, page=inside)
+    check_shared(checker, site, where, is_page=inside)
     check_cache(checker, site, where)
     check_size(checker, site["max_temp_file_size"], f"{where}.max_temp_file_size")
     check_extra(checker, site["extra"], f"{where}.extra", "server block")
@@ -449,7 +451,7 @@ def check_location(checker: Checker, location: dict[str, Any], where: str) -> No
         checker.problem(
             where, f"its path is '{location['path']}'. Begin with '/' and name what lies below it, such as '/api/'."
         )
-    check_shared(checker, {**location, "maintenance": None}, where, page=inside)
+    check_shared(checker, {**location, "maintenance": None}, where, is_page=inside)
     check_cache(checker, location, where)
     check_size(checker, location["max_temp_file_size"], f"{where}.max_temp_file_size")
     check_extra(checker, location["extra"], f"{where}.extra", "location block")

@@ -1,6 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The inputs of the role nginx: held against its argument specification, and against what that cannot say."""
+"""Check the inputs of the role nginx against its argument specification, and against what that can't express. Pure.
+
+Rules for the values of one site are in ``rules``, because ``webapps[].site`` follows the same.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,21 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
-    check_tls,
-    check_tls_settings,
-    check_tls_together,
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
+    check_domains,
+    check_extra,
+    check_file,
+    check_location,
+    check_networks,
+    check_range,
+    check_shared,
+    check_tls_names,
+    check_tls_source,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import LETS_ENCRYPT, has_tls, location_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label, role_options
 
-# Keys that mean nothing to a location of the other kind.
+# Keys that have a meaning only for one kind of location.
 LOCATION_KINDS = {
     "upstream": (
         "instead",
@@ -37,9 +46,9 @@ LOCATION_KINDS = {
 
 
 def checked(sites: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
-    """The sites that are to be served and the settings they share, converted and filled, and every problem in them.
+    """The sites to serve and the settings that they share, both converted and filled, and every problem found.
 
-    ``settings`` are the other inputs of the role, without their prefix; those that are left out take their default.
+    ``settings`` are the other inputs of the role, without their prefix. Missing ones take their default.
     """
     checker = Checker()
     options = dict(role_options("nginx"))
@@ -67,7 +76,7 @@ def checked(sites: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]],
 def checked_with_applications(
     sites: Any, settings: dict[str, Any], applications: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
-    """As ``checked``, for sites beside those of applications; each site that is to be served names its owner."""
+    """As ``checked``, for the sites of applications and of ``nginx_sites`` together. Each site gets its ``owner``."""
     if not isinstance(sites, list):
         return checked(sites, settings)
     taken = {site["name"] for site in applications}
@@ -89,115 +98,20 @@ def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[s
     found = {key.removeprefix("nginx_"): value for key, value in filled.items()}
     processes = found.get("worker_processes") or ""
     if processes != "auto" and (not processes.isdecimal() or int(processes) < 1):
-        checker.problem("nginx_worker_processes", f"'{processes}' is no number. Use auto, or a number of at least 1.")
+        checker.problem(
+            "nginx_worker_processes", f"'{processes}' is not a number. Use auto, or a number of at least 1."
+        )
     check_range(checker, found["worker_connections"], "nginx_worker_connections", 1, 1_000_000)
     check_extra(checker, found["extra"], "nginx_extra", "http block")
     check_range(checker, found["status_port"], "nginx_status_port", 0, 65535)
     check_networks(checker, found["trusted_proxies"], "nginx_trusted_proxies")
     if not values.HEADER.fullmatch(found["real_ip_header"] or ""):
         checker.problem(
-            "nginx_real_ip_header", f"'{found['real_ip_header']}' is no header's name, such as X-Forwarded-For."
+            "nginx_real_ip_header",
+            f"'{found['real_ip_header']}' is not a header's name. Use one such as X-Forwarded-For.",
         )
     check_tls_settings(checker, found)
     return found
-
-
-def check_range(checker: Checker, value: float | None, where: str, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        number = "whole number" if isinstance(value, int) else "number"
-        checker.problem(where, f"{value} is out of range. Use a {number} from {low} to {high}.")
-
-
-def check_extra(checker: Checker, text: str | None, where: str, place: str) -> None:
-    if trouble := unbalanced(text or ""):
-        checker.problem(where, f"it can't be printed into the {place}: {trouble}. Write whole directives.")
-
-
-def check_size(checker: Checker, text: str | None, where: str) -> None:
-    if text is not None and not values.SIZE.fullmatch(text):
-        checker.problem(where, f"'{text}' is no size. Use a number of bytes, or one with k, m or g: 16m; 0: no limit.")
-
-
-def check_file(checker: Checker, text: str | None, where: str, what: str) -> None:
-    if text is not None and not values.folder(text):
-        checker.problem(where, f"'{text}' is no {what}. Use an absolute path without '..' and '$'.")
-
-
-def check_networks(checker: Checker, networks: list[str] | None, where: str, words: tuple[str, ...] = ()) -> None:
-    for network in networks or []:
-        remedy = None if network in words else values.network_remedy(network)
-        if remedy:
-            checker.problem(where, f"'{network}' is no address or network. {remedy}")
-
-
-def check_text(checker: Checker, text: str, where: str) -> None:
-    if not values.TEXT.fullmatch(text):
-        checker.problem(where, f"nginx takes '$' for a variable, and a line break ends the line: {text!r} has one.")
-
-
-def check_shared(checker: Checker, item: dict[str, Any], where: str, page: Any = values.folder) -> None:
-    """What a site and its locations may say alike; ``page`` tells whether a text names a page."""
-    if item.get("max_body_size") is not None:
-        check_size(checker, item["max_body_size"], f"{where}.max_body_size")
-    for key in ("allow", "deny"):
-        check_networks(checker, item[key], f"{where}.{key}", ("all",))
-    check_limits(checker, item, where)
-    check_users(checker, item["basic_auth"], f"{where}.basic_auth")
-    for name, value in (item["headers"] or {}).items():
-        if not isinstance(name, str) or not values.HEADER.fullmatch(name):
-            checker.problem(f"{where}.headers", f"'{name}' is no header's name. Use letters, digits and '-'.")
-        elif not isinstance(value, (str, int)) or isinstance(value, bool):
-            checker.problem(f"{where}.headers.{name}", "a header's value is a text; put it between quotes.")
-        else:
-            check_text(checker, str(value), f"{where}.headers.{name}")
-    for number, own in enumerate(item["error_pages"] or [], start=1):
-        here = f"{where}.error_pages no. {number}"
-        for status in own["status"]:
-            check_range(checker, status, f"{here}.status", 400, 599)
-        if not own["status"]:
-            checker.problem(f"{here}.status", "it names no status. Give one or more, such as [502, 503, 504].")
-        check_page(checker, own["page"], f"{here}.page", page)
-    check_maintenance(checker, item["maintenance"], f"{where}.maintenance", page)
-
-
-def check_page(checker: Checker, text: str | None, where: str, page: Any) -> None:
-    if text is not None and not page(text):
-        example = "/srv/pages/sorry.html" if page is values.folder else "errors/sorry.html"
-        checker.problem(where, f"'{text}' is no file that nginx can be told. Write it as {example}, without '$'.")
-
-
-def check_limits(checker: Checker, item: dict[str, Any], where: str) -> None:
-    if limit := item["rate_limit"]:
-        if not values.RATE.fullmatch(limit["rate"] or ""):
-            checker.problem(f"{where}.rate_limit.rate", f"'{limit['rate']}' is no rate. Write it as 10r/s or 30r/m.")
-        check_range(checker, limit["burst"], f"{where}.rate_limit.burst", 0, 100_000)
-    check_range(checker, item["connection_limit"], f"{where}.connection_limit", 1, 65535)
-
-
-def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> None:
-    """No message shows a hash, or what somebody took for one."""
-    if not auth:
-        return
-    check_text(checker, auth["realm"], f"{where}.realm")
-    for name, hashed in (auth["users"] or {}).items():
-        if not values.USER.fullmatch(str(name)):
-            checker.problem(f"{where}.users", f"'{str(name).split(':')[0]}' can't be a user's name: no ':', no '#'.")
-        elif not isinstance(hashed, str) or not values.PASSWORD_HASH.fullmatch(hashed):
-            checker.problem(
-                f"{where}.users.{name}",
-                "this is no password hash that nginx knows. Write what 'openssl passwd -6' prints for the password.",
-            )
-
-
-def check_maintenance(checker: Checker, maintenance: dict[str, Any] | None, where: str, page: Any) -> None:
-    if not maintenance:
-        return
-    check_page(checker, maintenance["page"], f"{where}.page", page)
-    check_range(checker, maintenance["retry_after"], f"{where}.retry_after", 1, 31_536_000)
-    check_networks(checker, maintenance["allow"], f"{where}.allow")
-    for path in maintenance["open_paths"]:
-        if not values.location_path(path):
-            checker.problem(f"{where}.open_paths", f"'{path}' is no path of a URL, such as /healthz.")
 
 
 def check_name(checker: Checker, site: dict[str, Any], where: str) -> None:
@@ -216,41 +130,21 @@ def check_names(checker: Checker, sites: list[Any]) -> None:
 
 
 def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
-    """What a specification cannot say about one site."""
-    check_domains(checker, site, where)
+    """Check what a specification can't express about one site."""
+    check_domains(checker, site, where, underscores=True)
     check_range(checker, site["port"], f"{where}.port", 1, 65535)
     check_shared(checker, site, where)
     for key in ("access_log", "error_log"):
         if site[key] != "off":
             check_file(checker, site[key], f"{where}.{key}", "path of a log")
     if site["error_log"] == "off":
-        checker.problem(f"{where}.error_log", "nginx takes 'off' for a file's name. Use /dev/null, or leave it out.")
+        checker.problem(
+            f"{where}.error_log", "nginx reads 'off' as a file's name here. Use /dev/null, or leave it out."
+        )
     check_extra(checker, site["extra"], f"{where}.extra", "server block")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
     check_tls(checker, site, where)
-
-
-def check_domains(checker: Checker, site: dict[str, Any], where: str) -> None:
-    before = len(checker.problems)
-    for key in ("domains", "redirects"):
-        for name in site[key]:
-            if remedy := values.domain_remedy(name):
-                checker.problem(f"{where}.{key}", f"'{name}' is no host name. {remedy}")
-    if len(checker.problems) > before:
-        return
-    for key in ("domains", "redirects"):
-        site[key] = [name.lower() for name in site[key]]
-    if site["redirects"] and not site["domains"]:
-        checker.problem(
-            f"{where}.redirects",
-            f"'{site['redirects'][0]}' leads to the first of the site's domains, but it has none. Add one.",
-        )
-    elif site["redirects"] and site["domains"][0].startswith("*."):
-        checker.problem(
-            f"{where}.redirects",
-            f"they lead to the first domain, but '{site['domains'][0]}' is a pattern. Put a name first.",
-        )
 
 
 def check_upstreams(checker: Checker, groups: list[dict[str, Any]], where: str) -> None:
@@ -272,14 +166,14 @@ def check_upstreams(checker: Checker, groups: list[dict[str, Any]], where: str) 
 
 
 def check_server(checker: Checker, server: dict[str, Any], group: dict[str, Any], where: str) -> None:
-    if not values.server(server["address"]):
+    if not values.is_server(server["address"]):
         checker.problem(
-            where, f"'{server['address']}' is no address. Use unix:/run/app.sock, 127.0.0.1:5000 or app1:5000."
+            where, f"'{server['address']}' is not an address. Use unix:/run/app.sock, 127.0.0.1:5000 or app1:5000."
         )
     for key, low, high in (("weight", 1, 1000), ("max_fails", 0, 1000), ("fail_timeout", 1, 86400)):
         check_range(checker, server[key], f"{where}.{key}", low, high)
     if server["backup"] and group["balance"] == "ip_hash":
-        checker.problem(f"{where}.backup", "ip_hash knows no backup. Choose another balance, or remove it.")
+        checker.problem(f"{where}.backup", "ip_hash has no backup servers. Choose another balance, or remove it.")
 
 
 def check_locations(checker: Checker, site: dict[str, Any], where: str) -> None:
@@ -301,44 +195,14 @@ def check_locations(checker: Checker, site: dict[str, Any], where: str) -> None:
         seen.append(path.rstrip("/"))
 
 
-def check_location(checker: Checker, location: dict[str, Any], where: str) -> None:
-    """What a location of either kind says, but for where it leads."""
-    check_shared(checker, location, where)
-    check_extra(checker, location["extra"], f"{where}.extra", "location block")
-    for key in ("read_timeout", "connect_timeout"):
-        check_range(checker, location[key], f"{where}.{key}", 1, 86400)
-    check_size(checker, location["max_temp_file_size"], f"{where}.max_temp_file_size")
-    for place in location["fallback"] or []:
-        check_file(checker, place, f"{where}.fallback", "folder")
-    check_cache(checker, location, where)
-
-
-def check_cache(checker: Checker, location: dict[str, Any], where: str) -> None:
-    cache = location["cache"]
-    if not cache:
-        return
-    check_range(checker, cache["valid"], f"{where}.cache.valid", 1, 31_536_000)
-    check_size(checker, cache["max_size"], f"{where}.cache.max_size")
-    for name in cache["bypass_cookies"]:
-        if not values.COOKIE.fullmatch(name):
-            checker.problem(
-                f"{where}.cache.bypass_cookies", f"'{name}' is no cookie that nginx can ask for: letters, digits, '_'."
-            )
-    if location["websocket"]:
-        checker.problem(f"{where}.cache", "what is upgraded to WebSocket can't be cached. Give it a path of its own.")
-    if location["buffering"] is False:
-        checker.problem(
-            f"{where}.cache", "nginx can only cache what it buffers. Remove buffering: false, or the cache."
-        )
-
-
 def check_target(checker: Checker, location: dict[str, Any], groups: list[str], where: str) -> None:
-    """A location leads to an application or to a folder; the keys of the other kind mean nothing then."""
+    """Check that a location leads either to an application or to a folder, and has no key of the other kind."""
     upstream, alias = location["upstream"], location["alias"]
     if (upstream is None) == (alias is None):
         found = "neither upstream nor alias" if upstream is None else "both upstream and alias"
         checker.problem(
-            where, f"it has {found}. Give exactly one: where requests go, or the folder that holds the files."
+            where,
+            f"it has {found}. Give exactly one: the address of an application, or the folder that holds the files.",
         )
         return
     kind, other = ("upstream", "alias") if alias is None else ("alias", "upstream")
@@ -360,7 +224,10 @@ def check_target(checker: Checker, location: dict[str, Any], groups: list[str], 
 
 
 def check_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
-    """Two sites that want one name, or to be the default, on one port: nginx would only warn, and drop the second."""
+    """Check that no two sites have the same name, or are both the default, on one port.
+
+    nginx itself would only warn, and ignore the second site.
+    """
     defaults: dict[int, str] = {}
     names: dict[tuple[int, str], str] = {}
     for site in sites:
@@ -379,8 +246,64 @@ def check_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
                 taker = "itself, in domains or redirects" if owner == site["name"] else f"'{owner}'"
                 checker.problem(
                     where,
-                    f"'{name}' on port {port} is already taken by {taker}. A name leads to one site: remove it here or "
-                    "there, or use another port.",
+                    f"'{name}' on port {port} is already taken by {taker}. A name leads to one site. Remove one of the "
+                    "two, or use another port.",
                 )
             names.setdefault((port, name), site["name"])
     check_tls_together(checker, sites)
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def check_tls(checker: Checker, site: dict[str, Any], where: str) -> None:
+    """Check the TLS of a site whose domains and locations are right."""
+    where = f"{where}.tls"
+    check_tls_source(checker, site["tls"], where)
+    check_tls_names(checker, site, where)
+    for path in site["tls"]["plain_paths"]:
+        if not values.location_path(path):
+            checker.problem(f"{where}.plain_paths", f"'{path}' is not a path. Start with a slash, as in /healthz.")
+        elif location_of(site, path) is None:
+            checker.problem(f"{where}.plain_paths", f"no location with an upstream answers '{path}'. Remove it.")
+
+
+def check_tls_settings(checker: Checker, settings: dict[str, Any]) -> None:
+    """Check the TLS settings that all sites share."""
+    directory = settings["acme_directory"]
+    if directory is not None and not directory.startswith("https://"):
+        checker.problem(
+            "nginx_acme_directory", f"'{directory}' is not the address of an ACME directory. It begins with https://."
+        )
+    if settings["acme_staging"] and directory != LETS_ENCRYPT:
+        checker.problem(
+            "nginx_acme_staging",
+            "only Let's Encrypt's staging directory is known. Set nginx_acme_directory to that of the other authority.",
+        )
+    if settings["acme_email"] and "@" not in settings["acme_email"]:
+        checker.problem(
+            "nginx_acme_email", f"'{settings['acme_email']}' is not an address. Write it as name@example.com."
+        )
+    if bool(settings["ca_certificate"]) != bool(settings["ca_key"]):
+        checker.problem("nginx_ca_certificate", "it belongs with nginx_ca_key. Give both, or neither.")
+
+
+def check_tls_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
+    """Check that each port is either with TLS or without, and that a name has one certificate on a port."""
+    plain = {site["port"]: site["name"] for site in sites}
+    names: dict[tuple[int, str], str] = {}
+    for site in (site for site in sites if has_tls(site)):
+        where, port = f"nginx_sites '{site['name']}'.tls.port", site["tls"]["port"]
+        if port in plain:
+            checker.problem(
+                where, f"'{plain[port]}' is served without TLS on port {port}. Use another port for one of them."
+            )
+        for name in site["domains"] + site["redirects"] or [""]:
+            owner = names.setdefault((port, name), site["name"])
+            if owner != site["name"]:
+                what = f"'{name}'" if name else "the default site"
+                checker.problem(
+                    where,
+                    f"{what} on port {port} already belongs to '{owner}'. Use another port, or remove it from one of "
+                    "them.",
+                )

@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import CHALLENGE_PATH
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import HSTS, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 HTTPS = 443
 STORE = "@CERTIFICATES@"  # of the module nginx_config
-GIVEN = ("certificate", "key", "remote_src")
 
 PACKAGES = {"selfsigned": "openssl", "acme": "dehydrated"}
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -238,101 +234,3 @@ def packages(items: Any) -> list[str]:
         mode = tls.get("mode") if isinstance(tls, dict) else ""
         found |= {name for key, name in PACKAGES.items() if key == mode}
     return sorted(found)
-
-
-# --- what is wrong ------------------------------------------------------------------------------------------------
-
-
-def check_tls(checker: Checker, site: dict[str, Any], where: str) -> None:
-    """One site's. Its domains and locations were found right before."""
-    where = f"{where}.tls"
-    check_tls_source(checker, site["tls"], where)
-    check_tls_names(checker, site, where)
-    for path in site["tls"]["plain_paths"]:
-        if not values.location_path(path):
-            checker.problem(f"{where}.plain_paths", f"'{path}' is no path. Start with a slash, as in /healthz.")
-        elif location_of(site, path) is None:
-            checker.problem(f"{where}.plain_paths", f"no location with an upstream answers '{path}'. Remove it.")
-
-
-def check_tls_source(checker: Checker, tls: dict[str, Any], where: str) -> None:
-    """Where the certificate is from."""
-    mode = tls["mode"]
-    if not 1 <= tls["port"] <= 65535:
-        checker.problem(f"{where}.port", f"{tls['port']} is out of range. Use a whole number from 1 to 65535.")
-    for key in GIVEN:
-        if mode != "provided" and tls[key]:
-            checker.problem(f"{where}.{key}", f"it has no meaning with mode {mode}. Use mode: provided, or remove it.")
-        elif mode == "provided" and not tls[key] and key != "remote_src":
-            checker.problem(f"{where}.{key}", "it is missing. Mode provided wants both certificate and key.")
-    if mode == "provided" and tls["remote_src"]:
-        for key in ("certificate", "key"):
-            if tls[key] and not values.folder(tls[key]):
-                checker.problem(f"{where}.{key}", "with remote_src it is an absolute path on the host.")
-
-
-def check_tls_names(checker: Checker, site: dict[str, Any], where: str) -> None:
-    if not has_tls(site):
-        return
-    names = [*site["domains"], *site["redirects"]]
-    for name in filter(is_address, names):
-        checker.problem(
-            where,
-            f"'{name}' is an address, and a browser that asks for one names nobody when TLS begins: only the default "
-            "site can answer. Leave the domains out, or give the host a name.",
-        )
-    if site["tls"]["mode"] != "acme":
-        return
-    if not names:
-        checker.problem(
-            where, "an authority certifies names, but the site has no domains. Add them, or use selfsigned."
-        )
-    for name in names:
-        if name.startswith("*."):
-            checker.problem(
-                where, f"'{name}' can't be proved over http, only by DNS. Name each host, or use mode: provided."
-            )
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def check_tls_settings(checker: Checker, settings: dict[str, Any]) -> None:
-    """What all sites share."""
-    if not settings["acme_directory"].startswith("https://"):
-        checker.problem(
-            "nginx_acme_directory", f"'{settings['acme_directory']}' is no address of an ACME directory: https://…"
-        )
-    if settings["acme_staging"] and settings["acme_directory"] != LETS_ENCRYPT:
-        checker.problem(
-            "nginx_acme_staging",
-            "only Let's Encrypt's staging is known. Give another's address as nginx_acme_directory.",
-        )
-    if settings["acme_email"] and "@" not in settings["acme_email"]:
-        checker.problem("nginx_acme_email", f"'{settings['acme_email']}' is no address. Write name@example.com.")
-    if bool(settings["ca_certificate"]) != bool(settings["ca_key"]):
-        checker.problem("nginx_ca_certificate", "it goes with nginx_ca_key: give both, or neither.")
-
-
-def check_tls_together(checker: Checker, sites: list[dict[str, Any]]) -> None:
-    """One port speaks either TLS or not, and a name has one certificate there."""
-    plain = {site["port"]: site["name"] for site in sites}
-    names: dict[tuple[int, str], str] = {}
-    for site in (site for site in sites if has_tls(site)):
-        where, port = f"nginx_sites '{site['name']}'.tls.port", site["tls"]["port"]
-        if port in plain:
-            checker.problem(
-                where, f"port {port} is where '{plain[port]}' is served without TLS. Use another for one of them."
-            )
-        for name in site["domains"] + site["redirects"] or [""]:
-            owner = names.setdefault((port, name), site["name"])
-            if owner != site["name"]:
-                what = f"'{name}'" if name else "the default site"
-                checker.problem(
-                    where, f"{what} on port {port} is '{owner}' already. Use another port, or remove it there."
-                )

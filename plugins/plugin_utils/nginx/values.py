@@ -1,33 +1,34 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What single values of a site may look like, and what to write instead."""
+"""The form of single values of a site, and what to write instead of a wrong one. Pure."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-DOMAIN = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = re.compile(rf"(\*\.)?{LABEL}(\.{LABEL})*")
+DOMAIN_WITH_UNDERSCORES = re.compile(rf"(\*\.)?[a-z0-9_]([a-z0-9_-]{{0,61}}[a-z0-9])?(\.{LABEL})*")
 SIZE = re.compile(r"[0-9]+[kKmMgG]?")
-# What nginx compares a location with is the decoded path, so a percent sign there would never match anything.
+# nginx compares a location with the decoded path, so a percent sign would never match.
 LOCATION_PATH = re.compile(r"/([A-Za-z0-9._~!@+,=:-]+/)*([A-Za-z0-9._~!@+,=:-]+)?")
 FILE_PATH = re.compile(r"/[^\x00-\x1f\x7f$]*")
 SOCKET = re.compile(r"unix:/[A-Za-z0-9._@+/-]+")
 HOST = r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 ADDRESS = re.compile(rf"(?P<scheme>http|uwsgi)://{HOST}(:(?P<port>[0-9]{{1,5}}))?/?")
-
-
 RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 COOKIE = re.compile(r"[A-Za-z0-9_]+")
 UPSTREAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 SERVER = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 USER = re.compile(r"[^:#\s\x00-\x1f\x7f][^:\x00-\x1f\x7f]*")
-# What crypt(3) of Debian and nginx itself know; a plain password is none of them.
+# The hashes that Debian's crypt(3) and nginx itself know. A plain password has none of these forms.
 PASSWORD_HASH = re.compile(r"(\$(apr1|1|5|6|y|gy|7|2[aby])\$[!-9;-~]+|\{S?SHA\}[A-Za-z0-9+/=]+)")
-# What can stand in a text for nginx: it has no way to write '$', and a line is a line.
+# A text that nginx can hold: it has no way to write a plain '$'.
 TEXT = re.compile(r"[^$\x00-\x1f\x7f]*")
 
 
@@ -40,7 +41,7 @@ class Upstream:
 
 
 def upstream(text: str) -> Upstream | None:
-    """An address as people write it; None for what is none."""
+    """The target of an address as people write it; None for anything else."""
     socket = text.removeprefix("uwsgi:")
     if SOCKET.fullmatch(socket):
         return Upstream("http" if socket == text else "uwsgi", socket)
@@ -51,14 +52,14 @@ def upstream(text: str) -> Upstream | None:
     return Upstream(match["scheme"], f"{match['host']}:{port}") if 0 < port < 65536 else None
 
 
-def server(text: str) -> bool:
-    """Whether this is an address of a server of an upstream group."""
+def is_server(text: str) -> bool:
+    """Whether this is the address of a server of an upstream group."""
     match = SERVER.fullmatch(text)
     return bool(SOCKET.fullmatch(text)) or (match is not None and 0 < int(match["port"]) < 65536)
 
 
 def network_remedy(text: str) -> str | None:
-    """What to write in the place of what is no address or network; None for what is one."""
+    """What to write instead of a wrong address or network; None for a right one."""
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -74,22 +75,40 @@ def location_path(text: str) -> bool:
     return bool(LOCATION_PATH.fullmatch(text)) and ".." not in text.split("/")
 
 
-def folder(text: str) -> bool:
+def is_path(text: str) -> bool:
     """Whether this is the absolute path of a file or folder on the host, as nginx can hold it."""
     return bool(FILE_PATH.fullmatch(text)) and ".." not in text.split("/")
 
 
-def domain_remedy(text: str) -> str | None:
-    """What to write in the place of what is no host name; None for what is one."""
-    if len(text) <= 253 and DOMAIN.fullmatch(text.lower()):
+def domain(text: str) -> str:
+    """A host name in the one spelling that names are compared in."""
+    return text.lower().rstrip(".")
+
+
+def domain_problem(text: str, underscores: bool = False) -> str | None:
+    """What is wrong with a host name, in words that continue "'name' …"; None if nothing is.
+
+    An address is a host name, too. A browser writes an IPv6 address in brackets, and so must the site.
+    """
+    name = domain(text)
+    if "://" in name or "/" in name:
+        return "is a URL. Give the host name alone, such as shop.example.com."
+    if is_address(name):
+        return f"is an IPv6 address without brackets. Write '[{name}]'." if ":" in name and name[0] != "[" else None
+    if re.search(r":[0-9]+$", name):
+        return "has a port. Give the host name alone, and the port as port."
+    pattern = DOMAIN_WITH_UNDERSCORES if underscores else DOMAIN
+    if len(name) <= 253 and pattern.fullmatch(name):
         return None
-    if "://" in text or "/" in text:
-        return "Write the bare host name, without scheme and path."
-    if re.search(r":[0-9]+$", text):
-        return "Write the bare host name; the port has its own key."
-    if not text.isascii():
-        try:
-            return f"Write it in its ASCII form, '{text.encode('idna').decode()}'."
-        except UnicodeError:
-            pass
-    return "Use a host name such as shop.example.com, or *.example.com."
+    if not name.isascii():
+        with contextlib.suppress(UnicodeError):
+            return f"is not a host name. Write it in its ASCII form, '{name.encode('idna').decode()}'."
+    return "is not a host name. Use letters, digits, '-' and dots, such as shop.example.com or *.example.com."
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
