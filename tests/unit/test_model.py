@@ -8,14 +8,10 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import (
-    RESERVED_NAMES,
-    domain_problem,
-    inside,
-    nested,
-    normalised,
-    suggest_name,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import RESERVED_NAMES, suggest_name
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import domain_problem
 
 SECRET = "hunter2-correct-horse"
 
@@ -112,6 +108,9 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"wsgi": "./app.py:app"}, ".wsgi", "'./app.py:app'", "'app:app'"),
         ({"wsgi": "shop:app; rm"}, ".wsgi", "'shop:app; rm'", "shop.wsgi:app"),
         ({"wsgi": "shop:app\n"}, ".wsgi", "shop:app", "shop.wsgi:app"),
+        ({"wsgi": "shop:create_app(a b)"}, ".wsgi", "'shop:create_app(a b)'", "plain values"),
+        ({"wsgi": "shop:create_app(open('x'))"}, ".wsgi", "create_app(open('x'))", "plain values"),
+        ({"wsgi": "shop:create_app()()"}, ".wsgi", "create_app()()", "plain values"),
         ({"workers": 0}, ".workers", "'0'", "from 1, or auto"),
         ({"workers": "many"}, ".workers", "'many'", "from 1, or auto"),
         ({"workers": "²"}, ".workers", "'²'", "from 1, or auto"),
@@ -127,7 +126,14 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"health": {"path": "/grün"}}, ".health.path", "'/grün'", "'/healthz'"),
         ({"site": {"port": 70000}}, ".site.port", "70000", "to 65535"),
         ({"limits": {"memory": "lots"}}, ".limits.memory", "'lots'", "512M"),
+        ({"limits": {"memory": "0M"}}, ".limits.memory", "'0M'", "512M"),
+        ({"limits": {"memory": "٣M"}}, ".limits.memory", "'٣M'", "512M"),
         ({"limits": {"cpu": "1.5"}}, ".limits.cpu", "'1.5'", "150%"),
+        ({"limits": {"cpu": "0%"}}, ".limits.cpu", "'0%'", "150%"),
+        ({"systemd": {"ProtectHome": "yes\nUser=root"}}, ".systemd", "'yes\\nUser=root' of ProtectHome", "one line"),
+        ({"systemd": {"Environment": ["A=1", "B=2\\"]}}, ".systemd", "of Environment", "backslash at the end"),
+        ({"systemd": {"Environment": [{"A": "1"}]}}, ".systemd", "'Environment'", "ProtectHome: read-only"),
+        ({"systemd": {"Service.User": "root"}}, ".systemd", "'Service.User'", "ProtectHome: read-only"),
         ({"gunicorn": {"bind": "0.0.0.0:80"}}, ".gunicorn.bind", "can't be set", "leave it out"),
         ({"gunicorn": {"workers": 3}}, ".gunicorn.workers", "can't be set", "outside of gunicorn"),
         ({"gunicorn": {"max-requests": 3}}, ".gunicorn", "'max-requests'", "'max_requests'"),
@@ -147,6 +153,11 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"python": {"interpreter": " "}}, ".python.interpreter", "' '", "such as python3"),
         ({"python": {"packages": ["-e ."]}}, ".python.packages", "'-e .'", "requirements file"),
         ({"python": {"packages": ["a\n--index-url x"]}}, ".python.packages", "not a requirement", "requirements"),
+        ({"python": {"packages": ["flask=2.0"]}}, ".python.packages", "'flask=2.0'", "redis>=5"),
+        ({"python": {"packages": ["flask 2.0"]}}, ".python.packages", "'flask 2.0'", "redis>=5"),
+        ({"python": {"index_url": "pypi.example.org/simple"}}, ".python.index_url", "not the address", "https://"),
+        ({"python": {"extra_index_urls": ["simple/"]}}, ".python.extra_index_urls", "not the address", "https://"),
+        ({"python": {"ca_bundle": "ca.pem"}}, ".python.ca_bundle", "'ca.pem'", "absolute path"),
         ({"python": {"requirements": ["../r.txt"]}}, ".python.requirements", "'../r.txt'", "relative path"),
         ({"shared": ["/var/lib"]}, ".shared", "'/var/lib'", "'instance'"),
         ({"shared": ["."]}, ".shared", "'.'", "'instance'"),
@@ -369,7 +380,7 @@ def test_bad_domains(domain: str) -> None:
 
 @pytest.mark.parametrize(("path", "wanted"), [("a", True), ("a/b", True), (".a", True), ("..a", True), ("", False)])
 def test_inside(path: str, wanted: bool) -> None:
-    assert inside(path) is wanted
+    assert is_inside(path) is wanted
 
 
 def test_nested_folders_are_found_in_any_order() -> None:
@@ -379,3 +390,20 @@ def test_nested_folders_are_found_in_any_order() -> None:
 @pytest.mark.parametrize("value", ["", "it's", 'say "no"', "100%", "$HOME", "a\nb", "ü€😀", 5, 1.5, "x" * 100_000])
 def test_any_text_can_be_a_variable(value: Any) -> None:
     assert accepted(env={"A": value})["env"] == {"A": value}
+
+
+# What no text may have
+
+
+def test_applications_that_were_normalised_are_not_normalised_again() -> None:
+    apps, _ = normalised([app(), app(name="blog", state="absent")])
+    assert normalised(apps)[0] is apps
+    assert [one["name"] for one in normalised(apps.present)[0]] == ["shop"]
+    assert normalised([app(name="Bad")])[0].__class__ is list
+
+
+@pytest.mark.parametrize(
+    "package", ["flask", "redis[hiredis]>=5,<6", "a @ https://h/a.whl", "git+https://h/x", "./x.whl"]
+)
+def test_good_requirements(package: str) -> None:
+    assert accepted(python={"packages": [package]})["python"]["packages"] == [package]

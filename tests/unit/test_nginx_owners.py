@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.action.preflight import model_problems
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners as nginx_owners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import NginxError
 from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
 from nginx_instance import BINARY, Instance, free_port, needs_nginx
 
 SERVER = "server {\n    listen 80%s;\n    server_name %s;\n}\n"
@@ -179,9 +179,9 @@ def test_an_application_and_a_site_that_want_the_same_are_named_by_the_preflight
     app = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "site": {"domains": ["shop.example.com"]}}
     pages = [{"path": "/", "alias": "/srv/pages"}]
     for site in ({"name": "shop"}, {"name": "static", "domains": ["shop.example.com"]}):
-        _apps, problems = model_problems([app], "/srv/webapps", {}, [{**site, "locations": pages}])
+        _apps, problems = validated([app], "/srv/webapps", {}, [{**site, "locations": pages}])
         assert len(problems) == 1
         assert "nginx_sites" in problems[0]
         assert "'shop'" in problems[0]
     free = [{"name": "static", "domains": ["static.example.com"], "locations": pages}]
-    assert model_problems([app], "/srv/webapps", {}, free)[1] == []
+    assert validated([app], "/srv/webapps", {}, free)[1] == []

@@ -23,6 +23,13 @@ from ansible_collections.pyweb.stack.plugins.modules import preflight as module
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import app_problems, core_problems, validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
+    input_problems,
+    misspelt_inputs,
+    single_inputs,
+)
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 
@@ -52,7 +59,7 @@ def merged(base: Any, change: Any) -> Any:
 def problems_of(case: dict[str, Any]) -> list[str]:
     """What the preflight says of a case: of the model alone, or of what the model meets on a host."""
     webapps = case["webapps"] if "webapps" in case else [merged(APP, change) for change in case.get("apps", [{}])]
-    served, problems = action.model_problems(webapps, case.get("root", "/srv/webapps"), {})
+    served, problems = validated(webapps, case.get("root", "/srv/webapps"), {})
     if problems or "host" not in case:
         return problems
     wanted = Wanted(served, requires_python=case.get("requires_python", {}), builds=case.get("builds", True))
@@ -178,7 +185,7 @@ def test_a_fine_host_has_no_problems() -> None:
 
 
 def test_a_package_that_is_to_be_installed_may_bring_the_interpreter() -> None:
-    served, _ = action.model_problems([merged(APP, {"python": {"interpreter": "python3.12"}})], "/srv/webapps", {})
+    served, _ = validated([merged(APP, {"python": {"interpreter": "python3.12"}})], "/srv/webapps", {})
     assert host_problems(Wanted(served, packages=["python3.12-venv"]), HOST) == []
 
 
@@ -190,7 +197,7 @@ def test_a_rollback_does_not_fail_for_what_only_a_deployment_needs() -> None:
 
 @pytest.mark.parametrize(("version", "old"), [("2.19.0", False), ("2.21.5rc1", False), ("2.18.9", True), ("2.9", True)])
 def test_an_ansible_that_is_too_old_is_told(version: str, old: bool) -> None:
-    problems = action.core_problems(version)
+    problems = core_problems(version)
     assert bool(problems) is old
     if old:
         assert f"ansible-core {version}" in problems[0]
@@ -205,11 +212,11 @@ def test_an_account_without_sudo_is_told_what_to_do() -> None:
 
 def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pyproject.toml"
-    assert action.python_of(path) == ""
+    assert required_python(path) == ""
     path.write_text("[project]\nrequires-python = '>=3.12'\n")
-    assert action.python_of(path) == ">=3.12"
+    assert required_python(path) == ">=3.12"
     path.write_text("nonsense")
-    assert action.python_of(path) == ""
+    assert required_python(path) == ""
 
 
 @pytest.mark.parametrize(
@@ -237,9 +244,9 @@ def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
 def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     (tmp_path / "shop/static").mkdir(parents=True)
     static = {"site": {"static": [{"url": "/static/", "path": "static"}]}}
-    (app,), problems = action.model_problems([merged({**APP, **static}, change)], "/srv/webapps", {})
+    (app,), problems = validated([merged({**APP, **static}, change)], "/srv/webapps", {})
     assert problems == []
-    told = action.folder_problems(app, tmp_path)
+    told = folder_problems(app, tmp_path)
     assert len(told) == bool(words)
     for word in words:
         assert word in told[0]
@@ -258,8 +265,8 @@ def test_dependencies_that_would_not_be_installed_as_listed_are_told(
 ) -> None:
     for name in files:
         (tmp_path / name).write_text("gunicorn==21.2.0\n" if name.endswith(".txt") else "")
-    (app,), _ = action.model_problems([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
-    told = action.folder_problems(app, tmp_path, {"gunicorn": "gunicorn>=22.0"})
+    (app,), _ = validated([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
+    told = folder_problems(app, tmp_path, {"gunicorn": "gunicorn>=22.0"})
     assert len(told) == bool(words)
     assert words in "".join(told)
 
@@ -322,14 +329,41 @@ def test_a_variable_that_is_none_is_told_with_its_place(own: dict[str, Any], wor
     ],
 )
 def test_a_run_for_one_application_names_one(arguments: dict[str, Any], words: str) -> None:
-    told = action.app_problems(["blog", "shop"], arguments)
+    told = app_problems(["blog", "shop"], arguments["app"], required=arguments.get("app_required", False))
     assert bool(told) == bool(words)
     assert words in "".join(told)
 
 
 def test_a_misspelt_input_of_a_role_is_found() -> None:
-    (problem,) = action.misspelt_inputs({"webapp_keep_relases": 3, "webapps": [], "my_own": 1})
-    assert "'webapp_keep_relases' is no input of the role webapp. Did you mean 'webapp_keep_releases'?" in problem
+    (problem,) = misspelt_inputs({"webapp_keep_relases": 3, "webapps": [], "my_own": 1})
+    assert "'webapp_keep_relases' is not an input of the role webapp. Did you mean 'webapp_keep_releases'?" in problem
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"webapp_keep_releases": "many"}, "webapp_keep_releases: this is a text ('many')"),
+        ({"python_packages": ["libpq-dev", "--purge"]}, "python_packages: '--purge' is not a Debian package"),
+        ({"python_packages": ["libpq-dev\n"]}, "python_packages: 'libpq-dev\n' is not a Debian package"),
+        ({"webapp_nginx_group": "www data"}, "webapp_nginx_group: 'www data' is not a group"),
+        ({"webapp_uv": "uv"}, "webapp_uv: 'uv' is not an absolute path"),
+        ({"python_uv_version": "latest"}, "python_uv_version: 'latest' is not a version"),
+        ({"python_uv_index_url": "u:hunter2@pypi"}, "python_uv_index_url: this is not the address of a package index"),
+        ({"webapp_server_requirements": {"gunicron": "x"}}, "'gunicron' is not an application server"),
+        ({"webapp_server_requirements": {"gunicorn": "gunicorn 22"}}, "'gunicorn 22' is not a requirement"),
+        ({"nginx_acme_email": "a@example.org\r"}, "nginx_acme_email: the text has a carriage return (U+000D)"),
+    ],
+)
+def test_an_input_of_a_role_that_would_fail_on_the_host_is_told(values: dict[str, Any], words: str) -> None:
+    (problem,) = input_problems(values)
+    assert words in problem
+    assert "hunter2" not in problem
+
+
+def test_the_defaults_of_all_inputs_are_right() -> None:
+    defaults = {name: spec["default"] for name, spec in single_inputs().items() if spec.get("default") is not None}
+    assert len(defaults) > 20
+    assert input_problems(defaults) == []
 
 
 def test_problems_are_counted_and_listed() -> None:

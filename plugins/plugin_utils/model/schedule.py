@@ -22,7 +22,7 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
-STEP = re.compile(r"(?P<range>\*|\d+(?:-\d+)?)(?:/(?P<step>\d+))?\Z")
+STEP = re.compile(r"(?P<range>\*|[0-9]+(?:-[0-9]+)?)(?:/(?P<step>[0-9]+))?\Z")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
     resolved_process_manager,
     worker_count,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 # What the tests run on.
@@ -65,7 +66,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
         ]
         problems += [
             f"{where}{problem}"
-            for check in (port_problems, memory_problems, interpreter_problems)
+            for check in (port_problems, memory_problems, worker_problems, interpreter_problems)
             for problem in check(app, facts, wanted)
         ]
     return problems
@@ -142,6 +143,12 @@ def memory_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
             f"application takes {PROCESS_MEMORY // 1024**2} MiB in each. Give it {needed // 1024**2}M at the very "
             f"least, rather {workers * 128}M, or lower workers."
         )
+
+
+def worker_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
+    """Settings of uWSGI that depend on the number of workers; ``auto`` depends on the host."""
+    if app["server"] == "uwsgi" and (problem := uwsgi.cheaper_problem(app["uwsgi"], worker_count(app, facts))):
+        yield f".uwsgi.{problem}"
 
 
 def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:

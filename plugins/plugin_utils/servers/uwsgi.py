@@ -72,7 +72,7 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
             checker.problem(
                 where, f"'{key}' is not the name of an option of uWSGI {VERSION}.{hint or ' Leave it out.'}"
             )
-        elif key in NUMBERS and value is not None and not str(value).isdecimal():
+        elif key in NUMBERS and value is not None and not re.fullmatch(r"[0-9]+", str(value)):
             checker.problem(f"{where}.{key}", f"this is {kind(value)} ('{value}'), but it must be a whole number.")
         else:
             for item in value if isinstance(value, list) else [value]:
@@ -83,6 +83,16 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
                 elif re.search(r"[\x00-\x1f]", str(item)):
                     checker.problem(f"{where}.{key}", "the value of an option is one line. Take the line breaks out.")
     return options
+
+
+def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
+    """What uWSGI refuses of its cheaper mode for this number of workers."""
+    if int(options.get("cheaper") or 0) < workers:
+        return None
+    return (
+        f"cheaper: {options['cheaper']} must be lower than the number of workers, which is {workers}. Lower it, or "
+        "raise workers."
+    )
 
 
 def booting_workers(options: dict[str, Any], workers: int) -> int:
@@ -111,7 +121,7 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         "die-on-term": True,
         **DEFAULTS,
     }
-    if own.get("max-requests") and str(own["max-requests"]).isdecimal():
+    if re.fullmatch(r"0*[1-9][0-9]*", str(own.get("max-requests"))):
         # Else all workers, which share the load evenly, would be replaced at the same moment.
         options["max-requests-delta"] = int(own["max-requests"]) // 10
     # By itself SIGTERM ends a master and all its workers at once, whatever they are answering. So it waits for them,

@@ -23,7 +23,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Keys whose values no message shows, whatever is wrong with them.
-SECRETS = frozenset({"env", "index_url", "extra_index_urls", "users", "key", "nginx_ca_key"})
+SECRETS = frozenset({"env", "index_url", "python_uv_index_url", "extra_index_urls", "users", "key", "nginx_ca_key"})
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
 NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*\Z")

@@ -1,0 +1,204 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Rules for one application that an argument specification can't express."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind
+
+MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+WSGI = re.compile(rf"(?P<module>{MODULE}):(?P<callable>[A-Za-z_][A-Za-z0-9_.]*)(?P<call>\(.*\))?\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Bytes; the kernel passes no longer "NAME=value" to a program (MAX_ARG_STRLEN).
+VARIABLE_BYTES = 128 * 1024 - 1
+HEALTH_PATH = re.compile(r"/[!-~]*\Z")
+
+
+def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Report the problems of one application; its values are rewritten in their usual form."""
+    check_name(checker, app["name"], f"{where}.name")
+    if app["state"] == "absent":
+        return
+    check_source(checker, app["source"] or {}, f"{where}.source")
+    check_wsgi(checker, app["wsgi"], where)
+    check_workers(checker, app, where)
+    check_numbers(checker, app, where)
+    check_limits(checker, app["limits"], f"{where}.limits")
+    check_health(checker, app["health"], f"{where}.health")
+    check_servers(checker, app, where)
+    check_env(checker, app["env"], f"{where}.env")
+    check_python(checker, app["python"], f"{where}.python")
+    check_shared_folders(checker, app, f"{where}.shared")
+    for stage, commands in app["commands"].items():
+        for command in commands:
+            check_command(checker, command, f"{where}.commands.{stage}", "flask db upgrade")
+    check_background(checker, app, where)
+    check_site(checker, app["site"], f"{where}.site")
+
+
+def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:
+    if not wsgi:
+        checker.problem(
+            where, "the key 'wsgi' is missing: the callable to serve, as 'module:callable', such as 'app:app'."
+        )
+        return
+    match = WSGI.match(wsgi)
+    if not match:
+        checker.problem(f"{where}.wsgi", f"'{wsgi}' is not a callable's name. {wsgi_remedy(wsgi)}")
+    elif match["call"] and not has_plain_arguments(match["call"]):
+        checker.problem(
+            f"{where}.wsgi",
+            f"'{wsgi}': the arguments of a factory must be plain values, such as 'create_app(\"production\")'.",
+        )
+
+
+def wsgi_remedy(wsgi: str) -> str:
+    if wsgi.endswith(".py") or "/" in wsgi:
+        module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".").removesuffix(".__init__")
+        return f"It names a module, not a file: write '{module or 'app'}:app'."
+    if ":" not in wsgi:
+        return f"The callable is missing: write '{wsgi}:app' if it is called app."
+    return "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
+
+
+def has_plain_arguments(call: str) -> bool:
+    """Whether the arguments of a call are values that need no evaluation; the host accepts no others."""
+    try:
+        tree = ast.parse(f"factory{call}", mode="eval").body
+        if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
+            return False
+        for value in (*tree.args, *(keyword.value for keyword in tree.keywords)):
+            ast.literal_eval(value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return False
+    return all(keyword.arg for keyword in tree.keywords)
+
+
+def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:
+    workers = app["workers"]
+    if isinstance(workers, str) and workers.isdecimal():
+        app["workers"] = workers = int(workers)
+    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
+        checker.problem(
+            f"{where}.workers", f"'{workers}' is not a number of processes. Give a whole number from 1, or auto."
+        )
+
+
+def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:
+    for key, value, low, high in (
+        ("threads", app["threads"], 1, 1000),
+        ("timeout", app["timeout"], 1, 86400),
+        ("health.timeout", app["health"]["timeout"], 1, 3600),
+        ("site.port", app["site"]["port"], 1, 65535),
+        ("site.keepalive", app["site"]["keepalive"], 0, 1000),
+    ):
+        check_range(checker, value, f"{where}.{key}", low, high)
+
+
+def check_health(checker: Checker, health: dict[str, Any], where: str) -> None:
+    path = health["path"]
+    if path is not None and not HEALTH_PATH.match(path):
+        checker.problem(
+            f"{where}.path",
+            f"'{path}' is not the path of a URL. It begins with '/' and has no spaces, such as '/healthz'.",
+        )
+    for status in health["status"]:
+        if not 100 <= status <= 599:
+            checker.problem(f"{where}.status", f"{status} is not an HTTP status. Give numbers such as 200.")
+
+
+def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Check the settings of both application servers; the one that is not used now may be used later."""
+    app["gunicorn"] = gunicorn.checked(checker, app["gunicorn"], f"{where}.gunicorn")
+    app["uwsgi"] = uwsgi.checked(checker, app["uwsgi"], f"{where}.uwsgi")
+
+
+def check_env(checker: Checker, env: dict[str, Any], where: str) -> None:
+    for key, value in env.items():
+        if isinstance(key, str) and VARIABLE.match(key):
+            if problem := variable_problem(key, value):
+                checker.problem(f"{where}.{key}", problem)
+        else:
+            # What looks like a name may be a whole "NAME=secret".
+            shown = str(key).split("=")[0]
+            checker.problem(
+                where,
+                f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use "
+                "letters, digits and '_', and write each as NAME: value.",
+            )
+
+
+def variable_problem(key: str, value: Any) -> str | None:
+    """What is wrong with the value of an environment variable. It is never shown: it may be a secret."""
+    if isinstance(value, bool):
+        return (
+            "a boolean has no one spelling in an environment. Write what the application expects, as "
+            f'"{str(value).lower()}" or "1".'
+        )
+    if value is None:
+        return 'it has no value. Write "" for an empty one, or remove it.'
+    if isinstance(value, (dict, list)):
+        return f"this is {kind(value)}, but the value of an environment variable is a text. Put it between quotes."
+    if "\0" in str(value):
+        return "a zero byte can't be in an environment variable. Remove it."
+    if len(f"{key}={value}".encode(errors="surrogatepass")) > VARIABLE_BYTES:
+        return (
+            f"no program can be given a variable of more than {VARIABLE_BYTES} bytes. Put it into a file, and its path "
+            "here."
+        )
+    return None
+
+
+def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
+    interpreter = python["interpreter"]
+    if not interpreter.strip() or re.search(r"\s", interpreter):
+        checker.problem(
+            f"{where}.interpreter", f"'{interpreter}' is not a program. Give a name or a path, such as python3."
+        )
+    for package in python["packages"]:
+        if not is_requirement(package):
+            checker.problem(
+                f"{where}.packages",
+                f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong into a requirements file.",
+            )
+    for key in ("index_url", "extra_index_urls"):
+        urls = [python[key] or ""] if key == "index_url" else python[key]
+        if any(url and not is_index(url) for url in urls):
+            checker.problem(f"{where}.{key}", NO_INDEX)
+    if python["ca_bundle"] and not python["ca_bundle"].startswith("/"):
+        checker.problem(f"{where}.ca_bundle", f"'{python['ca_bundle']}' is not an absolute path on the host.")
+    for file in python["requirements"] or []:
+        if not is_inside(file):
+            checker.problem(
+                f"{where}.requirements",
+                f"'{file}' is not a file inside the application root. Give a relative path.",
+            )
+
+
+def check_shared_folders(checker: Checker, app: dict[str, Any], where: str) -> None:
+    for index, folder in enumerate(app["shared"]):
+        if not is_inside(folder):
+            checker.problem(
+                where,
+                f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.",
+            )
+        app["shared"][index] = posixpath.normpath(folder)
+    for outer, inner in nested(app["shared"]):
+        checker.problem(
+            where,
+            f"'{inner}' is {'named twice' if inner == outer else f'part of {outer!r}, which is shared as a whole'}. "
+            "Remove it.",
+        )

@@ -1,0 +1,36 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Relative paths inside the application root."""
+
+from __future__ import annotations
+
+import re
+
+PATH_CHARACTERS = re.compile(r"[^\x00-\x1f\x7f]+\Z")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path names something below the application root."""
+    parts = path.split("/")
+    return (
+        bool(path)
+        and bool(PATH_CHARACTERS.match(path))
+        and not path.startswith(("/", "~"))
+        and ".." not in parts
+        and path.strip("./") != ""
+    )
+
+
+def is_page(path: str) -> bool:
+    """Whether nginx can be given a file or folder inside the application root: it reads '$' as a variable."""
+    return is_inside(path) and "$" not in path
+
+
+def nested(folders: list[str]) -> list[tuple[str, str]]:
+    """Pairs of an outer and an inner folder, where the inner one is the same as the outer or a part of it."""
+    found = []
+    for place, inner in enumerate(folders):
+        for other, outer in enumerate(folders):
+            if inner.startswith(outer + "/") or (inner == outer and other < place):
+                found.append((outer, inner))
+    return found

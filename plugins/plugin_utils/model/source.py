@@ -1,0 +1,50 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Rules for the shape of an application's source. Whether it is there is found out later."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import is_requirement
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
+
+# The kinds of source, and what each names.
+SOURCES = {
+    "git": "a repository",
+    "path": "a folder on the controller",
+    "archive": "a file on the controller or an address",
+    "package": "a requirement from the package index",
+}
+# Keys of a source that belong to some kinds only.
+SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",), "subdir": ("git", "path", "archive")}
+
+
+def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
+    given = [key for key in SOURCES if source.get(key)]
+    if not given:
+        listed = ", ".join(f"{key} ({meaning})" for key, meaning in SOURCES.items())
+        checker.problem(where, f"there is no source. Give one of: {listed}.")
+    elif len(given) > 1:
+        checker.problem(
+            where,
+            f"{' and '.join(given)} are given together, but an application has one source. Keep one of them.",
+        )
+    for key, kinds in SOURCE_OPTIONS.items():
+        if source.get(key) and len(given) == 1 and given[0] not in kinds:
+            checker.problem(
+                f"{where}.{key}",
+                f"'{source[key]}' has no meaning for {given[0]}; it belongs to {', '.join(kinds)}. Remove it.",
+            )
+    subdir = source.get("subdir") or ""
+    if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
+        checker.problem(f"{where}.subdir", f"'{subdir}' leaves the source. Give a path inside it, such as 'backend'.")
+    for key in ("git", "version"):
+        text = source.get(key) or ""
+        if text.startswith("-") or re.search(r"[\x00-\x20]", text):
+            # An address may hold credentials.
+            shown = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
+            checker.problem(f"{where}.{key}", f"'{shown}' can't be right: it has spaces or begins with '-'.")
+    if source.get("package") and not is_requirement(source["package"]):
+        checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")

@@ -1,0 +1,74 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What an application names in its source, a folder of the controller, and what the source says of dependencies."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import server_packages
+
+
+def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] | None = None) -> list[str]:
+    """Everything that an application names, and its source does not have.
+
+    ``servers`` are the requirements that install the app servers.
+    """
+    subdir = app["source"]["subdir"]
+    if subdir and not (folder / subdir).is_dir():
+        return [f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}."]
+    root = folder / subdir
+    return (
+        dependency_problems(app, root, folder, servers or {})
+        + [
+            f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}."
+            for name in app["python"]["requirements"] or []
+            if not (root / name).is_file()
+        ]
+        + [
+            f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
+            f"{same_name(root, item['path'])} If a command creates it, add that command to commands.build."
+            for item in app["site"]["static"]
+            if not (
+                app["commands"]["build"] or is_shared(item["path"], app["shared"]) or (root / item["path"]).is_dir()
+            )
+        ]
+    )
+
+
+def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
+    """Locks that would be ignored, and an app server that is pinned to a version that is too old."""
+    where = f"webapps '{app['name']}'.python"
+    problem = requirements.ignored(str(root), str(folder), app["python"]["requirements"])
+    if problem:
+        return [f"{where}: {problem}"]
+    files = app["python"]["requirements"]
+    files = [requirements.automatic(str(root), str(folder))] if files is None else files
+    for server in server_packages(app, servers)[:1]:
+        problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server)
+    return [f"{where}: {problem}"] if problem else []
+
+
+def is_shared(path: str, shared: list[str]) -> bool:
+    """Whether a folder outlives releases, or lies in one that does. The host creates it."""
+    return any(f"{path.strip('/')}/".startswith(f"{folder.strip('/')}/") for folder in shared)
+
+
+def same_name(root: Path, path: str) -> str:
+    """A question that offers a folder of the same name, up to three levels deep."""
+    name = Path(path).name
+    found = sorted(place for depth in ("*", "*/*", "*/*/*") for place in root.glob(f"{depth}/{name}") if place.is_dir())
+    return f" Did you mean '{found[0].relative_to(root)}'?" if found and name else ""
+
+
+def required_python(path: Path) -> str:
+    """requires-python of a pyproject.toml; empty where there is none, or the file can't be read."""
+    try:
+        with open(path, "rb") as stream:
+            project = tomllib.load(stream).get("project", {})
+    except (OSError, tomllib.TOMLDecodeError):
+        return ""
+    return str(project.get("requires-python", "")) if isinstance(project, dict) else ""

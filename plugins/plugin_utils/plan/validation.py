@@ -1,0 +1,90 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Everything that the controller alone can find wrong with an inventory, before any host is touched. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications, normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
+
+# A path that nginx takes without quotes.
+ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
+# Bytes; the kernel's sun_path holds 108, and a zero ends it.
+SOCKET_BYTES = 107
+# The oldest ansible-core that this collection runs on.
+OLDEST_CORE = (2, 19)
+
+
+def validated(
+    webapps: Any, root: str = "/srv/webapps", nginx_settings: Mapping[str, Any] | None = None, own_sites: Any = None
+) -> tuple[Applications, list[str]]:
+    """The applications, normalised, and every problem of the model and of the sites that nginx serves.
+
+    ``nginx_settings`` are the inputs of the role nginx that all sites share, without their prefix. ``own_sites`` are
+    the sites of the inventory beside those of the applications. No applications come back where there are problems.
+    """
+    apps, problems = normalised(webapps)
+    if problems:
+        return Applications(), problems
+    own_sites = [] if own_sites is None else own_sites
+    problems = root_problems(apps, root) or site_problems(apps, root, dict(nginx_settings or {}), own_sites)
+    return (Applications() if problems else Applications(apps)), problems
+
+
+def site_problems(apps: list[dict[str, Any]], root: str, settings: dict[str, Any], own_sites: Any) -> list[str]:
+    """The rules of nginx for all sites together, and for the texts of those that no application has."""
+    problems = checked_with_applications(own_sites, settings, nginx_sites(apps, root))[2]
+    if not problems:
+        checker = Checker()
+        check_texts(checker, own_sites, role_options("nginx")["nginx_sites"], "nginx_sites")
+        problems = checker.problems
+    return problems
+
+
+def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:
+    """A folder of the applications in which nginx can't reach their sockets."""
+    if not ROOT.fullmatch(root):
+        return [
+            f"webapp_root: '{root}' can't be the folder of the applications. Give an absolute path of letters, digits "
+            "and '._+-', such as /srv/webapps."
+        ]
+    problems = []
+    for app in apps:
+        path = f"{root}/{app['name']}/current.sock"
+        if app["state"] == "present" and len(path) > SOCKET_BYTES:
+            problems.append(
+                f"webapps '{app['name']}': the path of its socket, {path}, has {len(path)} characters, but the kernel "
+                f"takes {SOCKET_BYTES}. Use a shorter name or a shorter webapp_root."
+            )
+    return problems
+
+
+def app_problems(names: list[str], name: str, *, required: bool) -> list[str]:
+    """A run for one application that names none, or none of this host."""
+    return [] if name in names or not (name or required) else [unknown_app(name, names)]
+
+
+def core_problems(version: str) -> list[str]:
+    """An ansible-core that is too old."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers >= OLDEST_CORE:
+        return []
+    wanted = ".".join(map(str, OLDEST_CORE))
+    return [
+        f"this is ansible-core {version}, but {wanted} is the oldest that this collection runs on. Install a newer "
+        f"one, such as: pip install 'ansible-core>={wanted}'"
+    ]
+
+
+def keep_problems(keep: Any) -> list[str]:
+    """A number of releases that leaves none to go back to."""
+    if re.fullmatch(r"\s*[0-9]+\s*", str(keep)) and int(keep) >= 2:
+        return []
+    return [f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to."]

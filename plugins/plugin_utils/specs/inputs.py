@@ -1,0 +1,108 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Rules for the inputs of all roles, apart from their lists of applications, sites and services. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, Checker, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
+
+# apt would take a name that begins with '-' as an option.
+PACKAGE = re.compile(r"[A-Za-z0-9]\S*")
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]*")
+
+
+def role_names() -> list[str]:
+    return sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+
+
+def single_inputs() -> dict[str, dict[str, Any]]:
+    """The inputs that preflight checks here, with their specifications."""
+    options = (option for role in role_names() for option in role_options(role).items())
+    return {name: spec for name, spec in options if spec.get("elements") != "dict"}
+
+
+def input_problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of these inputs."""
+    checker, specs = Checker(), single_inputs()
+    for name, value in values.items():
+        spec, before = specs[name], len(checker.problems)
+        value = checker.value(value, spec, name)
+        checker.choice(value, spec, name)
+        if len(checker.problems) == before and name in RULES:
+            for problem in RULES[name](value):
+                checker.problem(name, problem)
+        check_texts(checker, value, spec, name, name)
+    return checker.problems
+
+
+def misspelt_inputs(names: Iterable[str]) -> list[str]:
+    """Variables that look like an input of a role, but are none. Ansible itself ignores them."""
+    problems = []
+    for role in role_names():
+        known = list(role_options(role))
+        for name in names:
+            if name.startswith(f"{role}_") and name not in known:
+                # A high cutoff, so that a variable of the user's own, such as python_version, passes.
+                hint = nearest(name, known, cutoff=0.93)
+                if hint:
+                    problems.append(f"the variable '{name}' is not an input of the role {role}.{hint}")
+    return problems
+
+
+# --- rules for single inputs ------------------------------------------------------------------------------------------
+
+
+def wrong_packages(names: list[str]) -> list[str]:
+    return [
+        f"'{name}' is not a Debian package. Give a name that begins with a letter or digit, such as libpq-dev."
+        for name in names
+        if not PACKAGE.fullmatch(name)
+    ]
+
+
+def wrong_account(name: str) -> list[str]:
+    return [] if ACCOUNT.fullmatch(name) else [f"'{name}' is not a group. Give the name of one, such as www-data."]
+
+
+def wrong_path(path: str) -> list[str]:
+    return [] if path.startswith("/") else [f"'{path}' is not an absolute path. Begin with '/'."]
+
+
+def wrong_version(version: str) -> list[str]:
+    return [] if VERSION.fullmatch(version) else [f"'{version}' is not a version. Give one such as 0.13.8."]
+
+
+def wrong_index(url: str) -> list[str]:
+    """The address is not shown, because it may hold credentials."""
+    return [] if not url or is_index(url) else [NO_INDEX]
+
+
+def wrong_server_requirements(requirements: dict[str, Any]) -> list[str]:
+    servers = role_options("webapp")["webapps"]["options"]["server"]["choices"]
+    problems = []
+    for server, requirement in requirements.items():
+        if server not in servers:
+            problems.append(f"'{server}' is not an application server. Use {' or '.join(servers)}.")
+        elif not isinstance(requirement, str) or not is_requirement(requirement):
+            problems.append(f"{server}: '{requirement}' is not a requirement. Write it as '{server}>=1.0'.")
+    return problems
+
+
+RULES: dict[str, Callable[[Any], list[str]]] = {
+    **dict.fromkeys(
+        ("nginx_packages", "python_packages", "supervisor_packages", "supervisor_cron_packages"), wrong_packages
+    ),
+    "python_uv_home": wrong_path,
+    "python_uv_index_url": wrong_index,
+    "python_uv_version": wrong_version,
+    "webapp_nginx_group": wrong_account,
+    "webapp_server_requirements": wrong_server_requirements,
+    "webapp_uv": wrong_path,
+}

@@ -1,0 +1,36 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Rules for what uv and pip are given: requirements and the addresses of package indexes."""
+
+from __future__ import annotations
+
+import re
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+INDEX = re.compile(r"((https?|file)://[^\s/]*/?|/)\S*", re.IGNORECASE)
+# The address is not shown, because it may hold credentials.
+NO_INDEX = "this is not the address of a package index. Give a URL such as https://pypi.example.org/simple."
+ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+def is_requirement(text: str) -> bool:
+    """Whether uv can read this as one line of a requirements file, apart from an option of its own.
+
+    Of addresses, files and variables only uv can tell.
+    """
+    bare = re.sub(r"\s+(#|--).*", "", text).strip()
+    if not bare or bare.startswith(("-", "#")) or re.search(r"[\n\r]", text):
+        return False
+    if "/" in bare or "${" in bare or bare.endswith(ARCHIVES):
+        return True
+    try:
+        Requirement(bare)
+    except InvalidRequirement:
+        return False
+    return True
+
+
+def is_index(text: str) -> bool:
+    """Whether this can be a package index: a URL, or an absolute path on the host."""
+    return bool(INDEX.fullmatch(text))
