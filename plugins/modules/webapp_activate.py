@@ -83,7 +83,8 @@ apps:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import activate, run_commands
+from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import activate
+from ansible_collections.pyweb.stack.plugins.module_utils.release.release_commands import run_release_commands
 from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import settle
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     apps = module.params["apps"]
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
-    work = run_commands if module.params["stage"] == "commands" else activate
+    work = run_release_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **({"apps": results} if results else {}))

@@ -148,7 +148,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import 
     failure,
     release,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import settle
 

@@ -23,8 +23,11 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, UnixConnection, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as module
-from ansible_collections.pyweb.stack.plugins.module_utils.release import building
-from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import Activation
+from ansible_collections.pyweb.stack.plugins.module_utils.release import links, probation, programs, retirement, switch
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
+from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import write_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.release_commands import run_commands_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
@@ -32,11 +35,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     ReleaseError,
-    choose,
     manifests,
     read_manifest,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.switch import Switch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 
@@ -207,7 +210,7 @@ class Host:
         """Who answers where nginx asks."""
         return ask(Question(unix_socket=self.layout.current_socket), timeout=10).body
 
-    def activation(self, candidate: str = NEW, **changes: Any) -> Activation:
+    def switch(self, candidate: str = NEW, **changes: Any) -> Switch:
         spec = {
             "name": "shop",
             "candidate": candidate,
@@ -220,15 +223,15 @@ class Host:
             "health": {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 30},
             **changes,
         }
-        return Activation(spec, self.layout, lambda argv: (0, "", ""), "alice@desk")
+        return Switch(spec, self.layout, lambda argv: (0, "", ""), "alice@desk")
 
     def activate(self, candidate: str = NEW, **changes: Any) -> dict[str, Any]:
-        activation = self.activation(candidate, **changes)
+        one = self.switch(candidate, **changes)
         try:
-            activation.begin()
-            return activation.finish()
+            one.start()
+            return one.finish()
         finally:
-            activation.close()
+            one.close()
 
     def refuse(self, **changes: Any) -> str:
         """The message of an activation that must fail and leave the old release as it was."""
@@ -262,10 +265,15 @@ class Host:
             process.wait()
 
 
+def use_manager(patch: pytest.MonkeyPatch, manager: Callable[..., Manager]) -> None:
+    for one in (switch, retirement):
+        patch.setattr(one, "process_manager", manager)
+
+
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
-    monkeypatch.setattr(module, "PROBATION", 0.1)
-    monkeypatch.setattr(module, "LINGER", 0.01)
+    monkeypatch.setattr(probation, "PROBATION", 0.1)
+    monkeypatch.setattr(switch, "LINGER", 0.01)
     hosts, folders = [], []
 
     def new(**options: Any) -> Host:
@@ -274,7 +282,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
         folders.append(folder)
         host = Host(Path(folder), **options)
         hosts.append(host)
-        monkeypatch.setattr(module, "process_manager", lambda name, run: host.manager)
+        use_manager(monkeypatch, lambda name, run: host.manager)
         return host
 
     yield new
@@ -358,29 +366,29 @@ def test_who_waits_at_the_old_release_is_still_served(make: Callable[..., Host])
 
 
 def test_a_switch_of_another_run_is_seen(host: Host) -> None:
-    waits = host.activation("", switch="rollback")
+    waits = host.switch("", switch="rollback")
     host.activate()
     try:
-        waits.begin()
+        waits.start()
         assert waits.finish() == {"name": "shop", "release": OLD, "replaced": NEW}
     finally:
         waits.close()
 
 
 def test_a_release_command_may_leave_a_daemon_that_is_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "account", lambda name: pwd.getpwuid(0))
+    monkeypatch.setattr(programs, "account", lambda name: pwd.getpwuid(0))
     launcher = Path(host.layout.release(NEW), "bin", "run")
     launcher.parent.mkdir()
     launcher.write_text('#!/bin/sh\nexec "$@"\n')
     launcher.chmod(0o755)
     seen = Path(host.layout.home, "seen")
     began = time.monotonic()
-    activation = host.activation(release_commands=[f"sleep 60 & echo $! >{seen}"])
+    one = host.switch(release_commands=[f"sleep 60 & echo $! >{seen}"])
     try:
-        activation.prepare()
-        activation.release_commands()
+        one.prepare()
+        run_commands_of(one)
     finally:
-        activation.close()
+        one.close()
     assert time.monotonic() - began < 10
     # One that has ended may wait for a parent that this machine does not have; it has no words any more.
     words = Path("/proc", seen.read_text().strip(), "cmdline")
@@ -415,7 +423,7 @@ def test_a_release_whose_background_process_ends_never_serves(host: Host) -> Non
 def test_a_background_process_that_ends_soon_after_takes_the_switch_back(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PROBATION", 10)
+    monkeypatch.setattr(probation, "PROBATION", 10)
     with_worker(host, "sleep 0.8")
     with pytest.raises(ReleaseError, match=r"did not stay healthy|has ended"):
         host.activate()
@@ -460,7 +468,7 @@ def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back
 
 
 def test_a_release_that_dies_soon_gives_way_to_the_old_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBATION", 10)
+    monkeypatch.setattr(probation, "PROBATION", 10)
     host.manager.behaviour[NEW] = "dies later"
     assert "failed after the switch, which was undone" in host.refuse()
 
@@ -496,10 +504,10 @@ def test_a_full_disk_stops_one_application_and_not_the_others(host: Host, monkey
     def full(file: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write", full)
+    monkeypatch.setattr(switch, "write", full)
     monkeypatch.setattr(module, "Layout", lambda name, root: host.layout)
     results, problems = module.activate(
-        [{**host.activation().spec, "state": "present"}] * 2, "", lambda argv: (0, "", ""), "alice"
+        [{**host.switch().spec, "state": "present"}] * 2, "", lambda argv: (0, "", ""), "alice"
     )
     assert results == []
     assert len(problems) == 2
@@ -515,19 +523,19 @@ def test_several_take_over_side_by_side_and_one_that_fails_stops_no_other(
         write_manifest(host.layout, Manifest(NEW, BUILT, {"code": NEW}, venv="v", process_manager=name))
     hosts["second"].manager.behaviour[NEW] = "dies"
     layouts = iter([host.layout for host in hosts.values()])
-    monkeypatch.setattr(module, "PROBATION", 2.5)
+    monkeypatch.setattr(probation, "PROBATION", 2.5)
     probations: list[tuple[float, float]] = []
-    probation = Activation.probation
+    watch = probation.watch
 
-    def timed(activation: Activation) -> None:
+    def timed(*arguments: Any) -> None:
         began = time.monotonic()
-        probation(activation)
+        watch(*arguments)
         probations.append((began, time.monotonic()))
 
-    monkeypatch.setattr(Activation, "probation", timed)
+    monkeypatch.setattr(probation, "watch", timed)
     monkeypatch.setattr(module, "Layout", lambda name, root: next(layouts))
-    monkeypatch.setattr(module, "process_manager", lambda name, run: hosts[name].manager)
-    specs = [{**host.activation(process_managers=[name]).spec, "state": "present"} for name, host in hosts.items()]
+    use_manager(monkeypatch, lambda name, run: hosts[name].manager)
+    specs = [{**host.switch(process_managers=[name]).spec, "state": "present"} for name, host in hosts.items()]
     results, problems = module.activate(specs, "", lambda argv: (0, "", ""), "alice")
     (one, one_over), (other, other_over) = probations
     assert max(one, other) < min(one_over, other_over), "each has a probation of its own, at the same time"
@@ -536,7 +544,7 @@ def test_several_take_over_side_by_side_and_one_that_fails_stops_no_other(
     assert "Traceback: no database" in problems[0]
     assert [host.serving for host in hosts.values()] == [NEW, OLD, NEW]
     for host in hosts.values():
-        with module.lock(host.layout, "somebody"):
+        with lock(host.layout, "somebody"):
             pass
 
 
@@ -598,7 +606,10 @@ class Killed(BaseException):
     """The run ends here, as by kill -9."""
 
 
-STEPS = ("atomic_symlink", "write", "write_manifest", "prune", "record")
+STEPS = (
+    (links, "atomic_symlink"),
+    *((switch, name) for name in ("atomic_symlink", "write", "write_manifest", "prune", "record")),
+)
 CALLS = ("start", "enable", "forget", "begin_stop", "family", "state")
 
 
@@ -619,8 +630,8 @@ def kill_at(host: Host, monkeypatch: pytest.MonkeyPatch, moment: int, before: bo
 
         return step
 
-    for name in STEPS:
-        monkeypatch.setattr(module, name, bombed(name, getattr(module, name)))
+    for place, name in STEPS:
+        monkeypatch.setattr(place, name, bombed(name, getattr(place, name)))
     for name in CALLS:
         monkeypatch.setattr(host.manager, name, bombed(name, getattr(host.manager, name)))
     return reached
@@ -636,9 +647,9 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
         moments += 1
         host = make()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "process_manager", lambda name, run, host=host: host.manager)
-            patch.setattr(module, "PROBATION", 0.0)
-            patch.setattr(module, "LINGER", 0.0)
+            use_manager(patch, lambda name, run, host=host: host.manager)
+            patch.setattr(probation, "PROBATION", 0.0)
+            patch.setattr(switch, "LINGER", 0.0)
             host.front_status = 500 if fails else 0
             # A shorter wait for an answer through nginx that never comes.
             reached = kill_at(host, patch, moments, before)
@@ -679,5 +690,5 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
     ],
 )
 def test_an_application_that_writes_into_its_code_is_told_where_it_may(log: str, hinted: bool) -> None:
-    hint = module.write_hint(log, "/srv/webapps/shop/shared")
+    hint = write_hint(log, "/srv/webapps/shop/shared")
     assert ("shared: [instance], which is /srv/webapps/shop/shared/instance" in hint) is hinted

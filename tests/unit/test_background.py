@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release import backgro
 from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
     Background,
     Unsteady,
-    asleep,
+    has_stopped_process,
     undefine_unused,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout, Manifest
@@ -295,7 +295,7 @@ def test_a_job_that_was_cut_off_is_interrupted(launch: Any) -> None:
 
 
 def test_a_release_that_a_job_uses_is_told(launch: Any, tmp_path: Path) -> None:
-    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import in_use
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import in_use
 
     process = launch(until_there(tmp_path / "over"), "x", "60")
     wait_for_state(launch, "running")
@@ -368,14 +368,14 @@ def process(service: str, **changes: Any) -> dict[str, Any]:
 
 
 def taking_over(tmp_path: Path, manager: Manager, *processes: dict[str, Any]) -> Background:
-    return Background("shop", Layout("shop", str(tmp_path)), Manifest(NEW, processes=list(processes)), manager)
+    return Background(Layout("shop", str(tmp_path)), Manifest(NEW, processes=list(processes)), manager)
 
 
 def test_a_process_that_stays_up_is_fine(tmp_path: Path) -> None:
     found = taking_over(tmp_path, Manager(), process("shop.a"), process("shop.b"))
     begun = time.monotonic()
     found.start(found.shared)
-    found.settle(found.shared, begun)
+    found.await_steady(found.shared, begun)
     assert 0.3 <= time.monotonic() - begun < 2
     found.watch()
 
@@ -393,13 +393,13 @@ def test_a_process_that_does_not_is_named(tmp_path: Path, fate: Any, why: str) -
     found = taking_over(tmp_path, Manager(a=fate), process("shop.a"), process("shop.b"))
     found.start(found.shared)
     with pytest.raises(Unsteady, match=why):
-        found.settle(found.shared, time.monotonic() + 0.5)
+        found.await_steady(found.shared, time.monotonic() + 0.5)
 
 
 def test_restarts_from_before_do_not_count(tmp_path: Path) -> None:
     found = taking_over(tmp_path, Manager(a=lambda _age: ("running", 4)), process("shop.a"))
     found.start(found.shared)
-    found.settle(found.shared, time.monotonic())
+    found.await_steady(found.shared, time.monotonic())
 
 
 def test_an_exclusive_process_ends_before_the_new_one_begins(tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_an_exclusive_process_ends_before_the_new_one_begins(tmp_path: Path) -> 
     found = taking_over(tmp_path, manager, process("shop.a"), process("shop.beat", exclusive=True))
     found.start(found.shared)
     others = [(manager, "shop", OLD), (manager, "shop.a", OLD), (manager, "shop.beat", OLD)]
-    found.take_turns(others, time.monotonic() + 5)
+    found.replace_exclusive(others, time.monotonic() + 5)
     assert manager.said == [f"start shop.a {NEW}", f"stop shop.beat {OLD} 60", f"start shop.beat {NEW}"]
 
 
@@ -416,7 +416,7 @@ def test_a_failure_ends_what_was_started_in_its_own_time_and_brings_back_what_ma
     found = taking_over(tmp_path, manager, process("shop.a"), process("shop.beat", exclusive=True))
     found.start(found.shared)
     with pytest.raises(Unsteady):
-        found.take_turns([(manager, "shop.beat", OLD)], time.monotonic() + 5)
+        found.replace_exclusive([(manager, "shop.beat", OLD)], time.monotonic() + 5)
     manager.said.clear()
     found.end()
     both = ("shop.a", "shop.beat")
@@ -447,10 +447,10 @@ def test_the_live_release_is_asleep_when_one_of_its_processes_is() -> None:
     manager = Manager()
     manifest = Manifest(NEW, processes=[process("shop.a"), process("shop.b")])
     manager.start("shop.a", NEW)
-    assert asleep(manifest, manager)
+    assert has_stopped_process(manifest, manager)
     manager.start("shop.b", NEW)
-    assert not asleep(manifest, manager)
-    assert not asleep(Manifest(NEW), manager)
+    assert not has_stopped_process(manifest, manager)
+    assert not has_stopped_process(Manifest(NEW), manager)
 
 
 def test_definitions_go_with_the_last_release_that_has_the_process(tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ def test_definitions_go_with_the_last_release_that_has_the_process(tmp_path: Pat
         Path(layout.release(identity), "release.json").write_text(json.dumps(content))
     manager = Manager()
     manager.defined = ["shop.a", "shop.b", "shop.c", "shop.d"]
-    undefine_unused("shop", layout, manager)
+    undefine_unused(layout, manager)
     assert manager.said == ["undefine shop.c", "undefine shop.d"]
     assert watching.stop_timeout(layout, "shop.a", OLD) == 12
     assert watching.stop_timeout(layout, "shop.z", OLD) == 60

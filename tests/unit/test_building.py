@@ -25,29 +25,32 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.release import building
-from ansible_collections.pyweb.stack.plugins.module_utils.release.building import (
-    Builder,
+from ansible_collections.pyweb.stack.plugins.module_utils.release import builder, environment
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
     Requirements,
-    hint_of_uv,
-    interpreter_version,
-    masked,
-    own,
-    run_as_account,
-    serve_shared,
-    tail,
-    within,
+    read_requirements,
+    wanted_requirements,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.builder import build_release
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environment import environment_key
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
     Layout,
     Manifest,
     ReleaseError,
-    digest,
-    lock,
     manifests,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.release.source import is_within
+from ansible_collections.pyweb.stack.plugins.module_utils.release.uv import hint_of_uv, without_credentials
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
@@ -132,10 +135,14 @@ class Bench:
         }
 
     def build(self, files: dict[str, str], identity: str = ID, **changes: Any) -> Path:
-        builder = Builder(self.spec(files, **changes), self.layout, self.uv, "code")
-        manifest = builder.build(Manifest(identity))
+        manifest = self.build_spec(self.spec(files, **changes), identity)
         assert manifest.state == BUILT
         return Path(self.layout.release(identity))
+
+    def build_spec(self, spec: dict[str, Any], identity: str = ID, code: str = "code") -> Manifest:
+        manifest = Manifest(identity)
+        build_release(Build(spec, self.layout, self.uv, code, identity), manifest)
+        return manifest
 
     def refuse(self, files: dict[str, str], **changes: Any) -> str:
         """The message of a build that must fail, and leave one bad release for inspection."""
@@ -256,7 +263,7 @@ def test_a_source_with_a_src_folder_is_importable(bench: Bench) -> None:
 def test_the_application_root_can_lie_deeper(bench: Bench) -> None:
     spec = bench.spec({"backend/app.py": APP})
     spec["source"]["subdir"] = "backend"
-    Builder(spec, bench.layout, bench.uv, "code").build(Manifest(ID))
+    bench.build_spec(spec)
     assert bench.run("pwd").strip().endswith("/src/backend")
 
 
@@ -272,7 +279,7 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         spec["source"]["data"] = base64.b64encode(archive(source, source_files(source))).decode()
     spec["source"]["subdir"] = subdir
     with pytest.raises(ReleaseError, match=words):
-        Builder(spec, bench.layout, bench.uv, "code").build(Manifest(ID))
+        bench.build_spec(spec)
 
 
 # The import check
@@ -418,8 +425,9 @@ def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
 DYING = """
     import sys
     sys.path.insert(0, {path!r})
-    from ansible_collections.pyweb.stack.plugins.module_utils.release.building import run_as_account
-    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
     layout = Layout({name!r}, {root!r})
     with lock(layout, "alice@desk"):
         run_as_account(layout, ["/bin/sh", "-c", "setsid sleep 333 & sleep 334; true"], "/", {{}}, 60)
@@ -441,7 +449,7 @@ def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> 
 
 @needs_root
 def test_a_build_command_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "COMMAND_TIMEOUT", 1)
+    monkeypatch.setattr(builder, "COMMAND_TIMEOUT", 1)
     assert "did not end within 1 seconds" in bench.refuse({"app.py": APP}, build_commands=["sleep 333"])
 
 
@@ -472,7 +480,7 @@ def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account
     (Path(bench.layout.shared) / "trap").symlink_to(victim)
     os.lchown(Path(bench.layout.shared) / "trap", account.pw_uid, account.pw_gid)
     message = bench.refuse({"app.py": APP, "trap/sub/evil": "x"}, shared=["trap/sub"])
-    assert "'trap/sub' could not be made" in message
+    assert "'trap/sub' could not be created" in message
     assert (victim.stat().st_uid, (victim / "shadow").stat().st_uid) == (0, 0)
     assert os.listdir(victim) == ["shadow"]
 
@@ -493,12 +501,12 @@ def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
     (tree / "a/file").touch()
     (tree / "link").symlink_to(outside)
     (tree / "file-link").symlink_to(outside / "file")
-    own(str(tree), 12345, 12345)
+    give_to(str(tree), 12345, 12345)
     assert (tree / "a/file").stat().st_uid == 12345
     assert (tree / "link").lstat().st_uid == 12345
     assert {path.stat().st_uid for path in (outside, outside / "file")} == {0}
     (tmp_path / "top").symlink_to(outside)
-    own(str(tmp_path / "top"), 12345, 12345)
+    give_to(str(tmp_path / "top"), 12345, 12345)
     assert outside.stat().st_uid == 0
 
 
@@ -557,7 +565,7 @@ def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
     python = {"interpreter": "python3", "packages": ["nosuchpackage"], "index_url": index.as_uri()}
     message = bench.refuse({"app.py": APP, "requirements.txt": "# mine"}, python=python)
     assert "could not install requirements.txt and 'nosuchpackage'" in message
-    assert "uv ended with status 1 and says:" in message
+    assert "uv ended with status 1. Its output:" in message
     assert os.listdir(bench.layout.venvs) == []
 
 
@@ -591,7 +599,7 @@ def test_a_full_disk_is_not_kept_full(bench: Bench, monkeypatch: pytest.MonkeyPa
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Builder, "write_launcher", full)
+    monkeypatch.setattr(builder, "write_launcher", full)
     with pytest.raises(OSError, match="No space left"):
         bench.build({"app.py": APP})
     assert os.listdir(bench.layout.releases) == []
@@ -603,7 +611,7 @@ def test_what_can_not_be_marked_is_not_kept(bench: Bench, monkeypatch: pytest.Mo
         if manifest.state == BAD:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(building, "write_manifest", full)
+    monkeypatch.setattr(builder, "write_manifest", full)
     with pytest.raises(ReleaseError, match="nosuchthing") as caught:
         bench.build({"app.py": "import nosuchthing"})
     assert "for inspection" not in str(caught.value)
@@ -644,8 +652,7 @@ def test_hints_of_uv(said: str, words: str) -> None:
 
 def test_credentials_of_an_index_are_hidden() -> None:
     python = {"index_url": "https://me:tok-3n@index.example/simple", "extra_index_urls": ["https://t0ken@b.example/"]}
-    builder = Builder({"name": "a", "python": python}, Layout("a"), "", "")
-    text = builder.without_secrets("error for https://me:tok-3n@index.example/x and https://t0ken@b.example/y")
+    text = without_credentials("error for https://me:tok-3n@index.example/x and https://t0ken@b.example/y", python)
     assert text == "error for https://***@index.example/x and https://***@b.example/y"
 
 
@@ -669,10 +676,10 @@ def test_within_follows_links(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "ab").mkdir()
     (tmp_path / "a/out").symlink_to(tmp_path)
-    assert within(str(tmp_path / "a/x/y"), str(tmp_path / "a"))
-    assert within(str(tmp_path / "a"), str(tmp_path / "a"))
-    assert not within(str(tmp_path / "ab"), str(tmp_path / "a"))
-    assert not within(str(tmp_path / "a/out/x"), str(tmp_path / "a"))
+    assert is_within(str(tmp_path / "a/x/y"), str(tmp_path / "a"))
+    assert is_within(str(tmp_path / "a"), str(tmp_path / "a"))
+    assert not is_within(str(tmp_path / "ab"), str(tmp_path / "a"))
+    assert not is_within(str(tmp_path / "a/out/x"), str(tmp_path / "a"))
 
 
 def test_tail() -> None:
@@ -902,15 +909,19 @@ def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: P
 # The key of an environment
 
 
-def key_of(bench: Bench, root: Path, identity: str = ID, subdir: str = "", **python: Any) -> dict[str, Any]:
+def key_of(bench: Bench, root: Path, identity: str = ID, **python: Any) -> dict[str, Any]:
     """The key of the environment for a source as it lies in a folder; the fingerprint is made of all its bytes."""
     code = digest({name: (root / name).read_text() for name in source_files(root)})
     spec = bench.spec({}, python={"interpreter": "python3", "packages": [], **python})
-    builder = Builder(spec, bench.layout, bench.uv, code)
-    builder.top, builder.root = str(root), str(root / subdir).rstrip("/")
-    wanted = Requirements([name for name in builder.requirement_files() if name], list(spec["python"]["packages"]))
-    builder.export_locks(wanted, identity)
-    return builder.environment_key(wanted, identity, "cpython-3.11")
+    build = Build(spec, bench.layout, bench.uv, code, identity)
+    os.makedirs(build.release, exist_ok=True)
+    Path(build.source).symlink_to(root)
+    try:
+        wanted = wanted_requirements(build)
+        read_requirements(build, wanted)
+        return environment_key(build, wanted, "cpython-3.11")
+    finally:
+        os.unlink(build.source)
 
 
 CORE = {
@@ -1027,7 +1038,7 @@ def test_a_wheel_in_the_source_that_changes_under_its_version_is_installed_anew(
         (source / "requirements.txt").write_text("--no-index\n--find-links wheels\ncore\n")
         names = source_files(source)
         spec["source"]["data"] = base64.b64encode(archive(source, names)).decode()
-        Builder(spec, bench.layout, bench.uv, fingerprint(source, names)).build(Manifest(identity))
+        bench.build_spec(spec, identity, fingerprint(source, names))
         return bench.run("python", "-c", "import core; print(core.NAME)", identity=identity).strip()
 
     assert build("NAME = 'one'", ID) == "one"
@@ -1083,14 +1094,14 @@ def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
 
 @needs_root
 def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    install = Builder.install
+    install = environment.install
 
-    def linking(builder: Builder, path: str, interpreter: str, wanted: Requirements) -> None:
-        install(builder, path, interpreter, wanted)
+    def linking(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
+        install(build, path, interpreter, wanted)
         (packages,) = Path(path).glob("lib/python*/site-packages")
-        (packages / "_core.pth").write_text(f"{builder.root}/libs/core\n")
+        (packages / "_core.pth").write_text(f"{build.root}/libs/core\n")
 
-    monkeypatch.setattr(Builder, "install", linking)
+    monkeypatch.setattr(environment, "install", linking)
     first = bench.build({"app.py": APP})
     second = bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
     assert os.readlink(first / "venv") != os.readlink(second / "venv")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import worker_crashes, workers_that
+from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import worker_crashes, workers_with
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
@@ -146,7 +146,7 @@ def test_a_crash_is_told_from_an_orderly_end_by_gunicorn_itself(files: Callable[
         process.terminate()
         process.wait(20)
     # Three came, of which the first crashed; the others were told to end.
-    assert [len(workers_that(told.read_text(), what)) for what in ("ready", "gone", "left")] == [3, 3, 2]
+    assert [len(workers_with(told.read_text(), what)) for what in ("ready", "gone", "left")] == [3, 3, 2]
     assert worker_crashes(told.read_text()) == 1
 
 

@@ -16,7 +16,19 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import releases
+from ansible_collections.pyweb.stack.plugins.module_utils.release import locking, programs, releases
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback
+from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
+from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import (
+    differing_parts,
+    digest,
+    new_identity,
+    secret_digest,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import programs_of_deployments
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prunable, prune, unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
@@ -26,25 +38,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     ReleaseError,
-    abandoned,
-    choose,
-    choose_rollback,
-    clone,
-    differing_parts,
-    digest,
-    lock,
+    has_environment,
     manifests,
-    new_identity,
     now,
-    programs_of_deployments,
-    prunable,
-    prune,
     read_manifest,
-    record,
     remove_tree,
-    secret_digest,
-    unfinished,
-    whole,
     write_manifest,
 )
 
@@ -120,7 +118,7 @@ def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
     for wanted, words in ((identity(3), "it is bad"), (identity(4), "serves already"), ("x", "no such release")):
         with pytest.raises(ReleaseError, match=words):
             choose_rollback("shop", wanted, identity(4), known)
-    with pytest.raises(ReleaseError, match="no release to go back to"):
+    with pytest.raises(ReleaseError, match="no release to roll back to"):
         choose_rollback("shop", "", identity(1), known)
 
 
@@ -291,7 +289,8 @@ def test_a_clone_names_itself_and_leaves_the_original_alone(layout: Layout) -> N
 HOLDER = """
     import sys
     sys.path.insert(0, {path!r})
-    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
     with lock(Layout("shop", {root!r}), "alice@desk"):
         print("held", flush=True)
         sys.stdin.read()
@@ -334,11 +333,11 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(layout: Layout, mo
 
     def late(descriptor: int, operation: int) -> None:
         # A removal ends between the opening of the file and this.
-        monkeypatch.setattr(releases.fcntl, "flock", flock)
+        monkeypatch.setattr(locking.fcntl, "flock", flock)
         os.unlink(layout.path(".lock"))
         flock(descriptor, operation)
 
-    monkeypatch.setattr(releases.fcntl, "flock", late)
+    monkeypatch.setattr(locking.fcntl, "flock", late)
     with lock(layout, "bob"):
         assert Path(layout.path(".lock")).read_text().startswith("bob, since ")
         with pytest.raises(ReleaseError, match="bob, since "), lock(layout, "carol"):
@@ -350,7 +349,7 @@ def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = pwd.getpwnam("nobody")
-    monkeypatch.setattr(releases, "account", lambda name: nobody)
+    monkeypatch.setattr(programs, "account", lambda name: nobody)
 
     def start(**marks: str) -> subprocess.Popen[bytes]:
         argv = ["/bin/sh", "-c", "sleep 60; true"]
@@ -366,11 +365,11 @@ def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
         with lock(layout, "bob"):
             assert {mine.poll(), unmarked.poll()} == {None}, "nobody was killed, so there is nothing to end"
         Path(layout.path(".lock")).write_text("alice, since then, process 1\n")
-        assert abandoned(layout)
+        assert has_lock_holder(layout)
         with lock(layout, "bob"):
             assert programs_of_deployments(layout) == []
             assert (other.poll(), service.poll()) == (None, None)
-        assert not abandoned(layout)
+        assert not has_lock_holder(layout)
     finally:
         for process in (mine, other, service, unmarked):
             os.killpg(process.pid, signal.SIGKILL)
@@ -380,7 +379,7 @@ def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
 def test_a_failure_under_the_lock_frees_it(layout: Layout) -> None:
     with pytest.raises(ZeroDivisionError), lock(layout, "bob"):
         raise ZeroDivisionError
-    assert not abandoned(layout)
+    assert not has_lock_holder(layout)
     with lock(layout, "carol"):
         pass
 
@@ -417,7 +416,7 @@ def test_a_line_that_was_cut_spoils_no_other(layout: Layout) -> None:
 def test_what_is_half_removed_is_taken_for_nothing_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     put(layout, manifest(1, venv="v"))
     Path(layout.venvs, "v", ".complete").touch()
-    assert whole(layout, manifest(1, venv="v"))
+    assert has_environment(layout, manifest(1, venv="v"))
 
     def killed(path: str) -> None:
         raise KeyboardInterrupt
@@ -429,7 +428,7 @@ def test_what_is_half_removed_is_taken_for_nothing_whole(layout: Layout, monkeyp
         assert os.path.isdir(path)
     assert manifests(layout) == []
     assert unfinished(layout) == [layout.release(identity(1))]
-    assert not whole(layout, manifest(1, venv="v"))
+    assert not has_environment(layout, manifest(1, venv="v"))
 
 
 def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:

@@ -7,22 +7,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
-    automatic,
+from ansible_collections.pyweb.stack.plugins.module_utils.release import requirement_lines
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import unverified_package, without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
     constraint_files,
-    ignored,
-    is_plain,
     kind,
     lines_of,
     logical_lines,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
+    automatic,
+    ignored,
+    is_too_old,
     pinned_too_old,
-    plain_lines,
-    plain_pylock,
-    plain_table,
-    too_old,
-    unverified,
-    without_login,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.self_contained import (
+    are_lines_self_contained,
+    is_file_self_contained,
+    is_pylock_self_contained,
+    is_self_contained,
 )
 
 DIGEST = "0" * 64
@@ -67,7 +70,7 @@ def files(folder: Path, given: dict[str, str]) -> Path:
     ],
 )
 def test_a_requirement_of_somebody_else_is_plain(text: str) -> None:
-    assert is_plain(text)
+    assert is_self_contained(text)
 
 
 LOCAL = [
@@ -122,8 +125,10 @@ LOCAL = [
 
 @pytest.mark.parametrize("text", LOCAL)
 def test_all_else_may_need_the_source(tmp_path: Path, text: str) -> None:
-    assert not plain_lines(lines_of(str(files(tmp_path, {"requirements.txt": f"flask\n{text}\n"})), "requirements.txt"))
-    assert not is_plain(text)
+    assert not are_lines_self_contained(
+        lines_of(str(files(tmp_path, {"requirements.txt": f"flask\n{text}\n"})), "requirements.txt")
+    )
+    assert not is_self_contained(text)
 
 
 def test_lines_are_joined_and_lose_their_comments() -> None:
@@ -137,9 +142,9 @@ def test_files_are_followed_whatever_their_names(tmp_path: Path, name: str, opti
     given = {name: f"flask\n{option}more/inner.in", "more/inner.in": "-r last", "more/last": "redis"}
     lines = lines_of(str(files(tmp_path, given)), name)
     assert [line.text for line in lines if not line.followed] == ["flask", "redis"]
-    assert plain_lines(lines)
+    assert are_lines_self_contained(lines)
     (tmp_path / "more/last").write_text("./core")
-    assert not plain_lines(lines_of(str(tmp_path), name))
+    assert not are_lines_self_contained(lines_of(str(tmp_path), name))
 
 
 def test_files_that_name_each_other_end(tmp_path: Path) -> None:
@@ -202,13 +207,13 @@ STATIC = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["flask>=3", "
 )
 def test_a_project_is_plain_if_all_of_it_is(tmp_path: Path, text: str, wanted: bool) -> None:
     files(tmp_path, {"pyproject.toml": text})
-    assert plain_table(str(tmp_path), str(tmp_path), "pyproject.toml") is wanted
+    assert is_file_self_contained(str(tmp_path), str(tmp_path), "pyproject.toml") is wanted
 
 
 def test_a_project_above_may_say_where_dependencies_come_from(tmp_path: Path) -> None:
     files(tmp_path, {"pyproject.toml": "", "apps/shop/pyproject.toml": STATIC})
-    assert not plain_table(str(tmp_path / "apps/shop"), str(tmp_path), "pyproject.toml")
-    assert plain_table(str(tmp_path / "apps/shop"), str(tmp_path / "apps/shop"), "pyproject.toml")
+    assert not is_file_self_contained(str(tmp_path / "apps/shop"), str(tmp_path), "pyproject.toml")
+    assert is_file_self_contained(str(tmp_path / "apps/shop"), str(tmp_path / "apps/shop"), "pyproject.toml")
 
 
 @pytest.mark.parametrize(
@@ -227,12 +232,12 @@ def test_a_project_above_may_say_where_dependencies_come_from(tmp_path: Path) ->
     ],
 )
 def test_a_pylock_is_plain_if_it_lists_addresses(package: str, wanted: bool) -> None:
-    assert plain_pylock(f'lock-version = "1.0"\n[[packages]]\nname = "core"\n{package}\n') is wanted
+    assert is_pylock_self_contained(f'lock-version = "1.0"\n[[packages]]\nname = "core"\n{package}\n') is wanted
 
 
 def test_where_toml_can_not_be_read_nothing_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requirements, "tomllib", None)
-    assert not plain_pylock('lock-version = "1.0"\n')
+    monkeypatch.setattr(requirement_lines, "tomllib", None)
+    assert not is_pylock_self_contained('lock-version = "1.0"\n')
 
 
 WORKSPACE = '[[package]]\nname = "shop"\nversion = "1"\nsource = {{ {} = "{}" }}\n'
@@ -332,17 +337,17 @@ def test_a_server_that_is_pinned_too_low_is_told(
     [("21.9", True), ("22", False), ("22.0.0", False), ("22.0.0rc1", False), ("100", False), ("unknown", False)],
 )
 def test_versions_are_compared_by_their_numbers(version: str, old: bool) -> None:
-    assert too_old(version, "gunicorn>=22.0") is old
+    assert is_too_old(version, "gunicorn>=22.0") is old
 
 
 def test_a_package_without_a_hash_from_an_index_that_an_export_loses(tmp_path: Path) -> None:
     package = '[[package]]\nname = "core"\nsource = {{ registry = "https://u:p@index.example.com/simple/" }}\n{}\n'
     lock = tmp_path / "uv.lock"
     lock.write_text(package.format('wheels = [{ url = "x" }]'))
-    assert unverified(str(lock), []) == ("core", "https://index.example.com/simple")
-    assert unverified(str(lock), ["https://other:login@index.example.com/simple"]) == ("", "")
+    assert unverified_package(str(lock), []) == ("core", "https://index.example.com/simple")
+    assert unverified_package(str(lock), ["https://other:login@index.example.com/simple"]) == ("", "")
     lock.write_text(package.format('wheels = [{ url = "x", hash = "sha256:0" }]'))
-    assert unverified(str(lock), []) == ("", "")
+    assert unverified_package(str(lock), []) == ("", "")
 
 
 @pytest.mark.parametrize(

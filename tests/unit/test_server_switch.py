@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import Activation
 from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
+from ansible_collections.pyweb.stack.plugins.module_utils.release.links import switch_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from nginx_instance import Front, needs_nginx
 
@@ -44,9 +44,7 @@ class Stage:
         front.serve([front.site(locations=[{**location, "instead": instead}])])
 
     def swing(self, identity: str) -> None:
-        activation = Activation.__new__(Activation)
-        activation.layout, activation.target = self.layout, identity
-        activation.swing()
+        switch_links(self.layout, identity)
 
     def ask(self, path: str = "/", **options: Any) -> dict[str, Any]:
         answer = self.front.ask(path, **options)

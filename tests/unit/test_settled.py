@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.release import settled as module
+from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
     COMPLETE,
     GOOD,
     Layout,
     Manifest,
-    lock,
-    record,
     write_manifest,
 )
 

@@ -41,7 +41,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     read_daemon,
     tail,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.building import OWN_VARIABLES, masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 
 Run = Callable[[list[str]], tuple[int, str, str]]

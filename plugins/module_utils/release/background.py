@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The background processes of a release, while it takes over: start them, watch them, end them."""
+"""The background processes of a release during a switch: start them, watch them, end them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
 )
 
-# Seconds between two looks, each of which costs a call of the process manager for each process.
+# Seconds between two looks. Each costs a call of the process manager for each process.
 INTERVAL = 0.1
-# Seconds beyond a process's own time to stop, so that it is the process manager that kills it.
+# Seconds beyond a process's own time to stop, so that the process manager kills it rather than we.
 STOP_MARGIN = 5
 
 
 class Unsteady(Exception):
-    """A process does not stay up; the message says which, and why that is thought."""
+    """A background process does not stay up; the message says which one, and what happened."""
 
     def __init__(self, service: str, why: str) -> None:
         super().__init__(f"its background process {service} {why}")
@@ -32,17 +32,17 @@ class Unsteady(Exception):
 
 
 class Background:
-    """The processes of one release. They start when its web process is healthy: what never serves takes no tasks."""
+    """The background processes of one release. They start after its web process is healthy, and not before."""
 
-    def __init__(self, name: str, layout: Layout, manifest: Manifest, manager: ProcessManager) -> None:
-        self.name = name
+    def __init__(self, layout: Layout, manifest: Manifest, manager: ProcessManager) -> None:
         self.layout = layout
         self.release = manifest.id
         self.manager = manager
         self.shared = [process for process in manifest.processes if not process["exclusive"]]
         self.exclusive = [process for process in manifest.processes if process["exclusive"]]
-        # Service -> when it was started, and how often it had been started again before.
+        # For each service: when it was started, and how often it had been restarted before.
         self.started: dict[str, tuple[float, int]] = {}
+        # Exclusive processes of the old release, which had to stop for those of this one.
         self.displaced: list[tuple[ProcessManager, str, str]] = []
 
     def start(self, processes: list[dict[str, Any]]) -> None:
@@ -56,7 +56,7 @@ class Background:
             self.manager.enable(process["service"], self.release)
 
     def watch(self) -> None:
-        """Raise Unsteady for a process that has ended, even if it was started again."""
+        """Raise Unsteady for a process that has ended, even if it was restarted."""
         for service, (_when, before) in self.started.items():
             state = self.manager.state(service, self.release)
             if state in ("failed", "stopped", "absent"):
@@ -64,8 +64,8 @@ class Background:
             if self.manager.restarts(service, self.release) > before:
                 raise Unsteady(service, "ended and had to be started again")
 
-    def settle(self, processes: list[dict[str, Any]], deadline: float) -> None:
-        """Wait until these have been up for as long as they must."""
+    def await_steady(self, processes: list[dict[str, Any]], deadline: float) -> None:
+        """Wait until these processes have run for their ``start_seconds``."""
         while True:
             self.watch()
             waiting = [
@@ -81,8 +81,8 @@ class Background:
                 raise Unsteady(waiting[0], "did not start in time")
             time.sleep(INTERVAL)
 
-    def take_turns(self, others: list[tuple[ProcessManager, str, str]], deadline: float) -> None:
-        """End the old release's exclusive processes, then start this one's."""
+    def replace_exclusive(self, others: list[tuple[ProcessManager, str, str]], deadline: float) -> None:
+        """Stop the exclusive processes of other releases, then start those of this one."""
         if not self.exclusive:
             return
         services = {process["service"] for process in self.exclusive}
@@ -91,10 +91,10 @@ class Background:
                 self.displaced.append((manager, service, instance))
                 manager.stop(service, instance, timeout=stop_timeout(self.layout, service, instance))
         self.start(self.exclusive)
-        self.settle(self.exclusive, deadline)
+        self.await_steady(self.exclusive, deadline)
 
     def end(self) -> None:
-        """Take back what was started, and let run again what had to make room for it."""
+        """Stop what was started, and start the displaced processes again."""
         running = [process for process in (*self.shared, *self.exclusive) if process["service"] in self.started]
         for process in running:
             with contextlib.suppress(ProcessManagerError):
@@ -106,12 +106,9 @@ class Background:
             with contextlib.suppress(ProcessManagerError):
                 manager.start(service, instance)
 
-    def log(self, service: str, lines: int) -> str:
-        return self.manager.log(service, self.release, lines)
-
 
 def stop_timeout(layout: Layout, service: str, instance: str, default: float = 60.0) -> float:
-    """How long a background process may take to end, as its own release says."""
+    """Seconds that a background process may take to stop, by the manifest of its release."""
     manifest = read_manifest(layout, instance)
     for process in manifest.processes if manifest else []:
         if process["service"] == service:
@@ -119,16 +116,16 @@ def stop_timeout(layout: Layout, service: str, instance: str, default: float = 6
     return default
 
 
-def undefine_unused(name: str, layout: Layout, manager: ProcessManager) -> None:
-    """Remove definitions of background processes that no release has any more. A bad one is never started again."""
-    defined = manager.parts(name)
+def undefine_unused(layout: Layout, manager: ProcessManager) -> None:
+    """Remove the definitions of background processes that no release has any more. Bad releases don't count."""
+    defined = manager.parts(layout.name)
     if defined:
         kept = [manifest for manifest in manifests(layout) if manifest.state != BAD]
         used = {process["service"] for manifest in kept for process in manifest.processes}
         manager.undefine([service for service in defined if service not in used])
 
 
-def asleep(manifest: Manifest, manager: ProcessManager) -> bool:
+def has_stopped_process(manifest: Manifest, manager: ProcessManager) -> bool:
     """Whether a background process of a release does not run."""
     states = (manager.state(process["service"], manifest.id) for process in manifest.processes)
     return any(state not in ("running", "starting") for state in states)

@@ -11,27 +11,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.building import Builder
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.builder import build_release
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.folders import (
     check_account,
     open_shared,
     prepare,
     remove_unfinished,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import InterpreterVersions, fingerprint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
     Layout,
     Manifest,
     ReleaseError,
-    choose,
-    lock,
+    has_environment,
     manifests,
-    new_identity,
     now,
     read_manifest,
-    record,
-    whole,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import ails, sleeps
 
@@ -61,7 +62,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     changed = open_shared(layout, spec.get("served") or [], nginx_group, owner, check_mode) or changed
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
-    known = [manifest for manifest in manifests(layout) if manifest.id == current or whole(layout, manifest)]
+    known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
     action, reused, reasons = choose(wanted, current, known)
     result = {
         "name": spec["name"],
@@ -109,7 +110,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
         created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
     )
     try:
-        Builder(spec, layout, deployment.uv, wanted["code"]).build(manifest)
+        build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
     except OSError as error:
         raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error_text(error)}.") from error
     finally:

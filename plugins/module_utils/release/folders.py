@@ -9,16 +9,15 @@ import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.building import NGINX_GROUP, serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Layout,
     ReleaseError,
-    abandoned,
     account,
-    lock,
     remove_tree,
-    unfinished,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import NGINX_GROUP, serve_shared
 
 
 def check_account(layout: Layout) -> None:
@@ -118,7 +117,7 @@ def open_shared(layout: Layout, served: list[str], nginx_group: str, owner: str,
 def remove_unfinished(layout: Layout, owner: str) -> bool:
     """Remove what an interrupted run has left; return whether there was anything."""
     left = unfinished(layout)
-    if not left and not abandoned(layout):
+    if not left and not has_lock_holder(layout):
         return False
     # While another run holds the lock, these files are being made, not left over. Then this fails.
     with lock(layout, owner):

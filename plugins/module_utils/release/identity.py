@@ -1,17 +1,27 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The fingerprint of a release: code, dependencies, settings and secrets."""
+"""The identity of a release: the fingerprint of its code, dependencies, settings and secrets, and its ID."""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import hmac
+import json
 import os
-import shutil
+import secrets
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.release.building import SYSTEM_PATH, interpreter_version
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, digest, secret_digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+
+# The parts of a fingerprint, in the order in which a message names them.
+PARTS = ("code", "dependencies", "settings", "secrets")
+
+# The time in the ID of a release.
+TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 # The keys of an application's specification that the fingerprint of its settings covers.
 SETTINGS = (
@@ -26,24 +36,6 @@ SETTINGS = (
     "limits",
     "process_manager",
 )
-
-
-class InterpreterVersions:
-    """Versions of the host's interpreters. Each interpreter is asked once per run."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-        # Witnesses for a stamp: the programs that these versions depend on.
-        self.seen: dict[str, Any] = {}
-
-    def __getitem__(self, interpreter: str) -> str:
-        if interpreter not in self.known:
-            path = shutil.which(interpreter, path=SYSTEM_PATH)
-            found = [path, os.path.realpath(path)] if path else []
-            for kind, witness in stamps.witnesses(found).items():
-                self.seen.setdefault(kind, {}).update(witness)
-            self.known[interpreter] = (interpreter_version(path) if path else "") or "missing"
-        return self.known[interpreter]
 
 
 def fingerprint(
@@ -68,3 +60,40 @@ def fingerprint(
         "settings": digest([spec[key] for key in SETTINGS]),
         "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
     }
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of any value that JSON can hold, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def secret_digest(layout: Layout, value: Any, create_key: bool = True) -> str:
+    """A fingerprint of secrets that reveals nothing: it is keyed by a random file that only root can read."""
+    path = layout.path(".fingerprint_key")
+    try:
+        with open(path, encoding="ascii") as stream:
+            key = stream.read().strip()
+    except FileNotFoundError:
+        key = secrets.token_hex(32)
+        if create_key:
+            write(File(path, key + "\n", mode=0o600))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def differing_parts(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
+    """The parts in which two fingerprints differ."""
+    return [part for part in PARTS if wanted.get(part) != found.get(part)]
+
+
+def new_identity(fingerprint: dict[str, str], now: datetime.datetime, taken: list[str]) -> str:
+    """UTC time and short fingerprint, such as ``20261121T010735Z-ab12cd34``.
+
+    It is later than every existing one, even if the clock was set back, because releases are ordered by their IDs.
+    """
+    time = now.strftime(TIME_FORMAT)
+    newest = max((identity.partition("-")[0] for identity in taken), default="")
+    if time <= newest:
+        later = datetime.datetime.strptime(newest, TIME_FORMAT) + datetime.timedelta(seconds=1)
+        time = later.strftime(TIME_FORMAT)
+    return f"{time}-{digest(fingerprint)[:8]}"

@@ -19,15 +19,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.background import asleep
+from ansible_collections.pyweb.stack.plugins.module_utils.release.background import has_stopped_process
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
     MANIFEST,
     Layout,
     Manifest,
-    abandoned,
     read_manifest,
-    unfinished,
 )
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -57,7 +57,7 @@ def sleeps(manifest: Manifest | None, run: Run) -> bool:
     if manifest is None or not manifest.processes:
         return False
     try:
-        return asleep(manifest, process_manager(manifest.process_manager, run))
+        return has_stopped_process(manifest, process_manager(manifest.process_manager, run))
     except ProcessManagerError:
         # Activation says what is wrong, after the process manager itself was seen to.
         return True
@@ -104,7 +104,7 @@ def lives(layout: Layout, release: str, run: Run) -> bool:
     return (
         manifest is not None
         and layout.current_release() == release
-        and not (abandoned(layout) or unfinished(layout) or ails(layout) or sleeps(manifest, run))
+        and not (has_lock_holder(layout) or unfinished(layout) or ails(layout) or sleeps(manifest, run))
     )
 
 

@@ -1,0 +1,60 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What all steps of a build share: what is wanted, the folders, and how programs are run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+
+
+@dataclass(frozen=True)
+class Build:
+    """The build of one release of one application."""
+
+    spec: dict[str, Any]
+    layout: Layout
+    uv: str
+    # The fingerprint of the code.
+    code: str
+    # The ID of the release.
+    identity: str
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    @property
+    def release(self) -> str:
+        """The folder of the release."""
+        return self.layout.release(self.identity)
+
+    @property
+    def source(self) -> str:
+        """The folder of the source."""
+        return os.path.join(self.release, "src")
+
+    @property
+    def root(self) -> str:
+        """The application root: the folder in the source that ``subdir`` names, else the source itself."""
+        return os.path.join(self.source, self.spec["source"].get("subdir") or "").rstrip("/")
+
+    def run(
+        self, command: list[str], cwd: str, environment: dict[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as the application's account."""
+        return run_as_account(self.layout, command, cwd, environment, timeout)
+
+    def run_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a program as the application's account, in the environment of the release."""
+        launcher = os.path.join(self.release, "bin", "run")
+        return self.run([launcher, *command], self.layout.home, {}, timeout)
+
+    def error(self, text: str) -> ReleaseError:
+        return ReleaseError(self.name, masked(text, self.spec["env"]))

@@ -1,0 +1,99 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Build one release in a folder of its own. Nothing here touches the live release."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environment import provide_environment
+from ansible_collections.pyweb.stack.plugins.module_utils.release.import_check import check_import
+from ansible_collections.pyweb.stack.plugins.module_utils.release.launcher import write_launcher
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import COMMAND_TIMEOUT, tail
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    BUILDING,
+    BUILT,
+    Manifest,
+    ReleaseError,
+    account,
+    manifests,
+    remove_tree,
+    write_manifest,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import link_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.release.source import unpack
+
+
+def build_release(build: Build, manifest: Manifest) -> None:
+    """Create the folder of a release and all that its processes need in it. Then the manifest says BUILT.
+
+    Raises ReleaseError with what to do.
+    """
+    os.makedirs(os.path.join(build.release, "bin"), mode=0o755)
+    manifest.state = BUILDING
+    write_manifest(build.layout, manifest)
+    try:
+        make(build, manifest)
+        manifest.state = BUILT
+        write_manifest(build.layout, manifest)
+    except ReleaseError as error:
+        if not keep_as_bad(build, manifest, error):
+            raise
+        raise build.error(f"{error.text}\nWhat was built is kept in {build.release} for inspection.") from error
+    except BaseException:
+        # Nothing is kept for inspection: a full disk would stay full.
+        remove_tree(build.release)
+        raise
+
+
+def make(build: Build, manifest: Manifest) -> None:
+    unpack(build)
+    manifest.venv, points_into_release = provide_environment(build)
+    manifest.leans_on = build.identity if points_into_release else ""
+    os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(build.release, "venv"))
+    link_shared(build)
+    write_launcher(build)
+    take_for_root(build.source)
+    run_build_commands(build)
+    check_import(build)
+
+
+def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
+    """Keep a release that could not be finished, and no earlier one, for inspection; return whether that worked."""
+    manifest.state, manifest.reason = BAD, error.text.splitlines()[0]
+    try:
+        take_for_root(build.source)
+        write_manifest(build.layout, manifest)
+    except OSError:
+        remove_tree(build.release)
+        return False
+    for known in manifests(build.layout):
+        if known.state == BAD and known.id != manifest.id:
+            remove_tree(build.layout.release(known.id))
+    return True
+
+
+def run_build_commands(build: Build) -> None:
+    """Run the build commands in the application root, which belongs to the application's account meanwhile."""
+    if not build.spec["build_commands"]:
+        return
+    # Only before the first command: after it the account may have put anything there.
+    owner = account(build.name)
+    give_to(build.root, owner.pw_uid, owner.pw_gid)
+    for command in build.spec["build_commands"]:
+        try:
+            answer = build.run_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise build.error(
+                f"the build command '{command}' did not end within {COMMAND_TIMEOUT} seconds. Make it end by itself."
+            ) from None
+        if answer.returncode != 0:
+            output = tail(answer.stdout + answer.stderr, 15)
+            raise build.error(
+                f"the build command '{command}' failed with status {answer.returncode}. Its output:\n{output}"
+            )
+    take_for_root(build.root)

@@ -1,0 +1,49 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Choose the release that an application needs: the live one, an earlier one, or a new one."""
+
+from __future__ import annotations
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import PARTS, differing_parts
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    GOOD,
+    WITHDRAWN,
+    Manifest,
+    ReleaseError,
+)
+
+
+def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -> tuple[str, str | None, list[str]]:
+    """Decide what an application needs: none, reuse or build; the release to reuse; the parts that differ.
+
+    A finished release with the wanted fingerprint is used again, whether an interrupted run has left it or it is older
+    than the live one. A bad release is built anew, because its cause may have been outside of it.
+    """
+    live = next((manifest for manifest in known if manifest.id == current), None)
+    parts = list(PARTS) if live is None else differing_parts(wanted, live.fingerprint)
+    if live is not None and not parts:
+        return "none", None, []
+    for manifest in known:
+        if manifest.usable and not differing_parts(wanted, manifest.fingerprint):
+            return "reuse", manifest.id, parts
+    return "build", None, parts
+
+
+def choose_rollback(name: str, wanted: str, current: str | None, known: list[Manifest]) -> str:
+    """The release to roll back to: the wanted one, else the newest good one that is older than the live one."""
+    good = [manifest.id for manifest in known if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
+    listed = ", ".join(good) or "none"
+    if wanted:
+        if wanted in good:
+            return wanted
+        found = next((manifest.state for manifest in known if manifest.id == wanted), None)
+        why = "it serves already" if wanted == current else f"it is {found}" if found else "there is no such release"
+        raise ReleaseError(name, f"can't roll back to '{wanted}': {why}. Choose one of the good releases: {listed}.")
+    withdrawn = {manifest.id for manifest in known if manifest.state == WITHDRAWN}
+    older = [identity for identity in good if identity not in withdrawn and (current is None or identity < current)]
+    if not older:
+        raise ReleaseError(
+            name,
+            f"there is no release to roll back to: no good one is older than the live one. Good releases: {listed}.",
+        )
+    return max(older)

@@ -1,0 +1,187 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The virtual environment of a release: shared by releases with the same dependencies."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
+    Requirements,
+    check_requirements,
+    read_requirements,
+    wanted_requirements,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.installed import (
+    as_pins,
+    installed_packages,
+    links_into,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import COMPLETE, account, remove_tree
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+    Line,
+    constraint_files,
+    kind,
+    text_of,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
+    is_too_old,
+    old_server_message,
+    package_name,
+    same_program,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.self_contained import (
+    are_lines_self_contained,
+    is_file_self_contained,
+    points_into_source,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.uv import run_uv
+
+
+def provide_environment(build: Build) -> tuple[str, bool]:
+    """An environment for the dependencies of a build: an existing one, else a new one.
+
+    Return its name, and whether it links into the release.
+    """
+    interpreter, version = find_interpreter(build)
+    wanted = wanted_requirements(build)
+    try:
+        read_requirements(build, wanted)
+        check_requirements(build, wanted)
+        return find_or_install(build, wanted, interpreter, version)
+    finally:
+        for path in wanted.exported.values():
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def find_interpreter(build: Build) -> tuple[str, str]:
+    """The path and the version of the interpreter."""
+    name = build.spec["python"]["interpreter"]
+    interpreter = shutil.which(name, path=SYSTEM_PATH)
+    if interpreter is None:
+        raise build.error(
+            f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
+            "name one that is."
+        )
+    version = interpreter_version(interpreter)
+    if not version:
+        raise build.error(f"python.interpreter '{name}' ({interpreter}) is no Python. Name one, such as python3.")
+    return interpreter, version
+
+
+def find_or_install(build: Build, wanted: Requirements, interpreter: str, version: str) -> tuple[str, bool]:
+    key = environment_key(build, wanted, version)
+    while True:
+        name = digest(key)[:16]
+        path = os.path.join(build.layout.venvs, name)
+        if os.path.exists(os.path.join(path, COMPLETE)):
+            return name, "release" in key
+        remove_tree(path)
+        try:
+            install(build, path, interpreter, wanted)
+            if "release" in key or not links_into(path, build.release):
+                take_for_root(path)
+                write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
+                return name, "release" in key
+        except BaseException:
+            remove_tree(path)
+            raise
+        # The files did not show it, but a library in the source has asked for a link. No other release may use this
+        # environment.
+        remove_tree(path)
+        key["release"] = build.identity
+
+
+def environment_key(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
+    """What an environment depends on. It depends on the whole source unless it provably does not."""
+    python = build.spec["python"]
+    lines = [line for found in wanted.lines.values() for line in found]
+    tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]
+    texts = {
+        name: "\n".join(line.text for line in wanted.lines[name])
+        if name in wanted.exported
+        else text_of(build.root, name)
+        for name in wanted.files
+    }
+    key: dict[str, Any] = {
+        "interpreter": version,
+        "machine": platform.machine(),
+        "files": texts,
+        "packages": [*wanted.packages, *build.spec["server_packages"]],
+    }
+    indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
+    if any(indexes):
+        key["indexes"] = [without_login(index or "") for index in indexes]
+    is_self_contained = are_lines_self_contained([*lines, *(Line(one) for one in wanted.packages)]) and all(
+        is_file_self_contained(build.root, build.source, name) for name in tables
+    )
+    if not is_self_contained:
+        key["code"] = build.code
+    if points_into_source(lines, [texts[name] for name in tables]):
+        key["release"] = build.identity
+    return key
+
+
+def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
+    """Create an environment and install all that is wanted.
+
+    Packages may run code of their own when they are built, so the application's account does it. Afterwards everything
+    becomes root's, so that the application can't edit its own environment.
+    """
+    owner = account(build.name)
+    os.makedirs(path, mode=0o755)
+    os.chown(path, owner.pw_uid, owner.pw_gid)
+    venv = ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path]
+    run_uv(build, venv, "create the virtual environment")
+    python = os.path.join(path, "bin", "python")
+    pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", "copy", "--compile-bytecode"]
+    for name, exported in wanted.exported.items():
+        # As it is locked: nothing is resolved a second time.
+        folder = os.path.dirname(os.path.normpath(os.path.join(build.root, name)))
+        run_uv(build, [*pip, "--no-deps", "-r", exported], f"install what {name} lists", folder)
+    for name in wanted.files:
+        if kind(name) == "pylock":
+            run_uv(build, [*pip, "-r", name], f"install what {name} lists")
+    unlocked = [name for name in wanted.files if name not in wanted.exported and kind(name) != "pylock"]
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chmod(scratch, 0o755)  # noqa: S103  # the application's account reads it
+        constraints = os.path.join(scratch, "installed.txt")
+        arguments = [part for name in unlocked for part in ("-r", name)] + wanted.packages
+        if arguments:
+            # The packages of a lock keep their versions, except where the inventory names them.
+            named = {package_name(package) for package in wanted.packages}
+            locked = {name: one for name, one in installed_packages(path).items() if name not in named}
+            write(File(constraints, as_pins(locked)))
+            listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
+            run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
+        install_server(build, path, pip, unlocked, constraints)
+
+
+def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], constraints: str) -> None:
+    """Add the app server to the installed packages, unless the application has installed one; check its version."""
+    servers = build.spec["server_packages"]
+    found = installed_packages(path)
+    missing = [one for one in servers if not found.keys() & {*same_program(one)}]
+    if missing:
+        write(File(constraints, as_pins(found)))
+        files = [limit for name in unlocked for limit in constraint_files(build.root, name)]
+        bounds = [part for limit in [constraints, *dict.fromkeys(files)] for part in ("-c", limit)]
+        run_uv(build, [*pip, *bounds, *missing], f"install {' and '.join(missing)} beside what is required")
+        found = installed_packages(path)
+    for server in servers[:1]:
+        for name in found.keys() & {*same_program(server)}:
+            if is_too_old(found[name], server):
+                raise build.error(old_server_message(server, "a requirement", name, found[name]))

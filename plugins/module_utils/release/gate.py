@@ -1,0 +1,192 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The gate between a release and its visitors: it asks the release's health URL, and refuses an unhealthy release."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import crashes, read_notes, workers_with
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import served
+
+# Seconds between two questions to a release that starts. A small application takes half a second to boot.
+INTERVAL = 0.02
+# Seconds between two looks at its processes, each of which costs calls of the process manager.
+PROCESS_INTERVAL = 0.3
+# Seconds that half of the workers of a healthy release may take to be ready, after the first.
+WORKERS_TIMEOUT = 15.0
+# Seconds for an answer through nginx, which needs no time to start. They are for a host under load.
+FRONT_TIMEOUT = 5.0
+# Seconds that a release gets for a better answer, once it has given a wrong one.
+SECOND_THOUGHT = 1.0
+# A process that was restarted this often is in a crash loop, and waiting longer does not help.
+MOST_RESTARTS = 2
+
+# How programs say that they may not write to a file.
+UNWRITABLE = re.compile(
+    r"unable to open database file|attempt to write a readonly database|Read-only file system"
+    r"|PermissionError: \[Errno 13\]"
+)
+
+
+class Unhealthy(Exception):
+    """A release must not serve; the message says why."""
+
+
+@dataclass
+class Gate:
+    """Asks one release. Every question that is not answered well raises Unhealthy."""
+
+    spec: dict[str, Any]
+    layout: Layout
+    release: str
+    manager: ProcessManager
+    began: float
+
+    @property
+    def health(self) -> dict[str, Any]:
+        return self.spec["health"]
+
+    @property
+    def deadline(self) -> float:
+        return self.began + self.health["timeout"]
+
+    @property
+    def own_question(self) -> Question:
+        """The health URL on the release's own socket."""
+        return Question(unix_socket=self.layout.socket(self.release), **self.visitor)
+
+    @property
+    def front_question(self) -> Question:
+        """The health URL as a visitor asks it. A site that waits for its first certificate is still served by HTTP."""
+        port = self.spec.get("front_tls_port")
+        if port and served(port, self.health["host"].partition(":")[0]):
+            return Question(port=port, **self.visitor)
+        plain = {"scheme": "http", "host": self.spec.get("front_host", self.health["host"])}
+        return Question(port=self.spec["front_port"], **{**self.visitor, **plain})
+
+    @property
+    def visitor(self) -> dict[str, str]:
+        return {key: self.health[key] for key in ("path", "host", "scheme")}
+
+    def await_healthy(self) -> None:
+        """Ask on the release's own socket until it is healthy."""
+        where = f"on its own socket within {self.health['timeout']} seconds"
+        self.ask_until_healthy(self.own_question, self.health["status"], self.deadline, where)
+
+    def await_front(self) -> None:
+        """Ask as a visitor does until nginx passes on a healthy answer. Nothing is asked where there is no site."""
+        if self.spec.get("front_port"):
+            given = self.spec.get("front_status")
+            statuses = self.health["status"] if given is None else given
+            self.ask_until_healthy(self.front_question, statuses, time.monotonic() + FRONT_TIMEOUT, "through nginx")
+
+    def ask_until_healthy(self, question: Question, statuses: list[int], deadline: float, where: str) -> None:
+        """Ask until the answer is healthy. Refuse at the deadline, or as soon as waiting is useless."""
+        looked = time.monotonic()
+        while True:
+            answer = ask(question, timeout=max(0.5, min(10.0, deadline - time.monotonic())))
+            if is_healthy(answer, question, statuses):
+                return
+            if time.monotonic() > deadline:
+                self.refuse(question, answer, statuses, where)
+            if question.unix_socket and time.monotonic() - looked > PROCESS_INTERVAL:
+                looked = time.monotonic()
+                reason = self.useless_to_wait()
+                if reason:
+                    self.refuse(question, answer, statuses, f"on its own socket because {reason}")
+            if answer.status is not None and answer.status not in (502, 503, 504):
+                # The release has booted, and this is its answer.
+                deadline = min(deadline, time.monotonic() + SECOND_THOUGHT)
+            time.sleep(INTERVAL)
+
+    def useless_to_wait(self) -> str:
+        """Why the process of the release will never answer; empty where it may."""
+        if self.manager.state(self.spec["name"], self.release) in ("failed", "stopped", "absent"):
+            return "its process has ended"
+        if self.manager.restarts(self.spec["name"], self.release) >= MOST_RESTARTS:
+            return "its process ends again and again"
+        return ""
+
+    def await_workers(self) -> None:
+        """Wait until half of the workers are ready, so that visitors don't wait in the queue of the first one.
+
+        Half, because the others are ready soon after, and each has threads to spare. To wait for the last one would
+        delay the new code of a small application by a third of a second.
+        """
+        until = min(self.deadline, time.monotonic() + WORKERS_TIMEOUT)
+        while time.monotonic() < until:
+            notes = read_notes(self.layout, self.release)
+            if not notes or 2 * len(workers_with(notes, "ready")) >= self.spec["workers"]:
+                return
+            time.sleep(INTERVAL)
+
+    def crashes(self) -> int:
+        """How many workers have crashed."""
+        return crashes(self.layout, self.release, self.spec.get("most_workers", 0))
+
+    def refuse(self, question: Question, answer: Answer, statuses: list[int], where: str) -> NoReturn:
+        expected = ", ".join(map(str, statuses)) or "any 2xx or 3xx, 401 or 403"
+        log = self.log()
+        hint = health_hint(answer, question) or write_hint(log, self.layout.shared)
+        raise Unhealthy(
+            f"the release {self.release} did not become healthy {where}.\n"
+            f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{hint}"
+            f"Last lines of its log:\n{log}"
+        )
+
+    def log(self, service: str = "") -> str:
+        """The last lines that the release has logged, or one of its background processes."""
+        with suppress(ProcessManagerError):
+            return tail(self.manager.log(service or self.spec["name"], self.release, 20), 20) or "(it is empty)"
+        return "(it can't be read)"
+
+
+def is_healthy(answer: Answer, question: Question, statuses: list[int]) -> bool:
+    """Whether an answer is healthy.
+
+    On the release's own socket, a redirect to https is not: visitors who are served by HTTP alone would be lost. It is
+    healthy where the user names its status.
+    """
+    is_lost = question.unix_socket and not statuses and question.scheme == "http" and answer.leads_to_https
+    return answer.healthy(statuses) and not is_lost
+
+
+def health_hint(answer: Answer, question: Question) -> str:
+    """What usually causes an unhealthy answer."""
+    if answer.status == 404:
+        return (
+            f"The application runs, but has no page {question.path}. If that is right, name one that it has as "
+            'health.path. Else move the registration of its routes out of: if __name__ == "__main__". They must be '
+            "registered when the module is imported.\n"
+        )
+    if answer.leads_to_https and question.scheme == "http":
+        return (
+            f"The application sends every visitor to https ({answer.headers['location']}), where this site does not "
+            "answer: turn that off in the application, or let health.path name a page that answers without it. If "
+            f"TLS ends before this host, set health.status: [{answer.status}].\n"
+        )
+    if answer.status == 400:
+        return (
+            f"Let the application accept the host name {question.host}, which is the first domain of the site, if it "
+            "refuses that.\n"
+        )
+    return ""
+
+
+def write_hint(log: str, shared: str) -> str:
+    """What to do where an application wants to write into its own release."""
+    if not UNWRITABLE.search(log):
+        return ""
+    return (
+        "If it writes into its own code: a release can't be changed. Name the folder as shared, such as shared: "
+        f"[instance], which is {shared}/instance, and have the application keep its files there.\n"
+    )

@@ -1,0 +1,217 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A program that imports an application in its own environment, and prints in one line what it finds.
+
+It runs by itself, in the application root, so it needs the standard library alone. See ``import_check``.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+MARKER = "PYWEB-CHECK "
+
+# Places in a traceback that are not the application's.
+NOT_THE_APPLICATION = ("<frozen importlib", "importlib/__init__", 'File "<string>"')
+
+# Statements that start a server.
+SERVES = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
+
+
+def report(**found: Any) -> NoReturn:
+    """Print what was found and end at once: threads of the application may never end."""
+    print("\n" + MARKER + json.dumps(found), flush=True)
+    os._exit(0)
+
+
+def last_lines(error: BaseException) -> list[str]:
+    """The end of a traceback, without places that are not the application's."""
+    entries = traceback.format_exception(type(error), error, error.__traceback__)
+    kept = [entry for entry in entries if not any(mark in entry for mark in NOT_THE_APPLICATION)]
+    return "".join(kept[-7:]).rstrip().splitlines()[-16:]
+
+
+def python_files() -> list[str]:
+    return sorted(name for name in os.listdir(".") if name.endswith(".py"))
+
+
+def import_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            packages = [one for one in os.listdir(".") if os.path.exists(one + "/__init__.py")]
+            here = sorted([*packages, *(one[: -len(".py")] for one in python_files())])
+            report(problem="no_module", missing=error.name, here=here[:20])
+        report(problem="import", trace=last_lines(error), missing=error.name)
+    except BaseException as error:
+        report(problem="import", trace=last_lines(error), missing=None)
+
+
+def attribute_of(module: Any, dotted: str) -> Any:
+    found = module
+    try:
+        for part in dotted.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        # The type is asked, because a proxy such as flask.request would fail outside of a request.
+        applications = sorted(
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and hasattr(type(value), "wsgi_app")
+        )
+        factories = [f"{name}()" for name in ("create_app", "make_app") if callable(getattr(module, name, None))]
+        report(problem="no_callable", found=applications + factories)
+    return found
+
+
+def call_factory(factory: Any, call: str) -> Any:
+    """Call a factory with the plain values of its call expression."""
+    try:
+        tree = ast.parse(call, mode="eval").body
+        if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
+            raise ValueError(call)
+        if any(one.arg is None for one in tree.keywords):
+            raise ValueError(call)
+        arguments = [ast.literal_eval(one) for one in tree.args]
+        options = {str(one.arg): ast.literal_eval(one.value) for one in tree.keywords}
+    except (SyntaxError, ValueError):
+        report(problem="factory_arguments")
+    try:
+        return factory(*arguments, **options)
+    except BaseException as error:
+        report(problem="factory", trace=last_lines(error))
+
+
+def check_is_no_factory(found: Any, name: str) -> None:
+    if not inspect.isfunction(found):
+        return
+    required = [
+        one.name
+        for one in inspect.signature(found).parameters.values()
+        if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    if name.startswith(("create", "make")) and len(required) < 2:
+        report(problem="is_factory", wants=required)
+
+
+def takes(found: Any, count: int) -> bool | None:
+    """Whether a callable takes that many arguments; None where that can't be known."""
+    try:
+        inspect.signature(found).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return None
+    return True
+
+
+def check_protocol(found: Any, protocol: str) -> None:
+    if protocol == "wsgi" and takes(found, 3) and takes(found, 2) is False:
+        report(problem="asgi")
+    if protocol == "asgi" and takes(found, 2) and takes(found, 3) is False:
+        report(problem="wsgi")
+
+
+def routes(found: Any) -> list[Any] | None:
+    """The routes of an application of Flask's or Starlette's kind; None for any other."""
+    rules = getattr(getattr(found, "url_map", None), "iter_rules", None)
+    if rules:
+        return [rule for rule in rules() if rule.endpoint != "static"]
+    listed = getattr(found, "routes", None)
+    return [one for one in listed if getattr(one, "include_in_schema", True)] if isinstance(listed, list) else None
+
+
+def check_routes(found: Any, module: Any) -> None:
+    """Report an application without routes, where a file registers some only when it is started by hand."""
+    if routes(found) != []:
+        return
+    for path in [module.__file__, *python_files()]:
+        moved: list[str] = []
+        with contextlib.suppress(OSError, TypeError, ValueError, SyntaxError):
+            moved = lines_under_main(path)
+        if moved:
+            report(problem="under_main", file=os.path.relpath(path), lines=moved[:12])
+
+
+def lines_under_main(path: str) -> list[str]:
+    """The statements that a file runs only when it is started by hand, without those that start a server."""
+    with open(path, encoding="utf-8") as stream:
+        tree = ast.parse(stream.read())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in tree.body:
+        if isinstance(node, ast.If):
+            condition = ast.unparse(node.test)
+            if "__name__" in condition and "'__main__'" in condition:
+                return list(statements(node.body, functions))
+    return []
+
+
+def statements(body: list[ast.stmt], functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    """Lines that say which statements there are. A call of a function of the same file stands for its statements."""
+    for statement in body:
+        text = ast.unparse(statement).splitlines()[0]
+        name = getattr(getattr(getattr(statement, "value", None), "func", None), "id", None)
+        if name in functions:
+            yield from statements(functions[name].body, {})
+        elif not SERVES.match(text):
+            first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", ()))])
+            yield f"line {first}: {text}"
+
+
+def check_proxy_fix() -> None:
+    try:
+        import werkzeug.middleware.proxy_fix  # noqa: F401
+    except ImportError:
+        report(problem="proxy_fix")
+
+
+def check_gunicorn_settings(path: str) -> None:
+    """Let gunicorn read its own settings."""
+    output = io.StringIO()
+    try:
+        sys.argv = ["gunicorn", "--check-config", "--config", path]
+        with contextlib.redirect_stderr(output):
+            from gunicorn.app.wsgiapp import WSGIApplication
+
+            WSGIApplication(prog="gunicorn").cfg.worker_class  # noqa: B018  # loads the class
+    except SystemExit:
+        report(problem="settings", trace=output.getvalue().strip().splitlines()[-12:])
+    except BaseException as error:
+        lines = [line for line in str(error).splitlines() if line.strip(" []")] or [type(error).__name__]
+        report(problem="settings", trace=[lines[0], *lines[1:][-1:]])
+
+
+def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: bool) -> None:
+    module_name, _, rest = wsgi.partition(":")
+    attribute, _, call = rest.partition("(")
+    module = import_module(module_name)
+    found = attribute_of(module, attribute)
+    if call:
+        found = call_factory(found, rest)
+    if not callable(found):
+        report(problem="not_callable", type=type(found).__name__)
+    if not call:
+        check_is_no_factory(found, attribute)
+    check_protocol(found, protocol)
+    check_routes(found, module)
+    if proxy_fix:
+        check_proxy_fix()
+    if gunicorn_settings:
+        check_gunicorn_settings(gunicorn_settings)
+    report(problem=None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], bool(sys.argv[4]))

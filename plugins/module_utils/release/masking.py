@@ -1,0 +1,48 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Hide secrets in texts that messages and logs show."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|auth|credential|private|salt|dsn", re.IGNORECASE)
+PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
+
+# Variables that this collection sets. Their values are no secrets, and messages need them.
+OWN_VARIABLES = frozenset(
+    [
+        "PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "LANG",
+        "FLASK_APP",
+        "WEBAPP_NAME",
+        "WEBAPP_RELEASE",
+        "WEBAPP_SOCKET",
+        "WEBAPP_SERVER",
+        "WEBAPP_PROCESS_MANAGER",
+        "SCRIPT_NAME",
+    ]
+)
+
+
+# Characters. A shorter value occurs in texts by chance; that of a variable with a telling name is hidden all the same.
+SHORTEST_SECRET = 4
+SHORTEST_VALUE = 12
+
+
+def masked(text: str, variables: dict[str, Any]) -> str:
+    """The text without the values of variables that may be secret: an application may print its own."""
+    hidden: set[str] = set()
+    for name, value in variables.items():
+        passwords = PASSWORD_IN_URL.findall(str(value))
+        words = {str(value), *str(value).splitlines(), repr(str(value))[1:-1]}
+        least = SHORTEST_SECRET if SECRET_NAME.search(name) else SHORTEST_VALUE
+        hidden |= {word for word in words if len(word) >= least}
+        hidden |= {word for word in passwords if len(word) >= SHORTEST_SECRET}
+    for word in sorted(hidden, key=len, reverse=True):
+        text = text.replace(word, "***")
+    return text

@@ -1,0 +1,88 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Remove releases and environments that are no longer needed, and what interrupted runs have left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    BUILDING,
+    BUILT,
+    GOOD,
+    WITHDRAWN,
+    Layout,
+    Manifest,
+    manifests,
+    read_manifest,
+    remove_tree,
+)
+
+
+def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
+    """The IDs of the releases to remove: all beyond ``keep``.
+
+    The live release and the newest good ones are kept, also the newest bad one.
+    """
+    ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
+    kept = {current}
+    served = [manifest for manifest in ordered if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
+    kept.update([manifest.id for manifest in served[: max(keep, 2) - 1]])
+    # Those may all be newer than the live release, or withdrawn. A rollback still needs an older good one.
+    good = [manifest.id for manifest in served if manifest.state == GOOD]
+    kept.update([identity for identity in good if identity < (current or "")][:1])
+    bad = [manifest.id for manifest in ordered if manifest.state == BAD]
+    kept.update(bad[:1])
+    # The newest release that waits for activation. Older ones were left by interrupted runs.
+    waiting = [manifest.id for manifest in ordered if manifest.state == BUILT and manifest.id > (current or "")]
+    kept.update(waiting[:1])
+    kept.update([manifest.leans_on for manifest in ordered if manifest.id in kept])
+    return [manifest.id for manifest in ordered if manifest.id not in kept]
+
+
+def in_use(layout: Layout, identity: str) -> bool:
+    """Whether a job still runs in a release. Until it has ended, it holds a shared lock on the release's ``env``."""
+    try:
+        with open(os.path.join(layout.release(identity), "env"), "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def prune(layout: Layout, keep: int) -> list[str]:
+    """Remove old releases and unused environments; return the IDs of the removed releases."""
+    known = manifests(layout)
+    removed = [identity for identity in prunable(known, layout.current_release(), keep) if not in_use(layout, identity)]
+    finished = {manifest.id for manifest in known}
+    with suppress(FileNotFoundError):
+        removed += [
+            name for name in os.listdir(layout.releases) if name not in finished and name != layout.current_release()
+        ]
+    for identity in removed:
+        remove_tree(layout.release(identity))
+    used = {manifest.venv for manifest in known if manifest.id not in removed}
+    with suppress(FileNotFoundError):
+        for name in os.listdir(layout.venvs):
+            if name not in used:
+                remove_tree(os.path.join(layout.venvs, name))
+    return removed
+
+
+def unfinished(layout: Layout) -> list[str]:
+    """What an interrupted run has left: unfinished releases, and temporary files that were never renamed."""
+    found = []
+    with suppress(FileNotFoundError):
+        for name in os.listdir(layout.releases):
+            manifest = read_manifest(layout, name)
+            if manifest is None or manifest.state == BUILDING:
+                found.append(layout.release(name))
+    with suppress(FileNotFoundError):
+        found += [layout.path(name) for name in os.listdir(layout.home) if name.endswith(".new")]
+    current = layout.current_release()
+    return [path for path in found if path != layout.release(current or "")]

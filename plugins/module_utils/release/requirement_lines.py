@@ -1,0 +1,135 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Read the files that list dependencies: their lines, and what is in the files that they refer to.
+
+Used on the controller and on the host, so the standard library is enough.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10 and older
+    tomllib = None
+
+NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+EXTRAS = rf"(?:\s*\[\s*(?:{NAME}(?:\s*,\s*{NAME})*)?\s*\])?"
+HASH = re.compile(r"\s+--hash[=\s]\s*[a-z0-9]+:[0-9a-fA-F]+")
+NESTED = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)(?:[=\s]\s*|(?=[^-\s]))(?P<file>\S.*)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A logical line of a requirements file: without its comment, and joined with its continuation."""
+
+    text: str
+    # Whether it is in a file of constraints, which install nothing.
+    constraint: bool = False
+    # Whether it refers to a file whose lines follow.
+    followed: bool = False
+
+
+def kind(name: str) -> str:
+    """How a file lists dependencies: ``lock`` (of uv), ``pylock``, ``project``, ``program`` or ``text``."""
+    base = os.path.basename(name)
+    if base == "uv.lock":
+        return "lock"
+    if base.startswith("pylock.") and base.endswith(".toml"):
+        return "pylock"
+    if base.endswith("pyproject.toml"):
+        return "project"
+    return "program" if base.endswith((".py", ".cfg", ".toml")) else "text"
+
+
+def content(path: str) -> str:
+    """The text of a file; empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def table(text: str) -> dict[str, Any] | None:
+    """The content of a TOML file; None where it can't be parsed, as on a Python without a TOML parser."""
+    if tomllib is None:
+        return None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def logical_lines(text: str) -> list[str]:
+    """The lines of a requirements file, joined with their continuations, without comments."""
+    lines, pending = [], ""
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        if line.endswith("\\"):
+            pending += f"{line[:-1].strip()} "
+            continue
+        lines.append(pending + line)
+        pending = ""
+    return [line.strip() for line in [*lines, pending] if line.strip()]
+
+
+def lines_of(root: str, name: str) -> list[Line]:
+    """The lines of a requirements file and of those it refers to, whatever these are called."""
+    return lines_below(os.path.normpath(os.path.join(root, name)), False, {})
+
+
+def text_of(root: str, name: str) -> str:
+    """The text of a requirements file and of those it refers to."""
+    seen: dict[tuple[str, bool], str] = {}
+    lines_below(os.path.normpath(os.path.join(root, name)), False, seen)
+    return "\n".join(seen.values())
+
+
+def lines_below(path: str, constraint: bool, seen: dict[tuple[str, bool], str]) -> list[Line]:
+    """The lines of a file and of those it refers to. ``seen`` receives their texts, and ends a circle of references."""
+    text_here = seen[(path, constraint)] = content(path)
+    found: list[Line] = []
+    for text in logical_lines(text_here):
+        nested = NESTED.fullmatch(text)
+        if not nested:
+            found.append(Line(text, constraint))
+            continue
+        inner = referred_file(path, nested)
+        follows = kind(inner) == "text" and os.path.isfile(inner)
+        found.append(Line(text, constraint, follows))
+        mark = (inner, constraint or nested["option"] in ("-c", "--constraint"))
+        if follows and mark not in seen:
+            found += lines_below(*mark, seen)
+    return found
+
+
+def constraint_files(root: str, name: str) -> list[str]:
+    """The files of constraints that a requirements file or one of those it refers to names."""
+    found, seen, waiting = [], set(), [os.path.normpath(os.path.join(root, name))]
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        for text in logical_lines(content(path)):
+            nested = NESTED.fullmatch(text)
+            if nested:
+                inner = referred_file(path, nested)
+                if nested["option"] in ("-c", "--constraint"):
+                    found.append(inner)
+                elif inner not in seen and kind(inner) == "text":
+                    waiting.append(inner)
+    return list(dict.fromkeys(path for path in found if os.path.isfile(path)))
+
+
+def referred_file(path: str, nested: re.Match[str]) -> str:
+    """The path of the file that a line of another file refers to."""
+    return os.path.normpath(os.path.join(os.path.dirname(path), nested["file"].strip("\"'")))
+
+
+def normalized(name: str) -> str:
+    """The name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,114 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The shared folders of an application: they outlive its releases, and nginx reads those that it serves."""
+
+from __future__ import annotations
+
+import grp
+import inspect
+import os
+import shutil
+import sys
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.release import grant_read
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import (
+    COMMAND_TIMEOUT,
+    SYSTEM_PATH,
+    run_as_account,
+    tail,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, remove_tree
+from ansible_collections.pyweb.stack.plugins.module_utils.release.source import is_within
+
+# The group that nginx runs as, unless webapp_nginx_group names another.
+NGINX_GROUP = "www-data"
+
+# Creates a shared folder from that of the source, completely or not at all.
+SEED = """set -e
+rm -rf -- "$2.seed"
+mkdir -p -- "$2.seed"
+test -z "$1" || cp -RP --preserve=mode,timestamps -- "$1/." "$2.seed"
+chmod -R o-rwx -- "$2.seed"
+mv -T -- "$2.seed" "$2"
+"""
+
+
+def link_shared(build: Build) -> None:
+    """Replace each shared folder of the source by a link into shared/, which gets the source's content at first."""
+    for folder in build.spec["shared"]:
+        target = os.path.join(build.layout.shared, folder)
+        link = os.path.join(build.root, folder)
+        if not is_within(os.path.dirname(link), build.root):
+            raise build.error(f"shared names '{folder}', which leads out of the source, by a link. Name a folder.")
+        if os.path.isfile(link):
+            raise build.error(f"shared names '{folder}', which is a file in the source. Name the folder that it is in.")
+        if not os.path.isdir(target):
+            seed(build, folder, link, target)
+        remove_tree(link)
+        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
+        os.symlink(target, link)
+    serve_shared(build.layout, build.spec.get("served") or [], build.spec.get("nginx_group") or NGINX_GROUP)
+
+
+def seed(build: Build, folder: str, source: str, target: str) -> None:
+    """Create a shared folder. The application's account does it: shared/ is its own, and a link could lead root out."""
+    content = source if os.path.isdir(source) and not os.path.islink(source) else ""
+    answer = build.run(["/bin/sh", "-c", SEED, "sh", content, target], build.layout.home, {}, COMMAND_TIMEOUT)
+    if answer.returncode != 0:
+        raise build.error(
+            f"the shared folder '{folder}' could not be created as {target}: {tail(answer.stderr, 3)}. "
+            "Rename or remove whatever else has that name."
+        )
+
+
+def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode: bool = False) -> bool:
+    """Let nginx read those folders below shared/ that it serves, and what comes into them later.
+
+    Return whether anything differed. A folder that is a link to somewhere else, or on a file system without access
+    control lists, is left to its operator.
+    """
+    changed = False
+    for relative in served:
+        folder = os.path.join(layout.shared, relative)
+        first = os.path.join(layout.shared, relative.split("/")[0])
+        real = os.path.join(os.path.realpath(layout.shared), relative)
+        if not os.path.isdir(first) or os.path.realpath(folder) != real or is_served(layout, folder, nginx_group):
+            continue
+        if not acl.is_supported(folder):
+            continue
+        changed = True
+        if not check_mode:
+            grant_nginx(layout, folder, nginx_group)
+    return changed
+
+
+def grant_nginx(layout: Layout, folder: str, nginx_group: str) -> None:
+    group = str(grp.getgrnam(nginx_group).gr_gid)
+    python = shutil.which("python3", path=SYSTEM_PATH) or sys.executable
+    command = [python, "-I", "-c", inspect.getsource(grant_read), layout.shared, folder, group]
+    answer = run_as_account(layout, command, layout.home, {}, COMMAND_TIMEOUT)
+    if answer.returncode != 0:
+        raise ReleaseError(
+            layout.name,
+            f"granting nginx read access to {folder}, which it serves, failed: {tail(answer.stderr, 1)}. "
+            f"Make the account {layout.name} the owner of that path.",
+        )
+
+
+def is_served(layout: Layout, folder: str, nginx_group: str) -> bool:
+    """Whether nginx may reach a folder below shared/, and read what is in it and what will come into it."""
+    try:
+        group = grp.getgrnam(nginx_group).gr_gid
+        parts = os.path.relpath(folder, layout.shared).split("/")
+        parents = [os.path.join(layout.shared, *parts[:end]) for end in range(1, len(parts))]
+        inherited = [
+            rights for tag, rights, number in acl.entries_of(folder, acl.DEFAULT) if (tag, number) == (acl.GROUP, group)
+        ]
+        return inherited == [5] and all(
+            acl.permits(path, acl.NOBODY, [group], right)
+            for path, right in [*((path, 1) for path in parents), (folder, 1), (folder, 4)]
+        )
+    except (OSError, KeyError):
+        return False

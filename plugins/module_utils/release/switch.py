@@ -1,0 +1,329 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The switch of one application from its live release to another, and back where the other is not healthy."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NoReturn
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, atomic_symlink, write
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
+    ProcessManager,
+    ProcessManagerError,
+    process_manager,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release import probation
+from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
+    Background,
+    Unsteady,
+    undefine_unused,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
+from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
+from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import Gate, Unhealthy
+from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
+from ansible_collections.pyweb.stack.plugins.module_utils.release.links import (
+    read_links,
+    remove_link,
+    restore_links,
+    switch_links,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    GOOD,
+    WITHDRAWN,
+    Layout,
+    Manifest,
+    ReleaseError,
+    manifests,
+    read_manifest,
+    write_manifest,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import (
+    Instance,
+    await_accepted,
+    end_together,
+    other_instances,
+    remove_other_sockets,
+    remove_temporary_files,
+)
+
+# Seconds between the switch and the stop of the old release, which still owns connections that it has not accepted.
+LINGER = 0.3
+# Seconds that the process of a refused release gets to end.
+REFUSED_TIMEOUT = 5
+
+
+class Switch:
+    """The switch of one application: ``start`` starts the release, ``finish`` lets it take over. Both hold the lock."""
+
+    def __init__(self, spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> None:
+        self.spec = spec
+        self.layout = layout
+        self.run = run
+        self.owner = owner
+        self.name = spec["name"]
+        self.action = spec.get("switch") or "activate"
+        self.began = time.monotonic()
+        self.stack = ExitStack()
+        # The release that is live before the switch, and the one that takes over.
+        self.before: str | None = None
+        self.target = ""
+        self.manifest: Manifest | None = None
+        self.replaced_links: dict[str, str | None] = {}
+
+    def start(self) -> None:
+        """Take the lock, and start the release beside the live one."""
+        self.prepare()
+        write(File(self.marker, f"{self.target}\n", mode=0o600))
+        with self.undone_if_unhealthy(), self.step("its start failed"):
+            self.manager.start(self.name, self.target)
+
+    def finish(self) -> dict[str, Any]:
+        """Let the started release take over, or raise ReleaseError and leave the live one serving."""
+        with self.undone_if_unhealthy():
+            self.gate.await_healthy()
+            healthy_since = time.monotonic()
+            self.gate.await_workers()
+            self.start_background_processes()
+            self.enable()
+            self.switch_links()
+            switched = time.monotonic()
+            self.gate.await_front()
+            self.replace_exclusive_processes()
+            self.watch(healthy_since)
+            self.outlast_kept_connections(switched)
+        self.stop_others()
+        self.clean_up()
+        self.accept()
+        return {"name": self.name, "release": self.target, "replaced": self.replaced or ""}
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self.stack.close()
+
+    # What it works on
+
+    @property
+    def marker(self) -> str:
+        """A file that exists during a switch. It tells the next run that one was interrupted."""
+        return self.layout.path(".activating")
+
+    @property
+    def replaced(self) -> str | None:
+        """The release that is replaced; None for a first one, and for one that is live already."""
+        return self.before if self.before != self.target else None
+
+    @property
+    def manager(self) -> ProcessManager:
+        return process_manager(self.manifest.process_manager, self.run)
+
+    @functools.cached_property
+    def gate(self) -> Gate:
+        return Gate(self.spec, self.layout, self.target, self.manager, self.began)
+
+    @functools.cached_property
+    def background(self) -> Background:
+        return Background(self.layout, self.manifest, self.manager)
+
+    def others(self) -> list[Instance]:
+        return other_instances(self.layout, self.manifest, self.spec["process_managers"], self.run)
+
+    # The steps of the switch
+
+    def prepare(self) -> None:
+        """Take the lock and find the release."""
+        self.stack.enter_context(lock(self.layout, self.owner))
+        # Read under the lock: another run may just have switched.
+        self.before = self.layout.current_release()
+        self.target = self.find_target()
+        if not self.target:
+            raise ReleaseError(self.name, "there is no release to activate. Build one first.")
+        self.manifest = read_manifest(self.layout, self.target)
+        if self.manifest is None:
+            raise ReleaseError(
+                self.name,
+                f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
+            )
+
+    def find_target(self) -> str:
+        if self.action == "rollback":
+            return choose_rollback(self.name, self.spec.get("release") or "", self.before, manifests(self.layout))
+        if self.action == "restart":
+            live = read_manifest(self.layout, self.before) if self.before else None
+            if live is None:
+                raise ReleaseError(self.name, "nothing serves yet, so there is nothing to restart. Deploy it first.")
+            return clone(self.layout, live).id
+        return self.spec["candidate"] or self.before or ""
+
+    def start_background_processes(self) -> None:
+        with self.step("its background processes could not be started"):
+            self.background.start(self.background.shared)
+            self.background.await_steady(self.background.shared, self.gate.deadline)
+
+    def enable(self) -> None:
+        with self.step("it could not be enabled"):
+            self.manager.enable(self.name, self.target)
+            self.background.enable()
+
+    def switch_links(self) -> None:
+        self.replaced_links = read_links(self.layout)
+        if self.replaced:
+            atomic_symlink(os.path.join("releases", self.replaced), self.layout.previous)
+        switch_links(self.layout, self.target)
+
+    def replace_exclusive_processes(self) -> None:
+        with self.step("its background processes could not be started"):
+            others = self.others() if self.background.exclusive else []
+            self.background.replace_exclusive(others, self.gate.deadline)
+
+    def watch(self, healthy_since: float) -> None:
+        """Watch the release through its first seconds, while the old one is still there to go back to."""
+
+        def check_processes() -> None:
+            with self.step("it did not stay healthy"):
+                self.background.watch()
+
+        if self.target != self.before:
+            probation.watch(self.gate, check_processes, healthy_since)
+
+    def outlast_kept_connections(self, switched: float) -> None:
+        """Ask through nginx again when it has closed its connections to the old release.
+
+        The first answer may have come from the old release, by a connection that nginx had kept.
+        """
+        if self.kept_seconds:
+            time.sleep(max(0.0, switched + self.kept_seconds - time.monotonic()))
+            self.gate.await_front()
+
+    @property
+    def kept_seconds(self) -> float:
+        """Seconds after a switch in which nginx may still use connections to the old release."""
+        return self.spec.get("linger", 0)
+
+    def stop_others(self) -> None:
+        """Stop every other instance, whatever process manager it has."""
+        others = self.others()
+        if others:
+            time.sleep(LINGER)
+            web = [instance for _manager, service, instance in others if service == self.name]
+            await_accepted(self.layout, web, time.monotonic() + self.spec["stop_timeout"])
+        try:
+            end_together(others, self.layout, self.spec["stop_timeout"])
+        except ProcessManagerError as error:
+            raise ReleaseError(
+                self.name, f"{self.target} is live, but what was live before could not be stopped: {error}"
+            ) from error
+
+    def clean_up(self) -> None:
+        remove_other_sockets(self.layout, self.target)
+        if not os.path.lexists(self.layout.current_uwsgi):
+            remove_link(self.layout.current_uwsgi_socket)
+        remove_temporary_files(self.layout, self.spec["process_managers"], self.run)
+
+    def accept(self) -> None:
+        """Note that the release is good, and remove releases that are no longer needed."""
+        self.manifest.state = GOOD
+        write_manifest(self.layout, self.manifest)
+        if self.action == "rollback":
+            self.withdraw()
+        prune(self.layout, self.spec["keep"])
+        undefine_unused(self.layout, self.manager)
+        self.record("live")
+        os.unlink(self.marker)
+
+    def withdraw(self) -> None:
+        """Note that the newer release was rolled back, so that no later rollback leads to it."""
+        left = read_manifest(self.layout, self.before) if self.before and self.before > self.target else None
+        if left and left.state == GOOD:
+            left.state = WITHDRAWN
+            write_manifest(self.layout, left)
+
+    # Failure
+
+    @contextmanager
+    def step(self, failure: str) -> Iterator[None]:
+        """Turn an error of a process into an unhealthy release; ``failure`` says what did not work."""
+        try:
+            yield
+        except ProcessManagerError as error:
+            raise Unhealthy(f"{failure}: {error}") from error
+        except Unsteady as error:
+            log = self.gate.log(error.service)
+            raise Unhealthy(
+                f"the release {self.target} is not healthy: {error}.\nLast lines of its log:\n{log}"
+            ) from error
+
+    @contextmanager
+    def undone_if_unhealthy(self) -> Iterator[None]:
+        try:
+            yield
+        except Unhealthy as error:
+            self.undo(masked(str(error), self.variables()))
+
+    def undo(self, text: str) -> NoReturn:
+        """Go back to the old release, end the new one, keep it for inspection as bad, and raise ReleaseError."""
+        restore_links(self.replaced_links)
+        if self.replaced_links:
+            time.sleep(self.kept_seconds)
+        if self.target != self.before:
+            self.background.end()
+            self.discard(reason=text.splitlines()[0])
+        self.record("failed")
+        with suppress(FileNotFoundError):
+            os.unlink(self.marker)
+        if self.replaced:
+            kept = self.layout.release(self.target)
+            text += f"\nThe release {self.before} still serves. The new one is kept in {kept} for inspection."
+        raise ReleaseError(self.name, text)
+
+    def discard(self, reason: str) -> None:
+        """End the process of the refused release, and mark the release as bad."""
+        # A release to roll back to was good once. It fails now for a reason outside of it.
+        is_bad = self.action != "rollback"
+        if is_bad:
+            self.manifest.state, self.manifest.reason = BAD, reason
+            write_manifest(self.layout, self.manifest)
+        with suppress(ProcessManagerError):
+            self.manager.forget(self.name, self.target, timeout=REFUSED_TIMEOUT)
+        if is_bad:
+            # One bad release is kept for inspection; with every attempt one more would fill the disk.
+            prune(self.layout, self.spec["keep"])
+            with suppress(ProcessManagerError):
+                undefine_unused(self.layout, self.manager)
+        # A process that had to be killed has left its socket.
+        for path in glob.glob(f"{glob.escape(self.layout.socket(self.target).removesuffix('.sock'))}*"):
+            remove_link(path)
+
+    def variables(self) -> dict[str, str]:
+        """The user's variables of the release: a log may contain values that no message may show."""
+        try:
+            with open(os.path.join(self.layout.release(self.target), "env"), encoding="utf-8") as stream:
+                words = shlex.split(stream.read())
+        except (OSError, ValueError):
+            return {}
+        pairs = (word.partition("=")[::2] for word in words)
+        return {name: value for name, value in pairs if name not in OWN_VARIABLES}
+
+    def record(self, result: str) -> None:
+        record(
+            self.layout,
+            action=self.action,
+            release=self.target,
+            replaced=self.replaced,
+            revision=self.manifest.revision,
+            by=self.owner,
+            result=result,
+            seconds=round(time.monotonic() - self.began, 2),
+        )

@@ -1,0 +1,47 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What an app server notes about its workers: which are ready, and which have crashed."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+
+
+def read_notes(layout: Layout, release: str) -> str:
+    """What the app server of a release has noted about its workers; empty where it notes nothing."""
+    try:
+        with open(f"{layout.socket(release)}.ready", encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def workers_with(notes: str, event: str) -> set[str]:
+    """The process IDs of the workers with an event in the notes: ``ready``, ``left`` or ``gone``."""
+    words = (line.split() for line in notes.splitlines())
+    return {word[1] for word in words if len(word) == 2 and word[0] == event}
+
+
+def crashes(layout: Layout, release: str, most_workers: int) -> int:
+    """How many workers of a release have crashed."""
+    notes = read_notes(layout, release)
+    if os.path.exists(layout.uwsgi_socket(release)):
+        return uwsgi_crashes(notes, most_workers)
+    return worker_crashes(notes)
+
+
+def worker_crashes(notes: str) -> int:
+    """How many workers are gone without leaving. A worker leaves when it is told to, or has answered its share."""
+    return len(workers_with(notes, "gone") - workers_with(notes, "left"))
+
+
+def uwsgi_crashes(notes: str, most: int) -> int:
+    """How many workers of uWSGI have crashed. It notes only ready ones.
+
+    In uWSGI's cheaper mode a worker may end for lack of work. Then there are no more than ``most`` ready ones in all.
+    """
+    ready = workers_with(notes, "ready")
+    ended = [pid for pid in ready if not os.path.exists(f"/proc/{pid}")]
+    return min(len(ended), max(0, len(ready) - most))
