@@ -43,7 +43,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import CertificateError
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import shadow_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem
 

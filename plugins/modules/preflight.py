@@ -180,12 +180,9 @@ def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
     if not items:
         return []
     # Only now: the host compiles what it imports, and few have any.
-    from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import (
-        Authority,
-        CertificateError,
-        Store,
-        Wanted,
-    )
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
 
     store, problems = Store("", "", Authority()), []
     for item in items:

@@ -23,9 +23,10 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import processes
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
-from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
@@ -106,10 +107,10 @@ http {{
         return f'server {{\n    listen 127.0.0.1:{port or self.port};\n    return 200 "{answer}";\n}}\n'
 
     def transaction(self, **sites: str) -> Transaction:
-        return Transaction(self.params(sites), BINARY)
+        return Transaction(self.params(sites), BINARY, run_command)
 
     def run(self, check_mode: bool = False, **sites: str) -> dict[str, Any]:
-        return self.transaction(**sites).run(check_mode)
+        return run_module(self.transaction(**sites), check_mode)
 
     def get(self, port: int | None = None) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
@@ -153,6 +154,14 @@ http {{
             family = [process.pid for process in processes().values() if master in (process.pid, process.session)]
             for pid in family:
                 os.kill(pid, signal.SIGKILL)
+
+
+def run_module(transaction: Transaction, check_mode: bool = False) -> dict[str, Any]:
+    """As the module does: run the transaction, and leave a stamp for it."""
+    result = transaction.run(check_mode)
+    if transaction.witnesses:
+        stamps.leave("nginx_config", "as wished", transaction.witnesses, transaction.witnesses["until"])
+    return result
 
 
 def killed_at(owner: type, step: str, before: bool, run: Callable[[], Any]) -> None:
@@ -211,7 +220,7 @@ class Front(Instance):
         files = [{**file, "content": self.here(file["content"])} for file in self.render("nginx", planned)]
         secrets = {file["path"]: file["content"] for file in files if file.get("secret")}
         plain = [file for file in files if not file.get("secret")]
-        return Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY).run(False)
+        return Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY, run_command).run(False)
 
     def here(self, content: str) -> str:
         """The text of a file with the paths and addresses of this test."""

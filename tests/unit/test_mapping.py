@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import user_line
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import user_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
     ModelError,
     activations,

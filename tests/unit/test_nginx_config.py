@@ -17,24 +17,20 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import listeners as listeners_module
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import decode_address, listeners, parse_table
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import (
-    Nginx,
-    NginxError,
-    Trees,
-    explain,
-    for_host,
-    holders,
-    processes,
-    user_line,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import State, decide
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain, holders, user_line
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.configuration import invalid_files
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Switch
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
-from ansible_collections.pyweb.stack.plugins.modules.nginx_config import (
-    Look,
-    Transaction,
-    decide,
-    invalid_files,
-)
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
 
@@ -62,7 +58,7 @@ def test_check_and_run_tell_the_same_and_a_second_run_changes_nothing(nginx: Ins
 def test_check_mode_predicts_on_a_host_without_nginx(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
     shutil.rmtree(instance.conf)
-    outcome = Transaction(instance.params({"shop": instance.site("one")}), None).run(check_mode=True)
+    outcome = Transaction(instance.params({"shop": instance.site("one")}), None, run_command).run(check_mode=True)
     assert outcome["changed"]
     assert any(diff["after_header"].endswith("pyweb/current/sites/shop.conf") for diff in outcome["diff"])
     assert not instance.conf.exists()
@@ -71,7 +67,7 @@ def test_check_mode_predicts_on_a_host_without_nginx(tmp_path: Path) -> None:
 def test_without_nginx_the_remedy_is_named(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
     with pytest.raises(NginxError, match="Install the package nginx"):
-        Transaction(instance.params({}), None).run(check_mode=False)
+        Transaction(instance.params({}), None, run_command).run(check_mode=False)
 
 
 @needs_nginx
@@ -219,10 +215,10 @@ def test_an_owed_reload_that_fails_goes_back_to_what_nginx_runs(
 
 STEPS = [
     (Trees, "stage"),
-    (Transaction, "_test"),
+    (Switch, "test"),
     (Nginx, "test"),
-    (Transaction, "_point_to"),
-    (Transaction, "_write_entry"),
+    (Trees, "point_to"),
+    (SystemFiles, "write_entry"),
     (Nginx, "reload"),
     (Trees, "prune"),
 ]
@@ -272,7 +268,7 @@ def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
     before = os.umask(0o077)
     try:
         nginx.run(shop=nginx.site("shop"))
-        nginx.transaction(shop=nginx.site("shop")).certificates.store.make_folders()
+        nginx.transaction(shop=nginx.site("shop")).certificates.store.acme.make_folders()
     finally:
         os.umask(before)
     folders = [nginx.conf / "pyweb", nginx.conf / "pyweb/current/sites", nginx.folder / "state"]
@@ -301,13 +297,13 @@ def test_what_others_may_write_to_is_healed(nginx: Instance, path: str, action: 
 @pytest.mark.parametrize(("what", "mode"), [("sites/shop.conf", 0o666), ("sites", 0o777), ("secrets/shop", 0o644)])
 def test_rights_that_somebody_gave_away_are_healed(nginx: Instance, what: str, mode: int) -> None:
     params = nginx.params({"shop": nginx.site("shop")}) | {"secret_files": {"secrets/shop": "alice:hash\n"}}
-    Transaction(params, BINARY).run(False)
+    Transaction(params, BINARY, run_command).run(False)
     path = nginx.conf / "pyweb/current" / what
     before = path.stat().st_mode
     path.chmod(mode)
-    assert Transaction(params, BINARY).run(False)["actions"] == ["install tree", "reload"]
+    assert Transaction(params, BINARY, run_command).run(False)["actions"] == ["install tree", "reload"]
     assert path.stat().st_mode == before
-    assert not Transaction(params, BINARY).run(False)["changed"]
+    assert not Transaction(params, BINARY, run_command).run(False)["changed"]
 
 
 @needs_nginx
@@ -424,7 +420,7 @@ def test_two_runs_at_once_take_turns(nginx: Instance) -> None:
 
 # --- decisions ----------------------------------------------------------------------------------------------------
 
-HEALTHY = Look(
+HEALTHY = State(
     live="t1",
     content={"nginx.conf": "x"},
     entry="entry",
@@ -454,7 +450,7 @@ HEALTHY = Look(
     ],
 )
 def test_the_plan_is_the_difference(change: dict[str, Any], actions: list[str]) -> None:
-    look = Look(**(vars(HEALTHY) | change))
+    look = State(**(vars(HEALTHY) | change))
     assert decide(look, {"nginx.conf": "x"}, "entry").actions == actions
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners as nginx_owners
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import NginxError
-from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.removals import switched_off
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
-from nginx_instance import BINARY, Instance, free_port, needs_nginx
+from nginx_instance import BINARY, Instance, free_port, needs_nginx, run_module
 
 SERVER = "server {\n    listen 80%s;\n    server_name %s;\n}\n"
 APPLICATION = "# Owner: webapps\nupstream shop {\n    server unix:/srv/webapps/shop/current.sock;\n}\n"
@@ -36,8 +38,8 @@ def site_of(nginx: Instance, owner: str, answer: str, port: int, folder: str = "
 
 def run(nginx: Instance, owners: list[str], check_mode: bool = False, **sites: str) -> tuple[dict[str, Any], str]:
     """A run of a list's owner, and its warnings."""
-    transaction = Transaction({**nginx.params(sites), "owners": owners}, BINARY)
-    return transaction.run(check_mode), "\n".join(transaction.warnings)
+    transaction = Transaction({**nginx.params(sites), "owners": owners}, BINARY, run_command)
+    return run_module(transaction, check_mode), "\n".join(transaction.warnings)
 
 
 @needs_nginx
@@ -79,7 +81,7 @@ def test_an_application_that_left_the_inventory_is_named_with_what_to_do(nginx: 
     (folder / "current.sock").symlink_to("gone.sock")
     run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, str(folder)))
     # Another application takes its place: a renamed one has the same domain, and maybe the same site.
-    transaction = Transaction({**nginx.params({}), "owners": ["webapps"], "removed": ["shop"]}, BINARY)
+    transaction = Transaction({**nginx.params({}), "owners": ["webapps"], "removed": ["shop"]}, BINARY, run_command)
     transaction.run(check_mode=True)
     assert transaction.warnings == []
     _told, warned = run(nginx, ["webapps"], store=site_of(nginx, "webapps", "new", nginx.port, f"{folder}2"))
@@ -135,7 +137,7 @@ def test_what_an_nginx_conf_served_is_named(nginx: Instance) -> None:
     ],
 )
 def test_what_is_switched_off_is_found(entry: str, found: list[str]) -> None:
-    assert nginx_owners.switched_off(entry) == found
+    assert switched_off(entry) == found
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_problems
 from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import for_host
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import buffer_lines
 

@@ -18,11 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates, Renewal
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx, NginxError
-from ansible_collections.pyweb.stack.plugins.module_utils.tls import certificates
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import Authority, Store, Wanted, read, served
-from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal import Renewal, program
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import fingerprint, inspect
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.files import read
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.serving import served
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.signing import HostAuthority
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
 from certificate_factory import Made, make
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
@@ -76,7 +83,7 @@ server {{
 
     def transaction(self, item: dict[str, Any], answer: str = "one", **params: Any) -> Transaction:
         given = self.instance.params({"shop": self.site(answer)})
-        return Transaction(given | {"certificates": [item]} | params, BINARY)
+        return Transaction(given | {"certificates": [item]} | params, BINARY, run_command)
 
     def run(self, item: dict[str, Any], answer: str = "one", check_mode: bool = False, **params: Any) -> dict[str, Any]:
         return self.transaction(item, answer, **params).run(check_mode)
@@ -175,7 +182,7 @@ def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(sec
         f"ssl_certificate {secure.instance.folder}/other.pem;\n"
         f"ssl_certificate_key {secure.instance.folder}/other.pem; }}\n"
     )
-    with pytest.raises(NginxError, match="serves another certificate to who asks for"):
+    with pytest.raises(NginxError, match="serves another certificate for"):
         secure.run(secure.item())
     assert not (secure.folder / "shop.pem").exists()
 
@@ -183,7 +190,7 @@ def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(sec
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(certificates.Store, "sign"), (Certificates, "put_in_place"), (Nginx, "reload"), (Certificates, "verify")],
+    [(HostAuthority, "sign"), (Certificates, "put_in_place"), (Nginx, "reload"), (Certificates, "verify")],
     ids=["sign", "put_in_place", "reload", "verify"],
 )
 def test_a_run_that_is_killed_while_it_changes_a_certificate_is_healed(
@@ -194,8 +201,8 @@ def test_a_run_that_is_killed_while_it_changes_a_certificate_is_healed(
     killed_at(owner, step, before, lambda: secure.run(wanted))
     assert secure.get() == "one"
     secure.run(wanted)
-    assert secure.fingerprint() == certificates.fingerprint(str(read(str(secure.folder / "shop.pem"))))
-    found = certificates.inspect(*[str(read(str(secure.folder / "shop.pem")))] * 2)
+    assert secure.fingerprint() == fingerprint(str(read(str(secure.folder / "shop.pem"))))
+    found = inspect(*[str(read(str(secure.folder / "shop.pem")))] * 2)
     assert found.covers("new.example.com")
     assert not secure.run(wanted)["changed"]
     assert sorted(path.name for path in secure.folder.iterdir()) == ["ca.crt", "ca.key", "shop.pem"]
@@ -211,10 +218,10 @@ def test_a_reload_that_somebody_owes_is_done(secure: Secure, tmp_path: Path) -> 
         site = secure.site("one").replace("@CERTIFICATES@/shop.pem", paths["certificate_path"], 1)
         site = site.replace("@CERTIFICATES@/shop.pem", paths["key_path"])
         params = secure.instance.params({"shop": site}) | {"certificates": [secure.item("provided", **paths)]}
-        outcome = Transaction(params, BINARY).run(check_mode=False)
+        outcome = Transaction(params, BINARY, run_command).run(check_mode=False)
         assert outcome["actions"][-1] == ("start" if number == 1 else "reload")
-        assert secure.fingerprint() == certificates.fingerprint(given.certificate)
-        assert not Transaction(params, BINARY).run(check_mode=False)["changed"]
+        assert secure.fingerprint() == fingerprint(given.certificate)
+        assert not Transaction(params, BINARY, run_command).run(check_mode=False)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def test_a_key_that_others_could_read_is_protected_again_and_told(secure: Secure
     assert len(secure.run(secure.item(), check_mode=True)["actions"]) == 2
     transaction = secure.transaction(secure.item())
     assert transaction.run(False)["actions"] == [f"protect {secure.folder}/{name}" for name in ("shop.pem", "ca.key")]
-    assert sum("is no secret" in warning for warning in transaction.warnings) == 2
+    assert sum("replace that key" in warning for warning in transaction.warnings) == 2
     assert [oct(os.stat(secure.folder / name).st_mode)[-4:] for name in ("shop.pem", "ca.key")] == ["0600"] * 2
     assert not secure.run(secure.item())["changed"]
 
@@ -293,7 +300,7 @@ def acme(secure: Secure, fetch: bool, check_mode: bool = False) -> dict[str, Any
         "acme": {"directory": "https://authority.test/dir", "email": "", "ca_bundle": ""},
         "fetch": fetch,
     }
-    return Transaction(params, BINARY).run(check_mode)
+    return Transaction(params, BINARY, run_command).run(check_mode)
 
 
 def authority(tmp_path: Path, secure: Secure, monkeypatch: pytest.MonkeyPatch) -> tuple[Made, Path]:
@@ -318,7 +325,7 @@ def test_a_site_comes_up_over_http_then_gets_its_certificate(
     assert acme(secure, fetch=True, check_mode=True)["actions"] == ["order certificate shop"]
     assert secure.fingerprint() is None
     assert acme(secure, fetch=True)["due"] == []
-    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert secure.fingerprint() == fingerprint(given.certificate)
     assert not acme(secure, fetch=False)["changed"]
 
 
@@ -342,7 +349,7 @@ def test_a_certificate_that_nginx_could_not_serve_is_not_ordered_again(
             assert secure.instance.get() == "plain"
         other.shutdown()
     acme(secure, fetch=True)
-    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert secure.fingerprint() == fingerprint(given.certificate)
     assert orders.read_text() == "order\n"
     assert not list((secure.instance.folder / "state/acme/unused").iterdir()), "there is a key but once"
 
@@ -369,7 +376,7 @@ def test_nobody_is_asked_for_a_certificate_whose_proof_nginx_does_not_give(
     }
     secure.instance.run(shop=secure.site("one"))
     with pytest.raises(NginxError, match="nginx itself does not answer"):
-        Transaction(params, BINARY).run(check_mode=False)
+        Transaction(params, BINARY, run_command).run(check_mode=False)
     assert not (tmp_path / "asked").exists()
 
 
@@ -378,11 +385,15 @@ def test_nobody_is_asked_for_a_certificate_whose_proof_nginx_does_not_give(
 
 def timer(secure: Secure, transaction: Transaction) -> subprocess.CompletedProcess[str]:
     """What the timer runs, with the plan that the transaction would leave for it."""
-    plan = Renewal({"service": "", "timer": "", "cron": ""}, False, transaction.renewal.plan, transaction.certificates)
+    plan = Renewal(
+        {"service": "", "timer": "", "cron": ""}, False, transaction.renewal.plan, transaction.certificates, run_command
+    )
     (secure.instance.folder / "plan.json").write_text(json.dumps(plan.plan))
-    program = certificates.__file__
+    path = secure.instance.folder / "certificates.pyz"
+    path.write_bytes(program())
+    # Without this environment: on a host there is Python alone.
     return subprocess.run(
-        [sys.executable, program, str(secure.instance.folder / "plan.json")],
+        [sys.executable, "-I", "-S", str(path), str(secure.instance.folder / "plan.json")],
         capture_output=True,
         text=True,
         check=False,
@@ -393,7 +404,7 @@ def age(secure: Secure) -> None:
     """Put a certificate of the host's authority in place that is near its end."""
     store = Store(str(secure.folder), "", Authority())
     wanted = Wanted("shop", "selfsigned", tuple(NAMES), secure.port)
-    old = make(NAMES, days=20, signer=(read(store.ca_path), read(store.ca_key_path)))
+    old = make(NAMES, days=20, signer=(read(store.host_authority.path), read(store.host_authority.key_path)))
     (secure.folder / "shop.pem").write_text(store.source(wanted) + old.certificate + old.key)
 
 
@@ -437,7 +448,7 @@ def test_the_timer_does_not_order_again_what_nginx_would_not_load(
     secure.instance.reload_by_hand()
     params = secure.instance.params({"shop": challenge_site(secure)}) | {"certificates": [secure.item("acme")]}
     params["acme"] = {"directory": "https://authority.test/dir"}
-    transaction = Transaction(params, BINARY)
+    transaction = Transaction(params, BINARY, run_command)
     (secure.instance.conf / "conf.d").mkdir()
     broken = secure.instance.conf / "conf.d/broken.conf"
     broken.write_text("foo bar;\n")
@@ -447,7 +458,7 @@ def test_the_timer_does_not_order_again_what_nginx_would_not_load(
     broken.unlink()
     answer = timer(secure, transaction)
     assert answer.returncode == 0, answer.stderr
-    assert secure.fingerprint() == certificates.fingerprint(given.certificate)
+    assert secure.fingerprint() == fingerprint(given.certificate)
     assert orders.read_text() == "order\n" * 2, "the first, and one renewal"
 
 

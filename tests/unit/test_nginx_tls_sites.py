@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import chosen, has_ipv6, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import chosen, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import has_ipv6
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import inspect
-from ansible_collections.pyweb.stack.plugins.modules.nginx_config import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import inspect
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
@@ -304,7 +306,7 @@ def test_a_given_certificate_is_looked_at_on_the_controller() -> None:
         ("c", "oldk", "belongs to another certificate"),
         ("old", "oldk", "has expired on"),
         ("none", "k", "holds no certificate"),
-        ("c", "none", "is no private key"),
+        ("c", "none", "is not a private key"),
     ):
         tls = {"mode": "provided", "certificate": certificate, "key": key}
         items = certificates(checked([site(tls=tls)], {})[0])
@@ -390,6 +392,6 @@ def test_no_key_is_in_what_the_module_returns_or_warns(front: SecureFront) -> No
     given = make(["shop.example.com"], days=5)
     sites = [front.secure("provided", tls={"certificate": given.certificate, "key": given.key})]
     front.given = [dict(item) for item in certificates(checked(sites, {})[0])]
-    transaction = Transaction(front.params({}), BINARY)
+    transaction = Transaction(front.params({}), BINARY, run_command)
     result = transaction.run(check_mode=True)
     assert "PRIVATE KEY" not in json.dumps(result) + "".join(transaction.warnings)

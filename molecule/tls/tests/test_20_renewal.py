@@ -9,7 +9,7 @@ from certificate_factory import make
 from pyweb_places import wait_until
 
 FOLDER = "/etc/nginx/pyweb/certificates"
-PROGRAM = f"python3 /usr/local/lib/pyweb/certificates.py {FOLDER}/plan.json"
+PROGRAM = f"python3 /usr/local/lib/pyweb/certificates.pyz {FOLDER}/plan.json"
 # Those that take new visitors; one that is shutting down says so.
 WORKERS = "pgrep -fx 'nginx: worker process *'"
 SOON = """\
@@ -61,7 +61,7 @@ def test_what_is_near_its_end_is_renewed_and_served_without_anybody_there(
         host.check_output("mkdir -p %s && printf %%s %s >%s/soon.conf", folder, SOON, folder)
         host.check_output("systemctl daemon-reload && systemctl restart pyweb-certificates.timer")
     else:
-        line = host.check_output("grep certificates.py /etc/cron.d/pyweb-certificates")
+        line = host.check_output("grep certificates.pyz /etc/cron.d/pyweb-certificates")
         assert line.endswith(PROGRAM)
         assert " root " in line
         assert host.run(PROGRAM).rc == 0

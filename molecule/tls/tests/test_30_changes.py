@@ -90,7 +90,7 @@ def test_a_certificate_on_the_host_is_loaded_when_somebody_has_renewed_it(places
         for place in places:
             place.run(f"printf %s '{new.certificate}' >/etc/ssl/given.crt; printf %s '{new.key}' >/etc/ssl/given.key")
             if renewal != "the next run":
-                program = "/usr/local/lib/pyweb/certificates.py"
+                program = "/usr/local/lib/pyweb/certificates.pyz"
                 place.run(f"python3 {program} /etc/nginx/pyweb/certificates/plan.json")
         if renewal == "the next run":
             run = run_playbook(SITE, given_site(tls))

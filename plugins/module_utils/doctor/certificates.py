@@ -10,17 +10,16 @@ import ssl
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import (
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import (
     NO_CHECK_TIME,
-    Authority,
     Certificate,
     CertificateError,
-    Store,
-    Wanted,
     described,
     fingerprint,
     inspect,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
 
 PATIENCE = 5.0
 

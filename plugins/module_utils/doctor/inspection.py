@@ -33,7 +33,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.acl import permit
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of, user
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx, NginxError, Trees, explain
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
@@ -131,7 +134,7 @@ def look_at_nginx(run: Run, systemd: bool, conf_dir: str) -> dict[str, Any]:
     """Whether nginx is there, runs, runs what is on the disk, and would start again."""
     binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     pid_file = "/run/nginx.pid"
-    nginx = Nginx(binary, conf_dir, pid_file, "/var/log/nginx/error.log", systemd, Trees(conf_dir))
+    nginx = Nginx(binary, conf_dir, pid_file, "/var/log/nginx/error.log", systemd, Trees(conf_dir), run)
     found: dict[str, Any] = {"installed": binary is not None, "running": False, "complaint": "", "enabled": None}
     if binary is None:
         return found

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 
 # Runs a command, given as a list of arguments; returns its exit status, standard output and standard error. In modules
@@ -13,6 +14,31 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 class HostError(Exception):
     """Something on the host failed. The text says what was being done, to what, and what to do about it."""
+
+
+class CommandTimeout(HostError):
+    """A command took too long, and was killed."""
+
+
+def run_command(argv: list[str], timeout: float | None = None) -> tuple[int, str, str]:
+    """A ``Run`` for code without an AnsibleModule, with a time limit in seconds.
+
+    Raises FileNotFoundError if there is no such program, and CommandTimeout.
+    """
+    try:
+        result = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandTimeout(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from error
+    return result.returncode, result.stdout, result.stderr
 
 
 def must(run: Run, doing: str, argv: list[str], remedy: str, error: type[HostError] = HostError) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -24,7 +25,7 @@ class File:
     """One file as it should be. ``content`` of None means: it should not exist."""
 
     path: str
-    content: str | None
+    content: str | bytes | None
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
@@ -32,7 +33,13 @@ class File:
 
     @property
     def data(self) -> bytes | None:
-        return None if self.content is None else self.content.encode()
+        return self.content.encode() if isinstance(self.content, str) else self.content
+
+
+def own_file(path: str, content: str | bytes | None, mode: int = 0o644) -> File:
+    """A file that belongs to the account of this process."""
+    account = pwd.getpwuid(os.geteuid())
+    return File(path, content, mode, account.pw_name, grp.getgrgid(account.pw_gid).gr_name)
 
 
 def mode_of(path: str) -> dict[str, Any]:
@@ -141,9 +148,16 @@ def diff(file: File) -> dict[str, Any]:
     return {
         "before_header": file.path,
         "after_header": file.path,
-        "before": (before or b"").decode(errors="replace"),
-        "after": (after or b"").decode(errors="replace"),
+        "before": shown(before),
+        "after": shown(after),
     }
+
+
+def shown(data: bytes | None) -> str:
+    """The content of a file for a diff. Of a file that is not a text, the fingerprint is enough."""
+    if data and b"\0" in data:
+        return f"(not a text, SHA-256 {hashlib.sha256(data).hexdigest()})\n"
+    return (data or b"").decode(errors="replace")
 
 
 def atomic_symlink(target: str, path: str) -> bool:

@@ -1,14 +1,13 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Whose the sites of a tree are: a run replaces the sites of its own lists, and keeps all others. Pure.
+"""Owners of sites: a run replaces the sites of its own lists, and keeps all others. Pure.
 
 Each site's file names its owner. Files that two owners share (the servers for unknown hosts, the size of a hash) are
-merged from what the run brings and what the live tree has.
+merged from the run's own files and those of the live tree.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Iterable
 
@@ -17,7 +16,7 @@ OWN_SITES = "nginx_sites"
 
 SITE = re.compile(r"sites/(?P<name>[^/]+)\.conf")
 OWNER = re.compile(r"(?m)^# Owner: (\S+)$")
-# The socket of an application, as its releases have it; a tree of an older version tells no owner.
+# The socket of an application's releases. It tells the owner in a tree of an older version.
 APPLICATION = re.compile(r"unix:(?P<folder>/[^\s;\"']+)/current(?:\.uwsgi)?\.sock")
 SERVER = re.compile(r"(?m)^server \{\n.*?^\}\n", re.DOTALL)
 LISTEN = re.compile(r"(?m)^\s*listen\s+(?:\S*:)?(?P<port>\d+)(?P<options>[^;]*);")
@@ -40,7 +39,7 @@ def sites(files: dict[str, str]) -> dict[str, str]:
 
 
 def owner(text: str) -> str:
-    """The list that a site is from."""
+    """The list that a site comes from."""
     match = OWNER.search(text)
     if match:
         return match[1]
@@ -74,14 +73,14 @@ def names(text: str) -> set[tuple[int, str]]:
     """The names that a site answers to, with their ports; the default site has the empty one."""
     found = set()
     for server in SERVER.findall(text):
-        told = [name.strip('"') for line in NAMES.findall(server) for name in line.split()] or [""]
-        found |= {(port, name) for port in ports(server) for name in told}
+        found_names = [name.strip('"') for line in NAMES.findall(server) for name in line.split()] or [""]
+        found |= {(port, name) for port in ports(server) for name in found_names}
     return found
 
 
 def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) -> dict[str, str]:
-    """The files of the live tree that belong to owners whom this run does not speak for."""
-    # A tree of an older version tells no owner: a site that the run brings itself is its own.
+    """The files of the live tree that belong to other owners than those of this run."""
+    # A tree of an older version names no owners. There, a site that is among the run's own files is the run's.
     brought = sites(own)
     staying = {
         name: text
@@ -90,7 +89,7 @@ def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) ->
     }
     found = {f"sites/{name}.conf": text for name, text in staying.items()}
     for path, text in files.items():
-        # A site's secrets are SITE_NUMBER, and no site's name has an underscore.
+        # A file of secrets is named SITE_NUMBER, and no site's name has an underscore.
         if path.startswith("secrets/") and path.partition("/")[2].rpartition("_")[0] in staying:
             found[path] = text
     if PAGE in files and PAGE not in own and any(f"/{PAGE}" in text for text in staying.values()):
@@ -99,7 +98,7 @@ def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) ->
 
 
 def clashes(own: dict[str, str], others: dict[str, str]) -> list[str]:
-    """Sites of this run that want what a site of another owner has: nginx would only warn, and serve one of them."""
+    """Sites of this run with the name or a domain of another owner's site. nginx would only warn, and serve one."""
     problems = []
     for name, text in sorted(sites(own).items()):
         for other, kept_text in sorted(sites(others).items()):
@@ -114,7 +113,7 @@ def clashes(own: dict[str, str], others: dict[str, str]) -> list[str]:
 
 
 def merged(own: dict[str, str], others: dict[str, str], live: dict[str, str]) -> dict[str, str]:
-    """A whole tree: what the run brings, and what stays of other owners with its part of the shared files."""
+    """A whole tree: the run's own files, those of other owners, and the shared files for both."""
     if not sites(others):
         return own
     files = {**own, **others}
@@ -127,7 +126,7 @@ def merged(own: dict[str, str], others: dict[str, str], live: dict[str, str]) ->
 
 
 def merged_catch_all(own: dict[str, str], others: dict[str, str], live: str) -> str:
-    """One server for unknown hosts on each port that has no default site, whoever uses the port."""
+    """The servers for unknown hosts: one on each port that has no default site, whichever owner uses the port."""
     taken = _union(default_ports(text) for text in sites(own).values())
     taken_there = _union(default_ports(text) for text in sites(others).values())
     used_there = _union(ports(text) for text in sites(others).values())
@@ -144,49 +143,3 @@ def _by_port(text: str) -> dict[int, str]:
 
 def _union(found: Iterable[set[int]]) -> set[int]:
     return set().union(*found)
-
-
-# --- what a run ends ----------------------------------------------------------------------------------------------
-
-
-def removed_sites(live: dict[str, str], new: dict[str, str]) -> list[str]:
-    return sorted(sites(live).keys() - sites(new).keys())
-
-
-def removed_applications(live: dict[str, str], new: dict[str, str], announced: Collection[str]) -> dict[str, str]:
-    """Applications that no site leads to any more, and that nobody asked to remove, with their folders."""
-    there = applications(new)
-    gone = applications(live).items()
-    return {name: folder for name, folder in sorted(gone) if name not in there and name not in announced}
-
-
-def domains(text: str) -> str:
-    """The names of a site, for a message."""
-    found = sorted({name for _port, name in names(text) if name})
-    return ", ".join(found) or "the default site of port " + ", ".join(map(str, sorted(ports(text))))
-
-
-# --- an nginx.conf of somebody else -------------------------------------------------------------------------------
-
-LOADED_ANYWAY = ("modules-enabled/*.conf", "mime.types", "conf.d/*.conf", "sites-enabled/*")
-
-
-def switched_off(entry: str) -> list[str]:
-    """What an nginx.conf has that the tree does not load: its own servers, other files, other kinds of traffic."""
-    text = re.sub(r"(?m)(?:^|(?<=[\s;{}]))#.*$", "", entry)
-    found = [f"the server {name}" for name in _server_names(text)]
-    for path in re.findall(r"(?m)(?:^|(?<=[\s;{}]))include\s+[\"']?([^;\"']+?)[\"']?\s*;", text):
-        if path.removeprefix("/etc/nginx/") not in LOADED_ANYWAY and not path.endswith("_params"):
-            found.append(f"the files {path}")
-    return found + [f"the {word} block" for word in ("stream", "mail") if re.search(rf"(?m)^\s*{word}\s*\{{", text)]
-
-
-def _server_names(text: str) -> list[str]:
-    starts = [match.end() for match in re.finditer(r"(?:^|(?<=[\s;{}]))server\s*\{", text)]
-    told = []
-    for start, end in itertools.pairwise([*starts, len(text)]):
-        match = re.search(r"\bserver_name\s+([^;]+);", text[start:end])
-        listen = re.search(r"\blisten\s+([^;]+);", text[start:end])
-        without = f"on {listen[1]}" if listen else "without a name"
-        told.append(" ".join(match[1].split()) if match else without)
-    return told

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import WARN_DAYS
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import WARN_DAYS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import CertificateError, inspect, problems
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError, inspect, problems
 
 PEM = "-----BEGIN "
 

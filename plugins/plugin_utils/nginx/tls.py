@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificates import CHALLENGE_PATH
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import CHALLENGE_PATH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import HSTS, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
 
