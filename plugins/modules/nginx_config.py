@@ -258,7 +258,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import apply
 
-
 ARGUMENTS: dict[str, Any] = {
     "files": {
         "type": "list",
@@ -324,10 +323,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result, witnesses = apply(module.params, module.run_command, module.check_mode)
     except NginxError as error:
