@@ -212,7 +212,7 @@ def look_at_apps(
         for spec, at, live in zip(specs, layouts, lives, strict=True)
     ]
     for number, entry in enumerate(found):
-        entry["direct"], entry["front"] = direct[number].result().told(), front[number].result().told()
+        entry["direct"], entry["front"] = direct[number].result().as_dict(), front[number].result().as_dict()
         entry["static"] = [folder.result() for folder in static[number]]
         entry["certificates"] = [one.result() for one in shown[number]]
     return found
@@ -591,7 +591,7 @@ def look_at_static(spec: dict[str, Any], item: dict[str, str], group: str) -> di
         found["blocked"] = found["blocked"] or blocked_at(os.path.join(folder, sample), uid, groups)
         found["asked"] = item["url"] + sample
         question = Question(port=spec["port"], **{**spec["question"], "path": found["asked"]})
-        found["answer"] = ask(question, PATIENCE).told()
+        found["answer"] = ask(question, PATIENCE).as_dict()
     return found
 
 

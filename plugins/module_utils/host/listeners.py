@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Who listens on which TCP port of this host, read from /proc, so that no tool has to be installed for the question."""
+"""The processes that listen on TCP ports of this host, read from /proc, so that no tool has to be installed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Listener:
 
 
 def decode_address(text: str) -> tuple[str, int]:
-    """Address and port of ``local_address``: 32-bit words in the byte order of the machine, the port in the net's."""
+    """Address and port of ``local_address``: 32-bit words in the machine's byte order; the port in network order."""
     digits, port = text.split(":")
     words = [bytes.fromhex(digits[start : start + 8]) for start in range(0, len(digits), 8)]
     if sys.byteorder == "little":
@@ -50,21 +50,21 @@ def parse_table(text: str) -> list[tuple[str, int, str, int]]:
 
 
 def listeners(proc: str = "/proc") -> list[Listener]:
-    """Every listening TCP socket, by port and address; of processes that share one, the eldest (nginx's master)."""
+    """Every listening TCP socket, by port and address. Of processes that share one, the parent, as nginx's master."""
     sockets = []
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(FileNotFoundError), open(f"{proc}/net/{table}", encoding="ascii") as stream:
             sockets.extend(parse_table(stream.read()))
-    owners = _owners(proc, {inode for _address, _port, inode, _uid in sockets})
+    owners = _processes_by_inode(proc, {inode for _address, _port, inode, _uid in sockets})
     found = []
     for address, port, inode, uid in sockets:
-        pid = _eldest(proc, owners.get(inode, []))
+        pid = _parent_of_all(proc, owners.get(inode, []))
         found.append(Listener(address, port, pid, _program(proc, pid) if pid else None, uid))
     return sorted(found, key=lambda listener: (listener.port, listener.address))
 
 
-def _owners(proc: str, inodes: set[str]) -> dict[str, list[int]]:
-    """The processes that hold each inode open. A process that ends while we look is no error."""
+def _processes_by_inode(proc: str, inodes: set[str]) -> dict[str, list[int]]:
+    """The processes that hold each inode open. A process that ends meanwhile is left out."""
     owners: dict[str, list[int]] = {}
     if not inodes:
         return owners
@@ -81,13 +81,13 @@ def _owners(proc: str, inodes: set[str]) -> dict[str, list[int]]:
     return owners
 
 
-def _eldest(proc: str, pids: Iterable[int]) -> int | None:
-    """The holder whose parent holds nothing: the master of a family that shares its socket."""
-    family = sorted(pids)
-    for pid in family:
-        if _parent(proc, pid) not in family:
+def _parent_of_all(proc: str, pids: Iterable[int]) -> int | None:
+    """Of processes that share a socket, the first whose parent does not have it, such as nginx's master."""
+    sharing = sorted(pids)
+    for pid in sharing:
+        if _parent(proc, pid) not in sharing:
             return pid
-    return family[0] if family else None
+    return sharing[0] if sharing else None
 
 
 def _parent(proc: str, pid: int) -> int | None:
@@ -101,7 +101,7 @@ def _program(proc: str, pid: int) -> str | None:
 
 
 def _read(path: str) -> str:
-    """The text of a file of /proc; empty when the process has ended meanwhile."""
+    """The text of a file in /proc; empty if the process has ended meanwhile."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()

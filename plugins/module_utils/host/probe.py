@@ -1,22 +1,22 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Ask an application over HTTP, on its unix socket or through the web server, and judge the answer."""
+"""Send HTTP requests to an application, on its unix socket or through the web server, and judge the answers."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-# What counts as healthy where nothing else is said: an answer, a redirect, a log-in. Not 404: an application whose
-# routes were never
-# registered gives it for everything.
+from ansible_collections.pyweb.stack.plugins.module_utils.host.connections import SecureConnection, UnixConnection
+
+# What counts as healthy by default: an answer, a redirect, a log-in. Not 404: an application whose routes were never
+# registered answers everything with it.
 HEALTHY = (*range(200, 400), 401, 403)
 
 
@@ -33,7 +33,7 @@ class Question:
 
     @property
     def tls(self) -> bool:
-        """Whether it is asked over TLS. On the application's own socket the scheme is what nginx would say."""
+        """Whether to connect over TLS. On the application's own socket, the scheme only goes into a header."""
         return self.scheme == "https" and self.unix_socket is None
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a status, or an error in words."""
+    """The response: a status, or an error in words."""
 
     status: int | None = None
     error: str = ""
@@ -59,46 +59,18 @@ class Answer:
 
     @property
     def leads_to_https(self) -> bool:
-        """Whether it is a redirect to a secure address."""
+        """Whether the answer redirects to HTTPS."""
         return self.status in range(300, 400) and self.headers.get("location", "").startswith("https://")
 
-    def told(self, names: Iterable[str] = ()) -> dict[str, Any]:
-        """The answer as plain data: of its headers those that conclusions are drawn from, of its body nothing."""
+    def as_dict(self, names: Iterable[str] = ()) -> dict[str, Any]:
+        """The answer as plain data: the headers that checks use and those named, but no body."""
         wanted = ("location", "server", "retry-after", *(name.lower() for name in names))
         headers = {name: self.headers[name] for name in wanted if name in self.headers}
         return {"status": self.status, "error": self.error, "headers": headers}
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-class SecureConnection(http.client.HTTPConnection):
-    """HTTP over TLS. Whose certificate it shows is not the question: nginx_config has seen to that."""
-
-    def __init__(self, address: str, port: int, name: str, timeout: float) -> None:
-        super().__init__(address, port, timeout=timeout)
-        self._name = name
-
-    def connect(self) -> None:
-        super().connect()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname=self._name)
-
-
 def ask(question: Question, timeout: float = 5.0) -> Answer:
-    """Ask once. Never raises for what the other side does."""
+    """Send one request. Whatever the server does, this returns an answer and raises nothing."""
     if question.unix_socket:
         connection: http.client.HTTPConnection = UnixConnection(question.unix_socket, timeout)
     elif question.tls:
@@ -107,13 +79,13 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
         connection = http.client.HTTPConnection(question.address, question.port, timeout=timeout)
     headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}
     if question.unix_socket:
-        # What nginx would say of a visitor; through nginx it says so itself.
+        # The headers that nginx would add for a visitor.
         headers |= {
             "X-Forwarded-Proto": question.scheme,
             "X-Forwarded-For": "127.0.0.1",
             "X-Forwarded-Host": question.host,
         }
-    # The connection's own limit counts from byte to byte: who sends one now and then would never be given up.
+    # The connection's own timeout covers one read. A server that sends a byte now and then would never reach it.
     hung_up = threading.Event()
     late = threading.Timer(timeout, hang_up, [connection, hung_up])
     late.daemon = True
@@ -142,16 +114,16 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
 
 
 def hang_up(connection: http.client.HTTPConnection, hung_up: threading.Event) -> None:
-    # First: whoever reads from the connection has to know why it ends.
+    # Set the event first: the reader checks it to learn why the connection ended.
     hung_up.set()
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def await_turn(path: str, deadline: float) -> None:
-    """Join the queue of a unix socket, and wait until its server has come to us: it has then accepted all before us.
+    """Wait until the server of a unix socket has accepted every connection that was queued before this call.
 
-    Nothing is asked: the server reads the end of the connection, and closes it.
+    This queues a connection that sends nothing. The server reads its end and closes it.
     """
     while True:
         with socket.socket(socket.AF_UNIX) as client:
@@ -162,10 +134,10 @@ def await_turn(path: str, deadline: float) -> None:
                 client.recv(1)
                 return
             except BlockingIOError:
-                # The queue is full: not even this finds a place in it.
+                # The queue is full, so this connection has no place in it yet.
                 if time.monotonic() > deadline:
                     return
             except OSError:
-                # Nobody listens, or the time is over.
+                # No server listens, or the deadline has passed.
                 return
         time.sleep(0.05)

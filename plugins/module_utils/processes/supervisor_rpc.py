@@ -15,11 +15,12 @@ import http.client
 import os
 import re
 import signal
-import socket
 import time
 import xmlrpc.client
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.connections import UnixConnection
 
 CONFIG_FILE = "/etc/supervisor/supervisord.conf"
 
@@ -96,17 +97,6 @@ def read_daemon(config_file: str = CONFIG_FILE) -> Daemon:
     )
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class _UnixTransport(xmlrpc.client.Transport):
     def __init__(self, daemon: Daemon, timeout: float) -> None:
         headers = []
@@ -119,7 +109,7 @@ class _UnixTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         # One connection for each call: supervisord closes idle ones, and a reused one would fail at random.
-        return _UnixConnection(self._daemon.socket, self._timeout)
+        return UnixConnection(self._daemon.socket, self._timeout)
 
 
 class Rpc:

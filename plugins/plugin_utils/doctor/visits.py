@@ -61,13 +61,13 @@ def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> 
     plain = None
     if has_tls(site):
         host = host_header(visited_name(app, domain or address), site["port"], 80)
-        plain = ask(Question(port=site["port"], address=address, host=host, path=site["path"]), PATIENCE).told()
+        plain = ask(Question(port=site["port"], address=address, host=host, path=site["path"]), PATIENCE).as_dict()
     return {
         "domain": domain,
         "redirect": redirect,
         "address": address,
         "resolved": resolved(domain) if domain else None,
-        "answer": answer.told(wanted_headers(app)),
+        "answer": answer.as_dict(wanted_headers(app)),
         "plain": plain,
     }
 
