@@ -24,9 +24,9 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")

@@ -15,14 +15,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import Supervisor, wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
-    Rpc,
-    exists,
-    kill_group,
-    read_daemon,
-    running_daemon,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_daemon import exists, running_daemon
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import Supervisor
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import Rpc, kill_group, read_daemon
 from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
 
 SUPERVISORD = Path(sys.executable).parent / "supervisord"
@@ -52,12 +49,12 @@ class Lab:
         )
         self.daemon = read_daemon(str(self.config))
         self.rpc = Rpc(self.daemon)
-        self.provider = Supervisor(lambda argv: pytest.fail(f"ran {argv}"), config_file=str(self.config))
+        self.provider = Supervisor(config_file=str(self.config))
 
     def program(self, name: str, script: str = SLEEP, **more: Any) -> dict[str, Any]:
         section = name.replace("@", "-%i")
         content = (
-            f"; {module.MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\n"
+            f"; {MARK}\n[program:{section}]\ncommand=/bin/sh -c '{script}'\nautostart=true\n"
             f"startsecs={self.startsecs}\nstartretries=1\nautorestart=unexpected\nkillasgroup=true\nstopwaitsecs=3\nredirect_stderr=true\n"
             f"stdout_logfile={self.folder}/{section}.log\n"
         )

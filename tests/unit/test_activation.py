@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.connections import UnixConnection
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as module
 from ansible_collections.pyweb.stack.plugins.module_utils.release import links, probation, programs, retirement, switch
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose

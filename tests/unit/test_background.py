@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release import background as watching
 from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
     Background,

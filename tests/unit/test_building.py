@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.release import builder, environment
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import listeners 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import decode_address, listeners, parse_table
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import State, decide
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain, holders, user_line
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
@@ -30,7 +31,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Sw
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
 

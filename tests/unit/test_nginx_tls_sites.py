@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import chosen, program_facts
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import has_ipv6
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import inspect
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts

@@ -7,17 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.processes import managers as process_managers
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
-    ProcessManagerError,
-    Systemd,
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor_instances
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import instances_of
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import (
     count_restarts,
-    instances_of,
     instantiate,
-    process_manager,
     program_state,
     set_autostart,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import Systemd
 
 INSTANCE = "20261121T010735Z-ab12cd34"
 UNIT = f"shop@{INSTANCE}.service"
@@ -153,8 +152,8 @@ def test_unknown_process_manager_is_refused() -> None:
 
 def test_other_services_instances_are_not_mistaken() -> None:
     names = [f"shop-{INSTANCE}.conf", f"shop-worker-{INSTANCE}.conf", "shop-old.conf", f"shop-2-{INSTANCE}.conf"]
-    assert instances_of("shop", names, "shop-", ".conf") == [INSTANCE]
-    assert instances_of("shop-2", names, "shop-2-", ".conf") == [INSTANCE]
+    assert instances_of("shop", names, "-", ".conf") == [INSTANCE]
+    assert instances_of("shop-2", names, "-", ".conf") == [INSTANCE]
 
 
 @pytest.mark.parametrize(
@@ -239,12 +238,12 @@ def test_a_crash_loop_after_a_start_by_hand_is_seen() -> None:
 
 
 def test_the_end_of_logs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_managers, "BEFORE_BYTES", 10)
+    monkeypatch.setattr(supervisor_instances, "BEFORE_BYTES", 10)
     log, kept = tmp_path / f"shop-{INSTANCE}.log", tmp_path / "shop-before.log"
-    assert process_managers.before_log(str(log), f"shop-{INSTANCE}", "shop") == str(kept)
-    process_managers.keep_log(str(log), str(kept))
+    assert supervisor_instances.before_log(str(log), f"shop-{INSTANCE}", "shop") == str(kept)
+    supervisor_instances.keep_log(str(log), str(kept))
     assert not kept.exists()
     for text in ("first\n", "second\n"):
         log.write_text(text)
-        process_managers.keep_log(str(log), str(kept))
+        supervisor_instances.keep_log(str(log), str(kept))
     assert kept.read_text() == "st\nsecond\n"

@@ -14,7 +14,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supervisor_quote
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import instantiate
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import instantiate
 
 options = pytest.importorskip("supervisor.options", reason="supervisor's own parser comes from the package supervisor")
 datatypes = pytest.importorskip("supervisor.datatypes")

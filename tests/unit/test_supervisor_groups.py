@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_daemon import exists, running_daemon
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_groups import process_name, read_sections
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import exists, running_daemon
-from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
 from supervising import Lab, both, needs_supervisord
 
 pytestmark = needs_supervisord
@@ -28,7 +28,7 @@ def quick(request: pytest.FixtureRequest) -> None:
 
 
 def group(name: str, *members: str, priority: int = 999) -> dict[str, Any]:
-    content = f"; {module.MARK}\n[group:{name}]\nprograms={','.join(members)}\npriority={priority}\n"
+    content = f"; {MARK}\n[group:{name}]\nprograms={','.join(members)}\npriority={priority}\n"
     return {"kind": "group", "name": name, "members": list(members), "content": content}
 
 
@@ -291,7 +291,7 @@ def test_member_of_a_dropped_group_is_not_removed_from_under_it(lab: Lab) -> Non
     lab.run(lab.program("one"), lab.program("two"), group("mail", "one", "two"))
     message = refused(lab, lab.program("one"), gone("two", "program"))
     assert "group:mail" in message
-    assert "dropped from supervisor_groups" in message
+    assert "no longer in supervisor_groups" in message
 
 
 def test_member_of_a_dropped_group_does_not_join_another(lab: Lab) -> None:
@@ -334,7 +334,7 @@ def test_file_of_the_groups_name_that_is_not_ours_is_left_alone(lab: Lab) -> Non
     (lab.folder / "conf.d" / "group@mail.conf").write_text(
         "[group:mail]\nprograms=theirs\n[program:theirs]\ncommand=a\n"
     )
-    assert "somebody else" in refused(lab, lab.program("one"), group("mail", "one"))
+    assert "not from this collection" in refused(lab, lab.program("one"), group("mail", "one"))
     assert lab.run(lab.program("one"), gone("mail"))["changed"] is False
 
 

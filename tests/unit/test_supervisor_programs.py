@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor_rpc
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
-    ProcessManagerError,
-    Supervisor,
-    wait_for,
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import (
+    supervisor,
+    supervisor_cron,
+    supervisor_daemon,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
-    exists,
-    running_daemon,
-)
-from ansible_collections.pyweb.stack.plugins.modules import supervisor_programs as module
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_daemon import exists, running_daemon
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import Supervisor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import WAKE, WAKE_CODE, WAKE_PROGRAM
 from supervising import SLEEP, Lab, both, needs_supervisord
 
@@ -113,7 +112,7 @@ def test_program_that_ends_after_a_signal_is_back_within_two_seconds(lab: Lab, n
 
 def test_program_that_ends_is_back_at_once_where_supervisord_is_woken(lab: Lab) -> None:
     (definition,) = supervisor_definitions([WAKE_PROGRAM])
-    content = "\n".join([f"; {module.MARK}", f"[program:{WAKE}]", *definition["vars"]["program"]["options"]])
+    content = "\n".join([f"; {MARK}", f"[program:{WAKE}]", *definition["vars"]["program"]["options"]])
     wake = {**lab.program(WAKE), "content": f"{content}\n"}
     lab.run(lasting(lab, 'trap "exit 0" TERM; while :; do sleep 0.05; done'), wake)
     for count in (2, 3, 4):
@@ -171,11 +170,11 @@ def test_file_that_supervisor_refuses_is_never_installed(lab: Lab) -> None:
 def test_file_that_the_daemon_cannot_read_is_put_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.run(lab.program("one"))
     before, pid = (lab.folder / "conf.d" / "one.conf").read_text(), lab.pid("one")
-    monkeypatch.setattr(module, "check_files", lambda *_arguments: None)
+    monkeypatch.setattr(supervisor, "check_files", lambda *_arguments: None)
     bad = lab.program("one")
     bad["content"] += "user=nobody-knows-him\n"
     result = lab.run(bad, lab.program("two"))
-    assert "put back" in result["msg"]
+    assert "restored" in result["msg"]
     assert "nobody-knows-him" in result["msg"]
     assert (lab.folder / "conf.d" / "one.conf").read_text() == before
     assert not (lab.folder / "conf.d" / "two.conf").exists()
@@ -195,7 +194,7 @@ def test_foreign_file_is_neither_overwritten_nor_removed(lab: Lab) -> None:
     lab.own("mine")
     lab.run(lab.program("one"))
     mine = lab.pid("mine")
-    assert "somebody else" in lab.run(lab.program("mine"))["msg"]
+    assert "not from this collection" in lab.run(lab.program("mine"))["msg"]
     assert lab.run({"name": "mine", "state": "absent"})["changed"] is False
     assert lab.pid("mine") == mine
 
@@ -229,7 +228,7 @@ def test_dead_daemon_comes_back_without_second_copies(lab: Lab) -> None:
     assert lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'), check=True)["daemon_started"] is True
     result = lab.run(lab.program("one", 'trap "" HUP; sleep 1000 & wait'))
     assert (result["daemon_started"], result["orphans"]) == (True, ["mine", "one"])
-    assert not module.orphans(lab.daemon)
+    assert not supervisor_daemon.orphans(lab.daemon)
     assert not exists(orphan)
     assert not exists(mine)
     assert lab.pid("one")
@@ -253,7 +252,7 @@ def test_daemon_that_is_about_to_end_still_runs(lab: Lab) -> None:
 def test_orphans_are_found_by_the_log_where_their_environment_is_hidden(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_rpc, "_environment", lambda _pid: {})
+    monkeypatch.setattr(supervisor_daemon, "environment_of", lambda _pid: {})
     lab.run(lab.program("one"))
     orphan = lab.pid("one")
     os.kill(running_daemon(lab.daemon), signal.SIGKILL)
@@ -417,12 +416,12 @@ def test_missing_template_is_named(lab: Lab) -> None:
 @pytest.fixture
 def cron(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cron that only sleeps, and PAM as Debian brings it for cron."""
-    monkeypatch.setattr(module, "CRON_PROGRAM", lab.program(module.CRON)["content"])
+    monkeypatch.setattr(supervisor_cron, "CRON_PROGRAM", lab.program(supervisor_cron.CRON)["content"])
     (lab.folder / "pam").write_text("# audit\nsession    required     pam_loginuid.so\nsession required pam_env.so\n")
 
 
 def scheduled(name: str = "shop.tick") -> dict[str, Any]:
-    content = f"#!/bin/sh\n# {module.MARK}\n"
+    content = f"#!/bin/sh\n# {MARK}\n"
     return {"name": name, "state": "present", "content": content, "schedule": "* * * * *", "stop_timeout": 5}
 
 
@@ -437,7 +436,7 @@ def test_scheduled_program_is_crons_and_cron_is_kept_running(lab: Lab) -> None:
     assert os.access(script, os.X_OK)
     # cron passes over names with dots.
     assert (lab.folder / "cron.d" / "pyweb-shop_tick").read_text().endswith(f"* * * * * root {script}\n")
-    assert lab.pid(module.CRON)
+    assert lab.pid(supervisor_cron.CRON)
     assert "session    optional     pam_loginuid.so\nsession required pam_env.so" in (lab.folder / "pam").read_text()
 
 
@@ -446,10 +445,10 @@ def test_cron_goes_with_the_last_scheduled_program(lab: Lab) -> None:
     lab.run(scheduled(), scheduled("blog.tick"))
     lab.run(removal("shop.*"))
     assert os.listdir(lab.folder / "cron.d") == ["pyweb-blog_tick"]
-    assert lab.pid(module.CRON)
+    assert lab.pid(supervisor_cron.CRON)
     assert both(lab, removal("blog.*")) == [True, True, False, False]
     assert os.listdir(lab.folder / "cron.d") == os.listdir(lab.folder / "scheduled") == []
-    assert lab.rpc.info(module.CRON) is None
+    assert lab.rpc.info(supervisor_cron.CRON) is None
 
 
 @pytest.mark.usefixtures("cron")
@@ -525,7 +524,7 @@ def test_new_release_of_a_template_leaves_the_stamp_alone(lab: Lab) -> None:
     for service in ("shop", "shop.worker"):
         lab.provider.start(service, INSTANCE)
     assert stamps.valid()
-    (lab.folder / "conf.d/shop.left.conf").write_text(f"; {module.MARK}\n")
+    (lab.folder / "conf.d/shop.left.conf").write_text(f"; {MARK}\n")
     assert not stamps.valid(), "what the pattern means is seen"
 
 
@@ -543,7 +542,7 @@ def test_whatever_the_module_would_mend_makes_the_stamp_void(lab: Lab, case: str
         (lab.folder / "conf.d/one.conf").unlink()
     elif case == "schedule":
         (lab.folder / "scheduled").mkdir(exist_ok=True)
-        (lab.folder / "scheduled/left").write_text(f"# {module.MARK}\n")
+        (lab.folder / "scheduled/left").write_text(f"# {MARK}\n")
     assert wait_for(lambda: not stamps.valid(), 5)
 
 

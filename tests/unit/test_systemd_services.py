@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
-from ansible_collections.pyweb.stack.plugins.modules import systemd_services as module
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd, systemd_plan
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import Systemctl
 
-CONTENT = f"# {module.MARK} (role systemd).\n[Service]\nExecStart=/bin/w\n"
+CONTENT = f"# {MARK} (role systemd).\n[Service]\nExecStart=/bin/w\n"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="unit files belong to root")
 pytestmark = ROOT
 
@@ -30,11 +33,11 @@ def shown(unit: str, active: str = "active", **more: str) -> dict[str, dict[str,
 
 def decide(
     folder: Path, services: list[dict[str, Any]], units: dict[str, dict[str, str]], links: tuple[str, ...] = ()
-) -> module.Plan:
+) -> systemd_plan.Plan:
     def mtime(path: str) -> float | None:
         return os.stat(path).st_mtime if os.path.exists(path) else None
 
-    return module.plan(services, str(folder), units, lambda _pattern: list(links), mtime, time.time())
+    return systemd_plan.plan(services, str(folder), units, lambda _pattern: list(links), mtime, time.time())
 
 
 def test_new_service_is_written_enabled_and_started(tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_removed_template_takes_its_instances_with_it_and_no_others(tmp_path: Pa
 
 def test_foreign_unit_is_neither_overwritten_nor_removed(tmp_path: Path) -> None:
     (tmp_path / "w.service").write_text("[Service]\n")
-    with pytest.raises(module.ServiceError, match="somebody else"):
+    with pytest.raises(systemd_plan.ServiceError, match="not from this collection"):
         decide(tmp_path, [service("w")], {})
     todo = decide(tmp_path, [{"name": "w", "state": "absent"}], shown("w.service"))
     assert not todo.changes
@@ -133,13 +136,13 @@ def test_links_to_the_distributions_units_are_not_ours(tmp_path: Path) -> None:
     wants.mkdir()
     (wants / "ssh.service").symlink_to("/lib/systemd/system/ssh.service")
     (wants / "w.service").symlink_to(tmp_path / "w.service")
-    host = module.Host(lambda _argv: (0, "", ""), str(tmp_path))
+    host = systemd.Host(lambda _argv: (0, "", ""), str(tmp_path))
     assert host.links("*.service") == ["w.service"]
 
 
 def test_show_is_parsed_by_unit() -> None:
     text = "Id=a.service\nActiveState=active\nJob=x=y\n\nId=b@1.service\nActiveState=failed\n"
-    parsed = module.parse_show(text)
+    parsed = Systemctl(lambda _argv: (0, text, ""), systemd_plan.ServiceError).show_all(["*"], "ActiveState")
     assert parsed["a.service"]["Job"] == "x=y"
     assert parsed["b@1.service"]["ActiveState"] == "failed"
 
@@ -153,15 +156,15 @@ def test_show_is_parsed_by_unit() -> None:
     ],
 )
 def test_timestamp(text: str, expected: float | None) -> None:
-    assert module.timestamp(text) == expected
+    assert systemd_plan.timestamp(text) == expected
 
 
 def test_verification_tells_refusals_from_warnings_and_from_a_missing_program() -> None:
     missing = "w@i.service: Command /srv/x is not executable: No such file or directory\n"
     ignored = "w@.service:15: Unknown key 'Fooo' in section [Service], ignoring.\n"
-    assert module.judge_verification(missing) == (False, [])
-    assert module.judge_verification(missing + ignored) == (False, [ignored.strip()])
-    assert module.judge_verification("Unit w@i.service has a bad unit file setting.\n")[0]
+    assert systemd.judge_verification(missing) == (False, [])
+    assert systemd.judge_verification(missing + ignored) == (False, [ignored.strip()])
+    assert systemd.judge_verification("Unit w@i.service has a bad unit file setting.\n")[0]
 
 
 def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None:
@@ -171,8 +174,8 @@ def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None
         staged.extend(argv[4:])
         return 1, "", f"{argv[-1]}:3: nonsense\nUnit w.service has a bad unit file setting.\n"
 
-    with pytest.raises(module.ServiceError, match=r"w\.service:3: nonsense"):
-        module.verify(run, [File(str(tmp_path / "w.service"), CONTENT)])
+    with pytest.raises(systemd_plan.ServiceError, match=r"w\.service:3: nonsense"):
+        systemd.verify(run, [File(str(tmp_path / "w.service"), CONTENT)])
     assert not (tmp_path / "w.service").exists()
     assert not os.path.exists(staged[0])
 
@@ -208,28 +211,30 @@ def test_pattern_takes_what_is_ours_and_not_listed(tmp_path: Path) -> None:
     (tmp_path / "shop.old.timer").write_text(CONTENT)
     (tmp_path / "shop.foreign.service").write_text("[Service]\n")
     listed = [service("shop.kept"), removed("shop.*")]
-    found = module.expanded(listed, str(tmp_path))
+    found = systemd_plan.resolve_removals(listed, str(tmp_path))
     assert [one["name"] for one in found] == ["shop.kept", "shop.old", "shop.old.timer"]
-    assert [one["name"] for one in module.expanded([removed("shop.*@")], str(tmp_path))] == ["shop.worker@"]
+    assert [one["name"] for one in systemd_plan.resolve_removals([removed("shop.*@")], str(tmp_path))] == [
+        "shop.worker@"
+    ]
 
 
 def test_removal_takes_the_timer_too(tmp_path: Path) -> None:
     for suffix in ("service", "timer"):
         (tmp_path / f"job.{suffix}").write_text(CONTENT)
     units = {**shown("job.service", "activating"), **shown("job.timer")}
-    todo = decide(tmp_path, module.expanded([removed("job")], str(tmp_path)), units, ("job.timer",))
+    todo = decide(tmp_path, systemd_plan.resolve_removals([removed("job")], str(tmp_path)), units, ("job.timer",))
     assert {os.path.basename(file.path) for file in todo.files} == {"job.service", "job.timer"}
     assert set(todo.stop) == {"job.service", "job.timer"}
 
 
 def test_stamp_for_a_pattern_sees_what_is_added(tmp_path: Path) -> None:
     wanted = [removed("shop.*")]
-    before = module.witnesses(wanted, str(tmp_path))
-    assert module.stamps.holds({**before, "until": None})
+    before = systemd.witnesses(wanted, str(tmp_path))
+    assert stamps.holds({**before, "until": None})
     (tmp_path / "shop.x.service").write_text(CONTENT)
-    assert not module.stamps.holds({**before, "until": None})
+    assert not stamps.holds({**before, "until": None})
 
 
 def test_timer_is_no_matter_of_files_alone() -> None:
-    assert module.passive([{**service("job"), "triggered": True}, {**service("shop@"), "triggered": False}])
-    assert not module.passive([{**service("job.timer"), "triggered": False}])
+    assert systemd.only_files_matter([{**service("job"), "triggered": True}, {**service("shop@"), "triggered": False}])
+    assert not systemd.only_files_matter([{**service("job.timer"), "triggered": False}])

@@ -12,18 +12,15 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import LINE_BYTES
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
-    LOGS,
-    ProcessManager,
-    ProcessManagerError,
-    unit_state,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
     SupervisorError,
     read_daemon,
     tail,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import unit_state
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
 Run = Callable[[list[str]], tuple[int, str, str]]

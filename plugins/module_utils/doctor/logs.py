@@ -8,7 +8,7 @@ import glob
 import os
 from collections.abc import Callable
 
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import BEFORE, LOGS
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 
 Run = Callable[[list[str]], tuple[int, str, str]]
