@@ -11,8 +11,8 @@ version_added: 0.1.0
 description:
   - Writes a value so that supervisor starts the program with exactly that value, whatever quotes, spaces, C(%), C(;)
     or C(#) it has.
-  - Three readers come one after the other, and each is satisfied - the ini file's comments, supervisor's C(%)
-    expansions, and the splitting into words.
+  - The value passes three readers - the one for comments of the ini file, supervisor's C(%) expansions, and the one
+    that splits it into words.
 author: The pyweb.stack contributors
 options:
   _input:
@@ -38,39 +38,17 @@ _value:
   type: str
 """
 
-import re  # the documentation stands first in a plugin
-import shlex
-from typing import Any
+from typing import Any  # the documentation stands first in a plugin
 
 from ansible.errors import AnsibleFilterError
-
-
-def double_percent(value: str, instance: bool = False) -> str:
-    """Double every % but that of an instance's %i."""
-    return re.sub(r"%(?!i)" if instance else "%", "%%", value)
-
-
-def one_line(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise AnsibleFilterError(
-            f"supervisor_quote: {value!r} has a newline or another control character, which no program file can hold. "
-            "Hand it to the program in a file."
-        )
-    return value
-
-
-def _word(value: str, instance: bool) -> str:
-    # An ini file's comment begins at a ; or # after a space, inside quotes too: the quotes are closed between the two.
-    quoted = re.sub(r"(?<=\s)(?=[;#])", "''", shlex.quote(one_line(value)))
-    # %(here)s is replaced by plain search, doubled or not: it must not stand there in one piece.
-    quoted = quoted.replace("%(here)s", "%(''here)s")
-    return double_percent(quoted, instance)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import quoting
 
 
 def supervisor_quote(value: Any, instance: bool = False) -> str:
-    if isinstance(value, (list, tuple)):
-        return " ".join(_word(str(word), instance) for word in value)
-    return _word(str(value), instance)
+    try:
+        return quoting.supervisor_quote(value, instance)
+    except quoting.QuotingError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -196,15 +196,15 @@ def test_finished_oneshot_counts_as_running(render: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "a/b"}, "no name of a unit"),
+        ({"name": "a/b"}, "not the name of a unit"),
         ({"name": "a.service"}, "leave out .service"),
-        ({"command": []}, "no command"),
-        ({"command": ["web"]}, "no absolute path"),
-        ({"environment": {"A-B": "x"}}, "no name of an environment variable"),
+        ({"command": []}, "command: it is missing"),
+        ({"command": ["web"]}, "not an absolute path"),
+        ({"environment": {"A-B": "x"}}, "not the name of an environment variable"),
         ({"settings": {"Servce": {}}}, "section 'Servce'"),
         ({"settings": {"Service": {"A": "x\n[Unit]"}}}, "one line"),
         ({"description": "x\nExecStart=/bin/sh"}, "one line"),
-        ({"writable_paths": ["shared"]}, "no absolute path"),
+        ({"writable_paths": ["shared"]}, "not an absolute path"),
     ],
 )
 def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
@@ -265,11 +265,11 @@ def test_signal_to_stop_is_the_services_own(render: Any) -> None:
     ("change", "message"),
     [
         ({"type": "exec"}, "oneshot"),
-        ({"name": "shop@"}, "no template"),
+        ({"name": "shop@"}, "never a template"),
         ({"name": "shop.timer"}, "leave out .timer"),
-        ({"timer": {"on_calendar": []}}, "no on_calendar"),
+        ({"timer": {"on_calendar": []}}, "the list is empty"),
         ({"timer": {"on_calendar": ["x\n[Service]"]}}, "one line"),
-        ({"name": "shop.*"}, "no name of a unit"),
+        ({"name": "shop.*"}, "not the name of a unit"),
     ],
 )
 def test_bad_timer_is_named(change: dict[str, Any], message: str) -> None:
@@ -280,5 +280,5 @@ def test_bad_timer_is_named(change: dict[str, Any], message: str) -> None:
 def test_pattern_stands_for_what_is_removed() -> None:
     for name in ("shop.*", "shop.*@"):
         assert systemd_units([{"name": name, "state": "absent"}]) == [{"name": name, "state": "absent"}]
-    with pytest.raises(AnsibleFilterError, match="no name of a unit"):
+    with pytest.raises(AnsibleFilterError, match="not the name of a unit"):
         systemd_units([{"name": "*", "state": "absent"}])

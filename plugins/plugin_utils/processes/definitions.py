@@ -1,0 +1,111 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What the definitions of systemd services and supervisor programs have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*@?")
+# In place of a name, for removal only.
+PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.\*@?")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# Words that YAML reads as booleans where they are not quoted.
+WORDS = {True: {"true", "yes", "on"}, False: {"false", "no", "off"}}
+
+Check = Callable[[Checker, dict[str, Any], str], None]
+
+
+def checked_items(
+    checker: Checker, items: Any, options: dict[str, Any], where: str, check: Check
+) -> list[dict[str, Any]]:
+    """The items of a role's input, converted and with defaults. Problems are collected in the checker.
+
+    ``check`` says what is wrong with one present item beyond its specification.
+    """
+    if not isinstance(items, list):
+        checker.list(items, {"elements": "dict"}, where)
+        return []
+    result = []
+    names: set[str] = set()
+    for index, given in enumerate(items):
+        place = f"{where} {label(given, index)}"
+        before = len(checker.problems)
+        item = checker.mapping(with_words(given, options), options, place)
+        if len(checker.problems) > before:
+            continue
+        if item["name"] in names:
+            checker.problem(place, "the name is in the list twice. Remove or rename one of the two.")
+        names.add(item["name"])
+        if item["state"] == "present":
+            check(checker, item, place)
+        result.append(item)
+    return result
+
+
+def with_words(item: Any, options: dict[str, Any]) -> Any:
+    """The item with booleans turned back into the choice that was meant, as `restart: no`. Ansible does the same."""
+    if not isinstance(item, dict):
+        return item
+    result = dict(item)
+    for key, value in item.items():
+        choices = set(options.get(key, {}).get("choices", []))
+        if isinstance(value, bool) and len(choices & WORDS[value]) == 1:
+            (result[key],) = choices & WORDS[value]
+    return result
+
+
+def is_name(item: dict[str, Any]) -> bool:
+    """Whether the item has a valid name or, if it is absent, a valid pattern."""
+    return bool(NAME.fullmatch(item["name"]) or (item["state"] == "absent" and PATTERN.fullmatch(item["name"])))
+
+
+def check_command(
+    checker: Checker, item: dict[str, Any], where: str, word_problem: Callable[[str], str | None]
+) -> None:
+    """The command and the environment; ``word_problem`` says why a word can't be quoted."""
+    command = item["command"] or []
+    if not command:
+        checker.problem(
+            f"{where}.command", "it is missing. Give a list: the program's absolute path, then its arguments."
+        )
+    else:
+        check_path(checker, command[0], f"{where}.command")
+    for word in command:
+        if problem := word_problem(word):
+            checker.problem(f"{where}.command", f"{word!r} {problem}")
+    for variable, value in item["environment"].items():
+        if not VARIABLE.fullmatch(str(variable)):
+            checker.problem(
+                f"{where}.environment",
+                f"{variable!r} is not the name of an environment variable. Use letters, digits and '_' only.",
+            )
+        elif problem := word_problem(str(value)):
+            checker.problem(f"{where}.environment.{variable}", f"the value {problem}")
+
+
+def check_path(checker: Checker, path: str, where: str) -> None:
+    if not path.startswith("/"):
+        checker.problem(where, f"{path!r} is not an absolute path. Begin it with '/'.")
+
+
+def check_runtime_directory(
+    checker: Checker, folder: dict[str, Any] | None, where: str, word_problem: Callable[[str], str | None]
+) -> None:
+    if not folder:
+        return
+    check_path(checker, folder["path"], f"{where}.runtime_directory.path")
+    for key, value in folder.items():
+        if value and (problem := word_problem(value)):
+            checker.problem(f"{where}.runtime_directory.{key}", f"{value!r} {problem}")
+
+
+def make_directory(folder: dict[str, Any], user: str, group: str) -> list[str]:
+    """The command that makes a runtime directory."""
+    owner, owning_group = folder["owner"] or user, folder["group"] or group
+    return ["/usr/bin/install", "-d", "-o", owner, "-g", owning_group, "-m", folder["mode"], folder["path"]]

@@ -1,0 +1,269 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From the inputs supervisor_programs and supervisor_groups to program files: what is wrong with them, and the lines of
+each file. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
+    check_command,
+    check_runtime_directory,
+    checked_items,
+    is_name,
+    make_directory,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import (
+    double_percent,
+    supervisor_quote,
+    supervisor_word_problem,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
+
+GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SCHEDULE = re.compile(r"[0-9*,/-]+( [0-9*,/-]+){4}")
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+OPTION = re.compile(r"[a-z][a-z0-9_]*")
+
+# Seconds that a program gets beyond supervisor's own timeout before its stop counts as failed.
+STOP_MARGIN = 10
+
+
+def checked(programs: Any, groups: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Programs and groups with types converted and defaults filled, and every problem found in them."""
+    checker = Checker()
+    options = role_options("supervisor")
+    found = checked_items(
+        checker, programs, options["supervisor_programs"]["options"], "supervisor_programs", check_program
+    )
+    for program in found:
+        if not is_name(program):
+            checker.problem(
+                f"supervisor_programs '{program['name']}'.name",
+                "it is not the name of a program. Use letters, digits, '-', '_' and '.', then @ for a template. To "
+                "remove all programs that begin with 'NAME.', write 'NAME.*'.",
+            )
+    members = checked_items(
+        checker, groups, options["supervisor_groups"]["options"], "supervisor_groups", check_members
+    )
+    check_groups(checker, members, {program["name"]: program for program in found})
+    return found, members, checker.problems
+
+
+def problems(programs: Any, groups: Any = None) -> list[str]:
+    """Every problem of the programs and groups: the place, the value found, and the remedy."""
+    return checked(programs, groups or [])[2]
+
+
+def check_program(checker: Checker, program: dict[str, Any], where: str) -> None:
+    """What the specification can't say about one present program."""
+    check_command(checker, program, where, supervisor_word_problem)
+    if program["environment"] and "=" in (program["command"] or [""])[0]:
+        checker.problem(
+            f"{where}.command",
+            f"the program {program['command'][0]!r} has a '=', which does not work together with environment. "
+            "Rename the program, or set its variables elsewhere.",
+        )
+    for key in ("user", "group"):
+        if program[key] is not None and not ACCOUNT.fullmatch(program[key]):
+            checker.problem(f"{where}.{key}", f"{program[key]!r} is not the name of an account or group.")
+    check_runtime_directory(checker, program["runtime_directory"], where, supervisor_word_problem)
+    for key in ("directory", "stdout_logfile"):
+        if program[key]:
+            check_plain(checker, program[key], f"{where}.{key}")
+    for key in ("stopsignal", "stdout_logfile_maxbytes"):
+        check_line(checker, program[key], f"{where}.{key}")
+    for name, value in program["settings"].items():
+        if not OPTION.fullmatch(str(name)):
+            checker.problem(f"{where}.settings", f"{name!r} is not the name of an option.")
+        elif isinstance(value, (dict, list, tuple)) or value is None:
+            checker.problem(f"{where}.settings.{name}", f"{value!r} is not the value of an option. Give a text.")
+        else:
+            check_line(checker, str(value), f"{where}.settings.{name}")
+    if program["schedule"]:
+        check_schedule(checker, program, where)
+
+
+def check_line(checker: Checker, value: str, where: str) -> None:
+    if supervisor_word_problem(value):
+        checker.problem(
+            where,
+            f"{value!r} does not fit on one line of a program file. Remove newlines and other control characters.",
+        )
+
+
+def check_plain(checker: Checker, value: str, where: str) -> None:
+    """A value that supervisor takes without quotes."""
+    check_line(checker, value, where)
+    if re.search(r"(^|\s)[;#]", value):
+        checker.problem(
+            where, f"{value!r} has a ';' or '#' after a space, which begins a comment in supervisor. Choose another."
+        )
+
+
+def check_schedule(checker: Checker, program: dict[str, Any], where: str) -> None:
+    if program["name"].endswith("@"):
+        checker.problem(f"{where}.schedule", "a template has no schedule. Change the name.")
+    if not SCHEDULE.fullmatch(program["schedule"]):
+        checker.problem(
+            f"{where}.schedule",
+            f"{program['schedule']!r} is not the five fields of a crontab, in numbers, such as '30 2 * * *'.",
+        )
+
+
+def check_members(checker: Checker, group: dict[str, Any], where: str) -> None:
+    if not group["programs"]:
+        checker.problem(f"{where}.programs", "there is none. Name one program or more.")
+
+
+def check_groups(checker: Checker, groups: list[dict[str, Any]], programs: dict[str, dict[str, Any]]) -> None:
+    """What groups need of programs and of each other."""
+    taken: dict[str, str] = {}
+    for group in groups:
+        name = group["name"]
+        where = f"supervisor_groups '{name}'"
+        if not GROUP.fullmatch(name):
+            checker.problem(f"{where}.name", "it is not the name of a group. Use letters, digits, '-', '_' and '.'.")
+        if name in programs:
+            checker.problem(
+                f"{where}.name", "a program in supervisor_programs has this name too. Rename one of the two."
+            )
+        for member in group["programs"] or [] if group["state"] == "present" else []:
+            if reason := why_no_member(member, programs):
+                checker.problem(f"{where}.programs", f"{member!r} {reason}")
+            if member in taken:
+                place = "twice in this group" if taken[member] == name else f"in the group {taken[member]!r} too"
+                checker.problem(f"{where}.programs", f"{member!r} is {place}. Remove it from one place.")
+            taken[member] = name
+
+
+def why_no_member(name: str, programs: dict[str, dict[str, Any]]) -> str | None:
+    """Why a program can't be in a group, in words that continue a sentence."""
+    program = programs.get(name)
+    if name.endswith("@"):
+        return "is a template. The group would restart with every instance that starts or ends; leave it out."
+    if program is None:
+        return "is not in supervisor_programs. Add it there, or leave it out."
+    if program["state"] == "absent":
+        return "is absent in supervisor_programs. Leave it out."
+    if program["schedule"]:
+        return "has a schedule, so cron runs it and supervisor does not. Leave it out."
+    return None
+
+
+def definitions(programs: list[dict[str, Any]], groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The files of checked programs and groups."""
+    return [program_definition(program) for program in programs] + [group_definition(group) for group in groups]
+
+
+def program_definition(program: dict[str, Any]) -> dict[str, Any]:
+    definition = {key: program[key] for key in ("name", "state")}
+    definition["stop_timeout"] = float(program["stopwaitsecs"] + STOP_MARGIN)
+    if program["state"] == "absent":
+        return definition
+    if program["schedule"]:
+        script = {"template": "scheduled.sh.j2", "vars": {"scheduled": script_variables(program)}}
+        return {**definition, "schedule": program["schedule"], **script}
+    file = {"name": section_name(program), "options": option_lines(program)}
+    return {**definition, "started": program["started"], "template": "program.conf.j2", "vars": {"program": file}}
+
+
+def group_definition(group: dict[str, Any]) -> dict[str, Any]:
+    definition = {"kind": "group", "name": group["name"], "state": group["state"]}
+    if group["state"] == "absent":
+        return definition
+    # supervisor compares the order too, and another order must not be a change.
+    members = sorted(group["programs"])
+    file = {"name": group["name"], "programs": ",".join(members), "priority": group["priority"]}
+    return {**definition, "members": members, "template": "group.conf.j2", "vars": {"group": file}}
+
+
+def section_name(program: dict[str, Any]) -> str:
+    """The name in [program:x]; that of a template has a place for the instance."""
+    name = program["name"]
+    return f"{name[:-1]}-%i" if name.endswith("@") else name
+
+
+def log_file(program: dict[str, Any]) -> str:
+    return program["stdout_logfile"] or f"/var/log/supervisor/{section_name(program)}.log"
+
+
+def option_lines(program: dict[str, Any]) -> list[str]:
+    """The options of one program; its own settings replace those of the role."""
+    instance = program["name"].endswith("@")
+    command, account = command_line(program)
+    options: dict[str, Any] = {
+        "command": command,
+        "directory": double_percent(program["directory"], instance),
+        "user": account,
+        "umask": "027",
+        "autostart": program["autostart"],
+        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it.
+        "autorestart": program["autorestart"],
+        "startsecs": program["startsecs"],
+        "startretries": program["startretries"],
+        # Only the master gets the signal to stop; it drains its own workers. The kill goes to all.
+        "stopsignal": program["stopsignal"],
+        "stopwaitsecs": program["stopwaitsecs"],
+        "stopasgroup": "false",
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": double_percent(log_file(program), instance),
+        "stdout_logfile_maxbytes": program["stdout_logfile_maxbytes"],
+        "stdout_logfile_backups": program["stdout_logfile_backups"],
+    }
+    options |= {str(name): value for name, value in program["settings"].items()}
+    return [f"{name}={_raw(value)}" for name, value in options.items()]
+
+
+def _raw(value: Any) -> str:
+    """An option in supervisor's own words."""
+    return "true" if value is True else "false" if value is False else str(value)
+
+
+def with_environment(program: dict[str, Any]) -> list[str]:
+    """The command with its environment. supervisor's own option can hold neither both quotes nor a ; after a space."""
+    environment = [f"{variable}={value}" for variable, value in program["environment"].items()]
+    return ["/usr/bin/env", *environment, *program["command"]] if environment else program["command"]
+
+
+def as_account(user: str, group: str, command: list[str]) -> list[str]:
+    """The command, run as an account and a group."""
+    return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--inh-caps=-all", *command]
+
+
+def command_line(program: dict[str, Any]) -> tuple[str, str]:
+    """The command line, and the account that supervisor starts it as.
+
+    A shell sets the account's HOME, because supervisor alone would leave root's. Run as root, the shell also makes the
+    runtime directory. In the end the shell becomes the program (exec), so supervisor watches the program itself.
+    """
+    user, group = program["user"], program["group"] or program["user"]
+    folder = program["runtime_directory"]
+    command, account, steps = with_environment(program), "root", []
+    if folder:
+        steps.append(shlex.join(make_directory(folder, user, group)))
+    if (user, group) != ("root", "root"):
+        steps.append(f"export HOME=~{user} USER={user} LOGNAME={user}")
+        if folder or group != user:
+            command = as_account(user, group, command)
+        else:
+            account = user
+    if steps:
+        command = ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
+    return supervisor_quote(command, instance=program["name"].endswith("@")), account
+
+
+def script_variables(program: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the script of a program that cron runs."""
+    user, group = program["user"], program["group"] or program["user"]
+    return {
+        "program": shlex.quote(program["command"][0]),
+        "log": shlex.quote(log_file(program)),
+        "directory": shlex.quote(program["directory"]),
+        "user": user,
+        "command": shlex.join(as_account(user, group, with_environment(program))),
+    }

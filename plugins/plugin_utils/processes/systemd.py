@@ -1,0 +1,302 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From the input systemd_services to unit files: what is wrong with it, and the lines of each unit. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
+    check_command,
+    check_path,
+    check_runtime_directory,
+    checked_items,
+    is_name,
+    make_directory,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import directive_problem, line_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import (
+    double_percent,
+    systemd_quote,
+    systemd_word_problem,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
+
+SECTIONS = ("Unit", "Service", "Install")
+# The directives that limit what a service may use.
+LIMITS = (("memory", "MemoryMax"), ("cpu", "CPUQuota"), ("tasks", "TasksMax"))
+
+# Servers that a service may need on its own host, by their names in Debian. The ones that exist start first at boot.
+# Otherwise a worker could start before its broker until it reaches its start limit, and stay failed.
+LOCAL_SERVERS = [
+    f"{name}.service"
+    for name in ("postgresql", "mariadb", "mysql", "redis-server", "valkey-server", "rabbitmq-server", "memcached")
+]
+
+# What `systemd-analyze security` asks for, as far as Flask, gevent, numpy and sqlite work with it. Left out:
+# - MemoryDenyWriteExecute: breaks programs that make code at run time (cffi call-backs, numba, PyPy);
+# - RemoveIPC: the instances of two releases share an account; the end of one would remove the other's semaphores;
+# - ProcSubset=pid: hides /proc/meminfo and /proc/cpuinfo, which numerical libraries read to choose their threads;
+# - PrivateUsers: fails in containers, and files of foreign groups seem to have no owner.
+SANDBOX: list[tuple[str, Any]] = [
+    ("NoNewPrivileges", "yes"),
+    ("CapabilityBoundingSet", ""),
+    ("ProtectSystem", "strict"),
+    ("ReadWritePaths", None),  # keeps its place here; the paths come from the service
+    ("ProtectHome", "yes"),
+    ("ProtectProc", "invisible"),
+    ("PrivateTmp", "yes"),
+    ("PrivateDevices", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("LockPersonality", "yes"),
+    ("SystemCallArchitectures", "native"),
+    # App servers chown their socket and set their account to the one they have. So these two groups are allowed again
+    # after @privileged was removed. Without capabilities they permit no more than that.
+    ("SystemCallFilter", ["@system-service", "~@privileged @resources", "@chown @setuid"]),
+    # A refused call is an error that the program can handle; it does not end the program.
+    ("SystemCallErrorNumber", "EPERM"),
+    ("KeyringMode", "private"),
+    ("UMask", "0027"),
+]
+
+
+def checked(services: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """The services with types converted and defaults filled, and every problem found in them."""
+    checker = Checker()
+    options = role_options("systemd")["systemd_services"]["options"]
+    result = checked_items(checker, services, options, "systemd_services", check_service)
+    for service in result:
+        check_name(checker, service, f"systemd_services '{service['name']}'")
+    return result, checker.problems
+
+
+def problems(services: Any) -> list[str]:
+    """Every problem of the services: the place, the value found, and the remedy."""
+    return checked(services)[1]
+
+
+def check_name(checker: Checker, service: dict[str, Any], where: str) -> None:
+    name = service["name"]
+    if not is_name(service):
+        checker.problem(
+            f"{where}.name",
+            "it is not the name of a unit. Use letters, digits, '-', '_' and '.', then @ for a template. To remove all "
+            "units that begin with 'NAME.', write 'NAME.*'.",
+        )
+    elif name.endswith((".service", ".timer")):
+        checker.problem(f"{where}.name", f"leave out .{name.rpartition('.')[2]}.")
+
+
+def check_service(checker: Checker, service: dict[str, Any], where: str) -> None:
+    """What the specification can't say about one present service."""
+    check_command(checker, service, where, systemd_word_problem)
+    check_runtime_directory(checker, service["runtime_directory"], where, systemd_word_problem)
+    check_lines(checker, service, where)
+    if service["working_directory"]:
+        check_path(checker, service["working_directory"], f"{where}.working_directory")
+    for path in service["writable_paths"]:
+        check_path(checker, path, f"{where}.writable_paths")
+        if problem := systemd_word_problem(path):
+            checker.problem(f"{where}.writable_paths", f"{path!r} {problem}")
+    for key in ("start_timeout", "stop_timeout", "restart_delay"):
+        if service[key] < 0 or not math.isfinite(service[key]):
+            checker.problem(f"{where}.{key}", f"{service[key]:g} is not a number of seconds. Give 0 or more.")
+    if service["timer"]:
+        check_timer(checker, service, where)
+    check_settings(checker, service["settings"], where)
+
+
+def check_lines(checker: Checker, service: dict[str, Any], where: str) -> None:
+    """Values that are printed without quotes, so each has to fit on one line."""
+    values = {key: service[key] for key in ("description", "user", "group", "working_directory")}
+    values |= {f"limits.{key}": value for key, value in (service["limits"] or {}).items()}
+    for key, value in values.items():
+        if value is not None and (problem := line_problem(str(value))):
+            checker.problem(f"{where}.{key}", f"{value!r} {problem}")
+
+
+def check_timer(checker: Checker, service: dict[str, Any], where: str) -> None:
+    if service["name"].endswith("@") or service["type"] != "oneshot":
+        checker.problem(
+            f"{where}.timer",
+            "a timer starts a service of the type oneshot, and never a template. Change the type or the name.",
+        )
+    times = service["timer"]["on_calendar"]
+    if not times:
+        checker.problem(
+            f"{where}.timer.on_calendar",
+            "the list is empty. Give one or more times in systemd's words, such as '*-*-* 02:30:00'.",
+        )
+    for time in times:
+        if problem := line_problem(time):
+            checker.problem(f"{where}.timer.on_calendar", f"{time!r} {problem}")
+
+
+def check_settings(checker: Checker, settings: dict[str, Any], where: str) -> None:
+    for section, directives in settings.items():
+        place = f"{where}.settings.{section}"
+        if section not in SECTIONS:
+            checker.problem(f"{where}.settings", f"section {section!r} is unknown. Choose {', '.join(SECTIONS)}.")
+        elif not isinstance(directives, dict):
+            checker.problem(place, f"{directives!r} is not a mapping. Write directives with their values below it.")
+        else:
+            for name, value in directives.items():
+                if problem := directive_problem(name, value, section):
+                    checker.problem(place, problem)
+
+
+def units(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The units of checked services. Each is a service, or a service and its timer."""
+    result = []
+    for service in services:
+        if service["state"] == "absent":
+            result.append({"name": service["name"], "state": "absent"})
+            continue
+        timer = service["timer"]
+        result.append(_unit(service, service["name"], service_sections(service), triggered=bool(timer)))
+        if timer:
+            result.append(_unit(service, f"{service['name']}.timer", timer_sections(service), triggered=False))
+    return result
+
+
+def _unit(
+    service: dict[str, Any], name: str, sections: dict[str, dict[str, Any]], *, triggered: bool
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": "present",
+        "started": service["started"],
+        "enabled": service["enabled"],
+        "triggered": triggered,
+        "template": "unit.service.j2",
+        "vars": {"unit": {"sections": _lines(sections)}},
+    }
+
+
+def _lines(sections: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sections with their lines. A list repeats a directive, None leaves it out."""
+    return [
+        {
+            "name": section,
+            "lines": [
+                f"{name}={value}"
+                for name, values in directives.items()
+                if values is not None
+                for value in (values if isinstance(values, list) else [values])
+            ],
+        }
+        for section, directives in sections.items()
+        if directives
+    ]
+
+
+def service_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The unit file of one service: sections with directives, the service's own settings last."""
+    sections = {
+        "Unit": _unit_section(service),
+        "Service": _service_section(service),
+        "Install": {} if service["timer"] else {"WantedBy": "multi-user.target"},
+    }
+    for section, directives in service["settings"].items():
+        sections[section] |= {str(name): _raw(value) for name, value in directives.items()}
+    return sections
+
+
+def _unit_section(service: dict[str, Any]) -> dict[str, Any]:
+    section: dict[str, Any] = {
+        "Description": _plain(service, service["description"] or service["name"].rstrip("@")),
+        "After": " ".join(["network.target", *LOCAL_SERVERS]),
+        # After five starts within this time the unit stays failed, instead of crashing for ever.
+        "StartLimitIntervalSec": _seconds(max(60.0, 2 * service["start_timeout"])),
+        "StartLimitBurst": "5",
+    }
+    if service["timer"]:
+        # It may run every minute, and a failed run must not prevent the next.
+        section["StartLimitIntervalSec"], section["StartLimitBurst"] = "0", None
+    return section
+
+
+def _service_section(service: dict[str, Any]) -> dict[str, Any]:
+    instance = service["name"].endswith("@")
+    oneshot = service["type"] == "oneshot"
+    user, group = service["user"], service["group"] or service["user"]
+    folder = service["runtime_directory"]
+    working_directory = service["working_directory"]
+    environment = [f"{variable}={value}" for variable, value in service["environment"].items()]
+    make_folder = systemd_quote(make_directory(folder, user, group), instance) if folder else None
+    section: dict[str, Any] = {
+        "Type": service["type"],
+        "User": _plain(service, user),
+        "Group": _plain(service, group),
+        # Without this, a run that has ended well looks as if it had never been started.
+        "RemainAfterExit": "yes" if oneshot and not service["timer"] else None,
+        "WorkingDirectory": _plain(service, working_directory) if working_directory else None,
+        "Environment": [systemd_quote(variable, instance) for variable in environment] or None,
+        # As root and outside of the sandbox (+), because RuntimeDirectory= can't give a folder to another group.
+        "ExecStartPre": f"+{make_folder}" if make_folder else None,
+        "ExecStart": systemd_quote(service["command"], instance),
+        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it. After `systemctl stop` systemd
+        # does not restart them.
+        "Restart": service["restart"] or ("no" if oneshot else "always"),
+        "RestartSec": _seconds(service["restart_delay"]),
+        "TimeoutStartSec": _seconds(service["start_timeout"]),
+        "TimeoutStopSec": _seconds(service["stop_timeout"]),
+        "KillSignal": None if service["stop_signal"] == "TERM" else f"SIG{service['stop_signal']}",
+        # Only the master gets the signal to stop; it drains its own workers.
+        "KillMode": "mixed",
+        "SyslogIdentifier": service["name"].rstrip("@"),
+        # If memory runs out, the kernel kills one worker. Its master starts another, and the others continue.
+        "OOMPolicy": "continue",
+    }
+    limits = service["limits"] or {}
+    section |= {directive: str(limits[key]) for key, directive in LIMITS if limits.get(key) is not None}
+    section |= SANDBOX
+    section["ReadWritePaths"] = " ".join(systemd_quote(path, instance) for path in _writable_paths(service)) or None
+    return section
+
+
+def _writable_paths(service: dict[str, Any]) -> list[str]:
+    """With a dash in front, a folder may be missing: the command that makes it runs with the same file system."""
+    folder = service["runtime_directory"]
+    return [*service["writable_paths"], *([f"-{folder['path']}"] if folder else [])]
+
+
+def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The timer of a service: sections with directives."""
+    description = double_percent(service["description"] or service["name"])
+    return {
+        "Unit": {"Description": f"{description}: its timer"},
+        "Timer": {
+            "OnCalendar": service["timer"]["on_calendar"],
+            # At the exact second, as with cron. systemd's default is any second of the minute.
+            "AccuracySec": "1s",
+            "Persistent": "yes" if service["timer"]["catch_up"] else None,
+        },
+        "Install": {"WantedBy": "timers.target"},
+    }
+
+
+def _seconds(value: float) -> str:
+    """Seconds without a needless fraction."""
+    return f"{value:g}"
+
+
+def _plain(service: dict[str, Any], value: str) -> str:
+    """A value that systemd takes without quotes."""
+    return double_percent(value, service["name"].endswith("@"))
+
+
+def _raw(value: Any) -> list[str]:
+    """The values of a directive in systemd's own words: booleans are yes and no, nothing is empty."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return ["yes" if item is True else "no" if item is False else "" if item is None else str(item) for item in values]
