@@ -15,7 +15,7 @@ description:
   - Checks the programs and groups, and fails with every problem that it finds.
   - Decides about all options; the template only prints them.
   - A program with a C(schedule) becomes a script that cron runs.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _input:
     description: Programs, as the role's argument specification describes them.

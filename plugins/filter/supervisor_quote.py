@@ -13,7 +13,7 @@ description:
     or C(#) it has.
   - The value passes three readers - the one for comments of the ini file, supervisor's C(%) expansions, and the one
     that splits it into words.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _input:
     description: The word, or the command as a list of words.

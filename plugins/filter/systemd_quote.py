@@ -12,7 +12,7 @@ description:
   - Writes a value so that systemd reads exactly that value back, whatever quotes, spaces, C(%), C($), backslashes or
     newlines it has.
   - A list is a command, as C(ExecStart=) takes it. There C($) is doubled too, because systemd would replace variables.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _input:
     description: The word, or the command as a list of words.

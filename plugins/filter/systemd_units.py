@@ -15,7 +15,7 @@ description:
   - Decides about all directives; the template only prints them.
   - Every unit is sandboxed. A directive in C(settings) replaces that of the same name.
   - A service with a C(timer) becomes two units.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _input:
     description: Services, as the role's argument specification describes them.

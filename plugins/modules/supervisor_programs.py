@@ -25,7 +25,7 @@ description:
   - Programs of a group are known as C(GROUP:PROGRAM). supervisor can replace a group only as a whole, so all its
     programs restart when one of them changes, joins or leaves. Nothing outside of the group does.
   - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   programs:

@@ -15,7 +15,7 @@ description:
   - Starts, stops, enables and disables ordinary services, and restarts a service whose file is newer than its process.
     Instances of templates are never restarted; only the removal of a template ends its instances.
   - A unit file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   services:

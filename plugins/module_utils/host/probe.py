@@ -107,7 +107,7 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     except (http.client.HTTPException, OSError, ValueError) as error:
         if hung_up.is_set():
             return Answer(error=f"no answer within {timeout:.1f} seconds")
-        return Answer(error=f"the connection broke ({error or type(error).__name__})")
+        return Answer(error=f"the connection broke ({str(error) or type(error).__name__})")
     finally:
         late.cancel()
         connection.close()

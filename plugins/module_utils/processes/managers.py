@@ -15,6 +15,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances im
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import Supervisor
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import Systemd
 
+__all__ = ["ProcessManager", "ProcessManagerError", "process_manager"]
+
 
 class ProcessManager(Protocol):
     """What activation needs of a process manager. A service's name has no ``@``; an instance is a release's ID.

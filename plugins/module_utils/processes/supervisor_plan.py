@@ -46,7 +46,7 @@ class Plan:
 
 
 def is_template(item: dict[str, Any]) -> bool:
-    return item["name"].endswith("@")
+    return bool(item["name"].endswith("@"))
 
 
 def is_kept_running(item: dict[str, Any]) -> bool:

@@ -135,14 +135,15 @@ class Rpc:
     def alive(self) -> bool:
         """Whether the daemon answers and is in its normal state, neither starting nor shutting down."""
         try:
-            return self.call("getState")["statename"] == "RUNNING"
+            return bool(self.call("getState")["statename"] == "RUNNING")
         except (SupervisorError, xmlrpc.client.Fault):
             return False
 
     def info(self, name: str) -> dict[str, Any] | None:
         """What the daemon says about one program, None if it does not know it."""
         try:
-            return self.call("getProcessInfo", name)
+            found: dict[str, Any] = self.call("getProcessInfo", name)
+            return found
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == BAD_NAME:
                 return None
@@ -234,7 +235,7 @@ def may_restart(info: dict[str, Any]) -> bool:
 
     supervisord decides that at its next look, within a second. It reports times in whole seconds.
     """
-    return info["statename"] == "EXITED" and 0 <= info["now"] - info["stop"] <= 1
+    return bool(info["statename"] == "EXITED" and 0 <= info["now"] - info["stop"] <= 1)
 
 
 def kill_group(pid: int) -> None:

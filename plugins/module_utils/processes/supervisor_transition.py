@@ -91,8 +91,10 @@ class Transition:
         groups = {item["name"] for item in self.programs if item["kind"] == "group"}
         lost = {}
         for name in (groups & gone.keys()) | {name for name in stale if units[name].is_group}:
-            unit = units.get(name)
-            stay = [info["name"] for one in unit.programs for info in unit.processes(one, self.infos)] if unit else []
+            group = units.get(name)
+            stay = (
+                [info["name"] for one in group.programs for info in group.processes(one, self.infos)] if group else []
+            )
             lost[name] = [info for info in self.infos.get(name, []) if info["name"] not in stay]
         return Comparison(self.infos, stale, gone, lost)
 
