@@ -26,13 +26,11 @@ CONFIG_FILE = "/etc/supervisor/supervisord.conf"
 
 # Codes of supervisor.xmlrpc.Faults that this collection handles.
 BAD_NAME = 10
-NOT_RUNNING = 70
 ALREADY_STARTED = 60
 ALREADY_ADDED = 90
 CANT_REREAD = 92
 
-# A process in one of these states has no process of the operating system.
-DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
+# States in which a process of the operating system runs, or is about to.
 LIVE = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
 
 
