@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "servers" / "uwsgi_options.py"
@@ -22,7 +23,7 @@ def asked(option: str) -> str:
 
 def table() -> str:
     """The table as the text of a Python module."""
-    names = sorted(set(OPTION.findall(asked("--help"))))
+    names = " ".join(sorted(set(OPTION.findall(asked("--help")))))
     lines = [
         "# Copyright: the pyweb.stack contributors",
         "# MIT License (see LICENSE)",
@@ -32,11 +33,11 @@ def table() -> str:
         "",
         f'VERSION = "{asked("--version").strip()}"',
         "",
-        "OPTIONS = frozenset(",
-        "    [",
-        *(f'        "{name}",' for name in names),
-        "    ]",
-        ")",
+        'NAMES = """',
+        *textwrap.wrap(names, 120, break_on_hyphens=False),
+        '"""',
+        "",
+        "OPTIONS = frozenset(NAMES.split())",
         "",
     ]
     return "\n".join(lines)

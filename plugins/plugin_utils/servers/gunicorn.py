@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn_settings import SETTINGS, VERSION
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
 DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+\Z")
 
@@ -243,6 +244,7 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
     for service in services:
         own = {key: f"give it as {key}, outside of settings." for key in inputs}
         checked(checker, service.get("settings", {}), f"gunicorn_services '{service['name']}'.settings", own)
+    check_texts(checker, services, role_options("gunicorn")["gunicorn_services"], "gunicorn_services")
     return checker.problems
 
 

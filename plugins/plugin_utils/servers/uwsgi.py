@@ -9,7 +9,8 @@ import shlex
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
 # Options that this collection sets itself, and what says them instead.
 SOCKET = "a release listens on its own sockets, which nginx finds; leave it out."
@@ -80,7 +81,7 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
                     checker.problem(
                         f"{where}.{key}", f"this is {kind(item)}, but an ini file has texts and numbers only."
                     )
-                elif re.search(r"[\x00-\x1f]", str(item)):
+                elif re.search(r"[\x00-\x1f\x7f]", str(item)):
                     checker.problem(f"{where}.{key}", "the value of an option is one line. Take the line breaks out.")
     return options
 
@@ -184,4 +185,5 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
         if not service.get("socket") and not service.get("http_socket"):
             checker.problem(f"uwsgi_services '{service['name']}'", "it listens nowhere. Give socket or http_socket.")
+    check_texts(checker, services, role_options("uwsgi")["uwsgi_services"], "uwsgi_services")
     return checker.problems

@@ -1,0 +1,305 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Every text of every input: control characters in it are refused before a host is touched, or are quoted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
+from ansible_collections.pyweb.stack.plugins.filter.systemd_units import systemd_units
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
+
+# Besides these, half of a surrogate pair: YAML can write it, UTF-8 can't.
+CHARACTERS = ["\n", "\r", "\0", "\x1b", "\x7f", "\ud800"]
+
+# A right value for every input, with every text that its specification knows.
+SITE = """
+domains: [shop.example.com]
+redirects: [www.shop.example.com]
+tls: {mode: provided, certificate: cert.pem, key: key.pem, plain_paths: [PREFIX/up]}
+max_body_size: 16m
+header_preset: basic
+headers: {X-Header: value}
+error_pages: [{status: [502], page: PAGE}]
+rate_limit: {rate: 10r/s}
+basic_auth: {realm: Staff, users: {ann: "$6$salt$hash"}}
+allow: [192.0.2.1]
+deny: [192.0.2.2]
+satisfy: all
+maintenance: {page: PAGE, allow: [192.0.2.3], open_paths: [/up]}
+log_format: json
+extra: "add_header A b;"
+"""
+LOCATION = """
+path: /api/
+max_temp_file_size: 1m
+cache: {bypass_cookies: [session], max_size: 10m}
+max_body_size: 1m
+header_preset: basic
+headers: {X-Header: value}
+error_pages: [{status: [502], page: PAGE}]
+rate_limit: {rate: 10r/s}
+basic_auth: {realm: Staff, users: {ann: "$6$salt$hash"}}
+allow: [192.0.2.1]
+deny: [192.0.2.2]
+satisfy: all
+extra: "add_header A b;"
+"""
+
+
+def site(text: str, page: str, prefix: str = "") -> dict[str, Any]:
+    return yaml.safe_load(text.replace("PAGE", page).replace("PREFIX", prefix))
+
+
+def app(name: str, source: dict[str, str], **more: Any) -> dict[str, Any]:
+    return {
+        **yaml.safe_load("""
+            state: present
+            python:
+              {interpreter: python3, requirements: [r.txt], packages: [redis], index_url: "https://pypi.example.org/",
+               extra_index_urls: ["https://pypi.example.org/"], ca_bundle: /etc/ca.pem}
+            wsgi: shop:create_app("x")
+            server: gunicorn
+            workers: auto
+            gunicorn: {access_log_format: "%(h)s", logconfig_dict: {version: "1"}, worker_class: gthread}
+            uwsgi: {procname-prefix: shop, cheaper: "1"}
+            env: {PASSWORD: secret}
+            shared: [instance]
+            commands: {build: [make], release: [flask db upgrade]}
+            health: {path: /up}
+            processes: [{name: worker, command: work, stop_signal: TERM, limits: {memory: 512M, cpu: 50%}}]
+            jobs: [{name: nightly, command: clean, schedule: "1 2 * * *", limits: {memory: 512M, cpu: 50%}}]
+            limits: {memory: 2G, cpu: 150%}
+            systemd: {ProtectHome: read-only, Environment: [A=1, B=2]}
+            process_manager: systemd
+        """),
+        "name": name,
+        "source": source,
+        **more,
+    }
+
+
+WEBAPPS = [
+    app(
+        "shop",
+        {"git": "https://git.example.com/shop.git", "version": "v1", "key": "deploy_key", "subdir": "backend"},
+        site={
+            **site(SITE, "errors/sorry.html", "/shop"),
+            "path": "/shop",
+            "static": [{"url": "/static/", "path": "static"}],
+            "locations": [site(LOCATION, "errors/sorry.html")],
+            "max_temp_file_size": "1m",
+            "cache": {"bypass_cookies": ["session"], "max_size": "10m"},
+        },
+    ),
+    app("a", {"archive": "https://example.com/a.tgz", "checksum": "sha256:" + "0" * 64}, site={"port": 81}),
+    app("b", {"path": "shop"}, site={"port": 82}),
+    app("c", {"package": "shop==1.4.2"}, site={"port": 83}),
+]
+SITES = [
+    {
+        **site(SITE, "/srv/sorry.html"),
+        "name": "own",
+        "state": "present",
+        "domains": ["own.example.com"],
+        "redirects": ["www.own.example.com"],
+        "upstreams": [
+            {"name": "backend", "protocol": "http", "balance": "ip_hash", "servers": [{"address": "app1:5000"}]}
+        ],
+        "locations": [
+            {
+                **site(LOCATION, "/srv/sorry.html"),
+                "path": "/",
+                "upstream": "backend",
+                "instead": {"exists": "/run/x", "upstream": "backend"},
+                "maintenance": site(SITE, "/srv/sorry.html")["maintenance"],
+            },
+            {"path": "/f/", "alias": "/srv/f/", "fallback": ["/srv/g/"]},
+        ],
+        "access_log": "/var/log/a.log",
+        "error_log": "/var/log/e.log",
+    }
+]
+SYSTEMD = yaml.safe_load("""
+- name: shop
+  state: present
+  description: A shop
+  command: [/usr/bin/shop, serve]
+  type: oneshot
+  user: shop
+  group: shop
+  working_directory: /srv
+  environment: {A: b}
+  runtime_directory: {path: /run/shop, owner: shop, group: shop, mode: "0755"}
+  stop_signal: TERM
+  timer: {on_calendar: [daily]}
+  restart: "no"
+  limits: {memory: 1G, cpu: 50%}
+  writable_paths: [/srv/shop]
+  settings: {Service: {Nice: "5"}}
+""")
+PROGRAMS = yaml.safe_load("""
+- name: shop
+  state: present
+  command: [/usr/bin/shop, serve]
+  user: shop
+  group: shop
+  directory: /srv
+  environment: {A: b}
+  runtime_directory: {path: /run/shop, owner: shop, group: shop, mode: "0755"}
+  autorestart: "true"
+  stopsignal: TERM
+  stdout_logfile: /var/log/shop.log
+  stdout_logfile_maxbytes: 10MB
+  settings: {priority: "5"}
+- {name: nightly, command: [/usr/bin/clean], schedule: "1 2 * * *"}
+""")
+GROUPS = [{"name": "all", "state": "present", "programs": ["shop"]}]
+GUNICORN = yaml.safe_load("""
+- {name: shop, directory: /srv/shop, wsgi_app: "shop:app", bind: "unix:/run/shop.sock", program: [/usr/bin/gunicorn],
+   chdir: /srv, settings: {access_log_format: "%(h)s"}}
+""")
+UWSGI = yaml.safe_load("""
+- {name: shop, directory: /srv/shop, module: "shop:app", socket: /run/shop.sock, http_socket: /run/h.sock,
+   stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, settings: {procname-prefix: shop}}
+""")
+
+
+def raised(function: Callable[..., Any], *arguments: Any) -> list[str]:
+    try:
+        function(*arguments)
+    except AnsibleFilterError as error:
+        return [str(error)]
+    return []
+
+
+# Every list of items: a right value, and what is wrong with another one.
+LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
+    "webapps": (WEBAPPS, lambda value: validated(value)[1]),
+    "nginx_sites": (SITES, lambda value: validated([], own_sites=value)[1]),
+    "systemd_services": (SYSTEMD, lambda value: raised(systemd_units, value)),
+    "supervisor_programs": (PROGRAMS, lambda value: raised(supervisor_definitions, value, [])),
+    "supervisor_groups": (GROUPS, lambda value: raised(supervisor_definitions, PROGRAMS, value)),
+    "gunicorn_services": (GUNICORN, gunicorn.wrong_services),
+    "uwsgi_services": (UWSGI, uwsgi.wrong_services),
+}
+# Made by the roles of the app servers, and written by a module that takes any text.
+MADE_BY_ROLES = {"webapp_release_files"}
+MADE_BY_ROLES |= {"systemd_services", "supervisor_programs", "supervisor_groups"}  # until processes is there
+SINGLE: dict[str, Any] = {
+    "nginx_acme_ca_bundle": "/etc/ca.pem",
+    "nginx_acme_email": "ops@example.com",
+    "nginx_ca_certificate": "ca.pem",
+    "nginx_ca_key": "ca.key",
+    "nginx_extra": "gzip on;",
+    "nginx_packages": ["nginx"],
+    "nginx_trusted_proxies": ["10.0.0.0/8"],
+    "python_uv_index_url": "https://pypi.example.org/simple",
+}
+
+# Texts that may have these characters, and why that does no harm. A zero byte and half of a pair are refused in all.
+SEVERAL_LINES = {
+    "webapps.env.PASSWORD": "the environment's file quotes it for the shell",
+    "webapps.gunicorn.access_log_format": "written as a literal of Python",
+    "webapps.gunicorn.logconfig_dict.version": "written as a literal of Python",
+    "webapps.site.extra": "printed as it is, on purpose; nginx itself checks it before it is loaded",
+    "webapps.site.locations.extra": "the same",
+    "webapps.site.tls.certificate": "a path or a PEM text, read on the controller before a host is touched",
+    "webapps.site.tls.key": "the same",
+    "nginx_sites.extra": "the same as of webapps",
+    "nginx_sites.locations.extra": "the same",
+    "nginx_sites.tls.certificate": "the same",
+    "nginx_sites.tls.key": "the same",
+    "nginx_ca_certificate": "the same",
+    "nginx_ca_key": "the same",
+    "nginx_extra": "the same",
+    "systemd_services.command": "systemd_quote escapes it",
+    "systemd_services.environment.A": "systemd_quote escapes it",
+    "gunicorn_services.settings.access_log_format": "written as a literal of Python",
+}
+
+
+def texts(value: Any, spec: dict[str, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all texts in a value, apart from those that are one of a few."""
+    options = spec.get("options")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts(item, options[key] if options else {"type": "raw"}, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            element = {"type": spec.get("elements", "raw"), "options": options}
+            yield from texts(item, element, (*path, index))
+    elif isinstance(value, str) and "choices" not in spec:
+        yield path
+
+
+def name_of(path: tuple[Any, ...]) -> str:
+    return ".".join(str(step) for step in path if isinstance(step, str))
+
+
+def known(options: dict[str, Any], place: str = "") -> Iterator[str]:
+    """The names of all texts and dictionaries that a specification has."""
+    for key, spec in options.items():
+        if spec.get("options"):
+            yield from known(spec["options"], f"{place}{key}.")
+        elif spec.get("elements", spec.get("type")) in ("str", "path", "raw", "dict") and "choices" not in spec:
+            yield f"{place}{key}"
+
+
+def changed(value: Any, path: tuple[Any, ...], character: str) -> Any:
+    if not path:
+        return value[:1] + character + value[1:]
+    copied = copy.copy(value)
+    copied[path[0]] = changed(value[path[0]], path[1:], character)
+    return copied
+
+
+def found(name: str) -> tuple[Any, Callable[[Any], list[str]]]:
+    if name in LISTS:
+        return LISTS[name]
+    spec = next(options[name] for role in role_names() if name in (options := role_options(role)))
+    value = SINGLE.get(name, spec.get("default"))
+    if name == "webapp_root":
+        return value, lambda changed: validated([], changed)[1]
+    return value, lambda changed: input_problems({name: changed})
+
+
+INPUTS = {name: spec for role in role_names() for name, spec in role_options(role).items() if name not in MADE_BY_ROLES}
+
+
+def test_the_examples_have_every_text_that_a_specification_knows() -> None:
+    there = {
+        name_of((name, *path))
+        for name, spec in INPUTS.items()
+        if (value := found(name)[0])
+        for path in texts(value, spec)
+    }
+    missing = [name for name in known(INPUTS) if not any(f"{one}.".startswith(f"{name}.") for one in there)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_a_right_value_is_right(name: str) -> None:
+    value, problems = found(name)
+    assert problems(value) == []
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_control_characters_are_refused_or_harmless(name: str) -> None:
+    value, problems = found(name)
+    passed = set()
+    for path in texts(value, INPUTS[name]):
+        here = name_of((name, *path))
+        for character in CHARACTERS:
+            if not problems(changed(value, path, character)):
+                passed.add(here if character not in ("\0", "\ud800") else f"{here} with {character!r}")
+    assert passed == {here for here in SEVERAL_LINES if f"{here}.".startswith(f"{name}.")}
