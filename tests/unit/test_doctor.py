@@ -269,7 +269,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         {"found": merged(DEAD, {"process": {"state": "stopped"}, "traceback": "ValueError: long ago"})},
         True,
         "process",
-        ["somebody stopped it"],
+        ["it was stopped by hand"],
     ),
     (
         {"found": merged(DEAD, {"process": {"state": "running", "restarts": 1}, "traceback": "ValueError: x"})},
@@ -301,7 +301,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         {"found": {"socket": {"nginx": "Connection refused"}, "front": {**OK, "status": 502}, "direct": DOWN}},
         True,
         "socket",
-        ["nobody listens on", "listens elsewhere"],
+        ["nothing listens on", "listens elsewhere"],
     ),
     (
         {"found": {"socket": {"blocked": "/run/webapps"}, "front": {**OK, "status": 502}}},
@@ -407,14 +407,18 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         background(restarts=2, up=1.0, log="beginning\nno broker at redis:6379\n"),
         True,
         "background processes",
-        ["2 times so far (a crash loop)", "the last that it wrote is: no broker at redis:6379", "logs.yml -e app=shop"],
+        [
+            "2 times so far (a crash loop)",
+            "the last line of its log is: no broker at redis:6379",
+            "logs.yml -e app=shop",
+        ],
     ),
-    (background(state="starting", restarts=1), True, "background processes", ["1 times so far", "tells no reason"]),
+    (background(state="starting", restarts=1), True, "background processes", ["1 times so far", "shows no reason"]),
     (
         background(state="stopped"),
         True,
         "background processes",
-        ["shop.worker does not run: it is stopped", "somebody"],
+        ["shop.worker does not run: it is stopped", "stopped by hand"],
     ),
     (background(restarts=3), False, "background processes", ["shop.worker runs, but had to be started again 3 times"]),
     (
@@ -482,7 +486,7 @@ def test_a_report_names_the_first_link_then_the_others() -> None:
     assert "  watch: clock" in lines
     lines = report("web1", "shop", diagnose(view()))
     assert lines[0] == "shop on web1 works."
-    assert lines[1].startswith("  Looked at: name, port,")
+    assert lines[1].startswith("  Checked: name, port,")
 
 
 # The checks, each broken once
@@ -493,8 +497,8 @@ BROKEN: dict[str, dict[str, Any]] = {
     "it comes back after a boot": {"found": {"process": {"enabled": False}}},
     "nginx runs what is configured": {"host": {"nginx": {"loaded": "other"}}},
     "it is started again when it ends": {"found": {"process": {"unit": {"Restart": "on-failure"}}}},
-    "nginx is started again when it dies": {"host": {"nginx": {"restart": "on-failure"}}},
-    "nothing of it listens in public": {
+    "nginx is started again when it ends": {"host": {"nginx": {"restart": "on-failure"}}},
+    "it listens on loopback only": {
         "host": {
             "listeners": [{"port": 5000, "address": "0.0.0.0", "program": "flask", "pid": 9, "account": "shop"}],
         }
@@ -502,13 +506,13 @@ BROKEN: dict[str, dict[str, Any]] = {
     "every domain is healthy": {"visits": [visit(status=502)]},
     "every redirect leads to the first domain": {"visits": [visit("www.shop.example.com", redirect=True)]},
     "http leads to https": {**certified({}, {}), "visits": [{**visit(), "plain": {**OK, "headers": {}}}]},
-    "its certificate will do": certified(PAST, PAST),
+    "its certificate is valid": certified(PAST, PAST),
     "its headers are set": {"site": {"header_preset": "basic"}},
-    "no version is told": {"visits": [visit(headers={"server": "nginx/1.22.1"})]},
+    "nginx hides its version": {"visits": [visit(headers={"server": "nginx/1.22.1"})]},
     "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
-    "nothing of it is readable by other accounts": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
-    "it can not edit its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
+    "no other account can read its files": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
+    "it can not change its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
     "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
     "its background processes run": background(state="failed"),
@@ -534,9 +538,9 @@ def test_each_check_fails_for_what_it_names(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "words"),
     [
-        (certified({}, {"fingerprint": "x"}), "its certificate will do", "nginx serves another one than"),
-        (certified({}, None), "its certificate will do", "nothing is shown on port 443"),
-        (certified(None, {}), "its certificate will do", "it is not there"),
+        (certified({}, {"fingerprint": "x"}), "its certificate is valid", "nginx serves another one than"),
+        (certified({}, None), "its certificate is valid", "nginx serves none on port 443"),
+        (certified(None, {}), "its certificate is valid", "it is not there"),
         (
             certified({}, {}, key={"path": "shop.pem", "owner": "root", "group": "root", "mode": "0644"}),
             "secrets are for the application alone",

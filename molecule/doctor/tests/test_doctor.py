@@ -251,7 +251,7 @@ def test_hosts_that_are_fine_are_said_to_work(host, healthy):
     assert healthy.status == 0
     assert healthy.counts(name)["changed"] == 0
     for app in ("ailing", "sealed", "neighbour"):
-        assert f"{app} on {name} works.\n  Looked at: name, port," in message
+        assert f"{app} on {name} works.\n  Checked: name, port," in message
     assert "broken" not in message
     assert "watch" not in message
 

@@ -87,7 +87,7 @@ def test_a_promise_that_does_not_hold_fails_the_run(host, run):
     assert told.status == 2
     message = told.failure(host.backend.host)
     assert re.search(r"FAILED secrets are for the application alone: \S+/env is root:ailing 0644", message)
-    assert re.search(r"FAILED nothing of it listens in public: reachable past nginx: .* on 0.0.0.0:8099", message)
+    assert re.search(r"FAILED it listens on loopback only: reachable past nginx: .* on 0.0.0.0:8099", message)
 
 
 # Maintenance

@@ -114,9 +114,7 @@ def opened(host, written, run_playbook):
 
 def test_verify_tells_of_an_open_folder(host, opened):
     message = opened[0][0].failure(host.backend.host)
-    assert (
-        f"nothing of it is readable by other accounts: the account hello can read {HOME}: run the playbook" in message
-    )
+    assert f"no other account can read its files: the account hello can read {HOME}: run the playbook" in message
 
 
 def test_a_run_closes_what_an_earlier_version_left_open(host, http, facts, opened):

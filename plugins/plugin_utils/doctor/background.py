@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is wrong with background processes and jobs: links of the doctor's chain. Pure."""
+"""Links of the chain in the background: processes and jobs. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
-# Seconds that a background process which had to be started again must be up to be believed.
+# Seconds after which a background process that was started again counts as stable.
 STEADY = 30.0
 DEAD = ("failed", "stopped", "absent")
 
@@ -23,23 +23,23 @@ def background_processes(view: View) -> Finding | None:
     """The background processes of the live release."""
     if view.found["process_manager"] == "supervisor" and view.host["supervisor"] != "running":
         return None
-    ailing = [one for one in view.found["processes"] if one["state"] in DEAD or looping(one)]
+    broken = [one for one in view.found["processes"] if one["state"] in DEAD or is_looping(one)]
     weak = [one for one in view.found["processes"] if one["restarts"] >= RESTARTS]
-    if not ailing and not weak:
+    if not broken and not weak:
         return None
-    one = (ailing or weak)[0]
-    others = f" (and {len(ailing) - 1} more)" if len(ailing) > 1 else ""
-    end = f"{last_words(one) or last_line(one) or 'its log tells no reason'}"
-    read = f"all that it wrote: ansible-playbook logs.yml -e app={view.name}"
-    if not ailing:
+    one = (broken or weak)[0]
+    others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    end = f"{last_words(one) or last_line(one) or 'its log shows no reason'}"
+    read = f"its whole log: ansible-playbook logs.yml -e app={view.name}"
+    if not broken:
         return Finding(
             "background processes",
             f"{one['service']} runs, but had to be started again {one['restarts']} times",
             end,
-            f"mend what ends it and deploy: ansible-playbook site.yml; {read}",
+            f"fix the cause and deploy: ansible-playbook site.yml; {read}",
             works=True,
         )
-    if looping(one):
+    if is_looping(one):
         seen = f"it ends and is started again, {one['restarts']} times so far (a crash loop)"
     elif one["state"] == "failed":
         seen = "it has ended, and its process manager has given up on it"
@@ -47,26 +47,26 @@ def background_processes(view: View) -> Finding | None:
         return Finding(
             "background processes",
             f"{one['service']}{others} does not run: it is stopped",
-            "somebody stopped it, or it was not started after a boot",
+            "it was stopped by hand, or was not started after a boot",
             f"start it: ansible-playbook restart.yml -e app={view.name}",
         )
     return Finding(
         "background processes",
         f"{one['service']}{others} does not run: {seen}",
         end,
-        f"mend that and deploy: ansible-playbook site.yml; or, if its cause is gone: ansible-playbook restart.yml -e "
+        f"fix that and deploy: ansible-playbook site.yml; or, if its cause is gone: ansible-playbook restart.yml -e "
         f"app={view.name}; {read}",
     )
 
 
-def looping(one: dict[str, Any]) -> bool:
-    """Whether a background process only seems to run, between one crash and the next."""
+def is_looping(one: dict[str, Any]) -> bool:
+    """Whether a background process runs only between one crash and the next."""
     again = one["restarts"] >= 2 and one["state"] == "running" and one["up"] < STEADY
     return again or (one["restarts"] >= 1 and one["state"] == "starting")
 
 
 def jobs(view: View) -> Finding | None:
-    """What came of the last run of each job, and whether there will be a next."""
+    """The result of the last run of each job, and whether another will start."""
     read = f"ansible-playbook logs.yml -e app={view.name}"
     for job in view.found["jobs"]:
         if not job["scheduled"]:
@@ -86,9 +86,9 @@ def jobs(view: View) -> Finding | None:
         return Finding(
             "jobs",
             f"the last run of the job {job['name']}, at {job['started']}, {came}",
-            last_words(job) or last_line(job) or "its log tells no reason",
-            f"{'let it do less, or raise its timeout' if late else 'mend that'}, and deploy: ansible-playbook "
-            f"site.yml; all that it wrote: {read}",
+            last_words(job) or last_line(job) or "its log shows no reason",
+            f"{'let it do less, or raise its timeout' if late else 'fix that'}, and deploy: ansible-playbook "
+            f"site.yml; its whole log: {read}",
             works=True,
         )
     return None

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The promises of a deployed site: whether each holds. Pure. The playbook verify and the pytest checks share them."""
+"""The promises of a deployed site, each with a check. Pure. The playbook verify and the pytest checks share them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import served
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
 
-# What systemd must say of every web process; the value, or its beginning.
+# Properties that systemd must report for every unit of an application.
 HARDENED = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
@@ -55,11 +55,11 @@ def nginx_runs_what_is_configured(view: View) -> str:
 
 
 def it_is_started_again_when_it_ends(view: View) -> str:
-    """The web process and the background processes, also after a signal, which is no failure to a process manager."""
+    """The web process and the background processes, also after a signal, which process managers count as success."""
     bad = []
     if "autorestart" in view.process and view.process["autorestart"] != "true":
         bad.append(f"supervisor has autorestart={view.process['autorestart'] or 'unexpected'} for it")
-    # What the inventory says otherwise is wanted so.
+    # A different value in the inventory is intended.
     if "Restart" not in view.app["systemd"]:
         units = {"its unit": view.process.get("unit")}
         units |= {one["service"]: one.get("unit") for one in view.found["processes"]}
@@ -71,13 +71,13 @@ def it_is_started_again_when_it_ends(view: View) -> str:
     return f"{', '.join(bad)}. Run site.yml, then restart.yml -e app={view.name}" if bad else ""
 
 
-def nginx_is_started_again_when_it_dies(view: View) -> str:
+def nginx_is_started_again_when_it_ends(view: View) -> str:
     """Also after a signal: nginx ends with status 0 then."""
     restart = view.host["nginx"].get("restart")
     return f"the unit of nginx has Restart={restart}. Run site.yml" if restart not in (None, "always") else ""
 
 
-def nothing_of_it_listens_in_public(view: View) -> str:
+def it_listens_on_loopback_only(view: View) -> str:
     """The application is reached through nginx alone."""
     public = [
         f"{one['program'] or 'a program'} on {one['address']}:{one['port']}"
@@ -108,7 +108,7 @@ def every_redirect_leads_to_the_first_domain(view: View) -> str:
 
 
 def http_leads_to_https(view: View) -> str:
-    """Of a site with TLS: who asks without is sent to it."""
+    """A site with TLS redirects requests over http to it."""
     bad = [
         f"{visit['domain'] or visit['address']}: {answer_text(visit['plain'])}"
         for visit in view.visits
@@ -122,15 +122,15 @@ def http_leads_to_https(view: View) -> str:
     return "; ".join(bad)
 
 
-def its_certificate_will_do(view: View) -> str:
-    """What browsers are shown has every name, has not expired, and is what is on the disk."""
+def its_certificate_is_valid(view: View) -> str:
+    """The certificate that nginx serves has every name, has not expired, and is the one on the disk."""
     bad = []
     for one in view.found["certificates"]:
         shown, disk = one["shown"], one["disk"]
         if not disk:
             bad.append(f"{one['path']}: {one['problem'] or 'it is not there'}")
         elif not shown:
-            bad.append(f"nothing is shown on port {one['port']}")
+            bad.append(f"nginx serves none on port {one['port']}")
         elif shown["ends"] <= view.host["time"]:
             bad.append(f"it has expired on {shown['end_date']}")
         elif shown["missing"]:
@@ -141,7 +141,7 @@ def its_certificate_will_do(view: View) -> str:
 
 
 def its_headers_are_set(view: View) -> str:
-    """Those that the inventory wants of every answer, unless the application sets them itself."""
+    """Every answer has the headers that the inventory declares."""
     missing = {
         name
         for visit in view.visits
@@ -152,7 +152,7 @@ def its_headers_are_set(view: View) -> str:
     return f"not sent: {', '.join(sorted(missing))}" if missing else ""
 
 
-def no_version_is_told(view: View) -> str:
+def nginx_hides_its_version(view: View) -> str:
     servers = {visit["answer"]["headers"].get("server", "") for visit in view.visits} - {"", "nginx"}
     return f"the header Server says: {', '.join(sorted(servers))}" if servers else ""
 
@@ -173,14 +173,14 @@ def secrets_are_for_the_application_alone(view: View) -> str:
     wanted = {"env": ("root", view.name, "0640"), "manifest": ("root", None, "0600"), "key": ("root", None, "0600")}
     found = wrong_modes(view.found["files"], wanted)
     for one in view.found["certificates"]:
-        # A key that somebody else keeps on the host may belong to whom they like, but not to everybody.
+        # A key that another tool keeps on the host may have any owner, but no account may read it by its mode.
         if one["key"] and int(one["key"]["mode"], 8) & 0o007:
             found.append(f"{one['key']['path']} has mode {one['key']['mode']}")
     return "; ".join(found)
 
 
-def nothing_of_it_is_readable_by_other_accounts(view: View) -> str:
-    """Tried as the accounts of the other applications, and as nobody."""
+def no_other_account_can_read_its_files(view: View) -> str:
+    """Tried as the accounts of the other applications, and as the account nobody."""
     found = view.found["exposed"]
     if not found:
         return ""
@@ -188,7 +188,7 @@ def nothing_of_it_is_readable_by_other_accounts(view: View) -> str:
     return f"the account {found['account']} can read {found['path']}: {remedy}"
 
 
-def it_can_not_edit_its_own_code(view: View) -> str:
+def it_can_not_change_its_own_code(view: View) -> str:
     source = view.found["files"].get("source", {})
     if source and source["owner"] != "root":
         return f"{source['path']} belongs to {source['owner']}"
@@ -205,8 +205,8 @@ def only_nginx_reaches_its_socket(view: View) -> str:
 
 
 def its_units_are_hardened(view: View) -> str:
-    """The web process's and those of the background processes; supervisor confines nothing."""
-    # What the inventory says otherwise is wanted so.
+    """The units of the web process and of the background processes. supervisor has no sandbox."""
+    # A different value in the inventory is intended.
     hardened = {key: value for key, value in HARDENED.items() if key not in view.app["systemd"]}
     units = {"": view.process.get("unit")}
     units |= {f"{one['service']}: ": one.get("unit") for one in view.found["processes"]}
@@ -245,18 +245,18 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     it_comes_back_after_a_boot,
     nginx_runs_what_is_configured,
     it_is_started_again_when_it_ends,
-    nginx_is_started_again_when_it_dies,
-    nothing_of_it_listens_in_public,
+    nginx_is_started_again_when_it_ends,
+    it_listens_on_loopback_only,
     every_domain_is_healthy,
     every_redirect_leads_to_the_first_domain,
     http_leads_to_https,
-    its_certificate_will_do,
+    its_certificate_is_valid,
     its_headers_are_set,
-    no_version_is_told,
+    nginx_hides_its_version,
     static_files_come_from_nginx,
     secrets_are_for_the_application_alone,
-    nothing_of_it_is_readable_by_other_accounts,
-    it_can_not_edit_its_own_code,
+    no_other_account_can_read_its_files,
+    it_can_not_change_its_own_code,
     only_nginx_reaches_its_socket,
     its_units_are_hardened,
     its_background_processes_run,
@@ -269,7 +269,7 @@ def checks(view: View) -> list[dict[str, Any]]:
 
 
 def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
-    """The checks of every application as lines for people, what does not hold first."""
+    """The checks of every application as lines of text, the failed ones first."""
     lines = []
     for app in apps:
         failed = [one for one in app["checks"] if one["problem"]]

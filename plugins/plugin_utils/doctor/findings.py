@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is found wrong with a link of the chain from visitor to application."""
+"""Findings about the links of the chain from visitor to application."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-# A process that was started again this often in the life of its release.
+# A process that was started again this often since its release became live is unstable.
 RESTARTS = 3
 
 
@@ -24,7 +24,7 @@ class Finding:
 
 
 def last_words(found: dict[str, Any]) -> str:
-    """The exception that the application, or a part of it, ended with, and where; else nothing."""
+    """The exception with which the application or a part of it ended, and its place; empty if there was none."""
     if not found["traceback"]:
         return ""
     lines = [line.strip() for line in found["traceback"].splitlines() if line.strip()]
@@ -35,6 +35,6 @@ def last_words(found: dict[str, Any]) -> str:
 
 
 def last_line(found: dict[str, Any]) -> str:
-    """The last thing that it wrote, for a program that knows no tracebacks."""
+    """The last line of its log, for a program that prints no tracebacks."""
     lines = [line.strip() for line in found["log"].splitlines() if line.strip()]
-    return f"the last that it wrote is: {lines[-1][:200]}" if lines else ""
+    return f"the last line of its log is: {lines[-1][:200]}" if lines else ""

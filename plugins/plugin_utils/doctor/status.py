@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""How applications are, in one row each."""
+"""The status of applications, in one row each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 def status_row(view: View) -> dict[str, Any]:
-    """One application, for machines: bytes, whole numbers, None where there is nothing to tell."""
+    """One application, for machines: bytes, whole numbers, None where a value does not apply."""
     found, process = view.found, view.process
     return {
         "host": view.host["name"],
@@ -52,21 +52,21 @@ def status_row(view: View) -> dict[str, Any]:
 
 
 def certificate_days(view: View) -> int | None:
-    """Whole days that are left of the certificate that ends first; negative after its end, None without TLS."""
+    """Whole days until the first certificate expires; negative afterwards, None without TLS."""
     ends = [one["shown"].get("ends") or one["disk"].get("ends") for one in view.found["certificates"]]
     return min((int((end - view.host["time"]) // 86400) for end in ends if end), default=None)
 
 
 def health(view: View) -> str:
-    """The answer through nginx; where it is not well, also what the process is doing."""
+    """The answer through nginx; if it is not healthy, also the state of the process."""
     if not view.found["release"]:
         return "not deployed"
-    told = answer_text(view.found["front"])
+    answer = answer_text(view.found["front"])
     if view.front_works:
         closed = ", in maintenance" if view.found["maintenance"] else ""
         return f"ok ({view.found['front']['status']}){closed}"
     state = view.process["state"]
-    return f"BAD: {told}" if state == "running" else f"BAD: {told}; its process is {state}"
+    return f"BAD: {answer}" if state == "running" else f"BAD: {answer}; its process is {state}"
 
 
 def status_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -77,7 +77,7 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def cell(row: dict[str, Any], key: str) -> str:
-    """A value as people read it; a dash where there is nothing to tell."""
+    """A value as text; a dash where it does not apply."""
     value = row[key]
     if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
         return "-"
@@ -89,7 +89,7 @@ def moment(time: str) -> str:
 
 
 def running(processes: list[dict[str, Any]]) -> str:
-    """How many of the background processes run, of those that should."""
+    """How many of the background processes run."""
     return f"{sum(1 for one in processes if one['state'] == 'running')}/{len(processes)}"
 
 
@@ -98,7 +98,7 @@ def last_results(jobs: list[dict[str, Any]]) -> str:
 
 
 def last_result(job: dict[str, Any]) -> str:
-    """What came of the last run of a job, and when that began."""
+    """The result of the last run of a job, and when it began."""
     if not job["state"]:
         return f"{job['name']}: has not run yet"
     state = f"FAILED ({job['status']})" if job["state"] == "failed" else job["state"]
@@ -106,7 +106,7 @@ def last_result(job: dict[str, Any]) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them."""
+    """Bytes in a unit that people read."""
     return f"{count / 1024**2:.0f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.0f} GiB"
 
 

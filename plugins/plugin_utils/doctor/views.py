@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is known of one application on one host, from both sides; what is concluded from it is a pure function."""
+"""Everything known about one application on one host. Findings, checks and status are pure functions of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import fr
 
 @dataclass(frozen=True)
 class View:
-    """One application: as the inventory wants it (``app``), as its host has it (``found``), as visitors meet it."""
+    """One application: as the inventory declares it (``app``), as its host has it (``found``), as visitors see it."""
 
     app: dict[str, Any]
     found: dict[str, Any]
@@ -26,12 +26,21 @@ class View:
 
     @property
     def port(self) -> int:
-        """Where visitors get in: for a site with TLS its port for that."""
+        """The port that visitors use: for a site with TLS, its TLS port."""
         return front_port(self.app)
 
     @property
+    def listeners(self) -> list[dict[str, Any]]:
+        """The programs that listen on that port."""
+        return [one for one in self.host["listeners"] if one["port"] == self.port]
+
+    @property
+    def nginx_listeners(self) -> list[dict[str, Any]]:
+        return [one for one in self.listeners if one["program"] == "nginx"]
+
+    @property
     def plain_until_certified(self) -> bool:
-        """Whether nginx serves it over http alone, because an authority has not given a certificate yet."""
+        """Whether nginx serves it over http alone, because no certificate was issued yet."""
         return any(one["mode"] == "acme" and not (one["disk"] or one["shown"]) for one in self.found["certificates"])
 
     @property
@@ -50,17 +59,17 @@ class View:
         return self.passes(self.found["front"])
 
     def passes(self, answer: dict[str, Any]) -> bool:
-        """Whether an answer of nginx is a good one; from a protected site that it turns strangers away."""
+        """Whether nginx answers correctly. A protected site refuses visitors without credentials."""
         return self.healthy(answer) or (protected(self.app["site"]) and answer["status"] in (401, 403))
 
     @property
     def running(self) -> bool:
-        """Whether there is a process that could answer."""
+        """Whether a process runs that can answer."""
         return self.process["state"] == "running" and not self.process.get("stopped") and not self.crashing
 
     @property
     def crashing(self) -> bool:
-        """Whether it only seems to run, between one crash and the next."""
+        """Whether it runs only between one crash and the next."""
         return self.process["restarts"] >= 1 and self.found["direct"]["status"] is None
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Visit the sites of a host from the controller, by every name that they have."""
+"""Request the sites of a host from the controller, by each of their names."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
     visited_name,
 )
 
-# Seconds that a visitor waits for an answer.
+# Seconds to wait for an answer.
 PATIENCE = 7.0
 
-# Names that nobody can resolve, because they are for documentation and tests (RFC 2606, RFC 6761).
+# Names that never resolve: they are reserved for documentation and tests (RFC 2606, RFC 6761).
 RESERVED = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
 
 
@@ -30,7 +30,7 @@ def reserved(name: str) -> bool:
 
 
 def resolved(name: str) -> list[str] | None:
-    """The addresses of a name; none for one that does not resolve, None for one that is not to be asked for."""
+    """The addresses of a name, none if it does not resolve. None for a name that is not looked up."""
     if reserved(name) or name.startswith("*."):
         return None
     try:
@@ -40,7 +40,7 @@ def resolved(name: str) -> list[str] | None:
 
 
 def wanted_headers(app: dict[str, Any]) -> list[str]:
-    """The headers that an answer of the health URL has at least: those of the site, and of the location it is in."""
+    """The headers that an answer of the health URL must have: those of the site and of its location."""
     site, path = app["site"], app["health"]["path"] or "/"
     places = [one for one in site["locations"] if f"{path}/".startswith(one["path"].rstrip("/") + "/")]
     nearest = max(places, key=lambda one: len(one["path"]), default={})
@@ -52,9 +52,9 @@ def wanted_headers(app: dict[str, Any]) -> list[str]:
 
 
 def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> dict[str, Any]:
-    """One name of a site, asked at the host's own address, whatever the name resolves to.
+    """Request one name of a site at the host's own address, whatever the name resolves to.
 
-    Of a site with TLS its home is asked for without it, too: ``plain``.
+    The home of a site with TLS is also requested over http: ``plain``.
     """
     site = app["site"]
     answer = ask(Question(port=front_port(app), address=address, **health_question(app, domain or address)), PATIENCE)
@@ -73,7 +73,7 @@ def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> 
 
 
 def visits(apps: list[dict[str, Any]], address: str) -> dict[str, list[dict[str, Any]]]:
-    """Every name of every application, all at once."""
+    """Request every name of every application, in parallel."""
     with ThreadPoolExecutor(max_workers=32) as pool:
         waiting = {
             app["name"]: [

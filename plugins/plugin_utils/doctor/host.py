@@ -1,0 +1,97 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Links of the chain that a host and all its applications share: disks, memory, the clock, the next boot. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+
+# Seconds that a clock may be wrong before certificates, sessions and package lists fail.
+CLOCK = 30.0
+# The part of a disk and of the memory that must be free.
+DISK_LOW, MEMORY_LOW = 0.05, 0.05
+# Bytes of free space below which no file can be written.
+DISK_FULL = 16 * 1024**2
+
+
+def full_disk(view: View) -> dict[str, Any] | None:
+    for one in view.host["disks"]:
+        if (one["size"] and one["free"] < DISK_FULL) or (one["files"] and one["files_free"] == 0):
+            return one
+    return None
+
+
+def disk(view: View) -> Finding | None:
+    full = full_disk(view)
+    if full:
+        left = f"{full['free'] // 1024**2} MiB are left" if full["free"] < DISK_FULL else "no further file can be made"
+        return Finding(
+            "disk",
+            f"the disk of {full['path']} is full: {left}",
+            "logs, uploads, old releases or a forgotten file fill it",
+            f"find the largest: du -xh {full['path']} | sort -h | tail; webapp_keep_releases limits the releases",
+            works=view.front_works,
+        )
+    for one in view.host["disks"]:
+        if one["size"] and one["free"] < DISK_LOW * one["size"]:
+            return Finding(
+                "disk",
+                f"the disk of {one['path']} is nearly full: {one['free'] // 1024**2} MiB of "
+                f"{one['size'] // 1024**2} MiB are left",
+                "logs, uploads or old releases",
+                f"find the largest: du -xh {one['path']} | sort -h | tail",
+                works=True,
+            )
+    return None
+
+
+def memory(view: View) -> Finding | None:
+    found = view.host["memory"]
+    if found["available"] >= MEMORY_LOW * found["total"]:
+        return None
+    return Finding(
+        "memory",
+        f"{found['available'] // 1024**2} MiB of {found['total'] // 1024**2} MiB memory are left",
+        f"the processes of the host need more than it has; those of {view.name} take "
+        f"{view.process['memory'] // 1024**2} MiB",
+        "lower workers, set limits.memory, or give the host more",
+        works=True,
+    )
+
+
+def clock(view: View) -> Finding | None:
+    ahead = view.host["ahead"]
+    if abs(ahead) <= CLOCK:
+        return None
+    return Finding(
+        "clock",
+        f"the host's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the controller's",
+        "no service sets the clock of the host (or of the controller)",
+        "apt install systemd-timesyncd (or chrony); certificates and sessions depend on the time",
+        works=True,
+    )
+
+
+def next_boot(view: View) -> Finding | None:
+    """Whether everything that runs now would be started by a boot."""
+    nginx = view.host["nginx"]
+    if nginx["installed"] and nginx["enabled"] is False:
+        return Finding(
+            "next boot",
+            "nginx would not be started by a boot",
+            "systemctl disable nginx",
+            "systemctl enable nginx on the host, or ansible-playbook site.yml",
+            works=True,
+        )
+    if view.process["state"] == "running" and not view.process["enabled"]:
+        return Finding(
+            "next boot",
+            "the live release would not be started by a boot",
+            "its instance was disabled by hand",
+            f"ansible-playbook restart.yml -e app={view.name}",
+            works=True,
+        )
+    return None
