@@ -97,7 +97,8 @@ host:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.inspection import look_at_apps, look_at_host
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.host import look_at_host
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.inspection import look_at_apps
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor import inspection
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import first_file
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import last_traceback
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import CHECKS, check_table, checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import LINKS, diagnose, report
@@ -653,10 +655,10 @@ KeyError: 'X'
 
 
 def test_of_a_log_the_last_traceback_counts_from_the_applications_own_frame_on() -> None:
-    told = inspection.last_traceback(LOG).splitlines()
+    told = last_traceback(LOG).splitlines()
     assert told[0].strip().startswith('File "/srv/webapps/shop/releases/1/src/shop.py", line 7')
     assert told[-1] == "KeyError: 'X'"
-    assert inspection.last_traceback("nothing here") == ""
+    assert last_traceback("nothing here") == ""
 
 
 @pytest.mark.parametrize(
@@ -681,18 +683,18 @@ def test_the_first_obstacle_on_the_way_is_found() -> None:
         way.mkdir(parents=True)
         (way / "file").touch(mode=0o644)
         (way.parent).chmod(0o750)
-        assert inspection.blocked_at(str(way / "file"), 54321, [54321]) == str(way.parent)
+        assert blocked_at(str(way / "file"), 54321, [54321]) == str(way.parent)
         (way.parent).chmod(0o755)
-        assert inspection.blocked_at(str(way / "file"), 54321, [54321]) == ""
-        assert inspection.blocked_at(str(way / "none"), 54321, [54321]) == ""
+        assert blocked_at(str(way / "file"), 54321, [54321]) == ""
+        assert blocked_at(str(way / "none"), 54321, [54321]) == ""
 
 
 def test_of_a_static_folder_a_plain_file_is_asked_for(tmp_path: Any) -> None:
-    assert inspection.first_file(str(tmp_path)) == ""
+    assert first_file(str(tmp_path)) == ""
     (tmp_path / "ä b").touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "style.css").touch()
-    assert inspection.first_file(str(tmp_path)) == "sub/style.css"
+    assert first_file(str(tmp_path)) == "sub/style.css"
 
 
 def test_names_for_tests_are_not_looked_up() -> None:

@@ -19,7 +19,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import preflight as action
-from ansible_collections.pyweb.stack.plugins.modules import preflight as module
+from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
 from ansible_collections.pyweb.stack.plugins.modules import webapp_release
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
@@ -81,9 +82,9 @@ def test_a_mistake_is_told_with_its_remedy(case: dict[str, Any]) -> None:
 
 def test_the_distribution_is_read(tmp_path: Path) -> None:
     (tmp_path / "r").write_text('ID=debian\nVERSION_ID="12"\n# x\n\nVERSION_CODENAME=bookworm\nPRETTY="a=b"\n')
-    assert module.distribution(str(tmp_path / "r")) == HOST["distribution"]
+    assert machine.distribution(str(tmp_path / "r")) == HOST["distribution"]
     (tmp_path / "r").write_text("NAME=x\n")
-    assert module.distribution(str(tmp_path / "r")) == {"id": "", "version": "", "codename": ""}
+    assert machine.distribution(str(tmp_path / "r")) == {"id": "", "version": "", "codename": ""}
 
 
 STATUS = """Package: nginx
@@ -106,14 +107,14 @@ Description: nginx
 def test_only_packages_that_are_whole_count(tmp_path: Path) -> None:
     (tmp_path / "status").write_text(STATUS)
     wanted = ["nginx", "nginx-common", "supervisor", "python3-venv", "fake", "python3.venv", "ngin"]
-    assert module.installed(wanted, str(tmp_path / "status")) == ["nginx", "python3-venv"]
-    assert module.installed([], str(tmp_path / "status")) == []
-    assert module.installed(wanted, str(tmp_path / "none")) == []
+    assert machine.installed_packages(wanted, str(tmp_path / "status")) == ["nginx", "python3-venv"]
+    assert machine.installed_packages([], str(tmp_path / "status")) == []
+    assert machine.installed_packages(wanted, str(tmp_path / "none")) == []
 
 
 def test_figures_of_this_machine_are_plausible() -> None:
-    assert 1 <= module.cpus() <= (os.cpu_count() or 1)
-    assert module.memory_bytes() > 64 * 1024**2
+    assert 1 <= machine.cpus() <= (os.cpu_count() or 1)
+    assert machine.memory_bytes() > 64 * 1024**2
 
 
 @pytest.mark.parametrize(
@@ -136,42 +137,42 @@ def test_the_limits_of_a_container_count(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     nowhere = str(tmp_path / "nowhere")
-    assert module.cpus(str(tmp_path)) == (cpus or module.cpus(nowhere))
-    assert module.memory_bytes(str(tmp_path)) == (memory or module.memory_bytes(nowhere))
+    assert machine.cpus(str(tmp_path)) == (cpus or machine.cpus(nowhere))
+    assert machine.memory_bytes(str(tmp_path)) == (memory or machine.memory_bytes(nowhere))
 
 
 def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
-    assert module.uv_version(str(tmp_path)) == ""
+    assert facts.uv_version(str(tmp_path)) == ""
     (tmp_path / "lib/python3.11/site-packages/uv-0.13.2.dist-info").mkdir(parents=True)
-    assert module.uv_version(str(tmp_path)) == ""
+    assert facts.uv_version(str(tmp_path)) == ""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/uv").touch(mode=0o755)
-    assert module.uv_version(str(tmp_path)) == "0.13.2"
+    assert facts.uv_version(str(tmp_path)) == "0.13.2"
 
 
 @pytest.mark.parametrize(
     ("name", "version"), [("python3.11", "3.11"), ("python3", "3."), ("no-such-python", ""), ("true", "")]
 )
 def test_an_interpreter_tells_its_version(name: str, version: str) -> None:
-    found = module.interpreter(name)
+    found = facts.interpreter(name)
     assert found["version"].startswith(version) if version else found["version"] == ""
     assert bool(found["path"]) is (name != "no-such-python")
 
 
 def test_accounts_groups_and_units_of_the_system_clash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNIT_FOLDERS", [str(tmp_path)])
-    assert module.clashes("pyweb-nobody-has-this", "/srv/webapps") == []
-    assert "account 'daemon' with the home /usr/sbin" in module.clashes("daemon", "/srv/webapps")[0]
-    assert "group 'tty'" in module.clashes("tty", "/srv/webapps")[0]
+    monkeypatch.setattr(facts, "UNIT_FOLDERS", [str(tmp_path)])
+    assert facts.clashes("pyweb-nobody-has-this", "/srv/webapps") == []
+    assert "account 'daemon' with the home /usr/sbin" in facts.clashes("daemon", "/srv/webapps")[0]
+    assert "group 'tty'" in facts.clashes("tty", "/srv/webapps")[0]
     unit = tmp_path / "shop@.service"
     unit.write_text("[Unit]\nDescription=Somebody else's\n")
-    assert f"service 'shop@' ({unit})" in module.clashes("shop", "/srv/webapps")[0]
+    assert f"service 'shop@' ({unit})" in facts.clashes("shop", "/srv/webapps")[0]
     unit.write_text("# Managed by pyweb.stack (role systemd).\n")
-    assert module.clashes("shop", "/srv/webapps") == []
+    assert facts.clashes("shop", "/srv/webapps") == []
 
 
 def test_a_disk_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
-    found = module.disk(str(tmp_path / "not" / "yet"))
+    found = machine.disk(str(tmp_path / "not" / "yet"))
     assert found["path"] == str(tmp_path)
     assert found["size"] > found["free"] > 0
 

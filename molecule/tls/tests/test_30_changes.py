@@ -78,7 +78,9 @@ def test_a_wrong_certificate_on_the_host_is_refused_before_anything_changes(plac
     tls = {"mode": "provided", "remote_src": True, "certificate": "/etc/ssl/given.crt", "key": "/etc/ssl/given.key"}
     run = run_playbook(SITE, given_site(tls))
     for place in places:
-        assert "'given'.tls: its certificate /etc/ssl/given.crt won't do: has expired on" in run.failure(place.name)
+        assert "'given'.tls: its certificate /etc/ssl/given.crt is not usable: has expired on" in run.failure(
+            place.name
+        )
         assert run.counts(place.name)["changed"] == 0
     assert state(places, browsers) == before
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import LINE_BYTES
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
@@ -23,29 +23,28 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import unit_state
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
-Run = Callable[[list[str]], tuple[int, str, str]]
 Units = dict[str, dict[str, str]]
 
-# Lines of a log that are looked through for its last traceback.
+# Lines of a log that are searched for its last traceback.
 LOG_LINES = 200
-# Of a job that never ran.
+# The result of a job that never ran.
 NEVER = dict.fromkeys(("release", "started", "state", "status", "seconds"))
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
 
 
 def process_units(manifest: Manifest) -> list[str]:
-    """The units of systemd that the background processes of a release are."""
+    """The systemd units of the background processes of a release."""
     return [f"{process['service']}@{manifest.id}.service" for process in manifest.processes]
 
 
 def job_timers(layout: Layout, jobs: list[dict[str, Any]]) -> list[str]:
-    """The units of systemd that start jobs."""
+    """The systemd units that start jobs."""
     return [f"{layout.name}.{job['name']}.timer" for job in jobs]
 
 
 def look_at_processes(manifest: Manifest, manager: ProcessManager, units: Units) -> list[dict[str, Any]]:
-    """Each background process that the live release has: its state, and of one in trouble what it has written."""
+    """Each background process of the live release: its state, and the log of one that failed."""
     found = []
     for process in manifest.processes:
         service = process["service"]
@@ -53,16 +52,16 @@ def look_at_processes(manifest: Manifest, manager: ProcessManager, units: Units)
         one: dict[str, Any] = {"service": service, "state": "absent", "restarts": 0, "up": 0.0, "log": ""}
         with contextlib.suppress(ProcessManagerError):
             if unit is not None:
-                one |= told_by_unit(unit)
+                one |= state_of_unit(unit)
             else:
-                one |= told_by_supervisor(manager, service, manifest.id)
+                one |= state_of_program(manager, service, manifest.id)
             if one["state"] != "running" or one["restarts"]:
                 one["log"] = manager.log(service, manifest.id, LOG_LINES)
         found.append(one)
     return found
 
 
-def told_by_unit(unit: dict[str, str]) -> dict[str, Any]:
+def state_of_unit(unit: dict[str, str]) -> dict[str, Any]:
     began = int(unit.get("ActiveEnterTimestampMonotonic") or 0) / 1_000_000
     return {
         "state": unit_state(unit, enabled=True),
@@ -72,7 +71,7 @@ def told_by_unit(unit: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def told_by_supervisor(manager: ProcessManager, service: str, instance: str) -> dict[str, Any]:
+def state_of_program(manager: ProcessManager, service: str, instance: str) -> dict[str, Any]:
     info: dict[str, Any] = {}
     with contextlib.suppress(SupervisorError):
         info = Rpc(read_daemon(), timeout=PATIENCE).info(f"{service}-{instance}") or {}
@@ -84,7 +83,7 @@ def told_by_supervisor(manager: ProcessManager, service: str, instance: str) -> 
 
 
 def look_at_jobs(layout: Layout, jobs: list[dict[str, Any]], units: Units, run: Run) -> list[dict[str, Any]]:
-    """Each job that the inventory has: what came of its last run, and whether anything will start the next."""
+    """Each job of the inventory: the result of its last run, and whether the next one will start."""
     systemd = os.path.isdir("/run/systemd/system")
     cron = False if systemd or not jobs else cron_runs()
     found = []
@@ -107,7 +106,7 @@ def job_log(service: str, systemd: bool, run: Run) -> str:
 
 
 def cron_runs() -> bool:
-    """Whether there is a cron; on a host without systemd that is what starts jobs."""
+    """Whether cron runs, which starts jobs on a host without systemd."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as stream:
             if stream.read().strip() == "cron":

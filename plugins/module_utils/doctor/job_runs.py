@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What jobs have written down of their runs."""
+"""The results that jobs have recorded of their runs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ KEYS = ("job", "release", "started", "state", "status", "seconds")
 
 
 def last_run(layout: Layout, job: str) -> dict[str, Any]:
-    """The last run of a job, as it has written it down itself; empty where it never ran.
+    """The last run of a job, from its own record; empty if it never ran.
 
-    One that neither runs nor has ended was cut off: its state is ``interrupted``.
+    A run that has neither ended nor is running was cut off: its state is ``interrupted``.
     """
     path = f"{layout.jobs}/{job}"
     try:
-        # The application's account writes there: no link, and nothing that is not what a job writes.
+        # The application's account can write there. So this follows no link, and accepts only the keys of a job.
         with open(os.open(f"{path}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:
             entry = json.loads(stream.read(4096))
-        told = {key: entry[key] for key in KEYS}
+        run = {key: entry[key] for key in KEYS}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    if told["state"] == "running" and not held(f"{path}.lock"):
-        told["state"] = "interrupted"
-    return told
+    if run["state"] == "running" and not is_locked(f"{path}.lock"):
+        run["state"] = "interrupted"
+    return run
 
 
-def held(path: str) -> bool:
-    """Whether somebody holds the lock of a job."""
+def is_locked(path: str) -> bool:
+    """Whether a process holds the lock of a job."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)

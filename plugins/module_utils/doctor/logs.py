@@ -1,24 +1,22 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the processes and jobs of an application have written, whatever keeps them."""
+"""The logs of the processes and jobs of an application, under either process manager."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 
-Run = Callable[[list[str]], tuple[int, str, str]]
-
-# Bytes of a log file that are read for each line that is asked for; longer lines are cut.
+# Bytes of a log file that are read for each requested line. Longer lines are cut.
 LINE_BYTES = 1000
 
 
 def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
-    """The services of an application among paths of definitions: the web process first."""
+    """The services of an application, from the paths of their definitions. The web process is the first."""
     names = {os.path.basename(path) for path in paths}
     found = set()
     for name in names:
@@ -30,7 +28,7 @@ def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
 
 
 def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/system") -> dict[str, list[str]]:
-    """The last lines of each service in the journal, systemd's own words about it included."""
+    """The last lines of each service in the journal, with systemd's own messages about it."""
     paths = glob.glob(f"{units}/{app}@.service") + glob.glob(f"{units}/{app}.*.service")
     paths += glob.glob(f"{units}/{app}.*@.service")
     found = {}
@@ -44,13 +42,13 @@ def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/syst
 
 
 def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder: str = LOGS) -> dict[str, list[str]]:
-    """The last lines of each program, of older instances first."""
+    """The last lines of each program. Older instances come first."""
     paths = glob.glob(f"{base}/templates/{app}@.conf") + glob.glob(f"{base}/templates/{app}.*@.conf")
     paths += glob.glob(f"{base}/scheduled/{app}.*")
     found = {}
     for service in parts(app, paths, (".conf", "@")):
         logs = glob.glob(f"{folder}/{service}{BEFORE}")
-        # An instance begins with the year of its release, so that no other service's name does.
+        # The name of an instance goes on with the year of its release; no other service's name does.
         logs += sorted(glob.glob(f"{folder}/{service}-[0-9]*.log"))
         for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
             logs += [path] if os.path.exists(path) else []

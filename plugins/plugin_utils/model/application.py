@@ -172,7 +172,7 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
         if not is_requirement(package):
             checker.problem(
                 f"{where}.packages",
-                f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong into a requirements file.",
+                f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong in a requirements file.",
             )
     for key in ("index_url", "extra_index_urls"):
         urls = [python[key] or ""] if key == "index_url" else python[key]

@@ -1,0 +1,153 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Facts about a host that are gathered before anything on it is changed. Changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import time
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
+from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
+    cpus,
+    disk,
+    distribution,
+    installed_packages,
+    memory_bytes,
+)
+
+# Where packages and administrators put units; the first counts.
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def gather(params: dict[str, Any]) -> dict[str, Any]:
+    """All facts, for the parameters of the module preflight."""
+    names, root = params["names"], params["root"]
+    return {
+        "distribution": distribution(),
+        "init": "systemd" if os.path.isdir("/run/systemd/system") else "none",
+        "cpus": cpus(),
+        "memory_bytes": memory_bytes(),
+        "packages": installed_packages(params["packages"]),
+        "uv": uv_version(params["uv_home"]),
+        "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
+        "timers": bool(glob.glob("/etc/systemd/system/*.*.timer")),
+        "root": os.geteuid() == 0,
+        "listeners": ports_in_use(params["ports"]),
+        "stamps": stamps.valid(),
+        "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
+        "clashes": {name: clashes(name, root) for name in names},
+        "interpreters": {name: interpreter(name) for name in params["interpreters"]},
+        "pythons": pythons(),
+        "disks": [disk(path) for path in (root, "/var/cache")],
+        "time": time.time(),
+        "certificate_problems": certificate_problems(params["certificates"]),
+    }
+
+
+def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with certificates that the inventory expects on this host."""
+    if not items:
+        return []
+    # Imported only here, because the host compiles all imports, and few hosts have such certificates.
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
+
+    store, problems = Store("", "", Authority()), []
+    for item in items:
+        wanted = Wanted(**{**item, "names": tuple(item["names"])})
+        try:
+            store.look(wanted, time.time())
+        except CertificateError as error:
+            problems.append(
+                f"nginx_sites '{wanted.name}'.tls: its certificate {wanted.certificate_path} is not usable: {error}."
+            )
+    return problems
+
+
+def uv_version(home: str) -> str:
+    """The version of uv in its environment, from the name of its metadata. Starting uv would take longer."""
+    found = glob.glob(f"{home}/lib/python3*/site-packages/uv-*.dist-info")
+    if not found or not os.access(f"{home}/bin/uv", os.X_OK):
+        return ""
+    return os.path.basename(found[0]).removeprefix("uv-").removesuffix(".dist-info")
+
+
+def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:
+    if not ports:
+        return []
+    return [
+        {"port": listener.port, "address": listener.address, "program": listener.program, "pid": listener.pid}
+        for listener in listeners()
+        if listener.port in ports
+    ]
+
+
+def clashes(name: str, root: str) -> list[str]:
+    """Accounts, groups and services of other software that have the name of an application."""
+    found = []
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        with contextlib.suppress(KeyError):
+            grp.getgrnam(name)
+            found.append(f"the host already has a group '{name}', which the application's account needs.")
+    else:
+        if account.pw_dir != f"{root}/{name}":
+            found.append(
+                f"the host already has an account '{name}' with the home {account.pw_dir}, which is not this "
+                "collection's."
+            )
+    for folder in UNIT_FOLDERS:
+        path = f"{folder}/{name}@.service"
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            if "pyweb.stack" not in stream.readline():
+                found.append(f"the host already has a service '{name}@' ({path}), which is not this collection's.")
+            break
+    return found
+
+
+def interpreter(name: str) -> dict[str, str]:
+    """Path and version (such as 3.11) of a Python. The version is empty if the program is not one."""
+    path = shutil.which(name, path=SYSTEM_PATH)
+    if not path:
+        return {"path": "", "version": ""}
+    name_version = re.fullmatch(r"python(3\.\d+)", os.path.basename(os.path.realpath(path)))
+    if name_version:
+        return {"path": path, "version": name_version[1]}
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    except (subprocess.SubprocessError, OSError):
+        return {"path": path, "version": ""}
+    return {"path": path, "version": answer.stdout.strip()}
+
+
+def pythons() -> list[str]:
+    """The names of all Pythons in the folders of the system."""
+    names = (os.path.basename(path) for folder in SYSTEM_PATH.split(":") for path in glob.glob(f"{folder}/python3.*"))
+    return sorted({name for name in names if re.fullmatch(r"python3\.\d+", name)})
+
+
+def maintenance(name: str, root: str) -> dict[str, Any]:
+    """The maintenance switch of an application; empty if it was never used."""
+    with contextlib.suppress(OSError, ValueError), open(f"{root}/{name}/maintenance.json", encoding="utf-8") as stream:
+        return json.load(stream)
+    return {}
