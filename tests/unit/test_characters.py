@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import copy
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
-from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
-from ansible_collections.pyweb.stack.plugins.filter.systemd_units import systemd_units
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -174,27 +175,18 @@ UWSGI = yaml.safe_load("""
 """)
 
 
-def raised(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    try:
-        function(*arguments)
-    except AnsibleFilterError as error:
-        return [str(error)]
-    return []
-
-
 # Every list of items: a right value, and what is wrong with another one.
 LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "webapps": (WEBAPPS, lambda value: validated(value)[1]),
     "nginx_sites": (SITES, lambda value: validated([], own_sites=value)[1]),
-    "systemd_services": (SYSTEMD, lambda value: raised(systemd_units, value)),
-    "supervisor_programs": (PROGRAMS, lambda value: raised(supervisor_definitions, value, [])),
-    "supervisor_groups": (GROUPS, lambda value: raised(supervisor_definitions, PROGRAMS, value)),
+    "systemd_services": (SYSTEMD, systemd.problems),
+    "supervisor_programs": (PROGRAMS, supervisor.problems),
+    "supervisor_groups": (GROUPS, lambda value: supervisor.problems(PROGRAMS, value)),
     "gunicorn_services": (GUNICORN, gunicorn.wrong_services),
     "uwsgi_services": (UWSGI, uwsgi.wrong_services),
 }
 # Made by the roles of the app servers, and written by a module that takes any text.
 MADE_BY_ROLES = {"webapp_release_files"}
-MADE_BY_ROLES |= {"systemd_services", "supervisor_programs", "supervisor_groups"}  # until processes is there
 SINGLE: dict[str, Any] = {
     "nginx_acme_ca_bundle": "/etc/ca.pem",
     "nginx_acme_email": "ops@example.com",
@@ -224,6 +216,11 @@ SEVERAL_LINES = {
     "nginx_extra": "the same",
     "systemd_services.command": "systemd_quote escapes it",
     "systemd_services.environment.A": "systemd_quote escapes it",
+    "systemd_services.runtime_directory.group": "systemd_quote escapes it",
+    "systemd_services.runtime_directory.mode": "systemd_quote escapes it",
+    "systemd_services.runtime_directory.owner": "systemd_quote escapes it",
+    "systemd_services.runtime_directory.path": "systemd_quote escapes it",
+    "systemd_services.writable_paths": "systemd_quote escapes it",
     "gunicorn_services.settings.access_log_format": "written as a literal of Python",
 }
 
@@ -303,3 +300,41 @@ def test_control_characters_are_refused_or_harmless(name: str) -> None:
             if not problems(changed(value, path, character)):
                 passed.add(here if character not in ("\0", "\ud800") else f"{here} with {character!r}")
     assert passed == {here for here in SEVERAL_LINES if f"{here}.".startswith(f"{name}.")}
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def accepted(name: str) -> Iterator[Any]:
+    """Every value with a control character that is accepted."""
+    value, problems = found(name)
+    for path in texts(value, INPUTS[name]):
+        for character in CHARACTERS:
+            other = changed(value, path, character)
+            if not problems(other):
+                yield other
+
+
+def test_no_line_of_a_unit_file_has_a_control_character() -> None:
+    for services in accepted("systemd_services"):
+        for unit in systemd.units(systemd.checked(services)[0]):
+            lines = [line for section in unit["vars"]["unit"]["sections"] for line in section["lines"]]
+            assert not [line for line in lines if CONTROL.search(line)]
+
+
+def test_no_setting_of_gunicorn_has_a_control_character() -> None:
+    for services in accepted("gunicorn_services"):
+        for file in gunicorn.files_of(services, shlex.quote):
+            values = [value for _key, value in file["vars"].get("settings", [])]
+            assert not [value for value in values if CONTROL.search(value)]
+
+
+@pytest.mark.parametrize("manager", ["systemd", "supervisor"])
+def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str) -> None:
+    facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
+    for webapps in [WEBAPPS, *accepted("webapps")]:
+        apps, problems = validated([{**one, "process_manager": manager} for one in webapps])
+        assert problems == []
+        assert systemd.problems(mapping.systemd_services(apps, facts)) == []
+        assert supervisor.problems(mapping.supervisor_programs(apps, facts)) == []
+        assert gunicorn.wrong_services(mapping.gunicorn_services(apps, facts)) == []
