@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What has to be installed for the certificates of sites."""
+"""The packages for the certificates of sites."""
 
 from __future__ import annotations
 

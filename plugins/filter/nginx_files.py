@@ -1,17 +1,16 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From the list of sites to the list of files that nginx reads."""
+"""The files that nginx reads, from the list of sites."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nginx_files
-short_description: Tell which files make up nginx's configuration for a list of sites
+short_description: The files of nginx's configuration for a list of sites
 version_added: 0.1.0
 description:
-  - Checks C(nginx_sites) as a whole, then gives the files of nginx's tree as dictionaries of C(path), C(template) and
-    C(vars),
-    ready for P(pyweb.stack.templates#lookup).
+  - Checks C(nginx_sites) as a whole, then returns the files of nginx's tree as dictionaries of C(path), C(template) and
+    C(vars), for P(pyweb.stack.templates#lookup).
   - Fails with every problem at once; each names the site, the value found and the remedy.
 author: The pyweb.stack contributors
 positional: _input, settings, applications
@@ -26,7 +25,7 @@ options:
     type: dict
     default: {}
   applications:
-    description: Sites that applications have, which are served beside the others.
+    description: The sites of applications, which nginx serves beside the others.
     type: list
     elements: dict
     default: []

@@ -1,12 +1,12 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is wrong with the inputs of the role nginx."""
+"""The problems in the inputs of the role nginx."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nginx_problems
-short_description: Tell what is wrong with a list of sites
+short_description: The problems in a list of sites
 version_added: 0.1.0
 description:
   - Checks C(nginx_sites) as a whole, and the settings that all sites share. Each problem names the site, the value
@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Refuse what nginx could not serve
+- name: Refuse sites that nginx could not serve
   ansible.builtin.assert:
     that: __problems | length == 0
     fail_msg: "{{ __problems | join('\\n') }}"
@@ -47,7 +47,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import ch
 
 
 def nginx_problems(sites: Any, settings: dict[str, Any] | None = None) -> list[str]:
-    """Everything that is wrong, in words for the user."""
+    """Every problem, in words for the user."""
     return checked(sites, settings or {})[2]
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""One value as one argument of an nginx directive."""
+"""A value as one argument of an nginx directive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ name: nginx_quote
 short_description: Quote a value for an nginx directive
 version_added: 0.1.0
 description:
-  - Gives the value as one argument of an nginx directive, quoted only where nginx needs it.
+  - Returns the value as one argument of an nginx directive, quoted only where nginx needs it.
   - nginx has no way to write a plain C($) where it expects variables, so a value with one is refused.
   - Line breaks and other control characters are refused.
 author: The pyweb.stack contributors
@@ -40,7 +40,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives impor
 
 
 def nginx_quote(value: Any) -> str:
-    """The value as one argument; raises AnsibleFilterError for what nginx can't hold."""
+    """The value as one argument. Raises AnsibleFilterError for a value that nginx can't hold."""
     try:
         return quote(value)
     except ValueError as error:

@@ -1,12 +1,12 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the module nginx_config has to know of the certificates of sites."""
+"""The certificates of sites, for the module nginx_config."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nginx_certificates
-short_description: The certificates of nginx's sites, with the text of those that are given
+short_description: The certificates of nginx's sites, with the texts of given ones
 version_added: 0.2.0
 description:
   - Makes the input C(certificates) of M(pyweb.stack.nginx_config) from the sites of the role P(pyweb.stack.nginx#role).
@@ -20,13 +20,13 @@ options:
     elements: list
     required: true
   problems:
-    description: Return what is wrong, a sentence for each, instead of failing.
+    description: Return the problems, a sentence for each, instead of failing.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Bring the sites live
+- name: Serve the sites
   pyweb.stack.nginx_config:
     files: "{{ query('pyweb.stack.templates', *(nginx_sites | pyweb.stack.nginx_files({}))) }}"
     certificates: "{{ query('pyweb.stack.nginx_certificates', nginx_sites) }}"
@@ -51,7 +51,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 
 
 class LookupModule(LookupBase):
-    """Makes the list, and looks at what is given."""
+    """Makes the list, and checks the given certificates."""
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         if problem := shadow_problem(variables or {}):

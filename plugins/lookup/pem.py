@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A certificate or key that stands in the inventory, or in a file on the controller."""
+"""A certificate or key from the inventory, or from a file on the controller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import fol
 
 
 class LookupModule(LookupBase):
-    """Reads what is given."""
+    """Reads the texts and files."""
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
         if problem := shadow_problem(variables or {}):

@@ -35,7 +35,7 @@ EXAMPLES = """
 
 RETURN = """
 _raw:
-  description: The same dictionaries, with C(content) in the place of C(template) and C(vars).
+  description: The same dictionaries, with C(content) instead of C(template) and C(vars).
   type: list
   elements: dict
 """
@@ -50,13 +50,13 @@ from ansible.plugins.lookup import LookupBase
 from ansible.template import trust_as_template
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import shadow_problem
 
-# A template's first line, where it has settings of its own.
+# The first line of a template with settings of its own.
 HEADER = "#jinja2:"
 NEWLINE = "\n"
 
 
 class LookupModule(LookupBase):
-    """What the stock template lookup gives, for many templates, without the play's variables."""
+    """Renders as the stock template lookup does, but many templates, and without the play's variables."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
         if problem := shadow_problem(variables or {}):
@@ -83,9 +83,9 @@ class LookupModule(LookupBase):
         return rendered
 
     def render(self, template: str, names: list[str], each: list[dict[str, Any]]) -> list[str]:
-        """One template with the variables of each, as the stock lookup renders it with those of one.
+        """Render one template once for each set of variables.
 
-        Nearly all of the work is to compile it, and so that is done once.
+        Most of the time goes into compiling a template, so it is compiled once, inside a loop.
         """
         path = self.find_file_in_search_path(self.scope, "templates", template)
         if not path:
@@ -96,10 +96,10 @@ class LookupModule(LookupBase):
             header += "\n"
         end = f"<end {secrets.token_hex(16)}>"
         given = "".join(f"{{% set {name} = __pyweb_own['{name}'] %}}" for name in names)
-        # A text may begin with a newline, which a block before it would swallow: so an expression stands there.
+        # A block swallows a newline at the beginning of the text after it. An empty expression does not.
         body = f"{given}{{{{ '' }}}}{text.removesuffix(NEWLINE)}{end}"
         looped = f"{header}{{% for __pyweb_own in __pyweb_each %}}{body}{{% endfor %}}"
-        # Where the template itself may include others from, as the stock lookup has it.
+        # The folders that the template may include others from, as in the stock lookup.
         folders = [
             folder for own in self.scope["ansible_search_path"] for folder in (os.path.join(own, "templates"), own)
         ]
@@ -115,5 +115,5 @@ class LookupModule(LookupBase):
 
 
 def newlines(text: str) -> int:
-    """How many there are at the end. Jinja drops the last of a template, and blocks swallow some: they are put back."""
+    """The number of newlines at the end. Jinja drops the last one, and blocks swallow some; they are put back."""
     return len(text) - len(text.rstrip(NEWLINE))

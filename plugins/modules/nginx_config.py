@@ -7,48 +7,43 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nginx_config
-short_description: Install nginx's configuration as a transaction, and have nginx run it
+short_description: Install nginx's configuration as a transaction, and load it
 version_added: 0.1.0
 description:
-  - Takes all files of the configuration at once. Where they differ from what is live, they are written into a new
-    folder beside the
-    live one, tested as a whole by nginx, made live by renaming one link, and loaded.
-  - The reload is verified. nginx reports success even when it refuses a configuration, because a port is taken, for
-    example; so
-    the module waits until the workers are new ones that run the new tree.
-  - If anything fails, the previous tree is live again, nginx goes on serving it, and the module fails with nginx's
-    own words, the site, and the
-    line of the user's input they are about.
-  - Starts nginx where it does not run, by systemd where that is the init, else as a daemon of its own. Under systemd
-    it is enabled at boot.
-  - A reload that an earlier, interrupted run left undone is recognised by what the running nginx has loaded, and done.
-  - Files in C(conf.d) and C(sites-enabled) stay and are loaded, but for the distribution's own unchanged default
-    site, which is disabled.
-  - Brings the certificates of the sites along, makes those that are signed by the host itself, and sees after the
-    reload that nginx serves them. Warns of every one that ends within 21 days and does not renew itself.
+  - Takes all files of the configuration at once. If they differ from the live ones, they are written into a new folder
+    beside it. nginx tests them as a whole, one link is renamed to make them live, and nginx loads them.
+  - The reload is verified. nginx reports success even when it refuses a configuration, for example because a port is
+    taken. So the module waits until new workers run the new tree.
+  - If a step fails, the previous tree is live again, and nginx serves it. The module fails with nginx's own words, the
+    site, and the line of the user's input.
+  - Starts nginx if it does not run, by systemd where that is the init, otherwise as a daemon. Under systemd, nginx is
+    enabled at boot.
+  - If an earlier, interrupted run has not reloaded nginx, this run does. It compares the tree that nginx has loaded.
+  - Files in C(conf.d) and C(sites-enabled) stay and are loaded. The distribution's default site is disabled if it is
+    unchanged.
+  - Installs the certificates of the sites, makes those that the host signs itself, and verifies after the reload that
+    nginx serves them. Warns of each one that ends within 21 days and does not renew itself.
 author: The pyweb.stack contributors
 extends_documentation_fragment: [pyweb.stack.stamped]
 attributes:
   check_mode:
     support: full
-    description: Predicts changes; nginx's own test needs the files on the host, so it is left to the real run.
+    description: Predicts changes. nginx's own test needs the files on the host, so only the real run does it.
   diff_mode:
     support: full
 options:
   files:
     description:
       - All files of the tree. One must be C(nginx.conf), the main file.
-      - C(@TREE@) in a file stands for the folder of the tree. The main file must hold C(error_log @TREE@/loaded
-        emerg;), by which
-        the module recognises the running configuration.
-      - C(listen [...]) lines are left out on a host whose kernel has no IPv6.
-      - Lines from C(#@ if FACT), or C(#@ unless FACT), to C(#@ else) or C(#@ end) are for hosts of which the fact is
-        true.
-        There are C(http2_directive) (nginx 1.25.1), C(http3), C(fresh_tickets) (nginx changes the keys of session
-        tickets by itself), C(mlkem) (OpenSSL has the group X25519MLKEM768), C(certificate:NAME) (there is one of that
-        name), and C(ocsp:NAME) (it names a responder).
-      - C(@CERTIFICATES@) stands for the folder of the certificates, C(@CHALLENGES@) for that of the proofs which an
-        ACME authority asks for.
+      - C(@TREE@) in a file stands for the folder of the tree. The main file must have the line C(error_log
+        @TREE@/loaded emerg;), by which the module recognises the running configuration.
+      - Lines with C(listen [...]) are left out on a host whose kernel has no IPv6.
+      - Lines from C(#@ if FACT), or C(#@ unless FACT), to C(#@ else) or C(#@ end) are for some hosts only.
+        The facts are C(http2_directive) (nginx 1.25.1), C(http3), C(fresh_tickets) (nginx changes the keys of session
+        tickets itself), C(mlkem) (OpenSSL has the group X25519MLKEM768), C(certificate:NAME) (the host has this
+        certificate), and C(ocsp:NAME) (the certificate names a responder).
+      - C(@CERTIFICATES@) stands for the folder of the certificates, and C(@CHALLENGES@) for the folder of the proofs
+        for an ACME authority.
     type: list
     elements: dict
     required: true
@@ -63,8 +58,8 @@ options:
         required: true
   secret_files:
     description:
-      - Files of the tree that only root and nginx may read (mode 0640), such as those of passwords, as path and text.
-        No diff and no log shows them.
+      - Files of the tree that only root and nginx may read (mode 0640), such as files of passwords. The keys are paths,
+        and the values are texts. No diff and no log shows them.
     type: dict
     default: {}
   owners:
@@ -78,20 +73,20 @@ options:
     choices: [webapps, nginx_sites]
     default: [nginx_sites]
   removed:
-    description: Applications that are removed on purpose, so that no warning is due.
+    description: Applications that are removed on purpose. The module does not warn of them.
     type: list
     elements: str
     default: []
   certificates:
     description:
-      - The certificates that the files name. Those of the modes V(selfsigned) and V(acme), and those whose text is
-        given, are the file C(@CERTIFICATES@/NAME.pem), with chain and key.
+      - The certificates that the files use. A certificate of the modes V(selfsigned) and V(acme), or one given as text,
+        is the file C(@CERTIFICATES@/NAME.pem), with chain and key.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: Names the file; the site's name.
+        description: Name of the site and of the file.
         type: str
         required: true
       mode:
@@ -103,16 +98,16 @@ options:
         choices: [selfsigned, provided, acme]
         required: true
       names:
-        description: The names it has to be valid for. None are for the default site, which has those of the host.
+        description: The names that it must be valid for. The default site has none, and gets those of the host.
         type: list
         elements: str
         default: []
       port:
-        description: The port that it is served on, where it is verified.
+        description: The port on which nginx serves it.
         type: int
         default: 443
       http_port:
-        description: The port where nginx answers an authority that asks for the proof.
+        description: The port on which an authority requests the proof.
         type: int
         default: 80
       certificate:
@@ -124,11 +119,11 @@ options:
         type: str
         default: ""
       certificate_path:
-        description: Where on the host the certificate is, with its chain.
+        description: Path of the certificate, with its chain, on the host.
         type: str
         default: ""
       key_path:
-        description: Where on the host the key is.
+        description: Path of the key on the host.
         type: str
         default: ""
   acme:
@@ -141,16 +136,16 @@ options:
         type: str
         default: ""
       email:
-        description: Where it may write to.
+        description: Address for messages of the authority.
         type: str
         default: ""
       ca_bundle:
-        description: File on the host with what the authority's own address is verified by.
+        description: File on the host with the certificates that verify the authority's own address.
         type: str
         default: ""
   ca_certificate:
-    description: Certificate of the authority that signs certificates of the mode V(selfsigned). Default is one of the
-      host's own.
+    description: Certificate of the authority that signs certificates of the mode V(selfsigned). By default, the host
+      makes an authority of its own.
     type: str
     default: ""
   ca_key:
@@ -159,15 +154,15 @@ options:
     default: ""
   fetch:
     description:
-      - Whether to order the certificates of the mode V(acme) that are due. Takes seconds for each.
-      - Otherwise they are returned as RV(due), and a site without a certificate has no C(certificate:NAME).
-      - An order that fails changes nothing. The module fails when all that could be done is done.
+      - Whether to order the certificates of the mode V(acme) that are due. Each order takes seconds.
+      - Otherwise they are returned as RV(due), and a site without a certificate has no fact C(certificate:NAME).
+      - A failed order changes nothing. The module does everything else first, then it fails.
     type: bool
     default: false
   renewal:
     description:
-      - What has C(/usr/local/lib/pyweb/certificates.pyz) run, which renews certificates and has nginx load them.
-      - Installed where there are some to renew, and removed elsewhere. Without it nothing of that is touched.
+      - The timer of C(/usr/local/lib/pyweb/certificates.pyz), a program that renews certificates and reloads nginx.
+      - Installed where there are certificates to renew, and removed elsewhere. Without this input nothing is changed.
     type: dict
     suboptions:
       service:
@@ -179,11 +174,11 @@ options:
         type: str
         required: true
       cron:
-        description: Text of a file of C(/etc/cron.d), used where systemd is not the init.
+        description: Text of a file in C(/etc/cron.d), used where systemd is not the init.
         type: str
         required: true
   state_dir:
-    description: Folder for the account at the authority and its proofs.
+    description: Folder for the account at the authority and for proofs.
     type: path
     default: /var/lib/pyweb
   drop_in:
@@ -194,35 +189,35 @@ options:
     type: path
     default: /etc/nginx
   pid_file:
-    description: The file that holds the master's process id.
+    description: The file with the process id of the master.
     type: path
     default: /run/nginx.pid
   error_log:
-    description: The main error log, read for nginx's words when a start or reload fails.
+    description: The main error log. It has nginx's own words when a start or reload fails.
     type: path
     default: /var/log/nginx/error.log
   init:
-    description: What starts nginx. V(auto) is systemd where it runs as init, else nothing but nginx itself.
+    description: The init that starts nginx. V(auto) is systemd where it runs as init, otherwise none.
     type: str
     choices: [auto, systemd, none]
     default: auto
 """
 
 EXAMPLES = r"""
-- name: Bring the sites live
+- name: Serve the sites
   pyweb.stack.nginx_config:
     files: "{{ query('pyweb.stack.templates', *(nginx_sites | pyweb.stack.nginx_files)) }}"
 """
 
 RETURN = r"""
 actions:
-  description: What was done, or would be, in order.
+  description: The changes that were made, or would be, in order.
   type: list
   elements: str
   returned: success
   sample: [install tree, reload]
 tree:
-  description: Folder of the live tree; in check mode of the one that is live now, if any.
+  description: Folder of the live tree. In check mode, of the one that is live now, if any.
   type: str
   returned: success
 removed_sites:
@@ -236,7 +231,7 @@ due:
   elements: str
   returned: success
 ca:
-  description: The file that a browser has to import to trust certificates of the mode V(selfsigned); empty without any.
+  description: The file that a browser imports to trust certificates of the mode V(selfsigned). Empty without any.
   type: str
   returned: success
 unowned:
@@ -245,7 +240,7 @@ unowned:
   elements: str
   returned: success
 settled:
-  description: Whether the host is known to be as wanted.
+  description: Whether an earlier run has verified this state, and nothing has changed since.
   type: bool
   returned: with O(foresee)
 """

@@ -29,7 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Switch
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction, apply
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 
@@ -416,6 +416,34 @@ def test_two_runs_at_once_take_turns(nginx: Instance) -> None:
     assert done == [True] * 4
     assert nginx.get() in "0123"
     assert len(nginx.trees()) <= 2
+
+
+# --- for the module -----------------------------------------------------------------------------------------------
+
+
+@needs_nginx
+def test_apply_returns_the_result_with_warnings_and_the_witnesses_of_a_stamp(nginx: Instance) -> None:
+    params = nginx.params({"shop": nginx.site("one")})
+    result, witnesses = apply(params, run_command, check_mode=True)
+    assert (result["changed"], witnesses) == (True, None)
+    (nginx.conf / "conf.d").mkdir()
+    (nginx.conf / "conf.d/other.conf").write_text("# nothing\n")
+    result, witnesses = apply(params, run_command, check_mode=False)
+    assert result["changed"]
+    assert len(result["warnings"]) == 1
+    assert "other.conf" in result["warnings"][0]
+    assert witnesses is not None
+    assert stamps.holds(witnesses)
+
+
+@needs_nginx
+def test_apply_fails_with_the_warnings_so_far(nginx: Instance) -> None:
+    nginx.run(shop=nginx.site("one"), other=nginx.site("two", free_port()))
+    with pytest.raises(NginxError, match="nginx refuses") as caught:
+        apply(nginx.params({"shop": "nonsense;"}), run_command, check_mode=False)
+    assert ["'other'" in warning for warning in caught.value.warnings] == [True]
+    with pytest.raises(NginxError, match=r"no nginx\.conf"):
+        apply({**nginx.params({}), "files": []}, run_command, check_mode=False)
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_what_an_nginx_conf_served_is_named(nginx: Instance) -> None:
     (nginx.conf / "nginx.conf").write_text(entry)
     for check in (True, False):
         _told, warned = run(nginx, ["nginx_sites"], check, shop=nginx.site("one"))
-        assert "no longer serves what stood in it: the server blog.example.com" in warned
+        assert "no longer serves its content: the server blog.example.com" in warned
         assert "nginx.conf.before-pyweb" in warned
     _told, warned = run(nginx, ["nginx_sites"], shop=nginx.site("one"))
     assert warned == ""

@@ -46,9 +46,9 @@ class Certificates:
             try:
                 self.states[one.name] = self.store.look(one, now)
             except (HostError, OSError) as error:
-                wrong.append(f"site '{one.name}': its certificate won't do: {error}.")
+                wrong.append(f"site '{one.name}': its certificate is not usable: {error}.")
         if wrong:
-            raise NginxError(" ".join(wrong) + " Nothing was changed: what nginx serves, it goes on serving.")
+            raise NginxError(" ".join(wrong) + " Nothing was changed, and nginx serves as before.")
         for name, text in self.ordered.items():
             if read(f"{self.store.folder}/{name}.pem") != text:
                 self.states[name] = State(inspect(text, text), "the authority gave a new one")
@@ -125,8 +125,8 @@ class Certificates:
                 write(path, self.ordered.get(one.name) or self.store.obtain(one))
             except HostError as error:
                 raise NginxError(
-                    f"site '{one.name}': a certificate could not be made: {error}. Nothing was changed: what nginx "
-                    "serves, it goes on serving."
+                    f"site '{one.name}': a certificate could not be made: {error}. Nothing was changed, and nginx "
+                    "serves as before."
                 ) from error
 
     def verify(self) -> None:

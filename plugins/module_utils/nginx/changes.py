@@ -30,7 +30,7 @@ class State:
 
 @dataclass
 class Changes:
-    """What has to be done."""
+    """The changes to make."""
 
     tree: bool
     entry: bool
@@ -101,7 +101,7 @@ def diff(header: str, before: str, after: str) -> dict[str, str]:
 
 
 def service_diff(state: State, changes: Changes) -> dict[str, str]:
-    """What nginx runs before and after."""
+    """Ansible's diff of the running nginx."""
     loaded = str(state.loaded) if state.running else "not running"
     return diff(
         "nginx",

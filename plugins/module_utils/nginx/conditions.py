@@ -13,7 +13,7 @@ TREE = "@TREE@"
 CONDITION_SIGN = "#@ "
 CONDITION = re.compile(r"\s*#@ (?:(?P<sense>if|unless) (?P<fact>\S+)|(?P<word>else|end))\s*")
 
-# What the nginx of the newest Debian has. Check mode assumes it where nginx is not installed yet.
+# The facts of nginx in the newest Debian. Check mode assumes it where nginx is not installed yet.
 NEWEST = frozenset({"http2_directive", "http3", "fresh_tickets", "mlkem"})
 
 

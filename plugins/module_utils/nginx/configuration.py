@@ -20,7 +20,7 @@ CHALLENGES = "@CHALLENGES@"
 
 
 def invalid_files(files: list[dict[str, Any]]) -> str | None:
-    """What makes the list of files unusable; None if nothing does."""
+    """The reason why the list of files can't be used; None if it can."""
     paths = [item["path"] for item in files]
     for path in paths:
         if os.path.isabs(path) or os.path.normpath(path) != path or path.startswith(".."):
@@ -50,7 +50,7 @@ class Configuration:
         self.own.update(params["secret_files"])
         self.secrets = frozenset(params["secret_files"])
         self.owners = params["owners"]
-        # Of the live tree: the files of other owners, and all files.
+        # Files of the live tree: those of other owners, and all.
         self.others: dict[str, str] = {}
         self.live: dict[str, str] = {}
 

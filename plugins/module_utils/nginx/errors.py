@@ -8,7 +8,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import H
 
 
 class NginxError(HostError):
-    """What went wrong with nginx, in words for the user."""
+    """A failure of nginx or of its configuration, in words for the user."""
 
-    # What else the user has to know of a run that failed.
+    # Further messages for the user about a run that failed.
     warnings: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ OWN_SITES = "nginx_sites"
 
 SITE = re.compile(r"sites/(?P<name>[^/]+)\.conf")
 OWNER = re.compile(r"(?m)^# Owner: (\S+)$")
-# The socket of an application's releases. It tells the owner in a tree of an older version.
+# The socket of an application's releases. In a tree of an older version it shows the owner.
 APPLICATION = re.compile(r"unix:(?P<folder>/[^\s;\"']+)/current(?:\.uwsgi)?\.sock")
 SERVER = re.compile(r"(?m)^server \{\n.*?^\}\n", re.DOTALL)
 LISTEN = re.compile(r"(?m)^\s*listen\s+(?:\S*:)?(?P<port>\d+)(?P<options>[^;]*);")
@@ -108,7 +108,9 @@ def clashes(own: dict[str, str], others: dict[str, str]) -> list[str]:
                 continue
             for port, domain in sorted(names(text) & names(kept_text)):
                 what = f"'{domain}'" if domain else "the default site"
-                problems.append(f"{what} on port {port} is wanted by the site '{name}' of {owner(text)} and by {where}")
+                problems.append(
+                    f"{what} on port {port} belongs both to the site '{name}' of {owner(text)} and to {where}"
+                )
     return problems
 
 

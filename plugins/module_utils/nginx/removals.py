@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What nginx served before a run, and does not serve after it. Each loss is worth a warning. Pure."""
+"""Sites that nginx served before a run, and does not serve after it: a warning for each. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def removed_sites(live: dict[str, str], new: dict[str, str]) -> list[str]:
 
 
 def removed_applications(live: dict[str, str], new: dict[str, str], announced: Collection[str]) -> dict[str, str]:
-    """Applications that no site leads to any more, with their folders, but for those ``announced`` as removed."""
+    """Applications that no site leads to after the run, with their folders, except those ``announced`` as removed."""
     there = applications(new)
     gone = applications(live).items()
     return {name: folder for name, folder in sorted(gone) if name not in there and name not in announced}
@@ -33,18 +33,18 @@ def removal_warnings(
 ) -> list[str]:
     """A warning for each site and application that a run removes.
 
-    ``is_deployed`` tells whether the application in a folder still has a live release.
+    ``is_deployed`` returns whether the application in a folder still has a live release.
     """
     before = sites(live)
     warnings = [
-        f"nginx no longer serves the site '{name}' ({domains(before[name])}): it is not in nginx_sites any more."
+        f"nginx no longer serves the site '{name}' ({domains(before[name])}): it is no longer in nginx_sites."
         for name in removed_sites(live, new)
         if owner(before[name]) == OWN_SITES
     ]
     for name, folder in removed_applications(live, new, announced).items():
         running = f"Its processes still run, from {folder}, and start again after a boot. "
         warnings.append(
-            f"nginx no longer serves the application '{name}': it is not in webapps any more. "
+            f"nginx no longer serves the application '{name}': it is no longer in webapps. "
             f"{running if is_deployed(folder) else ''}To serve it, put it back. To remove it, list '{name}' in webapps "
             "with 'state: absent' and run site.yml."
         )
@@ -69,7 +69,7 @@ def replacement_warnings(entry: str, path: str, conf_dir: str) -> list[str]:
     if not found:
         return []
     return [
-        f"{path} is replaced, and nginx no longer serves what stood in it: {', '.join(found)}. The old file is "
+        f"{path} is replaced, and nginx no longer serves its content: {', '.join(found)}. The old file is "
         f"{path}.before-pyweb. Move what you need to nginx_sites, or to a file in {conf_dir}/conf.d."
     ]
 

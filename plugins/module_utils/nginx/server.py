@@ -54,7 +54,7 @@ class Logs:
             self.sizes[path] = os.path.getsize(path) if os.path.exists(path) else 0
 
     def emergencies(self) -> str:
-        """The lines that tell why nginx gave up, each once."""
+        """The lines with the reason why nginx gave up, each once."""
         lines: list[str] = []
         for path in self.paths:
             with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
@@ -125,7 +125,7 @@ class Nginx:
         )
 
     def facts(self) -> set[str]:
-        """What the program can do."""
+        """The facts of the program, for conditional lines."""
         return set(NEWEST) if self.binary is None else program_facts(self.run([self.binary, "-V"])[2])
 
     def port_holders(self, complaint: str) -> str:

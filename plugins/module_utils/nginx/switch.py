@@ -64,7 +64,7 @@ class Switch:
             except NginxError as error:
                 raise NginxError(
                     f"nginx refuses the new configuration: {explain(str(error), self.trees.folder(name), files)}. "
-                    "Nothing was changed: what nginx serves, it goes on serving. Correct that line and run again."
+                    "Nothing was changed, and nginx serves as before. Correct that line and run again."
                 ) from error
         self.warnings += [
             f"nginx: {line.split('[warn]', 1)[1].strip()}" for line in output.splitlines() if "[warn]" in line

@@ -96,7 +96,7 @@ class Transaction:
         self.renewal = Renewal(params["renewal"], systemd, plan, self.certificates, run)
         self.switch = Switch(self.nginx, self.system, self.certificates, self.configuration)
         self.warnings = self.switch.warnings
-        # What would make a stamp for the state after the run void; None where something is still to be done.
+        # The witnesses of the state after the run; None where something is still to be done.
         self.witnesses: dict[str, Any] | None = None
 
     def run(self, check_mode: bool) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class Transaction:
         self.warnings += self.certificates.warnings()
         if failures:
             raise NginxError(
-                f"{' '.join(failures)} Each goes on as before: with its previous certificate, or over http where "
-                "it has none. Correct that and run again."
+                f"{' '.join(failures)} Each site is served as before: with its previous certificate, or over http "
+                "if it has none. Correct that and run again."
             )
         return result
 
@@ -235,7 +235,7 @@ class Transaction:
         for path in changes.exposed_keys:
             self.certificates.protect(path)
             self.warnings.append(
-                f"Other accounts could read {path}, and can't any more. If one of them did, replace that key."
+                f"Other accounts could read {path}. It is protected now. If one of them did read it, replace that key."
             )
         if changes.service:
             name = state.live

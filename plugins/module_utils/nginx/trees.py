@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Trees of configuration: each is a whole configuration in a folder, and a link tells which one is live."""
+"""Trees of configuration: each is a whole configuration in a folder, and a link points to the live one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     write,
 )
 
-# The log of a tree that nginx keeps open. It tells which tree a running nginx has loaded.
+# The log of a tree that nginx keeps open. It shows which tree a running nginx has loaded.
 LOADED = "loaded"
 # The folder of files in a tree that only root and nginx may read.
 SECRETS = "secrets/"
@@ -87,7 +87,7 @@ class Trees:
     def content(self, name: str, secrets: AbstractSet[str] = frozenset()) -> dict[str, str]:
         """The files of a tree, without nginx's own log and dpkg's copies.
 
-        A file that other accounts may write to, or may read though it is secret, is left out, so that it is made anew.
+        A file that other accounts may write to, or may read though it is secret, is left out. So it is written again.
         """
         folder, found = self.folder(name), {}
         if not (is_private(self.home) and is_private(self.all)):

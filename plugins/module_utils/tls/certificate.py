@@ -31,7 +31,7 @@ NO_CHECK_TIME = 0x200000
 
 
 class CertificateError(HostError):
-    """What is wrong with a certificate, in words that continue "its certificate won't do: …"."""
+    """A problem with a certificate, in words that continue "its certificate is not usable: …"."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def inspect(certificate: str, key: str, ca: str | None = None) -> Certificate:
         raise CertificateError("its key is not a private key: there is no line such as -----BEGIN PRIVATE KEY-----")
     if kind["kind"].startswith("ENCRYPTED") or "Proc-Type: 4,ENCRYPTED" in key:
         raise CertificateError(
-            "its key has a passphrase, which nobody could type when nginx starts. Remove it with 'openssl pkey -in KEY "
-            "-out NEW', and protect the file with ansible-vault instead"
+            "its key has a passphrase, but nginx starts without an operator who could type it. Remove it with 'openssl "
+            "pkey -in KEY -out NEW', and protect the file with ansible-vault instead"
         )
     with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
         files = {f"{folder}/certificate": "\n".join(found), f"{folder}/key": key}
@@ -126,7 +126,7 @@ def described(peer: dict[str, Any], fingerprint: str, ocsp: bool = False) -> Cer
 
 
 def shake_hands(certificate: str, key: str, trusted: str) -> dict[str, Any]:
-    """A handshake in memory with a server that has these files; returns what ``getpeercert`` tells its client."""
+    """A handshake in memory with a server that has these files; returns what the client's ``getpeercert`` returns."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         server.load_cert_chain(certificate, key, password=lambda: "")
@@ -157,15 +157,16 @@ def shake_hands(certificate: str, key: str, trusted: str) -> dict[str, Any]:
 
 
 def problems(found: Certificate, names: list[str], now: float) -> list[str]:
-    """Why a certificate can't be used for these names; each in words that continue "its certificate …"."""
+    """Why a certificate can't be used for these names; each as a sentence without its full stop."""
     wrong = []
     if found.ends <= now:
-        wrong.append(f"has expired on {found.end_date}. Give one that is valid")
+        wrong.append(f"it has expired on {found.end_date}. Give one that is valid")
     elif found.begins > now:
-        wrong.append(f"is not valid before {day(found.begins)}. Check the clock, or give one that is valid now")
+        wrong.append(f"it is not valid before {day(found.begins)}. Check the clock, or give one that is valid now")
     if missing := found.missing(names):
+        valid_for = ", ".join(found.names) or "no name at all"
         wrong.append(
-            f"is for {', '.join(found.names) or 'no name at all'}, but the site also answers to {', '.join(missing)}. "
-            "Give one that has every name, or remove the name from the site"
+            f"it is for {valid_for}, but the site also answers to {', '.join(missing)}. Give one that has every name, "
+            "or remove the name from the site"
         )
     return wrong

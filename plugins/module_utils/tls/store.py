@@ -32,7 +32,7 @@ class Wanted:
     names: tuple[str, ...]
     port: int
     http_port: int = 80
-    # Of the mode `provided`: either the texts, or their paths on this host.
+    # For the mode `provided`: either the texts, or their paths on this host.
     certificate: str = ""
     key: str = ""
     certificate_path: str = ""
@@ -71,7 +71,7 @@ class Store:
         return host_names()
 
     def source(self, wanted: Wanted) -> str:
-        """The line before the certificate that tells its source. A certificate of another source is replaced."""
+        """The line before the certificate that names its source. A certificate of another source is replaced."""
         origin = f" {self.authority.directory}" if wanted.mode == "acme" else ""
         return f"# {wanted.mode}{origin}, by the nginx role of pyweb.stack\n"
 

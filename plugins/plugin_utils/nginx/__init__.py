@@ -1,7 +1,8 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From a list of sites to the files that nginx reads.
+"""The files that nginx reads, made from a list of sites. All pure.
 
-``checks`` holds the input against the role's argument specification and against itself, ``plan`` makes the files of it,
-``upstreams``, ``locations`` and ``access`` the parts of a site, ``directives`` single lines. All pure.
+``checks`` checks the inputs, by the ``rules`` for single values, and ``plan`` makes the files. ``configuration`` does
+both.
+``upstreams``, ``locations``, ``access`` and ``tls`` make the parts of a site, and ``directives`` single lines.
 """

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a site and each of its locations may say alike: who is served, how often, with which headers and error pages."""
+"""Lines that a site and each of its locations may have: access, limits, headers, error pages and maintenance."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 
-# For an address and its counters nginx takes 64 or 128 bytes: 80 000 addresses.
+# nginx needs 64 or 128 bytes for the counters of an address, so there is space for 80 000 addresses.
 ZONE_SIZE = "10m"
 
 HSTS = "Strict-Transport-Security"
 
-# MDN's and OWASP's advice for sites whose details nobody has looked into.
+# MDN's and OWASP's general advice, which suits a site of any kind.
 BASIC = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, str]] = {
 
 
 def access_lines(item: dict[str, Any], parts: Parts) -> list[str]:
-    """Who is let in: by address, by password, or by either."""
+    """Access by address, by password, or by either."""
     lines = [f"deny {quote(address)};" for address in item["deny"] or []]
     if item["allow"]:
         lines += [f"allow {quote(address)};" for address in item["allow"]]
@@ -50,7 +50,7 @@ def access_lines(item: dict[str, Any], parts: Parts) -> list[str]:
 
 
 def limit_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
-    """How much one address may ask for: a location's own limit is counted apart, the site's for all its locations."""
+    """Limits per address. A location's own limit has its own counters; the site's counts for all its locations."""
     lines = []
     rate, owner = own_or_inherited(location, site, "rate_limit")
     if rate:
@@ -65,12 +65,12 @@ def limit_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) ->
 
 
 def own_or_inherited(location: dict[str, Any], site: dict[str, Any], key: str) -> tuple[Any, str]:
-    """A setting, and the path of the location that it belongs to; none for the site."""
+    """A setting, and the path of the location that it belongs to; an empty path for the site's."""
     return (site[key], "") if location[key] is None else (location[key], location["path"])
 
 
 def answer_lines(item: dict[str, Any], parts: Parts) -> list[str]:
-    """What is put around an answer: compression and headers."""
+    """Compression and headers of responses."""
     lines = []
     if item["gzip"] is not None:
         lines += [f"gzip {'on' if item['gzip'] else 'off'};"]
@@ -83,7 +83,7 @@ def wanted_headers(item: dict[str, Any]) -> dict[str, str]:
 
 
 def header_lines(item: dict[str, Any], parts: Parts) -> list[str]:
-    """Set here and added by the server, because an add_header in a location would drop those of the server."""
+    """Variables for headers. The server adds them, because add_header in a location would drop those of the server."""
     lines = []
     for name, value in wanted_headers(item).items():
         variable = parts.headers.setdefault(name, f"$pyweb_want_{name.lower().replace('-', '_')}")
@@ -92,7 +92,7 @@ def header_lines(item: dict[str, Any], parts: Parts) -> list[str]:
 
 
 def added_headers(parts: Parts) -> list[str]:
-    """The server's lines for every header that it or one of its locations sets. What the application says, wins."""
+    """The server's lines for every header of the site and its locations. The application's own header has priority."""
     lines = []
     for name, wanted in parts.headers.items():
         own = f"$upstream_http_{name.lower().replace('-', '_')}"
@@ -110,7 +110,10 @@ def error_lines(item: dict[str, Any], parts: Parts) -> list[str]:
 
 
 def maintenance_lines(item: dict[str, Any], error_pages: list[str], parts: Parts) -> list[str]:
-    """For a location: 503 with a page, but for those who may pass. An error_page here drops the server's others."""
+    """Lines of a location for maintenance: 503 with a page, except for allowed addresses and open paths.
+
+    An error_page in a location drops those of the server, so they are repeated.
+    """
     maintenance = item["maintenance"]
     if not in_maintenance(item):
         return []

@@ -14,11 +14,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 
 @dataclass(frozen=True)
 class Configuration:
-    """What nginx gets on a host. Where there are problems, there are no files."""
+    """The configuration of nginx on a host. Where there are problems, there are no files."""
 
     # Dictionaries of path, template and vars, or of path, content and secret.
     files: list[dict[str, Any]] = field(default_factory=list)
-    # What the module nginx_config takes as ``certificates``. Given ones are still a path or a text.
+    # The input ``certificates`` of the module nginx_config. Given ones are still a path or a text.
     certificates: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 

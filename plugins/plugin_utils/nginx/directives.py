@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Lines of nginx's configuration: our own, whose values are quoted, and the user's, which are printed as they are."""
+"""Lines of nginx's configuration: our own have quoted values, and the user's are printed unchanged."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# A token of these characters is read as it stands. No backslash, and no '#', which would start a comment.
+# A token of these characters needs no quotes. A backslash does, and so does '#', which would start a comment.
 PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=~*!?&^|\[\]()<>-]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-# The lines around what a user wrote, by which an error is traced back from the file to the user's own line.
+# The lines around the user's directives. They allow to trace an error back to the user's own line.
 BEGIN_EXTRA = "# begin {name}, as the inventory has it"
 END_EXTRA = "# end {name}"
 
 
 def quote(value: Any) -> str:
-    """A value as one argument of a directive; ValueError for what nginx can't hold."""
+    """A value as one argument of a directive. Raises ValueError for a value that nginx can't hold."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"nginx_quote takes a string or a number, not {type(value).__name__}.")
     text = str(value)
     if "$" in text:
-        raise ValueError(f"{text!r} can't be written for nginx: it takes '$' for a variable. Choose another value.")
+        raise ValueError(f"{text!r} can't be written for nginx, which reads '$' as a variable. Use another value.")
     if CONTROL.search(text):
-        raise ValueError(f"{text!r} can't be written for nginx: it has a line break or a control character.")
+        raise ValueError(f"{text!r} can't be written for nginx: it has a line break or a control character. Remove it.")
     if PLAIN.fullmatch(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -48,16 +48,16 @@ def block(head: str, lines: Iterable[str]) -> dict[str, Any]:
 
 
 def extra_lines(text: str, name: str) -> list[str]:
-    """The user's directives between lines that say whose they are; nothing for nothing."""
+    """The user's directives between lines that name the input; no lines for an empty text."""
     if not text.strip():
         return []
     return [BEGIN_EXTRA.format(name=name), *text.rstrip().splitlines(), END_EXTRA.format(name=name)]
 
 
 def unbalanced(text: str) -> str | None:
-    """What is wrong with the braces, quotes and last semicolon of directives, None if nothing is.
+    """The problem with the braces, quotes or last semicolon of directives; None if there is none.
 
-    nginx would report such a slip at the end of the file, far from the user's line, or take it for the server's end.
+    nginx would report such a mistake at the end of the file, far from the user's line, or take it as the server's end.
     """
     depth, line, last, at_start = 0, 1, "", True
     position = 0

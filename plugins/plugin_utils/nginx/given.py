@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Certificates and keys that a user gives: found on the controller, decrypted, looked at before anything changes."""
+"""Certificates and keys that a user gives: find them on the controller, decrypt and check them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PEM = "-----BEGIN "
 
 
 def folders(variables: Mapping[str, Any], loader: Any) -> list[str]:
-    """Where a relative path may lead: beside the inventory, beside the playbook, and where Ansible was started."""
+    """The folders for relative paths: of the inventory, of the playbook, and where Ansible was started."""
     bases = [str(base) for base in (variables.get("inventory_dir"), loader.get_basedir(), os.getcwd()) if base]
     return list(dict.fromkeys([*bases, *(f"{base}/files" for base in bases)]))
 
 
 def pem(value: str, places: list[str], loader: Any) -> str:
-    """The text of a value that is one, or that is the path of a file; ansible-vault's are decrypted."""
+    """The text of a value, which is the text itself or the path of a file. Files of ansible-vault are decrypted."""
     if PEM in value or not value:
         return value
     path = os.path.expanduser(value)
@@ -30,7 +30,7 @@ def pem(value: str, places: list[str], loader: Any) -> str:
     found = next((name for name in tried if os.path.isfile(name)), None)
     if found is None:
         where = "it is not there" if os.path.isabs(path) else f"it is not in {', '.join(places)}"
-        raise CertificateError(f"'{value}' is no file on the controller: {where}")
+        raise CertificateError(f"'{value}' is not a file on the controller: {where}")
     try:
         return loader.get_text_file_contents(found)
     except AnsibleError as error:
@@ -38,15 +38,15 @@ def pem(value: str, places: list[str], loader: Any) -> str:
 
 
 def with_texts(items: list[dict[str, Any]], read: Callable[[str], str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The certificates of sites with the texts of those that are given, and what is wrong with them."""
+    """The certificates of sites with the texts of given ones, and the problems with them."""
     found, wrong = [], []
     for item in items:
         if item["certificate"]:
             try:
                 item = {**item, "certificate": read(item["certificate"]), "key": read(item["key"])}
-                told = problems(inspect(item["certificate"], item["key"]), item["names"], time.time())
+                reasons = problems(inspect(item["certificate"], item["key"]), item["names"], time.time())
             except CertificateError as error:
-                told = [f"won't do: {error}"]
-            wrong += [f"nginx_sites '{item['name']}'.tls: its certificate {words}." for words in told]
+                reasons = [str(error)]
+            wrong += [f"nginx_sites '{item['name']}'.tls: its certificate is not usable: {why}." for why in reasons]
         found.append(item)
     return found, wrong

@@ -22,14 +22,14 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 TIMEOUT = 60  # seconds; nginx's own default
-# Names that begin with a dot are nobody's business, but for what RFC 8615 puts there.
+# nginx serves no names that begin with a dot, except those of RFC 8615.
 HIDDEN = block(r"location ~ /\.(?!well-known/)", ["return 404;"])
 
 
 def location_blocks(
     location: dict[str, Any], site: dict[str, Any], upstreams: Upstreams, parts: Parts
 ) -> list[dict[str, Any]]:
-    """The blocks of one location: the ``head`` that nginx matches, its ``lines``, and blocks ``inside`` it."""
+    """The blocks of one location: each has the ``head`` that nginx matches, ``lines``, and blocks ``inside`` it."""
     prefix = location["path"].rstrip("/")
     extra = extra_lines(location["extra"], f"extra of location {location['path']}")
     if location["alias"] is not None:
@@ -40,7 +40,7 @@ def location_blocks(
     passed, inside = proxy_lines(location, site, prefix, upstreams.target(location["upstream"]), parts), []
     if location["instead"]:
         other = proxy_lines(location, site, prefix, upstreams.target(location["instead"]["upstream"]), parts)
-        # Asked anew for each request, so that the moment at which the file comes or goes is the moment of the switch.
+        # nginx looks for the file at each request, so that its creation and removal take effect at once.
         passed = ["open_file_cache off;", *passed, *other[1:]]
         inside = [block(f"if (-e {quote(location['instead']['exists'])})", other[:1])]
     lines = [
@@ -61,7 +61,7 @@ def shared_lines(location: dict[str, Any], parts: Parts) -> list[str]:
 
 
 def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
-    """Its own or the site's; so too the error pages, which it would take from the site otherwise."""
+    """Lines for the maintenance of the location or of the site, and for its error pages."""
     own = error_lines(location, parts)
     item = location if location["maintenance"] else site
     return maintenance_lines(item, own or error_lines(site, parts), parts) or own
@@ -84,11 +84,11 @@ def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts
     first = block(
         rf'location ~ "^{re.escape(path)}(?<pyweb_file>(?s:.*))\z"',
         [
-            # A location inside another does not run the outer one's "set".
+            # A location inside another does not run the "set" of the outer one.
             *header_lines(location, parts),
             lifetime,
             f"root {quote(root)};",
-            # To look in several places costs nothing for a file that was asked for within the last second.
+            # For a file that was requested within the last second, nginx does not search the folders again.
             "open_file_cache max=1000 inactive=1s;",
             "open_file_cache_valid 1s;",
             f"try_files {files} =404;",
@@ -98,7 +98,7 @@ def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts
 
 
 def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, target: Target, parts: Parts) -> list[str]:
-    """The directives that pass requests to a target, the one that names it first."""
+    """The directives that pass requests to a target. The first one names it."""
     module = "uwsgi" if target.protocol == "uwsgi" else "proxy"
     speak = uwsgi_lines if module == "uwsgi" else http_lines
     timeout = location["read_timeout"] or TIMEOUT
@@ -137,7 +137,7 @@ def http_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -
 
 
 def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -> list[str]:
-    """The uwsgi protocol carries what WSGI asks for: the prefix apart from the rest of the path."""
+    """The uwsgi protocol has the parameters of WSGI: the prefix apart from the rest of the path."""
     rest = "$uri"
     if prefix:
         rest = parts.map("$uri", {rf'"~^{re.escape(prefix)}(?<pyweb_rest>/(?s:.*))\z"': "$pyweb_rest"})
@@ -150,12 +150,12 @@ def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) 
     ]
     if location["websocket"]:
         return lines
-    # As for HTTP: these two are about the visitor's connection, which only an upgrade hands on.
+    # As for HTTP: these two are about the visitor's connection, and are passed on for an upgrade only.
     return [*lines, 'uwsgi_param HTTP_CONNECTION "" if_not_empty;', 'uwsgi_param HTTP_UPGRADE "" if_not_empty;']
 
 
 def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) -> list[str]:
-    # A folder's name may not be made of more than one new level: nginx makes it itself.
+    # nginx makes the folder itself, but only one level of it.
     zone = parts.zone(
         f"{module}_cache_path /var/lib/nginx/pyweb_{{0}} levels=1:2 keys_zone={{0}}:1m "
         f"max_size={cache['max_size']} inactive=10m use_temp_path=off;",

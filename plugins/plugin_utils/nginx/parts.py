@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the lines of a site need elsewhere: in nginx's http block, as internal locations, as files beside its own."""
+"""Parts that the lines of a site need elsewhere: in the http block, as internal locations, and in other files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
 
-# Placeholder for the folder of the tree; pyweb.stack.nginx_config puts the folder in its place.
+# Placeholder for the folder of the tree. The module nginx_config replaces it.
 TREE = "@TREE@"
 
-# Visitors can't ask for what lies here: every location below it is internal.
+# Every location below this path is internal, so visitors can't request it.
 INTERNAL = "/.pyweb"
 
 
@@ -22,7 +22,7 @@ class Parts:
     def __init__(self, site: str, settings: dict[str, Any]) -> None:
         self.site = site
         self.brotli: bool = settings["brotli"]
-        # A site's name has dashes, and no underscores: no two sites meet.
+        # The name of a site has dashes, and no underscores, so every slug is unique.
         self.slug = site.replace("-", "_")
         self.zones: dict[tuple[str, str], str] = {}
         self.blocks: list[dict[str, Any]] = []
@@ -31,7 +31,10 @@ class Parts:
         self.headers: dict[str, str] = {}
 
     def zone(self, directive: str, owner: str) -> str:
-        """The name of a memory zone that a line of the http block declares, ``{0}`` in it; each owner has its own."""
+        """The name of a memory zone. ``directive`` declares it in the http block, with ``{0}`` as its name.
+
+        Each owner has its own.
+        """
         if (directive, owner) not in self.zones:
             self.zones[directive, owner] = f"{self.site}_{len(self.zones) + 1}"
         return self.zones[directive, owner]
@@ -41,7 +44,7 @@ class Parts:
         return [directive.format(name) for (directive, _owner), name in self.zones.items()]
 
     def map(self, source: str, entries: dict[str, str], default: str = '""') -> str:
-        """A variable that depends on others; the same question gets the same variable."""
+        """A variable that depends on others. Equal maps share one variable."""
         return self.variable(f"map {source}", [f"default {default};", *(f"{k} {v};" for k, v in entries.items())])
 
     def variable(self, head: str, lines: list[str]) -> str:
@@ -53,7 +56,7 @@ class Parts:
         return name
 
     def page(self, file: str, *lines: str) -> str:
-        """The address of a page of its own, which only nginx itself can send a visitor to."""
+        """The path of a page of the site's own, which only nginx itself can redirect a visitor to."""
         suffix = posixpath.splitext(file)[1] or ".html"
         body = [
             "internal;",

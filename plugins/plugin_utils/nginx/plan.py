@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The files of nginx's tree for sites that are right: dictionaries of path, template and vars."""
+"""The files of nginx's tree for valid sites: dictionaries of path, template and vars. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
 
-# The name of the default site: what a request without any Host asks for.
+# The name of the default site: that of a request without any Host.
 EVERY_HOST = '""'
 
-# Who got a handshake by the name of a site may still ask for another host; 421 has a browser ask on a new connection.
+# A request for an unknown host on an existing connection gets 421, so that a browser opens a new connection.
 REFUSED = ["server_name _;", "ssl_reject_handshake on;", "location / {", "    return 421;", "}"]
 
 
 def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """All files, in the order of their names, whatever the order of the sites."""
+    """All files. Their order does not depend on the order of the sites."""
     sites = sorted(sites, key=lambda site: site["name"])
     files = [
         template("nginx.conf", main_vars(sites, settings)),
@@ -62,7 +62,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "tree": TREE,
         "worker_processes": settings["worker_processes"],
         "worker_connections": connections,
-        # A proxied connection holds the visitor's socket, the application's, and at worst a buffer file.
+        # A proxied connection has the visitor's socket, the application's, and in the worst case a buffer file.
         "worker_rlimit_nofile": 3 * connections + 512,
         "server_names_hash_bucket_size": bucket_size(sites),
         "trusted_proxies": settings["trusted_proxies"],
@@ -89,7 +89,7 @@ def buffer_lines(extra: str) -> list[str]:
 
 
 def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[list[str]]:
-    """Servers for who asks for a host that no site names, on every port without a default site."""
+    """Servers for requests for unknown hosts, on every port without a default site."""
     defaults = [site for site in sites if not site["domains"]]
     plain = {site["port"] for site in sites} - {site["port"] for site in defaults}
     secure = set(tls_ports(sites)) - set(tls_ports(defaults))
@@ -100,7 +100,7 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
 
 
 def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """One site's file, with the server of its redirects and its own for every port, and the secrets that it reads."""
+    """The file of one site, with its servers, and the files of its secrets."""
     upstreams, parts = Upstreams(site), Parts(site["name"], settings)
     locations = [block for location in site["locations"] for block in location_blocks(location, site, upstreams, parts)]
     lines = server_lines(site, parts)
@@ -125,7 +125,7 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
 
 
 def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
-    """The server that leads other names to the first domain."""
+    """The server that redirects other names to the first domain."""
     basics = [f"server_name {quoted(site['redirects'])};", *log_lines(site)]
     target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
     return {
@@ -153,7 +153,7 @@ def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
         lines.append("add_header X-Cache-Status $upstream_cache_status;")
     if any(location["alias"] for location in site["locations"]):
         lines += [
-            "# Set per folder, and added here: an add_header in a location would drop those of the server.",
+            "# Set per folder, and added here, because add_header in a location would drop those of the server.",
             'set $pyweb_cache_control "";',
             "add_header Cache-Control $pyweb_cache_control;",
         ]
@@ -163,12 +163,12 @@ def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
 
 
 def plain_listen_lines(port: int, default: bool) -> list[str]:
-    """The addresses of a server without TLS: both families."""
+    """The addresses of a server without TLS, for IPv4 and IPv6."""
     options = " default_server" if default else ""
     return [f"listen {address}{port}{options};" for address in ("", "[::]:")]
 
 
-# A write for each request would cost nginx a tenth of the rate of files; a reload and a rotation write at once.
+# A write per request would cost nginx a tenth of its rate for files. A reload and a rotation write at once.
 BUFFERED = "buffer=64k flush=1s"
 
 
@@ -180,7 +180,7 @@ def log_lines(site: dict[str, Any]) -> list[str]:
 
 
 def bucket_size(sites: list[dict[str, Any]]) -> int:
-    """A bucket holds the longest name, its length, a pointer and the alignment; nginx's own default is 64."""
+    """The size for the longest name, its length, a pointer and the alignment. nginx's own default is 64."""
     longest = max((len(name) for site in sites for name in [*site["domains"], *site["redirects"]]), default=0)
     size = 64
     while size < longest + 40:

@@ -5,9 +5,9 @@
 Each function reports to ``checker`` what is wrong. ``where`` is the path of the value in the user's own words, such as
 ``webapps 'shop'.site``, and begins every message.
 
-Of one value: ``check_range``, ``check_size``, ``check_file``, ``check_page``, ``check_text``, ``check_networks``,
-``check_extra``. Of a site: ``check_domains``, ``check_tls_source``, ``check_tls_names``. Of a location:
-``check_location``. Of both: ``check_shared``, ``check_cache``.
+For one value: ``check_range``, ``check_size``, ``check_file``, ``check_page``, ``check_text``, ``check_networks``,
+``check_extra``. For a site: ``check_domains``, ``check_tls_source``, ``check_tls_names``. For a location:
+``check_location``. For both: ``check_shared``, ``check_cache``.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def check_limits(checker: Checker, item: dict[str, Any], where: str) -> None:
 
 
 def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> None:
-    """No message shows a hash, or a password in the place of one."""
+    """No message shows a hash, or a password that was given instead of one."""
     if not auth:
         return
     check_text(checker, auth["realm"], f"{where}.realm")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""TLS of a site: its servers on both ports, the certificate they want, and what can't be said of one."""
+"""TLS of a site: its servers on both ports, and the certificate that they need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORE = "@CERTIFICATES@"  # of the module nginx_config
 PACKAGES = {"selfsigned": "openssl", "acme": "dehydrated"}
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
-# Mozilla's guideline 6.0. Its ciphers for TLS 1.3 are OpenSSL's own; it names no DHE, so no parameters are needed.
+# Mozilla's guideline 6.0. For TLS 1.3 it has OpenSSL's own ciphers. It has no DHE, so no parameters are needed.
 PROFILES = {
     "modern": {"protocols": "TLSv1.3", "ciphers": ""},
     "intermediate": {
@@ -40,7 +40,7 @@ def tls_ports(sites: list[dict[str, Any]]) -> list[int]:
 
 
 def http_lines(sites: list[dict[str, Any]], profile: str) -> list[str]:
-    """What the http block says for all servers: the protocols of the default server are everybody's."""
+    """Lines of the http block for all servers. nginx uses the protocols of the default server for the others, too."""
     if not tls_ports(sites):
         return ["#@ if kept_tls", *tls_lines(profile), "#@ end"]
     return tls_lines(profile)
@@ -68,7 +68,7 @@ def tls_lines(profile: str) -> list[str]:
 
 
 def listen_lines(port: int, default: bool, http3: bool) -> list[str]:
-    """The addresses of a server with TLS: both families, and UDP for HTTP/3."""
+    """The addresses of a server with TLS, for IPv4 and IPv6, and UDP for HTTP/3."""
     options = " default_server" if default else ""
     addresses = (str(port), f"[::]:{port}")
     lines = [
@@ -80,7 +80,7 @@ def listen_lines(port: int, default: bool, http3: bool) -> list[str]:
         "#@ end",
     ]
     if http3:
-        # One socket for each worker, said once for each address; else packets reach workers that don't know them.
+        # One socket for each worker, declared once per address. Otherwise packets reach the wrong worker.
         once = " reuseport default_server" if default else ""
         lines += ["#@ if http3", *(f"listen {address} quic{once};" for address in addresses), "#@ end"]
     return lines
@@ -102,14 +102,14 @@ def certificate_lines(site: dict[str, Any], http3: bool) -> list[str]:
 
 
 def challenge() -> dict[str, Any]:
-    """Where the authority reads the proof, whatever else the site asks of its visitors."""
+    """The location where the authority reads the proof. It is open, whatever the site requires of visitors."""
     lines = ["alias @CHALLENGES@/;", "default_type text/plain;", "auth_basic off;", "allow all;"]
     return {**block(f"location ^~ {CHALLENGE_PATH}", lines), "inside": []}
 
 
 def moved_lines(target: str) -> list[str]:
     return [
-        "# 308 keeps the method and the body; 301 is what every old client and search engine knows.",
+        "# 308 preserves the method and the body. 301 is for GET and HEAD, because every client supports it.",
         "if ($request_method !~ ^(GET|HEAD)$) {",
         f"    return 308 {target};",
         "}",
@@ -122,9 +122,9 @@ def moved_location(target: str) -> dict[str, Any]:
 
 
 def with_tls(site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any] | None, http3: bool) -> list[Any]:
-    """All servers of a site. ``own`` and ``redirect`` are those that it has over http.
+    """All servers of a site. ``own`` and ``redirect`` are its servers over http.
 
-    Until an authority has given a certificate, the site is served over http.
+    Until an authority has issued a certificate, the site is served over http.
     """
     proof = [challenge()] if site["tls"]["mode"] == "acme" else []
     first = [server(own, locations=[*proof, *own["locations"]])]
@@ -145,7 +145,7 @@ def with_tls(site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any]
 
 
 def server(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A server for the template, made of another; its pages are locations like all others."""
+    """A server for the template, made from another one. Its pages are locations like all others."""
     made = {**of, **changes}
     return {key: made[key] for key in ("listen", "lines", "extra")} | {"locations": made["locations"] + made["pages"]}
 
@@ -157,7 +157,7 @@ def secure_servers(
     port, lines = site["tls"]["port"], certificate_lines(site, http3)
     servers = []
     if redirect:
-        # A browser keeps this for the name that it asked for.
+        # A browser remembers this header for the name that it requested.
         stay = wanted_headers(site).get(HSTS)
         always = [f"add_header {HSTS} {quote(stay)} always;"] if stay else []
         servers = [server(redirect, listen=listen_lines(port, False, http3), lines=lines + always + redirect["lines"])]
@@ -167,7 +167,7 @@ def secure_servers(
 def plain_servers(
     site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any] | None, proof: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Over http every path leads to https, but for proofs and what a balancer asks for."""
+    """The servers over http. They redirect every path to https, except proofs and ``plain_paths``."""
     port = site["tls"]["port"]
     rest = f"{'' if port == HTTPS else f':{port}'}$request_uri"
     locations = [*proof, *plain_locations(site, own), moved_location(f"https://$host{rest}")]
@@ -179,7 +179,7 @@ def plain_servers(
 
 
 def plain_locations(site: dict[str, Any], own: dict[str, Any]) -> list[dict[str, Any]]:
-    """The paths that are answered over http as well, as the location answers that they belong to."""
+    """The locations for ``plain_paths``, which are served over http as well."""
     found = []
     for path in site["tls"]["plain_paths"]:
         location = location_of(site, path)
@@ -191,7 +191,7 @@ def plain_locations(site: dict[str, Any], own: dict[str, Any]) -> list[dict[str,
 
 
 def location_of(site: dict[str, Any], path: str) -> dict[str, Any] | None:
-    """The location that answers a path: the longest prefix. Folders are no matter of health."""
+    """The location with an upstream that serves a path: the one with the longest prefix."""
     fitting = [
         location
         for location in site["locations"]
@@ -200,11 +200,11 @@ def location_of(site: dict[str, Any], path: str) -> dict[str, Any] | None:
     return max(fitting, key=lambda location: len(location["path"]), default=None)
 
 
-# --- what the certificates are to be ------------------------------------------------------------------------------
+# --- certificates ------------------------------------------------------------------------------
 
 
 def certificate(site: dict[str, Any]) -> dict[str, Any]:
-    """What nginx_config has to know of a site's certificate. A given one is still a path, or a text."""
+    """The certificate of a site, for the module nginx_config. A given one is still a path, or a text."""
     tls = site["tls"]
     on_host = tls["mode"] == "provided" and tls["remote_src"]
     given = tls["mode"] == "provided" and not on_host
@@ -226,7 +226,7 @@ def certificates(sites: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def packages(items: Any) -> list[str]:
-    """The Debian packages that make or fetch the certificates of sites, or of applications; unchecked ones too."""
+    """The Debian packages that make or fetch the certificates of sites or applications, which may be unchecked."""
     found = set()
     for item in items if isinstance(items, list) else []:
         site = item.get("site", item) if isinstance(item, dict) else {}

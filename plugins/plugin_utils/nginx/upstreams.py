@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The upstream blocks of a site: those it names, and one for every address that a location leads to."""
+"""The upstream blocks of a site: its named ones, and one for every address of a location."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import up
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go: the protocol spoken there, the upstream's name, and when which other server may be tried.
+    """Where requests go: the protocol, the upstream's name, and when nginx may try again.
 
     ``again`` are nginx's directives ``next_upstream`` and those that begin so, with their values.
     """
@@ -23,14 +23,14 @@ class Target:
     again: tuple[tuple[str, str], ...] = ()
 
 
-# A process that dies leaves what it was asked without an answer; what listens on the same socket is asked again, unless
-# the request may have changed something. Not after a time-out, and not what took longer: such a request may well be
-# what the process died of.
+# If a process dies during a request, nginx sends it to the same socket again, where another process may listen.
+# It does so only for requests that change nothing, within 5 s, and not after a time-out, because such a request may be
+# the reason why the process died.
 SAME_SERVER = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "5s"))
 
 
 class Upstreams:
-    """Names for the upstreams of one site. No site's name has an underscore, so no two of them can meet."""
+    """Names for the upstreams of one site. No site's name has an underscore, so all names are unique."""
 
     def __init__(self, site: dict[str, Any]) -> None:
         self.site = site["name"]
@@ -72,7 +72,7 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
         lines += lone_server(group["servers"][0]["address"])
     else:
         lines += [server_line(server) for server in group["servers"]]
-    # Behind the servers and the method of balancing, as nginx wants it.
+    # nginx requires these after the servers and the method of balancing.
     if group["keepalive"]:
         timeout = f"{round(1000 * group['keepalive_timeout'])}ms"
         lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
@@ -88,7 +88,7 @@ def asked_again(group: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def lone_server(address: str) -> list[str]:
-    """A server without others: twice, for nginx tries each once; never marked as down, for nobody would answer then."""
+    """A single server. It is there twice, because nginx tries each once, and it is never marked as down."""
     return [f"server {quote(address)} max_fails=0;"] * 2
 
 

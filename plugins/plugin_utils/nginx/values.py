@@ -59,7 +59,7 @@ def is_server(text: str) -> bool:
 
 
 def network_remedy(text: str) -> str | None:
-    """What to write instead of a wrong address or network; None for a right one."""
+    """The remedy for a wrong address or network; None for a right one."""
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -86,7 +86,7 @@ def domain(text: str) -> str:
 
 
 def domain_problem(text: str, underscores: bool = False) -> str | None:
-    """What is wrong with a host name, in words that continue "'name' …"; None if nothing is.
+    """The problem with a host name, in words that continue "'name' …"; None if there is none.
 
     An address is a host name, too. A browser writes an IPv6 address in brackets, and so must the site.
     """
