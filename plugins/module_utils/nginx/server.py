@@ -11,12 +11,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import holders, taken_ports
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import NEWEST, program_facts
@@ -26,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import LOA
 UNIT = "nginx.service"
 RELOAD_TIMEOUT = 30.0  # seconds; nginx itself gives up on a taken port after 2.5
 START_TIMEOUT = 10.0  # seconds from the end of the start command to a master with workers
+INTERVAL = 0.01  # seconds; a reload takes some 50 ms
 
 
 def find_program() -> str | None:
@@ -91,6 +91,12 @@ class Nginx:
     def entry(self) -> str:
         return f"{self.conf_dir}/nginx.conf"
 
+    @property
+    def program(self) -> str:
+        if self.binary is None:
+            raise NginxError("nginx is not installed on this host. Install the package nginx and run again.")
+        return self.binary
+
     # look
 
     def master(self) -> int | None:
@@ -135,8 +141,7 @@ class Nginx:
 
     def test(self, entry: str) -> str:
         """Have nginx test a configuration; returns its warnings. Raises NginxError with its complaint."""
-        assert self.binary
-        status, _out, err = self.run([self.binary, "-t", "-c", entry])
+        status, _out, err = self.run([self.program, "-t", "-c", entry])
         if status:
             raise NginxError(err)
         return err
@@ -160,7 +165,7 @@ class Nginx:
                 raise NginxError(complaint)
             return False
 
-        if not wait_for(is_reloaded, RELOAD_TIMEOUT):
+        if not wait_for(is_reloaded, RELOAD_TIMEOUT, INTERVAL):
             raise NginxError(
                 logs.emergencies() or f"its workers did not change within {RELOAD_TIMEOUT:.0f} s, see {self.error_log}"
             )
@@ -176,7 +181,7 @@ class Nginx:
             master = self.master()
             return master is not None and bool(self.workers(master)) and name in (None, self.loaded(master))
 
-        if not wait_for(is_running, START_TIMEOUT):
+        if not wait_for(is_running, START_TIMEOUT, INTERVAL):
             raise NginxError(
                 logs.emergencies() or f"it does not run {START_TIMEOUT:.0f} s after its start, see {self.error_log}"
             )
@@ -187,13 +192,12 @@ class Nginx:
         return (err.strip() or "systemctl start failed") if status else ""
 
     def _start_daemon(self) -> str:
-        assert self.binary
         self.end_orphans()
         own = [] if self.conf_dir == "/etc/nginx" else ["-c", self.entry]
         # nginx becomes a daemon with a session of its own. Without a pipe, because the daemon could hold it open.
         with open(os.devnull, "r+b") as nothing:
             result = subprocess.run(
-                [self.binary, *own], stdin=nothing, stdout=nothing, stderr=nothing, check=False, cwd="/"
+                [self.program, *own], stdin=nothing, stdout=nothing, stderr=nothing, check=False, cwd="/"
             )
         return f"nginx ended with code {result.returncode}" if result.returncode else ""
 
@@ -208,15 +212,3 @@ class Nginx:
 
     def logs(self, name: str | None) -> Logs:
         return Logs([self.error_log, *([f"{self.trees.folder(name)}/{LOADED}"] if name else [])])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask until the condition is true; returns False when the time is over."""
-    deadline = time.monotonic() + seconds
-    pause = 0.005
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
-    return True

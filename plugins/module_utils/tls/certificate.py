@@ -28,6 +28,8 @@ KEY = re.compile(r"-----BEGIN (?P<kind>[A-Z0-9 ]*)PRIVATE KEY-----")
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h: an expired certificate is read, too, so that messages show its
 # date.
 NO_CHECK_TIME = 0x200000
+# X509_V_FLAG_PARTIAL_CHAIN of the same file: ssl.VERIFY_X509_PARTIAL_CHAIN, which Python 3.9 does not have.
+PARTIAL_CHAIN = 0x80000
 
 
 class CertificateError(HostError):
@@ -109,7 +111,7 @@ def inspect(certificate: str, key: str, ca: str | None = None) -> Certificate:
         for path, text in files.items():
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
                 stream.write(text)
-        peer = shake_hands(*files, trusted=ca or found[0])
+        peer = shake_hands(f"{folder}/certificate", f"{folder}/key", trusted=ca or found[0])
     # To ask the OCSP responder, nginx needs the issuer's certificate, which is the second one.
     return described(peer, fingerprint(found[0]), ocsp=bool(peer.get("OCSP")) and len(found) > 1)
 
@@ -139,7 +141,7 @@ def shake_hands(certificate: str, key: str, trusted: str) -> dict[str, Any]:
         raise CertificateError(f"OpenSSL refuses it: {error.reason or error}") from error
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+    client.verify_flags |= PARTIAL_CHAIN | NO_CHECK_TIME
     try:
         client.load_verify_locations(cadata=trusted)
         one, other = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -52,9 +52,9 @@ def renew(plan: dict[str, Any], now: float, say: Callable[[str], None]) -> list[
                 store.mark_as_used(one)
             say(f"nginx serves the new certificates of {', '.join(one.name for one in stale)}")
         except HostError as error:
-            for path, text in before.items():
-                if text is not None:
-                    write(path, text)
+            for path, previous in before.items():
+                if previous is not None:
+                    write(path, previous)
             wrong.append(f"{error}. The previous certificates are back")
     return wrong
 

@@ -32,7 +32,7 @@ def pem(value: str, places: list[str], loader: Any) -> str:
         where = "it is not there" if os.path.isabs(path) else f"it is not in {', '.join(places)}"
         raise CertificateError(f"'{value}' is not a file on the controller: {where}")
     try:
-        return loader.get_text_file_contents(found)
+        return str(loader.get_text_file_contents(found))
     except AnsibleError as error:
         raise CertificateError(f"'{value}' can't be read: {error}") from error
 

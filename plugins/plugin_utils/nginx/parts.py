@@ -50,7 +50,7 @@ class Parts:
     def variable(self, head: str, lines: list[str]) -> str:
         for known in self.blocks:
             if known["lines"] == lines and known["head"].startswith(f"{head} $pyweb_"):
-                return known["head"].rpartition(" ")[2]
+                return str(known["head"]).rpartition(" ")[2]
         name = f"$pyweb_{self.slug}_{len(self.blocks) + 1}"
         self.blocks.append(block(f"{head} {name}", lines))
         return name

@@ -176,7 +176,7 @@ def check_shared(checker: Checker, item: dict[str, Any], where: str, is_page: Is
     check_maintenance(checker, item.get("maintenance"), f"{where}.maintenance", is_page)
 
 
-def check_headers(checker: Checker, headers: dict[str, Any] | None, where: str) -> None:
+def check_headers(checker: Checker, headers: dict[Any, Any] | None, where: str) -> None:
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not values.HEADER.fullmatch(name):
             checker.problem(where, f"'{name}' is not a header's name. Use letters, digits and '-'.")
@@ -203,7 +203,7 @@ def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> No
         if not values.USER.fullmatch(str(name)):
             checker.problem(
                 f"{where}.users",
-                f"'{str(name).split(':')[0]}' can't be a user's name. Use one without ':' and '#'.",
+                f"'{str(name).split(':', maxsplit=1)[0]}' can't be a user's name. Use one without ':' and '#'.",
             )
         elif not isinstance(hashed, str) or not values.PASSWORD_HASH.fullmatch(hashed):
             checker.problem(

@@ -32,7 +32,7 @@ GROUPS = "X25519:prime256v1:secp384r1"
 
 
 def has_tls(site: dict[str, Any]) -> bool:
-    return site["tls"]["mode"] != "none"
+    return bool(site["tls"]["mode"] != "none")
 
 
 def tls_ports(sites: list[dict[str, Any]]) -> list[int]:
