@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -37,8 +37,13 @@ def pem(value: str, places: list[str], loader: Any) -> str:
         raise CertificateError(f"'{value}' can't be read: {error}") from error
 
 
-def with_texts(items: list[dict[str, Any]], read: Callable[[str], str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The certificates of sites with the texts of given ones, and the problems with them."""
+def with_texts(
+    items: list[dict[str, Any]], read: Callable[[str], str], applications: Collection[str] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The certificates of sites with the texts of given ones, and the problems with them.
+
+    ``applications`` are the names of those sites that come from ``webapps``, for the messages.
+    """
     found, wrong = [], []
     for item in items:
         if item["certificate"]:
@@ -47,6 +52,8 @@ def with_texts(items: list[dict[str, Any]], read: Callable[[str], str]) -> tuple
                 reasons = problems(inspect(item["certificate"], item["key"]), item["names"], time.time())
             except CertificateError as error:
                 reasons = [str(error)]
-            wrong += [f"nginx_sites '{item['name']}'.tls: its certificate is not usable: {why}." for why in reasons]
+            name = item["name"]
+            where = f"webapps '{name}'.site.tls" if name in applications else f"nginx_sites '{name}'.tls"
+            wrong += [f"{where}: its certificate is not usable: {why}." for why in reasons]
         found.append(item)
     return found, wrong
