@@ -23,13 +23,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wa
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import State, decide
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain, holders, user_line
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.configuration import invalid_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Switch
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction, apply
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files import invalid_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
 from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx
 

@@ -15,7 +15,7 @@ from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_
 from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import buffer_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import buffer_lines
 
 Block = list[dict[str, Any]]
 

@@ -11,23 +11,21 @@ import signal
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import Changes, State
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.configuration import Configuration
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files import TreeFiles
 
 
 class Switch:
     """Makes a tree the one that nginx runs."""
 
-    def __init__(
-        self, nginx: Nginx, system: SystemFiles, certificates: Certificates, configuration: Configuration
-    ) -> None:
+    def __init__(self, nginx: Nginx, system: SystemFiles, certificates: Certificates, tree_files: TreeFiles) -> None:
         self.nginx = nginx
         self.trees = nginx.trees
         self.system = system
         self.certificates = certificates
-        self.configuration = configuration
+        self.tree_files = tree_files
         self.warnings: list[str] = []
 
     def run(self, name: str, files: dict[str, str], state: State, changes: Changes) -> None:
@@ -41,7 +39,7 @@ class Switch:
             self.certificates.put_in_place(undo)
             if changes.tree:
                 undo.callback(self.trees.remove, name)
-                self.trees.stage(name, files, [path for path in files if self.configuration.is_secret(path)])
+                self.trees.stage(name, files, [path for path in files if self.tree_files.is_secret(path)])
             if changes.default_site:
                 self.system.disable_default_site(undo)
             self.test(name, files)

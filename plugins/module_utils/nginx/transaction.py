@@ -21,7 +21,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import (
     diff,
     service_diff,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.configuration import Configuration, invalid_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.lock import locked
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.removals import (
@@ -33,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal import R
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import UNIT, Nginx, find_program, has_ipv6
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Switch
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files import TreeFiles, invalid_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees, make_folder, tree_name
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
@@ -84,8 +84,8 @@ class Transaction:
             ),
             [Wanted(**{**item, "names": tuple(item["names"])}) for item in params["certificates"]],
         )
-        self.configuration = Configuration(params, self.certificates.store, self.trees, has_ipv6())
-        self.program_facts = self.nginx.facts() if self.configuration.is_conditional else set()
+        self.tree_files = TreeFiles(params, self.certificates.store, self.trees, has_ipv6())
+        self.program_facts = self.nginx.facts() if self.tree_files.is_conditional else set()
         self.system = SystemFiles(self.trees, params["drop_in"] if systemd else None, run)
         plan = {
             "nginx": binary,
@@ -94,7 +94,7 @@ class Transaction:
             "lock": self.trees.lock_path,
         }
         self.renewal = Renewal(params["renewal"], systemd, plan, self.certificates, run)
-        self.switch = Switch(self.nginx, self.system, self.certificates, self.configuration)
+        self.switch = Switch(self.nginx, self.system, self.certificates, self.tree_files)
         self.warnings = self.switch.warnings
         # The witnesses of the state after the run; None where something is still to be done.
         self.witnesses: dict[str, Any] | None = None
@@ -184,9 +184,9 @@ class Transaction:
         master = self.nginx.master() if unit.active else None
         loaded = self.nginx.loaded(master)
         self.certificates.look()
-        content = self.trees.content(live, self.configuration.secrets) if live else {}
-        self.configuration.keep_others(live or loaded)
-        self.certificates.kept = set(owners.sites(self.configuration.others))
+        content = self.trees.content(live, self.tree_files.secrets) if live else {}
+        self.tree_files.keep_others(live or loaded)
+        self.certificates.kept = set(owners.sites(self.tree_files.others))
         self.renewal.keep(self.certificates.kept)
         return State(
             live=live,
@@ -216,7 +216,7 @@ class Transaction:
         return self.files_in(self.trees.folder(name or "new"))
 
     def files_in(self, folder: str) -> dict[str, str]:
-        return self.configuration.files_in(folder, self.program_facts | self.certificates.facts())
+        return self.tree_files.written_to(folder, self.program_facts | self.certificates.facts())
 
     def decide(self, state: State) -> Changes:
         return decide(state, self.wanted(state.live), self.system.wanted_entry)
@@ -240,7 +240,7 @@ class Transaction:
         if changes.service:
             name = state.live
             if changes.tree or name is None:
-                name = tree_name(self.configuration.all, time.time())
+                name = tree_name(self.tree_files.all, time.time())
             self.switch.run(name, self.wanted(name), state, changes)
         if changes.renewal:
             self.renewal.apply()
@@ -261,7 +261,7 @@ class Transaction:
 
     def report_removals(self) -> list[str]:
         """Warn of every site that this run removes; returns their names."""
-        live, new = self.configuration.live, self.configuration.all
+        live, new = self.tree_files.live, self.tree_files.all
         self.warnings += removal_warnings(
             live, new, self.removed, lambda folder: os.path.lexists(f"{folder}/current.sock")
         )
@@ -304,6 +304,6 @@ class Transaction:
 
     def shown(self, path: str, files: dict[str, str], state: str) -> str:
         """The text of a file for a diff, which shows no secret."""
-        if path in files and self.configuration.is_secret(path):
+        if path in files and self.tree_files.is_secret(path):
             return f"(secret{state})\n"
         return files.get(path, "")

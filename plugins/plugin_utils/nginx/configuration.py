@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.plan import plan_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,5 @@ def configuration(
 ) -> Configuration:
     """Check ``nginx_sites``, the role's other inputs (without their prefix) and the sites of applications, once."""
     present, filled, problems = checked_with_applications(sites, settings or {}, applications or [])
-    files = [] if problems else plan_files(present, filled)
+    files = [] if problems else tree_files(present, filled)
     return Configuration(files, certificates(present), problems)

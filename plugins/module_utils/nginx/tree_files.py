@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The configuration that a run wants: its own files, and those of other owners that stay."""
+"""The files of a tree: the run's own ones, and those of other owners that stay."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def invalid_files(files: list[dict[str, Any]]) -> str | None:
     return None
 
 
-class Configuration:
+class TreeFiles:
     """All files of a tree, before they are written for this host."""
 
     def __init__(self, params: dict[str, Any], store: Store, trees: Trees, ipv6: bool) -> None:
@@ -89,7 +89,7 @@ class Configuration:
                     f"'chmod -R go-w {self.trees.home}' and run again. Nothing in nginx has changed."
                 )
 
-    def files_in(self, folder: str, facts: AbstractSet[str]) -> dict[str, str]:
+    def written_to(self, folder: str, facts: AbstractSet[str]) -> dict[str, str]:
         """The files as they are written into this folder, on a host with these facts."""
         kept_tls = {"kept_tls"} if owners.has_tls(self.others) else set()
         own = for_host(self.own, folder, self.ipv6, {*facts, *kept_tls})

@@ -34,7 +34,7 @@ EVERY_HOST = '""'
 REFUSED = ["server_name _;", "ssl_reject_handshake on;", "location / {", "    return 421;", "}"]
 
 
-def plan_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+def tree_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """All files. Their order does not depend on the order of the sites."""
     sites = sorted(sites, key=lambda site: site["name"])
     files = [
