@@ -192,13 +192,13 @@ def test_every_problem_is_told_at_once() -> None:
         ]
     )
     assert [problem.split(": ")[0] for problem in told] == [
+        "systemd_services 'a/b'.name",
         "systemd_services 'a/b'.command",
         "systemd_services 'a/b'.environment",
         "systemd_services 'a/b'.restart_delay",
         "systemd_services 'w'",
         "systemd_services 'x'.command",
         "systemd_services 'x'.type",
-        "systemd_services 'a/b'.name",
     ]
 
 

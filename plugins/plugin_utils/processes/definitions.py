@@ -26,7 +26,7 @@ def checked_items(
 ) -> list[dict[str, Any]]:
     """The items of a role's input, converted and with defaults. Problems are collected in the checker.
 
-    ``check`` says what is wrong with one present item beyond its specification.
+    ``check`` says what is wrong with one item beyond its specification.
     """
     if not isinstance(items, list):
         checker.list(items, {"elements": "dict"}, where)
@@ -42,8 +42,7 @@ def checked_items(
         if item["name"] in names:
             checker.problem(place, "the name is in the list twice. Remove or rename one of the two.")
         names.add(item["name"])
-        if item["state"] == "present":
-            check(checker, item, place)
+        check(checker, item, place)
         result.append(item)
     return result
 
@@ -60,9 +59,14 @@ def with_words(item: Any, options: dict[str, Any]) -> Any:
     return result
 
 
-def is_name(item: dict[str, Any]) -> bool:
-    """Whether the item has a valid name or, if it is absent, a valid pattern."""
-    return bool(NAME.fullmatch(item["name"]) or (item["state"] == "absent" and PATTERN.fullmatch(item["name"])))
+def check_name(checker: Checker, item: dict[str, Any], where: str, kind: str) -> None:
+    """The name of a unit or program (``kind``) or, if the item is absent, a pattern."""
+    if not (NAME.fullmatch(item["name"]) or (item["state"] == "absent" and PATTERN.fullmatch(item["name"]))):
+        checker.problem(
+            f"{where}.name",
+            f"it is not the name of a {kind}. Use letters, digits, '-', '_' and '.', then @ for a template. To remove "
+            f"every {kind} that begins with 'NAME.', write 'NAME.*'.",
+        )
 
 
 def check_command(

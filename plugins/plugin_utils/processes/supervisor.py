@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
     check_command,
+    check_name,
     check_runtime_directory,
     checked_items,
-    is_name,
     make_directory,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import (
@@ -39,16 +39,7 @@ def checked(programs: Any, groups: Any) -> tuple[list[dict[str, Any]], list[dict
     found = checked_items(
         checker, programs, options["supervisor_programs"]["options"], "supervisor_programs", check_program
     )
-    for program in found:
-        if not is_name(program):
-            checker.problem(
-                f"supervisor_programs '{program['name']}'.name",
-                "it is not the name of a program. Use letters, digits, '-', '_' and '.', then @ for a template. To "
-                "remove all programs that begin with 'NAME.', write 'NAME.*'.",
-            )
-    members = checked_items(
-        checker, groups, options["supervisor_groups"]["options"], "supervisor_groups", check_members
-    )
+    members = checked_items(checker, groups, options["supervisor_groups"]["options"], "supervisor_groups", check_group)
     check_groups(checker, members, {program["name"]: program for program in found})
     return found, members, checker.problems
 
@@ -59,7 +50,10 @@ def problems(programs: Any, groups: Any = None) -> list[str]:
 
 
 def check_program(checker: Checker, program: dict[str, Any], where: str) -> None:
-    """What the specification can't say about one present program."""
+    """What the specification can't say about one program."""
+    check_name(checker, program, where, "program")
+    if program["state"] == "absent":
+        return
     check_command(checker, program, where, supervisor_word_problem)
     if program["environment"] and "=" in (program["command"] or [""])[0]:
         checker.problem(
@@ -114,8 +108,10 @@ def check_schedule(checker: Checker, program: dict[str, Any], where: str) -> Non
         )
 
 
-def check_members(checker: Checker, group: dict[str, Any], where: str) -> None:
-    if not group["programs"]:
+def check_group(checker: Checker, group: dict[str, Any], where: str) -> None:
+    if not GROUP.fullmatch(group["name"]):
+        checker.problem(f"{where}.name", "it is not the name of a group. Use letters, digits, '-', '_' and '.'.")
+    if group["state"] == "present" and not group["programs"]:
         checker.problem(f"{where}.programs", "there is none. Name one program or more.")
 
 
@@ -125,8 +121,6 @@ def check_groups(checker: Checker, groups: list[dict[str, Any]], programs: dict[
     for group in groups:
         name = group["name"]
         where = f"supervisor_groups '{name}'"
-        if not GROUP.fullmatch(name):
-            checker.problem(f"{where}.name", "it is not the name of a group. Use letters, digits, '-', '_' and '.'.")
         if name in programs:
             checker.problem(
                 f"{where}.name", "a program in supervisor_programs has this name too. Rename one of the two."

@@ -9,10 +9,10 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
     check_command,
+    check_name,
     check_path,
     check_runtime_directory,
     checked_items,
-    is_name,
     make_directory,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import directive_problem, line_problem
@@ -74,10 +74,7 @@ def checked(services: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """The services with types converted and defaults filled, and every problem found in them."""
     checker = Checker()
     options = role_options("systemd")["systemd_services"]["options"]
-    result = checked_items(checker, services, options, "systemd_services", check_service)
-    for service in result:
-        check_name(checker, service, f"systemd_services '{service['name']}'")
-    return result, checker.problems
+    return checked_items(checker, services, options, "systemd_services", check_service), checker.problems
 
 
 def problems(services: Any) -> list[str]:
@@ -85,20 +82,13 @@ def problems(services: Any) -> list[str]:
     return checked(services)[1]
 
 
-def check_name(checker: Checker, service: dict[str, Any], where: str) -> None:
-    name = service["name"]
-    if not is_name(service):
-        checker.problem(
-            f"{where}.name",
-            "it is not the name of a unit. Use letters, digits, '-', '_' and '.', then @ for a template. To remove all "
-            "units that begin with 'NAME.', write 'NAME.*'.",
-        )
-    elif name.endswith((".service", ".timer")):
-        checker.problem(f"{where}.name", f"leave out .{name.rpartition('.')[2]}.")
-
-
 def check_service(checker: Checker, service: dict[str, Any], where: str) -> None:
-    """What the specification can't say about one present service."""
+    """What the specification can't say about one service."""
+    check_name(checker, service, where, "unit")
+    if service["name"].endswith((".service", ".timer")):
+        checker.problem(f"{where}.name", f"leave out .{service['name'].rpartition('.')[2]}.")
+    if service["state"] == "absent":
+        return
     check_command(checker, service, where, systemd_word_problem)
     check_runtime_directory(checker, service["runtime_directory"], where, systemd_word_problem)
     check_lines(checker, service, where)
