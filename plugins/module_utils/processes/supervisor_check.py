@@ -36,7 +36,7 @@ def check_files(supervisord: str, todo: Plan, paths: Paths) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="pyweb-programs-") as folder:
         for file in files:
-            content = file.content or ""
+            content = (file.data or b"").decode()
             if os.path.dirname(file.path) == paths.templates:
                 content = instantiate(content, SAMPLE_INSTANCE)
             with open(os.path.join(folder, os.path.basename(file.path)), "w", encoding="utf-8") as stream:

@@ -114,8 +114,8 @@ def verify(run: Run, files: list[File]) -> list[str]:
         copies = []
         for file in present:
             copies.append(os.path.join(folder, os.path.basename(file.path)))
-            with open(copies[-1], "w", encoding="utf-8") as stream:
-                stream.write(file.content or "")
+            with open(copies[-1], "wb") as stream:
+                stream.write(file.data or b"")
         status, out, err = run(["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", *copies])
         refused, lines = judge_verification((out + err).replace(f"{folder}/", ""))
     # systemd-analyze also has findings about other units of the host.
