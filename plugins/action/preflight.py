@@ -26,8 +26,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     keep_problems,
     validated,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError, is_inside, resolve
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import settle
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     input_problems,
     misspelt_inputs,
@@ -159,9 +161,9 @@ class ActionModule(HostAction):
         )
         for app in apps:
             try:
-                settled[app["name"]] = settle(app["source"], bases)
+                settled[app["name"]] = pin(app["source"], bases)
                 if app["source"].get("path"):
-                    root = resolve(app["source"]["path"], bases)
+                    root = find_folder(app["source"]["path"], bases)
                     problems += folder_problems(app, root, servers)
                     project = root / app["source"]["subdir"] / "pyproject.toml"
                     requires_python[app["name"]] = required_python(project) if is_inside(root, project) else ""

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction, answer_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stamped import SPARED, borne, stamp_key, without
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
@@ -51,7 +51,7 @@ class ActionModule(HostAction):
                     problems.append(f"webapps '{spec['name']}': {error}")
                     continue
                 wanted = origin.pack is not None or (origin.packed is not None and len(origin.packed) > INLINE)
-                spec["source"] = {**origin.told, "wanted": wanted}
+                spec["source"] = {**origin.description, "wanted": wanted}
             apps.append(spec)
         if problems:
             raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))

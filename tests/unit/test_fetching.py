@@ -26,15 +26,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import (
-    Repository,
-    archive_file,
-    cache_folder,
-    shown,
-    unpack,
-)
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import downloads
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
 from nginx_instance import free_port
 
 SECRET = "hunter2-correct-horse"
@@ -297,7 +294,7 @@ def test_runs_at_the_same_time_share_one_mirror(upstream, tmp_path):
     commits = [upstream.commit("app.py", str(number)) for number in range(6)]
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import Repository\n"
+        "from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository\n"
         "Repository(sys.argv[2]).checkout(sys.argv[3], sys.argv[3], Path(sys.argv[4]))\n"
     )
     collections = Path(__file__).resolve().parents[2] / ".collections"
@@ -357,7 +354,7 @@ def test_a_damaged_mirror_is_made_anew(upstream, taken, damage):
     ],
 )
 def test_credentials_are_not_shown(text, safe):
-    assert shown(text) == safe
+    assert redacted(text) == safe
 
 
 def test_no_message_of_git_shows_credentials(taken):
@@ -731,7 +728,7 @@ def test_the_right_checksum_lets_an_archive_through(tmp_path, kind):
 @pytest.mark.parametrize(
     ("checksum", "words"),
     [
-        ("sha256:" + "0" * 64, "not the file that was meant"),
+        ("sha256:" + "0" * 64, "not the expected file"),
         ("sha256:abc", "has 3 digits"),
         ("sha512:" + "0" * 64, "has 64 digits"),
         ("0" * 64, "is not a checksum"),
@@ -815,7 +812,7 @@ def test_what_is_not_found_is_told_without_credentials(shelf):
 
 def test_a_download_with_the_wrong_checksum_is_not_kept(shelf):
     _, url, _ = shelf
-    assert "not the file" in message(archive_file, {"archive": url, "checksum": "sha256:" + "0" * 64}, [])
+    assert "not the expected file" in message(archive_file, {"archive": url, "checksum": "sha256:" + "0" * 64}, [])
     assert kept() == []
 
 
@@ -833,7 +830,7 @@ def test_an_interrupted_download_leaves_nothing(shelf, monkeypatch):
         stream.write(b"part")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching.shutil, "copyfileobj", interrupt)
+    monkeypatch.setattr(downloads.shutil, "copyfileobj", interrupt)
     with pytest.raises(KeyboardInterrupt):
         archive_file({"archive": url, "checksum": checksum}, [])
     assert kept() == []

@@ -12,9 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import Repository, repository_address, unpack
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import archives
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
 
 Entry = tuple[str, str, str]
 
@@ -81,7 +83,7 @@ def empty(path: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "most"), [("MOST_MEMBERS", 2), ("MOST_BYTES", 2)])
 def test_an_archive_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
-    monkeypatch.setattr(fetching, name, most)
+    monkeypatch.setattr(archives, name, most)
     entries = [("a", "file", "x"), ("b", "file", "x"), ("c", "file", "x")]
     with pytest.raises(SourceError, match="more than"):
         unpack(packed(tmp_path / "x", entries, tmp_path, "tar"), empty(tmp_path / "target"))

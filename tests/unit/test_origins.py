@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import fetching
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import SourceError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of, settle
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of, pin
 
 SECRET = "hunter2-correct-horse"
 
@@ -65,9 +65,9 @@ def message(source: dict[str, Any], *bases: Path) -> str:
 def test_a_git_source_is_its_commit_and_is_fetched_only_when_wanted(repository, home):
     origin = origin_of({"git": f"file://{repository}", "version": "main", "subdir": "backend"}, [])
     head = git(repository, "rev-parse", "HEAD")
-    assert origin.told["revision"] == head
-    assert head in origin.told["digest"]
-    assert origin.told["subdir"] == "backend"
+    assert origin.description["revision"] == head
+    assert head in origin.description["digest"]
+    assert origin.description["subdir"] == "backend"
     assert not (home / ".cache/pyweb.stack/git").exists()
     assert names(origin) == ["README", "backend/app.py"]
 
@@ -76,12 +76,12 @@ def test_a_branch_that_moves_on_is_another_source_and_one_that_does_not_is_the_s
     source = {"git": str(repository), "version": "main"}
     first, again = origin_of(source, []), origin_of(source, [])
     git(repository, "commit", "-q", "--allow-empty", "-m", "two")
-    assert first.told == again.told
-    assert origin_of(source, []).told["digest"] != first.told["digest"]
+    assert first.description == again.description
+    assert origin_of(source, []).description["digest"] != first.description["digest"]
 
 
 def test_without_a_version_the_default_branch_is_taken(repository):
-    assert origin_of({"git": str(repository)}, []).told["revision"] == git(repository, "rev-parse", "HEAD")
+    assert origin_of({"git": str(repository)}, []).description["revision"] == git(repository, "rev-parse", "HEAD")
 
 
 def test_what_was_resolved_is_sent_even_if_the_branch_moves_on_meanwhile(repository):
@@ -114,9 +114,9 @@ def test_a_key_that_is_not_there_is_told_with_the_places_looked_in(tmp_path):
 
 def test_nothing_that_the_host_is_told_holds_a_credential_or_a_key(tmp_path, monkeypatch):
     (tmp_path / "deploy-key").write_text("key")
-    monkeypatch.setattr(fetching.Repository, "commit_of", lambda *_: "0" * 40)
+    monkeypatch.setattr(Repository, "commit_of", lambda *_: "0" * 40)
     source = {"git": f"https://me:{SECRET}@forge.example/shop.git", "key": "deploy-key"}
-    told = json.dumps(origin_of(source, [str(tmp_path)]).told)
+    told = json.dumps(origin_of(source, [str(tmp_path)]).description)
     assert SECRET not in told
     assert "deploy-key" not in told
 
@@ -133,8 +133,8 @@ def test_an_archive_is_its_content_under_whatever_name(tmp_path):
     (tmp_path / "two.zip").write_bytes((tmp_path / "one.zip").read_bytes())
     one, two = (origin_of({"archive": f"{name}.zip"}, [str(tmp_path)]) for name in ("one", "two"))
     digest = hashlib.sha256((tmp_path / "one.zip").read_bytes()).hexdigest()
-    assert one.told["digest"] == two.told["digest"] == digest
-    assert one.told["revision"] == f"one.zip {digest[:12]}"
+    assert one.description["digest"] == two.description["digest"] == digest
+    assert one.description["revision"] == f"one.zip {digest[:12]}"
     assert names(one) == ["app.py"]
 
 
@@ -148,10 +148,10 @@ def test_the_revision_of_a_download_holds_nothing_of_its_address_but_the_name(tm
     with zipfile.ZipFile(tmp_path / "kept", "w") as packed:
         packed.writestr("app.py", "code")
     monkeypatch.setattr(
-        "ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching.downloaded", lambda *_: tmp_path / "kept"
+        "ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives.downloaded", lambda *_: tmp_path / "kept"
     )
     for address in (f"https://store.example/shop.zip?X-Signature={SECRET}", f"https://me:{SECRET}@store.example"):
-        told = origin_of({"archive": address, "checksum": "sha256:" + "0" * 64}, []).told
+        told = origin_of({"archive": address, "checksum": "sha256:" + "0" * 64}, []).description
         assert SECRET not in json.dumps(told)
     assert told["revision"].startswith("archive ")
 
@@ -163,33 +163,33 @@ def test_a_folder_is_its_files_without_what_gitignore_names(tmp_path):
     origin = origin_of({"path": "shop"}, [str(tmp_path)])
     assert names(origin) == [".gitignore", "app.py"]
     (tmp_path / "shop/debug.log").write_text("more noise")
-    assert origin_of({"path": "shop"}, [str(tmp_path)]).told == origin.told
+    assert origin_of({"path": "shop"}, [str(tmp_path)]).description == origin.description
 
 
 def test_a_package_is_fetched_by_the_host():
     origin = origin_of({"package": "shop==1.4.2"}, [])
-    assert origin.told["revision"] == "shop==1.4.2"
+    assert origin.description["revision"] == "shop==1.4.2"
     assert origin.pack is None
     assert origin.packed is None
 
 
 def test_what_the_preflight_settles_is_what_is_deployed(repository, monkeypatch):
     source = {"git": str(repository)}
-    settled = settle(source, [])
-    assert settled["commit"] == origin_of(source, []).told["revision"]
+    settled = pin(source, [])
+    assert settled["commit"] == origin_of(source, []).description["revision"]
     (repository / "later").write_text("more")
     git(repository, "add", "later")
     git(repository, "commit", "-q", "-m", "later")
     # Nor is the repository asked again.
-    monkeypatch.setattr(fetching.Repository, "commit_of", None)
-    assert origin_of({**source, **settled}, []).told["revision"] == settled["commit"]
+    monkeypatch.setattr(Repository, "commit_of", None)
+    assert origin_of({**source, **settled}, []).description["revision"] == settled["commit"]
 
 
 def test_a_repository_or_version_that_is_not_there_is_told_before_a_host_is_asked(repository, tmp_path):
     with pytest.raises(SourceError, match="'v9' is no branch or tag of"):
-        settle({"git": str(repository), "version": "v9"}, [])
+        pin({"git": str(repository), "version": "v9"}, [])
     with pytest.raises(SourceError, match="none"):
-        settle({"git": str(tmp_path / "none")}, [])
+        pin({"git": str(tmp_path / "none")}, [])
 
 
 def test_an_archive_is_unpacked_once_before_a_host_is_asked(tmp_path, monkeypatch):
@@ -197,14 +197,14 @@ def test_an_archive_is_unpacked_once_before_a_host_is_asked(tmp_path, monkeypatc
         packed.writestr("app.py", "code")
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as packed:
         packed.writestr("../evil", "code")
-    assert settle({"archive": "good.zip"}, [str(tmp_path)]) == {}
+    assert pin({"archive": "good.zip"}, [str(tmp_path)]) == {}
     for _ in range(2):
         with pytest.raises(SourceError, match=r"evil\.zip"):
-            settle({"archive": "evil.zip"}, [str(tmp_path)])
+            pin({"archive": "evil.zip"}, [str(tmp_path)])
     monkeypatch.setattr("ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins.unpack", None)
-    assert settle({"archive": "good.zip"}, [str(tmp_path)]) == {}
+    assert pin({"archive": "good.zip"}, [str(tmp_path)]) == {}
 
 
 @pytest.mark.parametrize("source", [{"path": "shop"}, {"package": "shop==1"}])
-def test_other_sources_have_nothing_to_settle(source):
-    assert settle(source, []) == {}
+def test_other_sources_have_nothing_to_pin(source):
+    assert pin(source, []) == {}

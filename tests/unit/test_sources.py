@@ -13,14 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
-    SourceError,
-    archive,
-    fingerprint,
-    resolve,
-    source_files,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, requirements_digest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -221,9 +217,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_relative_path_is_looked_for_below_every_base(tmp_path: Path) -> None:
     fill(tmp_path, "two/shop/app.py", "file")
     bases = [str(tmp_path / "one"), str(tmp_path / "two")]
-    assert resolve("shop", bases) == tmp_path / "two/shop"
-    assert resolve("../two/shop", bases) == tmp_path / "two/shop"
+    assert find_folder("shop", bases) == tmp_path / "two/shop"
+    assert find_folder("../two/shop", bases) == tmp_path / "two/shop"
     with pytest.raises(SourceError, match=r"'nope' does not exist. Looked for: .*/one/nope, .*/two/nope"):
-        resolve("nope", bases)
+        find_folder("nope", bases)
     with pytest.raises(SourceError, match="is a file"):
-        resolve("file", [str(tmp_path)])
+        find_folder("file", [str(tmp_path)])

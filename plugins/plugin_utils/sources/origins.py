@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Where a release's code comes from: what identifies it, and its files, fetched only if a host lacks them."""
+"""Where the code of a release comes from: what identifies it, and its files, fetched only if a host lacks them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.fetching import (
-    Repository,
-    archive_file,
-    archive_name,
-    cache_folder,
-    key_file,
-    repository_address,
-    shown,
-    unpack,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name, redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
-    SourceError,
     archive,
     fingerprint,
     is_inside,
-    listed_by_walk,
     regular_bytes,
-    resolve,
     source_files,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import listed_by_walk
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder, find_key
 
 LOCKS = ("uv.lock", "pylock.toml", "pyproject.toml")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One application's source: what the host is told, and how its files are packed (None: the host fetches them)."""
+    """The source of one application: its description for the host, and how its files are packed.
 
-    told: dict[str, Any]
+    ``pack`` and ``packed`` are None for a package, which the host installs from an index.
+    """
+
+    description: dict[str, Any]
     pack: Callable[[], bytes] | None = None
     packed: bytes | None = field(default=None, repr=False)
 
@@ -49,7 +45,7 @@ class Origin:
 
 
 def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
-    """The origin of a checked ``source``. Raises SourceError with what to try."""
+    """The origin of a checked ``source``. Raises SourceError with what to do."""
     subdir = source.get("subdir") or ""
     if source.get("package"):
         return Origin(
@@ -64,23 +60,23 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
         return of_git(source, subdir, bases)
     if source.get("archive"):
         return of_archive(source, subdir, bases)
-    folder = resolve(source["path"], bases)
+    folder = find_folder(source["path"], bases)
     names = source_files(folder)
     if not names:
         raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
-    told = {
+    description = {
         "kind": "path",
         "subdir": subdir,
         "digest": fingerprint(folder, names),
         "requirements_digest": requirements_digest(folder, names),
     }
-    return Origin(told, packed=archive(folder, names))
+    return Origin(description, packed=archive(folder, names))
 
 
-def settle(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
-    """Look at what a source says of other places before a host is asked; what the rest of a run then holds to.
+def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
+    """Check a source before a host is asked, and return what the rest of the run has to use: the commit of a branch.
 
-    Raises SourceError with what to try.
+    Raises SourceError with what to do.
     """
     if source.get("git"):
         return {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
@@ -90,7 +86,7 @@ def settle(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
 
 
 def check_archive(source: dict[str, Any], bases: list[str]) -> None:
-    """Unpack an archive to see that it can be; once, for its content never changes."""
+    """Check that an archive can be unpacked. Each content is checked once."""
     path = archive_file(source, bases)
     checked = cache_folder() / "checked" / digest_of(path)
     if checked.exists():
@@ -108,7 +104,7 @@ def digest_of(path: Path) -> str:
 
 def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
     key = source.get("key")
-    return Repository(repository_address(source["git"], bases), key_file(key, bases) if key else None)
+    return Repository(repository_address(source["git"], bases), find_key(key, bases) if key else None)
 
 
 def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
@@ -120,10 +116,10 @@ def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "source"
             repository.checkout(commit, version, folder)
-            return packed(folder, f"{shown(source['git'])} at '{version}'")
+            return pack_folder(folder, f"{redacted(source['git'])} at '{version}'")
 
-    told = {"kind": "git", "subdir": subdir, "digest": f"{shown(source['git'])} {commit}", "revision": commit}
-    return Origin(told, pack=pack)
+    description = {"kind": "git", "subdir": subdir, "digest": f"{redacted(source['git'])} {commit}", "revision": commit}
+    return Origin(description, pack=pack)
 
 
 def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
@@ -133,7 +129,7 @@ def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
-            return packed(unpack(path, Path(scratch), name), name)
+            return pack_folder(unpack(path, Path(scratch), name), name)
 
     return Origin(
         {
@@ -146,8 +142,8 @@ def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     )
 
 
-def packed(folder: Path, name: str) -> bytes:
-    """The files of a source that was fetched."""
+def pack_folder(folder: Path, name: str) -> bytes:
+    """One archive of all files of a fetched source."""
     names = sorted(listed_by_walk(folder))
     if not names:
         raise SourceError(f"{name} has no files.")
@@ -155,12 +151,12 @@ def packed(folder: Path, name: str) -> bytes:
 
 
 def requirements_digest(folder: Path, names: list[str]) -> str:
-    """A fingerprint of all that may list dependencies, so that a message can tell them from other code."""
+    """A fingerprint of all files that may list dependencies, so that a message can name what has changed."""
     total = hashlib.sha256()
     for name in names:
         base = os.path.basename(name)
         if base in LOCKS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
-            # A link that leads nowhere, or out of the source, lists nothing.
+            # A link that leads nowhere or out of the source lists nothing.
             readable = (folder / name).is_file() and is_inside(folder, folder / name)
             content = regular_bytes(folder / name) if readable else b""
             total.update(os.fsencode(name) + b"\0" + content)

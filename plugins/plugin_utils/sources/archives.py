@@ -1,0 +1,299 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Archives as sources: they are unpacked on the controller, and hostile ones are refused."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_address
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.downloads import downloaded, verify
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find
+
+# Limits of an archive: far more than any application has, and less than a disk.
+MOST_MEMBERS = 200_000
+MOST_BYTES = 4 * 1024**3
+# Bytes. The kernel accepts no longer target of a link.
+LONGEST_LINK = 4096
+# The number of links that the kernel follows on one path.
+MOST_LINKS = 40
+
+
+def archive_file(source: dict[str, Any], bases: list[str]) -> Path:
+    """The file of an archive on the controller. It is downloaded if need be, and verified if a checksum is given."""
+    name = source["archive"]
+    if is_address(name):
+        return downloaded(name, source.get("checksum") or "")
+    path = find(name, bases, os.path.isfile, "source.archive", "file")
+    if source.get("checksum"):
+        verify(path, source["checksum"], name)
+    return path
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive of any format."""
+
+    name: str
+    executable: bool = False
+    modified: float = 0
+    # The target of a symbolic link. Links are written last, so that nothing is ever written through one.
+    link: str | None = None
+    # Opens the content of a file; None for folders and links.
+    open: Callable[[], IO[bytes]] | None = None
+
+    @property
+    def kind(self) -> str:
+        if self.link is not None:
+            return "link"
+        return "folder" if self.open is None else "file"
+
+
+def unpack(path: Path, target: Path, name: str = "") -> Path:
+    """Unpack an archive and refuse hostile members. Return the folder of the source: the single top folder, if any."""
+    name = name or path.name
+    try:
+        # tar comes first, because a tar archive that ends with a zip archive looks like a zip archive.
+        if tarfile.is_tarfile(path):
+            with tarfile.open(path) as tar:
+                write(checked_plan(tar_members(tar, name), name), target, name)
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                write(checked_plan(zip_members(packed, name), name), target, name)
+        else:
+            raise SourceError(f"{name} is neither a tar nor a zip archive, or it is cut off. Make or copy it again.")
+    except SourceError:
+        raise
+    except Exception as error:  # each format and compression raises its own errors for damaged data
+        raise SourceError(
+            f"{name} can't be unpacked: {error or type(error).__name__}. It may be damaged; make or copy it again."
+        ) from error
+    entries = list(target.iterdir())
+    folder = entries[0] if len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink() else target
+    check_links(folder, name)
+    return folder
+
+
+def is_hostile_name(name: str) -> bool:
+    """Whether the name of a member leads out of the folder of the archive, here or on Windows."""
+    return (
+        name.startswith(("/", "\\"))
+        or ".." in re.split(r"[/\\]", name)
+        or "\0" in name
+        or re.match(r"[A-Za-z]:", name) is not None
+    )
+
+
+def check_member(archive: str, name: str) -> str:
+    """The name of a member; refuse one that leads out of the source."""
+    if is_hostile_name(name):
+        raise SourceError(
+            f"{archive} has the hostile member '{name}', which would be written outside of the source. "
+            "Nothing was unpacked."
+        )
+    return str(PurePosixPath(name))
+
+
+def check_links(folder: Path, archive: str) -> None:
+    """Refuse links out of the source. A link may lead through others, so they are checked when all are written."""
+    inside = os.path.realpath(folder)
+    for root, folders, files in os.walk(folder):
+        for entry in (*folders, *files):
+            path = os.path.join(root, entry)
+            if not os.path.islink(path):
+                continue
+            link = os.readlink(path)
+            if os.path.isabs(link) or os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                raise SourceError(
+                    f"{archive} has the hostile link '{os.path.relpath(path, folder)}', which leads to '{link}', "
+                    "outside of the source. Nothing was sent."
+                )
+
+
+def tar_members(tar: tarfile.TarFile, archive: str) -> Iterator[Member]:
+    entries = []
+    for entry in tar:
+        entries.append(entry)
+        check_count(len(entries), archive)
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise SourceError(f"{archive} is cut off: it lacks the end of a tar archive. Make or copy it again.")
+    while tar.fileobj.read(1 << 20):  # the compression has its own end and checksum behind the tar archive
+        pass
+    for entry in entries:
+        name = check_member(archive, entry.name)
+        if entry.isdir():
+            yield Member(name)
+        elif entry.issym():
+            yield Member(name, link=entry.linkname)
+        elif entry.isfile() or entry.islnk():
+            # A hard link becomes a copy of the member that it names. One that names no member can't be read.
+            if entry.islnk():
+                check_member(archive, entry.linkname)
+            yield Member(
+                name,
+                executable=bool(entry.mode & stat.S_IXUSR),
+                modified=entry.mtime,
+                open=lambda entry=entry: tar.extractfile(entry),
+            )
+        else:
+            raise SourceError(
+                f"{archive} has the hostile member '{entry.name}', which is neither a file, a folder nor a link. "
+                "Nothing was unpacked."
+            )
+
+
+def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
+    for entry in packed.infolist():
+        if entry.filename.startswith("__MACOSX/"):  # metadata of macOS, which would hide a single top folder
+            continue
+        mode = entry.external_attr >> 16
+        # Some programs write the separator of Windows.
+        name = check_member(archive, entry.filename.replace("\\", "/"))
+        if entry.is_dir() or entry.filename.endswith("\\"):
+            yield Member(name)
+        elif stat.S_ISLNK(mode):
+            if entry.file_size > LONGEST_LINK:
+                raise SourceError(f"{archive} has the hostile link '{name}', whose target is too long.")
+            yield Member(name, link=os.fsdecode(packed.read(entry)))
+        elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
+            yield Member(
+                name,
+                executable=bool(mode & stat.S_IXUSR),
+                modified=calendar.timegm((*entry.date_time, 0, 0, 0)),
+                open=lambda entry=entry: packed.open(entry),
+            )
+        else:
+            raise SourceError(
+                f"{archive} has the hostile member '{name}', which is neither a file, a folder nor a link. "
+                "Nothing was unpacked."
+            )
+
+
+def check_count(count: int, archive: str) -> None:
+    if count > MOST_MEMBERS:
+        raise SourceError(
+            f"{archive} has more than {MOST_MEMBERS} members. Leave out what the application doesn't need."
+        )
+
+
+Parts = tuple[str, ...]
+
+
+def checked_plan(members: Iterable[Member], archive: str) -> dict[Parts, Member]:
+    """All members by their paths, checked against each other before any is written.
+
+    Of a file that occurs twice the last one counts, as for tar itself.
+    """
+    plan: dict[Parts, Member] = {}
+    for count, member in enumerate(members, 1):
+        check_count(count, archive)
+        parts = PurePosixPath(member.name).parts
+        if member.kind != plan.get(parts, member).kind or not (parts or member.kind == "folder"):
+            raise hostile(archive, member, "has the same path as another member")
+        if parts:
+            plan[parts] = member
+    for parts, member in plan.items():
+        for depth in range(1, len(parts)):
+            parent = plan.get(parts[:depth])
+            if parent and parent.kind != "folder":
+                raise hostile(archive, member, f"would be written through the {parent.kind} '{parent.name}'")
+        if member.link is not None:
+            check_target(parts, member, plan, archive)
+    return plan
+
+
+def hostile(archive: str, member: Member, why: str) -> SourceError:
+    """The error for a hostile member."""
+    kind = "link" if member.link is not None else "member"
+    return SourceError(f"{archive} has the hostile {kind} '{member.name}', which {why}. Nothing was unpacked.")
+
+
+def check_target(parts: Parts, member: Member, plan: dict[Parts, Member], archive: str) -> None:
+    """Follow a link through all others of the archive. None of them may lead out of the source."""
+    place = list(parts[:-1])
+    left = str(member.link).split("/")[::-1]
+    outside = hostile(archive, member, f"leads to '{member.link}', outside of the source")
+    if str(member.link).startswith("/") or "\0" in str(member.link):
+        raise outside
+    followed = 0
+    while left:
+        step = left.pop()
+        if step in ("", "."):
+            continue
+        if step == "..":
+            if not place:
+                raise outside
+            place.pop()
+            continue
+        place.append(step)
+        next_link = plan.get(tuple(place))
+        if next_link and next_link.link is not None:
+            followed += 1
+            if followed > MOST_LINKS:
+                return
+            if next_link.link.startswith("/"):
+                raise outside
+            place.pop()
+            left += next_link.link.split("/")[::-1]
+
+
+def write(plan: dict[Parts, Member], target: Path, archive: str) -> None:
+    """Write folders and files, then links. Names are opened by descriptors of folders, so no link is followed."""
+    left = MOST_BYTES
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for parts, member in sorted(plan.items(), key=lambda entry: entry[1].link is not None):
+            with folder_in(root, parts if member.kind == "folder" else parts[:-1]) as parent:
+                if member.link is not None:
+                    os.symlink(member.link, parts[-1], dir_fd=parent)
+                elif member.open is not None:
+                    left -= write_file(parent, parts[-1], member, left, archive)
+    finally:
+        os.close(root)
+
+
+def write_file(parent: int, name: str, member: Member, most: int, archive: str) -> int:
+    """Write a new file and return its size."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    size = 0
+    with member.open() as content, open(os.open(name, flags, 0o600, dir_fd=parent), "wb") as stream:
+        while chunk := content.read(1 << 20):
+            size += len(chunk)
+            if size > most:
+                raise SourceError(
+                    f"{archive} unpacks to more than {MOST_BYTES // 1024**3} GiB. Leave out what the application "
+                    "doesn't need."
+                )
+            stream.write(chunk)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o755 if member.executable else 0o644)
+        os.utime(stream.fileno(), (member.modified, member.modified))
+    return size
+
+
+@contextmanager
+def folder_in(root: int, parts: Parts) -> Iterator[int]:
+    """The descriptor of a folder below another. A missing folder is created."""
+    current = os.dup(root)
+    try:
+        for part in parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=current)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
+            os.close(current)
+            current = below
+        yield current
+    finally:
+        os.close(current)

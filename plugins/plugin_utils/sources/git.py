@@ -1,0 +1,316 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Git repositories as sources. They are fetched on the controller, so no key ever reaches a host."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
+
+COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+
+# Seconds that a connection of git may stay silent, through ssh and http alike.
+SILENCE = 30
+
+# The protocols by which git may fetch a source. Others, such as ext:: and fd::, run a command.
+PROTOCOLS = ("https", "http", "ssh", "git", "file")
+# Other names of ssh:// that git knows.
+ALIASES = ("git+ssh", "ssh+git")
+
+# How git reads a local repository. The repository's own configuration may name commands that fetch missing objects.
+# GIT_NO_LAZY_FETCH forbids such a fetch since git 2.45; older versions fail for lack of a protocol.
+LOCAL_UPLOAD_PACK = "env GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1 git-upload-pack"
+
+# The variables for git that are kept: certificates, and the program by which a CI system passes its token.
+KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
+
+
+class Repository:
+    """A git repository, with a mirror on the controller."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = url
+        self.key = key
+        self.mirror = cache_folder() / "git" / hashlib.sha256(url.encode()).hexdigest()[:24]
+
+    def environment(self, cwd: Path | None = None, *, submodules: bool = False) -> dict[str, str]:
+        """The environment of git: it asks no question, runs nothing in the background, and speaks English."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
+        # The mirror is tidied while its lock is held, never by a process that outlives the command.
+        settings = [("gc.autoDetach", "false"), ("maintenance.autoDetach", "false"), ("core.fsmonitor", "false")]
+        # These two folders are our own. Whether a repository of another account is safe, git and its user decide.
+        settings += [("safe.directory", str(folder)) for folder in (self.mirror, cwd) if folder]
+        if submodules:
+            # An address in .gitmodules comes from the repository. A folder needs the user's own protocol.file.allow.
+            settings += [("protocol.allow", "never"), ("protocol.ext.allow", "never"), ("protocol.fd.allow", "never")]
+            settings += [(f"protocol.{name}.allow", "always") for name in PROTOCOLS if name != "file"]
+        else:
+            environment["GIT_ALLOW_PROTOCOL"] = ":".join(PROTOCOLS)
+        for number, (name, value) in enumerate(settings):
+            environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        return {
+            # Empty rather than unset, or git would open the window of SSH_ASKPASS.
+            "GIT_ASKPASS": "",
+            **environment,
+            "GIT_CONFIG_COUNT": str(len(settings)),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": shlex.join(self.ssh_command()),
+            "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+            "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE),
+            # Messages are searched for what to try, so they must be English.
+            "LC_ALL": "C.UTF-8",
+            "LANGUAGE": "",
+        }
+
+    def ssh_command(self) -> list[str]:
+        """ssh as git runs it: it accepts and keeps an unknown host key, and refuses one that has changed."""
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=accept-new",
+            f"ConnectTimeout={SILENCE}",
+            f"ServerAliveInterval={SILENCE // 2}",
+            "ServerAliveCountMax=2",
+        ]
+        if self.key:
+            # A connection that is already open was made with another key.
+            options += ["IdentitiesOnly=yes", "ControlMaster=no", "ControlPath=none"]
+        words = ["ssh", *(word for option in options for word in ("-o", option))]
+        return [*words, "-i", self.key] if self.key else words
+
+    def git(self, *arguments: str, doing: str, cwd: Path | None = None, submodules: bool = False) -> str:
+        try:
+            answer = subprocess.run(
+                ["git", *arguments],
+                cwd=cwd,
+                env=self.environment(cwd, submodules=submodules),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise SourceError("a source from git needs git on the controller. Install it.") from None
+        if answer.returncode != 0:
+            words = [redacted(line.strip()) for line in answer.stderr.splitlines() if line.strip()]
+            hint = git_hint(answer.stderr, bool(self.key))
+            raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
+        return answer.stdout
+
+    def upload_pack(self) -> list[str]:
+        """The option by which git reads a repository on the controller without running any command of it."""
+        local = self.url.startswith(("/", "file:"))
+        return [f"--upload-pack={LOCAL_UPLOAD_PACK}"] if local else []
+
+    def commit_of(self, version: str) -> str:
+        """The commit that a branch, a tag or a full commit names now."""
+        if COMMIT.match(version.lower()):
+            return version.lower()
+        listed = self.git(
+            "ls-remote",
+            *self.upload_pack(),
+            "--",
+            self.url,
+            version,
+            f"{version}^{{}}",
+            f"refs/heads/{version}",
+            f"refs/tags/{version}",
+            f"refs/tags/{version}^{{}}",
+            doing=f"asking {redacted(self.url)} for '{version}'",
+        )
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+        # An annotated tag is an object of its own; the commit is the peeled one.
+        for name in (
+            f"refs/tags/{version}^{{}}",
+            f"refs/tags/{version}",
+            f"refs/heads/{version}",
+            f"{version}^{{}}",
+            version,
+        ):
+            if name in found:
+                return found[name]
+        if version == "HEAD":
+            raise SourceError(
+                f"{redacted(self.url)} has no default branch: it is empty, or its HEAD names a branch that is gone. "
+                "Name a branch, a tag or a commit as source.version."
+            )
+        raise SourceError(
+            f"source.version '{version}' is no branch or tag of {redacted(self.url)}. "
+            "Name one that is, or a whole commit of 40 digits."
+        )
+
+    def checkout(self, commit: str, version: str, target: Path) -> None:
+        """Write the files of a commit, submodules included, into a new folder."""
+        with self.locked():
+            self.prepare()
+            if not self.has(commit):
+                self.fetch(commit, version)
+            try:
+                made = self.copy(commit, target)
+            except SourceError:
+                # A full disk or a crash has damaged the mirror. It is only a copy: create another.
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.rmtree(self.mirror, ignore_errors=True)
+                self.prepare()
+                self.fetch(commit, version)
+                made = self.copy(commit, target)
+        if (target / ".gitmodules").exists():
+            self.git(
+                "submodule",
+                "--quiet",
+                "update",
+                "--init",
+                "--recursive",
+                "--depth",
+                "1",
+                doing=f"fetching the submodules of {redacted(self.url)}",
+                cwd=target,
+                submodules=True,
+            )
+        for path in sorted(target.rglob(".git")):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        # The same commit has the same times on every host, so that static files have the same ETag on all of them.
+        for path in target.rglob("*"):
+            os.utime(path, (made, made), follow_symlinks=False)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the mirror. Hosts are deployed to in parallel, and git's own locks don't wait."""
+        self.mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.mirror.with_suffix(".lock"), "w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def prepare(self) -> None:
+        """Create the mirror where there is none, and remove the locks of a killed git. It needs our own lock."""
+        if not (self.mirror / "config").exists() or not (self.mirror / "HEAD").exists():
+            shutil.rmtree(self.mirror, ignore_errors=True)
+            self.mirror.mkdir(mode=0o700)
+            self.git("init", "--quiet", "--bare", str(self.mirror), doing="preparing the cache of repositories")
+        for left in (*self.mirror.glob("*.lock"), *(self.mirror / "refs").rglob("*.lock")):
+            left.unlink(missing_ok=True)
+
+    def copy(self, commit: str, target: Path) -> int:
+        """Create a working copy that borrows the mirror's objects; return the time of the commit.
+
+        Git refuses to clone the mirror, because its history is incomplete.
+        """
+        doing = f"checking {commit[:12]} out"
+        self.git("init", "--quiet", str(target), doing=doing)
+        (target / ".git/objects/info").mkdir(exist_ok=True)
+        (target / ".git/objects/info/alternates").write_text(f"{self.mirror / 'objects'}\n")
+        if (self.mirror / "shallow").exists():
+            shutil.copy(self.mirror / "shallow", target / ".git/shallow")
+        # Relative addresses of submodules are relative to the repository, not to its mirror.
+        self.git("remote", "add", "--", "origin", self.url, doing=doing, cwd=target)
+        self.git("checkout", "--quiet", "--detach", commit, doing=doing, cwd=target)
+        # A checkout succeeds even if the mirror has lost some of the commit's files, or its list of them.
+        lost = self.git("ls-files", "--deleted", doing=doing, cwd=target).splitlines()
+        if lost:
+            raise SourceError(f"{doing} failed: {lost[0]} can't be read. Remove {self.mirror} and try again.")
+        return int(self.git("show", "-s", "--format=%ct", commit, doing=doing, cwd=target).split()[-1])
+
+    def has(self, commit: str) -> bool:
+        answer = subprocess.run(
+            ["git", "cat-file", "-e", f"{commit}^{{commit}}"],
+            cwd=self.mirror,
+            env=self.environment(),
+            capture_output=True,
+            check=False,
+        )
+        return answer.returncode == 0
+
+    def fetch(self, commit: str, version: str) -> None:
+        doing = f"fetching '{version}' from {redacted(self.url)}"
+        try:
+            shallow = ["--quiet", "--no-tags", "--depth", "1", *self.upload_pack()]
+            self.git("fetch", *shallow, "--", self.url, commit, doing=doing, cwd=self.mirror)
+        except SourceError:
+            # Some servers refuse a commit that no branch or tag names, and some can't limit the depth.
+            whole = ["--unshallow"] if (self.mirror / "shallow").exists() else []
+            self.git(
+                "fetch",
+                "--quiet",
+                *whole,
+                *self.upload_pack(),
+                "--",
+                self.url,
+                "+refs/heads/*:refs/heads/*",
+                "+refs/tags/*:refs/tags/*",
+                doing=doing,
+                cwd=self.mirror,
+            )
+            if not self.has(commit):
+                raise SourceError(
+                    f"source.version '{version}' is no commit of {redacted(self.url)}, "
+                    "or none that a branch or tag leads to."
+                ) from None
+        # A reference keeps the commit, so that git need not fetch its objects again with the next one.
+        self.git("update-ref", "refs/pyweb/fetched", commit, doing=doing, cwd=self.mirror)
+
+
+def repository_address(address: str, bases: list[str]) -> str:
+    """The address of a repository for git in any folder. A relative path is looked for below the bases."""
+    scheme = re.match(r"([A-Za-z0-9+.-]+)(::|://)", address)
+    if address.startswith("-") or (scheme and (scheme[2] == "::" or scheme[1].lower() not in (*PROTOCOLS, *ALIASES))):
+        raise SourceError(
+            f"source.git '{redacted(address)}' is an address that git may not use here: it can run a command on the "
+            f"controller. Use one of {', '.join(f'{name}://' for name in PROTOCOLS)}, account@server:path, or a folder."
+        )
+    if "://" in address or re.match(r"[^/]+:", address):
+        return address
+    return str(find(address, bases, os.path.isdir, "source.git", "folder, and no address either"))
+
+
+def git_hint(text: str, has_key: bool) -> str:
+    """What to try, for the failures of git that people meet."""
+    lowered = text.lower()
+    if "host key verification failed" in lowered or "remote host identification has changed" in lowered:
+        return (
+            "The server shows another host key than before: if that is right, remove the old one with ssh-keygen -R. "
+        )
+    if "unprotected private key file" in lowered:
+        return "ssh doesn't use a key that others may read: chmod 600 the file that source.key names. "
+    if (
+        "permission denied" in lowered
+        or "authentication failed" in lowered
+        or "could not read username" in lowered
+        or "could not read password" in lowered
+        or "terminal prompts disabled" in lowered
+    ):
+        return "The repository wants credentials: " + (
+            "does the deploy key belong to it, and has it no passphrase? "
+            if has_key
+            else "give the controller's account access, or name a deploy key as source.key. "
+        )
+    if "dubious ownership" in lowered:
+        return (
+            "The repository's folder belongs to another account: run Ansible as that one, "
+            "or allow it with git config --global safe.directory. "
+        )
+    if "transport 'file' not allowed" in lowered:
+        return "Git takes no submodules from folders: give the submodule an address, or use source.path. "
+    if re.search(
+        r"could not resolve host|could not connect|failed to connect"
+        r"|connection timed out|connection refused|no route to host",
+        lowered,
+    ):
+        return "The server can't be reached from the controller. "
+    if "not found" in lowered or "does not exist" in lowered or "does not appear to be a git repository" in lowered:
+        return "There is no such repository, or it is private: check source.git. "
+    return ""
