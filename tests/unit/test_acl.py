@@ -55,7 +55,7 @@ def test_what_is_encoded_can_be_decoded() -> None:
 )
 def test_only_the_application_and_nginx_pass(public: Path, uid: int, gid: int, allowed: set[int]) -> None:
     path = public / "home"
-    assert acl.guard(str(path), 0, APP, 0o750, NGINX) is True
+    assert acl.ensure_folder(str(path), 0, APP, 0o750, NGINX) is True
     found = os.stat(path)
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, APP, 0o750)
     assert {wanted for wanted in (1, 4) if tried(path, uid, gid, wanted)} == allowed
@@ -70,26 +70,26 @@ def test_a_folder_of_another_mode_is_told_then_healed_once(public: Path, mode: i
     path.mkdir()
     path.chmod(mode)
     before = os.stat(path)
-    assert acl.guard(str(path), 0, APP, 0o750, passing, check_mode=True) is True
+    assert acl.ensure_folder(str(path), 0, APP, 0o750, passing, check_mode=True) is True
     assert os.stat(path) == before
-    assert [acl.guard(str(path), 0, APP, 0o750, passing) for _ in range(2)] == [True, False]
+    assert [acl.ensure_folder(str(path), 0, APP, 0o750, passing) for _ in range(2)] == [True, False]
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o750
     assert not tried(path, OTHER, OTHER, 1)
     path.chmod(0o755)
-    assert [acl.guard(str(path), 0, APP, 0o750, passing) for _ in range(2)] == [True, False]
+    assert [acl.ensure_folder(str(path), 0, APP, 0o750, passing) for _ in range(2)] == [True, False]
 
 
 @needs_root
 def test_whom_an_operator_lets_in_stays_in(public: Path) -> None:
     path = public / "home"
-    acl.guard(str(path), 0, APP, 0o750, NGINX)
+    acl.ensure_folder(str(path), 0, APP, 0o750, NGINX)
     os.setxattr(path, acl.ACCESS, acl.encode([*GATE, (acl.USER, 4, OTHER)]))
-    assert acl.guard(str(path), 0, APP, 0o750, NGINX) is False
+    assert acl.ensure_folder(str(path), 0, APP, 0o750, NGINX) is False
     assert tried(path, OTHER, OTHER, 4)
 
 
 def test_a_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -> None:
-    assert acl.guard(str(tmp_path / "home"), 0, APP, 0o750, NGINX, check_mode=True) is True
+    assert acl.ensure_folder(str(tmp_path / "home"), 0, APP, 0o750, NGINX, check_mode=True) is True
     assert not (tmp_path / "home").exists()
 
 

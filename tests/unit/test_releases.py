@@ -19,7 +19,6 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release import locking, programs, releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
-from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import (
     differing_parts,
     digest,
@@ -42,6 +41,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     manifests,
     now,
     read_manifest,
+    record,
     remove_tree,
     write_manifest,
 )

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.release import settled as module
-from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
@@ -23,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     GOOD,
     Layout,
     Manifest,
+    record,
     write_manifest,
 )
 

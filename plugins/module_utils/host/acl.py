@@ -1,8 +1,8 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""POSIX access control lists, by the kernel's own attributes: a mode alone has no room for a second group.
+"""POSIX access control lists, read and written as the kernel's extended attributes.
 
-The folders of an application are for its own account and for nginx. Both need the way in, and neither may own it.
+The folders of an application are for its own account and for nginx. A mode has no place for a second group.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Iterable
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
-# What an entry is about, in the order in which the kernel wants them.
+# The kinds of entries, in the order in which the kernel expects them.
 OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHER = 1, 2, 4, 8, 16, 32
-# In the place of an ID where an entry needs none.
+# The ID of an entry that needs none.
 NOBODY = 0xFFFFFFFF
 VERSION = 2
 
@@ -34,7 +34,7 @@ def decode(data: bytes) -> list[Entry]:
 
 
 def is_supported(path: str) -> bool:
-    """Whether the file system of a path, or of the folder where it is to be, keeps access control lists."""
+    """Whether the file system of a path supports access control lists. The path need not exist."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     try:
@@ -45,7 +45,7 @@ def is_supported(path: str) -> bool:
 
 
 def entries_of(path: str, kind: str = ACCESS) -> list[Entry]:
-    """The entries beyond a mode; none where the mode tells it all."""
+    """The entries of a path; none where it has no access control list."""
     try:
         return sorted(decode(os.getxattr(path, kind)))
     except OSError:
@@ -55,7 +55,7 @@ def entries_of(path: str, kind: str = ACCESS) -> list[Entry]:
 def may(
     mode: int, owner: int, group: int, uid: int, groups: Iterable[int], wanted: int, entries: Iterable[Entry] = ()
 ) -> bool:
-    """Whether an account has a right (4 read, 2 write, 1 pass), as the kernel decides. Root has all."""
+    """Whether an account has a right (4 read, 2 write, 1 pass), as the kernel decides. Root has all rights."""
     if uid == 0:
         return True
     if uid == owner:
@@ -72,13 +72,13 @@ def may(
 
 
 def permits(path: str, uid: int, groups: Iterable[int], wanted: int) -> bool:
-    """The same of a path; raises OSError where there is nothing."""
+    """Whether an account has a right to a path. Raises OSError for a missing path."""
     found = os.stat(path)
     return may(found.st_mode, found.st_uid, found.st_gid, uid, groups, wanted, entries_of(path))
 
 
 def entries_for(mode: int, group: int | None, rights: int, found: Iterable[Entry] = ()) -> list[Entry]:
-    """The entries of a folder with this mode that lets one more group in; whom else an operator lets in stays."""
+    """The entries of a folder with this mode and the rights of one more group. Entries of an operator are kept."""
     named = [entry for entry in found if entry[0] == USER or (entry[0] == GROUP and entry[2] != group)]
     named += [] if group is None else [(GROUP, rights, group)]
     mask = mode >> 3 & 7
@@ -88,10 +88,12 @@ def entries_for(mode: int, group: int | None, rights: int, found: Iterable[Entry
     return sorted([*base, *named, *([(MASK, mask, NOBODY)] if named else [])])
 
 
-def guard(path: str, owner: int, group: int, mode: int, passing: int | None = None, check_mode: bool = False) -> bool:
-    """Make a folder, or bring it to this owner, group and mode; the group ``passing`` may pass through it.
+def ensure_folder(
+    path: str, owner: int, group: int, mode: int, passing: int | None = None, check_mode: bool = False
+) -> bool:
+    """Create a folder, or correct its owner, group and mode; the group ``passing`` may pass through it.
 
-    Return whether something differed. Its parent must be root's.
+    Return whether something differed. The parent folder must belong to root.
     """
     if not os.path.isdir(path):
         if check_mode:
@@ -99,13 +101,13 @@ def guard(path: str, owner: int, group: int, mode: int, passing: int | None = No
         os.mkdir(path, 0o700)
     status, found = os.stat(path), entries_of(path)
     wanted = entries_for(mode, passing, 1, found)
-    # The mode shows the mask in the place of the group's rights.
+    # The mode shows the mask in place of the rights of the owning group.
     shown = mode & ~0o070 | max((rights for tag, rights, _number in wanted if tag == MASK), default=mode >> 3 & 7) << 3
     kept = found or entries_for(status.st_mode, None, 0)
     if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), kept) == (owner, group, shown, wanted):
         return False
     if not check_mode:
-        # First for fewer accounts, then for those that may: nobody else passes in between.
+        # The owner is changed first, the mode last, so that no other account passes in between.
         os.chown(path, owner, group)
         os.setxattr(path, ACCESS, encode(wanted))
         os.chmod(path, shown)

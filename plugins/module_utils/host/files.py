@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Files with owner and mode, written atomically, compared before they are written, reported as a diff."""
+"""Files with owner and mode: compared, written atomically, reported as a diff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# What a file is called until its rename.
+# The end of the name of a temporary file.
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.new$")
 
 
@@ -43,7 +43,7 @@ def own_file(path: str, content: str | bytes | None, mode: int = 0o644) -> File:
 
 
 def mode_of(path: str) -> dict[str, Any]:
-    """Owner, group and mode as people write them; empty where there is nothing."""
+    """Path, owner, group and mode as people write them; empty for a missing path."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -68,7 +68,7 @@ def group_name(gid: int) -> str:
 
 
 def read(path: str) -> bytes | None:
-    """The bytes of a file, None where there is none."""
+    """The content of a file; None for a missing file."""
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -77,12 +77,12 @@ def read(path: str) -> bytes | None:
 
 
 def owner_ids(owner: str, group: str) -> tuple[int, int]:
-    """Numeric owner and group; raises KeyError for a name the host does not know."""
+    """The IDs of an owner and a group. Raises KeyError for a name that the host does not have."""
     return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
 
 
 def differs(file: File) -> bool:
-    """Whether the host's file is not as it should be. An owner that does not exist yet counts as a difference."""
+    """Whether a file on the host is not as it should be. An owner that does not exist yet counts as a difference."""
     if file.content is None:
         return os.path.lexists(file.path)
     if read(file.path) != file.data:
@@ -96,7 +96,7 @@ def differs(file: File) -> bool:
 
 
 def write(file: File) -> None:
-    """Bring one file to its state by an atomic rename, so that a reader never sees half of it."""
+    """Write or remove one file. It is written by an atomic rename, so a reader never sees half of it."""
     if file.content is None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file.path)
@@ -118,7 +118,7 @@ def write(file: File) -> None:
 
 
 def sweep(paths: Iterable[str]) -> None:
-    """Remove what interrupted writes have left, files and links alike, among these paths."""
+    """Remove the temporary files and links among these paths, which interrupted writes have left."""
     for path in paths:
         if UNFINISHED.search(path):
             with contextlib.suppress(FileNotFoundError):
@@ -126,7 +126,7 @@ def sweep(paths: Iterable[str]) -> None:
 
 
 def apply_files(files: list[File], check_mode: bool = False) -> tuple[list[str], list[dict[str, Any]]]:
-    """Bring all files to their state; return the paths that changed and Ansible's diffs. Parent folders must exist."""
+    """Write or remove all files; return the changed paths and Ansible's diffs. Parent folders must exist."""
     changed = [file for file in files if differs(file)]
     diffs = [diff(file) for file in changed]
     if not check_mode:
@@ -136,7 +136,7 @@ def apply_files(files: list[File], check_mode: bool = False) -> tuple[list[str],
 
 
 def diff(file: File) -> dict[str, Any]:
-    """Ansible's diff of one file, before it is written; the content of a secret stays out of it."""
+    """Ansible's diff of one file, before it is written. It does not show the content of a secret."""
     before, after = read(file.path), file.data
     if file.secret:
         return {

@@ -20,7 +20,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.folders import
     prepare,
     remove_unfinished,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
@@ -33,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     manifests,
     now,
     read_manifest,
+    record,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import ails, sleeps
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The module of ours that stands before an application which its server can't call as it is."""
+"""The module ``pyweb_entry`` of a release, for an application that its server can't call as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import importlib
 _callable = eval({expression!r}, vars(_module))
 '''
 
-# nginx tells uWSGI the prefix apart from the path by the uwsgi protocol, but not by HTTP.
+# By the uwsgi protocol, nginx passes the prefix separately from the path; by HTTP it does not.
 WSGI_PREFIX = """
 
 def mounted(environ, start_response):
@@ -26,14 +26,14 @@ def mounted(environ, start_response):
 application_below, application = application, mounted
 """
 
-# The host that nginx tells has its port, where that is not the scheme's own.
+# X-Forwarded-Host contains the port where it is not the default of the scheme, so ProxyFix needs no x_port.
 WSGI_FIX = "ProxyFix(_callable, x_for=1, x_proto=1, x_host=1, x_prefix=1)"
 
-# werkzeug's ProxyFix knows WSGI only. nginx sets each of these headers itself, so there is one of each at most.
+# werkzeug's ProxyFix supports WSGI only. nginx sets each of these headers itself, so each occurs once at most.
 ASGI = '''
 
-class Visitor:
-    """Tells the application {does}."""
+class VisitorMiddleware:
+    """Passes on the visitor's data: {does}."""
 
     def __init__(self, app):
         self.app = app
@@ -42,27 +42,27 @@ class Visitor:
         if scope["type"] in ("http", "websocket"):
             scope = {{**scope, "root_path": {prefix!r} or scope.get("root_path", "")}}
             if {proxy_fix!r}:
-                told = dict(scope["headers"])
-                if b"x-forwarded-for" in told:
-                    scope["client"] = (told[b"x-forwarded-for"].decode("latin-1").split(",")[-1].strip(), 0)
-                if b"x-forwarded-proto" in told:
-                    secure = told[b"x-forwarded-proto"] == b"https"
-                    plain, safe = ("http", "https") if scope["type"] == "http" else ("ws", "wss")
-                    scope["scheme"] = safe if secure else plain
-                if b"x-forwarded-host" in told:
-                    host = told[b"x-forwarded-host"]
+                headers = dict(scope["headers"])
+                if b"x-forwarded-for" in headers:
+                    scope["client"] = (headers[b"x-forwarded-for"].decode("latin-1").split(",")[-1].strip(), 0)
+                if b"x-forwarded-proto" in headers:
+                    is_secure = headers[b"x-forwarded-proto"] == b"https"
+                    plain, secure = ("http", "https") if scope["type"] == "http" else ("ws", "wss")
+                    scope["scheme"] = secure if is_secure else plain
+                if b"x-forwarded-host" in headers:
+                    host = headers[b"x-forwarded-host"]
                     scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
                     name, _, port = host.decode("latin-1").partition(":")
-                    usual = 443 if scope["scheme"] in ("https", "wss") else 80
-                    scope["server"] = (name, int(port) if port.isdigit() else usual)
+                    default = 443 if scope["scheme"] in ("https", "wss") else 80
+                    scope["server"] = (name, int(port) if port.isdigit() else default)
         return await self.app(scope, receive, send)
 
 
-application = Visitor(_callable)
+application = VisitorMiddleware(_callable)
 '''
 
-# uWSGI closes the connection after the response. If a part of the body is unread, nginx gets an error instead of the
-# response: so the rest is read and discarded. A half-close ends the response first, for nginx then sends no more body.
+# uWSGI closes the connection after the response. If a part of the request's body is unread, nginx gets an error instead
+# of the response. So the rest is read and discarded. A half-close ends the response first; nginx then stops sending.
 WSGI_DRAIN = '''
 
 import os
@@ -75,12 +75,12 @@ import uwsgi
 DRAIN_SECONDS = 4
 
 
-class Drained:
-    """A response that reads what is left of the request's body when it is closed."""
+class DrainingResponse:
+    """A response that reads the rest of the request's body when it is closed."""
 
     def __init__(self, environ):
         self.body, self.result, self.sent = environ["wsgi.input"], (), False
-        # An object given to sendfile can't be wrapped; applications do without where the server has none.
+        # A response by sendfile can't be wrapped. Applications do without it where the server does not offer it.
         environ.pop("wsgi.file_wrapper", None)
 
     def __iter__(self):
@@ -96,7 +96,7 @@ class Drained:
             if hasattr(self.result, "close"):
                 self.result.close()
         finally:
-            if self.sent:  # else the application failed, which uWSGI answers with nothing
+            if self.sent:  # else the application has failed, and uWSGI sends no response
                 self.drain()
 
     def drain(self):
@@ -106,7 +106,7 @@ class Drained:
                 connection.shutdown(socket.SHUT_WR)
                 waiting = select.poll()
                 waiting.register(connection, select.POLLIN)
-                # uWSGI knows whether all of the body was read, and then reads nothing more.
+                # When all of the body was read, uWSGI returns nothing here.
                 if not waiting.poll(0) and not self.body.read(1):
                     return
                 connection.settimeout(DRAIN_SECONDS)
@@ -120,16 +120,16 @@ class Drained:
 def draining(environ, start_response):
     if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         return undrained(environ, start_response)
-    response = Drained(environ)
+    response = DrainingResponse(environ)
     result = undrained(environ, start_response)
-    response.result = [result] if isinstance(result, bytes) else result  # uWSGI takes bytes in one piece
+    response.result = [result] if isinstance(result, bytes) else result  # uWSGI accepts bytes as a whole response
     return response
 
 
 undrained, application = application, draining
 '''
 
-# gunicorn's own ASGI worker may close a connection with a part of the body unread. The rest is read before the end.
+# gunicorn's ASGI worker may close a connection while a part of the request's body is unread. So the rest is read first.
 ASGI_DRAIN = """
 
 import asyncio
@@ -171,12 +171,12 @@ undrained, application = application, draining
 
 
 def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
-    """The text of the module ``pyweb_entry``, whose ``application`` is what the server calls."""
+    """The text of the module ``pyweb_entry``, whose ``application`` the server calls."""
     module, _, expression = wsgi.partition(":")
-    does = "scheme, host, address and prefix are the visitor's" if proxy_fix else "it knows where it is mounted"
+    does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
     if protocol == "asgi":
         text = LOAD.format(does=does, imports="", module=module, expression=expression)
-        text += ASGI.format(does=f"of its visitors: {does}", prefix=prefix, proxy_fix=proxy_fix)
+        text += ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix)
         return text + (ASGI_DRAIN if drain else "")
     fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
     text = LOAD.format(

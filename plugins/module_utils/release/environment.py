@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -20,11 +22,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirem
     wanted_requirements,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.installed import (
-    as_pins,
-    installed_packages,
-    links_into,
-)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
@@ -33,7 +30,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
     Line,
     constraint_files,
+    content,
     kind,
+    normalized,
     text_of,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
@@ -185,3 +184,34 @@ def install_server(build: Build, path: str, pip: list[str], unlocked: list[str],
         for name in found.keys() & {*same_program(server)}:
             if is_too_old(found[name], server):
                 raise build.error(old_server_message(server, "a requirement", name, found[name]))
+
+
+def site_packages(path: str, pattern: str) -> list[str]:
+    """The entries of an environment's site-packages that match a pattern."""
+    return glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages", pattern))
+
+
+def installed_packages(path: str) -> dict[str, str]:
+    """The packages of an environment and their versions, by the folders with their metadata."""
+    found = {}
+    for folder in site_packages(path, "*.dist-info"):
+        parts = re.fullmatch(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info", os.path.basename(folder))
+        if parts:
+            found[normalized(parts.group(1))] = parts.group(2)
+    return found
+
+
+def as_pins(packages: dict[str, str]) -> str:
+    """Packages and versions as the text of a requirements file."""
+    return "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
+
+
+def links_into(path: str, folder: str) -> bool:
+    """Whether an environment links to code in a folder, by the files in which installers record such links."""
+    for pattern in ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json"):
+        for note in site_packages(path, pattern):
+            text = content(note) if os.path.isfile(note) and not os.path.islink(note) else ""
+            is_named = folder in text or os.path.realpath(folder) in text
+            if is_named and (not note.endswith(".json") or '"editable":true' in re.sub(r"\s", "", text)):
+                return True
+    return False

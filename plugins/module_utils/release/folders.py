@@ -100,7 +100,7 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
         (layout.cache, uid, gid, 0o700, None),
         *([(layout.jobs, uid, gid, 0o750, None)] if jobs else []),
     ):
-        changed = acl.guard(path, owning, group, mode, passing, check_mode) or changed
+        changed = acl.ensure_folder(path, owning, group, mode, passing, check_mode) or changed
     return changed
 
 

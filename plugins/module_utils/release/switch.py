@@ -29,7 +29,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.background imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import Gate, Unhealthy
-from ansible_collections.pyweb.stack.plugins.module_utils.release.history import record
 from ansible_collections.pyweb.stack.plugins.module_utils.release.links import (
     read_links,
     remove_link,
@@ -48,6 +47,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     manifests,
     read_manifest,
+    record,
     write_manifest,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import (
