@@ -1,14 +1,13 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The controller's half of supervisor_programs: no trip where the host bears a stamp for the same wish."""
+"""The controller's half of supervisor_programs."""
 
 from __future__ import annotations
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stamped import StampedAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import ModuleAction
 
 
-class ActionModule(StampedAction):
-    """See StampedAction."""
+class ActionModule(ModuleAction):
+    """Runs the module of the same name."""
 
-    name = "supervisor_programs"
-    returns = frozenset({"files", "started", "restarted", "stopped", "orphans", "daemon_started", "settled"})
+    returns = frozenset({"files", "started", "restarted", "stopped", "orphans", "daemon_started"})

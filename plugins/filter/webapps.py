@@ -60,14 +60,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "webapp_releases": told(mapping.releases),
-            "webapp_gunicorn_services": told(mapping.gunicorn_services),
-            "webapp_uwsgi_services": told(mapping.uwsgi_services),
             "webapp_systemd_services": told(mapping.systemd_services),
             "webapp_supervisor_programs": told(mapping.supervisor_programs),
             "webapp_nginx_sites": told(mapping.nginx_sites),
-            "webapp_activations": told(mapping.activations),
-            "webapp_release_commands": told(mapping.release_commands),
             "webapp_switches": told(mapping.switches),
             "webapp_removal": told(operations.removal),
             "webapp_maintenance": told(operations.maintenance_switch),

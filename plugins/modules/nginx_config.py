@@ -24,7 +24,6 @@ description:
   - Installs the certificates of the sites, makes those that the host signs itself, and verifies after the reload that
     nginx serves them. Warns of each one that ends within 21 days and does not renew itself.
 author: The pyweb.stack contributors
-extends_documentation_fragment: [pyweb.stack.stamped]
 attributes:
   check_mode:
     support: full
@@ -239,96 +238,23 @@ unowned:
   type: list
   elements: str
   returned: success
-settled:
-  description: Whether an earlier run has verified this state, and nothing has changed since.
-  type: bool
-  returned: with O(foresee)
 """
 
-from typing import Any  # the documentation stands first in a module
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners
+from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import apply
-
-ARGUMENTS: dict[str, Any] = {
-    "files": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "path": {"type": "str", "required": True},
-            "content": {"type": "str", "required": True},
-        },
-    },
-    "secret_files": {"type": "dict", "default": {}, "no_log": True},
-    "owners": {
-        "type": "list",
-        "elements": "str",
-        "choices": [owners.APPLICATIONS, owners.OWN_SITES],
-        "default": [owners.OWN_SITES],
-    },
-    "removed": {"type": "list", "elements": "str", "default": []},
-    "certificates": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "name": {"type": "str", "required": True},
-            "mode": {"type": "str", "required": True, "choices": ["selfsigned", "provided", "acme"]},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "port": {"type": "int", "default": 443},
-            "http_port": {"type": "int", "default": 80},
-            "certificate": {"type": "str", "default": ""},
-            "key": {"type": "str", "default": "", "no_log": True},
-            "certificate_path": {"type": "str", "default": ""},
-            "key_path": {"type": "str", "default": "", "no_log": False},
-        },
-    },
-    "acme": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "directory": {"type": "str", "default": ""},
-            "email": {"type": "str", "default": ""},
-            "ca_bundle": {"type": "str", "default": ""},
-        },
-    },
-    "ca_certificate": {"type": "str", "default": ""},
-    "ca_key": {"type": "str", "default": "", "no_log": True},
-    "fetch": {"type": "bool", "default": False},
-    "renewal": {
-        "type": "dict",
-        "options": {
-            "service": {"type": "str", "required": True},
-            "timer": {"type": "str", "required": True},
-            "cron": {"type": "str", "required": True},
-        },
-    },
-    "state_dir": {"type": "path", "default": "/var/lib/pyweb"},
-    "drop_in": {"type": "str"},
-    "conf_dir": {"type": "path", "default": "/etc/nginx"},
-    "pid_file": {"type": "path", "default": "/run/nginx.pid"},
-    "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
-    "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
-    **stamps.OPTIONS,
-}
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import ARGUMENTS, apply
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result, witnesses = apply(module.params, module.run_command, module.check_mode)
+        result, _seen = apply(module.params, module.run_command, module.check_mode)
     except NginxError as error:
         for warning in error.warnings:
             module.warn(warning)
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):
         module.warn(warning)
-    if module.params["stamp"] and witnesses:
-        stamps.leave("nginx_config", module.params["stamp"], witnesses, witnesses["until"])
     module.exit_json(**result)
 
 

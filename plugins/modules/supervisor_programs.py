@@ -26,7 +26,6 @@ description:
     programs restart when one of them changes, joins or leaves. Nothing outside of the group does.
   - A file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
 author: The pyweb.stack contributors (@pyweb)
-extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   programs:
     description: The programs and their groups.
@@ -148,53 +147,21 @@ daemon_started:
   description: Whether the daemon had to be started.
   type: bool
   returned: success
-settled:
-  description: Whether the host is known to need no change.
-  type: bool
-  returned: with O(foresee)
 """
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
-from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor
 
-ARGUMENTS = {
-    "programs": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "kind": {"type": "str", "choices": ["program", "group"], "default": "program"},
-            "members": {"type": "list", "elements": "str", "default": []},
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "content": {"type": "str"},
-            "schedule": {"type": "str"},
-            "started": {"type": "bool", "default": True},
-            "stop_timeout": {"type": "float", "default": 40},
-        },
-        "required_if": [("state", "present", ["content"])],
-    },
-    "config_file": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
-    "cron_directory": {"type": "path", "default": "/etc/cron.d"},
-    "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
-    "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
-    "service": {"type": "str", "default": "supervisor.service"},
-    **stamps.OPTIONS,
-}
-
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=supervisor.ARGUMENTS, supports_check_mode=True)
     # The output of commands is parsed, so it must not be translated.
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
-        result, seen = supervisor.apply(module.params, module.run_command, module.check_mode)
+        result, _seen = supervisor.apply(module.params, module.run_command, module.check_mode)
     except (HostError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
-    if seen and module.params["stamp"]:
-        stamps.leave("supervisor_programs", module.params["stamp"], seen)
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(**result)

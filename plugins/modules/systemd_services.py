@@ -16,7 +16,6 @@ description:
     Instances of templates are never restarted; only the removal of a template ends its instances.
   - A unit file that does not carry the mark C(Managed by pyweb.stack) is never overwritten or removed.
 author: The pyweb.stack contributors (@pyweb)
-extends_documentation_fragment: [pyweb.stack.stamped]
 options:
   services:
     description: The services.
@@ -106,47 +105,21 @@ reloaded:
   description: Whether systemd's unit files were reloaded.
   type: bool
   returned: success
-settled:
-  description: Whether the host is known to need no change.
-  type: bool
-  returned: with O(foresee)
 """
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
-from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd
 
-ARGUMENTS = {
-    "services": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "content": {"type": "str"},
-            "started": {"type": "bool", "default": True},
-            "enabled": {"type": "bool", "default": True},
-            "triggered": {"type": "bool", "default": False},
-        },
-        "required_if": [("state", "present", ["content"])],
-    },
-    "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
-    **stamps.OPTIONS,
-}
-
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=systemd.ARGUMENTS, supports_check_mode=True)
     # The output of commands is parsed, so it must not be translated.
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
-        result, seen = systemd.apply(module.params, module.run_command, module.check_mode)
+        result, _seen = systemd.apply(module.params, module.run_command, module.check_mode)
     except (HostError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
-    if seen and module.params["stamp"]:
-        stamps.leave("systemd_services", module.params["stamp"], seen)
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(**result)

@@ -27,7 +27,7 @@ attributes:
 options:
   apps:
     description:
-      - What to activate, as the filter P(pyweb.stack.webapp_activations#filter) makes it of C(webapps) and the builds.
+      - What to activate, as the filter M(pyweb.stack.apply) and P(pyweb.stack.webapp_switches#filter) make it.
     type: list
     elements: dict
     required: true
@@ -50,16 +50,16 @@ options:
     default: unknown
   stamp:
     description:
-      - What M(pyweb.stack.webapp_release) returned as C(stamp). Where all that it wanted is live in the end, word of
-        that is left, so that the next run need not look again.
+      - The releases that M(pyweb.stack.apply) has built, with the key of their plan. If all of them are live in the
+        end, that is recorded, so that the next run need not look again.
     type: dict
     default: {}
 """
 
 EXAMPLES = r"""
-- name: Let the new releases take over
+- name: Restart every application
   pyweb.stack.webapp_activate:
-    apps: "{{ webapps | pyweb.stack.webapp_activations(__webapp_build.apps, ansible_facts['pyweb']) }}"
+    apps: "{{ webapps | pyweb.stack.webapp_switches(ansible_facts['pyweb'], 'restart') }}"
 """
 
 RETURN = r"""
@@ -83,9 +83,11 @@ apps:
 import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import activate
+from ansible_collections.pyweb.stack.plugins.module_utils.release.live import verified
+from ansible_collections.pyweb.stack.plugins.module_utils.release.part import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.release_commands import run_release_commands
-from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import settle
 
 
 def main() -> None:
@@ -107,8 +109,11 @@ def main() -> None:
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **({"apps": results} if results else {}))
-    if module.params["stamp"] and work is activate:
-        settle(module.params["stamp"], module.params["root"], module.run_command)
+    stamp = module.params["stamp"]
+    if stamp and work is activate:
+        seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], module.run_command))
+        if seen is not None:
+            stamps.record("webapp", stamp["key"], seen, report(stamp["releases"]))
     module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)
 
 

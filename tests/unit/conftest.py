@@ -35,7 +35,7 @@ def own_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leaves a stamp on this machine, nor finds one."""
     from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 
-    monkeypatch.setattr(stamps, "FOLDER", str(tmp_path / "stamps"))
+    monkeypatch.setattr(stamps, "STAMP", str(tmp_path / "stamp.json"))
 
 
 @pytest.fixture

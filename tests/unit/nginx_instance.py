@@ -160,7 +160,7 @@ def run_module(transaction: Transaction, check_mode: bool = False) -> dict[str, 
     """As the module does: run the transaction, and leave a stamp for it."""
     result = transaction.run(check_mode)
     if transaction.witnesses:
-        stamps.leave("nginx_config", "as wished", transaction.witnesses, transaction.witnesses["until"])
+        stamps.record("nginx", "as wished", transaction.witnesses)
     return result
 
 

@@ -1,17 +1,15 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Releases that take over in the call that builds them, and what the site playbook does for that."""
+"""Switching to new releases in the call that builds them."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.action.webapp_release import secret_json
 from ansible_collections.pyweb.stack.plugins.module_utils.release import activation
-from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import Deployment, activate_at_once, failure
+from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import Deployment, activate_at_once
+from ansible_collections.pyweb.stack.plugins.module_utils.release.part import DeploymentFailed, Releases
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"
 
@@ -59,31 +57,18 @@ def test_nothing_takes_over_where_nobody_asked_or_nothing_is_new(activated: list
 
 
 def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: list[Any]) -> None:
+    inputs = {"apps": [], "root": "/nowhere", "uv": "", "nginx_group": "", "owner": "alice@desk"}
+    releases = Releases({**inputs, "activations": [{"name": "shop"}, {"name": "broken"}]}, refuse, check_mode=False)
     results = [result("shop", True, OTHER), result("broken", True, OTHER)]
-    answer = {"apps": results, "missing_sources": [], "changed": True, "diff": {"after": "a new one"}}
-    added, problems = activate_at_once(DEPLOYMENT, [{"name": "shop"}, {"name": "broken"}], results)
-    said = failure({**answer, **added}, problems)
+    releases.answer = {"apps": results, "changed": True, "diff": {"after": "a new one"}}
+    with pytest.raises(DeploymentFailed, match="webapps 'broken': no") as failed:
+        releases.switch()
     assert [one["activate"] for one in results] == [True, True]
-    assert said == {
-        "msg": "webapps 'broken': no",
+    assert failed.value.answer == {
         "changed": True,
         "activated": [{"name": "shop"}],
-        # As a build that went well would have told.
+        # As after a build that succeeded.
         "apps": results,
         "diff": {"after": "a new one"},
     }
-
-
-def test_an_argument_that_says_nothing_hides_nothing() -> None:
-    """Ansible hides the text of a secret argument wherever it occurs, and many a log has ``{}``."""
-    assert secret_json({}) == ""
-    assert secret_json({"shop": 1}) == '{"shop": 1}'
-
-
-def test_every_step_of_the_site_playbook_means_the_same_sites() -> None:
-    """With the switch for maintenance, say, which no later step may lose."""
-    playbooks = Path(__file__).resolve().parents[2] / "playbooks"
-    text = "".join((playbooks / name).read_text() for name in ("site.yml", "tasks/definitions.yml"))
-    meant = re.findall(r"(?m)^ +(?:__nginx_applications|systemd_services|supervisor_programs): (.*)$", text)
-    assert sorted(set(meant)) == ['"{{ __site_programs }}"', '"{{ __site_services }}"', '"{{ __site_sites }}"']
-    assert len(meant) == 7
+    assert releases.witnesses() is None

@@ -52,13 +52,13 @@ def repository(tmp_path: Path) -> Path:
 
 
 def names(origin: Origin) -> list[str]:
-    with tarfile.open(fileobj=io.BytesIO(origin.bytes())) as tar:
+    with tarfile.open(fileobj=io.BytesIO(origin.pack())) as tar:
         return sorted(tar.getnames())
 
 
 def message(source: dict[str, Any], *bases: Path) -> str:
     with pytest.raises(SourceError) as caught:
-        origin_of(source, [str(base) for base in bases]).bytes()
+        origin_of(source, [str(base) for base in bases]).pack()
     return str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_what_was_resolved_is_sent_even_if_the_branch_moves_on_meanwhile(reposit
 
 def test_the_same_commit_is_packed_to_the_same_bytes(repository):
     source = {"git": str(repository)}
-    assert origin_of(source, []).bytes() == origin_of(source, []).bytes()
+    assert origin_of(source, []).pack() == origin_of(source, []).pack()
 
 
 def test_relative_repositories_and_keys_are_looked_for_below_the_bases(repository, tmp_path, monkeypatch):
@@ -170,7 +170,6 @@ def test_a_package_is_fetched_by_the_host():
     origin = origin_of({"package": "shop==1.4.2"}, [])
     assert origin.description["revision"] == "shop==1.4.2"
     assert origin.pack is None
-    assert origin.packed is None
 
 
 def test_what_the_preflight_settles_is_what_is_deployed(repository, monkeypatch):

@@ -18,10 +18,11 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.pyweb.stack.plugins.action import preflight as action
 from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
+from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
-from ansible_collections.pyweb.stack.plugins.modules import webapp_release
+from ansible_collections.pyweb.stack.plugins.modules import apply
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
@@ -142,12 +143,12 @@ def test_the_limits_of_a_container_count(
 
 
 def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
-    assert facts.uv_version(str(tmp_path)) == ""
+    assert installed_version(str(tmp_path)) == ""
     (tmp_path / "lib/python3.11/site-packages/uv-0.13.2.dist-info").mkdir(parents=True)
-    assert facts.uv_version(str(tmp_path)) == ""
+    assert installed_version(str(tmp_path)) == ""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/uv").touch(mode=0o755)
-    assert facts.uv_version(str(tmp_path)) == "0.13.2"
+    assert installed_version(str(tmp_path)) == "0.13.2"
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def test_problems_are_counted_and_listed() -> None:
     assert two["msg"].endswith(":\n- a\n- b\nNothing on the host has changed.")
 
 
-# What the module of releases gives back
+# What the module apply gives back
 
 
 def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -393,23 +394,26 @@ def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest
         "jobs": False,
         "process_manager": "systemd",
     }
-    hidden = {"pyweb-no-such": {"env": {"PASSWORD": "hunter2"}, "python": {"index_url": "https://u:tok3n@h/"}}}
+    hidden: dict[str, Any] = {
+        "pyweb-no-such": {"env": {"PASSWORD": "hunter2"}, "python": {"index_url": "https://u:tok3n@h/"}}
+    }
+    hidden["pyweb-no-such"]["data"] = "QUJDREVGRw=="
+    inputs = {"apps": [spec], "root": str(tmp_path), "uv": "/uv", "nginx_group": "www-data", "owner": "alice@desk"}
     arguments = {
-        "apps": [spec],
-        "secrets": json.dumps(hidden),
-        "sources": json.dumps({"pyweb-no-such": "QUJDREVGRw=="}),
-        "root": str(tmp_path),
+        "parts": [{"role": "webapp", "inputs": inputs, "key": "k"}],
+        "secrets": json.dumps({"webapp": {"apps": hidden}}),
         "_ansible_check_mode": True,
         "_ansible_diff": True,
         "_ansible_verbosity": 3,
     }
-    monkeypatch.setattr(sys, "argv", ["webapp_release"])
+    monkeypatch.setattr(sys, "argv", ["apply"])
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_, **__: None)
     with patch_module_args(arguments), pytest.raises(SystemExit):
-        webapp_release.main()
+        apply.main()
     said = capsys.readouterr().out
     result = json.loads(said)
-    assert result["apps"][0]["action"] == "build"
-    assert result["invocation"]["module_args"]["apps"][0]["name"] == "pyweb-no-such"
+    assert result["parts"]["webapp"]["apps"][0]["action"] == "build"
+    (part,) = result["invocation"]["module_args"]["parts"]
+    assert part["inputs"]["apps"][0]["name"] == "pyweb-no-such"
     for secret in ("hunter2", "tok3n", "QUJDREVGRw=="):
         assert secret not in said

@@ -1,17 +1,17 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Stamps: what was found to be as wanted, and how to see at a glance that nobody has touched it since.
+"""The stamp of a host: which parts of a plan were verified on it, and whether anything was touched since.
 
-A module that finds a host as wanted leaves a stamp: a key, which stands for what was wanted and for the code that
-looked, a witness of every file and process that it looked at, and what it would tell again. A later run's preflight
-compares the witnesses in its own trip; where they agree and the same is wanted again, the module's trip is spared.
+A part that is found or made as planned is recorded with a key, which stands for what was wanted and for the code that
+looked, and with a witness of every file and process that the look depended on. The first look of a later run compares
+the witnesses; where they agree and the key is the same, the part needs no second look.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
-import hashlib
 import json
 import os
 import re
@@ -22,14 +22,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
 
-# Gone after a boot, as are the processes that a stamp tells of.
-FOLDER = "/run/pyweb/stamps"
+# Gone after a boot, as are the processes that the stamp names.
+STAMP = "/run/pyweb/stamp.json"
 
-# A stamp for each set of inputs: two playbooks for one host spare each other's trips; more are somebody's trials.
+# How many keys of a part are kept: two playbooks for one host do not void each other's records.
 KEPT = 5
-
-# Of every module that leaves stamps by itself, as the documentation fragment of the same name tells.
-OPTIONS = {"stamp": {"type": "str"}, "foresee": {"type": "bool", "default": False}}
 
 OF_INSTANCE = re.compile(rf"[-@]{INSTANCE.pattern}\.[^./]*\Z")
 
@@ -70,10 +67,10 @@ def matching(pattern: str) -> list[str]:
 def witnesses(
     paths: Iterable[str], pids: Iterable[int] = (), patterns: Iterable[str] = (), owned: Iterable[str] = ()
 ) -> dict[str, dict[str, list[Any]]]:
-    """To be taken before the look that it is to stand for: what changes meanwhile then makes the stamp void.
+    """Take these before the look that they stand for: a change in between then voids the record.
 
-    Of a pattern it is seen what matches: a folder would also tell of names that do not matter. Of what is ``owned``
-    only the rights count.
+    For a pattern, only the matching paths are recorded: a folder would also show names that do not matter. For what is
+    ``owned``, only owner, mode and access rights are recorded.
     """
     return {
         "matches": {pattern: matching(pattern) for pattern in sorted(set(patterns))},
@@ -83,22 +80,36 @@ def witnesses(
     }
 
 
-def leave(
-    name: str, key: str, seen: dict[str, Any], until: float | None = None, told: dict[str, Any] | None = None
-) -> None:
-    """Say that what the key stands for is there, until a time (seconds since 1970) where only time can change that.
+def record(part: str, key: str, seen: dict[str, Any], report: dict[str, Any] | None = None) -> None:
+    """Record that a part of a plan, by its key, is as wanted on this host.
 
-    ``told`` is what whoever is spared the trip wants to know. A host that can't keep a stamp is only slower.
+    ``seen`` are the witnesses; its ``until`` (seconds since 1970) is given where only time can change the part.
+    ``report`` is what a run that is spared the look wants to know. A host that can't keep a stamp is only slower.
     """
     with contextlib.suppress(OSError):
-        os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-        path = f"{FOLDER}/{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-        with open(f"{path}.new", "w", encoding="utf-8") as stream:
-            json.dump({"name": name, "key": key, "seen": {**seen, "until": until}, "told": told or {}}, stream)
-        os.replace(f"{path}.new", path)
-        others = [entry.path for entry in os.scandir(FOLDER) if entry.name.startswith(f"{name}-")]
-        for old in sorted(others, key=lambda other: os.stat(other).st_mtime_ns)[:-KEPT]:
-            os.unlink(old)
+        os.makedirs(os.path.dirname(STAMP), mode=0o755, exist_ok=True)
+        with open(f"{STAMP}.lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            parts = read()
+            records = {known: entry for known, entry in parts.get(part, {}).items() if known != key}
+            records[key] = {"seen": {"until": None, **seen}, "report": report or {}}
+            parts[part] = dict(list(records.items())[-KEPT:])
+            descriptor = os.open(f"{STAMP}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                json.dump(parts, stream)
+            os.replace(f"{STAMP}.new", STAMP)
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """The records of all parts, by their keys, oldest first; none where the stamp can't be read."""
+    try:
+        with open(STAMP, encoding="utf-8") as stream:
+            parts = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(parts, dict) or not all(isinstance(records, dict) for records in parts.values()):
+        return {}
+    return parts
 
 
 def holds(seen: dict[str, Any]) -> bool:
@@ -119,13 +130,11 @@ def holds(seen: dict[str, Any]) -> bool:
 
 
 def valid() -> dict[str, dict[str, dict[str, Any]]]:
-    """What the stamps that still hold tell, by the name of what left them and by their keys."""
+    """The reports of all records that still hold, by part and key."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    with contextlib.suppress(OSError):
-        for entry in sorted(os.scandir(FOLDER), key=lambda entry: entry.name):
+    for part, records in read().items():
+        for key, entry in records.items():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                with open(entry.path, encoding="utf-8") as stream:
-                    stamp = json.load(stream)
-                if entry.name.endswith(".json") and holds(stamp["seen"]):
-                    found.setdefault(stamp["name"], {})[stamp["key"]] = stamp["told"]
+                if holds(entry["seen"]):
+                    found.setdefault(part, {})[key] = entry["report"]
     return found

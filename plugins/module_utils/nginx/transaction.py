@@ -40,6 +40,70 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store
 LOCK_TIMEOUT = 120.0  # seconds to wait for another run on this host
 
 
+# The parameters of ``apply``, in the words of a module.
+ARGUMENTS: dict[str, Any] = {
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "path": {"type": "str", "required": True},
+            "content": {"type": "str", "required": True},
+        },
+    },
+    "secret_files": {"type": "dict", "default": {}, "no_log": True},
+    "owners": {
+        "type": "list",
+        "elements": "str",
+        "choices": [owners.APPLICATIONS, owners.OWN_SITES],
+        "default": [owners.OWN_SITES],
+    },
+    "removed": {"type": "list", "elements": "str", "default": []},
+    "certificates": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "mode": {"type": "str", "required": True, "choices": ["selfsigned", "provided", "acme"]},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "port": {"type": "int", "default": 443},
+            "http_port": {"type": "int", "default": 80},
+            "certificate": {"type": "str", "default": ""},
+            "key": {"type": "str", "default": "", "no_log": True},
+            "certificate_path": {"type": "str", "default": ""},
+            "key_path": {"type": "str", "default": "", "no_log": False},
+        },
+    },
+    "acme": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "directory": {"type": "str", "default": ""},
+            "email": {"type": "str", "default": ""},
+            "ca_bundle": {"type": "str", "default": ""},
+        },
+    },
+    "ca_certificate": {"type": "str", "default": ""},
+    "ca_key": {"type": "str", "default": "", "no_log": True},
+    "fetch": {"type": "bool", "default": False},
+    "renewal": {
+        "type": "dict",
+        "options": {
+            "service": {"type": "str", "required": True},
+            "timer": {"type": "str", "required": True},
+            "cron": {"type": "str", "required": True},
+        },
+    },
+    "state_dir": {"type": "path", "default": "/var/lib/pyweb"},
+    "drop_in": {"type": "str"},
+    "conf_dir": {"type": "path", "default": "/etc/nginx"},
+    "pid_file": {"type": "path", "default": "/run/nginx.pid"},
+    "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
+    "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
+}
+
+
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Install the configuration that the module's parameters describe.
 

@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     installed_packages,
     memory_bytes,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -45,7 +46,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "cpus": cpus(),
         "memory_bytes": memory_bytes(),
         "packages": installed_packages(params["packages"]),
-        "uv": uv_version(params["uv_home"]),
+        "uv": installed_version(params["uv_home"]),
         "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
         "timers": bool(glob.glob("/etc/systemd/system/*.*.timer")),
         "root": os.geteuid() == 0,
@@ -80,14 +81,6 @@ def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
                 f"nginx_sites '{wanted.name}'.tls: its certificate {wanted.certificate_path} is not usable: {error}."
             )
     return problems
-
-
-def uv_version(home: str) -> str:
-    """The version of uv in its environment, from the name of its metadata. Starting uv would take longer."""
-    found = glob.glob(f"{home}/lib/python3*/site-packages/uv-*.dist-info")
-    if not found or not os.access(f"{home}/bin/uv", os.X_OK):
-        return ""
-    return os.path.basename(found[0]).removeprefix("uv-").removesuffix(".dist-info")
 
 
 def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:

@@ -57,6 +57,32 @@ TimeoutStopSec=10min
 NOTHING_REREAD: tuple[list[str], list[str], list[str]] = ([], [], [])
 
 
+# The parameters of ``apply``, in the words of a module.
+ARGUMENTS = {
+    "programs": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "kind": {"type": "str", "choices": ["program", "group"], "default": "program"},
+            "members": {"type": "list", "elements": "str", "default": []},
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "content": {"type": "str"},
+            "schedule": {"type": "str"},
+            "started": {"type": "bool", "default": True},
+            "stop_timeout": {"type": "float", "default": 40},
+        },
+        "required_if": [("state", "present", ["content"])],
+    },
+    "config_file": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
+    "cron_directory": {"type": "path", "default": "/etc/cron.d"},
+    "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
+    "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
+    "service": {"type": "str", "default": "supervisor.service"},
+}
+
+
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Bring the programs to their state; the module's result, and the witnesses for a stamp or None."""
     try:

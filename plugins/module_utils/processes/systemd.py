@@ -28,6 +28,26 @@ RUNTIME_DIRECTORY = "/run/systemd/system"
 WATCH_SECONDS = 0.4
 
 
+# The parameters of ``apply``, in the words of a module.
+ARGUMENTS = {
+    "services": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "content": {"type": "str"},
+            "started": {"type": "bool", "default": True},
+            "enabled": {"type": "bool", "default": True},
+            "triggered": {"type": "bool", "default": False},
+        },
+        "required_if": [("state", "present", ["content"])],
+    },
+    "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
+}
+
+
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Bring the services to their state; the module's result, and the witnesses for a stamp or None.
 

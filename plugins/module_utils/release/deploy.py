@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.folders import
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.live import is_unhealthy, lacks_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
@@ -34,7 +35,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     record,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.settled import ails, sleeps
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         "reasons": reasons,
     }
     if action == "none":
-        unhealthy = ails(layout) or sleeps(read_manifest(layout, current), deployment.run)
+        unhealthy = is_unhealthy(layout) or lacks_processes(read_manifest(layout, current), deployment.run)
         return {**result, "activate": unhealthy, "changed": changed}
     if action == "build" and not (check_mode or spec["source"].get("wanted")):
         with lock(layout, owner):
@@ -171,8 +171,3 @@ def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 def error_text(error: OSError) -> str:
     """What the system says about an error, and the file where it names one."""
     return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror or error)
-
-
-def failure(answer: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """The answer of a call that failed. It leaves out empty values, which would hide the message from a reader."""
-    return {"msg": "\n\n".join(problems), **{key: value for key, value in answer.items() if value}}

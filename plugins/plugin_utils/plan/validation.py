@@ -34,18 +34,27 @@ def validated(
     if problems:
         return Applications(), problems
     own_sites = [] if own_sites is None else own_sites
-    problems = root_problems(apps, root) or site_problems(apps, root, dict(nginx_settings or {}), own_sites)
+    problems = root_problems(apps, root) or checked_sites(apps, root, dict(nginx_settings or {}), own_sites)[2]
     return (Applications() if problems else Applications(apps)), problems
 
 
-def site_problems(apps: list[dict[str, Any]], root: str, settings: dict[str, Any], own_sites: Any) -> list[str]:
-    """The rules of nginx for all sites together, and for the texts of those that no application has."""
-    problems = checked_with_applications(own_sites, settings, nginx_sites(apps, root))[2]
+def checked_sites(
+    apps: list[dict[str, Any]],
+    root: str,
+    settings: dict[str, Any],
+    own_sites: Any,
+    maintenance: dict[str, dict[str, Any]] | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
+    """All sites that nginx is to serve and the settings that they share, both checked, and every problem.
+
+    ``maintenance`` says by application how it is closed.
+    """
+    sites, filled, problems = checked_with_applications(own_sites, settings, nginx_sites(apps, root, maintenance))
     if not problems:
         checker = Checker()
         check_texts(checker, own_sites, role_options("nginx")["nginx_sites"], "nginx_sites")
         problems = checker.problems
-    return problems
+    return sites, filled, problems
 
 
 def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,13 @@ LOCKS = ("uv.lock", "pylock.toml", "pyproject.toml")
 class Origin:
     """The source of one application: its description for the host, and how its files are packed.
 
-    ``pack`` and ``packed`` are None for a package, which the host installs from an index.
+    ``pack`` is None for a package, which the host installs from an index. A ``local`` source is quick to pack. All
+    others are packed only after a host has asked for them.
     """
 
     description: dict[str, Any]
     pack: Callable[[], bytes] | None = None
-    packed: bytes | None = field(default=None, repr=False)
-
-    def bytes(self) -> bytes:
-        return self.packed if self.packed is not None else self.pack()
+    local: bool = False
 
 
 def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
@@ -70,7 +68,7 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
         "digest": fingerprint(folder, names),
         "requirements_digest": requirements_digest(folder, names),
     }
-    return Origin(description, packed=archive(folder, names))
+    return Origin(description, pack=lambda: archive(folder, names), local=True)
 
 
 def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:

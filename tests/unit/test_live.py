@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""When nobody has to look again: only as long as just what was wanted is live, with all its processes."""
+"""The record of live releases: it holds only while the wanted releases are live, with all their processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.release import settled as module
+from ansible_collections.pyweb.stack.plugins.module_utils.release import live as module
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.part import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
     COMPLETE,
@@ -55,15 +56,19 @@ class Shop:
         os.makedirs(self.layout.release(release), exist_ok=True)
         write_manifest(self.layout, Manifest(release, state, venv="v", processes=self.processes))
 
-    def settle(self, release: str = LIVE, more: dict[str, str] | None = None) -> bool:
-        """Whether a stamp was left that holds."""
-        stamp = {"key": "k", "seen": {}, "releases": {"shop": release, **(more or {})}}
-        module.settle(stamp, self.layout.root, lambda argv: (0, "", ""))
-        return self.settled
+    def record(
+        self, release: str = LIVE, more: dict[str, str] | None = None, versions: dict[str, Any] | None = None
+    ) -> bool:
+        """Record the releases if they are live; return whether the record holds."""
+        releases = {"shop": release, **(more or {})}
+        seen = with_versions(versions or {}, module.verified(releases, self.layout.root, lambda argv: (0, "", "")))
+        if seen is not None:
+            stamps.record("webapp", "k", seen, report(releases))
+        return self.recorded
 
     @property
-    def settled(self) -> bool:
-        return "k" in stamps.valid().get("webapp_release", {})
+    def recorded(self) -> bool:
+        return "k" in stamps.valid().get("webapp", {})
 
     def end(self) -> None:
         for process in (self.server, self.worker):
@@ -79,8 +84,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 def test_the_stamp_tells_what_a_look_would(shop: Shop) -> None:
-    assert shop.settle()
-    (app,) = stamps.valid()["webapp_release"]["k"]["apps"]
+    assert shop.record()
+    (app,) = stamps.valid()["webapp"]["k"]["apps"]
     assert (app["name"], app["state"], app["current"]) == ("shop", "present", LIVE)
     assert (app["action"], app["candidate"], app["activate"]) == ("none", "", False)
 
@@ -106,8 +111,8 @@ ELSE: dict[str, Callable[[Shop], Any]] = {
 @pytest.mark.parametrize("case", ELSE)
 def test_what_is_not_as_wanted_gets_no_stamp(shop: Shop, case: str) -> None:
     ELSE[case](shop)
-    assert not shop.settle()
-    assert not shop.settled
+    assert not shop.record()
+    assert not shop.recorded
 
 
 TOUCHES: dict[str, Callable[[Shop], Any]] = {
@@ -125,27 +130,27 @@ TOUCHES: dict[str, Callable[[Shop], Any]] = {
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a folder is given to somebody else")
 @pytest.mark.parametrize("case", TOUCHES)
 def test_whatever_is_touched_later_makes_it_void(shop: Shop, case: str) -> None:
-    assert shop.settle()
+    assert shop.record()
     TOUCHES[case](shop)
-    assert not shop.settled
+    assert not shop.recorded
 
 
 def test_what_an_application_does_all_day_does_not(shop: Shop) -> None:
     with lock(shop.layout, "somebody"):
         pass
-    assert shop.settle()
+    assert shop.record()
     Path(shop.layout.shared, "data.sqlite-journal").touch()
     Path(shop.layout.cache, "page").touch()
-    assert shop.settled
+    assert shop.recorded
 
 
 def test_a_deployment_that_only_held_the_lock_makes_it_void(shop: Shop) -> None:
     with lock(shop.layout, "somebody"):
         pass
-    assert shop.settle()
+    assert shop.record()
     with lock(shop.layout, "another"):
         record(shop.layout, action="build")
-    assert not shop.settled
+    assert not shop.recorded
 
 
 class Manager:
@@ -168,29 +173,28 @@ def test_a_background_process_must_run_and_go_on(shop: Shop, monkeypatch: pytest
     shop.processes = [{"service": "shop.worker"}]
     shop.put(LIVE)
     managed("failed")
-    assert not shop.settle()
+    assert not shop.record()
     managed("running")
-    assert shop.settle()
+    assert shop.record()
     shop.worker.kill()
     shop.worker.wait()
-    assert not shop.settled
+    assert not shop.recorded
 
 
 def test_an_application_that_is_gone_stays_gone(shop: Shop, tmp_path: Path) -> None:
     old = Path(shop.layout.root, "old")
-    assert shop.settle(more={"old": ""})
+    assert shop.record(more={"old": ""})
     old.mkdir()
-    assert not shop.settled
+    assert not shop.recorded
     (old / "shared").mkdir()
-    assert shop.settle(more={"old": ""}), "data stay"
+    assert shop.record(more={"old": ""}), "data stay"
     (old / "releases").mkdir()
-    assert not shop.settle(more={"old": ""})
+    assert not shop.record(more={"old": ""})
 
 
 def test_what_was_seen_before_counts_too(shop: Shop, tmp_path: Path) -> None:
     python = tmp_path / "python3"
     python.touch()
-    stamp = {"key": "k", "seen": stamps.witnesses([str(python)]), "releases": {"shop": LIVE}}
+    versions = stamps.witnesses([str(python)])
     python.write_text("another version")
-    module.settle(stamp, shop.layout.root, lambda argv: (0, "", ""))
-    assert not shop.settled
+    assert not shop.record(versions=versions)

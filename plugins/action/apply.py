@@ -1,0 +1,307 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Check the inventory, look at the host, make its plan, and change what differs: two trips where something does."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.loader import lookup_loader
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, LookAction, Refused
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import release_commands
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
+
+UNCHANGED = "Unchanged since the last verified run; skipped."
+
+
+class ActionModule(LookAction, PackagesAction):
+    """One look at the host, and one call that changes it."""
+
+    returns = frozenset({"parts", "apps"}) | PackagesAction.returns
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "stage": {"type": "str", "choices": ["deploy", "commands", "switch"], "default": "deploy"},
+                "roles": {"type": "list", "elements": "str", "choices": list(plan.ROLES), "default": []},
+            }
+        )
+        self.roles = arguments["roles"] or self.planned_roles()
+        try:
+            return getattr(self, arguments["stage"])()
+        except Refused as refused:
+            return refused.answer
+
+    def planned_roles(self) -> list[str]:
+        """The roles that have run their task file ``plan`` in this play."""
+        found = []
+        for role in plan.ROLES:
+            result = self.task_vars.get(f"__{role}_plan")
+            if isinstance(result, dict) and result.get("role") == role:
+                found.append(role)
+        return found
+
+    # The stages
+
+    def deploy(self) -> dict[str, Any]:
+        """Everything that this host can do without waiting for the others."""
+        look = self.look_for_roles()
+        model = self.model(look)
+        answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
+        self.install_packages(model, look, answer)
+        due, origins = self.due_parts(model, look, answer)
+        pending: dict[str, Any] = {}
+        if due and not answer.get("failed"):
+            alone = len(self.task_vars.get("ansible_play_batch", [])) <= 1
+            result = self.send(self.prepared(due, model, alone), origins, finish=alone)
+            pending = self.merge(answer, result, look, alone)
+        elif not due and not answer["changed"]:
+            answer["msg"] = UNCHANGED
+        answer["ansible_facts"] = self.facts_after(look, answer, pending)
+        return answer
+
+    def commands(self) -> dict[str, Any]:
+        """The release commands of the applications, on the first host that has a new release of them."""
+        hosts = self.task_vars.get("ansible_play_hosts", [])
+        builds = [[host, self.deployment_of(host).get("apps", [])] for host in hosts]
+        if not any(app["candidate"] for _host, apps in builds for app in apps):
+            return {"changed": False, "apps": []}
+        look = self.check_inventory({"sources": False})
+        inputs = self.complete_inputs("webapp", look.inputs)
+        apps = release_commands(
+            look.apps,
+            builds,
+            self.task_vars["inventory_hostname"],
+            self.facts(),
+            inputs["webapp_process_manager"],
+        )
+        if not apps:
+            return {"changed": False, "apps": []}
+        return self.activate(apps, inputs["webapp_root"], stage="commands")
+
+    def switch(self) -> dict[str, Any]:
+        """Switch to the releases that were built, then obtain the certificates that are due."""
+        deployment = self.deployment_of(self.task_vars["inventory_hostname"])
+        answer: dict[str, Any] = {"changed": False, "apps": []}
+        if deployment.get("switch"):
+            answer = self.activate(deployment["switch"], deployment["root"], stamp=deployment["stamp"])
+        if deployment.get("certificates") and not answer.get("failed"):
+            look = self.check_inventory({"root": deployment["root"]})
+            look.answer = {"ansible_facts": {"pyweb": self.facts()}}
+            part = plan.nginx_part(self.roles, self.model(look))
+            inputs = {**part.inputs, "fetch": True}
+            key = sending.key_of(part)
+            result = self.call([(plan.Part("nginx", inputs, part.secrets), key)])
+            answer = {**result, "apps": answer["apps"], "changed": bool(answer["changed"] or result.get("changed"))}
+        return answer
+
+    # What this host is asked, and what it is to be
+
+    def look_for_roles(self) -> Look:
+        inputs = self.given_inputs()
+        given = {role: self.complete_inputs(role, inputs) for role in ("python", "webapp", "supervisor", "nginx")}
+        names = {
+            "python": ["python_packages"],
+            "nginx": ["nginx_packages"],
+            "supervisor": ["supervisor_packages", "supervisor_cron_packages"],
+        }
+        packages = [
+            package
+            for role, lists in names.items()
+            if role in self.roles
+            for name in lists
+            for package in given[role][name] or []
+        ]
+        webapp = given["webapp"]
+        arguments = {
+            "process_manager": webapp["webapp_process_manager"],
+            "keep_releases": webapp["webapp_keep_releases"],
+            "root": webapp["webapp_root"],
+            "packages": list(dict.fromkeys(packages)),
+            "uv_home": given["python"]["python_uv_home"],
+        }
+        return self.look(arguments, ["pyweb.stack.apply"], inputs)
+
+    @staticmethod
+    def complete_inputs(role: str, inputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The inputs of a role, those that are not set with the role's default."""
+        defaults = {name: option.get("default") for name, option in role_options(role).items()}
+        return {**defaults, **inputs.get(role, {})}
+
+    def model(self, look: Look) -> plan.Model:
+        """What this run wants on the host."""
+        if look.facts["maintenance"]:
+            root = self.complete_inputs("webapp", look.inputs)["webapp_root"]
+            self.check_sites(look, root, look.facts["maintenance"])
+        inputs = {role: self.complete_inputs(role, look.inputs) for role in plan.ROLES}
+        inputs["nginx"]["nginx_sites"] = self.task_vars.get("nginx_sites")
+        for name in ("nginx_ca_certificate", "nginx_ca_key"):
+            inputs["nginx"][name] = self.pem(inputs["nginx"][name] or "")
+        files = ROLES / "nginx" / "files"
+        texts = {path.name: path.read_text(encoding="utf-8") for path in files.iterdir()}
+        return plan.Model(look.apps, look.sites, look.settings, look.certificates, inputs, look.facts, texts)
+
+    def due_parts(
+        self, model: plan.Model, look: Look, answer: dict[str, Any]
+    ) -> tuple[list[tuple[plan.Part, str]], dict[str, Origin]]:
+        """The parts that were not verified before, with their keys; and where the sources of applications come from."""
+        due: list[tuple[plan.Part, str]] = []
+        origins: dict[str, Origin] = {}
+        for part in plan.host_plan(self.roles, model):
+            if part.role == "webapp":
+                origins = self.origins(part)
+                part = sending.with_sources(part, origins)
+            key = sending.key_of(part)
+            verified = look.facts["stamps"].get(part.role, {})
+            if key not in verified:
+                due.append((part, key))
+            elif part.role == "webapp":
+                answer["apps"] = answer_of(verified[key], {"apps"}).get("apps", [])
+        return due, origins
+
+    def origins(self, part: plan.Part) -> dict[str, Origin]:
+        """The sources of the applications; raises Refused with every problem."""
+        found: dict[str, Origin] = {}
+        problems = []
+        for app in part.inputs["apps"]:
+            if app["state"] != "present":
+                continue
+            try:
+                found[app["name"]] = origin_of(app["source"], self.bases())
+            except SourceError as error:
+                problems.append(f"webapps '{app['name']}': {error}")
+        if problems:
+            raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
+        return found
+
+    # What is sent
+
+    def install_packages(self, model: plan.Model, look: Look, answer: dict[str, Any]) -> None:
+        """Install the packages that are missing, without starting their services before they are configured."""
+        wanted = plan.wanted_packages(self.roles, model, look.certificate_packages)
+        missing = sorted(set(wanted) - set(look.facts["packages"]))
+        if not missing:
+            return
+        result = self.install(missing, False, self.task_vars)
+        if result.get("failed"):
+            raise Refused(result)
+        answer["changed"] = True
+        answer["parts"]["packages"] = {"changed": True, "installed": missing}
+        look.facts["packages"] = sorted({*look.facts["packages"], *missing})
+
+    def prepared(self, due: list[tuple[plan.Part, str]], model: plan.Model, alone: bool) -> list[tuple[plan.Part, str]]:
+        """The parts with their templates rendered, and with what says when things are done, not what."""
+        found = []
+        for part, key in due:
+            ready = sending.rendered(part, self.render)
+            if part.role == "webapp":
+                timing = {"owner": deployer(), "activations": plan.switches(self.roles, model) if alone else []}
+                ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
+            found.append((ready, key))
+        return found
+
+    def render(self, role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The templates of a role, rendered with their own variables only."""
+        lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
+        return lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
+
+    def send(self, due: list[tuple[plan.Part, str]], origins: dict[str, Origin], finish: bool) -> dict[str, Any]:
+        """Apply the parts; where the host asks for sources, upload them and apply again."""
+        shipment = sending.Shipment(origins if any(part.role == "webapp" for part, _key in due) else {})
+        due = [(shipment.load(part) if part.role == "webapp" else part, key) for part, key in due]
+        first = self.call(due, finish)
+        missing = first.get("parts", {}).get("webapp", {}).get("missing_sources")
+        if first.get("failed") or not missing or self._task.check_mode:
+            return first
+        folder = self._make_tmp_path()
+        try:
+            paths = {name: self.upload(name, shipment, folder) for name in missing if name in origins}
+            second = self.call(
+                [(sending.uploaded(part, paths) if part.role == "webapp" else part, key) for part, key in due],
+                finish,
+            )
+        finally:
+            self._remove_tmp_path(folder)
+        second["changed"] = bool(first.get("changed") or second.get("changed"))
+        return second
+
+    def upload(self, name: str, shipment: sending.Shipment, folder: str) -> str:
+        """Upload the source of an application; return its path on the host."""
+        with tempfile.TemporaryDirectory() as local_folder:
+            local = os.path.join(local_folder, f"{name}.tar.gz")
+            try:
+                Path(local).write_bytes(shipment.bytes_of(name))
+            except SourceError as error:
+                raise AnsibleActionFail(
+                    f"webapps '{name}': {error} The release that was live before is still live."
+                ) from error
+            remote = self._connection._shell.join_path(folder, os.path.basename(local))
+            self._transfer_file(local, remote)
+            return remote
+
+    def call(self, due: list[tuple[plan.Part, str]], finish: bool = True) -> dict[str, Any]:
+        """Run the module of the same name."""
+        secrets = {part.role: part.secrets for part, _key in due if part.secrets}
+        arguments = {
+            "parts": [{"role": part.role, "inputs": part.inputs, "key": key} for part, key in due],
+            "finish": finish,
+            "secrets": sending.secret_json(secrets),
+        }
+        return self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
+
+    def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
+        arguments = {"apps": apps, "root": root, "owner": deployer(), **more}
+        return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
+
+    # What is remembered
+
+    def merge(self, answer: dict[str, Any], result: dict[str, Any], look: Look, alone: bool) -> dict[str, Any]:
+        """Add the answer of the host to the result of this task; return what is left for the stage switch."""
+        packages = answer["parts"]
+        changed = answer["changed"]
+        answer |= result
+        answer["parts"] = {**packages, **result.get("parts", {})}
+        answer["changed"] = bool(changed or result.get("changed"))
+        webapp = answer["parts"].get("webapp", {})
+        answer["apps"] = webapp.get("apps", answer.get("apps", []))
+        answer["deployed"] = sorted(answer["parts"])
+        if alone or self._task.check_mode or answer.get("failed"):
+            return {}
+        pending: dict[str, Any] = {"certificates": bool(answer["parts"].get("nginx", {}).get("due"))}
+        return {**pending, "stamp": webapp.get("stamp", {})}
+
+    def facts_after(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
+        """The facts of the host, with what the later stages have to know."""
+        facts = look.answer["ansible_facts"]
+        deployment: dict[str, Any] = {"apps": answer["apps"], **pending}
+        if pending:
+            model = self.model(look)
+            found = {app["name"]: app for app in answer["apps"] if app.get("activate")}
+            deployment["root"] = model.webapp["webapp_root"]
+            deployment["switch"] = [
+                {**spec, "candidate": found[spec["name"]]["candidate"]}
+                for spec in plan.switches(self.roles, model)
+                if spec["name"] in found
+            ]
+        stamps = facts["pyweb"]["stamps"] if not answer["changed"] else {}
+        return {**facts, "pyweb": {**facts["pyweb"], "stamps": stamps, "deployment": deployment}}
+
+    def facts(self) -> dict[str, Any]:
+        return self.task_vars.get("ansible_facts", {}).get("pyweb", {})
+
+    def deployment_of(self, host: str) -> dict[str, Any]:
+        """What the stage deploy has left for the later ones, on a host of this play."""
+        facts = self.task_vars["hostvars"][host].get("ansible_facts", {}).get("pyweb", {})
+        return facts.get("deployment", {})

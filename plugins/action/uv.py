@@ -1,0 +1,13 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The controller's half of uv."""
+
+from __future__ import annotations
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import ModuleAction
+
+
+class ActionModule(ModuleAction):
+    """Runs the module of the same name."""
+
+    returns = frozenset({"before", "version"})

@@ -1,0 +1,38 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""uv, the installer of Python packages, in an environment of its own."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
+
+REMEDY = "Check that the package python3-venv is installed, and that the host reaches the package index."
+
+
+def installed_version(home: str) -> str:
+    """The version of uv in its environment, from the name of its metadata: starting it would take longer."""
+    found = glob.glob(f"{glob.escape(home)}/lib/python3*/site-packages/uv-*.dist-info")
+    if not found or not os.access(f"{home}/bin/uv", os.X_OK):
+        return ""
+    return os.path.basename(found[0]).removeprefix("uv-").removesuffix(".dist-info")
+
+
+def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], None]:
+    """Install uv's ``version`` into the folder ``home``, from ``index_url`` if that is set; raises HostError."""
+    home, version = params["home"], params["version"]
+    before = installed_version(home)
+    if before == version:
+        return {"changed": False}, None
+    if not check_mode:
+        must(run, "Making the environment of uv", ["python3", "-m", "venv", "--without-pip", home], REMEDY)
+        # pip runs from Debian's wheel: an environment with a pip of its own takes a second longer.
+        wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
+        pip = [f"{home}/bin/python", f"{wheels[-1]}/pip"] if wheels else [f"{home}/bin/python", "-m", "pip"]
+        index = ["--index-url", params["index_url"]] if params.get("index_url") else []
+        options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+        must(run, "Installing uv", [*pip, "install", *options, *index, f"uv=={version}"], REMEDY)
+    return {"changed": True, "before": before, "version": version}, None

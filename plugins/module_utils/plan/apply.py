@@ -1,0 +1,121 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Change on this host what differs from its plan, part by part, and record each part that was verified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.part import Releases, report
+
+
+class PartFailed(Exception):
+    """A part of the plan failed; ``answer`` is the failed result, with what was done before."""
+
+    def __init__(self, message: str, answer: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.answer = {**answer, "msg": message}
+
+
+class Application:
+    """One application of a plan to this host.
+
+    Definitions come after the build and before the switch: a build that fails changes nothing, and a release that is
+    about to start finds its unit. Certificates that an authority has to sign come last, so that a site which can't have
+    one yet is already served over HTTP.
+    """
+
+    def __init__(self, run: Run, check_mode: bool, finish: bool = True) -> None:
+        self.run = run
+        # Whether certificates are obtained in the end. Where other hosts are waited for, a later call does that.
+        self.finish = finish
+        self.check_mode = check_mode
+        self.releases: Releases | None = None
+        self.answer: dict[str, Any] = {"changed": False, "parts": {}, "diff": [], "warnings": []}
+
+    def apply(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Apply ``parts``, dictionaries of role, inputs and key, in their order; raises PartFailed."""
+        by_role = {part["role"]: part for part in parts}
+        for role in ("python", "webapp", "systemd", "supervisor", "nginx"):
+            if role in by_role:
+                self.apply_part(by_role[role])
+            if self.answer["parts"].get("webapp", {}).get("missing_sources"):
+                return self.answer
+        if self.releases:
+            self.switch(by_role["webapp"])
+        if self.finish and self.answer["parts"].get("nginx", {}).get("due"):
+            self.apply_part({**by_role["nginx"], "inputs": {**by_role["nginx"]["inputs"], "fetch": True}})
+        return self.answer
+
+    def apply_part(self, part: dict[str, Any]) -> None:
+        role = part["role"]
+        try:
+            result, seen = getattr(self, role)(part["inputs"])
+        except (HostError, OSError, KeyError) as error:
+            warnings = list(getattr(error, "warnings", ()))
+            self.add(role, {**getattr(error, "answer", {}), "warnings": warnings})
+            raise PartFailed(str(error), self.answer) from error
+        self.add(role, result)
+        if seen is not None and part["key"] and not self.check_mode:
+            stamps.record(role, part["key"], seen)
+
+    def add(self, role: str, result: dict[str, Any]) -> None:
+        """Add the result of a part, or of its second step, to the answer."""
+        result = dict(result)
+        diff = result.pop("diff", [])
+        self.answer["diff"] += diff if isinstance(diff, list) else [diff]
+        self.answer["warnings"] += result.pop("warnings", [])
+        before = self.answer["parts"].get(role, {})
+        result["changed"] = bool(result.get("changed") or before.get("changed"))
+        self.answer["parts"][role] = {**before, **result}
+        self.answer["changed"] = self.answer["changed"] or result["changed"]
+
+    def switch(self, part: dict[str, Any]) -> None:
+        """Switch to what was built, and record the releases if all of them are live."""
+        releases = self.releases
+        try:
+            self.add("webapp", {**releases.switch(), "diff": []})
+        except HostError as error:
+            self.add("webapp", {**getattr(error, "answer", {}), "diff": []})
+            raise PartFailed(str(error), self.answer) from error
+        seen = releases.witnesses()
+        if seen is not None and part["key"]:
+            stamps.record("webapp", part["key"], seen, report(releases.wanted))
+        self.answer["parts"]["webapp"]["stamp"] = {"key": part["key"], **releases.stamp()}
+
+    # Each host's half is imported only where its part is applied: the host compiles what it imports.
+
+    def python(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        from ansible_collections.pyweb.stack.plugins.module_utils.host import uv
+
+        return uv.apply(inputs, self.run, self.check_mode)
+
+    def webapp(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        self.releases = Releases(inputs, self.run, self.check_mode)
+        return self.releases.build(), None
+
+    def systemd(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd
+
+        return systemd.apply(complete(inputs, systemd.ARGUMENTS), self.run, self.check_mode)
+
+    def supervisor(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor
+
+        return supervisor.apply(complete(inputs, supervisor.ARGUMENTS), self.run, self.check_mode)
+
+    def nginx(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        from ansible_collections.pyweb.stack.plugins.module_utils.nginx import transaction
+
+        return transaction.apply(complete(inputs, transaction.ARGUMENTS), self.run, self.check_mode)
+
+
+def complete(inputs: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with the defaults of those that are not given; raises HostError for any that are wrong."""
+    result = ArgumentSpecValidator(arguments).validate(inputs)
+    if result.error_messages:
+        raise HostError("\n".join(result.error_messages))
+    return result.validated_parameters

@@ -1,0 +1,121 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The releases of a plan: build those that differ, later switch to them, and record what is live."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import (
+    Deployment,
+    activate_at_once,
+    activation,
+    diff_of,
+    error_text,
+    release,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.live import unchanged, verified
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+
+UNCHANGED = "The releases that were live before are still live."
+
+
+class DeploymentFailed(HostError):
+    """Some applications failed. ``answer`` is what was done for the others."""
+
+    def __init__(self, problems: list[str], answer: dict[str, Any]) -> None:
+        super().__init__("\n\n".join(problems))
+        self.answer = {key: value for key, value in answer.items() if value}
+
+
+class Releases:
+    """The applications of one plan on one host.
+
+    ``inputs`` has ``apps``, each with its settings, its secrets and its source; ``root``, ``uv``, ``nginx_group`` and
+    ``owner`` as the module apply documents them; and ``activations``, how each application switches. Without those
+    nothing is switched.
+    """
+
+    def __init__(self, inputs: dict[str, Any], run: Run, check_mode: bool) -> None:
+        self.inputs = inputs
+        self.deployment = Deployment(
+            root=inputs["root"],
+            uv=inputs["uv"],
+            nginx_group=inputs["nginx_group"],
+            owner=inputs["owner"],
+            run=run,
+            check_mode=check_mode,
+        )
+        self.activations: list[dict[str, Any]] = inputs.get("activations") or []
+        self.versions = InterpreterVersions()
+        self.answer: dict[str, Any] = {"changed": False, "apps": [], "diff": []}
+
+    def build(self) -> dict[str, Any]:
+        """Build what differs beside what is live; raises DeploymentFailed.
+
+        The answer's ``missing_sources`` names applications whose source has to be uploaded first.
+        """
+        os.umask(0o022)
+        if self.activations and not self.deployment.check_mode:
+            # Compiled beside the look and the build, which mostly wait for programs that they run.
+            threading.Thread(target=activation, daemon=True).start()
+        results, problems, missing = [], [], []
+        for spec in self.inputs["apps"]:
+            try:
+                result = release(self.deployment, {**spec, "nginx_group": self.deployment.nginx_group}, self.versions)
+            except ReleaseError as error:
+                problems.append(str(error))
+                continue
+            except OSError as error:
+                where = f"webapps '{spec['name']}': preparing its folders below {self.deployment.root} failed"
+                problems.append(f"{where}: {error_text(error)}.")
+                continue
+            if result["action"] == "build" and spec.get("source", {}).get("wanted"):
+                missing.append(spec["name"])
+            results.append(result)
+        changed = [result.pop("changed") for result in results]
+        self.answer = {"changed": any(changed), "apps": results, "diff": diff_of(results)}
+        if problems:
+            raise DeploymentFailed([*problems, UNCHANGED], self.answer)
+        return {**self.answer, "missing_sources": missing}
+
+    def switch(self) -> dict[str, Any]:
+        """Switch to what was built; raises DeploymentFailed. In check mode it only says so."""
+        if self.deployment.check_mode or not self.activations:
+            return self.answer
+        added, problems = activate_at_once(self.deployment, self.activations, self.answer["apps"])
+        self.answer |= added
+        if problems:
+            raise DeploymentFailed(problems, self.answer)
+        return self.answer
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Which release of each application is to be live; empty for one that is to be gone."""
+        return {result["name"]: result["candidate"] or result["current"] for result in self.answer["apps"]}
+
+    def witnesses(self) -> dict[str, Any] | None:
+        """What makes a stamp of these releases void; None where there is something left to do."""
+        if self.deployment.check_mode or any(result["activate"] for result in self.answer["apps"]):
+            return None
+        return with_versions(self.versions.seen, verified(self.wanted, self.deployment.root, self.deployment.run))
+
+    def stamp(self) -> dict[str, Any]:
+        """What a later call needs to record these releases, once it has switched to them."""
+        return {"seen": self.versions.seen, "releases": self.wanted}
+
+
+def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The witnesses of releases and of the interpreters that decided about them."""
+    if seen is None:
+        return None
+    return {kind: {**found, **versions.get(kind, {})} for kind, found in seen.items()}
+
+
+def report(releases: dict[str, str]) -> dict[str, Any]:
+    """What a stamp says about its applications to a run that is spared the look."""
+    return {"apps": unchanged(releases)}

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: apply
+short_description: Look at a host and change what differs from its plan
+version_added: 0.2.0
+description:
+  - Checks the inventory of a host, looks at the host in one trip, makes the plan of the roles that take part, and
+    changes what differs in a second trip. Where nothing differs there is no second trip.
+  - A role takes part when it has run its task file C(plan) before, or is named in O(roles).
+  - New releases are built beside the live ones. On a single host they are also switched to. Where several hosts run
+    together, the stages V(commands) and V(switch) follow, so that all hosts have built before the first one switches.
+  - A first run may need two more trips, for Debian packages and for the upload of large sources.
+author: The pyweb.stack contributors
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  stage:
+    description:
+      - V(deploy) does everything that one host can do without waiting for the others.
+      - V(commands) runs the release commands of each application, on the first host that has a new release of it.
+        This is the place for anything that happens once per deployment.
+      - V(switch) switches to the new releases, then obtains certificates that are due.
+    type: str
+    choices: [deploy, commands, switch]
+    default: deploy
+  roles:
+    description:
+      - The roles that take part, in place of those that have run their task file C(plan).
+    type: list
+    elements: str
+    default: []
+  parts:
+    description:
+      - The parts of the plan, each with its C(role), C(inputs) and C(key). Filled by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  finish:
+    description:
+      - Whether certificates that are due are obtained in the end. Filled by the action plugin.
+    type: bool
+    default: true
+  secrets:
+    description:
+      - Inputs of the parts that no log may show, as JSON. Filled by the action plugin.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Plan the releases
+  ansible.builtin.import_role:
+    name: pyweb.stack.webapp
+    tasks_from: plan
+
+- name: Apply the plan
+  pyweb.stack.apply:
+"""
+
+RETURN = r"""
+parts:
+  description: The result of each part that was applied, by role. A part that was verified before is left out.
+  type: dict
+  returned: always
+"""
+
+import json  # the documentation stands first in a module
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.apply import Application, PartFailed
+
+# Secrets that belong to items of a part.
+ITEMS = ("apps", "certificate_keys")
+
+
+def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts with their secret inputs. They are copies, because Ansible shows the arguments of a module."""
+    found = []
+    for part in parts:
+        secret = secrets.get(part["role"], {})
+        inputs = {**part["inputs"], **{name: value for name, value in secret.items() if name not in ITEMS}}
+        if part["role"] == "webapp":
+            apps = secret.get("apps", {})
+            inputs["apps"] = [with_app_secrets(app, apps.get(app["name"], {})) for app in inputs["apps"]]
+        if "certificate_keys" in secret:
+            keys = secret["certificate_keys"]
+            inputs["certificates"] = [{**item, "key": keys.get(item["name"], "")} for item in inputs["certificates"]]
+        found.append({**part, "inputs": inputs})
+    return found
+
+
+def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, Any]:
+    app = {**app, "env": secret.get("env", {})}
+    if app["state"] == "present":
+        app["python"] = {**app["python"], **secret.get("python", {})}
+        app["source"] = {**app["source"], "data": secret.get("data")}
+    return app
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "parts": {"type": "list", "elements": "dict", "required": True},
+            "finish": {"type": "bool", "default": True},
+            "secrets": {"type": "str", "default": "", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    # The words of commands are parsed, so they must not be translated.
+    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
+    parts = with_secrets(module.params["parts"], json.loads(module.params["secrets"] or "{}"))
+    try:
+        answer = Application(module.run_command, module.check_mode, module.params["finish"]).apply(parts)
+    except PartFailed as failure:
+        answer = {**failure.answer, "failed": True}
+    for warning in answer.pop("warnings"):
+        module.warn(warning)
+    if answer.pop("failed", False):
+        module.fail_json(**answer)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()

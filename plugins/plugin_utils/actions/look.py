@@ -1,0 +1,269 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The first step of a run: check the inventory, look at the host in one trip, check the host."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
+    HostAction,
+    answer_of,
+    checked_facts,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
+    app_problems,
+    checked_sites,
+    core_problems,
+    keep_problems,
+    root_problems,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
+    input_problems,
+    misspelt_inputs,
+    role_names,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
+
+preload()
+
+UNCHANGED = "Nothing on the host has changed."
+
+
+@dataclass
+class Look:
+    """What a run knows of one host before it changes anything.
+
+    ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
+    ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
+    sites of the inventory beside those of the applications. ``answer`` is what Ansible is told, with the host's facts.
+    """
+
+    apps: list[dict[str, Any]]
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sites: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    certificates: list[dict[str, Any]] = field(default_factory=list)
+    own_sites: list[dict[str, Any]] = field(default_factory=list)
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def certificate_packages(self) -> list[str]:
+        """The Debian packages that make or fetch the certificates of the sites."""
+        return packages([*self.apps, *self.own_sites])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.answer["ansible_facts"]["pyweb"]
+
+
+class Refused(Exception):
+    """The inventory or the host has problems; ``answer`` is the failed result of the task."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(answer.get("msg", ""))
+        self.answer = answer
+
+
+class LookAction(HostAction):
+    """An action that begins with the look. ``following`` names the module that it is about to run."""
+
+    task_vars: dict[str, Any]
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.task_vars = task_vars or {}
+        return super().run(tmp, task_vars)
+
+    def check_inventory(
+        self,
+        arguments: dict[str, Any],
+        inputs: dict[str, dict[str, Any]] | None = None,
+    ) -> Look:
+        """Check and normalise the inventory of one host; raises Refused with every problem."""
+        builds = arguments.get("sources", True)
+        root = str(arguments.get("root", "/srv/webapps"))
+        webapps, problems = arguments.get("webapps"), []
+        if webapps is None:
+            webapps, problems = resolved_webapps(self.task_vars, self._templar.template)
+        if problems:
+            raise Refused(failed(problems))
+        apps, problems = normalised(webapps)
+        inputs = self.given_inputs() if inputs is None else inputs
+        look = Look(apps, inputs, own_sites=self.own_sites() if builds else [])
+        if not problems:
+            served = [app for app in apps if app["state"] == "present"]
+            problems = root_problems(served, root) or self.check_sites(look, root)
+        name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
+        problems = problems or app_problems([app["name"] for app in apps], name, required=required)
+        problems += core_problems(__version__) + misspelt_inputs(self.task_vars)
+        problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
+        problems = problems or keep_problems(arguments.get("keep_releases", 5))
+        if not problems:
+            look.certificates, problems = with_texts(certificates(look.sites), self.pem)
+        if problems:
+            raise Refused(failed(problems))
+        return look
+
+    @staticmethod
+    def check_sites(look: Look, root: str, maintenance: dict[str, dict[str, Any]] | None = None) -> list[str]:
+        """Check all sites as nginx gets them; ``maintenance`` says by application how the host has closed it."""
+        settings = nginx_settings(look.inputs.get("nginx", {}))
+        look.sites, look.settings, problems = checked_sites(look.apps, root, settings, look.own_sites, maintenance)
+        return problems
+
+    def pem(self, value: str) -> str:
+        """The text of a certificate or key that is one, or that is the path of a file of the controller."""
+        return pem(value, folders(self.task_vars, self._loader), self._loader)
+
+    def look(
+        self,
+        arguments: dict[str, Any],
+        following: list[str],
+        inputs: dict[str, dict[str, Any]] | None = None,
+    ) -> Look:
+        """Check the inventory, then ask the host, then check its answer; raises Refused."""
+        look = self.check_inventory(arguments, inputs)
+        builds = arguments.get("sources", True)
+        served = [app for app in look.apps if app["state"] == "present"]
+        requires_python: dict[str, str] = {}
+        commits: dict[str, dict[str, str]] = {}
+        if builds:
+            problems, requires_python, commits = self.look_at_sources(served)
+            if problems:
+                raise Refused(failed(problems))
+        module_arguments = {
+            "packages": [*arguments.get("packages", []), *look.certificate_packages],
+            "ports": sorted({port for app in served for port in ports_of(app).values()}),
+            "certificates": [item for item in look.certificates if item["certificate_path"]],
+            "names": [app["name"] for app in served],
+            "interpreters": sorted({app["python"]["interpreter"] for app in served}),
+            **{name: arguments[name] for name in ("uv_home", "root") if name in arguments},
+        }
+        look.answer = self.look_at_host(module_arguments, following)
+        if look.answer.get("failed"):
+            raise Refused(look.answer)
+        wanted = Wanted(
+            served,
+            process_manager=arguments.get("process_manager", "auto"),
+            packages=module_arguments["packages"],
+            builds=builds,
+            requires_python=requires_python,
+        )
+        look.facts["sources"] = commits
+        if problems := host_problems(wanted, look.facts):
+            raise Refused(failed(problems))
+        return look
+
+    def look_at_host(self, arguments: dict[str, Any], following: list[str]) -> dict[str, Any]:
+        """The host's half, and by how much its clock differs. ``following`` are modules that this run will need."""
+        try:
+            with Ahead(lambda: connect(self._connection)):
+                pack("pyweb.stack.preflight", self.task_vars, self._templar)
+            with Ahead(lambda: [pack(name, self.task_vars, self._templar) for name in following]):
+                before = time.time()
+                # As it comes, for the facts are checked below.
+                answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
+                after = time.time()
+        except AnsibleError as error:
+            if "sudo password" in str(error) or "become password" in str(error):
+                account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
+                return failed([sudo_problem(str(account), self.task_vars.get("inventory_hostname", "the host"))])
+            raise
+        found = answer.get("ansible_facts")
+        result = answer_of(answer, ())
+        if not result.get("failed"):
+            host = str(self.task_vars.get("inventory_hostname", "the host"))
+            facts = checked_facts(found.get("pyweb") if isinstance(found, dict) else None, host)
+            result["ansible_facts"] = {"pyweb": facts}
+            if self._discovered_interpreter_key:
+                result["ansible_facts"][self._discovered_interpreter_key] = self._discovered_interpreter
+            facts["ahead"] = min(facts["time"] - before, 0) + max(facts["time"] - after, 0)
+        return result
+
+    def given_inputs(self) -> dict[str, dict[str, Any]]:
+        """The inputs that are set, by role, with their templates resolved.
+
+        Without the lists of items: those are made from the applications, and their roles' own filters check them.
+        """
+        return {
+            role: {
+                name: self._templar.template(self.task_vars[name])
+                for name, spec in role_options(role).items()
+                if name in self.task_vars and spec.get("elements") != "dict"
+            }
+            for role in role_names()
+        }
+
+    def own_sites(self) -> Any:
+        """The sites of the role nginx that the site playbook serves beside those of the applications."""
+        sites = self._templar.template(self.task_vars["nginx_sites"]) if "nginx_sites" in self.task_vars else None
+        return [] if sites is None else sites
+
+    def bases(self) -> list[str]:
+        """The folders that relative paths of sources start from."""
+        return [
+            str(base) for base in (self.task_vars.get("inventory_dir"), self._loader.get_basedir(), os.getcwd()) if base
+        ]
+
+    def look_at_sources(
+        self, apps: list[dict[str, Any]]
+    ) -> tuple[list[str], dict[str, str], dict[str, dict[str, str]]]:
+        """What is wrong with the sources, which Python they want, and the commits that versions stand for."""
+        problems: list[str] = []
+        requires_python: dict[str, str] = {}
+        commits: dict[str, dict[str, str]] = {}
+        bases = self.bases()
+        servers = self._templar.template(
+            self.task_vars.get(
+                "webapp_server_requirements", role_options("webapp")["webapp_server_requirements"]["default"]
+            )
+        )
+        for app in apps:
+            try:
+                commits[app["name"]] = pin(app["source"], bases)
+                if app["source"].get("path"):
+                    root = find_folder(app["source"]["path"], bases)
+                    problems += folder_problems(app, root, servers)
+                    project = root / app["source"]["subdir"] / "pyproject.toml"
+                    requires_python[app["name"]] = required_python(project) if is_inside(root, project) else ""
+            except SourceError as error:
+                problems.append(f"webapps '{app['name']}': {error}")
+        return problems, requires_python, commits
+
+
+def nginx_settings(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of the role nginx that all sites share, without their prefix."""
+    return {name.removeprefix("nginx_"): value for name, value in inputs.items()}
+
+
+def sudo_problem(account: str, host: str) -> str:
+    return (
+        f"the account '{account}' may not become root on {host} without a password. Let sudo ask you for it "
+        f"(--ask-become-pass), or allow it there: echo '{account} ALL=(ALL) NOPASSWD: ALL' | sudo tee "
+        f"/etc/sudoers.d/{account}; an account that may not use sudo at all can't deploy."
+    )
+
+
+def failed(problems: list[str]) -> dict[str, Any]:
+    """The failed result of a task that found these problems."""
+    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+    listed = "\n".join(f"- {problem}" for problem in problems)
+    return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}"}

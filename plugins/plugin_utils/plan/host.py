@@ -1,0 +1,242 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The plan of a host: everything that is wanted on it, in parts, one for each role that takes part. Pure.
+
+A part is what the host's half needs to make its role's share true, and nothing else decides what that share is. So
+without a role its part is missing from the plan, and every other part is the same.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+
+# The roles of the site, in the order in which their parts are applied.
+ROLES = ("python", "gunicorn", "uwsgi", "webapp", "systemd", "supervisor", "nginx")
+
+ACME_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+class PlanError(ValueError):
+    """The inputs of a role are wrong; the message lists every problem."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a run wants on one host, checked and normalised once.
+
+    ``apps`` are the applications. ``sites`` and ``settings`` are the checked sites of nginx, those of the applications
+    included, and its checked settings. ``certificates`` are those of the sites, with the text of those that are given.
+    ``inputs`` holds the inputs of each role by its name, ``facts`` what the host said, and ``texts`` the files of the
+    role nginx.
+    """
+
+    apps: list[dict[str, Any]]
+    sites: list[dict[str, Any]]
+    settings: dict[str, Any]
+    certificates: list[dict[str, Any]]
+    inputs: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Any]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def webapp(self) -> Mapping[str, Any]:
+        return self.inputs["webapp"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One role's share of the plan.
+
+    ``inputs`` are for the host's half of the role. Lists in them may hold templates, which are rendered only when the
+    part is applied. ``secrets`` are further inputs, which no log may show.
+    """
+
+    role: str
+    inputs: dict[str, Any]
+    secrets: dict[str, Any] = field(default_factory=dict)
+
+
+def host_plan(roles: Collection[str], model: Model) -> list[Part]:
+    """The parts of these roles that have anything to do on this host, in the order in which they are applied."""
+    parts: dict[str, Callable[[Collection[str], Model], Part | None]] = {
+        "python": python_part,
+        "webapp": webapp_part,
+        "systemd": systemd_part,
+        "supervisor": supervisor_part,
+        "nginx": nginx_part,
+    }
+    found = [parts[role](roles, model) for role in ROLES if role in roles and role in parts]
+    return [part for part in found if part is not None]
+
+
+def python_part(_roles: Collection[str], model: Model) -> Part | None:
+    """uv, unless the wanted version is there already."""
+    given = model.inputs["python"]
+    if model.facts["uv"] == given["python_uv_version"]:
+        return None
+    return Part(
+        "python",
+        {
+            "home": given["python_uv_home"],
+            "version": given["python_uv_version"],
+            "index_url": given["python_uv_index_url"],
+        },
+    )
+
+
+def webapp_part(roles: Collection[str], model: Model) -> Part | None:
+    """The releases of the applications. Those of an app server's role bring its settings and start command."""
+    if not model.apps:
+        return None
+    given = model.webapp
+    releases = mapping.releases(
+        model.apps,
+        model.facts,
+        given["webapp_process_manager"],
+        given["webapp_server_requirements"],
+        [*given["webapp_release_files"], *server_files(roles, model)],
+        given["webapp_root"],
+    )
+    inputs = {
+        "apps": releases,
+        "root": given["webapp_root"],
+        "uv": given["webapp_uv"],
+        "nginx_group": given["webapp_nginx_group"],
+    }
+    return Part("webapp", inputs)
+
+
+def server_files(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
+    """The files that the roles of the app servers put into a release, as templates."""
+    root = model.webapp["webapp_root"]
+    files: list[dict[str, Any]] = []
+    if "gunicorn" in roles:
+        services = mapping.gunicorn_services(model.apps, model.facts, root)
+        files += of_role("gunicorn", gunicorn.files_of(services, shlex.quote))
+    if "uwsgi" in roles:
+        services = mapping.uwsgi_services(model.apps, model.facts, root)
+        files += of_role("uwsgi", uwsgi.files_of(services, shlex.quote))
+    return files
+
+
+def of_role(role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Templates that are looked for in a role."""
+    return [{**item, "role": role} if "template" in item else item for item in items]
+
+
+def systemd_part(roles: Collection[str], model: Model) -> Part | None:
+    given = model.webapp
+    services = mapping.systemd_services(
+        model.apps,
+        model.facts,
+        given["webapp_process_manager"],
+        given["webapp_root"],
+        given["webapp_nginx_group"],
+    )
+    return (
+        Part("systemd", {"services": of_role("systemd", systemd.units(without_problems(systemd.checked(services))))})
+        if services
+        else None
+    )
+
+
+def supervisor_part(_roles: Collection[str], model: Model) -> Part | None:
+    programs = planned_programs(model)
+    if not programs:
+        return None
+    return Part(
+        "supervisor",
+        {
+            "programs": of_role(
+                "supervisor", supervisor.definitions(*without_problems(supervisor.checked(programs, [])))
+            )
+        },
+    )
+
+
+def planned_programs(model: Model) -> list[dict[str, Any]]:
+    given = model.webapp
+    return mapping.supervisor_programs(
+        model.apps,
+        model.facts,
+        given["webapp_process_manager"],
+        given["webapp_root"],
+        given["webapp_nginx_group"],
+    )
+
+
+def nginx_part(roles: Collection[str], model: Model) -> Part | None:
+    given = model.inputs["nginx"]
+    files = tree_files(model.sites, model.settings)
+    owners = ["nginx_sites"] if given.get("nginx_sites") is not None else []
+    inputs = {
+        "files": of_role("nginx", [file for file in files if "secret" not in file]),
+        "certificates": [{**item, "key": ""} for item in model.certificates],
+        "owners": [*owners, *(["webapps"] if "webapp" in roles else [])],
+        "removed": [app["name"] for app in model.apps if app["state"] == "absent"],
+        "acme": {
+            "directory": ACME_STAGING if given["nginx_acme_staging"] else given["nginx_acme_directory"],
+            "email": given["nginx_acme_email"],
+            "ca_bundle": given["nginx_acme_ca_bundle"],
+        },
+        "ca_certificate": given["nginx_ca_certificate"],
+        "renewal": {
+            "service": model.texts["certificates.service"],
+            "timer": model.texts["certificates.timer"],
+            "cron": model.texts["certificates.cron"],
+        },
+        "drop_in": model.texts["nginx.service.conf"],
+    }
+    secrets = {
+        "secret_files": {file["path"]: file["content"] for file in files if "secret" in file},
+        "certificate_keys": {item["name"]: item["key"] for item in model.certificates if item.get("key")},
+        "ca_key": given["nginx_ca_key"],
+    }
+    return Part("nginx", inputs, {name: value for name, value in secrets.items() if value})
+
+
+def wanted_packages(roles: Collection[str], model: Model, certificate_packages: list[str]) -> list[str]:
+    """The Debian packages that these roles need on this host.
+
+    ``certificate_packages`` are those that the certificates of the sites need.
+    """
+    wanted: list[str] = []
+    if "python" in roles:
+        wanted += model.inputs["python"]["python_packages"]
+    if "nginx" in roles:
+        wanted += [*model.inputs["nginx"]["nginx_packages"], *certificate_packages]
+    if "supervisor" in roles:
+        programs = planned_programs(model)
+        wanted += model.inputs["supervisor"]["supervisor_packages"] if programs else []
+        if any("schedule" in program for program in programs):
+            wanted += model.inputs["supervisor"]["supervisor_cron_packages"]
+    return list(dict.fromkeys(wanted))
+
+
+def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
+    """How each application switches to another release, whichever that is. Without nginx nobody asks through it."""
+    given = model.webapp
+    return mapping.activations(
+        model.apps,
+        None,
+        model.facts,
+        given["webapp_process_manager"],
+        given["webapp_keep_releases"],
+        given["webapp_verify_front"] and "nginx" in roles,
+    )
+
+
+def without_problems(checked: tuple[Any, ...]) -> Any:
+    """What was checked; raises PlanError with the problems, which come last."""
+    *found, problems = checked
+    if problems:
+        raise PlanError("\n".join(problems))
+    return found[0] if len(found) == 1 else found

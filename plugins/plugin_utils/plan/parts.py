@@ -1,0 +1,131 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From the parts of a plan to what is sent to the host: rendered, with a key, and with the secrets apart."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Part
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import stamp_key
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
+
+# Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
+# KiB more than a typical application of templates and code needs, and small beside the module itself.
+INLINE = 256 * 1024
+
+
+def key_of(part: Part) -> str:
+    """The key of a part in the stamp: templates stand for what they render, their text being in the code's digest."""
+    return stamp_key({"role": part.role, **part.inputs}, secret_json(part.secrets))
+
+
+def secret_json(found: dict[str, Any]) -> str:
+    """As JSON; empty where there is nothing, for Ansible hides what a secret argument says wherever it occurs."""
+    return json.dumps(found) if found else ""
+
+
+def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
+    """The part webapp with the identity of each source, and with what no log may show among the secrets."""
+    apps, secrets = [], {}
+    for given in part.inputs["apps"]:
+        app = {key: value for key, value in given.items() if key != "env"}
+        if app["state"] == "present":
+            secrets[app["name"]] = app_secrets(given)
+            app["python"] = {key: value for key, value in app["python"].items() if key not in LOGINS}
+            app["source"] = dict(origins[app["name"]].description)
+        apps.append(app)
+    return Part(part.role, {**part.inputs, "apps": apps}, {"apps": secrets} if secrets else {})
+
+
+# Settings of an application that may hold a login.
+LOGINS = ("index_url", "extra_index_urls")
+
+
+def app_secrets(app: dict[str, Any]) -> dict[str, Any]:
+    hidden = {key: app["python"][key] for key in LOGINS if app["python"].get(key)}
+    return {"env": {key: str(value) for key, value in (app.get("env") or {}).items()}, "python": hidden}
+
+
+class Shipment:
+    """The sources of one call: small ones travel along, others are sent when the host asks for them."""
+
+    def __init__(self, origins: dict[str, Origin]) -> None:
+        self.origins = origins
+        self.packed: dict[str, bytes] = {
+            name: origin.pack() for name, origin in origins.items() if origin.local and origin.pack
+        }
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether the host has to ask for it."""
+        small = name in self.packed and len(self.packed[name]) <= INLINE
+        return self.origins[name].pack is not None and not small
+
+    def load(self, part: Part) -> Part:
+        """The part webapp with the sources that travel along."""
+        apps = [
+            {**app, "source": {**app["source"], "wanted": self.is_wanted(app["name"])}} if "source" in app else app
+            for app in part.inputs["apps"]
+        ]
+        secrets = {
+            name: {**secret, "data": base64.b64encode(self.packed[name]).decode()}
+            if name in self.packed and not self.is_wanted(name)
+            else secret
+            for name, secret in part.secrets.get("apps", {}).items()
+        }
+        return Part(part.role, {**part.inputs, "apps": apps}, {"apps": secrets} if secrets else {})
+
+    def bytes_of(self, name: str) -> bytes:
+        """The packed source; raises SourceError."""
+        if name not in self.packed:
+            pack = self.origins[name].pack
+            assert pack is not None, name
+            self.packed[name] = pack()
+        return self.packed[name]
+
+
+def uploaded(part: Part, paths: dict[str, str]) -> Part:
+    """The part webapp when the sources that the host asked for lie there, at these paths."""
+    apps = [
+        {**app, "source": {**app["source"], "wanted": False, "upload": paths[app["name"]]}}
+        if app["name"] in paths
+        else app
+        for app in part.inputs["apps"]
+    ]
+    return Part(part.role, {**part.inputs, "apps": apps}, part.secrets)
+
+
+def templates_in(value: Any) -> Iterator[dict[str, Any]]:
+    """All templates in the inputs of a part."""
+    if isinstance(value, dict):
+        if "template" in value and "role" in value:
+            yield value
+        else:
+            for item in value.values():
+                yield from templates_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from templates_in(item)
+
+
+def rendered(part: Part, render: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]) -> Part:
+    """The part with the text of its templates; ``render`` gets a role and its templates, and compiles each once."""
+    by_role: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for item in templates_in(part.inputs):
+        by_role[item["role"]].append(item)
+    texts: dict[int, dict[str, Any]] = {}
+    for role, items in by_role.items():
+        plain = [{key: value for key, value in item.items() if key != "role"} for item in items]
+        for item, text in zip(items, render(role, plain), strict=True):
+            texts[id(item)] = text
+    return Part(part.role, replaced(part.inputs, texts), part.secrets)
+
+
+def replaced(value: Any, texts: dict[int, dict[str, Any]]) -> Any:
+    if isinstance(value, dict):
+        return texts.get(id(value)) or {key: replaced(item, texts) for key, item in value.items()}
+    return [replaced(item, texts) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,346 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""One plan, one look, one apply: what each role adds to the plan, and how many trips a run makes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar, trust_as_template
+from ansible_collections.pyweb.stack.plugins.action import apply
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+FACTS: dict[str, Any] = {
+    "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
+    "init": "systemd",
+    "cpus": 2,
+    "memory_bytes": 2 * 1024**3,
+    "packages": ["python3", "python3-venv", "ca-certificates", "nginx", "logrotate", "supervisor", "cron"],
+    "uv": "0.13.8",
+    "supervisor": False,
+    "timers": False,
+    "root": True,
+    "listeners": [],
+    "stamps": {},
+    "maintenance": {},
+    "clashes": {},
+    "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
+    "pythons": ["python3.11"],
+    "disks": [{"path": "/srv", "size": 10**11, "free": 10**11, "files": 10**6, "files_free": 10**6}],
+    "time": 0.0,
+    "certificate_problems": [],
+}
+
+
+class Host:
+    """A host as an action sees it: it answers modules, and remembers what it was sent."""
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = {**FACTS, **facts}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"pyweb.stack.apply": self.apply}
+
+    def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append((name, json.loads(json.dumps(arguments))))
+        if name == "pyweb.stack.preflight":
+            return {"changed": False, "ansible_facts": {"pyweb": {**self.facts, "time": time.time()}}}
+        return self.answers.get(name, lambda _arguments: {"changed": True, "apps": []})(arguments)
+
+    def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Everything was applied; the parts are verified from now on."""
+        results: dict[str, Any] = {}
+        for part in arguments["parts"]:
+            self.facts["stamps"] = {**self.facts["stamps"], part["role"]: {part["key"]: {}}}
+            results[part["role"]] = {"changed": True}
+            if part["role"] == "webapp":
+                switched = {spec["name"] for spec in part["inputs"]["activations"]}
+                results["webapp"]["apps"] = [
+                    built(app["name"], app["name"] not in switched) for app in part["inputs"]["apps"]
+                ]
+                results["webapp"]["stamp"] = {"key": part["key"], "seen": {}, "releases": {}}
+        return {"changed": True, "parts": results}
+
+    @property
+    def trips(self) -> list[str]:
+        return [name.rpartition(".")[2] for name, _arguments in self.calls]
+
+    def sent(self) -> dict[str, Any]:
+        """The parts of the last call of apply, by role."""
+        return {part["role"]: part for part in self.calls[-1][1]["parts"]}
+
+
+def built(name: str, activate: bool) -> dict[str, Any]:
+    candidate = "20261122T000000Z-22222222"
+    return {
+        "name": name,
+        "state": "present",
+        "current": "",
+        "candidate": candidate,
+        "action": "build",
+        "activate": activate,
+    }
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> dict[str, Any]:
+    """A small application, in a folder of the controller."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "shop.py").write_text("def app(environ, start_response): ...\n")
+    return {
+        "name": "shop",
+        "source": {"path": str(tmp_path / "shop")},
+        "wsgi": "shop:app",
+        "env": {"SECRET": "hunter2"},
+        "site": {"domains": ["shop.example.com"]},
+    }
+
+
+class Run:
+    """Runs of the action apply against hosts, as the site playbook makes them."""
+
+    def __init__(self, hosts: dict[str, Host], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hosts = hosts
+        self.known: dict[str, dict[str, Any]] = {name: {} for name in hosts}
+        monkeypatch.setattr(
+            ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
+        )
+
+    def execute(self, action: Any, module_name: str = "", module_args: Any = None, **_rest: Any) -> dict[str, Any]:
+        return self.hosts[action.task_vars["inventory_hostname"]].run(module_name, module_args)
+
+    def __call__(
+        self, webapps: list[dict[str, Any]], roles: Any = plan.ROLES, stage: str = "deploy", host: str = "web1"
+    ) -> dict[str, Any]:
+        variables = {
+            "webapps": webapps,
+            "inventory_hostname": host,
+            "ansible_play_batch": list(self.hosts),
+            "ansible_play_hosts": list(self.hosts),
+            "hostvars": {name: {"webapps": webapps, "ansible_facts": facts} for name, facts in self.known.items()},
+            "ansible_facts": self.known[host],
+            **{f"__{role}_plan": {"role": role} for role in roles},
+            **defaults(),
+        }
+        loader = DataLoader()
+        task = SimpleNamespace(
+            args={"stage": stage}, check_mode=False, async_val=0, action="pyweb.stack.apply", diff=False
+        )
+        connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
+        templar = Templar(loader=loader, variables=variables)
+        action = apply.ActionModule(task, connection, SimpleNamespace(), loader, templar, None)
+        result = action.run(task_vars=variables)
+        assert not result.get("failed"), result["msg"]
+        self.known[host] = {**self.known[host], **result.get("ansible_facts", {})}
+        return result
+
+
+def defaults() -> dict[str, Any]:
+    """The defaults of all roles, as a playbook has them that imports the roles."""
+    found: dict[str, Any] = {}
+    for path in CHECKOUT.glob("roles/*/defaults/main.yml"):
+        found |= yaml.safe_load(path.read_text())
+    found.pop("webapps")
+    return {name: trust_as_template(value) if isinstance(value, str) else value for name, value in found.items()}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run({"web1": Host()}, monkeypatch)
+
+
+# --- trips ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_run_changes_the_host_in_one_call(run: Run, shop: dict[str, Any]) -> None:
+    result = run([shop])
+    assert run.hosts["web1"].trips == ["preflight", "apply"]
+    assert result["changed"]
+    assert [app["name"] for app in result["apps"]] == ["shop"]
+
+
+def test_a_run_without_a_change_makes_one_trip(run: Run, shop: dict[str, Any]) -> None:
+    run([shop])
+    run.hosts["web1"].calls.clear()
+    result = run([shop])
+    assert run.hosts["web1"].trips == ["preflight"]
+    assert not result["changed"]
+    assert result["msg"] == apply.UNCHANGED
+
+
+def test_a_change_of_code_makes_two_trips_and_concerns_the_releases_only(run: Run, shop: dict[str, Any]) -> None:
+    run([shop])
+    run.hosts["web1"].calls.clear()
+    Path(shop["source"]["path"], "shop.py").write_text("app = None\n")
+    run([shop])
+    assert run.hosts["web1"].trips == ["preflight", "apply"]
+    assert list(run.hosts["web1"].sent()) == ["webapp"]
+
+
+def test_missing_packages_take_one_trip_more(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(packages=[], uv="")}, monkeypatch)
+    run([shop])
+    host = run.hosts["web1"]
+    assert host.trips == ["preflight", "apt", "apply"]
+    assert "nginx" in host.calls[1][1]["name"]
+    assert "supervisor" not in host.calls[1][1]["name"]
+    assert host.sent()["python"]["inputs"]["version"] == "0.13.8"
+
+
+def test_the_number_of_trips_does_not_grow_with_the_applications(run: Run, shop: dict[str, Any]) -> None:
+    apps = [
+        {**shop, "name": f"shop{number}", "site": {"domains": [f"shop{number}.example.com"]}} for number in range(20)
+    ]
+    run(apps)
+    assert run.hosts["web1"].trips == ["preflight", "apply"]
+
+
+def test_a_large_source_is_uploaded_only_when_the_host_asks_for_it(
+    run: Run, shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(shop["source"]["path"], "video.bin").write_bytes(bytes(range(256)) * 4096)
+    monkeypatch.setattr(sending, "INLINE", 100)
+    host = run.hosts["web1"]
+
+    def ask(arguments: dict[str, Any]) -> dict[str, Any]:
+        (app,) = next(part for part in arguments["parts"] if part["role"] == "webapp")["inputs"]["apps"]
+        if app["source"]["wanted"]:
+            return {"changed": True, "parts": {"webapp": {"changed": True, "missing_sources": ["shop"], "apps": []}}}
+        assert app["source"]["upload"] == "/remote/shop.tar.gz"
+        return host.apply(arguments)
+
+    host.answers["pyweb.stack.apply"] = ask
+    monkeypatch.setattr(apply.ActionModule, "_make_tmp_path", lambda _self: "/remote")
+    monkeypatch.setattr(apply.ActionModule, "_remove_tmp_path", lambda _self, _path: None)
+    monkeypatch.setattr(apply.ActionModule, "upload", lambda _self, name, shipment, folder: f"{folder}/{name}.tar.gz")
+    result = run([shop])
+    assert host.trips == ["preflight", "apply", "apply"]
+    assert [app["name"] for app in result["apps"]] == ["shop"]
+
+
+# --- several hosts ----------------------------------------------------------------------------------------------------
+
+
+def test_several_hosts_build_first_and_switch_later(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    for host in run.hosts:
+        run([shop], host=host)
+        assert run.hosts[host].sent()["webapp"]["inputs"]["activations"] == []
+    for host in run.hosts:
+        run([shop], stage="switch", host=host)
+        name, arguments = run.hosts[host].calls[-1]
+        assert name == "pyweb.stack.webapp_activate"
+        assert [(app["name"], app["candidate"]) for app in arguments["apps"]] == [("shop", "20261122T000000Z-22222222")]
+        assert arguments["stamp"]["key"]
+
+
+def test_release_commands_run_once_on_the_first_host(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    app = {**shop, "commands": {"release": ["flask db upgrade"]}}
+    for host in run.hosts:
+        run([app], host=host)
+    for host in run.hosts:
+        run([app], stage="commands", host=host)
+    assert run.hosts["web1"].calls[-1][1]["stage"] == "commands"
+    assert run.hosts["web1"].calls[-1][1]["apps"][0]["release_commands"] == ["flask db upgrade"]
+    assert run.hosts["web2"].trips == ["preflight", "apply"]
+
+
+@pytest.mark.parametrize("stage", ["commands", "switch"])
+def test_a_later_stage_with_nothing_to_do_makes_no_trip(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    run([shop])
+    run.known["web1"] = {}
+    run([shop])
+    run.hosts["web1"].calls.clear()
+    result = run([shop], stage=stage)
+    assert (run.hosts["web1"].calls, result["changed"]) == ([], False)
+
+
+# --- the parts of the roles -------------------------------------------------------------------------------------------
+
+ADDS = {
+    "python": ({"python"}, set()),
+    "gunicorn": (set(), {"gunicorn.conf.py", "bin/web"}),
+    "webapp": ({"webapp"}, set()),
+    "systemd": ({"systemd"}, set()),
+    "nginx": ({"nginx"}, set()),
+}
+
+
+@pytest.mark.parametrize("role", ADDS)
+def test_without_a_role_exactly_its_part_is_missing(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    def parts(roles: list[str]) -> dict[str, Any]:
+        run = Run({"web1": Host(uv="")}, monkeypatch)
+        run([shop], roles)
+        found = run.hosts["web1"].sent()
+        return {name: part["inputs"] for name, part in found.items()}
+
+    whole, rest = parts(list(plan.ROLES)), parts([one for one in plan.ROLES if one != role])
+    missing, files = ADDS[role]
+    assert set(whole) - set(rest) == missing
+    for name in rest:
+        before, after = json.dumps(whole[name]), json.dumps(rest[name])
+        if name == "webapp" and role == "nginx":
+            before = re.sub(r'"front_(tls_)?port": \d+', r'"front_\1port": null', before)
+        elif name == "nginx" and role == "webapp":
+            before = before.replace('"owners": ["webapps"]', '"owners": []')
+        elif name == "webapp":
+            paths = {file["path"] for file in whole[name]["apps"][0]["server_files"]}
+            kept = {file["path"] for file in rest[name]["apps"][0]["server_files"]}
+            assert paths - kept == files
+            continue
+        assert before == after, name
+
+
+def test_the_site_playbook_imports_every_role_once() -> None:
+    (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
+    imports = [task["ansible.builtin.import_role"] for task in play["tasks"] if "ansible.builtin.import_role" in task]
+    assert imports == [{"name": f"pyweb.stack.{role}", "tasks_from": "plan"} for role in plan.ROLES]
+
+
+@pytest.mark.parametrize("role", plan.ROLES)
+def test_a_role_takes_part_by_its_own_task_file(role: str) -> None:
+    (task,) = yaml.safe_load((CHECKOUT / "roles" / role / "tasks" / "plan.yml").read_text())
+    assert (task["pyweb.stack.plan"], task["register"]) == ({"role": role}, f"__{role}_plan")
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_travel_apart_from_what_a_log_shows(run: Run, shop: dict[str, Any]) -> None:
+    run([{**shop, "python": {"index_url": "https://user:tok3n@example.org/simple"}}])
+    _name, arguments = run.hosts["web1"].calls[-1]
+    shown = json.dumps(arguments["parts"])
+    assert "hunter2" not in shown
+    assert "tok3n" not in shown
+    assert json.loads(arguments["secrets"])["webapp"]["apps"]["shop"]["env"] == {"SECRET": "hunter2"}
+
+
+def test_another_secret_is_another_wish(run: Run, shop: dict[str, Any]) -> None:
+    run([shop])
+    before = run.hosts["web1"].sent()["webapp"]["key"]
+    run([{**shop, "env": {"SECRET": "hunter3"}}])
+    assert run.hosts["web1"].sent()["webapp"]["key"] != before
+
+
+def test_an_argument_that_says_nothing_hides_nothing() -> None:
+    """Ansible hides the text of a secret argument wherever it occurs, and many a log has ``{}``."""
+    assert sending.secret_json({}) == ""
+    assert sending.secret_json({"shop": 1}) == '{"shop": 1}'
