@@ -59,7 +59,7 @@ def domains(text: str) -> str:
 
 # --- an nginx.conf that is not the role's ---------------------------------------------------------------------------
 
-# What the role's own main file loads as well.
+# The files that the role's own main file loads as well.
 LOADED_ANYWAY = ("modules-enabled/*.conf", "mime.types", "conf.d/*.conf", "sites-enabled/*")
 
 
