@@ -81,9 +81,9 @@ def test_a_change_is_loaded_by_a_reload_of_the_same_master(nginx: Instance) -> N
 @needs_nginx
 def test_a_stamp_says_that_the_next_run_has_nothing_to_do(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"))
-    assert stamps.valid() == {"nginx_config": {"as wished": {}}}
+    assert stamps.valid() == {"nginx": {"as wished": {}}}
     nginx.run(shop=nginx.site("one"))
-    assert stamps.valid() == {"nginx_config": {"as wished": {}}}
+    assert stamps.valid() == {"nginx": {"as wished": {}}}
 
 
 def broken_by_hand(nginx: Instance) -> None:
