@@ -117,7 +117,8 @@ class LookAction(HostAction):
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
-            look.certificates, problems = with_texts(certificates(look.sites), self.pem)
+            names = [app["name"] for app in apps]
+            look.certificates, problems = with_texts(certificates(look.sites), self.pem, names)
         if problems:
             raise Refused(failed(problems))
         return look
