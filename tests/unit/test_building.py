@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import errno
 import grp
+import inspect
 import os
 import pwd
 import shutil
@@ -25,7 +27,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.release import builder, environment
+from ansible_collections.pyweb.stack.plugins.module_utils.release import builder, environment, grant_read, import_probe
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
     Requirements,
@@ -1106,3 +1108,12 @@ def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pyte
     second = bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
     assert os.readlink(first / "venv") != os.readlink(second / "venv")
     assert {known.leans_on for known in manifests(bench.layout)} == {ID, "20261121T020304Z-ab12cd34"}
+
+
+@pytest.mark.parametrize(("program", "optional"), [(grant_read, set()), (import_probe, {"gunicorn", "werkzeug"})])
+def test_programs_that_run_by_themselves_import_the_standard_library_alone(program: Any, optional: set[str]) -> None:
+    """Another interpreter runs their source, in the environment of an application or in none."""
+    nodes = list(ast.walk(ast.parse(inspect.getsource(program))))
+    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names <= optional

@@ -478,7 +478,9 @@ def test_a_deploy_key_opens_a_private_repository_and_the_host_key_is_recorded(fo
     assert f"[127.0.0.1]:{forge.port} ssh-ed25519" in forge.known.read_text()
 
 
-@pytest.mark.parametrize(("key", "remedy"), [("stranger", "does the deploy key belong to it"), (None, "as source.key")])
+@pytest.mark.parametrize(
+    ("key", "remedy"), [("stranger", "check that the deploy key belongs to it"), (None, "as source.key")]
+)
 def test_a_key_that_does_not_fit_is_told_with_the_remedy(forge, upstream, taken, key, remedy):
     told = message(taken, forge.url(upstream.folder), "main", str(forge.folder / key) if key else None)
     assert remedy in told

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Retire the instances that a release replaces: let them answer who waits, stop them, and clean up after them."""
+"""Retire the instances that a release replaces: let them answer waiting visitors, stop them, and clean up."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def remove_temporary_files(layout: Layout, managers: Iterable[str], run: Run) ->
     sweep(
         path
         for place in ("", "releases/*/", "releases/*/bin/")
-        for path in glob.glob(f"{home}/{place}*.new", include_hidden=True)
+        # Hidden files have a pattern of their own; glob's include_hidden needs Python 3.11.
+        for pattern in ("*.new", ".*.new")
+        for path in glob.glob(f"{home}/{place}{pattern}")
     )
     for name in managers:
         process_manager(name, run).tidy(layout.name)

@@ -46,7 +46,7 @@ class Repository:
         self.mirror = cache_folder() / "git" / hashlib.sha256(url.encode()).hexdigest()[:24]
 
     def environment(self, cwd: Path | None = None, *, submodules: bool = False) -> dict[str, str]:
-        """The environment of git: it asks no question, runs nothing in the background, and speaks English."""
+        """The environment of git: it asks no question, runs nothing in the background, and its messages are English."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
         # The mirror is tidied while its lock is held, never by a process that outlives the command.
         settings = [("gc.autoDetach", "false"), ("maintenance.autoDetach", "false"), ("core.fsmonitor", "false")]
@@ -155,17 +155,17 @@ class Repository:
         """Write the files of a commit, submodules included, into a new folder."""
         with self.locked():
             self.prepare()
-            if not self.has(commit):
+            if not self.has_commit(commit):
                 self.fetch(commit, version)
             try:
-                made = self.copy(commit, target)
+                time = self.copy(commit, target)
             except SourceError:
                 # A full disk or a crash has damaged the mirror. It is only a copy: create another.
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.rmtree(self.mirror, ignore_errors=True)
                 self.prepare()
                 self.fetch(commit, version)
-                made = self.copy(commit, target)
+                time = self.copy(commit, target)
         if (target / ".gitmodules").exists():
             self.git(
                 "submodule",
@@ -186,7 +186,7 @@ class Repository:
                 path.unlink()
         # The same commit has the same times on every host, so that static files have the same ETag on all of them.
         for path in target.rglob("*"):
-            os.utime(path, (made, made), follow_symlinks=False)
+            os.utime(path, (time, time), follow_symlinks=False)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -225,7 +225,7 @@ class Repository:
             raise SourceError(f"{doing} failed: {lost[0]} can't be read. Remove {self.mirror} and try again.")
         return int(self.git("show", "-s", "--format=%ct", commit, doing=doing, cwd=target).split()[-1])
 
-    def has(self, commit: str) -> bool:
+    def has_commit(self, commit: str) -> bool:
         answer = subprocess.run(
             ["git", "cat-file", "-e", f"{commit}^{{commit}}"],
             cwd=self.mirror,
@@ -255,10 +255,10 @@ class Repository:
                 doing=doing,
                 cwd=self.mirror,
             )
-            if not self.has(commit):
+            if not self.has_commit(commit):
                 raise SourceError(
                     f"source.version '{version}' is no commit of {redacted(self.url)}, "
-                    "or none that a branch or tag leads to."
+                    "or none that a branch or tag leads to. Name one that is."
                 ) from None
         # A reference keeps the commit, so that git need not fetch its objects again with the next one.
         self.git("update-ref", "refs/pyweb/fetched", commit, doing=doing, cwd=self.mirror)
@@ -294,7 +294,7 @@ def git_hint(text: str, has_key: bool) -> str:
         or "terminal prompts disabled" in lowered
     ):
         return "The repository wants credentials: " + (
-            "does the deploy key belong to it, and has it no passphrase? "
+            "check that the deploy key belongs to it and has no passphrase. "
             if has_key
             else "give the controller's account access, or name a deploy key as source.key. "
         )
