@@ -69,7 +69,7 @@ def chosen(webapps: Any, name: str) -> list[dict[str, Any]]:
     try:
         apps = present(webapps)
     except ModelError as error:
-        raise AnsibleActionFail(f"the inventory has mistakes, mend them first:\n{error}") from error
+        raise AnsibleActionFail(f"the inventory has mistakes, correct them first:\n{error}") from error
     names = [app["name"] for app in apps]
     if name and name not in names:
         raise AnsibleActionFail(unknown_app(name, names))

@@ -13,8 +13,8 @@ description:
   - On the controller, checks the applications and sites of the inventory and reports every problem at once, each with
     the value found and the
     remedy.
-  - On the host, gathers in one trip the few facts that the roles use, and finds out whether something there stands in
-    the way. Changes nothing.
+  - On the host, gathers in one trip the few facts that the roles use, and finds conflicts with what is there. Changes
+    nothing.
   - Sets C(ansible_facts['pyweb']), so that a role needs no trip to find its packages installed.
 author: The pyweb.stack contributors
 attributes:
@@ -26,8 +26,7 @@ options:
   webapps:
     description:
       - The applications, as the role P(pyweb.stack.webapp#role) takes them. By default the variable C(webapps) of the
-        host; of that one also templates that can't be resolved are told with their place. Read by the action plugin
-        alone.
+        host; its templates that can't be resolved are then reported with their place. Read by the action plugin alone.
     type: list
     elements: raw
   app:
@@ -42,12 +41,12 @@ options:
     default: false
   process_manager:
     description:
-      - What keeps the processes alive where an application does not say.
+      - The process manager of applications that name none.
     type: str
     default: auto
   keep_releases:
     description:
-      - How many releases are kept of each application.
+      - Number of releases to keep of each application.
     type: raw
     default: 5
   sources:
@@ -58,20 +57,20 @@ options:
     default: true
   packages:
     description:
-      - The Debian packages whose presence the roles want to know.
+      - The Debian packages that the roles need. The facts list those that are installed.
     type: list
     elements: str
     default: []
   ports:
     description:
-      - The ports that nginx is to listen on. Filled by the action plugin.
+      - The ports on which nginx will listen. Filled by the action plugin.
     type: list
     elements: int
     default: []
   certificates:
     description:
-      - Certificates that are said to be on the host, as M(pyweb.stack.nginx_config) takes them. Filled by the action
-        plugin.
+      - Certificates that the inventory expects on the host, as M(pyweb.stack.nginx_config) takes them. Filled by the
+        action plugin.
     type: list
     elements: dict
     default: []
@@ -87,13 +86,13 @@ options:
     default: /srv/webapps
   names:
     description:
-      - The names that accounts, groups and units are to get. Filled by the action plugin.
+      - The names of the accounts, groups and units that will be made. Filled by the action plugin.
     type: list
     elements: str
     default: []
   interpreters:
     description:
-      - The interpreters that the applications want. Filled by the action plugin.
+      - The interpreters of the applications. Filled by the action plugin.
     type: list
     elements: str
     default: []
@@ -115,14 +114,14 @@ ansible_facts:
     pyweb:
       description:
         - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
-          C(packages) (installed ones of
-          those asked for), C(uv) (its version, or empty), C(supervisor) (whether it is installed), C(timers) (whether
-          an application may have some), C(listeners) on the ports asked for, C(stamps) (what earlier runs found to be
-          as wanted, and nobody has touched since), C(clashes) (what of the system has a name that was asked for),
-          C(interpreters) (path and version of those asked for), C(pythons) (all that are installed), C(disks),
-          C(maintenance) (how applications are closed for it), C(ahead) (seconds by which the host's clock is ahead
-          of the controller's), C(certificate_problems) (what is wrong with certificates on the host), C(sources)
-          (what the controller has settled of the sources, such as the commit of a git repository).
+          C(packages) (the installed ones of O(packages)), C(uv) (its version, or empty), C(supervisor) (whether it is
+          installed), C(timers) (whether an application may have some), C(listeners) on O(ports), C(stamps) (the parts
+          that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
+          that have one of O(names)), C(interpreters) (path and version of O(interpreters)), C(pythons) (all that are
+          installed), C(disks), C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
+          which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
+          the host), C(sources) (the decisions of the controller about the sources, such as the commit of a git
+          repository).
       type: dict
 """
 

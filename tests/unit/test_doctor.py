@@ -346,7 +346,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         certified(PAST, PAST),
         True,
         "certificate",
-        ["has expired on 2027-01-14", "nobody has given a new one", "site.yml"],
+        ["has expired on 2027-01-14", "the inventory has no new one", "site.yml"],
     ),
     (
         certified(PAST, PAST, mode="selfsigned"),
@@ -359,13 +359,13 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         certified({"missing": ["www.shop.example.com"]}, {"missing": ["www.shop.example.com"]}),
         True,
         "certificate",
-        ["who asks for www.shop.example.com is shown", "shop.pem does not have every name", "site.tls.certificate"],
+        ["visitors of www.shop.example.com get", "shop.pem does not have every name", "site.tls.certificate"],
     ),
     (
         certified({}, {"fingerprint": "x", "names": ["other.test"], "missing": ["shop.example.com"]}),
         True,
         "certificate",
-        ["is shown a certificate for other.test", "a file in conf.d or sites-enabled has the name", "nginx -T"],
+        ["get a certificate for other.test", "a file in conf.d or sites-enabled has the name", "nginx -T"],
     ),
     (
         certified({}, {"fingerprint": "x"}),
@@ -380,14 +380,14 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         "certificate",
         ["can not be served: its key belongs to another certificate"],
     ),
-    (certified({}, None), True, "certificate", ["shows no certificate on port 443", "site.yml"]),
+    (certified({}, None), True, "certificate", ["serves no certificate on port 443", "site.yml"]),
     (
         {**certified(None, None, mode="acme"), "host": {}},
         True,
         "certificate",
         ["served over http alone", "the authority has not given one", "port 80 of every name"],
     ),
-    (certified(SOON, SOON), False, "certificate", ["ends in 9 days, on 2027-01-24", "nobody has given a new one"]),
+    (certified(SOON, SOON), False, "certificate", ["ends in 9 days, on 2027-01-24", "the inventory has no new one"]),
     (certified(SOON, SOON, mode="acme"), False, "certificate", ["ends in 9 days", "its renewal does not work"]),
     (
         {

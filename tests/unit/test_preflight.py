@@ -299,8 +299,8 @@ def test_templates_of_the_applications_are_resolved() -> None:
     ("own", "words"),
     [
         ({}, ["'webapps', the list of applications, is not set for web1. Set it in group_vars/web.yml."]),
-        ({"webaps": [{"name": "shop"}]}, ["is not set for web1", "Did you mean it by 'webaps'?"]),
-        ({"webapp": [{"name": "shop"}]}, ["Did you mean it by 'webapp'?"]),
+        ({"webaps": [{"name": "shop"}]}, ["is not set for web1", "Did you mean 'webaps'?"]),
+        ({"webapp": [{"name": "shop"}]}, ["Did you mean 'webapp'?"]),
         (
             {"webapps": [{"name": "shop", "env": {"URL": "{{ vault_url }}", "KEY": "{{ vault_key }}"}}]},
             ["webapps 'shop'.env.URL: the variable 'vault_url' is not defined", "'shop'.env.KEY", "ansible-vault"],

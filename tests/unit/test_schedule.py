@@ -53,8 +53,8 @@ def test_a_schedule_means_the_same_to_both(text: str, cron: str, on_calendar: li
         ("5/10 * * * *", ["'5/10' as minute", "*/2"]),
         ("0,,5 * * * *", ["as minute"]),
         ("-5 * * * *", ["as minute"]),
-        ("0 0 30 2 *", ["never comes", "30"]),
-        ("0 0 31 4,6,9,11 *", ["never comes", "31"]),
+        ("0 0 30 2 *", ["never occurs", "30"]),
+        ("0 0 31 4,6,9,11 *", ["never occurs", "31"]),
     ],
 )
 def test_what_is_no_schedule_is_told_with_the_remedy(text: str, words: list[str]) -> None:

@@ -71,7 +71,7 @@ def test_what_uwsgi_would_not_understand_is_refused(given: dict[str, Any], found
 
 
 def test_a_service_listens_somewhere() -> None:
-    with pytest.raises(AnsibleFilterError, match="listens nowhere"):
+    with pytest.raises(AnsibleFilterError, match="has no socket"):
         uwsgi_files([{**SERVICE, "socket": None}])
 
 

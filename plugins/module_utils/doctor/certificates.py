@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Look at the certificates of sites: those on the disk, and those that visitors are shown. Changes nothing."""
+"""Look at the certificates of sites: those on the disk, and those that nginx serves. Changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 5.0
 
 
 def look_at_certificate(item: dict[str, Any], folder: str, patience: float = PATIENCE) -> dict[str, Any]:
-    """One certificate: the file that nginx is to serve (``disk``), and what it does serve (``shown``)."""
+    """One certificate: the file that nginx should serve (``disk``), and the one that it serves (``shown``)."""
     wanted = Wanted(**{**item, "names": tuple(item["names"])})
     store = Store(folder, "", Authority())
     found: dict[str, Any] = {
@@ -42,7 +42,7 @@ def look_at_certificate(item: dict[str, Any], folder: str, patience: float = PAT
     certificate, key = store.texts(wanted)
     if certificate and key:
         try:
-            found["disk"] = told(inspect(certificate, key), wanted)
+            found["disk"] = as_dict(inspect(certificate, key), wanted)
         except CertificateError as error:
             found["problem"] = str(error)
     with contextlib.suppress(OSError, ValueError):
@@ -50,7 +50,7 @@ def look_at_certificate(item: dict[str, Any], folder: str, patience: float = PAT
     return found
 
 
-def told(certificate: Certificate, wanted: Wanted) -> dict[str, Any]:
+def as_dict(certificate: Certificate, wanted: Wanted) -> dict[str, Any]:
     return {
         "fingerprint": certificate.fingerprint,
         "names": list(certificate.names),
@@ -62,20 +62,20 @@ def told(certificate: Certificate, wanted: Wanted) -> dict[str, Any]:
 
 
 def look_at_shown(wanted: Wanted, disk: dict[str, Any], patience: float) -> dict[str, Any]:
-    """What who asks for a name is shown on the port, in full where that is not what is on the disk."""
+    """The certificate that nginx serves on the port, in full if it differs from the one on the disk."""
     pem, _words = ask_for(wanted, patience)
     if fingerprint(pem) == disk.get("fingerprint"):
         return disk
     try:
-        # Python tells the names and dates of a certificate to those alone who trust it.
+        # Python shows the names and dates only of a certificate that the client trusts.
         _pem, words = ask_for(wanted, patience, trusted=pem)
     except ssl.SSLError:
         return {"fingerprint": fingerprint(pem), "names": [], "missing": list(wanted.names), "ends": 0.0}
-    return told(described(words, fingerprint(pem)), wanted)
+    return as_dict(described(words, fingerprint(pem)), wanted)
 
 
 def ask_for(wanted: Wanted, patience: float, trusted: str = "") -> tuple[str, dict[str, Any]]:
-    """The certificate that nginx shows, and what Python tells of it."""
+    """The certificate that nginx serves, and its fields."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     if trusted:

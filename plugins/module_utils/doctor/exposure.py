@@ -42,7 +42,7 @@ def look_at_exposure(layout: Layout) -> dict[str, str]:
 
 
 def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
-    """The accounts that may read nothing of an application: those of the other applications, and the account nobody."""
+    """The accounts that may read nothing of an application: those of other applications, and the account ``nobody``."""
     accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
     others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
     return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]

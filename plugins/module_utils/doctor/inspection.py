@@ -55,11 +55,11 @@ def look_at_apps(
     # forks.
     if os.path.isdir("/run/systemd/system"):
         run(["journalctl", "--sync"])
-    lives = [live_manifest(at) for at in layouts]
-    units = look_at_units(specs, layouts, lives, run)
+    manifests = [live_manifest(at) for at in layouts]
+    units = look_at_units(specs, layouts, manifests, run)
     found = [
         look_at_app(spec, at, live, group, run, units, asked)
-        for spec, at, live in zip(specs, layouts, lives, strict=True)
+        for spec, at, live in zip(specs, layouts, manifests, strict=True)
     ]
     for number, entry in enumerate(found):
         entry["direct"], entry["front"] = direct[number].result().as_dict(), front[number].result().as_dict()

@@ -37,11 +37,11 @@ UNIT_PROPERTIES = (
 
 
 def look_at_units(
-    specs: list[dict[str, Any]], layouts: list[Layout], lives: list[Manifest | None], run: Run
+    specs: list[dict[str, Any]], layouts: list[Layout], manifests: list[Manifest | None], run: Run
 ) -> dict[str, dict[str, str]]:
     """The units of the live releases and of the jobs, by name. One command shows all of them."""
     names = []
-    for spec, at, live in zip(specs, layouts, lives, strict=True):
+    for spec, at, live in zip(specs, layouts, manifests, strict=True):
         if live and live.process_manager == "systemd":
             names += [f"{at.name}@{live.id}.service", *process_units(live)]
         names += job_timers(at, spec["jobs"])

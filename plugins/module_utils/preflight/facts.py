@@ -63,7 +63,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with certificates that the inventory expects on this host."""
+    """Problems of certificates that the inventory expects on this host."""
     if not items:
         return []
     # Imported only here, because the host compiles all imports, and few hosts have such certificates.

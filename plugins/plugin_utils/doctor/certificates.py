@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is wrong with the certificates of a site: a link of the doctor's chain. Pure."""
+"""The link of the chain about the certificates of a site. Pure."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
-# Where new certificates are from, and what to do where none comes.
+# The remedies for a missing certificate, by mode.
 RENEWALS = {
-    "provided": "give one that will do as site.tls.certificate, with its key; then: ansible-playbook site.yml",
-    "selfsigned": "a new one is made by: ansible-playbook site.yml; why the timer did not is told by: journalctl -u "
+    "provided": "give a valid one as site.tls.certificate, with its key; then: ansible-playbook site.yml",
+    "selfsigned": "make a new one: ansible-playbook site.yml; the reason why the timer did not is in: journalctl -u "
     "pyweb-certificates",
-    "acme": "order it again, and read what the authority says: ansible-playbook site.yml; port 80 of every name has to "
+    "acme": "order it again, and read the authority's answer: ansible-playbook site.yml; port 80 of every name must "
     "lead to this host",
 }
 
 
 def certificate(view: View) -> Finding | None:
-    """What visitors of a site with TLS are shown: first what keeps them out, then what will."""
+    """The certificates that visitors get: first those that browsers refuse, then those that they will refuse."""
     if not view.found["configured"] or not view.host["nginx"]["running"]:
         return None
-    found = [(keeping_out(one, view), will_keep_out(one, view)) for one in view.found["certificates"]]
+    found = [(refused_now(one, view), refused_later(one, view)) for one in view.found["certificates"]]
     return next((now for now, _later in found if now), None) or next((later for _now, later in found if later), None)
 
 
-def keeping_out(one: dict[str, Any], view: View) -> Finding | None:
+def refused_now(one: dict[str, Any], view: View) -> Finding | None:
     """Why browsers refuse a certificate today."""
     shown, remedy = one["shown"], RENEWALS[one["mode"]]
     if view.plain_until_certified and not shown:
@@ -52,13 +52,13 @@ def keeping_out(one: dict[str, Any], view: View) -> Finding | None:
         theirs = one["disk"] and shown["fingerprint"] != one["disk"]["fingerprint"]
         return Finding(
             "certificate",
-            f"who asks for {', '.join(shown['missing'])} is shown a certificate for "
+            f"visitors of {', '.join(shown['missing'])} get a certificate for "
             f"{', '.join(shown['names']) or 'no name'}: browsers refuse it",
             f"nginx serves another one than {one['path']}: a file in conf.d or sites-enabled has the name, or it was "
             "not reloaded"
             if theirs
             else f"{one['path']} does not have every name of the site",
-            "look for the name in what nginx -T prints on the host; then: ansible-playbook site.yml"
+            "search for the name in the output of nginx -T on the host; then: ansible-playbook site.yml"
             if theirs
             else remedy,
         )
@@ -66,11 +66,11 @@ def keeping_out(one: dict[str, Any], view: View) -> Finding | None:
 
 
 def why_not_renewed(one: dict[str, Any]) -> str:
-    return "nobody has given a new one" if one["mode"] == "provided" else "its renewal does not work"
+    return "the inventory has no new one" if one["mode"] == "provided" else "its renewal does not work"
 
 
-def will_keep_out(one: dict[str, Any], view: View) -> Finding | None:
-    """Why browsers will refuse a certificate, or nginx will not find it."""
+def refused_later(one: dict[str, Any], view: View) -> Finding | None:
+    """Why browsers will refuse a certificate later, or nginx will not find it."""
     disk, shown, remedy = one["disk"], one["shown"], RENEWALS[one["mode"]]
     if not disk:
         why = f"can not be served: {one['problem']}" if one["problem"] else "is not there"
@@ -85,7 +85,7 @@ def will_keep_out(one: dict[str, Any], view: View) -> Finding | None:
     if not shown:
         return Finding(
             "certificate",
-            f"nginx shows no certificate on port {one['port']} to who asks for site '{one['site']}'",
+            f"nginx serves no certificate on port {one['port']} for site '{one['site']}'",
             "it does not run the configuration that is on the disk",
             "ansible-playbook site.yml",
         )
@@ -94,7 +94,7 @@ def will_keep_out(one: dict[str, Any], view: View) -> Finding | None:
             "certificate",
             f"nginx serves another certificate than {one['path']}; it ends on {shown['end_date']}",
             "it was not reloaded after a renewal, or a file in conf.d or sites-enabled has the name",
-            "ansible-playbook site.yml; if it stays: look for the name in what nginx -T prints on the host",
+            "ansible-playbook site.yml; if it stays: search for the name in the output of nginx -T on the host",
             works=True,
         )
     days = int((shown["ends"] - view.host["time"]) // 86400)

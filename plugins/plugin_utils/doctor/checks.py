@@ -180,7 +180,7 @@ def secrets_are_for_the_application_alone(view: View) -> str:
 
 
 def no_other_account_can_read_its_files(view: View) -> str:
-    """Tried as the accounts of the other applications, and as the account nobody."""
+    """Tried as the accounts of the other applications, and as the account ``nobody``."""
     found = view.found["exposed"]
     if not found:
         return ""

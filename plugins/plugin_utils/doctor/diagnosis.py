@@ -43,7 +43,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
 
 
 def diagnose(view: View) -> dict[str, Any]:
-    """What is broken, the outermost link first, and what will break next."""
+    """The broken links, the outermost first, and those that will break next."""
     found = [finding for link in LINKS.values() for finding in (link(view),) if finding]
     if not view.found["release"]:
         found = [deployment(view)]

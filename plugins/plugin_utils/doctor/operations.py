@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the playbooks for operators hand to modules and roles. Pure functions, as those of mapping."""
+"""The inputs of modules and roles in the playbooks for operators. Pure functions, like those of plan/mapping."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
 
 
 def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:
-    """Input of the module webapp_inspect: of each of these applications what to ask, and what belongs to it.
+    """Input of the module webapp_inspect: the requests for each of these applications, and its parts.
 
-    All ``webapps`` of the host are wanted too: only together they tell which site an application is part of.
+    It needs all ``webapps`` of the host, because several applications can share a site.
     """
     sites = checked(nginx_sites(webapps, root), {})[0]
     return [
@@ -62,7 +62,7 @@ MAINTENANCE = "maintenance.json"
 
 
 def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, Any], root: str) -> dict[str, Any]:
-    """What opens or closes one application, or all: the switches on the host, and all switches as they are then."""
+    """The files that open or close one application, or all, and all switches afterwards."""
     apps = present(webapps)
     names = [app["name"] for app in apps]
     name, state = str(options["app"] or ""), str(options["state"]).lower()
@@ -70,7 +70,7 @@ def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, A
     if name and name not in names:
         question = f"'{name}' is no application of this host. Name one with -e app=NAME; there are: {', '.join(names)}."
     elif state not in ("on", "off", "true", "false"):
-        question = f"maintenance is '{options['state']}'. Say -e maintenance=on or -e maintenance=off."
+        question = f"maintenance is '{options['state']}'. Use -e maintenance=on or -e maintenance=off."
     elif not str(options["retry_after"]).isdecimal():
         question = f"retry_after is '{options['retry_after']}'. Give whole seconds, such as -e retry_after=600."
     if question:
@@ -93,15 +93,15 @@ def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, A
 
 
 def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What removes one application: the applications that stay (for nginx), and those of the roles' inputs that go."""
+    """Inputs of roles that remove one application: the applications that stay (for nginx), and the one that goes."""
     apps = applications(webapps)
     names = [app["name"] for app in apps]
     if name not in names:
         raise ModelError(unknown_app(name, names))
-    wanted = "all its data too, for good" if boolean(purge) else "not its data in shared/"
+    data = "all its data too, for good" if boolean(purge) else "not its data in shared/"
     question = (
-        f"'{name}' would be removed: its processes, its releases and its site, {wanted}. If that is what you want, say "
-        f"so: -e app={name} -e confirm={name}{' -e purge=true' if boolean(purge) else ''}"
+        f"'{name}' would be removed: its processes, its releases and its site, {data}. To confirm, add: "
+        f"-e app={name} -e confirm={name}{' -e purge=true' if boolean(purge) else ''}"
     )
     gone = [{**app, "state": "absent", "purge": boolean(purge)} for app in apps if app["name"] == name]
     return {

@@ -20,7 +20,7 @@ START_FAILURES = {
     "226": "its sandbox can't be made: a folder that it names is missing",
 }
 CRASH_LOOP = "it ends and is started again, {restarts} times so far (a crash loop)"
-# What the state of a process means for its site.
+# The states of a process, in words.
 STATES = {
     "starting": CRASH_LOOP,
     "running": CRASH_LOOP,

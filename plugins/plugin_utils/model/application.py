@@ -132,7 +132,7 @@ def check_env(checker: Checker, env: dict[str, Any], where: str) -> None:
             if problem := variable_problem(key, value):
                 checker.problem(f"{where}.{key}", problem)
         else:
-            # What looks like a name may be a whole "NAME=secret".
+            # The key may be a whole "NAME=secret".
             shown = str(key).split("=")[0]
             checker.problem(
                 where,
@@ -142,10 +142,10 @@ def check_env(checker: Checker, env: dict[str, Any], where: str) -> None:
 
 
 def variable_problem(key: str, value: Any) -> str | None:
-    """What is wrong with the value of an environment variable. It is never shown: it may be a secret."""
+    """The problem of an environment variable's value, if any. The value is never shown, because it may be a secret."""
     if isinstance(value, bool):
         return (
-            "a boolean has no one spelling in an environment. Write what the application expects, as "
+            "a boolean has more than one spelling in an environment. Write what the application expects, as "
             f'"{str(value).lower()}" or "1".'
         )
     if value is None:

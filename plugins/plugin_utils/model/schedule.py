@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""When a job runs: a word or the five fields of a crontab, checked here, written for systemd's timers and for cron."""
+"""The schedule of a job: a word or the five fields of a crontab, checked, and written for systemd's timers and cron."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PARTS = (
 
 
 class ScheduleError(ValueError):
-    """What is wrong with a schedule, in words that continue a sentence."""
+    """The problem of a schedule, in words that continue a sentence."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class Schedule:
 
     @property
     def either_day(self) -> bool:
-        """Whether either kind of day will do: cron's rule where neither field begins with ``*``."""
+        """Whether one matching kind of day is enough: cron's rule where neither field begins with ``*``."""
         return not any(field.startswith("*") for field in (self.fields[2], self.fields[4]))
 
     @property
     def cron(self) -> str:
-        """The fields as cron takes them."""
+        """The fields in cron's notation."""
         return " ".join(self.fields)
 
     @property
     def on_calendar(self) -> list[str]:
-        """The values of OnCalendar that together mean the same; systemd itself only knows days that suit both."""
+        """The values of OnCalendar that together mean the same; systemd itself has only days that match both."""
         minute, hour, day, month, weekday = self.numbers
         dates = [(day, weekday)]
         if self.either_day:
@@ -107,17 +107,17 @@ def parse(text: str) -> Schedule:
         fields.append(field)
     schedule = Schedule(tuple(fields), tuple(numbers))
     if not schedule.either_day and min(numbers[2]) > max(LONGEST[month - 1] for month in numbers[3]):
-        raise ScheduleError(f"never comes: no such month has a day {min(numbers[2])}.")
+        raise ScheduleError(f"never occurs: no such month has a day {min(numbers[2])}.")
     return schedule
 
 
 def numbered(part: Part, word: str) -> str:
-    """A field with numbers in the place of names: cron itself takes no ranges or lists of names."""
+    """A field with numbers instead of names, because cron takes no ranges or lists of names."""
 
     def number(match: re.Match[str]) -> str:
         name = match.group().lower()
         if name not in part.names:
-            raise ScheduleError(f"has '{match.group()}' as {part.name}{said(part)}.")
+            raise ScheduleError(f"has '{match.group()}' as {part.name}{allowed(part)}.")
         return str(part.names.index(name) + part.low)
 
     return re.sub(r"[A-Za-z]+", number, word)
@@ -128,7 +128,7 @@ def numbers_of(part: Part, item: str, word: str) -> set[int]:
     match = STEP.match(item)
     if not match or (match["step"] and not re.search(r"\*|-", match["range"])):
         raise ScheduleError(
-            f"has '{word}' as {part.name}{said(part)}, a range such as 1-5, a step such as */2, or a list."
+            f"has '{word}' as {part.name}{allowed(part)}, a range such as 1-5, a step such as */2, or a list."
         )
     low, high = part.low, part.high
     if match["range"] == "*":
@@ -138,11 +138,11 @@ def numbers_of(part: Part, item: str, word: str) -> set[int]:
         low, high = ends[0], ends[-1]
     step = int(match["step"] or 1)
     if not part.low <= low <= high <= part.high or step < 1:
-        raise ScheduleError(f"has '{word}' as {part.name}{said(part)}.")
+        raise ScheduleError(f"has '{word}' as {part.name}{allowed(part)}.")
     return set(range(low, high + 1, step))
 
 
-def said(part: Part) -> str:
-    """What a field may be, in words that continue a sentence."""
+def allowed(part: Part) -> str:
+    """The values that a field may have, in words that continue a sentence."""
     names = f" or {part.names[0]} to {part.names[-1]}" if part.names else ""
     return f", which is a number from {part.low} to {part.high}{names}"

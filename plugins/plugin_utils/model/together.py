@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 
 
 def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
-    """What two applications may not share."""
+    """Report names and places that two applications share."""
     names: dict[str, int] = {}
     for index, app in enumerate(apps):
         if app["name"] in names:
@@ -64,7 +64,7 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
 
 
 def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
-    """Applications that share a domain share its certificate: one port speaks TLS or not, whoever answers behind it."""
+    """Applications that share a domain share its certificate: a port has TLS for all of them or for none."""
     found: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
     for app in apps:
         for domain in app["site"]["domains"] or [""]:
@@ -74,7 +74,7 @@ def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
                 if tls != app["site"]["tls"]:
                     checker.problem(
                         f"webapps '{app['name']}'.site.tls",
-                        f"{domain or 'the default site'} is also where '{name}' is served, whose tls is another. Say "
+                        f"{domain or 'the default site'} is also where '{name}' is served, with another tls. Use "
                         "the same in both, or leave it out of one.",
                     )
     for app in apps:
@@ -84,7 +84,7 @@ def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
 
 
 def check_tls_ports(checker: Checker, apps: list[dict[str, Any]]) -> None:
-    """A port speaks TLS or it does not, and a name has one certificate there."""
+    """A port has TLS for all its sites or for none, and a name has one certificate there."""
     plain = {app["site"]["port"]: app["name"] for app in apps}
     names: dict[tuple[int, str], dict[str, Any]] = {}
     for app in (app for app in apps if has_tls(app["site"])):

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The variable webapps of a host: whether it is given at all, and what of its templates can't be resolved."""
+"""The variable webapps of a host: whether it is set, and which of its templates can't be resolved."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ NAME = "webapps"
 
 
 def resolved_webapps(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[Any, list[str]]:
-    """The value with its templates resolved, and what is wrong; Ansible itself would name neither place nor remedy."""
-    if problem := not_given(variables):
+    """The value with its templates resolved, and the problems. Ansible's own messages have neither place nor remedy."""
+    if problem := unset_problem(variables):
         return [], [problem]
     given = variables[NAME]
     try:
         return template(given), []
     except AnsibleError as error:
-        return [], list(unresolved(given, NAME, template)) or [f"{NAME}: {told(error)}"]
+        return [], list(unresolved(given, NAME, template)) or [f"{NAME}: {template_problem(error)}"]
 
 
-def not_given(variables: Mapping[str, Any]) -> str:
-    """That nobody has said what to serve: an empty list in the inventory is an answer, a default is none."""
+def unset_problem(variables: Mapping[str, Any]) -> str:
+    """The problem if the inventory does not set the variable. An empty list is valid, a default does not count."""
     host = variables.get("inventory_hostname", "this host")
     own = variables.get("hostvars", {}).get(host, {}) if variables.get("hostvars") else {}
     if variables.get(NAME) or NAME in own:
         return ""
     meant = difflib.get_close_matches(NAME, [name for name in own if name != NAME], n=1, cutoff=0.75)
-    hint = f" Did you mean it by '{meant[0]}'?" if meant else ""
+    hint = f" Did you mean '{meant[0]}'?" if meant else ""
     return (
         f"the variable '{NAME}', the list of applications, is not set for {host}.{hint} Set it in group_vars/web.yml."
     )
 
 
 def unresolved(value: Any, where: str, template: Callable[[Any], Any]) -> Iterator[str]:
-    """Every text that is a template, and a bad one, with its place."""
+    """The problem of every template that can't be resolved, with its place."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from unresolved(item, f"{where}.{key}", template)
@@ -51,16 +51,16 @@ def unresolved(value: Any, where: str, template: Callable[[Any], Any]) -> Iterat
         try:
             template(value)
         except AnsibleError as error:
-            yield f"{where}: {told(error)}"
+            yield f"{where}: {template_problem(error)}"
 
 
-def told(error: AnsibleError) -> str:
-    """What Ansible says of a template, with what to do about it."""
+def template_problem(error: AnsibleError) -> str:
+    """Ansible's message about a template, with the remedy."""
     text = str(error).strip().rstrip(".")
     if missing := re.search(r"'(?P<name>[^']+)' is undefined", text):
         return (
             f"the variable '{missing['name']}' is not defined. Define it for this host (in group_vars, in a file of "
-            "ansible-vault, or by -e), or mend its name."
+            "ansible-vault, or by -e), or correct its name."
         )
     if "template" in text.lower() and "syntax" in text.lower():
         return "a text with {{ in it is a template, and this one can't be read. Is every {{ closed by }}?"

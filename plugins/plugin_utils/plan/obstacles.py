@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What on a host stands in the way of the applications, found before anything there is changed. Pure."""
+"""Conflicts between the applications and their host, found before anything on it is changed. Pure."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-# What the tests run on.
+# The systems that the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
 
-# Bytes that one process of a bare Flask application under gunicorn takes (measured: 20 to 30 MiB, of which the master
-# and its workers share a part).
+# Bytes of memory of one process of a minimal Flask application under gunicorn (measured: 20 to 30 MiB, part of which
+# the master and its workers share).
 PROCESS_MEMORY = 20 * 1024**2
-# Bytes that a first environment, its cache and a release take at least.
+# Bytes that a first environment, its cache and a release need at least.
 DISK_NEEDED = 64 * 1024**2
-# Seconds by which the host's clock may be wrong: TLS and apt refuse what is not valid yet.
+# Seconds by which the host's clock may be wrong. TLS and apt refuse files that are not valid yet.
 CLOCK = 600.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is about to do on a host, as far as the host may stand in its way."""
+    """The part of a run's plan that may conflict with the host."""
 
     apps: list[dict[str, Any]]
     process_manager: str = "auto"
     packages: list[str] = field(default_factory=list)
     # Whether anything is to be built; a rollback must not fail for what it does not need.
     builds: bool = True
-    # What the sources of the applications say of Python (requires-python), by application.
+    # requires-python of the applications' sources, by application.
     requires_python: dict[str, str] = field(default_factory=dict)
 
 
 def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
-    """Everything that stands in the way, each with the remedy."""
+    """Every conflict, with its remedy."""
     if not facts["root"]:
-        # Nothing else that such an account sees can be trusted.
+        # The other facts are not reliable without root.
         return ["the tasks don't run as root on the host. Set become: true, and give the account sudo."]
     problems = [*system_problems(facts), *facts.get("certificate_problems", [])]
     if wanted.builds:
@@ -76,17 +76,17 @@ def system_problems(facts: dict[str, Any]) -> Iterator[str]:
     found = facts["distribution"]
     if (found["id"], found["version"].split(".")[0]) not in SUPPORTED:
         yield (
-            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but Debian 12 and 13 are what "
-            "this collection is tested on. Use one of them."
+            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but this "
+            "collection is tested on Debian 12 and 13. Use one of them."
         )
 
 
 def disk_problems(facts: dict[str, Any]) -> Iterator[str]:
     for disk in facts["disks"]:
         left = f"of {disk['size'] // 1024**2} MiB on the disk of {disk['path']}, {disk['free'] // 1024**2} MiB are left"
-        find = f"Make room; the largest folders are told by: du -xh {disk['path']} | sort -h | tail"
+        find = f"Make room; find the largest folders: du -xh {disk['path']} | sort -h | tail"
         if disk["size"] and disk["free"] < DISK_NEEDED:
-            yield f"{left}, but a deployment needs {DISK_NEEDED // 1024**2} MiB at the least. {find}"
+            yield f"{left}, but a deployment needs at least {DISK_NEEDED // 1024**2} MiB. {find}"
         elif disk["files"] and not disk["files_free"]:
             yield f"the disk of {disk['path']} has space, but can't hold another file (no inodes are left). {find}"
 
@@ -97,12 +97,12 @@ def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"the clocks of the host and of the controller differ by {abs(ahead):.0f} seconds (the host is "
             f"{'ahead' if ahead > 0 else 'behind'}): certificates and package lists would not be valid. Set the "
-            "wrong one, and let it be kept right: apt install systemd-timesyncd"
+            "wrong one, and keep it synchronised: apt install systemd-timesyncd"
         )
 
 
 def ports_of(app: dict[str, Any]) -> dict[str, int]:
-    """The ports that an application needs, by where the model names them."""
+    """The ports that an application needs, by their place in the model."""
     site = app["site"]
     return {"site.port": site["port"]} | ({"site.tls.port": site["tls"]["port"]} if has_tls(site) else {})
 
@@ -126,8 +126,8 @@ def job_problems(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     for job in app["jobs"]:
         if job["catch_up"]:
             yield (
-                f".jobs '{job['name']}'.catch_up: cron, which runs jobs on this host, forgets what it missed. Set it "
-                "to false here; only systemd makes up for it."
+                f".jobs '{job['name']}'.catch_up: cron, which runs jobs on this host, does not catch up missed runs. "
+                "Set it to false on this host; only systemd supports it."
             )
 
 
@@ -139,9 +139,9 @@ def memory_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
     needed = (workers + 1) * PROCESS_MEMORY
     if memory_bytes(limit) < needed:
         yield (
-            f".limits.memory: {limit} can't hold {workers} workers and their master: a bare Flask "
-            f"application takes {PROCESS_MEMORY // 1024**2} MiB in each. Give it {needed // 1024**2}M at the very "
-            f"least, rather {workers * 128}M, or lower workers."
+            f".limits.memory: {limit} can't hold {workers} workers and their master: a minimal Flask "
+            f"application takes {PROCESS_MEMORY // 1024**2} MiB in each. Set at least {needed // 1024**2}M; "
+            f"{workers * 128}M is recommended. Or lower workers."
         )
 
 
@@ -164,19 +164,22 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
             )
         return
     if not found["version"]:
-        yield f".python.interpreter: '{name}' ({found['path']}) is no Python. Name one, such as python3."
+        yield f".python.interpreter: '{name}' ({found['path']}) is not a Python. Name one, such as python3."
         return
     required = wanted.requires_python.get(app["name"], "")
     try:
-        # Of the host's Python the minor version is known; whichever its patch level, it counts as the newest.
+        # Only the minor version of the host's Python is known. It counts as the newest patch level.
         fits = not required or SpecifierSet(required).contains(f"{found['version']}.999", prereleases=True)
     except InvalidSpecifier:
-        yield f".source: pyproject.toml says requires-python = '{required}', which nobody understands. Write '>=3.11'."
+        yield (
+            f".source: pyproject.toml says requires-python = '{required}', which is not a version specifier. Write "
+            "'>=3.11'."
+        )
         return
     if not fits:
         others = ", ".join(facts["pythons"])
         yield (
             f".python.interpreter: '{name}' is Python {found['version']} on the host, but pyproject.toml says "
-            f"requires-python = '{required}'. Name an interpreter that fits (the host has: {others}), use a newer "
-            "Debian, or let the application run on this one."
+            f"requires-python = '{required}'. Name an interpreter of that version (the host has: {others}), use a "
+            "newer Debian, or let the application run on this one."
         )

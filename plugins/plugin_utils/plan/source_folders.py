@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What an application names in its source, a folder of the controller, and what the source says of dependencies."""
+"""Files and folders that an application names in its source, and the dependencies that the source declares."""
 
 from __future__ import annotations
 

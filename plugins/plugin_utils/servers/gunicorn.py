@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the settings of gunicorn may be, and what each worker class needs and serves."""
+"""Settings of gunicorn: their rules, the needs of each worker class, and the files of a service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+\Z")
 # Hooks in the settings file of the role.
 HOOKS = ("post_worker_init", "worker_exit", "child_exit")
 
-# Settings of gunicorn that this collection makes itself, and what says them instead.
+# Settings of gunicorn that this collection sets itself, and what to use instead.
 OWN = {
     "bind": "a release listens on its own socket, which nginx finds; leave it out.",
     "wsgi_app": "name the callable as wsgi.",
@@ -29,21 +29,21 @@ OWN = {
     "config": "the settings given here become the file; leave it out.",
     "check_config": "every release is checked before it can go live; leave it out.",
     "print_config": "it would end instead of serving; leave it out.",
-    **dict.fromkeys(HOOKS, "by it the workers tell what becomes of them; use another hook."),
+    **dict.fromkeys(HOOKS, "the workers report their state with it; use another hook."),
     "protocol": "nginx speaks HTTP to it; leave it out.",
-    "proxy_protocol": "nginx tells the visitor's address by headers; leave it out.",
+    "proxy_protocol": "nginx passes the visitor's address in headers; leave it out.",
     "certfile": "nginx ends TLS in front of it; leave it out.",
     "keyfile": "nginx ends TLS in front of it; leave it out.",
     "paste": "name the callable as wsgi.",
     "reload": "the code of a release never changes; leave it out.",
-    "reuse_port": "the workers share one socket, which is no port; leave it out.",
+    "reuse_port": "the workers share one unix socket; leave it out.",
     "daemon": "the process manager keeps gunicorn in the foreground; leave it out.",
     "user": "the application's own account runs it; leave it out.",
     "group": "the application's own account runs it; leave it out.",
 }
 
-# The worker classes by gunicorn's own names, and what each needs beside gunicorn. The versions are those that gunicorn
-# asks for itself, in the extras of its package.
+# The worker classes by gunicorn's own names, and what each needs besides gunicorn. The versions are those of gunicorn's
+# own extras.
 GEVENT = ("gevent>=24.10.1", "packaging")
 WORKER_CLASSES: dict[str, tuple[str, ...]] = {
     "sync": (),
@@ -54,7 +54,7 @@ WORKER_CLASSES: dict[str, tuple[str, ...]] = {
     "tornado": ("tornado>=6.5.7",),
     "asgi": (),
 }
-# Worker classes that others provide, by the module that has them.
+# Worker classes of other packages, by their module.
 WORKER_MODULES: dict[str, tuple[str, ...]] = {
     "uvicorn_worker": ("uvicorn-worker",),
     "uvicorn.workers": ("uvicorn",),
@@ -68,7 +68,7 @@ GONE = {
 }
 ASGI_MODULES = ("uvicorn_worker", "uvicorn.workers", "gunicorn.workers.gasgi")
 
-# The first gunicorn whose ASGI worker tells a client that it closes a connection; before, a request may be lost when
+# The first gunicorn whose ASGI worker announces that it closes a connection. With older ones a request may be lost when
 # a release is stopped.
 ASGI_GUNICORN = "gunicorn>=26.2.2"
 
@@ -125,7 +125,7 @@ def setting(checker: Checker, key: str, value: Any, where: str) -> Any:
 
 
 def worker_class(settings: dict[str, Any], threads: int) -> str:
-    """The worker class by name: what is named, else the one that has threads if there are any."""
+    """The name of the worker class. The default depends on whether there are threads."""
     return settings.get("worker_class") or ("gthread" if threads > 1 else "sync")
 
 
@@ -136,12 +136,12 @@ def serves_asgi(settings: dict[str, Any]) -> bool:
 
 
 def requirements(gunicorn: str, settings: dict[str, Any], websocket: bool = False) -> list[str]:
-    """What has to be installed: gunicorn itself, and what the settings need beside it."""
+    """The packages to install: gunicorn itself, and those that its settings need."""
     name = settings.get("worker_class") or ""
     needed = list(WORKER_CLASSES.get(name, ()))
     for module, packages in WORKER_MODULES.items():
         if name.startswith(f"{module}."):
-            # uvicorn knows WebSocket by another package only.
+            # uvicorn supports WebSocket only with another package.
             needed += [*packages, *(["websockets"] if websocket and module.startswith("uvicorn") else [])]
     if settings.get("asgi_loop") == "uvloop":
         needed.append("uvloop>=0.19.0")
@@ -159,10 +159,10 @@ def stop_seconds(settings: dict[str, Any], timeout: int) -> int:
 
 
 def trusted(bind: str) -> dict[str, Any]:
-    """Whose word counts about scheme and address of a visitor; said on purpose, for a variable might say it else.
+    """The peers that may state scheme and address of a visitor. Set here, because an environment variable could differ.
 
-    Whoever reaches a unix socket is trusted: the folder's mode lets nobody but the web server pass. On a port only this
-    machine is. One header tells the scheme, the one that nginx sets; a second opinion would end in a 400.
+    Every peer on a unix socket is trusted, because the folder's mode admits only the web server. On a port only this
+    machine is trusted. Only the header that nginx sets states the scheme; a second, different one would cause a 400.
     """
     return {
         "forwarded_allow_ips": "*" if bind.startswith("unix:") else "127.0.0.1,::1",
@@ -171,14 +171,13 @@ def trusted(bind: str) -> dict[str, Any]:
     }
 
 
-# In gunicorn's own order of importance: what is served and where, then who works, then for how long.
 DEFAULTS = {
     # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
     "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
     # nginx has the access log; errors go to the process manager's.
     "accesslog": None,
     "errorlog": "-",
-    # A second way in that nobody asked for (gunicorn 25.1 and later).
+    # An additional socket for control commands, which is not needed (gunicorn 25.1 and later).
     "control_socket_disable": True,
 }
 
@@ -194,7 +193,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         "proc_name": service["name"],
         "chdir": service.get("chdir"),
         "workers": service.get("workers", 1),
-        # gunicorn takes sync with threads for gthread, and the others have none.
+        # gunicorn treats sync with threads as gthread; the other classes have no threads.
         "threads": service.get("threads", 1) if name == "gthread" else 1,
         "worker_class": name,
         "timeout": timeout,
@@ -203,7 +202,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         **DEFAULTS,
     }
     if own.get("max_requests"):
-        # Else all workers, which share the load evenly, would be replaced at the same moment.
+        # Otherwise all workers, which share the load evenly, would be replaced at the same time.
         settings["max_requests_jitter"] = own["max_requests"] // 10
     if "control_socket" in own:
         del settings["control_socket_disable"]
@@ -228,7 +227,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
                 "vars": {
                     "settings": lines,
                     "ready_file": ready_file(service["bind"]),
-                    # Its own ASGI worker does so itself, and has no environ to give.
+                    # gunicorn's own ASGI worker does this itself, and has no environ.
                     "drain": not serves_asgi(service.get("settings", {})),
                 },
             },
@@ -238,7 +237,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
 
 
 def wrong_services(services: list[dict[str, Any]]) -> list[str]:
-    """What gunicorn would not understand of the items of ``gunicorn_services``."""
+    """Problems of the items of ``gunicorn_services``."""
     checker = Checker()
     inputs = {"wsgi_app", "bind", "workers", "threads", "timeout", "chdir", *HOOKS}
     for service in services:
@@ -249,12 +248,12 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
 
 
 def ready_file(bind: str) -> str:
-    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
+    """The file in which workers report that they are ready: beside a unix socket. None for a port."""
     return repr_python(bind.removeprefix("unix:") + ".ready") if bind.startswith("unix:") else ""
 
 
 def repr_python(value: Any) -> str:
-    """A value as a Python literal, whatever subclass it arrives as."""
+    """A value as a Python literal. It may be a subclass of its type, such as Ansible's."""
     if isinstance(value, bool) or value is None:
         return repr(value)
     for number in (int, float):

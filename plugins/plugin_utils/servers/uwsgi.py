@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the options of uWSGI may be, and the ini file that comes of them."""
+"""Options of uWSGI: their rules, and the files of a service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
-# Options that this collection sets itself, and what says them instead.
+# Options that this collection sets itself, and what to use instead.
 SOCKET = "a release listens on its own sockets, which nginx finds; leave it out."
 CALLABLE = "name the callable as wsgi."
 ACCOUNT = "the application's own account runs it; leave it out."
@@ -33,28 +33,28 @@ OWN = {
     "harakiri": "give it as timeout, outside of uwsgi.",
     "env": "give variables as env, outside of uwsgi.",
     "chdir": "the application runs in its own source; source.subdir names a folder in it.",
-    "strict": "uWSGI always refuses an option that it does not know; leave it out.",
-    "stats": "every release has a stats socket, beside its own; leave it out.",
+    "strict": "uWSGI always refuses an unknown option; leave it out.",
+    "stats": "every release has a stats socket of its own; leave it out.",
 }
 
-# Options whose numbers decide something here as well.
+# Options whose numbers this collection uses, too.
 NUMBERS = ("cheaper", "cheaper-initial")
 
-# Options that may come several times: what is given is added to what this collection sets.
+# Options that may occur several times. The given values are added to those of this collection.
 ADDED = ("hook-master-start", "hook-accepting")
 
 DEFAULTS: dict[str, Any] = {
-    # An application that can't be loaded ends uWSGI, instead of being answered for with errors.
+    # If the application can't be loaded, uWSGI ends instead of answering with errors.
     "need-app": True,
-    # Each worker loads the application itself: what it opens (connections, threads) is not shared by a fork.
+    # Each worker loads the application itself, so that a fork shares no connections or threads.
     "lazy-apps": True,
     "single-interpreter": True,
-    # A killed master leaves no worker behind, which would hold on to the sockets.
+    # Workers end with a killed master. Otherwise they would keep the sockets open.
     "no-orphans": True,
     "vacuum": True,
-    # Connections that wait; with uWSGI's own 100 a burst on a unix socket becomes a 502 at once.
+    # Waiting connections. With uWSGI's default of 100, a burst on a unix socket causes 502s at once.
     "listen": 1024,
-    # Bytes of a request's headers; with uWSGI's own 4096 some large cookies become a 502. nginx lets 32k pass.
+    # Bytes of a request's headers. With uWSGI's default of 4096, large cookies cause a 502. nginx passes on 32k.
     "buffer-size": 65535,
     # nginx has the access log.
     "disable-logging": True,
@@ -87,7 +87,7 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
 
 
 def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
-    """What uWSGI refuses of its cheaper mode for this number of workers."""
+    """The problem of uWSGI's cheaper mode with this number of workers, if any."""
     if int(options.get("cheaper") or 0) < workers:
         return None
     return (
@@ -97,7 +97,7 @@ def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
 
 
 def booting_workers(options: dict[str, Any], workers: int) -> int:
-    """How many workers are there from the start: with uWSGI's cheaper mode the others come with the load."""
+    """The number of workers at the start. In uWSGI's cheaper mode the others start under load."""
     fewer = options.get("cheaper-initial") or options.get("cheaper")
     return min(workers, int(fewer)) if fewer else workers
 
@@ -112,7 +112,7 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         "module": service["module"],
         "master": True,
         "workers": service.get("workers", 1),
-        # Without it Python's own threads stand still as soon as a request is answered.
+        # Without it the application's own threads stop as soon as a request is answered.
         **({"threads": threads} if threads > 1 else {"enable-threads": True}),
         "socket": service.get("socket"),
         "http-socket": service.get("http_socket"),
@@ -123,18 +123,18 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         **DEFAULTS,
     }
     if re.fullmatch(r"0*[1-9][0-9]*", str(own.get("max-requests"))):
-        # Else all workers, which share the load evenly, would be replaced at the same moment.
+        # Otherwise all workers, which share the load evenly, would be replaced at the same time.
         options["max-requests-delta"] = int(own["max-requests"]) // 10
-    # By itself SIGTERM ends a master and all its workers at once, whatever they are answering. So it waits for them,
-    # without a limit of its own: the process manager has one.
+    # By default SIGTERM ends a master and all its workers at once, even during a request. So let it wait for them. The
+    # process manager limits the time.
     hooks = [["hook-master-start", "unix_signal:15 gracefully_kill_them_all"]]
     if ready := ready_file(service):
-        # One line for every worker that is ready to answer: whoever waits for the application can count them.
-        told = f'echo "ready $PPID" >> {doubled(shlex.quote(ready))}'
-        hooks.append(["hook-accepting", f"exec:{told}"])
+        # One line for every worker that is ready. A deployment counts them.
+        report = f'echo "ready $PPID" >> {doubled(shlex.quote(ready))}'
+        hooks.append(["hook-accepting", f"exec:{report}"])
     if service.get("http_socket"):
-        # It ends a connection after each answer, but says so only with this: nginx, which keeps those of gunicorn and
-        # speaks HTTP here while an application goes from one to the other, would lose a request by it.
+        # uWSGI closes a connection after each answer, but announces it only with this header. While an application
+        # moves between gunicorn and uWSGI, nginx speaks HTTP here and keeps connections. It would lose a request.
         hooks.append(["add-header", "Connection: close"])
     given = {key: value for key, value in own.items() if key not in ADDED}
     more = {key: value for key, value in own.items() if key in ADDED}
@@ -143,7 +143,7 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
 
 
 def doubled(value: Any) -> Any:
-    """A value of ours: what uWSGI would read as a placeholder stands for itself."""
+    """A value with every % doubled, so that uWSGI does not read placeholders in it."""
     return value.replace("%", "%%") if isinstance(value, str) else value
 
 
@@ -158,7 +158,7 @@ def lines(options: dict[str, Any]) -> list[list[str]]:
 
 
 def ready_file(service: dict[str, Any]) -> str:
-    """Where workers say that they are ready: beside a unix socket; nowhere for a port."""
+    """The file in which workers report that they are ready: beside a unix socket. None for a port."""
     path = service.get("http_socket") or service.get("socket") or ""
     return f"{path}.ready" if path.startswith("/") else ""
 
@@ -177,13 +177,13 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
 
 
 def wrong_services(services: list[dict[str, Any]]) -> list[str]:
-    """What uWSGI would not understand of the items of ``uwsgi_services``."""
+    """Problems of the items of ``uwsgi_services``."""
     checker = Checker()
     for service in services:
         inputs = ("module", "socket", "http-socket", "stats", "workers", "threads", "harakiri", "chdir")
         own = dict.fromkeys(inputs, "it is an input of its own, outside of settings.")
         checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
         if not service.get("socket") and not service.get("http_socket"):
-            checker.problem(f"uwsgi_services '{service['name']}'", "it listens nowhere. Give socket or http_socket.")
+            checker.problem(f"uwsgi_services '{service['name']}'", "it has no socket. Give socket or http_socket.")
     check_texts(checker, services, role_options("uwsgi")["uwsgi_services"], "uwsgi_services")
     return checker.problems

@@ -29,7 +29,7 @@ def single_inputs() -> dict[str, dict[str, Any]]:
 
 
 def input_problems(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values of these inputs."""
+    """Problems of the values of these inputs."""
     checker, specs = Checker(), single_inputs()
     for name, value in values.items():
         spec, before = specs[name], len(checker.problems)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Rules for what uv and pip are given: requirements and the addresses of package indexes."""
+"""Rules for requirements and for addresses of package indexes, as uv and pip take them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz")
 def is_requirement(text: str) -> bool:
     """Whether uv can read this as one line of a requirements file, apart from an option of its own.
 
-    Of addresses, files and variables only uv can tell.
+    Addresses, files and variables count as requirements, because only uv can check them.
     """
     bare = re.sub(r"\s+(#|--).*", "", text).strip()
     if not bare or bare.startswith(("-", "#")) or re.search(r"[\n\r]", text):

@@ -2,9 +2,8 @@
 # MIT License (see LICENSE)
 """Check a value against the options of a role's argument specification, and report every problem at once.
 
-Ansible's own check stops at the first group of problems, prints values, fills no nested default and names no nearest
-key; so the
-site playbook asks this one first. Both read the same ``meta/argument_specs.yml``.
+Ansible's own check stops at the first group of problems, prints values, fills no nested defaults and suggests no keys.
+So the site playbook uses this one first. Both read the same ``meta/argument_specs.yml``.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
-# The loader in C reads a specification in 4 ms instead of 40; every task asks for one anew.
+# The loader in C reads a specification in 4 ms instead of 40; every task reads one again.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Keys whose values no message shows, whatever is wrong with them.
+# Keys whose values no message shows.
 SECRETS = frozenset({"env", "index_url", "python_uv_index_url", "extra_index_urls", "users", "key", "nginx_ca_key"})
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
@@ -33,7 +32,7 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, 
 
 @functools.cache
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
-    """The options of a role of this collection; not to be changed."""
+    """The options of a role of this collection. They are shared, so do not change them."""
     with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
         return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506  # LOADER is safe
 
@@ -44,8 +43,8 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
-def meant(key: str, options: dict[str, Any]) -> str:
-    """A question that offers the key that was meant: the nearest one here, or one that belongs a level deeper."""
+def nearest_key(key: str, options: dict[str, Any]) -> str:
+    """A question that offers the nearest key here or one level deeper, or an empty string."""
     deeper = {
         name: f"{place}.{name}"
         for place, spec in options.items()
@@ -60,7 +59,7 @@ def meant(key: str, options: dict[str, Any]) -> str:
 
 
 def label(item: Any, index: int) -> str:
-    """How a message names an item of a list: by its name, URL or path where it has one, else by its place (from 1)."""
+    """The name of a list's item in a message: its name, URL or path if it has one, else its number (from 1)."""
     for key in ("name", "url", "path"):
         name = item.get(key) if isinstance(item, dict) else None
         if isinstance(name, str) and name:
@@ -69,7 +68,7 @@ def label(item: Any, index: int) -> str:
 
 
 def kind(value: Any) -> str:
-    """What a value is, in the words of YAML."""
+    """The type of a value, in YAML's terms."""
     if value is None:
         return "nothing"
     for types, word in (
@@ -94,23 +93,19 @@ class Checker:
     def problem(self, where: str, text: str) -> None:
         self.problems.append(f"{where}: {text}")
 
-    def mapping(
-        self, value: Any, options: dict[str, Any], where: str, hints: dict[str, str] | None = None
-    ) -> dict[str, Any]:
-        """A mapping with known keys. ``hints`` are remedies for keys that people write though they do not exist."""
+    def mapping(self, value: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
+        """A mapping with known keys only."""
         if not isinstance(value, dict):
             self.problem(where, f"this is {kind(value)}, but it must be a mapping with the keys {', '.join(options)}.")
             return {}
-        known = list(options)
         for key in value:
             if key not in options:
-                hint = (hints or {}).get(str(key)) or meant(str(key), options)
-                text = f"unknown key '{key}'.{hint if hint.startswith(' ') or not hint else ' ' + hint}"
-                self.problem(where, text if hint else f"{text} Known keys: {', '.join(known)}.")
+                hint = nearest_key(str(key), options) or f" Known keys: {', '.join(options)}."
+                self.problem(where, f"unknown key '{key}'.{hint}")
         return self.filled(value, options, where)
 
     def filled(self, value: dict[str, Any], options: dict[str, Any], where: str) -> dict[str, Any]:
-        """The known keys of a mapping, converted, with defaults where they are missing."""
+        """The known keys of a mapping, converted, with defaults for missing ones."""
         result = {}
         for key, spec in options.items():
             place = f"{where}.{key}" if where else key
@@ -128,7 +123,7 @@ class Checker:
         return result
 
     def choice(self, value: Any, spec: dict[str, Any], where: str) -> None:
-        """A value that must be one of some; one of the wrong type was reported already."""
+        """Report a value that is not one of the choices. A value of the wrong type is reported elsewhere."""
         if "choices" in spec and value is not None and value not in spec["choices"]:
             names = [str(choice) for choice in spec["choices"]]
             self.problem(where, f"'{value}' is not one of: {', '.join(names)}.{nearest(str(value), names)}")
@@ -180,13 +175,13 @@ class Checker:
         return [self.value(item, element, f"{where} {label(item, index)}") for index, item in enumerate(value)]
 
     def wrong(self, value: Any, where: str, wanted: str) -> None:
-        """A value of the wrong type. A text or number is shown, unless it stands where secrets do."""
+        """Report a value of the wrong type. A text or number is shown, unless its place holds secrets."""
         shown = f" ('{value}')" if isinstance(value, (str, int, float)) and not secret(where) else ""
         self.problem(where, f"this is {kind(value)}{shown}, but it must be {wanted}.")
 
 
 def secret(where: str) -> bool:
-    """Whether a value stands at, or in, a key that holds secrets."""
+    """Whether this place is, or is inside, a key that holds secrets."""
     return any(part.split(" ")[0] in SECRETS for part in where.split("."))
 
 
