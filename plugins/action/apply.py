@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import release_commands
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options

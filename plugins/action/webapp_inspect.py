@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import s
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import visits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import ModelError, present, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, present, unknown_app
 
 
 class ActionModule(HostAction):

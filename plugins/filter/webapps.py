@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, reports, services, sites, switches
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 
 
@@ -21,7 +21,7 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
     def filter_(*arguments: Any, **options: Any) -> Any:
         try:
             return function(*arguments, **options)
-        except mapping.ModelError as error:
+        except applications.ModelError as error:
             raise AnsibleFilterError(str(error)) from error
 
     filter_.__doc__ = function.__doc__
@@ -60,14 +60,14 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "webapp_systemd_services": told(mapping.systemd_services),
-            "webapp_supervisor_programs": told(mapping.supervisor_programs),
-            "webapp_nginx_sites": told(mapping.nginx_sites),
-            "webapp_switches": told(mapping.switches),
+            "webapp_systemd_services": told(services.systemd_services),
+            "webapp_supervisor_programs": told(services.supervisor_programs),
+            "webapp_nginx_sites": told(sites.nginx_sites),
+            "webapp_switches": told(switches.switches),
             "webapp_removal": told(operations.removal),
             "webapp_maintenance": told(operations.maintenance_switch),
-            "webapp_release_table": mapping.release_table,
-            "webapp_urls": told(mapping.urls),
+            "webapp_release_table": reports.release_table,
+            "webapp_urls": told(reports.urls),
             "gunicorn_files": files_of(gunicorn),
             "uwsgi_files": files_of(uwsgi),
             "webapp_status_table": status_table,

@@ -27,13 +27,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.background imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
-    ModelError,
-    applications,
-    releases,
-    supervisor_programs,
-    systemd_services,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 
 SYSTEMD = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * 1024**3, "supervisor": False}
 BARE = {**SYSTEMD, "init": "none"}
@@ -487,7 +483,7 @@ def test_nginx_is_watched_where_no_systemd_does_it() -> None:
 def test_only_an_nginx_that_was_not_stopped_is_started_again(
     tmp_path: Path, left_behind: str | None, started: bool
 ) -> None:
-    from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import WATCH
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import WATCH
 
     pid_file, proof = tmp_path / "nginx.pid", tmp_path / "started"
     (tmp_path / "nginx").write_text(f"#!/bin/sh\nrm -f {pid_file}; touch {proof}\n")

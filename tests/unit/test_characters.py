@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
@@ -316,15 +316,15 @@ def accepted(name: str) -> Iterator[Any]:
 
 
 def test_no_line_of_a_unit_file_has_a_control_character() -> None:
-    for services in accepted("systemd_services"):
-        for unit in systemd.units(systemd.checked(services)[0]):
+    for items in accepted("systemd_services"):
+        for unit in systemd.units(systemd.checked(items)[0]):
             lines = [line for section in unit["vars"]["unit"]["sections"] for line in section["lines"]]
             assert not [line for line in lines if CONTROL.search(line)]
 
 
 def test_no_setting_of_gunicorn_has_a_control_character() -> None:
-    for services in accepted("gunicorn_services"):
-        for file in gunicorn.files_of(services, shlex.quote):
+    for items in accepted("gunicorn_services"):
+        for file in gunicorn.files_of(items, shlex.quote):
             values = [value for _key, value in file["vars"].get("settings", [])]
             assert not [value for value in values if CONTROL.search(value)]
 
@@ -335,6 +335,6 @@ def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str
     for webapps in [WEBAPPS, *accepted("webapps")]:
         apps, problems = validated([{**one, "process_manager": manager} for one in webapps])
         assert problems == []
-        assert systemd.problems(mapping.systemd_services(apps, facts)) == []
-        assert supervisor.problems(mapping.supervisor_programs(apps, facts)) == []
-        assert gunicorn.wrong_services(mapping.gunicorn_services(apps, facts)) == []
+        assert systemd.problems(services.systemd_services(apps, facts)) == []
+        assert supervisor.problems(services.supervisor_programs(apps, facts)) == []
+        assert gunicorn.wrong_services(servers.gunicorn_services(apps, facts)) == []

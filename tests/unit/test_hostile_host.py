@@ -28,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
     shadow_problem,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import LookAction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MARKER = "the-secret-of-the-controller"

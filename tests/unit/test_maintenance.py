@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import operations
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, sites
 
 
 def app(name: str = "shop", **changes: Any) -> dict[str, Any]:
@@ -26,17 +26,17 @@ def two() -> list[dict[str, Any]]:
 
 
 def test_a_closed_application_keeps_its_health_url_open() -> None:
-    shop, blog = mapping.nginx_sites(two(), "/srv/webapps", {"blog": CLOSED})
+    shop, blog = sites.nginx_sites(two(), "/srv/webapps", {"blog": CLOSED})
     assert "maintenance" not in shop
     assert blog["maintenance"] == {**CLOSED, "page": None, "open_paths": ["/b/ok"]}
 
 
 def test_the_switch_on_the_host_has_the_last_word() -> None:
     app_ = app(site={"maintenance": {"page": "closed.html", "allow": ["192.0.2.1"]}}, health={"path": "/ok"})
-    (site,) = mapping.nginx_sites([app_], "/s", {"shop": {"enabled": False, "retry_after": 60, "allow": []}})
+    (site,) = sites.nginx_sites([app_], "/s", {"shop": {"enabled": False, "retry_after": 60, "allow": []}})
     assert site["maintenance"]["enabled"] is False
     assert site["maintenance"]["page"] == "/s/shop/current/src/closed.html"
-    (site,) = mapping.nginx_sites([app_], "/s")
+    (site,) = sites.nginx_sites([app_], "/s")
     assert site["maintenance"]["enabled"] is True
 
 
@@ -79,5 +79,5 @@ def test_a_removal_asks_for_the_name_again() -> None:
     assert told["question"] == ""
     assert [one["name"] for one in told["stay"]] == ["shop"]
     assert (told["activations"][0]["state"], told["activations"][0]["purge"]) == ("absent", True)
-    with pytest.raises(mapping.ModelError, match=r"there are: shop, blog"):
+    with pytest.raises(applications.ModelError, match=r"there are: shop, blog"):
         operations.removal(two(), "x", "x", False, facts)

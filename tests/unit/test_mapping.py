@@ -10,24 +10,15 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import user_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
-    ModelError,
-    activations,
-    applications,
-    gunicorn_services,
-    health_path,
-    nginx_sites,
-    release_commands,
-    releases,
-    resolved_process_manager,
-    size,
-    supervisor_programs,
-    switches,
-    systemd_services,
-    urls,
-    uwsgi_services,
-    worker_count,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, worker_count
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 GIB = 1024**3

@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import has_ipv6
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from nginx_instance import App, Front, Request, free_port, needs_nginx, ok, read_all
 
 pytestmark = needs_nginx

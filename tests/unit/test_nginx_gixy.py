@@ -20,7 +20,7 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import systemd_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import directive_problem
 

@@ -25,7 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_daemon import exists, running_daemon
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import Supervisor
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import WAKE, WAKE_CODE, WAKE_PROGRAM
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import WAKE, WAKE_CODE, WAKE_PROGRAM
 from supervising import SLEEP, Lab, both, needs_supervisord
 
 INSTANCE = "20261121T010735Z-ab12cd34"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.process import socket, upstream_link
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import protected
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import protected
 
 ON_SOCKET = "answer on the socket"
 OTHER_CONFIGURATION = "another part of nginx's configuration answers instead"

@@ -10,17 +10,15 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port, health_question
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import (
     ModelError,
-    activations,
     applications,
-    front_port,
-    health_question,
-    locations,
-    nginx_sites,
     present,
     unknown_app,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import locations, nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations
 
 
 def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/webapps") -> list[dict[str, Any]]:

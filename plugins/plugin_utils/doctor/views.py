@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import front_port, protected
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import protected
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import PRESETS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import (
     front_port,
     health_question,
     host_header,

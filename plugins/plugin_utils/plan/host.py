@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import mapping
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 
@@ -97,7 +100,7 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
     if not model.apps:
         return None
     given = model.webapp
-    releases = mapping.releases(
+    wanted = releases(
         model.apps,
         model.facts,
         given["webapp_process_manager"],
@@ -106,7 +109,7 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
         given["webapp_root"],
     )
     inputs = {
-        "apps": releases,
+        "apps": wanted,
         "root": given["webapp_root"],
         "uv": given["webapp_uv"],
         "nginx_group": given["webapp_nginx_group"],
@@ -119,10 +122,10 @@ def server_files(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
     root = model.webapp["webapp_root"]
     files: list[dict[str, Any]] = []
     if "gunicorn" in roles:
-        services = mapping.gunicorn_services(model.apps, model.facts, root)
+        services = gunicorn_services(model.apps, model.facts, root)
         files += of_role("gunicorn", gunicorn.files_of(services, shlex.quote))
     if "uwsgi" in roles:
-        services = mapping.uwsgi_services(model.apps, model.facts, root)
+        services = uwsgi_services(model.apps, model.facts, root)
         files += of_role("uwsgi", uwsgi.files_of(services, shlex.quote))
     return files
 
@@ -134,7 +137,7 @@ def of_role(role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def systemd_part(roles: Collection[str], model: Model) -> Part | None:
     given = model.webapp
-    services = mapping.systemd_services(
+    services = systemd_services(
         model.apps,
         model.facts,
         given["webapp_process_manager"],
@@ -164,7 +167,7 @@ def supervisor_part(_roles: Collection[str], model: Model) -> Part | None:
 
 def planned_programs(model: Model) -> list[dict[str, Any]]:
     given = model.webapp
-    return mapping.supervisor_programs(
+    return supervisor_programs(
         model.apps,
         model.facts,
         given["webapp_process_manager"],
@@ -224,7 +227,7 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
 def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
     """How each application switches to another release, whichever that is. Without nginx nobody asks through it."""
     given = model.webapp
-    return mapping.activations(
+    return activations(
         model.apps,
         None,
         model.facts,

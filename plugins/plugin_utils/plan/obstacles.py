@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import (
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     memory_bytes,
     resolved_process_manager,
     worker_count,

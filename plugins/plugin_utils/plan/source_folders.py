@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import server_packages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 
 
 def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] | None = None) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications, normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.mapping import nginx_sites, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 

@@ -1,0 +1,40 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Where an application is asked for, by visitors and by health checks. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+
+
+def visited_name(app: dict[str, Any], domain: str = "") -> str:
+    """A name that stands for many is no name that can be asked for."""
+    return (domain or (app["site"]["domains"] or ["localhost"])[0]).replace("*.", "www.")
+
+
+def front_port(app: dict[str, Any]) -> int:
+    """Where visitors ask for an application."""
+    site = app["site"]
+    return site["tls"]["port"] if has_tls(site) else site["port"]
+
+
+def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
+    """The fields of a Question for an application's health: by its first domain, or by the one that is named."""
+    secure = has_tls(app["site"])
+    return {
+        "path": health_path(app["site"]["path"], app["health"]["path"]),
+        "host": host_header(visited_name(app, domain), front_port(app), 443 if secure else 80),
+        "scheme": "https" if secure else "http",
+    }
+
+
+def host_header(domain: str, port: int, usual: int) -> str:
+    return domain if port == usual else f"{domain}:{port}"
+
+
+def health_path(mount: str, path: str | None) -> str:
+    """The path to ask for, as a visitor would: below the prefix that the application is mounted at."""
+    prefix = "" if mount == "/" else mount
+    return prefix + (path or "/")

@@ -1,0 +1,31 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The applications of a host, and what a run for one of them says. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+
+
+class ModelError(ValueError):
+    """The application model has problems; the message lists them all."""
+
+
+def applications(webapps: Any) -> list[dict[str, Any]]:
+    """The checked applications; raises ModelError with every problem."""
+    apps, problems = normalised(webapps)
+    if problems:
+        raise ModelError("\n".join(problems))
+    return apps
+
+
+def unknown_app(name: str, names: list[str]) -> str:
+    """What is said to who names an application that is none, or names none."""
+    said = f"'{name}' is no application of this host" if name else "no application is named"
+    return f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
+
+
+def present(webapps: Any) -> list[dict[str, Any]]:
+    return [app for app in applications(webapps) if app["state"] == "present"]

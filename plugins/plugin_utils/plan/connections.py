@@ -1,0 +1,35 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Connections that nginx keeps open to applications. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+
+# Seconds that nginx keeps a connection to an application: at a rate where it matters that is dozens of requests, and
+# visitors see a new release at once. One of this age may wait for a last request as long again; so this long after a
+# switch no connection leads to the old release any more.
+KEPT = 0.2
+
+
+KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
+
+
+# Idle connections to an application that each worker of nginx keeps: as many as the threads of a few workers can use.
+KEPT_CONNECTIONS = 16
+
+
+def keepalive(app: dict[str, Any]) -> int:
+    """Connections to keep: what is named, else some where a kept connection can't cost a request.
+
+    gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers that replace
+    themselves after so many requests are left out, for those of older versions close such a connection at once.
+    """
+    named = app["site"]["keepalive"]
+    if named is not None:
+        return named
+    own = app["gunicorn"]
+    threads = app["server"] == "gunicorn" and gunicorn.worker_class(own, app["threads"]) == "gthread"
+    return KEPT_CONNECTIONS if threads and own.get("keepalive") != 0 and not own.get("max_requests") else 0

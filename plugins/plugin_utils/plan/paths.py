@@ -1,0 +1,26 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Where the releases and sockets of an application are. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def release_directory(root: str, name: str, identity: str) -> str:
+    return f"{root}/{name}/releases/{identity}"
+
+
+def socket_path(name: str, identity: str) -> str:
+    return f"/run/webapps/{name}/{identity}.sock"
+
+
+def source_folder(app: dict[str, Any], root: str, release: str = "current") -> str:
+    """Where the application root of the live release is, whatever its name; and that of the one before."""
+    subdir = app["source"]["subdir"]
+    return f"{root}/{app['name']}/{release}/src/" + (f"{subdir.strip('/')}/" if subdir else "")
+
+
+def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:
+    """The folder of the sockets: only the application and the web server may pass."""
+    return {"path": f"/run/webapps/{app['name']}", "owner": app["name"], "group": nginx_group, "mode": "0710"}

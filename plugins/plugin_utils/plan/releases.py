@@ -1,0 +1,110 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From applications to the releases that are to be built. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+
+
+def releases(
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    server_requirements: dict[str, str] | None = None,
+    files: list[dict[str, Any]] | None = None,
+    root: str = "/srv/webapps",
+) -> list[dict[str, Any]]:
+    """Input of the module webapp_release. The files are what the app servers' roles have rendered."""
+    items = []
+    for app in applications(webapps):
+        item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
+        if app["state"] == "present":
+            manager = resolved_process_manager(app, process_manager, facts)
+            environment = {"WEBAPP_SERVER": app["server"], "WEBAPP_PROCESS_MANAGER": manager}
+            if app["site"]["path"] != "/":
+                environment["SCRIPT_NAME"] = app["site"]["path"]
+            item |= {
+                # With what the preflight has settled of it: what was checked is what is deployed.
+                "source": {**app["source"], **pinned_commit(app, facts)},
+                "python": app["python"],
+                "server_packages": server_packages(app, server_requirements or {}),
+                "wsgi": app["wsgi"],
+                "protocol": protocol(app),
+                "entry": entry(app),
+                "environment": environment,
+                "env": app["env"],
+                "shared": app["shared"],
+                "served": served_from_shared(app),
+                "build_commands": app["commands"]["build"],
+                "import_timeout": app["health"]["timeout"],
+                "process_manager": manager,
+                "limits": app["limits"],
+                "processes": background.services(app),
+                "jobs": bool(app["jobs"]),
+                "server_files": [
+                    *files_of_release(files or [], release_directory(root, app["name"], RELEASE)),
+                    *background.launchers(app, root),
+                ],
+            }
+        items.append(item)
+    return items
+
+
+def served_from_shared(app: dict[str, Any]) -> list[str]:
+    """The folders below shared/ that nginx serves itself: static ones, and those of its pages."""
+    found = set()
+    for folder in app["shared"]:
+        for item in app["site"]["static"]:
+            path = posixpath.normpath(item["path"].strip("/") or ".")
+            if within(path, folder):
+                found.add(path)
+            elif path == "." or within(folder, path):
+                found.add(folder)
+        found |= {posixpath.dirname(page) for page in pages_of_site(app["site"]) if within(page, folder)}
+    return sorted(found)
+
+
+def pages_of_site(site: dict[str, Any]) -> list[str]:
+    """The files of the source that nginx sends instead of an answer."""
+    listed = [page["page"] for place in (site, *site["locations"]) for page in place.get("error_pages") or []]
+    closed = [site["maintenance"]["page"]] if (site["maintenance"] or {}).get("page") else []
+    return [posixpath.normpath(page.strip("/")) for page in (*listed, *closed)]
+
+
+def within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:
+    """Those files that belong into a release, with paths relative to it."""
+    return [
+        {**file, "path": file["path"].removeprefix(f"{directory}/")}
+        for file in files
+        if file["path"].startswith(f"{directory}/")
+    ]
+
+
+def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
+    """What brings the application server into the environment."""
+    requirement = requirements.get(app["server"], app["server"])
+    if app["server"] == "gunicorn":
+        return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
+    return [requirement]
+
+
+def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+    """The commit that the preflight has settled. Facts may come from the host, so nothing else of a source does."""
+    commit = facts.get("sources", {}).get(app["name"], {}).get("commit")
+    known = app["source"].get("git") and isinstance(commit, str) and re.fullmatch(r"[0-9a-f]{40}", commit)
+    return {"commit": commit} if known else {}

@@ -1,0 +1,62 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What a run shows at its end. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
+
+# Where the module nginx_config keeps the certificate that signs those of mode `selfsigned`.
+CA = "/etc/nginx/pyweb/certificates/ca.crt"
+
+
+def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
+    """One line for every application: where it is, and whether a release took over in this run."""
+    found = {build["name"]: build for build in builds}
+    lines = []
+    for app in present(webapps):
+        site = app["site"]
+        secure = site["tls"]["mode"] != "none"
+        scheme, port, usual = ("https", site["tls"]["port"], 443) if secure else ("http", site["port"], 80)
+        path = site["path"] if site["path"].endswith("/") else site["path"] + "/"
+        places = ", ".join(
+            f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]
+        )
+        build = found.get(app["name"], {})
+        release = build.get("candidate") or build.get("current") or "a new release"
+        lines.append(
+            f"{app['name']} is at {places} (release {release}, "
+            f"{'new' if build.get('action') != 'none' else 'unchanged'})"
+        )
+    if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
+        lines.append(f"Browsers trust certificates of this host once they have imported {CA} of it")
+    return lines
+
+
+def release_table(apps: list[dict[str, Any]]) -> list[str]:
+    """The releases of a host as lines of a table, the live one marked."""
+    head = ("", "application", "release", "result", "revision", "built (UTC)", "by")
+    rows = [head]
+    for app in apps:
+        for release in app["releases"]:
+            live = release["id"] == app["current"]
+            revision = release["revision"]
+            short = revision[:12] if len(revision) == 40 else revision
+            rows.append(
+                (
+                    "*" if live else "",
+                    app["name"],
+                    release["id"],
+                    "live" if live else release["state"],
+                    short,
+                    release["created"].replace("T", " ").rstrip("Z"),
+                    release["by"],
+                )
+            )
+        if not app["releases"]:
+            rows.append(("", app["name"], "none", "", "", "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

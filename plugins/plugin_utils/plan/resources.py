@@ -1,0 +1,56 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What each application may use, and how long its steps may take. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+
+# Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
+WORKER_MEMORY = 128 * 1024**2
+
+
+# Seconds that a stop may take beyond the time that requests under way get.
+STOP_MARGIN = 5
+
+
+def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
+    """Twice the cores plus one (gunicorn's recommendation), as many as fit into the memory, at least two.
+
+    The cores are those that the application may use; the memory is half of the host's, for the other half is the
+    system's and that of a second release during a switch, or the limit of the application if that is lower.
+    """
+    if app["workers"] != "auto":
+        return int(app["workers"])
+    cores, memory = facts["cpus"], facts["memory_bytes"] // 2
+    if app["limits"]["cpu"]:
+        cores = min(cores, max(1, int(app["limits"]["cpu"].rstrip("%")) // 100))
+    if app["limits"]["memory"]:
+        memory = min(memory, memory_bytes(app["limits"]["memory"]))
+    return max(2, min(2 * cores + 1, memory // WORKER_MEMORY))
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a size in systemd's notation."""
+    unit = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}.get(text[-1])
+    return int(text[:-1]) * unit if unit else int(text)
+
+
+def stop_timeout(app: dict[str, Any]) -> int:
+    """Seconds after which a process manager kills: later than the application server ends its last request."""
+    uwsgi_serves = app["server"] == "uwsgi"
+    return (app["timeout"] if uwsgi_serves else gunicorn.stop_seconds(app["gunicorn"], app["timeout"])) + STOP_MARGIN
+
+
+def resolved_process_manager(app: dict[str, Any], default: str, facts: dict[str, Any]) -> str:
+    chosen = app["process_manager"] or default
+    if chosen == "auto":
+        chosen = "systemd" if facts["init"] == "systemd" else "supervisor"
+    return chosen
+
+
+def booting_workers(app: dict[str, Any], facts: dict[str, Any]) -> int:
+    workers = worker_count(app, facts)
+    return uwsgi.booting_workers(app["uwsgi"], workers) if app["server"] == "uwsgi" else workers

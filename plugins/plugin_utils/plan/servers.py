@@ -1,0 +1,88 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From applications to the inputs of the roles of the app servers. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, socket_path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import worker_count
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+
+# The callable of the module that wraps the application's own.
+ENTRY = "pyweb_entry:application"
+
+
+def protocol(app: dict[str, Any]) -> str:
+    """How the server calls the application."""
+    return "asgi" if app["server"] == "gunicorn" and gunicorn.serves_asgi(app["gunicorn"]) else "wsgi"
+
+
+def entry(app: dict[str, Any]) -> dict[str, Any] | None:
+    """What a module of ours that wraps the callable has to do; None where the server can call it itself."""
+    prefix = "" if app["site"]["path"] == "/" else app["site"]["path"]
+    asgi = protocol(app) == "asgi"
+    # gunicorn's WSGI workers know a prefix themselves.
+    prefix = prefix if asgi or app["server"] == "uwsgi" else ""
+    # These two close a connection without reading what is left of a request's body.
+    # uWSGI knows no arguments of a factory, and no attributes, either: the module is always there.
+    drain = app["server"] == "uwsgi" or app["gunicorn"].get("worker_class") == "asgi"
+    if not (app["proxy_fix"] or drain or prefix):
+        return None
+    return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix, "drain": drain}
+
+
+def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role uwsgi: one item for every application that it serves, for a release that has no name yet.
+
+    It listens on two sockets. nginx speaks the uwsgi protocol to the one. The other speaks HTTP, as gunicorn's do, for
+    the health check and for the moment of a switch from one server to another, when nginx still has the other's words.
+    """
+    items = []
+    for app in present(webapps):
+        if app["server"] != "uwsgi":
+            continue
+        directory = release_directory(root, app["name"], RELEASE)
+        layout = Layout(app["name"], root)
+        items.append(
+            {
+                "name": app["name"],
+                "module": ENTRY if entry(app) else app["wsgi"],
+                "workers": worker_count(app, facts),
+                "threads": app["threads"],
+                "timeout": app["timeout"],
+                "settings": app["uwsgi"],
+                "directory": directory,
+                "http_socket": layout.socket(RELEASE),
+                "socket": layout.uwsgi_socket(RELEASE),
+                "stats": layout.socket(RELEASE).removesuffix(".sock") + ".stats.sock",
+                "program": [f"{directory}/bin/run", "uwsgi"],
+            }
+        )
+    return items
+
+
+def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
+    """Input of the role gunicorn: one item for every application that it serves, for a release that has no name yet."""
+    items = []
+    for app in present(webapps):
+        if app["server"] != "gunicorn":
+            continue
+        directory = release_directory(root, app["name"], RELEASE)
+        items.append(
+            {
+                "name": app["name"],
+                "wsgi_app": ENTRY if entry(app) else app["wsgi"],
+                "workers": worker_count(app, facts),
+                "threads": app["threads"],
+                "timeout": app["timeout"],
+                "settings": app["gunicorn"],
+                "directory": directory,
+                "bind": f"unix:{socket_path(app['name'], RELEASE)}",
+                "program": [f"{directory}/bin/run", "gunicorn"],
+            }
+        )
+    return items

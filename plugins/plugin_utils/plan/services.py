@@ -1,0 +1,97 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From applications to the inputs of the roles systemd and supervisor. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, runtime_directory
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, stop_timeout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import NGINX_WATCH, WAKE_PROGRAM, WATCH
+
+
+def systemd_services(
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    root: str = "/srv/webapps",
+    nginx_group: str = "www-data",
+) -> list[dict[str, Any]]:
+    """Input of the role systemd: template units for every application that it keeps, and timers for the jobs of all."""
+    if facts["init"] != "systemd":
+        return []
+    items = []
+    for app in applications(webapps):
+        if app["state"] == "absent":
+            items += [{"name": f"{app['name']}{rest}", "state": "absent"} for rest in ("@", ".*@", ".*")]
+            continue
+        jobs = background.systemd_jobs(app, root)
+        if resolved_process_manager(app, process_manager, facts) == "systemd":
+            items += [systemd_web(app, root, nginx_group), *background.systemd_processes(app, root)]
+        elif not jobs and not facts.get("timers"):
+            continue
+        # Templates of processes that are no longer named may still be those of an older release.
+        items += [*jobs, {"name": f"{app['name']}.*", "state": "absent"}]
+    return items
+
+
+def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
+    """The web process of an application as a template unit."""
+    return {
+        **background.common(app, None, root),
+        "name": f"{app['name']}@",
+        "description": f"The web application {app['name']}, release %i",
+        "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+        "type": "notify",
+        # Visitors wait for it.
+        "restart_delay": 0.1,
+        "runtime_directory": runtime_directory(app, nginx_group),
+        "start_timeout": app["health"]["timeout"],
+        "stop_timeout": stop_timeout(app),
+    }
+
+
+def supervisor_programs(
+    webapps: Any,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    root: str = "/srv/webapps",
+    nginx_group: str = "www-data",
+    beside: Any = None,
+) -> list[dict[str, Any]]:
+    """Input of the role supervisor: template programs for every application that it keeps, and jobs without systemd.
+
+    ``beside`` are applications that stay as they are, and so does what all of them share.
+    """
+    items = []
+    for app in applications(webapps):
+        if app["state"] == "absent":
+            items += [{"name": f"{app['name']}{rest}", "state": "absent"} for rest in ("@", ".*@", ".*")]
+        elif resolved_process_manager(app, process_manager, facts) == "supervisor":
+            items += [supervisor_web(app, root, nginx_group), *background.supervisor_processes(app, root)]
+            if facts["init"] != "systemd":
+                items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
+    kept = any(item.get("state") != "absent" for item in items)
+    if kept or not any(
+        resolved_process_manager(app, process_manager, facts) == "supervisor" for app in present(beside or [])
+    ):
+        watch = {"name": NGINX_WATCH, "command": ["/bin/sh", "-c", WATCH]}
+        shared = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
+        items += shared if kept else [{"name": item["name"], "state": "absent"} for item in shared]
+    # A host that never had supervisor needs nothing removed from it.
+    return items if kept or facts.get("supervisor") else []
+
+
+def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
+    """The web process of an application as a template program."""
+    return {
+        "name": f"{app['name']}@",
+        "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
+        "user": app["name"],
+        "directory": f"{root}/{app['name']}",
+        "runtime_directory": runtime_directory(app, nginx_group),
+        "stopwaitsecs": stop_timeout(app),
+    }

@@ -1,0 +1,217 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""From applications to the sites of the role nginx. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT, keepalive
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import source_folder
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import STOP_MARGIN
+
+
+def nginx_sites(
+    webapps: Any, root: str = "/srv/webapps", maintenance: dict[str, dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Input of the role nginx: one site for every set of domains that the same applications serve.
+
+    Applications that share a domain become locations of one site, the longest prefix winning. ``maintenance`` says by
+    application how it is closed, as the switch on the host has it.
+    """
+    switches = maintenance or {}
+    apps = {app["name"]: switched(app, switches.get(app["name"])) for app in present(webapps)}
+    served: dict[tuple[int, str], list[str]] = {}
+    for app in apps.values():
+        for domain in app["site"]["domains"] or [""]:
+            served.setdefault((app["site"]["port"], domain), []).append(app["name"])
+    groups: dict[tuple[int, tuple[str, ...], bool], list[str]] = {}
+    for (port, domain), names in served.items():
+        groups.setdefault((port, tuple(names), domain == ""), []).append(domain)
+    sites = []
+    names_taken: set[str] = set()
+    for (port, names, default), domains in groups.items():
+        members = [apps[name] for name in names]
+        site = {
+            "name": free_name(names[0], names_taken),
+            "domains": [] if default else domains,
+            # Applications that share their domains, in whatever order, may all name the same redirect.
+            "redirects": list(
+                dict.fromkeys(
+                    domain
+                    for app in members
+                    if not default and app["site"]["domains"][0] in domains
+                    for domain in app["site"]["redirects"]
+                )
+            ),
+            "port": port,
+            "tls": {**members[0]["site"]["tls"], "plain_paths": plain_paths(members)},
+            "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
+            **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
+            # What one application says of itself must not hold for those that it shares its domains with.
+            **(site_settings(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
+            **kept_upstreams(members, root),
+            "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
+            "extra": extra(members),
+        }
+        sites.append(site)
+    return sites
+
+
+def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, Any]:
+    """The application closed, or opened, by the switch on the host, whatever the inventory says of maintenance."""
+    if not switch:
+        return app
+    usual = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
+    return {**app, "site": {**app["site"], "maintenance": {**usual, **(app["site"]["maintenance"] or {}), **switch}}}
+
+
+def plain_paths(members: list[dict[str, Any]]) -> list[str]:
+    """The health URLs of a site, which a balancer may ask for without TLS; a home page is not one."""
+    if members[0]["site"]["tls"]["mode"] == "none":
+        return []
+    paths = [health_path(app["site"]["path"], app["health"]["path"]) for app in members if app["health"]["path"]]
+    found = [path.partition("?")[0] for path in paths]
+    found = [path for path in found if path.rstrip("/") not in ("", *mounts(members))]
+    return list(dict.fromkeys([*members[0]["site"]["tls"]["plain_paths"], *found]))
+
+
+def mounts(members: list[dict[str, Any]]) -> list[str]:
+    return [app["site"]["path"].rstrip("/") for app in members]
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    taken.add(candidate)
+    return candidate
+
+
+def size(text: str) -> int:
+    """Bytes of a size in nginx's notation; 0, which means no limit, counts as the largest."""
+    unit = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(text[-1].lower())
+    number = int(text[:-1]) * unit if unit else int(text)
+    return number or 1 << 62
+
+
+# What a site of nginx and each of its locations may say alike; a folder knows those of the second list only.
+SITE_KEYS = (
+    "header_preset",
+    "headers",
+    "error_pages",
+    "intercept_errors",
+    "rate_limit",
+    "connection_limit",
+    "basic_auth",
+    "allow",
+    "deny",
+    "satisfy",
+    "gzip",
+    "maintenance",
+)
+
+
+FOLDER_KEYS = tuple(
+    key for key in SITE_KEYS if key not in ("intercept_errors", "rate_limit", "connection_limit", "maintenance")
+)
+
+
+PROXY_KEYS = ("buffering", "request_buffering", "max_temp_file_size", "cache")
+
+
+def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict[str, Any]:
+    """What of these keys an application's site says, as the role nginx says it: pages are paths of the host."""
+    source, site = source_folder(app, root), app["site"]
+    found = {key: site[key] for key in keys if site[key] is not None}
+    if "error_pages" in found:
+        found["error_pages"] = pages(found["error_pages"], source)
+    if "maintenance" in found:
+        maintenance = {**found["maintenance"]}
+        if maintenance["page"]:
+            maintenance["page"] = source + maintenance["page"]
+        path = app["health"]["path"]
+        if path:
+            open_path = health_path(site["path"], path).split("?")[0]
+            maintenance["open_paths"] = [*maintenance["open_paths"], open_path]
+        else:
+            # The health check of a deployment asks for the start page, on the host itself.
+            maintenance["allow"] = [*maintenance["allow"], "127.0.0.1", "::1"]
+        found["maintenance"] = maintenance
+    return found
+
+
+def pages(items: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    return [{**item, "page": source + item["page"]} for item in items]
+
+
+def extra(members: list[dict[str, Any]]) -> str:
+    """The directives of all applications of a site; each keeps its own line numbers where there are several."""
+    own = [(app["name"], app["site"]["extra"].strip("\n")) for app in members if app["site"]["extra"].strip()]
+    if len(members) == 1:
+        return "\n".join(text for _name, text in own)
+    return "\n".join("\n".join(extra_lines(text, f"extra of {name}")) for name, text in own)
+
+
+def upstream(app: dict[str, Any], root: str) -> str:
+    """Where the live release listens, in the words of the role nginx."""
+    return f"unix:{root}/{app['name']}/current.sock"
+
+
+def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:
+    """The upstreams of applications whose connections are kept; nothing where there are none."""
+    kept = [
+        {
+            "name": app["name"],
+            "servers": [{"address": upstream(app, root)}],
+            "keepalive": keepalive(app),
+            "keepalive_timeout": KEPT,
+        }
+        for app in members
+        if keepalive(app)
+    ]
+    return {"upstreams": kept} if kept else {}
+
+
+def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[str, Any]]:
+    site = app["site"]
+    prefix = "" if site["path"] == "/" else site["path"]
+    main = {
+        "path": site["path"],
+        "upstream": app["name"] if keepalive(app) else upstream(app, root),
+        "read_timeout": app["timeout"] + STOP_MARGIN,
+        "websocket": site["websocket"],
+        **({"instead": uwsgi_upstream(app, root)} if app["server"] == "uwsgi" else {}),
+        **site_settings(app, PROXY_KEYS, root),
+        **({} if alone else {"max_body_size": site["max_body_size"], **site_settings(app, SITE_KEYS, root)}),
+    }
+    items: list[dict[str, Any]] = [main]
+    for item in site["locations"]:
+        own = {key: value for key, value in item.items() if value is not None and (key, value) != ("extra", "")}
+        if "error_pages" in own:
+            own["error_pages"] = pages(own["error_pages"], source_folder(app, root))
+        items.append({**main, **own, "path": f"{prefix}{item['path']}"})
+    for item in site["static"]:
+        folder = item["path"].strip("/") + "/"
+        places = [source_folder(app, root, release) + folder for release in ("current", "previous")]
+        items.append(
+            {
+                "path": f"{prefix}{item['url']}",
+                "alias": places[0],
+                "immutable": item["immutable"],
+                **({"fallback": places[1:]} if item["previous_release"] else {}),
+                **{key: True for key in ("precompressed", "internal") if item[key]},
+                **({} if alone else site_settings(app, FOLDER_KEYS, root)),
+            }
+        )
+    return items
+
+
+def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
+    """Where nginx finds uWSGI, for as long as the live release is one of uWSGI's; before and after it speaks HTTP."""
+    layout = Layout(app["name"], root)
+    return {"exists": layout.current_uwsgi, "upstream": f"uwsgi:unix:{layout.current_uwsgi_socket}"}

@@ -1,0 +1,126 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""How each application switches to another release. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import (
+    health_question,
+    host_header,
+    visited_name,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import (
+    ModelError,
+    applications,
+    present,
+    unknown_app,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT_AFTER_SWITCH, keepalive
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
+    booting_workers,
+    resolved_process_manager,
+    stop_timeout,
+    worker_count,
+)
+
+
+def activations(
+    webapps: Any,
+    builds: list[dict[str, Any]] | None,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
+    keep: int = 5,
+    front: bool = True,
+) -> list[dict[str, Any]]:
+    """Input of the module webapp_activate: what has a new release, does not run, or is to be removed.
+
+    Without ``builds`` it is input of the module webapp_release, which finds out which of all applications that are.
+    """
+    apps = applications(webapps)
+    if builds is None:
+        return [switch(app, facts, process_manager, keep, front) for app in apps]
+    found = {build["name"]: build for build in builds if build["activate"]}
+    return [
+        {**switch(app, facts, process_manager, keep, front), "candidate": found[app["name"]]["candidate"]}
+        for app in apps
+        if app["name"] in found
+    ]
+
+
+def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, keep: int, front: bool) -> dict[str, Any]:
+    """What webapp_activate has to know of one application, whatever release is to take over."""
+    known = (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor")))
+    managers = [name for name, there in known if there]
+    own = resolved_process_manager(app, process_manager, facts)
+    site = app["site"]
+    status = app["health"]["status"]
+    return {
+        "name": app["name"],
+        "state": app["state"],
+        "purge": app["purge"],
+        "candidate": "",
+        "process_managers": managers if own in managers else [*managers, own],
+        "stop_timeout": stop_timeout(app),
+        "keep": keep,
+        "workers": booting_workers(app, facts),
+        "most_workers": worker_count(app, facts),
+        "release_commands": [],
+        "front_port": site["port"] if front else None,
+        "linger": KEPT_AFTER_SWITCH if keepalive(app) else 0,
+        "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
+        "front_host": host_header(visited_name(app), site["port"], 80),
+        # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
+        "front_status": [*status, 401, 403] if status and protected(site) else status,
+        "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
+    }
+
+
+def protected(site: dict[str, Any]) -> bool:
+    """Whether nginx itself may turn somebody away who asks for the health URL."""
+    return any(site[key] for key in ("basic_auth", "allow", "deny"))
+
+
+def release_commands(
+    webapps: Any, builds_by_host: list[list[Any]], host: str, facts: dict[str, Any], process_manager: str = "auto"
+) -> list[dict[str, Any]]:
+    """Input of webapp_activate's stage ``commands``: the applications whose release commands this host has to run.
+
+    ``builds_by_host`` holds pairs of host and builds, in the order of the play: the first host with a new release runs
+    them, once for the whole deployment.
+    """
+    leaders: dict[str, tuple[str, str]] = {}
+    for name, builds in builds_by_host:
+        for build in builds:
+            if build["candidate"] and build["action"] != "none":
+                leaders.setdefault(build["name"], (name, build["candidate"]))
+    items = []
+    for app in present(webapps):
+        leader, candidate = leaders.get(app["name"], ("", ""))
+        if leader == host and app["commands"]["release"]:
+            item = switch(app, facts, process_manager, 5, False)
+            items.append({**item, "candidate": candidate, "release_commands": app["commands"]["release"]})
+    return items
+
+
+def switches(
+    webapps: Any,
+    facts: dict[str, Any],
+    kind: str,
+    app: str = "",
+    release: str = "",
+    process_manager: str = "auto",
+    keep: int = 5,
+) -> list[dict[str, Any]]:
+    """Input of webapp_activate for a rollback or a restart of one application (restart: of all, if none is named)."""
+    apps = present(webapps)
+    names = [one["name"] for one in apps]
+    if app not in names and (app or kind == "rollback"):
+        raise ModelError(unknown_app(app, names))
+    return [
+        {**switch(one, facts, process_manager, keep, True), "switch": kind, "release": release}
+        for one in apps
+        if app in ("", one["name"])
+    ]
