@@ -11,6 +11,7 @@ import grp
 import inspect
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -27,7 +28,13 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.release import builder, environment, grant_read, import_probe
+from ansible_collections.pyweb.stack.plugins.module_utils.release import (
+    builder,
+    environment,
+    grant_read,
+    import_check,
+    import_probe,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
     Requirements,
@@ -1117,3 +1124,21 @@ def test_programs_that_run_by_themselves_import_the_standard_library_alone(progr
     names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names <= optional
+
+
+def test_every_problem_that_the_import_check_may_find_has_a_message() -> None:
+    problems = {*re.findall(r'problem="(\w+)"', inspect.getsource(import_probe))}
+    assert problems == {*import_check.MESSAGES, *import_check.EXPLAINED}
+
+
+@pytest.mark.parametrize(
+    ("problem", "found", "words"),
+    [
+        ("not_callable", {"type": "int"}, "Name the application object, such as 'shop:app'"),
+        ("asgi", {}, "gunicorn: {worker_class: asgi}"),
+        ("settings", {"trace": ["Error: {workers}", "line 2"]}, "Error: {workers}\nline 2"),
+        ("under_main", {"file": "run.py", "lines": ["line 3: main()"]}, "in it:\n    line 3: main()"),
+    ],
+)
+def test_a_message_of_the_import_check_holds_what_was_found(problem: str, found: dict[str, Any], words: str) -> None:
+    assert words in str(import_check.import_problem("shop:application", {"problem": problem, **found}))

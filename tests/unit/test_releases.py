@@ -45,6 +45,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     remove_tree,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import remove_temporary_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 
@@ -444,3 +445,15 @@ def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
 
 def test_no_such_account() -> None:
     assert releases.account("nosuchaccount") is None
+
+
+def test_temporary_files_of_interrupted_runs_are_removed_hidden_ones_too(layout: Layout) -> None:
+    left = [".activating.0123abcd.new", "current.0123abcd.new", f"releases/{identity(1)}/bin/run.0123abcd.new"]
+    kept = [".activating", "new", f"releases/{identity(1)}/bin/run", "shared/upload.0123abcd.new"]
+    for name in (*left, *kept):
+        path = Path(layout.home, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_temporary_files(layout, [], lambda argv: (0, "", ""))
+    assert [name for name in left if os.path.exists(layout.path(name))] == []
+    assert [name for name in kept if not os.path.exists(layout.path(name))] == []
