@@ -34,8 +34,9 @@ test: $(TEST_READY) ## lint, unit, build, molecule, in this order; says how long
 	@python scripts/test.py
 
 .PHONY: lint
-lint: $(TEST_READY) ## yamllint, ansible-lint, ruff
-	@failed=; for command in 'yamllint --strict .' 'ruff check --output-format concise .' 'ruff format --check --quiet .' 'ansible-lint -q'; do \
+lint: $(TEST_READY) ## yamllint, ruff, the language of texts, ansible-lint
+	@failed=; for command in 'yamllint --strict .' 'ruff check --output-format concise .' 'ruff format --check --quiet .' \
+		'python scripts/language.py' 'ansible-lint -q'; do \
 		$$command || { failed=1; echo "lint: $$command failed" >&2; }; \
 	done; [ -z "$$failed" ]
 
