@@ -333,7 +333,7 @@ def excessive(counts: dict[str, int], baseline: dict[str, int], existing: set[st
 
 
 def write_baseline(counts: dict[str, int], path: Path = BASELINE) -> None:
-    head = "# Findings of scripts/language.py that are accepted, per file. Lower them: python scripts/language.py --update\n"
+    head = "# Accepted findings per file. Lower them with: python scripts/language.py --update\n"
     path.write_text(head + "".join(f"{count} {name}\n" for name, count in sorted(counts.items())), encoding="utf-8")
 
 
