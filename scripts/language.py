@@ -47,7 +47,7 @@ CODE = re.compile(
     r"``[^`]*``|`[^`]*`|\b(?:C|V|O|M|P|E|RV|U)\((?:[^()]|\([^()]*\))*\)|\{\{.*?\}\}|\{%.*?%\}|\{#|#\}|https?://\S+",
     re.DOTALL,
 )
-SENTENCE_END = re.compile(r"(?<=[.!?])[)\"'*_]*\s+(?=[\"'(*_]*[A-Z0-9`\x00])")
+SENTENCE_END = re.compile(r"(?<!\be\.g\.)(?<!\bi\.e\.)(?<=[.!?])[)\"'*_]*\s+")
 WORD = re.compile(r"[^\W_][\w'.,/-]*|\x00+")
 
 
