@@ -221,7 +221,7 @@ def hash_comments(comments: Iterator[tuple[int, str]]) -> Iterator[Segment]:
 
 def line_comments(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), 1):
-        if found := re.search(r"(?:^|\s)#+ (.*)", line):
+        if found := re.search(r"(?:(?:^|\s)#+|^;) (.*)", line):
             yield number, found[1]
 
 
@@ -267,7 +267,7 @@ def segments_of(path: str, text: str) -> Iterator[Segment]:
         yield from python_segments(text)
     elif path.endswith((".yml", ".yaml")):
         yield from yaml_segments(path, text)
-    elif path.endswith((".j2", ".sh", ".toml", ".cfg", ".in")) or name == "Makefile":
+    elif path.endswith((".j2", ".sh", ".toml", ".cfg", ".in", ".conf", ".cron", ".service", ".timer")) or name == "Makefile":
         yield from hash_comments(line_comments(text))
 
 
