@@ -9,47 +9,47 @@ SCENARIO ?=
 ACTION ?= test
 BENCH_FLAGS ?=
 
-# Ansible refuses to start under a locale that is not UTF-8, or that this machine does not have (an SSH session brings the
-# client's); and it ignores an ansible.cfg it only found in a folder that others may write to.
+# Ansible needs a UTF-8 locale that this machine has; an SSH session brings that of the client. It also ignores an ansible.cfg in a
+# folder that other accounts may write to, unless ANSIBLE_CONFIG names it.
 export LC_ALL := C.UTF-8
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The environment is made anew when a lock or this machine's Python changes, not when a checkout touches a file's date.
+# The environment is made again if a lock or this machine's Python changes, but not if only the date of a file does.
 key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
 SITE_READY := .venv/.made-site-$(call key,requirements/site.txt)
 TEST_READY := .venv/.made-test-$(call key,requirements/test.txt requirements/sslyze.txt)
 
 .PHONY: help
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: site
-site: $(SITE_READY) ## provision the hosts of INVENTORY (this machine); sudo asks? ANSIBLE_FLAGS=--ask-become-pass
+site: $(SITE_READY) ## deploy to the hosts of INVENTORY (default: this machine); ANSIBLE_FLAGS=--ask-become-pass if sudo asks for a password
 	@ansible-playbook site.yml -i $(INVENTORY) $(ANSIBLE_FLAGS)
 
 .PHONY: test
-test: $(TEST_READY) ## lint, unit, build, molecule, in this order; says how long each took
+test: $(TEST_READY) ## run lint, unit, build and molecule, and print the time of each
 	@python scripts/test.py
 
 .PHONY: lint
-lint: $(TEST_READY) ## yamllint, ruff, the language of texts, ansible-lint
+lint: $(TEST_READY) ## run yamllint, ruff, the language rules and ansible-lint
 	@failed=; for command in 'yamllint --strict .' 'ruff check --output-format concise .' 'ruff format --check --quiet .' \
 		'python scripts/language.py' 'ansible-lint -q'; do \
 		$$command || { failed=1; echo "lint: $$command failed" >&2; }; \
 	done; [ -z "$$failed" ]
 
 .PHONY: unit
-unit: $(TEST_READY) ## unit tests of every plugin, template and of the collection's own rules
+unit: $(TEST_READY) ## run the unit tests of plugins and templates, and the rules of the collection
 	@pytest tests/unit
 
 .PHONY: build
-build: $(TEST_READY) ## build the collection, install it into an empty folder, use it from there
+build: $(TEST_READY) ## build the collection, install it into an empty folder, and use it from there
 	@python scripts/build.py
 
 .PHONY: molecule
-molecule: $(TEST_READY) ## every scenario on real test hosts, or SCENARIO=one, only ACTION=converge, KEEP=1 after a failure
+molecule: $(TEST_READY) ## run all scenarios on test hosts; options: SCENARIO=site, ACTION=converge, KEEP=1 to keep the hosts after a failure
 	@python scripts/scenarios.py --action $(ACTION) $(if $(KEEP),--keep) $(SCENARIO)
 
 .PHONY: bench
@@ -57,7 +57,7 @@ bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts
 	@python tests/bench/run.py $(BENCH_FLAGS)
 
 .PHONY: lock
-lock: $(TEST_READY) ## renew requirements/*.txt: the newest releases that the .in files allow
+lock: $(TEST_READY) ## update requirements/*.txt to the newest releases that the .in files allow
 	@for name in bootstrap site test sslyze; do \
 		UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -66,11 +66,11 @@ lock: $(TEST_READY) ## renew requirements/*.txt: the newest releases that the .i
 	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py'
 
 .PHONY: clean
-clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also the test hosts' images
+clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also removes the images of the test hosts
 	@python3 scripts/test_hosts.py clean $(if $(CLEAN_IMAGES),--images)
 	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache *.tar.gz
 
-# Test requirements hold those of the site, so either environment serves `make site`.
+# The test requirements contain those of the site, so `make site` works with either environment.
 .venv/.made-site-%:
 	@scripts/environment.sh site
 	@touch $@

@@ -1,4 +1,4 @@
-"""The example application: shows what a person wants to see on day one."""
+"""The example application. It shows how it runs and how the request arrived."""
 
 import os
 
@@ -8,7 +8,7 @@ app = Flask(__name__)
 
 
 def facts() -> list[tuple[str, str]]:
-    """What the application knows of how it runs and of who visits it."""
+    """Facts about the release and the request, as the application gets them."""
     return [
         ("Application", os.environ.get("WEBAPP_NAME", "started by hand")),
         ("Release", os.environ.get("WEBAPP_RELEASE", "none: started by hand")),

@@ -141,7 +141,7 @@ def test_history_and_table(places: list[Place], run_playbook):
         assert {line["result"] for line in lines} <= {"live", "failed"}
         assert {"activate", "rollback"} <= {line["action"] for line in lines}
         assert all(re.fullmatch(r"\S+@\S+", line["by"]) and line["time"] and line["seconds"] >= 0 for line in lines)
-        told = run.output.partition("TASK [Print them]")[2].partition("PLAY RECAP")[0]
+        told = run.output.partition("TASK [Print the releases]")[2].partition("PLAY RECAP")[0]
         section = told.partition(f"ok: [{place.name}] =>")[2].partition("ok: [")[0]
         assert re.search(rf"\* +patient +{found['current']} +live ", section), section
         assert all(release in section for release in found["states"])
@@ -160,5 +160,5 @@ def test_history_and_table(places: list[Place], run_playbook):
 def test_a_command_of_the_application_is_run_as_written(command: str, says: str, run_playbook):
     run = run_playbook("pyweb.stack.run", {"app": "patient"}, "-e", f"command={command}")
     assert run.status == 0
-    told = run.output.partition("TASK [Print what it said]")[2]
+    told = run.output.partition("TASK [Print the output]")[2]
     assert says in told.replace('\\"', '"').replace("''", "'"), told
