@@ -267,7 +267,10 @@ def segments_of(path: str, text: str) -> Iterator[Segment]:
         yield from python_segments(text)
     elif path.endswith((".yml", ".yaml")):
         yield from yaml_segments(path, text)
-    elif path.endswith((".j2", ".sh", ".toml", ".cfg", ".in", ".conf", ".cron", ".service", ".timer")) or name == "Makefile":
+    elif (
+        path.endswith((".j2", ".sh", ".toml", ".cfg", ".in", ".conf", ".cron", ".service", ".timer"))
+        or name == "Makefile"
+    ):
         yield from hash_comments(line_comments(text))
 
 
