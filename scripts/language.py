@@ -259,7 +259,7 @@ def node_segments(node: Any, kind: str, seen: set[int]) -> Iterator[Segment]:
 
 
 def segments_of(path: str, text: str) -> Iterator[Segment]:
-    """What people read in a file, by its kind."""
+    """The texts of a file that people read, by the kind of the file."""
     name = Path(path).name
     if path.endswith(".md"):
         yield from markdown_segments(text)
@@ -305,7 +305,7 @@ def long_sentences(path: str, segment: Segment, limit: int) -> Iterator[Finding]
 
 
 def listed_files() -> list[str]:
-    """What git tracks or would add."""
+    """The files that git tracks or would add."""
     command = ["git", "-C", str(CHECKOUT), "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others"]
     listed = subprocess.run([*command, "--exclude-standard"], capture_output=True, text=True, check=True).stdout
     paths = sorted(set(filter(None, listed.split("\0"))))

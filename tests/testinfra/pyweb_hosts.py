@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What every scenario's tests use: the host seen from inside (testinfra's `host`, as root) and from outside (`http`).
+"""Fixtures of all scenarios: the host from inside (testinfra's `host`, as root) and from outside (`http`).
 
 A pytest plugin, loaded by the verifier (see .config/molecule/config.yml).
 """
@@ -20,7 +20,7 @@ from testinfra.host import Host
 
 @dataclass(frozen=True)
 class Machine:
-    """What a host was made to be, and what it turned out to be."""
+    """The declared and the actual properties of a host."""
 
     name: str
     address: str
@@ -31,7 +31,7 @@ class Machine:
 
 @pytest.fixture
 def facts(host: Host) -> Machine:
-    """Who this host is: name, address, init, suite, and its inventory variables."""
+    """Name, address, init, suite and inventory variables of this host."""
     variables = host.ansible.get_variables()
     os_release = host.file("/etc/os-release").content_string
     suite = next(
@@ -72,7 +72,7 @@ def http(url: str) -> Callable[..., requests.Response]:
 
 @pytest.fixture
 def json_of(host: Host) -> Callable[..., Any]:
-    """What a command on the host prints, as data: `json_of("ss", "--json")`."""
+    """The JSON output of a command on the host, as data: `json_of("ss", "--json")`."""
 
     def run(*argv: str) -> Any:
         return json.loads(host.check_output(" ".join(["%s"] * len(argv)), *argv))

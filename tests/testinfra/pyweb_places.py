@@ -1,8 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""All hosts of a scenario at once, for tests of what one run of a playbook does to each of them.
+"""All hosts of a scenario at once, for tests that check the effect of one run of a playbook on each of them.
 
-A pytest plugin for scenarios that name it in their molecule.yml. What a test tells by `tell` is printed at the end.
+A pytest plugin for scenarios that name it in their molecule.yml. The lines that a test passes to `tell` are printed at
+the end.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Place:
 
     @property
     def reached(self) -> dict[str, str]:
-        # Read anew each time: a host may come back from a reboot with another address.
+        # Read each time, because the address may change at a reboot.
         return json.loads((self.inventory / "test_hosts.json").read_text())["all"]["hosts"][self.name]
 
     def run(self, text: str, *, check: bool = True, given: bytes = b"", timeout: float = 120) -> str:
-        """What a shell command says that root runs on the host; it may read what is given."""
+        """The output of a shell command that root runs on the host, with optional input."""
         reached = self.reached
         options = shlex.split(reached["ansible_ssh_common_args"])
         whom = f"{reached['ansible_user']}@{reached['ansible_host']}"
@@ -51,7 +52,7 @@ class Place:
         return said
 
     def ask(self, path: str = "/", method: str = "GET", timeout: float = 10) -> requests.Response:
-        """What a visitor is answered."""
+        """The response that a client gets."""
         session = requests.Session()
         session.trust_env = False
         return session.request(method, f"http://{self.reached['ansible_host']}{path}", timeout=timeout)

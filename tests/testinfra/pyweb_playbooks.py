@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Lets tests run playbooks as an operator would, and read what came of it as the operator does.
+"""Lets tests run playbooks and read their output, as operators do.
 
 A pytest plugin for the scenarios whose behaviour is what a further run does; they name it in their molecule.yml.
 """
@@ -49,7 +49,7 @@ class Run:
         return "\n".join(result["msg"] for result in results)
 
     def message(self, host: str) -> str:
-        """What the run has printed for a host."""
+        """The output of the run for a host."""
         results = [yaml.safe_load(match["text"]) for match in MESSAGE.finditer(self.output) if match["host"] == host]
         return "\n".join(result["msg"] for result in results if "msg" in result)
 

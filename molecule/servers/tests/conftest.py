@@ -125,9 +125,9 @@ def told(address: str, app: str) -> dict[str, Any]:
 
 
 def instances(place: Place, app: str) -> list[str]:
-    """Every instance that either process manager knows of, and what would bring one back."""
+    """Every instance of either process manager, and the files that start one at boot."""
     units = place.run(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
-    # One that is merely loaded, because somebody asked for it, is none.
+    # A unit that is only loaded, because a command named it, does not count.
     found = {line.split()[0] for line in units if line.split()[2] != "inactive"}
     found |= set(place.run(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split())
     programs = place.run("supervisorctl status", check=False).splitlines()

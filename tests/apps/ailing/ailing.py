@@ -1,4 +1,4 @@
-"""An application that falls ill on demand: the shared file mood/mood says how."""
+"""An application that fails on demand, in the way that the shared file mood/mood names."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""A job that fails when it is told to."""
+"""A job that fails on demand."""
 
 import pathlib
 

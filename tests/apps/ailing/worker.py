@@ -1,4 +1,4 @@
-"""Work in the background that ends when it is told to: at once, or after a while, again and again."""
+"""A background process that exits on demand: at once, or repeatedly after a while."""
 
 import os
 import pathlib

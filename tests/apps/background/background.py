@@ -24,7 +24,7 @@ def note(*words: str) -> None:
 
 
 def work(name: str, seconds: float) -> None:
-    """A task that tells which release it was run by, from its beginning to its end."""
+    """A task that records the release that runs it, at its start and at its end."""
     note("task", name, "begun", RELEASE)
     print("working on", name, flush=True)
     time.sleep(seconds)
@@ -51,7 +51,7 @@ def notes() -> str:
 
 @app.get("/libraries")
 def libraries():
-    """What the sandbox must not break: threads and native code, an event loop, files with locks in shared/."""
+    """Features that the sandbox must not break: threads and native code, an event loop, files with locks in shared/."""
     import gevent
     import numpy
 
@@ -69,7 +69,7 @@ def libraries():
 
 @app.post("/memory")
 def memory() -> str:
-    """Takes more memory than it may; who asks gets no answer."""
+    """Exceed the memory limit; the client gets no response."""
     hoard = []
     while True:
         hoard.append(bytearray(os.urandom(1 << 20)) * 8)

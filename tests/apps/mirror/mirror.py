@@ -1,4 +1,4 @@
-"""An application that tells what it was asked, so that a test sees what nginx and the application server make of it."""
+"""An application that returns its request, so that tests can check what nginx and the app server pass on."""
 
 import json
 import time
@@ -15,7 +15,7 @@ def events() -> Iterator[bytes]:
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Paths that end in /events, /private and /broken answer as they are named; all others tell about themselves."""
+    """Paths that end in /events, /private and /broken respond accordingly; all others return their request."""
     path = environ["PATH_INFO"]
     if path.endswith("/events"):
         start_response("200 OK", [("Content-Type", "text/event-stream")])

@@ -1,4 +1,4 @@
-"""An application for load and failure tests: slow when asked to be, and misbehaving when its environment says so."""
+"""An application for load and failure tests: slow on request, and failing if its environment sets MISBEHAVE."""
 
 import os
 import signal

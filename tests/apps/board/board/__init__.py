@@ -32,7 +32,7 @@ def create_app(test_config: dict | None = None) -> Flask:
         visitor = [request.scheme, request.host, request.remote_addr, request.script_root]
         return jsonify(env=env, visitor=visitor, pid=os.getpid())
 
-    # What tests/load/load.py asks for.
+    # The pages that tests/load/load.py requests.
     @app.post("/echo")
     def echo() -> Response:
         return Response(request.get_data(), mimetype="application/octet-stream")

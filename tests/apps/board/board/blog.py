@@ -1,4 +1,4 @@
-"""What is written."""
+"""The posts of the board."""
 
 from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response

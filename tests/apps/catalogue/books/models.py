@@ -1,4 +1,4 @@
-"""What the catalogue has."""
+"""The books of the catalogue."""
 
 from django.db import models
 

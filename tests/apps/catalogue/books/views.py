@@ -1,4 +1,4 @@
-"""A page that reads and writes, and one that tells what the process was given."""
+"""A page that reads and writes, and a page that shows the environment of the process."""
 
 import os
 
