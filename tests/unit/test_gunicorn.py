@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
+from gunicorn.config import Config
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -298,3 +299,43 @@ def test_hooks_are_named_by_their_function(serve: Callable[..., Any]) -> None:
     """
     server = serve("sync", code=code, settings={"post_fork": "shop.forked"})
     assert "a worker was forked" in server.log.read_text()
+
+
+# Values of every type that an inventory may have by mistake.
+ODD = ["x", "", "0", "a.b", "http://x", "/tmp", "10.0.0.1/8", "h1,h9", 0, 1, 7, 10**9, [], ["x"], {}, True, 1.5]
+# Named only on the host: modules of hooks, files that are watched. The address of statsd is gunicorn's to read.
+ON_THE_HOST = {"reload_extra_files", "statsd_host"} | {
+    name for name, (kind, _choices) in gunicorn.SETTINGS.items() if kind == "hook"
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(gunicorn.SETTINGS) - set(gunicorn.OWN) - ON_THE_HOST))
+def test_a_value_that_gunicorn_refuses_is_refused_before(name: str) -> None:
+    for value in ODD:
+        checker = Checker()
+        found = gunicorn.checked(checker, {name: value}, "gunicorn")
+        if not checker.problems:
+            Config().set(name, found[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("forwarded_allow_ips", "10.0.0.1/8", "'10.0.0.1/8' is not an address or network"),
+        ("http_protocols", "h1,h9", "'h9' is not one of: h1, h2"),
+        ("http2_max_frame_size", 1, "1 is out of range. Give a whole number from 16384 to 16777215."),
+        ("backlog", -1, "-1 is out of range. Give a whole number from 0 on."),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_the_remedy(name: str, value: Any, words: str) -> None:
+    checker = Checker()
+    gunicorn.checked(checker, {name: value}, "gunicorn")
+    (problem,) = checker.problems
+    assert problem.startswith(f"gunicorn.{name}: {words}")
+
+
+@pytest.mark.parametrize("value", ["*", "10.0.0.0/8, 192.0.2.1", "::1", ""])
+def test_addresses_that_gunicorn_trusts(value: str) -> None:
+    checker = Checker()
+    assert gunicorn.checked(checker, {"forwarded_allow_ips": value}, "g") == {"forwarded_allow_ips": value}
+    assert checker.problems == []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -61,6 +62,10 @@ WORKER_MODULES: dict[str, tuple[str, ...]] = {
     "gunicorn.workers.ggevent": GEVENT,
     "gunicorn.workers.gtornado": ("tornado>=6.5.7",),
 }
+# Settings with the lowest and highest numbers that gunicorn accepts, where that is not from 0 on.
+RANGES = {"http2_max_concurrent_streams": (1, 2**31 - 1), "http2_max_frame_size": (16_384, 16_777_215)}
+ADDRESSES = ("forwarded_allow_ips", "proxy_allow_ips", "uwsgi_allow_ips")
+HTTP_PROTOCOLS = ("h1", "h2")
 GONE = {
     "uvicorn": "Write 'uvicorn_worker.UvicornWorker', or use gunicorn's own: 'asgi'.",
     "eventlet": "gunicorn 26 dropped it. Use 'gevent' or 'gthread'.",
@@ -119,9 +124,32 @@ def setting(checker: Checker, key: str, value: Any, where: str) -> Any:
     if len(checker.problems) == before:
         if choices:
             checker.choice(value.lower(), {"choices": list(choices)}, where)
-        if wanted == "int" and value < 0:
-            checker.problem(where, f"{value} is negative. Give a whole number from 0.")
+        check_format(checker, key, value, where)
     return value
+
+
+def check_format(checker: Checker, key: str, value: Any, where: str) -> None:
+    """Report values of the right type that gunicorn itself would refuse when it starts."""
+    low, high = RANGES.get(key, (0, None))
+    if SETTINGS[key][0] == "int" and (value < low or (high is not None and value > high)):
+        limits = f"{low} to {high}" if high else f"{low} on"
+        checker.problem(where, f"{value} is out of range. Give a whole number from {limits}.")
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if key == "http_protocols":
+        for part in parts:
+            checker.choice(part.lower(), {"choices": list(HTTP_PROTOCOLS)}, where)
+    if key in ADDRESSES:
+        for part in filter(None, parts):
+            if part != "*" and not is_network(part):
+                checker.problem(where, f"'{part}' is not an address or network. Give some such as 10.0.0.0/8, or *.")
+
+
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def worker_class(settings: dict[str, Any], threads: int) -> str:
