@@ -132,7 +132,7 @@ class ActionModule(LookAction, PackagesAction):
             "packages": list(dict.fromkeys(packages)),
             "uv_home": given["python"]["python_uv_home"],
         }
-        return self.look(arguments, ["pyweb.stack.apply"], inputs)
+        return self.look(arguments, inputs)
 
     @staticmethod
     def complete_inputs(role: str, inputs: dict[str, dict[str, Any]]) -> dict[str, Any]:

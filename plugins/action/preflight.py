@@ -16,6 +16,6 @@ class ActionModule(LookAction):
         super().run(tmp, task_vars)
         arguments = {**self._task.args, "sources": bool(self._task.args.get("sources", True))}
         try:
-            return self.look(arguments, []).answer
+            return self.look(arguments).answer
         except Refused as refused:
             return refused.answer

@@ -84,7 +84,7 @@ class Refused(Exception):
 
 
 class LookAction(HostAction):
-    """An action that begins with the look. ``following`` names the module that it is about to run."""
+    """An action that begins with the look."""
 
     task_vars: dict[str, Any]
 
@@ -137,7 +137,6 @@ class LookAction(HostAction):
     def look(
         self,
         arguments: dict[str, Any],
-        following: list[str],
         inputs: dict[str, dict[str, Any]] | None = None,
     ) -> Look:
         """Check the inventory, then ask the host, then check its answer; raises Refused."""
@@ -158,7 +157,7 @@ class LookAction(HostAction):
             "interpreters": sorted({app["python"]["interpreter"] for app in served}),
             **{name: arguments[name] for name in ("uv_home", "root") if name in arguments},
         }
-        look.answer = self.look_at_host(module_arguments, following)
+        look.answer = self.look_at_host(module_arguments)
         if look.answer.get("failed"):
             raise Refused(look.answer)
         wanted = Wanted(
@@ -173,16 +172,15 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         return look
 
-    def look_at_host(self, arguments: dict[str, Any], following: list[str]) -> dict[str, Any]:
-        """The host's half, and by how much its clock differs. ``following`` are modules that this run will need."""
+    def look_at_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The host's half, and by how much its clock differs."""
         try:
             with Ahead(lambda: connect(self._connection)):
                 pack("pyweb.stack.preflight", self.task_vars, self._templar)
-            with Ahead(lambda: [pack(name, self.task_vars, self._templar) for name in following]):
-                before = time.time()
-                # As it comes, for the facts are checked below.
-                answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
-                after = time.time()
+            before = time.time()
+            # As it comes, for the facts are checked below.
+            answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
+            after = time.time()
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"

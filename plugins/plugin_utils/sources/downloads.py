@@ -10,7 +10,6 @@ import re
 import shutil
 from pathlib import Path
 
-from ansible.module_utils.urls import open_url
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
@@ -43,6 +42,9 @@ def downloaded(url: str, checksum: str) -> Path:
         if not is_running(left.suffix[1:]):
             left.unlink(missing_ok=True)
     partial = target.with_suffix(f".{os.getpid()}")
+    # Only here: it takes a tenth of a second, and few runs download anything.
+    from ansible.module_utils.urls import open_url
+
     try:
         with open_url(url, timeout=SILENCE) as answer, open(partial, "wb") as stream:
             shutil.copyfileobj(answer, stream)
