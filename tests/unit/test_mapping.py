@@ -10,8 +10,9 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import user_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model import webapps as webapps_model
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications, present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, worker_count
@@ -19,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gu
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 GIB = 1024**3
@@ -556,3 +558,18 @@ def test_of_the_shared_folders_only_those_are_served_that_the_site_names(
     shared: list[str], site: dict[str, Any], served: list[str]
 ) -> None:
     assert releases([app(shared=shared, site=site)], SYSTEMD)[0]["served"] == served
+
+
+def test_applications_are_checked_once_however_often_they_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(webapps_model, "check_app", lambda _checker, app, _where: checked.append(app["name"]))
+    given = [{"name": name, "source": {"path": "a"}, "wsgi": "a:b", "site": {"path": f"/{name}"}} for name in "ab"]
+    apps, problems = validated(given)
+    facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
+    for one in (apps, present(apps)):
+        nginx_sites(one)
+        systemd_services(one, facts)
+        supervisor_programs(one, facts)
+        gunicorn_services(one, facts)
+        activations(one, None, facts)
+    assert (problems, checked) == ([], ["a", "b"])

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications, normalised
 
 
 class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
 
 
-def applications(webapps: Any) -> list[dict[str, Any]]:
-    """The checked applications; raises ModelError with every problem."""
+def applications(webapps: Any) -> Applications:
+    """The checked applications, which are not checked again; raises ModelError with every problem."""
     apps, problems = normalised(webapps)
     if problems:
         raise ModelError("\n".join(problems))
-    return apps
+    return Applications(apps)
 
 
 def unknown_app(name: str, names: list[str]) -> str:
@@ -27,5 +27,5 @@ def unknown_app(name: str, names: list[str]) -> str:
     return f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
 
 
-def present(webapps: Any) -> list[dict[str, Any]]:
-    return [app for app in applications(webapps) if app["state"] == "present"]
+def present(webapps: Any) -> Applications:
+    return applications(webapps).present
