@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Where an application is asked for, by visitors and by health checks. Pure."""
+"""Addresses of an application, for clients and for health checks. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_t
 
 
 def visited_name(app: dict[str, Any], domain: str = "") -> str:
-    """A name that stands for many is no name that can be asked for."""
+    """A domain that can be requested: a wildcard becomes www."""
     return (domain or (app["site"]["domains"] or ["localhost"])[0]).replace("*.", "www.")
 
 
 def front_port(app: dict[str, Any]) -> int:
-    """Where visitors ask for an application."""
+    """The port that clients use."""
     site = app["site"]
     return site["tls"]["port"] if has_tls(site) else site["port"]
 
 
 def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
-    """The fields of a Question for an application's health: by its first domain, or by the one that is named."""
+    """The fields of a health request: for the first domain of an application, or for the given one."""
     secure = has_tls(app["site"])
     return {
         "path": health_path(app["site"]["path"], app["health"]["path"]),
@@ -35,6 +35,6 @@ def host_header(domain: str, port: int, usual: int) -> str:
 
 
 def health_path(mount: str, path: str | None) -> str:
-    """The path to ask for, as a visitor would: below the prefix that the application is mounted at."""
+    """The path that a client requests: below the prefix at which the application is mounted."""
     prefix = "" if mount == "/" else mount
     return prefix + (path or "/")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The applications of a host, and what a run for one of them says. Pure."""
+"""The applications of a host. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
 
 
+<<<<<<< HEAD
 def applications(webapps: Any) -> Applications:
     """The checked applications, which are not checked again; raises ModelError with every problem."""
+=======
+def applications(webapps: Any) -> list[dict[str, Any]]:
+    """The checked applications; raises ModelError, which lists every problem."""
+>>>>>>> fc31f42 (Say the plan's package in plain English)
     apps, problems = normalised(webapps)
     if problems:
         raise ModelError("\n".join(problems))
@@ -22,9 +27,9 @@ def applications(webapps: Any) -> Applications:
 
 
 def unknown_app(name: str, names: list[str]) -> str:
-    """What is said to who names an application that is none, or names none."""
-    said = f"'{name}' is no application of this host" if name else "no application is named"
-    return f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
+    """The message for a run that names no application, or one that the host does not have."""
+    problem = f"'{name}' is no application of this host" if name else "no application is named"
+    return f"{problem}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
 
 
 def present(webapps: Any) -> Applications:

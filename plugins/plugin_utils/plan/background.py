@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Background processes and jobs of an application: their services, their programs inside the release. Pure functions.
+"""Background processes and jobs of an application: their services, and their programs inside the release. Pure.
 
 A service is called ``APP.NAME``, its further copies ``APP.NAME.2`` and so on. No application's name has a dot, so what
 belongs to an application is told by its name alone.
@@ -16,10 +16,10 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import parse
 
-# Seconds that a process manager leaves to a job beyond its own time, for what `timeout` does at its end.
+# Seconds that a process manager gives a job beyond its own time, so that `timeout` can end it first.
 JOB_MARGIN = 60
 
-# First words that no program can be.
+# First words that are part of the shell, not programs.
 SHELL_WORDS = re.compile(
     r"[.:!{]|alias|break|case|cd|continue|eval|exec|exit|export|for|if|read|readonly|return|set|shift|source|times|trap|"
     r"ulimit|umask|unalias|unset|until|wait|while"
@@ -27,10 +27,10 @@ SHELL_WORDS = re.compile(
 QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
-# Once at a time, within its time, its result written down; the same under a timer and under cron.
+# Runs once at a time, within its time, and records its result. A timer and cron use the same script.
 JOB = """\
 #!/bin/sh
-# Runs a job of this release: job NAME SECONDS. What came of it is in {jobs}/NAME.json.
+# Runs a job of this release: job NAME SECONDS. Its result is in {jobs}/NAME.json.
 name=$1
 umask 027
 # The release may be older than the job.
@@ -89,7 +89,7 @@ def copies(app: dict[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def services(app: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a release has to know of its background processes, for as long as it is kept."""
+    """The background processes of a release, as its manifest keeps them."""
     return [
         {"service": name, **{key: process[key] for key in ("stop_timeout", "start_seconds", "exclusive")}}
         for name, _number, process in copies(app)
@@ -101,7 +101,7 @@ def jobs_directory(app: dict[str, Any], root: str) -> str:
 
 
 def one_program(command: str) -> str:
-    """A command for the shell to become, so that the signal to stop reaches the program and not a shell before it.
+    """A command that replaces the shell, so that the stop signal reaches the program itself.
 
     What only a shell can do (lists, pipes, its own words) is left as it is.
     """
@@ -136,19 +136,19 @@ def launchers(app: dict[str, Any], root: str) -> list[dict[str, str]]:
 
 
 def limits(app: dict[str, Any], item: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What is limited: by the process or job itself, else by the application."""
+    """The limits: those of the process or job, otherwise those of the application."""
     own = item["limits"] if item else {}
     found = {key: own.get(key) or value for key, value in app["limits"].items()}
     return {key: value for key, value in found.items() if value}
 
 
 def optional(**given: Any) -> dict[str, Any]:
-    """What is given and not empty, so that a role's own defaults stand for the rest."""
+    """The values that are given and not empty. The defaults of the role apply to the rest."""
     return {key: value for key, value in given.items() if value}
 
 
 def common(app: dict[str, Any], item: dict[str, Any] | None, root: str) -> dict[str, Any]:
-    """What every systemd service of an application has."""
+    """The settings that every systemd service of an application has."""
     home = f"{root}/{app['name']}"
     return {
         "user": app["name"],
@@ -175,7 +175,7 @@ def systemd_processes(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
 
 
 def systemd_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
-    """A service with a timer for every job. It belongs to no release, and takes the one that is live when it begins."""
+    """A service with a timer for every job. It starts in the release that is live at that moment."""
     items = []
     current = f"{root}/{app['name']}/current/bin"
     for job in app["jobs"]:
@@ -184,7 +184,7 @@ def systemd_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
             continue
         item = common(app, job, root)
         settings = dict(item.get("settings", {}))
-        # A release from before the job has no such program.
+        # A release that is older than the job has no such program.
         settings["Unit"] = {"ConditionPathExists": f"{current}/{job['name']}".replace("%", "%%")}
         items.append(
             {
@@ -219,7 +219,7 @@ def supervisor_processes(app: dict[str, Any], root: str) -> list[dict[str, Any]]
 
 
 def supervisor_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
-    """A program with a schedule for every job, where there is no systemd to have timers."""
+    """A program with a schedule for every job, where systemd is not the init."""
     current = f"{root}/{app['name']}/current/bin"
     return [
         {

@@ -8,9 +8,9 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 
-# Seconds that nginx keeps a connection to an application: at a rate where it matters that is dozens of requests, and
-# visitors see a new release at once. One of this age may wait for a last request as long again; so this long after a
-# switch no connection leads to the old release any more.
+# Seconds that nginx keeps a connection to an application. At high rates that is dozens of requests, and clients see a
+# new release at once. A connection of this age may wait as long again for its last request. After twice the time, no
+# connection leads to the old release.
 KEPT = 0.2
 
 
@@ -22,7 +22,7 @@ KEPT_CONNECTIONS = 16
 
 
 def keepalive(app: dict[str, Any]) -> int:
-    """Connections to keep: what is named, else some where a kept connection can't cost a request.
+    """Connections to keep: the number that is set, or some if a kept connection can't lose a request.
 
     gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers that replace
     themselves after so many requests are left out, for those of older versions close such a connection at once.

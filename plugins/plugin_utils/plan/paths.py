@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Where the releases and sockets of an application are. Pure."""
+"""Paths of the releases and sockets of an application. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def socket_path(name: str, identity: str) -> str:
 
 
 def source_folder(app: dict[str, Any], root: str, release: str = "current") -> str:
-    """Where the application root of the live release is, whatever its name; and that of the one before."""
+    """The application root of the live release, or of the previous one, by their links."""
     subdir = app["source"]["subdir"]
     return f"{root}/{app['name']}/{release}/src/" + (f"{subdir.strip('/')}/" if subdir else "")
 
 
 def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:
-    """The folder of the sockets: only the application and the web server may pass."""
+    """The folder of the sockets, which only the application and the web server may enter."""
     return {"path": f"/run/webapps/{app['name']}", "owner": app["name"], "group": nginx_group, "mode": "0710"}

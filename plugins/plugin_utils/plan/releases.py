@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From applications to the releases that are to be built. Pure."""
+"""From applications to the releases that they want. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def releases(
     files: list[dict[str, Any]] | None = None,
     root: str = "/srv/webapps",
 ) -> list[dict[str, Any]]:
-    """Input of the module webapp_release. The files are what the app servers' roles have rendered."""
+    """The releases that the applications want. ``files`` are those of the app servers' roles."""
     items = []
     for app in applications(webapps):
         item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
@@ -35,7 +35,7 @@ def releases(
             if app["site"]["path"] != "/":
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
-                # With what the preflight has settled of it: what was checked is what is deployed.
+                # The commit that the look has checked is the one that is deployed.
                 "source": {**app["source"], **pinned_commit(app, facts)},
                 "python": app["python"],
                 "server_packages": server_packages(app, server_requirements or {}),
@@ -62,7 +62,7 @@ def releases(
 
 
 def served_from_shared(app: dict[str, Any]) -> list[str]:
-    """The folders below shared/ that nginx serves itself: static ones, and those of its pages."""
+    """The folders below shared/ that nginx serves itself: static files and error pages."""
     found = set()
     for folder in app["shared"]:
         for item in app["site"]["static"]:
@@ -76,7 +76,7 @@ def served_from_shared(app: dict[str, Any]) -> list[str]:
 
 
 def pages_of_site(site: dict[str, Any]) -> list[str]:
-    """The files of the source that nginx sends instead of an answer."""
+    """The files of the source that nginx sends as error pages or as the maintenance page."""
     listed = [page["page"] for place in (site, *site["locations"]) for page in place.get("error_pages") or []]
     closed = [site["maintenance"]["page"]] if (site["maintenance"] or {}).get("page") else []
     return [posixpath.normpath(page.strip("/")) for page in (*listed, *closed)]
@@ -87,7 +87,7 @@ def within(path: str, folder: str) -> bool:
 
 
 def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:
-    """Those files that belong into a release, with paths relative to it."""
+    """The files that belong to a release, with paths relative to it."""
     return [
         {**file, "path": file["path"].removeprefix(f"{directory}/")}
         for file in files
@@ -96,7 +96,7 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
 
 
 def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
-    """What brings the application server into the environment."""
+    """The requirements that install the application server."""
     requirement = requirements.get(app["server"], app["server"])
     if app["server"] == "gunicorn":
         return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
@@ -104,7 +104,7 @@ def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[s
 
 
 def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
-    """The commit that the preflight has settled. Facts may come from the host, so nothing else of a source does."""
+    """The commit that the look has found. A host can send facts, so nothing else of a source may come from them."""
     commit = facts.get("sources", {}).get(app["name"], {}).get("commit")
     known = app["source"].get("git") and isinstance(commit, str) and re.fullmatch(r"[0-9a-f]{40}", commit)
     return {"commit": commit} if known else {}

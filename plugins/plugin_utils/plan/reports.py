@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a run shows at its end. Pure."""
+"""Texts that a run shows at its end. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
 
-# Where the module nginx_config keeps the certificate that signs those of mode `selfsigned`.
+# The certificate of the host that signs those of mode `selfsigned`.
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 
 def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
-    """One line for every application: where it is, and whether a release took over in this run."""
+    """One line for every application: its addresses, and whether this run has switched to a new release."""
     found = {build["name"]: build for build in builds}
     lines = []
     for app in present(webapps):
@@ -37,7 +37,7 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
 
 
 def release_table(apps: list[dict[str, Any]]) -> list[str]:
-    """The releases of a host as lines of a table, the live one marked."""
+    """The releases of a host as lines of a table. The live ones are marked."""
     head = ("", "application", "release", "result", "revision", "built (UTC)", "by")
     rows = [head]
     for app in apps:

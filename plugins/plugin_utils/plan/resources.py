@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What each application may use, and how long its steps may take. Pure."""
+"""The workers, memory and times of each application. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 
-# Memory (bytes) that `workers: auto` reckons with for each worker: a Flask application with an ORM takes 60 to 120 MiB.
+# Memory (bytes) that `workers: auto` assumes for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
 
 
-# Seconds that a stop may take beyond the time that requests under way get.
+# Seconds that a stop may take beyond the time that running requests get.
 STOP_MARGIN = 5
 
 
@@ -39,7 +39,7 @@ def memory_bytes(text: str) -> int:
 
 
 def stop_timeout(app: dict[str, Any]) -> int:
-    """Seconds after which a process manager kills: later than the application server ends its last request."""
+    """Seconds after which a process manager kills a process. The app server has ended its last request before."""
     uwsgi_serves = app["server"] == "uwsgi"
     return (app["timeout"] if uwsgi_serves else gunicorn.stop_seconds(app["gunicorn"], app["timeout"])) + STOP_MARGIN
 

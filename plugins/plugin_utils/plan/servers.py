@@ -12,23 +12,23 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import rele
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import worker_count
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 
-# The callable of the module that wraps the application's own.
+# The callable of our module that wraps the one of the application.
 ENTRY = "pyweb_entry:application"
 
 
 def protocol(app: dict[str, Any]) -> str:
-    """How the server calls the application."""
+    """The interface between server and application: wsgi or asgi."""
     return "asgi" if app["server"] == "gunicorn" and gunicorn.serves_asgi(app["gunicorn"]) else "wsgi"
 
 
 def entry(app: dict[str, Any]) -> dict[str, Any] | None:
-    """What a module of ours that wraps the callable has to do; None where the server can call it itself."""
+    """The tasks of our module that wraps the callable; None if the server calls the application directly."""
     prefix = "" if app["site"]["path"] == "/" else app["site"]["path"]
     asgi = protocol(app) == "asgi"
-    # gunicorn's WSGI workers know a prefix themselves.
+    # gunicorn's WSGI workers apply a prefix themselves.
     prefix = prefix if asgi or app["server"] == "uwsgi" else ""
     # These two close a connection without reading what is left of a request's body.
-    # uWSGI knows no arguments of a factory, and no attributes, either: the module is always there.
+    # uWSGI supports neither a factory with arguments nor attributes, so it always gets the module.
     drain = app["server"] == "uwsgi" or app["gunicorn"].get("worker_class") == "asgi"
     if not (app["proxy_fix"] or drain or prefix):
         return None

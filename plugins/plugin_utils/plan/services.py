@@ -20,7 +20,7 @@ def systemd_services(
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
-    """Input of the role systemd: template units for every application that it keeps, and timers for the jobs of all."""
+    """Input of the role systemd: template units for its applications, and timers for the jobs of all."""
     if facts["init"] != "systemd":
         return []
     items = []
@@ -33,7 +33,7 @@ def systemd_services(
             items += [systemd_web(app, root, nginx_group), *background.systemd_processes(app, root)]
         elif not jobs and not facts.get("timers"):
             continue
-        # Templates of processes that are no longer named may still be those of an older release.
+        # An older release may still use templates of processes that are no longer listed.
         items += [*jobs, {"name": f"{app['name']}.*", "state": "absent"}]
     return items
 
@@ -46,7 +46,7 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "description": f"The web application {app['name']}, release %i",
         "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
         "type": "notify",
-        # Visitors wait for it.
+        # Requests wait for it.
         "restart_delay": 0.1,
         "runtime_directory": runtime_directory(app, nginx_group),
         "start_timeout": app["health"]["timeout"],
@@ -62,7 +62,7 @@ def supervisor_programs(
     nginx_group: str = "www-data",
     beside: Any = None,
 ) -> list[dict[str, Any]]:
-    """Input of the role supervisor: template programs for every application that it keeps, and jobs without systemd.
+    """Input of the role supervisor: template programs for its applications, and jobs where systemd is not the init.
 
     ``beside`` are applications that stay as they are, and so does what all of them share.
     """
@@ -81,7 +81,7 @@ def supervisor_programs(
         watch = {"name": NGINX_WATCH, "command": ["/bin/sh", "-c", WATCH]}
         shared = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
         items += shared if kept else [{"name": item["name"], "state": "absent"} for item in shared]
-    # A host that never had supervisor needs nothing removed from it.
+    # On a host that never had supervisor there is nothing to remove.
     return items if kept or facts.get("supervisor") else []
 
 

@@ -39,7 +39,7 @@ def nginx_sites(
         site = {
             "name": free_name(names[0], names_taken),
             "domains": [] if default else domains,
-            # Applications that share their domains, in whatever order, may all name the same redirect.
+            # Applications that share their domains may all list the same redirect.
             "redirects": list(
                 dict.fromkeys(
                     domain
@@ -52,7 +52,7 @@ def nginx_sites(
             "tls": {**members[0]["site"]["tls"], "plain_paths": plain_paths(members)},
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
             **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
-            # What one application says of itself must not hold for those that it shares its domains with.
+            # The settings of one application must not apply to others on the same domains.
             **(site_settings(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
             **kept_upstreams(members, root),
             "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
@@ -63,7 +63,7 @@ def nginx_sites(
 
 
 def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, Any]:
-    """The application closed, or opened, by the switch on the host, whatever the inventory says of maintenance."""
+    """The application, closed or opened by the switch on the host, which overrides the inventory."""
     if not switch:
         return app
     usual = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
@@ -71,7 +71,7 @@ def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, An
 
 
 def plain_paths(members: list[dict[str, Any]]) -> list[str]:
-    """The health URLs of a site, which a balancer may ask for without TLS; a home page is not one."""
+    """The health URLs of a site that a balancer may request without TLS; never the home page."""
     if members[0]["site"]["tls"]["mode"] == "none":
         return []
     paths = [health_path(app["site"]["path"], app["health"]["path"]) for app in members if app["health"]["path"]]
@@ -99,7 +99,7 @@ def size(text: str) -> int:
     return number or 1 << 62
 
 
-# What a site of nginx and each of its locations may say alike; a folder knows those of the second list only.
+# Settings that a site and its locations share. Folders have those of the second list only.
 SITE_KEYS = (
     "header_preset",
     "headers",
@@ -125,7 +125,7 @@ PROXY_KEYS = ("buffering", "request_buffering", "max_temp_file_size", "cache")
 
 
 def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict[str, Any]:
-    """What of these keys an application's site says, as the role nginx says it: pages are paths of the host."""
+    """These settings of an application's site, for the role nginx. Pages become paths of the host."""
     source, site = source_folder(app, root), app["site"]
     found = {key: site[key] for key in keys if site[key] is not None}
     if "error_pages" in found:
@@ -139,7 +139,7 @@ def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict
             open_path = health_path(site["path"], path).split("?")[0]
             maintenance["open_paths"] = [*maintenance["open_paths"], open_path]
         else:
-            # The health check of a deployment asks for the start page, on the host itself.
+            # The health check of a deployment requests the start page from the host itself.
             maintenance["allow"] = [*maintenance["allow"], "127.0.0.1", "::1"]
         found["maintenance"] = maintenance
     return found
@@ -150,7 +150,7 @@ def pages(items: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
 
 
 def extra(members: list[dict[str, Any]]) -> str:
-    """The directives of all applications of a site; each keeps its own line numbers where there are several."""
+    """The extra directives of all applications of a site. With several, each keeps its own line numbers."""
     own = [(app["name"], app["site"]["extra"].strip("\n")) for app in members if app["site"]["extra"].strip()]
     if len(members) == 1:
         return "\n".join(text for _name, text in own)
@@ -158,12 +158,12 @@ def extra(members: list[dict[str, Any]]) -> str:
 
 
 def upstream(app: dict[str, Any], root: str) -> str:
-    """Where the live release listens, in the words of the role nginx."""
+    """The socket of the live release, as the role nginx writes it."""
     return f"unix:{root}/{app['name']}/current.sock"
 
 
 def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:
-    """The upstreams of applications whose connections are kept; nothing where there are none."""
+    """The upstreams of applications with keep-alive connections; empty if there are none."""
     kept = [
         {
             "name": app["name"],
@@ -212,6 +212,6 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
 
 
 def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
-    """Where nginx finds uWSGI, for as long as the live release is one of uWSGI's; before and after it speaks HTTP."""
+    """The socket of uWSGI while the live release runs under it. Around a change of server, nginx uses HTTP."""
     layout = Layout(app["name"], root)
     return {"exists": layout.current_uwsgi, "upstream": f"uwsgi:unix:{layout.current_uwsgi_socket}"}

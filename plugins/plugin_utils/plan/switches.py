@@ -35,7 +35,7 @@ def activations(
     keep: int = 5,
     front: bool = True,
 ) -> list[dict[str, Any]]:
-    """Input of the module webapp_activate: what has a new release, does not run, or is to be removed.
+    """The applications that have a new release, do not run, or are to be removed, as webapp_activate takes them.
 
     Without ``builds`` it is input of the module webapp_release, which finds out which of all applications that are.
     """
@@ -51,7 +51,7 @@ def activations(
 
 
 def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, keep: int, front: bool) -> dict[str, Any]:
-    """What webapp_activate has to know of one application, whatever release is to take over."""
+    """The settings for a switch of one application to any release."""
     known = (("systemd", facts["init"] == "systemd"), ("supervisor", facts.get("supervisor")))
     managers = [name for name, there in known if there]
     own = resolved_process_manager(app, process_manager, facts)
@@ -72,14 +72,14 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "linger": KEPT_AFTER_SWITCH if keepalive(app) else 0,
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
         "front_host": host_header(visited_name(app), site["port"], 80),
-        # Whoever has no password, or the wrong address, is turned away by nginx: that too is a site at work.
+        # nginx refuses a request without a password or from a wrong address. That also shows that the site works.
         "front_status": [*status, 401, 403] if status and protected(site) else status,
         "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
     }
 
 
 def protected(site: dict[str, Any]) -> bool:
-    """Whether nginx itself may turn somebody away who asks for the health URL."""
+    """Whether nginx itself may refuse a request for the health URL."""
     return any(site[key] for key in ("basic_auth", "allow", "deny"))
 
 
@@ -114,7 +114,7 @@ def switches(
     process_manager: str = "auto",
     keep: int = 5,
 ) -> list[dict[str, Any]]:
-    """Input of webapp_activate for a rollback or a restart of one application (restart: of all, if none is named)."""
+    """Input of webapp_activate for a rollback, or for a restart of one application or of all."""
     apps = present(webapps)
     names = [one["name"] for one in apps]
     if app not in names and (app or kind == "rollback"):
