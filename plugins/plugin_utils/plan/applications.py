@@ -13,13 +13,8 @@ class ModelError(ValueError):
     """The application model has problems; the message lists them all."""
 
 
-<<<<<<< HEAD
 def applications(webapps: Any) -> Applications:
     """The checked applications, which are not checked again; raises ModelError with every problem."""
-=======
-def applications(webapps: Any) -> list[dict[str, Any]]:
-    """The checked applications; raises ModelError, which lists every problem."""
->>>>>>> fc31f42 (Say the plan's package in plain English)
     apps, problems = normalised(webapps)
     if problems:
         raise ModelError("\n".join(problems))
