@@ -12,12 +12,13 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, LookAction, Refused
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, LookAction, Refused, nginx_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
@@ -144,7 +145,8 @@ class ActionModule(LookAction, PackagesAction):
         """What this run wants on the host."""
         if look.facts["maintenance"]:
             root = self.complete_inputs("webapp", look.inputs)["webapp_root"]
-            self.check_sites(look, root, look.facts["maintenance"])
+            settings = nginx_settings(look.inputs["nginx"])
+            look.sites, *_ = checked_sites(look.apps, root, settings, look.own_sites, look.facts["maintenance"])
         inputs = {role: self.complete_inputs(role, look.inputs) for role in plan.ROLES}
         inputs["nginx"]["nginx_sites"] = self.task_vars.get("nginx_sites")
         for name in ("nginx_ca_certificate", "nginx_ca_key"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
@@ -177,8 +177,8 @@ UWSGI = yaml.safe_load("""
 
 # Every list of items: a right value, and what is wrong with another one.
 LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
-    "webapps": (WEBAPPS, lambda value: validated(value)[1]),
-    "nginx_sites": (SITES, lambda value: validated([], own_sites=value)[1]),
+    "webapps": (WEBAPPS, lambda value: checked_inventory(value)[1]),
+    "nginx_sites": (SITES, lambda value: checked_inventory([], own_sites=value)[1]),
     "systemd_services": (SYSTEMD, systemd.problems),
     "supervisor_programs": (PROGRAMS, supervisor.problems),
     "supervisor_groups": (GROUPS, lambda value: supervisor.problems(PROGRAMS, value)),
@@ -266,7 +266,7 @@ def found(name: str) -> tuple[Any, Callable[[Any], list[str]]]:
     spec = next(options[name] for role in role_names() if name in (options := role_options(role)))
     value = SINGLE.get(name, spec.get("default"))
     if name == "webapp_root":
-        return value, lambda changed: validated([], changed)[1]
+        return value, lambda changed: checked_inventory([], changed)[1]
     return value, lambda changed: input_problems({name: changed})
 
 
@@ -333,7 +333,7 @@ def test_no_setting_of_gunicorn_has_a_control_character() -> None:
 def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str) -> None:
     facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
     for webapps in [WEBAPPS, *accepted("webapps")]:
-        apps, problems = validated([{**one, "process_manager": manager} for one in webapps])
+        apps, problems, *_ = checked_inventory([{**one, "process_manager": manager} for one in webapps])
         assert problems == []
         assert systemd.problems(services.systemd_services(apps, facts)) == []
         assert supervisor.problems(services.supervisor_programs(apps, facts)) == []

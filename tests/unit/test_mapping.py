@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gu
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 GIB = 1024**3
@@ -564,7 +564,7 @@ def test_applications_are_checked_once_however_often_they_are_mapped(monkeypatch
     checked: list[str] = []
     monkeypatch.setattr(webapps_model, "check_app", lambda _checker, app, _where: checked.append(app["name"]))
     given = [{"name": name, "source": {"path": "a"}, "wsgi": "a:b", "site": {"path": f"/{name}"}} for name in "ab"]
-    apps, problems = validated(given)
+    apps, problems, *_ = checked_inventory(given)
     facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
     for one in (apps, present(apps)):
         nginx_sites(one)

@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners as
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.removals import switched_off
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from nginx_instance import BINARY, Instance, free_port, needs_nginx, run_module
 
 SERVER = "server {\n    listen 80%s;\n    server_name %s;\n}\n"
@@ -181,9 +181,9 @@ def test_an_application_and_a_site_that_want_the_same_are_named_by_the_preflight
     app = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "site": {"domains": ["shop.example.com"]}}
     pages = [{"path": "/", "alias": "/srv/pages"}]
     for site in ({"name": "shop"}, {"name": "static", "domains": ["shop.example.com"]}):
-        _apps, problems = validated([app], "/srv/webapps", {}, [{**site, "locations": pages}])
+        _apps, problems, *_ = checked_inventory([app], "/srv/webapps", {}, [{**site, "locations": pages}])
         assert len(problems) == 1
         assert "nginx_sites" in problems[0]
         assert "'shop'" in problems[0]
     free = [{"name": "static", "domains": ["static.example.com"], "locations": pages}]
-    assert validated([app], "/srv/webapps", {}, free)[1] == []
+    assert checked_inventory([app], "/srv/webapps", {}, free)[1] == []

@@ -18,6 +18,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import apply
+from ansible_collections.pyweb.stack.plugins.modules import apply as module
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 
@@ -76,6 +77,12 @@ class Host:
     @property
     def trips(self) -> list[str]:
         return [name.rpartition(".")[2] for name, _arguments in self.calls]
+
+    def whole(self) -> dict[str, Any]:
+        """The inputs of the last call of apply, by role, with their secrets."""
+        _name, arguments = self.calls[-1]
+        found = module.with_secrets(arguments["parts"], json.loads(arguments["secrets"] or "{}"))
+        return {part["role"]: part["inputs"] for part in found}
 
     def sent(self) -> dict[str, Any]:
         """The parts of the last call of apply, by role."""

@@ -26,7 +26,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import app_problems, core_problems, validated
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
+    app_problems,
+    checked_inventory,
+    core_problems,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     input_problems,
     misspelt_inputs,
@@ -61,7 +65,7 @@ def merged(base: Any, change: Any) -> Any:
 def problems_of(case: dict[str, Any]) -> list[str]:
     """What the preflight says of a case: of the model alone, or of what the model meets on a host."""
     webapps = case["webapps"] if "webapps" in case else [merged(APP, change) for change in case.get("apps", [{}])]
-    served, problems = validated(webapps, case.get("root", "/srv/webapps"), {})
+    served, problems, *_ = checked_inventory(webapps, case.get("root", "/srv/webapps"), {})
     if problems or "host" not in case:
         return problems
     wanted = Wanted(served, requires_python=case.get("requires_python", {}), builds=case.get("builds", True))
@@ -187,7 +191,7 @@ def test_a_fine_host_has_no_problems() -> None:
 
 
 def test_a_package_that_is_to_be_installed_may_bring_the_interpreter() -> None:
-    served, _ = validated([merged(APP, {"python": {"interpreter": "python3.12"}})], "/srv/webapps", {})
+    served, *_ = checked_inventory([merged(APP, {"python": {"interpreter": "python3.12"}})], "/srv/webapps", {})
     assert host_problems(Wanted(served, packages=["python3.12-venv"]), HOST) == []
 
 
@@ -246,7 +250,7 @@ def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
 def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     (tmp_path / "shop/static").mkdir(parents=True)
     static = {"site": {"static": [{"url": "/static/", "path": "static"}]}}
-    (app,), problems = validated([merged({**APP, **static}, change)], "/srv/webapps", {})
+    (app,), problems, *_ = checked_inventory([merged({**APP, **static}, change)], "/srv/webapps", {})
     assert problems == []
     told = folder_problems(app, tmp_path)
     assert len(told) == bool(words)
@@ -267,7 +271,7 @@ def test_dependencies_that_would_not_be_installed_as_listed_are_told(
 ) -> None:
     for name in files:
         (tmp_path / name).write_text("gunicorn==21.2.0\n" if name.endswith(".txt") else "")
-    (app,), _ = validated([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
+    (app,), *_ = checked_inventory([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
     told = folder_problems(app, tmp_path, {"gunicorn": "gunicorn>=22.0"})
     assert len(told) == bool(words)
     assert words in "".join(told)

@@ -20,17 +20,15 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
-    checked_sites,
+    checked_inventory,
     core_problems,
     keep_problems,
-    root_problems,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
@@ -105,12 +103,12 @@ class LookAction(HostAction):
             webapps, problems = resolved_webapps(self.task_vars, self._templar.template)
         if problems:
             raise Refused(failed(problems))
-        apps, problems = normalised(webapps)
         inputs = self.given_inputs() if inputs is None else inputs
-        look = Look(apps, inputs, own_sites=self.own_sites() if builds else [])
-        if not problems:
-            served = [app for app in apps if app["state"] == "present"]
-            problems = root_problems(served, root) or self.check_sites(look, root)
+        own_sites = self.own_sites() if builds else []
+        apps, problems, sites, settings = checked_inventory(
+            webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites
+        )
+        look = Look(apps, inputs, sites, settings, own_sites=own_sites)
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += core_problems(__version__) + misspelt_inputs(self.task_vars)
@@ -122,13 +120,6 @@ class LookAction(HostAction):
         if problems:
             raise Refused(failed(problems))
         return look
-
-    @staticmethod
-    def check_sites(look: Look, root: str, maintenance: dict[str, dict[str, Any]] | None = None) -> list[str]:
-        """Check all sites as nginx gets them; ``maintenance`` says by application how the host has closed it."""
-        settings = nginx_settings(look.inputs.get("nginx", {}))
-        look.sites, look.settings, problems = checked_sites(look.apps, root, settings, look.own_sites, maintenance)
-        return problems
 
     def pem(self, value: str) -> str:
         """The text of a certificate or key that is one, or that is the path of a file of the controller."""

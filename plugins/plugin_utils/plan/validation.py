@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications, normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
@@ -23,20 +23,30 @@ SOCKET_BYTES = 107
 OLDEST_CORE = (2, 19)
 
 
-def validated(
+class Inventory(NamedTuple):
+    """The inventory of one host, checked: its applications, every problem, and what nginx serves."""
+
+    apps: Applications
+    problems: list[str]
+    sites: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+
+def checked_inventory(
     webapps: Any, root: str = "/srv/webapps", nginx_settings: Mapping[str, Any] | None = None, own_sites: Any = None
-) -> tuple[Applications, list[str]]:
+) -> Inventory:
     """The applications, normalised, and every problem of the model and of the sites that nginx serves.
 
     ``nginx_settings`` are the inputs of the role nginx that all sites share, without their prefix. ``own_sites`` are
     the sites of the inventory beside those of the applications. No applications come back where there are problems.
     """
     apps, problems = normalised(webapps)
+    problems = problems or root_problems(apps, root)
     if problems:
-        return Applications(), problems
+        return Inventory(Applications(), problems, [], {})
     own_sites = [] if own_sites is None else own_sites
-    problems = root_problems(apps, root) or checked_sites(apps, root, dict(nginx_settings or {}), own_sites)[2]
-    return (Applications() if problems else Applications(apps)), problems
+    sites, settings, problems = checked_sites(apps, root, dict(nginx_settings or {}), own_sites)
+    return Inventory(Applications() if problems else Applications(apps), problems, sites, settings)
 
 
 def checked_sites(
