@@ -3,6 +3,7 @@
 #
 #     scripts/environment.sh site    what `make site` needs
 #     scripts/environment.sh test    that, and what `make test` needs (sslyze in .venv/sslyze, for its libraries are older)
+#     scripts/environment.sh sanity  in addition what `make sanity` needs (galaxy-importer in .venv/importer, likewise)
 #
 # Needs python3 and nothing else: Debian's python3-venv is installed through apt when it is missing.
 set -eu
@@ -68,10 +69,10 @@ provide_program() {
     rm -rf "$scratch"
 }
 
-# In an environment of its own: it can't live with the cryptography that ansible-core has.
-provide_sslyze() {
-    .venv/bin/uv venv --quiet --clear --python "$python" .venv/sslyze
-    .venv/bin/uv pip sync --quiet --python .venv/sslyze/bin/python --require-hashes requirements/sslyze.txt
+# A program in an environment of its own: sslyze and galaxy-importer need older libraries than the rest.
+provide_apart() {
+    .venv/bin/uv venv --quiet --clear --python "$python" ".venv/$1"
+    .venv/bin/uv pip sync --quiet --python ".venv/$1/bin/python" --require-hashes "requirements/$1.txt"
 }
 
 # uv follows neither pip's settings nor, by itself, the machine's certificate store. A user who told pip about a mirror
@@ -108,7 +109,12 @@ PYTHON
 case $kind in
     site) set -- requirements/bootstrap.txt requirements/site.txt ;;
     test) set -- requirements/bootstrap.txt requirements/test.txt ;;
-    *) die "usage: $0 site|test" ;;
+    sanity)
+        follow_the_machine
+        provide_apart importer
+        exit
+        ;;
+    *) die "usage: $0 site|test|sanity" ;;
 esac
 say "Making .venv ($kind)"
 require_python
@@ -121,5 +127,5 @@ follow_the_machine
 [ "$kind" = site ] || {
     provide_program nginx usr/sbin/nginx
     provide_program slowhttptest usr/bin/slowhttptest
-    provide_sslyze
+    provide_apart sslyze
 }
