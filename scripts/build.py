@@ -17,11 +17,13 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 # All that an installed collection is made of; anything else in it is there by mistake.
 EXPECTED = {
     "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
     "CONTRIBUTING.md",
     "FILES.json",
     "LICENSE",
     "MANIFEST.json",
     "README.md",
+    "SECURITY.md",
     "changelogs",
     "docs",
     "examples",

@@ -53,7 +53,7 @@ VALIDATORS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def entry(setting: Any) -> tuple[str, tuple[str, ...]]:
     """Type and choices of one setting; the choices are tried on gunicorn itself."""
-    validator = getattr(setting, "validator", None)
+    validator: Any = getattr(setting, "validator", None)
     name = getattr(validator, "__name__", type(validator).__name__)
     if name not in VALIDATORS:
         raise SystemExit(f"{setting.name}: what may a value be that gunicorn checks with {name}? Tell it in {__file__}")

@@ -189,7 +189,7 @@ def python_segments(text: str) -> Iterator[Segment]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             inner.update(id(part) for part in ast.walk(node) if part is not node)
-            literal = "".join(part.value if isinstance(part, ast.Constant) else "\x00" for part in node.values)
+            literal = "".join(str(part.value) if isinstance(part, ast.Constant) else "\x00" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
             literal = node.value
         else:

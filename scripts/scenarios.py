@@ -133,7 +133,9 @@ class Runner:
             start_new_session=True,
         )
         assert self.child.stdout
-        lines, steps, begun = [], {}, {}
+        lines: list[str] = []
+        steps: dict[str, float] = {}
+        begun: dict[str, float] = {}
         for line in self.child.stdout:
             if NOISE.search(line):
                 continue

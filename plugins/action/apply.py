@@ -41,7 +41,8 @@ class ActionModule(LookAction, PackagesAction):
         )
         self.roles = arguments["roles"] or self.planned_roles()
         try:
-            return getattr(self, arguments["stage"])()
+            answer: dict[str, Any] = getattr(self, arguments["stage"])()
+            return answer
         except Refused as refused:
             return refused.answer
 
@@ -102,6 +103,10 @@ class ActionModule(LookAction, PackagesAction):
             look = self.check_inventory({"root": deployment["root"]})
             look.answer = {"ansible_facts": {"pyweb": self.facts()}}
             part = plan.nginx_part(self.roles, self.model(look))
+            if part is None:
+                raise AnsibleActionFail(
+                    "Certificates are due, but the plan of this host has no part of the role nginx."
+                )
             inputs = {**part.inputs, "fetch": True}
             key = sending.key_of(part)
             result = self.call([(plan.Part("nginx", inputs, part.secrets), key)])
@@ -217,7 +222,8 @@ class ActionModule(LookAction, PackagesAction):
     def render(self, role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The templates of a role, rendered with their own variables only."""
         lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
-        return lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
+        rendered: list[dict[str, Any]] = lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
+        return rendered
 
     def send(self, due: list[tuple[plan.Part, str]], origins: dict[str, Origin], finish: bool) -> dict[str, Any]:
         """Apply the parts; where the host asks for sources, upload them and apply again."""
@@ -251,7 +257,7 @@ class ActionModule(LookAction, PackagesAction):
                 ) from error
             remote = self._connection._shell.join_path(folder, os.path.basename(local))
             self._transfer_file(local, remote)
-            return remote
+            return str(remote)
 
     def call(self, due: list[tuple[plan.Part, str]], finish: bool = True) -> dict[str, Any]:
         """Run the module of the same name."""
@@ -301,9 +307,11 @@ class ActionModule(LookAction, PackagesAction):
         return {**facts, "pyweb": {**facts["pyweb"], "stamps": stamps, "deployment": deployment}}
 
     def facts(self) -> dict[str, Any]:
-        return self.task_vars.get("ansible_facts", {}).get("pyweb", {})
+        facts: dict[str, Any] = self.task_vars.get("ansible_facts", {}).get("pyweb", {})
+        return facts
 
     def deployment_of(self, host: str) -> dict[str, Any]:
         """What the stage deploy has left for the later ones, on a host of this play."""
         facts = self.task_vars["hostvars"][host].get("ansible_facts", {}).get("pyweb", {})
-        return facts.get("deployment", {})
+        deployment: dict[str, Any] = facts.get("deployment", {})
+        return deployment

@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 name: bare
 type: stdout
 short_description: Print what a playbook has to say, and nothing else
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Prints the messages of M(ansible.builtin.debug) and M(ansible.builtin.assert) as they are, without the names of
     plays, tasks and hosts, so that a program can read what a playbook prints, such as the JSON that
     C(status.yml -e format=json) prints.
   - What fails goes to the standard error, with the name of its host; the exit status tells it as well.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 notes:
   - Chosen for one run by the environment variable E(ANSIBLE_STDOUT_CALLBACK).
 """

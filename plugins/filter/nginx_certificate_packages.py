@@ -11,7 +11,7 @@ version_added: 0.2.0
 description:
   - C(openssl) where a certificate is signed by the host, C(dehydrated) where one is ordered from an ACME authority, and
     nothing where there is neither.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 positional: _input
 options:
   _input:

@@ -12,7 +12,7 @@ description:
   - Checks C(nginx_sites) as a whole, then returns the files of nginx's tree as dictionaries of C(path), C(template) and
     C(vars), for P(pyweb.stack.templates#lookup).
   - Fails with every problem at once; each names the site, the value found and the remedy.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 positional: _input, settings, applications
 options:
   _input:

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Checks C(nginx_sites) as a whole, and the settings that all sites share. Each problem names the site, the value
     found and the remedy.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 positional: _input, settings
 options:
   _input:

@@ -12,7 +12,7 @@ description:
   - Returns the value as one argument of an nginx directive, quoted only where nginx needs it.
   - nginx has no way to write a plain C($) where it expects variables, so a value with one is refused.
   - Line breaks and other control characters are refused.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 positional: _input
 options:
   _input:

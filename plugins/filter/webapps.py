@@ -34,7 +34,8 @@ def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
     def files(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if problems := server.wrong_services(services):
             raise AnsibleFilterError("\n".join(problems))
-        return server.files_of(services, shlex.quote)
+        wanted: list[dict[str, Any]] = server.files_of(services, shlex.quote)
+        return wanted
 
     return files
 

@@ -12,7 +12,7 @@ description:
   - Makes the input C(certificates) of M(pyweb.stack.nginx_config) from the sites of the role P(pyweb.stack.nginx#role).
   - Reads the certificates and keys that are on the controller, and fails with everything that is wrong with them, such
     as a key of another certificate, one that has expired, or one that lacks a name of its site.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _terms:
     description: One term, the list of sites.

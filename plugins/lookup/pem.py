@@ -12,7 +12,7 @@ description:
   - A value that holds a line C(-----BEGIN ...-----) is the text itself, and so is an empty one.
   - Any other is the path of a file, relative to the inventory, to the playbook, or to a folder C(files) in one of them.
     A file of ansible-vault is decrypted.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _terms:
     description: Texts, or paths.

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Renders every template of a list on the controller, so that one module call can carry all the files of a role.
   - A template sees nothing but its item's C(vars), so what it renders depends on nothing else.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 options:
   _terms:
     description:
@@ -87,6 +87,8 @@ class LookupModule(LookupBase):
 
         Most of the time goes into compiling a template, so it is compiled once, inside a loop.
         """
+        if self._loader is None or self._templar is None:
+            raise AnsibleError("pyweb.stack.templates renders templates only while Ansible runs.")
         path = self.find_file_in_search_path(self.scope, "templates", template)
         if not path:
             raise AnsibleError(f"The template {template} is not in {self.scope['ansible_search_path']}.")

@@ -15,11 +15,13 @@ description:
   - New releases are built beside the live ones. On a single host they are also switched to. Where several hosts run
     together, the stages V(commands) and V(switch) follow, so that all hosts have built before the first one switches.
   - A first run may need two more trips, for Debian packages and for the upload of large sources.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Predicts changes without making them.
     support: full
   diff_mode:
+    description: Shows files before and after.
     support: full
 options:
   stage:
@@ -109,7 +111,10 @@ def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, A
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "parts": {"type": "list", "elements": "dict", "required": True},
+            # The action plugin reads these two.
+            "stage": {"type": "str", "choices": ["deploy", "commands", "switch"], "default": "deploy"},
+            "roles": {"type": "list", "elements": "str", "default": []},
+            "parts": {"type": "list", "elements": "dict", "default": []},
             "finish": {"type": "bool", "default": True},
             "secrets": {"type": "str", "default": "", "no_log": True},
         },

@@ -12,11 +12,13 @@ version_added: 0.1.0
 description:
   - Brings a list of files to their content, mode and owner, each by an atomic rename, in one trip to the host.
   - Render the contents with P(pyweb.stack.templates#lookup).
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Predicts changes without making them.
     support: full
   diff_mode:
+    description: Shows files before and after.
     support: full
 options:
   files:

@@ -23,12 +23,13 @@ description:
     unchanged.
   - Installs the certificates of the sites, makes those that the host signs itself, and verifies after the reload that
     nginx serves them. Warns of each one that ends within 21 days and does not renew itself.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
     support: full
     description: Predicts changes. nginx's own test needs the files on the host, so only the real run does it.
   diff_mode:
+    description: Shows files before and after.
     support: full
 options:
   files:

@@ -14,11 +14,13 @@ description:
   - Needs no trip to the host where M(pyweb.stack.preflight) has found the packages installed. A check run also passes
     on a host that has no
     lists of packages yet.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Predicts changes without making them.
     support: full
   diff_mode:
+    description: Shows files before and after.
     support: full
 options:
   name:

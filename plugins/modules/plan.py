@@ -12,11 +12,13 @@ description:
   - Used by the task file C(plan) of each role. M(pyweb.stack.apply) then applies the role's part together with all
     others.
   - Makes no trip to the host.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Predicts changes without making them.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   role:

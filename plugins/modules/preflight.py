@@ -16,11 +16,13 @@ description:
   - On the host, gathers in one trip the few facts that the roles use, and finds conflicts with what is there. Changes
     nothing.
   - Sets C(ansible_facts['pyweb']), so that a role needs no trip to find its packages installed.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   webapps:
@@ -137,6 +139,7 @@ def main() -> None:
             "app_required": {"type": "bool", "default": False},
             "process_manager": {"type": "str", "default": "auto"},
             "keep_releases": {"type": "raw", "default": 5},
+            "sources": {"type": "bool", "default": True},
             "packages": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "certificates": {"type": "list", "elements": "dict", "default": []},

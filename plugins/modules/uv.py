@@ -10,11 +10,13 @@ short_description: Install uv into an environment of its own
 version_added: 0.2.0
 description:
   - Installs one version of uv, the installer of Python packages, into a virtual environment that nothing else uses.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Predicts changes without making them.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   home:

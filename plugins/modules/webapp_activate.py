@@ -17,12 +17,13 @@ description:
   - A candidate that does not become healthy is stopped, marked as bad and kept for inspection; the release that
     served before serves on.
   - Without a candidate, makes sure that the live release runs, and ends whatever an interrupted run has left beside it.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
     description: Reports a change and does nothing.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   apps:
@@ -81,6 +82,7 @@ apps:
 """
 
 import os  # the documentation stands first in a module
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
@@ -108,7 +110,8 @@ def main() -> None:
     work = run_release_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
     if problems:
-        module.fail_json(msg="\n\n".join(problems), changed=bool(results), **({"apps": results} if results else {}))
+        answer: dict[str, Any] = {"apps": results} if results else {}
+        module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
     stamp = module.params["stamp"]
     if stamp and work is activate:
         seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], module.run_command))

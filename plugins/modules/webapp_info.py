@@ -11,11 +11,13 @@ short_description: Tell the releases of Python web applications
 version_added: 0.1.0
 description:
   - Reads the releases of applications and their log of deployments. Changes nothing.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   names:

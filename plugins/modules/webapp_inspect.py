@@ -8,18 +8,20 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: webapp_inspect
 short_description: Look at web applications from outside in, and say what is wrong
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - From the controller, resolves the names of the applications and asks each site as a visitor does.
   - On the host, in one trip for all applications, looks at nginx, its configuration and its errors, at sockets and
     their permissions, at processes and their logs, and asks each application on its own socket and through nginx.
   - Says of each application how it is, which link of the chain from visitor to application is the first that is broken,
     and which of the promises of a deployed site hold. Changes nothing.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   webapps:

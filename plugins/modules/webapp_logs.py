@@ -8,15 +8,17 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: webapp_logs
 short_description: Tell what the processes and jobs of a Python web application have written
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Reads the last lines of the web process, of each background process and of each job, from the journal and from the
     log files of supervisor. Changes nothing.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   app:

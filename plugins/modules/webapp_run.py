@@ -11,12 +11,13 @@ version_added: 0.1.0
 description:
   - Runs one command through C(/bin/sh) in the environment of the live release, as the application's account.
   - A command given as C(-e command='…') is taken as it was written, spaces and quotes included.
-author: The pyweb.stack contributors
+author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
     description: Runs nothing.
     support: full
   diff_mode:
+    description: Returns no difference.
     support: none
 options:
   app:

@@ -537,8 +537,8 @@ def report(
     if profile:
         for case in wanted:
             tell_spans(case, [round_["collection"][case] for round_ in rounds])
-        for key, found in growth.items():
-            tell_spans(f"second run with {key} application{'s' if key != '1' else ''}", found)
+        for key, samples in growth.items():
+            tell_spans(f"second run with {key} application{'s' if key != '1' else ''}", samples)
     if targets:
         say("\nTargets")
     for target in targets:

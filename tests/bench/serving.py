@@ -88,7 +88,7 @@ def ask(
     ssh: Callable[[list[str], bytes], bytes], client: bytes, address: str, path: str, seconds: int
 ) -> dict[str, Any]:
     words = ["python3", "-", address, path, str(seconds), str(PROCESSES), str(CONNECTIONS)]
-    figures = json.loads(ssh(words, client))
+    figures: dict[str, Any] = json.loads(ssh(words, client))
     if figures["failed"] or not figures["requests"]:
         raise RuntimeError(f"{address}{path}: {figures['failed']} of {figures['requests']} requests failed.")
     return figures
@@ -102,7 +102,7 @@ def told_clocks(figures: dict[str, Any]) -> str:
 
 
 def rate(figures: dict[str, Any]) -> float:
-    return figures["requests"] / figures["seconds"]
+    return float(figures["requests"] / figures["seconds"])
 
 
 def judge(rounds: list[Figures]) -> list[dict[str, Any]]:

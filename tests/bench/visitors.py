@@ -100,7 +100,9 @@ class Visitor:
             self.ask()
 
 
-def visit(address: str, path: str, seconds: float, connections: int, results: multiprocessing.Queue) -> None:
+def visit(
+    address: str, path: str, seconds: float, connections: int, results: multiprocessing.Queue[tuple[list[float], int]]
+) -> None:
     question = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
     with selectors.DefaultSelector() as selector:
         visitors = [Visitor(address, question, selector) for _ in range(connections)]
@@ -134,9 +136,11 @@ class Clocks:
 
 
 def told_clocks(before: Clocks, after: Clocks, answers: int) -> dict[str, float]:
-    each = {name: after.servers[name] - before.servers[name] for name in after.servers}
+    each: dict[str, float] = {name: after.servers[name] - before.servers[name] for name in after.servers}
     each["client"] = after.client - before.client
-    found = {name: round(1e6 * ticks / TICKS / answers) for name, ticks in each.items()} if answers else {}
+    found: dict[str, float] = {}
+    if answers:
+        found = {name: round(1e6 * ticks / TICKS / answers) for name, ticks in each.items()}
     whole = max(1, after.all - before.all)
     for name, ticks in (("idle", after.idle - before.idle), ("stolen", after.stolen - before.stolen)):
         found[name] = round(ticks / whole, 3)
@@ -145,7 +149,7 @@ def told_clocks(before: Clocks, after: Clocks, answers: int) -> dict[str, float]
 
 def main() -> None:
     address, path, seconds, processes, connections = sys.argv[1:]
-    results: multiprocessing.Queue = multiprocessing.Queue()
+    results: multiprocessing.Queue[tuple[list[float], int]] = multiprocessing.Queue()
     arguments = (address, path, float(seconds), int(connections), results)
     workers = [multiprocessing.Process(target=visit, args=arguments) for _ in range(int(processes))]
     before = Clocks()
@@ -156,7 +160,11 @@ def main() -> None:
         worker.join()
     after = Clocks()
     times = sorted(one for part, _failed in found for one in part)
-    told = {"requests": len(times), "failed": sum(failed for _part, failed in found), "seconds": float(seconds)}
+    told: dict[str, float | None] = {
+        "requests": len(times),
+        "failed": sum(failed for _part, failed in found),
+        "seconds": float(seconds),
+    }
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         told[name] = round(1000 * times[int(share * (len(times) - 1))], 2) if times else None
     print(json.dumps({**told, "clocks": told_clocks(before, after, len(times))}))

@@ -121,7 +121,7 @@ class Load:
     @staticmethod
     async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            parts = []
+            parts: list[bytes] = []
             while True:
                 size = int((await reader.readline()).split(b";")[0], 16)
                 chunk = await reader.readexactly(size + 2)
@@ -160,7 +160,9 @@ class Load:
     async def stream(self, method: str, kept: bool, rate: float) -> None:
         """Requests of one kind, evenly spread, each in a task of its own: a slow answer holds up none of the others."""
         kind = f"{method} {'kept' if kept else 'fresh'}"
-        path, idle, tasks = ("/" if method == "GET" else "/echo"), [], set()
+        path = "/" if method == "GET" else "/echo"
+        idle: list[Connection] = []
+        tasks: set[asyncio.Task[None]] = set()
 
         async def one() -> None:
             body = random.randbytes(random.randrange(10, 20000)) if method == "POST" else b""

@@ -378,7 +378,7 @@ def test_a_switch_of_another_run_is_seen(host: Host) -> None:
 
 
 def test_a_release_command_may_leave_a_daemon_that_is_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "account", lambda name: pwd.getpwuid(0))
+    monkeypatch.setattr(programs, "existing_account", lambda name: pwd.getpwuid(0))
     launcher = Path(host.layout.release(NEW), "bin", "run")
     launcher.parent.mkdir()
     launcher.write_text('#!/bin/sh\nexec "$@"\n')

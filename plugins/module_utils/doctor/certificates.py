@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import (
     NO_CHECK_TIME,
+    PARTIAL_CHAIN,
     Certificate,
     CertificateError,
     described,
@@ -80,7 +81,7 @@ def ask_for(wanted: Wanted, patience: float, trusted: str = "") -> tuple[str, di
     context.check_hostname = False
     if trusted:
         context.load_verify_locations(cadata=trusted)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+        context.verify_flags |= PARTIAL_CHAIN | NO_CHECK_TIME
     else:
         context.verify_mode = ssl.CERT_NONE
     with (

@@ -38,7 +38,8 @@ def look_at_exposure(layout: Layout) -> dict[str, str]:
     def failed(reason: str) -> dict[str, str]:
         return {"path": f"{layout.home} ({reason})", "account": "nobody"}
 
-    return json.loads(in_child(search) or json.dumps(failed("the search failed")))
+    exposed: dict[str, str] = json.loads(in_child(search) or json.dumps(failed("the search failed")))
+    return exposed
 
 
 def strangers(name: str, root: str) -> list[pwd.struct_passwd]:

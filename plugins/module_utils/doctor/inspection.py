@@ -46,7 +46,7 @@ def look_at_apps(
     layouts = [Layout(spec["name"], root) for spec in specs]
     asked = time.time()
     with ThreadPoolExecutor(max_workers=32) as pool:
-        direct = [pool.submit(ask_direct, spec, at) for spec, at in zip(specs, layouts, strict=True)]
+        direct = [pool.submit(ask_direct, spec, at) for spec, at in zip(specs, layouts)]
         front = [pool.submit(ask_front, spec) for spec in specs]
         static = [[pool.submit(look_at_static, spec, item, group) for item in spec["static"]] for spec in specs]
         folder = f"{conf_dir}/pyweb/certificates"
@@ -57,10 +57,7 @@ def look_at_apps(
         run(["journalctl", "--sync"])
     manifests = [live_manifest(at) for at in layouts]
     units = look_at_units(specs, layouts, manifests, run)
-    found = [
-        look_at_app(spec, at, live, group, run, units, asked)
-        for spec, at, live in zip(specs, layouts, manifests, strict=True)
-    ]
+    found = [look_at_app(spec, at, live, group, run, units, asked) for spec, at, live in zip(specs, layouts, manifests)]
     for number, entry in enumerate(found):
         entry["direct"], entry["front"] = direct[number].result().as_dict(), front[number].result().as_dict()
         entry["static"] = [folder.result() for folder in static[number]]

@@ -41,7 +41,7 @@ def look_at_units(
 ) -> dict[str, dict[str, str]]:
     """The units of the live releases and of the jobs, by name. One command shows all of them."""
     names = []
-    for spec, at, live in zip(specs, layouts, manifests, strict=True):
+    for spec, at, live in zip(specs, layouts, manifests):
         if live and live.process_manager == "systemd":
             names += [f"{at.name}@{live.id}.service", *process_units(live)]
         names += job_timers(at, spec["jobs"])

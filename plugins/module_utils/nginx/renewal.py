@@ -17,13 +17,12 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import lock, processes
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import lock, processes, renewal_program
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.tls import (
     acme,
     certificate,
-    renewal,
     serving,
     signing,
     store,
@@ -31,14 +30,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls import (
 from ansible_collections.pyweb.stack.plugins.module_utils.tls import files as tls_files
 
 PROGRAM = "/usr/local/lib/pyweb/certificates.pyz"
-# The program of collections before 0.3.0.
+# The program of earlier versions.
 OLD_PROGRAM = "/usr/local/lib/pyweb/certificates.py"
 SERVICE = "/etc/systemd/system/pyweb-certificates.service"
 TIMER = "/etc/systemd/system/pyweb-certificates.timer"
 WANTS = "/etc/systemd/system/timers.target.wants/pyweb-certificates.timer"
 CRON = "/etc/cron.d/pyweb-certificates"
 
-# The files of the program: tls.renewal and all that it imports from this collection.
+# The files of the program: renewal_program and all that it imports from this collection.
 PARTS: tuple[ModuleType, ...] = (
     acme,
     certificate,
@@ -46,7 +45,7 @@ PARTS: tuple[ModuleType, ...] = (
     files,
     lock,
     processes,
-    renewal,
+    renewal_program,
     serving,
     signing,
     store,
@@ -55,7 +54,7 @@ PARTS: tuple[ModuleType, ...] = (
 MAIN = f"""\
 import sys
 
-from {renewal.__name__} import main
+from {renewal_program.__name__} import main
 
 sys.exit(main(sys.argv[1:]))
 """

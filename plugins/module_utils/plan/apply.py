@@ -45,7 +45,7 @@ class Application:
             if self.answer["parts"].get("webapp", {}).get("missing_sources"):
                 return self.answer
         if self.releases:
-            self.switch(by_role["webapp"])
+            self.switch(by_role["webapp"], self.releases)
         if self.finish and self.answer["parts"].get("nginx", {}).get("due"):
             self.apply_part({**by_role["nginx"], "inputs": {**by_role["nginx"]["inputs"], "fetch": True}})
         return self.answer
@@ -73,9 +73,8 @@ class Application:
         self.answer["parts"][role] = {**before, **result}
         self.answer["changed"] = self.answer["changed"] or result["changed"]
 
-    def switch(self, part: dict[str, Any]) -> None:
+    def switch(self, part: dict[str, Any], releases: Releases) -> None:
         """Switch to what was built, and record the releases if all of them are live."""
-        releases = self.releases
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except HostError as error:
@@ -118,4 +117,5 @@ def complete(inputs: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any
     result = ArgumentSpecValidator(arguments).validate(inputs)
     if result.error_messages:
         raise HostError("\n".join(result.error_messages))
-    return result.validated_parameters
+    complete_inputs: dict[str, Any] = result.validated_parameters
+    return complete_inputs

@@ -142,5 +142,6 @@ def pythons() -> list[str]:
 def maintenance(name: str, root: str) -> dict[str, Any]:
     """The maintenance switch of an application; empty if it was never used."""
     with contextlib.suppress(OSError, ValueError), open(f"{root}/{name}/maintenance.json", encoding="utf-8") as stream:
-        return json.load(stream)
+        switch: dict[str, Any] = json.load(stream)
+        return switch
     return {}

@@ -112,7 +112,7 @@ def stop_timeout(layout: Layout, service: str, instance: str, default: float = 6
     manifest = read_manifest(layout, instance)
     for process in manifest.processes if manifest else []:
         if process["service"] == service:
-            return process["stop_timeout"] + STOP_MARGIN
+            return float(process["stop_timeout"] + STOP_MARGIN)
     return default
 
 

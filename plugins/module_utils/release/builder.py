@@ -19,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     BUILT,
     Manifest,
     ReleaseError,
-    account,
+    existing_account,
     manifests,
     remove_tree,
     write_manifest,
@@ -82,7 +82,7 @@ def run_build_commands(build: Build) -> None:
     if not build.spec["build_commands"]:
         return
     # Only before the first command: after it the account may have put anything there.
-    owner = account(build.name)
+    owner = existing_account(build.name)
     give_to(build.root, owner.pw_uid, owner.pw_gid)
     for command in build.spec["build_commands"]:
         try:

@@ -73,7 +73,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         "reasons": reasons,
     }
     if action == "none":
-        unhealthy = is_unhealthy(layout) or lacks_processes(read_manifest(layout, current), deployment.run)
+        unhealthy = is_unhealthy(layout) or lacks_processes(read_manifest(layout, current or ""), deployment.run)
         return {**result, "activate": unhealthy, "changed": changed}
     if action == "build" and not (check_mode or spec["source"].get("wanted")):
         with lock(layout, owner):

@@ -172,7 +172,7 @@ undrained, application = application, draining
 
 def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
     """The text of the module ``pyweb_entry``, whose ``application`` the server calls."""
-    module, _, expression = wsgi.partition(":")
+    module, _colon, expression = wsgi.partition(":")
     does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
     if protocol == "asgi":
         text = LOAD.format(does=does, imports="", module=module, expression=expression)

@@ -26,7 +26,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters i
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import COMPLETE, account, remove_tree
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    COMPLETE,
+    existing_account,
+    remove_tree,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
     Line,
     constraint_files,
@@ -140,7 +144,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
     Packages may run code of their own when they are built, so the application's account does it. Afterwards everything
     becomes root's, so that the application can't edit its own environment.
     """
-    owner = account(build.name)
+    owner = existing_account(build.name)
     os.makedirs(path, mode=0o755)
     os.chown(path, owner.pw_uid, owner.pw_gid)
     venv = ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path]

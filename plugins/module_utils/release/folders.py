@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     ReleaseError,
     account,
+    existing_account,
     remove_tree,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import NGINX_GROUP, serve_shared
@@ -85,7 +86,7 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
     if account(layout.name) is None:
         create_account(layout, run)
         changed = True
-    owner = account(layout.name)
+    owner = existing_account(layout.name)
     root = os.stat(layout.root)
     if (root.st_uid, root.st_gid) != (0, 0):
         changed = True

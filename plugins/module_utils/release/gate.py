@@ -53,11 +53,12 @@ class Gate:
 
     @property
     def health(self) -> dict[str, Any]:
-        return self.spec["health"]
+        health: dict[str, Any] = self.spec["health"]
+        return health
 
     @property
     def deadline(self) -> float:
-        return self.began + self.health["timeout"]
+        return self.began + float(self.health["timeout"])
 
     @property
     def own_question(self) -> Question:
@@ -74,7 +75,7 @@ class Gate:
         return Question(port=self.spec["front_port"], **{**self.visitor, **plain})
 
     @property
-    def visitor(self) -> dict[str, str]:
+    def visitor(self) -> dict[str, Any]:
         return {key: self.health[key] for key in ("path", "host", "scheme")}
 
     def await_healthy(self) -> None:

@@ -97,7 +97,7 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
 
 
 def no_callable(wsgi: str, found: dict[str, Any]) -> str:
-    module, _, rest = wsgi.partition(":")
+    module, _colon, rest = wsgi.partition(":")
     names = ", ".join(f"'{module}:{name}'" for name in found["found"])
     remedy = (
         f"Did you mean {names}?" if names else "Name the application object or a factory call, such as 'create_app()'."
@@ -115,7 +115,7 @@ def is_factory(wsgi: str, found: dict[str, Any]) -> str:
 
 
 def factory_failed(wsgi: str, found: dict[str, Any]) -> str:
-    module, _, rest = wsgi.partition(":")
+    module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
     hint = ""
     if f"{factory}() missing" in trace and "required positional argument" in trace:

@@ -31,7 +31,8 @@ SERVES = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
 
 def report(**found: Any) -> NoReturn:
     """Print what was found and end at once: threads of the application may never end."""
-    print("\n" + MARKER + json.dumps(found), flush=True)
+    sys.stdout.write(f"\n{MARKER}{json.dumps(found)}\n")
+    sys.stdout.flush()
     os._exit(0)
 
 
@@ -185,7 +186,8 @@ def check_gunicorn_settings(path: str) -> None:
         with contextlib.redirect_stderr(output):
             from gunicorn.app.wsgiapp import WSGIApplication
 
-            WSGIApplication(prog="gunicorn").cfg.worker_class  # noqa: B018  # loads the class
+            settings: Any = WSGIApplication(prog="gunicorn").cfg
+            settings.worker_class  # noqa: B018  # loads the class
     except SystemExit:
         report(problem="settings", trace=output.getvalue().strip().splitlines()[-12:])
     except BaseException as error:
@@ -194,8 +196,8 @@ def check_gunicorn_settings(path: str) -> None:
 
 
 def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: bool) -> None:
-    module_name, _, rest = wsgi.partition(":")
-    attribute, _, call = rest.partition("(")
+    module_name, _colon, rest = wsgi.partition(":")
+    attribute, _parenthesis, call = rest.partition("(")
     module = import_module(module_name)
     found = attribute_of(module, attribute)
     if call:

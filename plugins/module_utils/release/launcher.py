@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
 from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, existing_account
 
 
 def variables(build: Build) -> dict[str, str]:
@@ -37,7 +37,7 @@ def variables(build: Build) -> dict[str, str]:
 
 def write_launcher(build: Build) -> None:
     """Write ``env``, ``bin/run``, the entry module where one is needed, and the files of the app server."""
-    group = account(build.name).pw_name
+    group = existing_account(build.name).pw_name
     env = os.path.join(build.release, "env")
     lines = [f"{key}={shlex.quote(value)}\n" for key, value in variables(build).items()]
     write(File(env, "".join(lines), mode=0o640, group=group))

@@ -39,7 +39,8 @@ def listener(path: str) -> int | None:
             client.connect(path)
         except OSError:
             return None
-        return struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
+        peer = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return int(peer[0])
 
 
 def is_unhealthy(layout: Layout) -> bool:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import IO
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account, existing_account
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,7 +39,7 @@ def run_as_account(
 
     Left programs would hold files and ports. If this process is killed first, the next holder of the lock kills them.
     """
-    owner = account(layout.name)
+    owner = existing_account(layout.name)
     base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
     # Output goes to files: a daemon that inherits a pipe would keep it open for ever.
     with (

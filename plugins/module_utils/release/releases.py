@@ -197,6 +197,14 @@ def account(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def existing_account(name: str) -> pwd.struct_passwd:
+    """The account of an application whose folders are prepared."""
+    found = account(name)
+    if found is None:
+        raise ReleaseError(name, f"the account {name} was removed during the deployment. Run again to create it.")
+    return found
+
+
 def now() -> datetime.datetime:
     return datetime.datetime.now(UTC)
 

@@ -7,15 +7,16 @@ Used on the controller and on the host, so the standard library is enough.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10 and older
-    tomllib = None
+tomllib: Any = None
+with contextlib.suppress(ImportError):  # Python 3.10 and older do not have it.
+    tomllib = importlib.import_module("tomllib")
 
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 EXTRAS = rf"(?:\s*\[\s*(?:{NAME}(?:\s*,\s*{NAME})*)?\s*\])?"
@@ -60,7 +61,8 @@ def table(text: str) -> dict[str, Any] | None:
     if tomllib is None:
         return None
     try:
-        return tomllib.loads(text)
+        parsed: dict[str, Any] = tomllib.loads(text)
+        return parsed
     except tomllib.TOMLDecodeError:
         return None
 

@@ -72,7 +72,7 @@ def is_self_contained(text: str) -> bool:
     if OPTION.fullmatch(text) or DIRECT.fullmatch(text):
         return True
     package = PACKAGE.fullmatch(text)
-    return bool(package) and not ARCHIVE.fullmatch(os.path.splitext(package["name"])[1])
+    return package is not None and not ARCHIVE.fullmatch(os.path.splitext(package["name"])[1])
 
 
 def are_lines_self_contained(lines: list[Line]) -> bool:

@@ -80,7 +80,7 @@ class Switch:
         # The release that is live before the switch, and the one that takes over.
         self.before: str | None = None
         self.target = ""
-        self.manifest: Manifest | None = None
+        self.manifest: Manifest
         self.replaced_links: dict[str, str | None] = {}
 
     def start(self) -> None:
@@ -150,12 +150,13 @@ class Switch:
         self.target = self.find_target()
         if not self.target:
             raise ReleaseError(self.name, "there is no release to activate. Build one first.")
-        self.manifest = read_manifest(self.layout, self.target)
-        if self.manifest is None:
+        manifest = read_manifest(self.layout, self.target)
+        if manifest is None:
             raise ReleaseError(
                 self.name,
                 f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
             )
+        self.manifest = manifest
 
     def find_target(self) -> str:
         if self.action == "rollback":
@@ -210,7 +211,7 @@ class Switch:
     @property
     def kept_seconds(self) -> float:
         """Seconds after a switch in which nginx may still use connections to the old release."""
-        return self.spec.get("linger", 0)
+        return float(self.spec.get("linger", 0))
 
     def stop_others(self) -> None:
         """Stop every other instance, whatever process manager it has."""

@@ -146,7 +146,7 @@ def shake_hands(certificate: str, key: str, trusted: str) -> dict[str, Any]:
         client.load_verify_locations(cadata=trusted)
         one, other = ssl.MemoryBIO(), ssl.MemoryBIO()
         sides = [client.wrap_bio(one, other), server.wrap_bio(other, one, server_side=True)]
-        for _ in range(3):
+        for _step in range(3):
             for side in sides:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     side.do_handshake()

@@ -63,7 +63,9 @@ def input_names() -> set[str]:
 def raw_facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     """The host's facts as Ansible keeps them, with their prefix; without it where the cache can't be reached."""
     try:
-        return variables["hostvars"]._variable_manager._fact_cache.get(variables["inventory_hostname"])
+        cache = variables["hostvars"]._variable_manager._fact_cache
+        facts: Mapping[str, Any] = cache.get(variables["inventory_hostname"])
+        return facts
     except (AttributeError, KeyError, TypeError):
         return variables.get("ansible_facts") or {}
 

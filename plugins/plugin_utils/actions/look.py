@@ -70,7 +70,8 @@ class Look:
 
     @property
     def facts(self) -> dict[str, Any]:
-        return self.answer["ansible_facts"]["pyweb"]
+        facts: dict[str, Any] = self.answer["ansible_facts"]["pyweb"]
+        return facts
 
 
 class Refused(Exception):
@@ -98,7 +99,8 @@ class LookAction(HostAction):
         """Check and normalise the inventory of one host; raises Refused with every problem."""
         builds = arguments.get("sources", True)
         root = str(arguments.get("root", "/srv/webapps"))
-        webapps, problems = arguments.get("webapps"), []
+        webapps = arguments.get("webapps")
+        problems: list[str] = []
         if webapps is None:
             webapps, problems = resolved_webapps(self.task_vars, self._templar.template)
         if problems:
@@ -140,7 +142,7 @@ class LookAction(HostAction):
             problems, requires_python, commits = self.look_at_sources(served)
             if problems:
                 raise Refused(failed(problems))
-        module_arguments = {
+        module_arguments: dict[str, Any] = {
             "packages": [*arguments.get("packages", []), *look.certificate_packages],
             "ports": sorted({port for app in served for port in ports_of(app).values()}),
             "certificates": [item for item in look.certificates if item["certificate_path"]],

@@ -62,7 +62,7 @@ def background_processes(view: View) -> Finding | None:
 def is_looping(one: dict[str, Any]) -> bool:
     """Whether a background process runs only between one crash and the next."""
     again = one["restarts"] >= 2 and one["state"] == "running" and one["up"] < STEADY
-    return again or (one["restarts"] >= 1 and one["state"] == "starting")
+    return bool(again or (one["restarts"] >= 1 and one["state"] == "starting"))
 
 
 def jobs(view: View) -> Finding | None:

@@ -18,7 +18,8 @@ DISK_FULL = 16 * 1024**2
 
 
 def full_disk(view: View) -> dict[str, Any] | None:
-    for one in view.host["disks"]:
+    disks: list[dict[str, Any]] = view.host["disks"]
+    for one in disks:
         if (one["size"] and one["free"] < DISK_FULL) or (one["files"] and one["files_free"] == 0):
             return one
     return None
@@ -35,7 +36,8 @@ def disk(view: View) -> Finding | None:
             f"find the largest: du -xh {full['path']} | sort -h | tail; webapp_keep_releases limits the releases",
             works=view.front_works,
         )
-    for one in view.host["disks"]:
+    disks: list[dict[str, Any]] = view.host["disks"]
+    for one in disks:
         if one["size"] and one["free"] < DISK_LOW * one["size"]:
             return Finding(
                 "disk",

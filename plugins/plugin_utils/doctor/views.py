@@ -23,7 +23,7 @@ class View:
 
     @property
     def name(self) -> str:
-        return self.app["name"]
+        return str(self.app["name"])
 
     @property
     def port(self) -> int:
@@ -46,7 +46,8 @@ class View:
 
     @property
     def process(self) -> dict[str, Any]:
-        return self.found["process"]
+        process: dict[str, Any] = self.found["process"]
+        return process
 
     def healthy(self, answer: dict[str, Any]) -> bool:
         return Answer(answer["status"]).healthy(self.app["health"]["status"])

@@ -43,7 +43,7 @@ def wanted_headers(app: dict[str, Any]) -> list[str]:
     """The headers that an answer of the health URL must have: those of the site and of its location."""
     site, path = app["site"], app["health"]["path"] or "/"
     places = [one for one in site["locations"] if f"{path}/".startswith(one["path"].rstrip("/") + "/")]
-    nearest = max(places, key=lambda one: len(one["path"]), default={})
+    nearest: dict[str, Any] = max(places, key=lambda one: len(one["path"]), default={})
     wanted: dict[str, str] = {}
     for item in (site, nearest):
         wanted |= {**PRESETS[item.get("header_preset") or "none"], **(item.get("headers") or {})}

@@ -126,14 +126,14 @@ def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
     app["uwsgi"] = uwsgi.checked(checker, app["uwsgi"], f"{where}.uwsgi")
 
 
-def check_env(checker: Checker, env: dict[str, Any], where: str) -> None:
+def check_env(checker: Checker, env: dict[Any, Any], where: str) -> None:
     for key, value in env.items():
         if isinstance(key, str) and VARIABLE.match(key):
             if problem := variable_problem(key, value):
                 checker.problem(f"{where}.{key}", problem)
         else:
             # The key may be a whole "NAME=secret".
-            shown = str(key).split("=")[0]
+            shown = str(key).split("=", maxsplit=1)[0]
             checker.problem(
                 where,
                 f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use "

@@ -17,7 +17,7 @@ def visited_name(app: dict[str, Any], domain: str = "") -> str:
 def front_port(app: dict[str, Any]) -> int:
     """The port that clients use."""
     site = app["site"]
-    return site["tls"]["port"] if has_tls(site) else site["port"]
+    return int(site["tls"]["port"] if has_tls(site) else site["port"])
 
 
 def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:

@@ -29,7 +29,7 @@ def keepalive(app: dict[str, Any]) -> int:
     """
     named = app["site"]["keepalive"]
     if named is not None:
-        return named
+        return int(named)
     own = app["gunicorn"]
     threads = app["server"] == "gunicorn" and gunicorn.worker_class(own, app["threads"]) == "gthread"
     return KEPT_CONNECTIONS if threads and own.get("keepalive") != 0 and not own.get("max_requests") else 0

@@ -46,7 +46,7 @@ class Model:
     settings: dict[str, Any]
     certificates: list[dict[str, Any]]
     inputs: Mapping[str, Mapping[str, Any]]
-    facts: Mapping[str, Any]
+    facts: dict[str, Any]
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
     worker_count,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 # The systems that the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
@@ -167,6 +166,9 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
         yield f".python.interpreter: '{name}' ({found['path']}) is not a Python. Name one, such as python3."
         return
     required = wanted.requires_python.get(app["name"], "")
+    # ansible-core depends on it, but ansible-test imports plugins without it.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         # Only the minor version of the host's Python is known. It counts as the newest patch level.
         fits = not required or SpecifierSet(required).contains(f"{found['version']}.999", prereleases=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Part
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import stamp_key
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
 
 # Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
@@ -83,7 +84,8 @@ class Shipment:
         """The packed source; raises SourceError."""
         if name not in self.packed:
             pack = self.origins[name].pack
-            assert pack is not None, name
+            if pack is None:
+                raise SourceError(f"the host fetches the source of '{name}' itself, so there is nothing to send.")
             self.packed[name] = pack()
         return self.packed[name]
 

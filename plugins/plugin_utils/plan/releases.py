@@ -64,14 +64,14 @@ def releases(
 def served_from_shared(app: dict[str, Any]) -> list[str]:
     """The folders below shared/ that nginx serves itself: static files and error pages."""
     found = set()
-    for folder in app["shared"]:
+    for shared in app["shared"]:
         for item in app["site"]["static"]:
-            path = posixpath.normpath(item["path"].strip("/") or ".")
-            if within(path, folder):
-                found.add(path)
-            elif path == "." or within(folder, path):
-                found.add(folder)
-        found |= {posixpath.dirname(page) for page in pages_of_site(app["site"]) if within(page, folder)}
+            static = posixpath.normpath(item["path"].strip("/") or ".")
+            if within(static, shared):
+                found.add(static)
+            elif static == "." or within(shared, static):
+                found.add(shared)
+        found |= {posixpath.dirname(page) for page in pages_of_site(app["site"]) if within(page, shared)}
     return sorted(found)
 
 

@@ -24,7 +24,7 @@ def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
     """
     if app["workers"] != "auto":
         return int(app["workers"])
-    cores, memory = facts["cpus"], facts["memory_bytes"] // 2
+    cores, memory = int(facts["cpus"]), int(facts["memory_bytes"]) // 2
     if app["limits"]["cpu"]:
         cores = min(cores, max(1, int(app["limits"]["cpu"].rstrip("%")) // 100))
     if app["limits"]["memory"]:

@@ -79,7 +79,7 @@ def supervisor_programs(
         resolved_process_manager(app, process_manager, facts) == "supervisor" for app in present(beside or [])
     ):
         watch = {"name": NGINX_WATCH, "command": ["/bin/sh", "-c", WATCH]}
-        shared = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
+        shared: list[dict[str, Any]] = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
         items += shared if kept else [{"name": item["name"], "state": "absent"} for item in shared]
     # On a host that never had supervisor there is nothing to remove.
     return items if kept or facts.get("supervisor") else []

@@ -34,7 +34,8 @@ def nginx_sites(
         groups.setdefault((port, tuple(names), domain == ""), []).append(domain)
     sites = []
     names_taken: set[str] = set()
-    for (port, names, default), domains in groups.items():
+    for (port, together, default), domains in groups.items():
+        names = list(together)
         members = [apps[name] for name in names]
         site = {
             "name": free_name(names[0], names_taken),
@@ -66,7 +67,7 @@ def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, An
     """The application, closed or opened by the switch on the host, which overrides the inventory."""
     if not switch:
         return app
-    usual = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
+    usual: dict[str, Any] = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
     return {**app, "site": {**app["site"], "maintenance": {**usual, **(app["site"]["maintenance"] or {}), **switch}}}
 
 

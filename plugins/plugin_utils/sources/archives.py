@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import os
 import re
 import stat
@@ -77,7 +78,7 @@ def unpack(path: Path, target: Path, name: str = "") -> Path:
         raise
     except Exception as error:  # each format and compression raises its own errors for damaged data
         raise SourceError(
-            f"{name} can't be unpacked: {error or type(error).__name__}. It may be damaged; make or copy it again."
+            f"{name} can't be unpacked: {str(error) or type(error).__name__}. It may be damaged; make or copy it again."
         ) from error
     entries = list(target.iterdir())
     folder = entries[0] if len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink() else target
@@ -145,13 +146,20 @@ def tar_members(tar: tarfile.TarFile, archive: str) -> Iterator[Member]:
                 name,
                 executable=bool(entry.mode & stat.S_IXUSR),
                 modified=entry.mtime,
-                open=lambda entry=entry: tar.extractfile(entry),
+                open=functools.partial(file_of, tar, entry, archive),
             )
         else:
             raise SourceError(
                 f"{archive} has the hostile member '{entry.name}', which is neither a file, a folder nor a link. "
                 "Nothing was unpacked."
             )
+
+
+def file_of(tar: tarfile.TarFile, entry: tarfile.TarInfo, archive: str) -> IO[bytes]:
+    content = tar.extractfile(entry)
+    if content is None:
+        raise SourceError(f"{archive} has the member '{entry.name}' without content.")
+    return content
 
 
 def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
@@ -172,7 +180,7 @@ def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
                 name,
                 executable=bool(mode & stat.S_IXUSR),
                 modified=calendar.timegm((*entry.date_time, 0, 0, 0)),
-                open=lambda entry=entry: packed.open(entry),
+                open=functools.partial(packed.open, entry),
             )
         else:
             raise SourceError(
@@ -268,6 +276,8 @@ def write_file(parent: int, name: str, member: Member, most: int, archive: str) 
     """Write a new file and return its size."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     size = 0
+    if member.open is None:
+        raise SourceError(f"{archive} has the member '{member.name}' without content.")
     with member.open() as content, open(os.open(name, flags, 0o600, dir_fd=parent), "wb") as stream:
         while chunk := content.read(1 << 20):
             size += len(chunk)

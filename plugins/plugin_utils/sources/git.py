@@ -130,7 +130,7 @@ class Repository:
             f"refs/tags/{version}^{{}}",
             doing=f"asking {redacted(self.url)} for '{version}'",
         )
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+        found = {name: commit for commit, _tab, name in (line.partition("\t") for line in listed.splitlines())}
         # An annotated tag is an object of its own; the commit is the peeled one.
         for name in (
             f"refs/tags/{version}^{{}}",

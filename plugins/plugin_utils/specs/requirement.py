@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import re
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 INDEX = re.compile(r"((https?|file)://[^\s/]*/?|/)\S*", re.IGNORECASE)
 # The address is not shown, because it may hold credentials.
 NO_INDEX = "this is not the address of a package index. Give a URL such as https://pypi.example.org/simple."
@@ -19,6 +17,9 @@ def is_requirement(text: str) -> bool:
 
     Addresses, files and variables count as requirements, because only uv can check them.
     """
+    # ansible-core depends on it, but ansible-test imports plugins without it.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     bare = re.sub(r"\s+(#|--).*", "", text).strip()
     if not bare or bare.startswith(("-", "#")) or re.search(r"[\n\r]", text):
         return False

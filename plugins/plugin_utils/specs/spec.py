@@ -34,7 +34,9 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, 
 def role_options(role: str, entry_point: str = "main") -> dict[str, Any]:
     """The options of a role of this collection. They are shared, so do not change them."""
     with open(ROLES / role / "meta" / "argument_specs.yml", encoding="utf-8") as stream:
-        return yaml.load(stream, Loader=LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506  # LOADER is safe
+        specs = yaml.load(stream, Loader=LOADER)["argument_specs"]  # noqa: S506  # LOADER is safe
+    options: dict[str, Any] = specs[entry_point]["options"]
+    return options
 
 
 def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:

@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """The program that renews the certificates of a host. A timer runs it there, without Ansible.
 
-The module nginx_config packs this file, and the files that it imports, into one (see nginx/renewal.py).
+The module nginx_config packs this file, and the files that it imports, into one (see renewal.py).
 """
 
 from __future__ import annotations
@@ -87,5 +87,5 @@ def main(arguments: list[str]) -> int:
     with locked(plan["lock"]):
         wrong = renew(plan, time.time(), print)
     for line in wrong:
-        print(line, file=sys.stderr)
+        sys.stderr.write(f"{line}\n")
     return 1 if wrong else 0
