@@ -1,0 +1,208 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Which package of the plugins may import which, and from where: imports lead in one direction only."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+COLLECTION = "ansible_collections.pyweb.stack.plugins."
+
+# Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
+HOST: dict[str, list[str]] = {
+    "module_utils.host": [],
+    "module_utils.tls": ["module_utils.host"],
+    "module_utils.processes": ["module_utils.host"],
+    "module_utils.preflight": ["module_utils.host", "module_utils.tls"],
+    "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
+    "module_utils.release": ["module_utils.host", "module_utils.processes", "module_utils.tls"],
+    "module_utils.doctor": [
+        "module_utils.host",
+        "module_utils.nginx",
+        "module_utils.processes",
+        "module_utils.release",
+        "module_utils.tls",
+    ],
+    "module_utils.plan": [
+        "module_utils.host",
+        "module_utils.nginx",
+        "module_utils.processes",
+        "module_utils.release",
+    ],
+}
+CONTROLLER: dict[str, list[str]] = {
+    "plugin_utils.specs": [],
+    "plugin_utils.sources": [],
+    "plugin_utils.servers": ["plugin_utils.specs"],
+    "plugin_utils.processes": ["plugin_utils.specs"],
+    "plugin_utils.nginx": ["plugin_utils.specs"],
+    "plugin_utils.model": [
+        "plugin_utils.nginx",
+        "plugin_utils.processes",
+        "plugin_utils.servers",
+        "plugin_utils.specs",
+    ],
+    "plugin_utils.plan": [
+        "plugin_utils.model",
+        "plugin_utils.nginx",
+        "plugin_utils.processes",
+        "plugin_utils.servers",
+        "plugin_utils.sources",
+        "plugin_utils.specs",
+    ],
+    "plugin_utils.actions": [
+        "plugin_utils.model",
+        "plugin_utils.nginx",
+        "plugin_utils.plan",
+        "plugin_utils.sources",
+        "plugin_utils.specs",
+    ],
+    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
+}
+# Ansible loads these by name, and nothing imports them.
+LEAVES: dict[str, list[str]] = {
+    "modules": [package for package in HOST if package != "module_utils.tls"],
+    "action": [
+        "plugin_utils.actions",
+        "plugin_utils.doctor",
+        "plugin_utils.model",
+        "plugin_utils.plan",
+        "plugin_utils.sources",
+        "plugin_utils.specs",
+    ],
+    "filter": [
+        "plugin_utils.doctor",
+        "plugin_utils.nginx",
+        "plugin_utils.plan",
+        "plugin_utils.processes",
+        "plugin_utils.servers",
+    ],
+    "lookup": ["plugin_utils.actions", "plugin_utils.nginx"],
+    "callback": [],
+}
+# The only modules of host code that controller code imports: rules and figures that both sides must agree on.
+SHARED = {
+    "lookup": ["module_utils.tls.certificate"],
+    "plugin_utils.doctor": ["module_utils.host.probe", "module_utils.tls.certificate"],
+    "plugin_utils.nginx": ["module_utils.nginx.owners", "module_utils.tls.acme", "module_utils.tls.certificate"],
+    "plugin_utils.plan": ["module_utils.release.releases", "module_utils.release.requirements"],
+}
+ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
+# Runs in the environment of a release, and imports its app server.
+PROBE = Path("module_utils/release/import_probe.py")
+# Packages that ansible-core installs on the controller.
+CORE = {"ansible", "jinja2", "packaging", "yaml"}
+
+
+def package_of(module: str) -> str:
+    """The package of a module, such as plugin_utils.nginx; of a plugin that Ansible loads, its kind."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] in ("module_utils", "plugin_utils") else parts[0]
+
+
+def modules_in(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            assert node.module
+            folder = PLUGINS / node.module.removeprefix(COLLECTION).replace(".", "/")
+            if node.module.startswith(COLLECTION) and not folder.with_suffix(".py").is_file():
+                # The name is a module of a package.
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@cache
+def imports() -> dict[Path, list[str]]:
+    return {path.relative_to(PLUGINS): sorted(set(modules_in(path))) for path in sorted(PLUGINS.rglob("*.py"))}
+
+
+def inner_imports() -> Iterator[tuple[Path, str, str]]:
+    """Each import of the collection's own: the file, its package, and the module."""
+    for path, names in imports().items():
+        package = package_of(".".join(path.with_suffix("").parts))
+        for name in names:
+            if name.startswith(COLLECTION):
+                yield path, package, name.removeprefix(COLLECTION)
+
+
+def test_every_package_stands_in_the_table() -> None:
+    found = {package_of(".".join(path.with_suffix("").parts)) for path in imports()}
+    assert found == ALLOWED.keys()
+
+
+def test_imports_lead_upwards_in_the_table() -> None:
+    above: list[str] = []
+    for package, allowed in ALLOWED.items():
+        assert set(allowed) <= set(above), f"{package} may import only packages that stand above it"
+        above.append(package)
+
+
+def test_packages_import_what_they_may() -> None:
+    wrong = []
+    for path, package, name in inner_imports():
+        if package_of(name) in (package, *ALLOWED[package]) or name in SHARED.get(package, []):
+            continue
+        wrong.append(f"plugins/{path}: {package} may not import {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_names_no_import_that_is_gone() -> None:
+    seen = {(package, package_of(name)) for _path, package, name in inner_imports()}
+    seen_modules = {(package, name) for _path, package, name in inner_imports()}
+    stale = [
+        f"{package} -> {other}" for package in ALLOWED for other in ALLOWED[package] if (package, other) not in seen
+    ]
+    stale += [
+        f"{package} -> {name}" for package in SHARED for name in SHARED[package] if (package, name) not in seen_modules
+    ]
+    assert not stale, "Remove from the table: " + ", ".join(stale)
+
+
+@pytest.mark.parametrize("side", ["module_utils", "modules"])
+def test_host_code_never_imports_controller_code(side: str) -> None:
+    for path, package, name in inner_imports():
+        if path.parts[0] == side:
+            assert package_of(name).startswith("module_utils."), f"plugins/{path} ({package}) imports {name}"
+
+
+def test_nothing_imports_a_plugin_that_ansible_loads() -> None:
+    for path, _package, name in inner_imports():
+        assert package_of(name) not in LEAVES, f"plugins/{path} imports {name}"
+
+
+def test_host_code_needs_the_standard_library_alone() -> None:
+    for path, names in imports().items():
+        if path.parts[0] not in ("module_utils", "modules") or path == PROBE:
+            continue
+        for name in names:
+            known = (
+                name.startswith((COLLECTION, "ansible.module_utils.")) or name.split(".")[0] in sys.stdlib_module_names
+            )
+            assert known, f"plugins/{path} imports {name}"
+
+
+def test_controller_code_needs_ansible_core_alone() -> None:
+    for path, names in imports().items():
+        if path == PROBE:
+            continue
+        for name in names:
+            first = name.split(".")[0]
+            known = name.startswith(COLLECTION) or first in CORE or first in sys.stdlib_module_names
+            assert known, f"plugins/{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in imports() if path.parts[0] in ("module_utils", "modules")], ids=str)
+def test_host_code_is_python_3_9(path: Path) -> None:
+    ast.parse((PLUGINS / path).read_text(encoding="utf-8"), filename=str(path), feature_version=(3, 9))
