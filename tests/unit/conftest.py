@@ -1,56 +1,58 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Make this checkout importable as the collection pyweb.stack, wherever it lies."""
+"""The tests in this folder are pure. A test that starts a process, opens a connection or sleeps fails."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-COLLECTIONS = CHECKOUT / ".collections"
+# Audit events of Python; see "Audit events table" in its library reference.
+IMPURE = {
+    *("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"),
+    *("socket.bind", "socket.connect", "socket.getaddrinfo"),
+}
+OWN = os.getpid()
 
-# The checkout is what gets packed: no bytecode in its plugin folders.
-sys.dont_write_bytecode = True
-# Before Ansible is imported, for it reads its settings then; and only ours count, not those of whoever runs the tests.
-os.environ["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
-os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
-sys.path.insert(0, str(COLLECTIONS))
 
-from ansible.plugins.loader import init_plugin_loader  # noqa: E402  # see above
-from serving import serve  # noqa: E402, F401  # a fixture
+class Guard:
+    """Python can't remove an audit hook; this one is off outside of the tests of this folder."""
 
-init_plugin_loader([str(COLLECTIONS)])
+    on = False
 
-from supervising import lab  # noqa: E402, F401  # a fixture, and it needs the collection
+    def __call__(self, event: str, _arguments: Any) -> None:
+        if self.on and event in IMPURE and os.getpid() == OWN:
+            refuse(event)
+
+
+def refuse(event: str) -> None:
+    pytest.fail(f"A test in tests/unit may not use {event}. Move it to tests/local.")
+
+
+guard = Guard()
+sys.addaudithook(guard)
 
 
 @pytest.fixture(autouse=True)
-def own_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves a stamp on this machine, nor finds one."""
-    from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-
-    monkeypatch.setattr(stamps, "STAMP", str(tmp_path / "stamp.json"))
+def pure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: refuse("time.sleep"))
+    guard.on = True
+    yield
+    guard.on = False
 
 
 @pytest.fixture
-def render() -> Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Render a role's files by the lookup that the role itself uses: ``render("nginx", terms)``."""
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.plugins.loader import lookup_loader
-    from ansible.template import Templar
+def clock(pure: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only sleeping moves on."""
+    now = [1000.0]
 
-    def run(role: str, terms: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        loader = DataLoader()
-        folder = CHECKOUT / "roles" / role
-        loader.set_basedir(str(folder))
-        lookup = lookup_loader.get("pyweb.stack.templates", loader=loader, templar=Templar(loader=loader))
-        assert lookup is not None, "the lookup pyweb.stack.templates is not found"
-        return lookup.run(terms, variables={"ansible_search_path": [str(folder)]})
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
 
-    return run
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -7,15 +7,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release import background as watching
 from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
@@ -24,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.background imp
     has_stopped_process,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications
@@ -182,126 +179,6 @@ def test_the_shell_becomes_the_program_where_it_can(command: str, wanted: str) -
     assert background.one_program(command) == wanted
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts a program of a release that was unpacked into a folder with a space and a quote."""
-    root = tmp_path / "it's a root"
-    home = root / "shop" / "releases" / NEW
-    (home / "bin").mkdir(parents=True)
-    (root / "shop" / "jobs").mkdir()
-    (home / "env").touch()
-    (home / "bin/run").write_text('#!/bin/sh\nexport COLOUR=red\nexec "$@"\n')
-    (home / "bin/run").chmod(0o755)
-
-    def start(command: str, *arguments: str, key: str = "jobs") -> subprocess.Popen[str]:
-        item = {"name": "x", "command": command, **({"schedule": "daily"} if key == "jobs" else {})}
-        (app,) = applications([{**SHOP, "processes": [], "jobs": [], key: [item]}])
-        for file in background.launchers(app, str(root)):
-            path = home / file["path"]
-            path.write_text(file["content"].replace(RELEASE, NEW))
-            path.chmod(0o755)
-        program = home / "bin" / ("job" if key == "jobs" else "x")
-        return subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-    start.layout = Layout("shop", str(root))  # type: ignore[attr-defined]
-    return start
-
-
-def test_a_process_is_the_program_itself_and_knows_its_number(launch: Any) -> None:
-    process = launch("sh -c 'echo $$ $WEBAPP_PROCESS $WEBAPP_PROCESS_NUMBER \"$COLOUR\"'", "3", key="processes")
-    assert process.communicate()[0] == f"{process.pid} x 3 red\n"
-
-
-def result(launch: Any) -> dict[str, Any]:
-    (entry,) = last_results(launch.layout)
-    return entry
-
-
-@pytest.mark.parametrize(
-    ("command", "timeout", "state", "status"),
-    [
-        ("true", "60", "succeeded", 0),
-        ("exit 3", "60", "failed", 3),
-        ("kill -9 $$", "60", "failed", 137),
-        ("exec sleep 20", "1", "timed out", 124),
-    ],
-)
-def test_what_came_of_a_job_is_written_down(launch: Any, command: str, timeout: str, state: str, status: int) -> None:
-    process = launch(command, "x", timeout)
-    process.communicate()
-    assert process.returncode == status
-    found = result(launch)
-    assert (found["job"], found["release"], found["state"], found["status"]) == ("x", NEW, state, status)
-    assert time.time() - time.mktime(time.strptime(found["started"], "%Y-%m-%dT%H:%M:%SZ")) + time.timezone < 60
-
-
-def wait_for_state(launch: Any, state: str) -> None:
-    assert wait_for(lambda: state in [entry["state"] for entry in last_results(launch.layout)], 30)
-
-
-def until_there(path: Path) -> str:
-    """A command that ends when a test has made a file."""
-    return f"while [ ! -e {path} ]; do sleep 0.05; done"
-
-
-def test_a_job_never_runs_twice_at_once(launch: Any, tmp_path: Path) -> None:
-    first = launch(until_there(tmp_path / "over"), "x", "60")
-    wait_for_state(launch, "running")
-    second = launch("true", "x", "60")
-    assert "left out" in second.communicate()[0]
-    assert second.returncode == 0
-    assert result(launch)["state"] == "running"
-    (tmp_path / "over").touch()
-    first.communicate()
-    assert result(launch)["state"] == "succeeded"
-
-
-def test_a_job_that_is_stopped_ends_its_program_and_says_so(launch: Any) -> None:
-    process = launch("sleep 30", "x", "60")
-    wait_for_state(launch, "running")
-    begun = time.monotonic()
-    process.terminate()
-    process.communicate(timeout=10)
-    assert time.monotonic() - begun < 5
-    assert result(launch)["state"] == "failed"
-
-
-# Lines of the script, after which the signal comes.
-BEGINNING = [" 8>&- &\n", "starting=$!\n", "child=$starting\n", "status=\n", 'kill -0 "$child" 2>/dev/null; do\n']
-
-
-@pytest.mark.parametrize("line", BEGINNING)
-def test_a_job_that_is_stopped_as_it_begins_ends_as_well(
-    launch: Any, monkeypatch: pytest.MonkeyPatch, line: str
-) -> None:
-    """Whatever the child is by then. Many times: whether the signal or the child is first is chance."""
-    assert background.JOB.count(line) == 1
-    monkeypatch.setattr(background, "JOB", background.JOB.replace(line, f"{line}kill -TERM $$\n"))
-    for _attempt in range(12):
-        process = launch("sleep 30", "x", "60")
-        assert process.wait(10) != 0
-        assert result(launch)["state"] == "failed"
-
-
-def test_a_job_that_was_cut_off_is_interrupted(launch: Any) -> None:
-    process = launch("sleep 30", "x", "60")
-    wait_for_state(launch, "running")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    wait_for_state(launch, "interrupted")
-
-
-def test_a_release_that_a_job_uses_is_told(launch: Any, tmp_path: Path) -> None:
-    from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import in_use
-
-    process = launch(until_there(tmp_path / "over"), "x", "60")
-    wait_for_state(launch, "running")
-    assert in_use(launch.layout, NEW)
-    (tmp_path / "over").touch()
-    process.communicate()
-    assert not in_use(launch.layout, NEW)
-
-
 def test_a_result_that_is_no_result_is_passed_over(tmp_path: Path) -> None:
     layout = Layout("shop", str(tmp_path))
     os.makedirs(layout.jobs)
@@ -368,6 +245,7 @@ def taking_over(tmp_path: Path, manager: Manager, *processes: dict[str, Any]) ->
     return Background(Layout("shop", str(tmp_path)), Manifest(NEW, processes=list(processes)), manager)
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_process_that_stays_up_is_fine(tmp_path: Path) -> None:
     found = taking_over(tmp_path, Manager(), process("shop.a"), process("shop.b"))
     begun = time.monotonic()
@@ -377,6 +255,7 @@ def test_a_process_that_stays_up_is_fine(tmp_path: Path) -> None:
     found.watch()
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("fate", "why"),
     [
@@ -393,12 +272,14 @@ def test_a_process_that_does_not_is_named(tmp_path: Path, fate: Any, why: str) -
         found.await_steady(found.shared, time.monotonic() + 0.5)
 
 
+@pytest.mark.usefixtures("clock")
 def test_restarts_from_before_do_not_count(tmp_path: Path) -> None:
     found = taking_over(tmp_path, Manager(a=lambda _age: ("running", 4)), process("shop.a"))
     found.start(found.shared)
     found.await_steady(found.shared, time.monotonic())
 
 
+@pytest.mark.usefixtures("clock")
 def test_an_exclusive_process_ends_before_the_new_one_begins(tmp_path: Path) -> None:
     manager = Manager()
     found = taking_over(tmp_path, manager, process("shop.a"), process("shop.beat", exclusive=True))
@@ -408,6 +289,7 @@ def test_an_exclusive_process_ends_before_the_new_one_begins(tmp_path: Path) -> 
     assert manager.said == [f"start shop.a {NEW}", f"stop shop.beat {OLD} 60", f"start shop.beat {NEW}"]
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_failure_ends_what_was_started_in_its_own_time_and_brings_back_what_made_room(tmp_path: Path) -> None:
     manager = Manager(beat=lambda _age: ("failed", 0))
     found = taking_over(tmp_path, manager, process("shop.a"), process("shop.beat", exclusive=True))
@@ -477,31 +359,3 @@ def test_nginx_is_watched_where_no_systemd_does_it() -> None:
     assert "pyweb-nginx" not in by_name(supervisor_programs([{**SHOP, "process_manager": "supervisor"}], SYSTEMD))
     gone = by_name(supervisor_programs([{"name": "shop", "state": "absent"}], {**BARE, "supervisor": True}))
     assert gone["pyweb-nginx"] == {"name": "pyweb-nginx", "state": "absent"}
-
-
-@pytest.mark.parametrize(("left_behind", "started"), [("999999", True), ("", False), (None, False), ("self", False)])
-def test_only_an_nginx_that_was_not_stopped_is_started_again(
-    tmp_path: Path, left_behind: str | None, started: bool
-) -> None:
-    from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import WATCH
-
-    pid_file, proof = tmp_path / "nginx.pid", tmp_path / "started"
-    (tmp_path / "nginx").write_text(f"#!/bin/sh\nrm -f {pid_file}; touch {proof}\n")
-    (tmp_path / "nginx").chmod(0o755)
-    sleeper = subprocess.Popen(["/bin/sleep", "20"])
-    (tmp_path / str(sleeper.pid)).mkdir()
-    (tmp_path / str(sleeper.pid) / "comm").write_text("nginx\n")
-    if left_behind is not None:
-        pid_file.write_text(str(sleeper.pid) if left_behind == "self" else left_behind)
-    script = WATCH.replace("/run/nginx.pid", str(pid_file)).replace("/proc/", f"{tmp_path}/")
-    watch = subprocess.Popen(
-        ["/bin/sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, start_new_session=True
-    )
-    try:
-        # Three of its looks are enough to say that it will not.
-        assert wait_for(proof.exists, 20 if started else 1) == started
-    finally:
-        os.killpg(watch.pid, signal.SIGKILL)
-        sleeper.kill()
-        watch.wait()
-        sleeper.wait()

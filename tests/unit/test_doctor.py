@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import runpy
@@ -23,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import s
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import reserved, resolved, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from mappings import merged
 
 APP = {
     "name": "shop",
@@ -133,12 +133,6 @@ VISITS = [
     visit(),
     visit("www.shop.example.com", redirect=True, status=301, headers={"location": "http://shop.example.com/"}),
 ]
-
-
-def merged(base: Any, change: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return copy.deepcopy(change)
-    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
 
 
 def view(
@@ -465,6 +459,16 @@ WELL = [
 def test_what_is_well_is_left_alone(changes: dict[str, Any]) -> None:
     told = diagnose(view(**changes))
     assert (told["broken"], told["warnings"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"), [("found", {"configured": False}), ("host", {"nginx": {"running": False}})]
+)
+def test_a_certificate_is_no_cause_where_nginx_does_not_serve_the_site(part: str, changes: dict[str, Any]) -> None:
+    given = certified({}, PAST)
+    assert "certificate" in [one["link"] for one in diagnose(view(**given))["broken"]]
+    given[part] = merged(given[part], changes)
+    assert "certificate" not in [one["link"] for one in diagnose(view(**given))["broken"]]
 
 
 def test_what_visitors_do_not_notice_is_said_so() -> None:

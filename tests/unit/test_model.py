@@ -73,6 +73,22 @@ def test_names_of_hosts_and_prefixes_are_written_one_way() -> None:
     assert found["site"]["path"] == "/shop"
 
 
+@pytest.mark.parametrize("url", ["https://me:token@index.example.com/simple", "http://10.0.0.5:8080/", "/srv/wheels"])
+def test_a_package_index_is_taken_as_it_is(url: str) -> None:
+    python = accepted(python={"index_url": url, "extra_index_urls": [url]})["python"]
+    assert (python["index_url"], python["extra_index_urls"]) == (url, [url])
+
+
+def test_texts_of_several_lines_are_taken_where_they_belong() -> None:
+    tls = {"mode": "provided", "certificate": "-----BEGIN\nMIIB\n-----END\n", "key": "-----BEGIN\nMIIC\n-----END\n"}
+    found = accepted(site={"domains": ["shop.example.com"], "extra": "a on;\nb on;\n", "tls": tls})["site"]
+    assert (found["extra"], found["tls"]["key"]) == ("a on;\nb on;\n", tls["key"])
+
+
+def test_the_least_limits_are_taken() -> None:
+    assert accepted(limits={"memory": "1M", "cpu": "1%", "tasks": 1})["limits"]["tasks"] == 1
+
+
 def test_shared_folders_are_written_one_way() -> None:
     assert accepted(shared=["instance/", "./var//uploads"])["shared"] == ["instance", "var/uploads"]
 

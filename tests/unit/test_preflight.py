@@ -4,24 +4,18 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import basic
-from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
-from ansible_collections.pyweb.stack.plugins.modules import apply
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
@@ -36,6 +30,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     misspelt_inputs,
     single_inputs,
 )
+from mappings import merged
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 
@@ -54,12 +49,6 @@ HOST: dict[str, Any] = {
     "disks": [{"path": "/srv", "size": 2**35, "free": 2**34, "files": 10**6, "files_free": 10**5}],
     "ahead": 0.0,
 }
-
-
-def merged(base: Any, change: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return copy.deepcopy(change)
-    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
 
 
 def problems_of(case: dict[str, Any]) -> list[str]:
@@ -153,15 +142,6 @@ def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/uv").touch(mode=0o755)
     assert installed_version(str(tmp_path)) == "0.13.2"
-
-
-@pytest.mark.parametrize(
-    ("name", "version"), [("python3.11", "3.11"), ("python3", "3."), ("no-such-python", ""), ("true", "")]
-)
-def test_an_interpreter_tells_its_version(name: str, version: str) -> None:
-    found = facts.interpreter(name)
-    assert found["version"].startswith(version) if version else found["version"] == ""
-    assert bool(found["path"]) is (name != "no-such-python")
 
 
 def test_accounts_groups_and_units_of_the_system_clash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,47 +357,3 @@ def test_problems_are_counted_and_listed() -> None:
     assert one["msg"].startswith("1 problem found before anything was changed:\n- a\n")
     assert two["msg"].startswith("2 problems found")
     assert two["msg"].endswith(":\n- a\n- b\nNothing on the host has changed.")
-
-
-# What the module apply gives back
-
-
-def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Ansible shows the parameters of a module in its result, as the module left them."""
-    spec = {
-        "name": "pyweb-no-such",
-        "state": "present",
-        "purge": False,
-        "source": {"kind": "path", "digest": "d", "wanted": False, "requirements_digest": "r"},
-        "python": {"interpreter": "python3"},
-        "server_packages": [],
-        **dict.fromkeys(
-            ("wsgi", "protocol", "entry", "environment", "shared", "build_commands", "server_files", "limits"), ""
-        ),
-        "processes": [],
-        "jobs": False,
-        "process_manager": "systemd",
-    }
-    hidden: dict[str, Any] = {
-        "pyweb-no-such": {"env": {"PASSWORD": "hunter2"}, "python": {"index_url": "https://u:tok3n@h/"}}
-    }
-    hidden["pyweb-no-such"]["data"] = "QUJDREVGRw=="
-    inputs = {"apps": [spec], "root": str(tmp_path), "uv": "/uv", "nginx_group": "www-data", "owner": "alice@desk"}
-    arguments = {
-        "parts": [{"role": "webapp", "inputs": inputs, "key": "k"}],
-        "secrets": json.dumps({"webapp": {"apps": hidden}}),
-        "_ansible_check_mode": True,
-        "_ansible_diff": True,
-        "_ansible_verbosity": 3,
-    }
-    monkeypatch.setattr(sys, "argv", ["apply"])
-    monkeypatch.setattr(basic.AnsibleModule, "log", lambda *_, **__: None)
-    with patch_module_args(arguments), pytest.raises(SystemExit):
-        apply.main()
-    said = capsys.readouterr().out
-    result = json.loads(said)
-    assert result["parts"]["webapp"]["apps"][0]["action"] == "build"
-    (part,) = result["invocation"]["module_args"]["parts"]
-    assert part["inputs"]["apps"][0]["name"] == "pyweb-no-such"
-    for secret in ("hunter2", "tok3n", "QUJDREVGRw=="):
-        assert secret not in said

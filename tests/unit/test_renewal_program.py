@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -17,19 +14,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates imp
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal import OLD_PROGRAM, PROGRAM, Renewal, program
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
-
-
-def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
-    path, plan = tmp_path / "certificates.pyz", tmp_path / "plan.json"
-    path.write_bytes(program())
-    folder = str(tmp_path)
-    authority = {"directory": "", "email": "", "ca_bundle": ""}
-    given = {"lock": f"{folder}/lock", "folder": folder, "state_folder": folder, "authority": authority}
-    plan.write_text(json.dumps({**given, "certificates": []}))
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(path), str(plan)], capture_output=True, text=True, check=False, cwd="/"
-    )
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 
 def test_the_program_is_the_same_on_every_host() -> None:

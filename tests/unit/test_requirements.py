@@ -231,8 +231,11 @@ def test_a_project_above_may_say_where_dependencies_come_from(tmp_path: Path) ->
         ('vcs = {type = "git", path = "core", commit-id = "0"}', False),
     ],
 )
-def test_a_pylock_is_plain_if_it_lists_addresses(package: str, wanted: bool) -> None:
-    assert is_pylock_self_contained(f'lock-version = "1.0"\n[[packages]]\nname = "core"\n{package}\n') is wanted
+def test_a_pylock_is_plain_if_it_lists_addresses(tmp_path: Path, package: str, wanted: bool) -> None:
+    text = f'lock-version = "1.0"\n[[packages]]\nname = "core"\n{package}\n'
+    assert is_pylock_self_contained(text) is wanted
+    files(tmp_path, {"pylock.toml": text})
+    assert is_file_self_contained(str(tmp_path), str(tmp_path), "pylock.toml") is wanted
 
 
 def test_where_toml_can_not_be_read_nothing_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:

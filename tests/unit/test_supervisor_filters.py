@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +13,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supervisor_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import instantiate
+from supervisor_files import NASTY, read_groups, read_programs, rendered
 
-options = pytest.importorskip("supervisor.options", reason="supervisor's own parser comes from the package supervisor")
 datatypes = pytest.importorskip("supervisor.datatypes")
 
 INSTANCE = "20261121T010735Z-ab12cd34"
-NASTY = [
-    "",
-    "plain",
-    "a b",
-    "100%",
-    "%i",
-    "%%i",
-    "%(here)s",
-    "%(ENV_HOME)s",
-    "$HOME",
-    "it's",
-    'say "so"',
-    "back\\slash",
-    "end\\",
-    ";",
-    "a ; b",
-    "a ;b;c",
-    "#",
-    "a # b",
-    "; #",
-    "é ü 漢字",
-    "'\"\\$%",
-    " leading",
-    "trailing ",
-    "x=y",
-    "[program:x]",
-    "\u00a0;",
-]
-
-
-def read_groups(tmp_path: Path, content: str) -> list[Any]:
-    """The groups of a file, each program one of its own by itself, as supervisor itself understands it."""
-    (tmp_path / "one.conf").write_text(content, encoding="utf-8")
-    main = tmp_path / "supervisord.conf"
-    main.write_text(f"[supervisord]\nlogfile={tmp_path}/log\n[include]\nfiles={tmp_path}/one.conf\n")
-    parser = options.ServerOptions()
-    parser.configfile = str(main)
-    parser.process_config(do_usage=False)
-    return parser.process_group_configs
-
-
-def read_programs(tmp_path: Path, content: str) -> dict[str, Any]:
-    """The programs of a file as supervisor itself understands it."""
-    return {group.name: group.process_configs[0] for group in read_groups(tmp_path, content)}
-
-
-def rendered(render: Any, tmp_path: Path, program: dict[str, Any]) -> str:
-    program = {"stdout_logfile": f"{tmp_path}/x.log", **program}
-    return render("supervisor", supervisor_definitions([program]))[0]["content"]
 
 
 def test_command_is_read_back(tmp_path: Path) -> None:
@@ -88,25 +37,6 @@ def test_instance_takes_the_place_of_i_alone(render: Any, tmp_path: Path) -> Non
     programs = read_programs(tmp_path, instantiate(rendered(render, tmp_path, item), INSTANCE))
     words = shlex.split(programs[f"shop-{INSTANCE}"].command)
     assert words == [f"/srv/{INSTANCE}/web", f"%{INSTANCE}", "100%", "%n"]
-
-
-def test_environment_and_arguments_arrive_exactly(render: Any, tmp_path: Path) -> None:
-    show = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A']]))"
-    for value in NASTY:
-        item = {"name": "w", "command": ["/usr/bin/env", "python3", "-c", show, *NASTY], "environment": {"A": value}}
-        program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
-        printed = subprocess.run(shlex.split(program.command), capture_output=True, text=True, check=True).stdout
-        assert json.loads(printed) == [NASTY, value]
-
-
-def test_account_gets_its_own_home(render: Any, tmp_path: Path) -> None:
-    item = {"name": "w", "command": ["/bin/sh", "-c", 'echo "$HOME" "$USER"'], "user": "daemon"}
-    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
-    printed = subprocess.run(
-        shlex.split(program.command), capture_output=True, text=True, check=True, env={"HOME": "/root", "PATH": "/bin"}
-    ).stdout
-    assert printed == "/usr/sbin daemon\n"
-    assert program.uid == 1
 
 
 def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(render: Any, tmp_path: Path) -> None:
@@ -171,24 +101,6 @@ JOB: dict[str, Any] = {
     "user": "root",
     "schedule": "0 4 * * 1",
 }
-
-
-def test_scheduled_program_becomes_a_script_that_passes_every_word(render: Any, tmp_path: Path) -> None:
-    show = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A'], os.environ['HOME'], os.getcwd()]))"
-    log = tmp_path / "a log"
-    item = {
-        **JOB,
-        "command": ["/usr/bin/env", "python3", "-c", show, *NASTY],
-        "environment": {"A": "it's 100%"},
-        "directory": str(tmp_path),
-        "stdout_logfile": str(log),
-    }
-    (definition,) = render("supervisor", supervisor_definitions([item]))
-    assert definition["schedule"] == "0 4 * * 1"
-    script = tmp_path / "script"
-    script.write_text(definition["content"])
-    subprocess.run(["/bin/sh", str(script)], check=True, env={"PATH": "/usr/bin:/bin"})
-    assert json.loads(log.read_text()) == [NASTY, "it's 100%", "/root", str(tmp_path)]
 
 
 @pytest.mark.parametrize(

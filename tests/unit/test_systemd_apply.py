@@ -15,7 +15,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes import syste
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_plan import ServiceError
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="unit files belong to root")
+pytestmark = [
+    pytest.mark.usefixtures("clock"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="unit files belong to root"),
+]
 CONTENT = f"# {MARK} (role systemd).\n[Service]\nExecStart=/bin/w\n"
 INSTANCE = "shop@20261121T010735Z-ab12cd34.service"
 

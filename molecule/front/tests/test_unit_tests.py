@@ -23,10 +23,11 @@ ELSEWHERE = {
 }
 FILES = sorted(
     path.name
-    for path in (CHECKOUT / "tests/unit").glob("test_*.py")
+    for path in (CHECKOUT / "tests/local").glob("test_*.py")
     if "needs_nginx" in path.read_text() and path.name not in ELSEWHERE
 )
-NEEDED = [".collections", "ansible.cfg", "pyproject.toml", "plugins", "requirements", "roles", "tests/unit"]
+TESTS = ["tests/conftest.py", "tests/local", "tests/unit"]
+NEEDED = [".collections", "ansible.cfg", "pyproject.toml", "plugins", "requirements", "roles", *TESTS]
 
 FOLDER = "/var/tmp/unit-tests"
 AT_ONCE = 3  # files on each host: most of their time is waiting
@@ -58,7 +59,7 @@ def claims() -> list[str]:
     # Not by the settings of the run that this is a part of, such as the file of its report.
     own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     answer = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *(f"tests/unit/{name}" for name in FILES)],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *(f"tests/local/{name}" for name in FILES)],
         cwd=CHECKOUT,
         env=own,
         capture_output=True,
@@ -66,7 +67,7 @@ def claims() -> list[str]:
         check=False,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return [line.removeprefix("tests/unit/") for line in answer.stdout.splitlines() if "::" in line]
+    return [line.removeprefix("tests/local/") for line in answer.stdout.splitlines() if "::" in line]
 
 
 def prepare(place) -> None:
@@ -81,7 +82,7 @@ def prepare(place) -> None:
 
 def run_file(place, name: str) -> dict[str, Outcome]:
     """What came of each test of a file; of the file itself, if its run broke off."""
-    pytest_there = f".venv/bin/python -m pytest -q -p no:cacheprovider --junitxml {name}.xml tests/unit/{name}"
+    pytest_there = f".venv/bin/python -m pytest -q -p no:cacheprovider --junitxml {name}.xml tests/local/{name}"
     there = f"cd {FOLDER}; rm -f {name}.xml; LC_ALL=C.UTF-8 timeout 1200 {pytest_there} >{name}.txt 2>&1"
     place.run(there, check=False, timeout=1230)
     if not (report := place.run(f"cat {FOLDER}/{name}.xml", check=False)):

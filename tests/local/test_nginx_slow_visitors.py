@@ -22,13 +22,14 @@ from nginx_instance import App, Front, free_port, needs_nginx
 SLOWHTTPTEST = shutil.which("slowhttptest")
 
 pytestmark = [
+    pytest.mark.alone,
     needs_nginx,
     pytest.mark.skipif(SLOWHTTPTEST is None, reason="slowhttptest is not here: apt-get install slowhttptest"),
 ]
 
 VISITORS = 3000  # of each kind
 SOME = 500  # one program takes long to open all
-SECONDS = 30
+SECONDS = 15  # nginx throws out a slow head after 10
 DESCRIPTORS = 20_000
 
 

@@ -35,7 +35,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.startsecs = 1
+        self.startsecs = 0  # seconds that a program must run to count as started; few tests need any
         self.config = folder / "supervisord.conf"
         (folder / "conf.d").mkdir()
         (folder / "templates").mkdir()
@@ -65,18 +65,18 @@ class Lab:
         path = self.folder / "conf.d" / f"{name}.conf"
         path.write_text(f"[program:{name}]\ncommand=/bin/sh -c '{script}'\nstdout_logfile=NONE\nstderr_logfile=NONE\n")
 
-    def run(self, *programs: dict[str, Any], check: bool = False, stamp: str | None = None) -> dict[str, Any]:
-        arguments = {
+    def arguments(self, *programs: dict[str, Any]) -> dict[str, Any]:
+        return {
             "programs": list(programs),
             "config_file": str(self.config),
             "cron_directory": str(self.folder / "cron.d"),
             "cron_pam_file": str(self.folder / "pam"),
             "supervisord": str(SUPERVISORD),
             "service": "",
-            "stamp": stamp,
-            "_ansible_check_mode": check,
-            "_ansible_diff": True,
         }
+
+    def run(self, *programs: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        arguments = {**self.arguments(*programs), "_ansible_check_mode": check, "_ansible_diff": True}
         with tempfile.TemporaryFile("w+") as output, patch_module_args(arguments):
             before, sys.stdout = sys.stdout, output
             try:
@@ -110,14 +110,10 @@ def runs(pid: int) -> bool:
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    # Not tmp_path: the path of a unix socket has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
-        one = Lab(Path(folder))
-        try:
-            yield one
-        finally:
-            one.end()
+def lab(short_path: Path) -> Iterator[Lab]:
+    one = Lab(short_path)
+    yield one
+    one.end()
 
 
 def both(lab: Lab, *programs: dict[str, Any]) -> list[bool]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal import Renewal, program
@@ -172,7 +173,7 @@ def test_a_configuration_that_nginx_refuses_takes_the_certificate_back_as_well(s
     assert secure.get() == "one"
 
 
-def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(secure: Secure) -> None:
+def shadow(secure: Secure) -> None:
     """nginx only warns of a name that two servers want, and serves the first."""
     other = make(NAMES)
     (secure.instance.folder / "other.pem").write_text(other.certificate + other.key)
@@ -182,6 +183,21 @@ def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(sec
         f"ssl_certificate {secure.instance.folder}/other.pem;\n"
         f"ssl_certificate_key {secure.instance.folder}/other.pem; }}\n"
     )
+
+
+def test_a_tree_whose_certificate_is_not_served_is_not_served_either(secure: Secure) -> None:
+    secure.run(secure.item())
+    shadow(secure)
+    port = free_port()
+    sites = {"shop": secure.site("two"), "more": secure.instance.site("more", port)}
+    params = secure.instance.params(sites) | {"certificates": [secure.item()]}
+    with pytest.raises(NginxError, match="serves another certificate for"):
+        Transaction(params, BINARY, run_command).run(check_mode=False)
+    assert wait_for(lambda: secure.instance.refuses(port), 20), "nginx still serves the tree that was rolled back"
+
+
+def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(secure: Secure) -> None:
+    shadow(secure)
     with pytest.raises(NginxError, match="serves another certificate for"):
         secure.run(secure.item())
     assert not (secure.folder / "shop.pem").exists()

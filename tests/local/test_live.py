@@ -77,8 +77,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    one = Shop(tmp_path)
+def shop(short_path: Path) -> Iterator[Shop]:
+    one = Shop(short_path)
     yield one
     one.end()
 

@@ -1,0 +1,35 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Fixtures of tests with real processes: an nginx, an application server, a supervisord."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Test modules import the helpers beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from nginx_instance import Instance
+from serving import serve  # noqa: F401  # a fixture
+from supervising import lab  # noqa: F401  # a fixture
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder of the test's own that leaves room for a socket: its path has at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Instance]:
+    os.chmod(tmp_path, 0o755)
+    instance = Instance(tmp_path)
+    yield instance
+    instance.stop()

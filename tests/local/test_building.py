@@ -1,0 +1,1033 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Building a release: against real processes, a real uv and a real account, as a host does it."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import grp
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.release import (
+    builder,
+    environment,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
+    Requirements,
+    read_requirements,
+    wanted_requirements,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.builder import build_release
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environment import environment_key
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    BUILT,
+    Layout,
+    Manifest,
+    ReleaseError,
+    manifests,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import serve_shared
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
+
+ID = "20261121T010203Z-ab12cd34"
+# Of this run alone: another may be under way, and a container of this machine may have an account of any common number.
+NAME = f"pywebunit{os.getpid()}"
+
+
+def free_number() -> int:
+    """A user ID that no account and no process of this machine has, not even in a container."""
+    processes = {entry.stat().st_uid for entry in Path("/proc").glob("[0-9]*") if entry.exists()}
+    accounts = {entry.pw_uid for entry in pwd.getpwall()}
+    return next(number for number in range(50_000 + os.getpid() % 5_000, 60_000) if number not in processes | accounts)
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_passwd]:
+    """An account as an application has it, gone afterwards."""
+    home = str(tmp_path_factory.mktemp("home"))
+    number = str(free_number())
+    add = ["useradd", "--uid", number, "--user-group", "--no-create-home", "--no-log-init", "--home-dir", home, NAME]
+    subprocess.run(add, check=True, capture_output=True)
+    yield pwd.getpwnam(NAME)
+    subprocess.run(["userdel", NAME], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Path]:
+    """A folder that other accounts can reach, as /srv is. Not one of pytest's: each of its runs closes them all."""
+    with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def uv(public: Path) -> str:
+    """uv where the account can run it, as it is on a host."""
+    found = Path(sys.executable).parent / "uv"
+    program = str(found) if found.exists() else shutil.which("uv")
+    if program is None:
+        pytest.fail("uv is not in the environment of the tests: make it by scripts/environment.sh test")
+    return shutil.copy(program, public / "uv")
+
+
+class Bench:
+    """Builds releases of one application from files that a test gives."""
+
+    def __init__(self, root: Path, owner: pwd.struct_passwd, uv: str) -> None:
+        self.folder = root
+        self.layout = Layout(NAME, str(root / "apps"), str(root / "run"))
+        self.uv = uv
+        for path in (self.layout.root, self.layout.home, self.layout.releases, self.layout.venvs):
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        for path in (self.layout.shared, self.layout.cache):
+            os.mkdir(path)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def spec(self, files: dict[str, str], **changes: Any) -> dict[str, Any]:
+        source = self.folder / f"source-{time.monotonic_ns()}"
+        source.mkdir()
+        for name, text in files.items():
+            path = source / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        packed = archive(source, source_files(source))
+        return {
+            "name": NAME,
+            "source": {"kind": "path", "subdir": "", "data": base64.b64encode(packed).decode()},
+            "python": {"interpreter": "python3", "packages": []},
+            "server_packages": [],
+            "server_files": [],
+            "wsgi": "app:app",
+            "protocol": "wsgi",
+            "entry": None,
+            "environment": {},
+            "env": {},
+            "shared": [],
+            "build_commands": [],
+            "import_timeout": 20,
+            **changes,
+        }
+
+    def build(self, files: dict[str, str], identity: str = ID, **changes: Any) -> Path:
+        manifest = self.build_spec(self.spec(files, **changes), identity)
+        assert manifest.state == BUILT
+        return Path(self.layout.release(identity))
+
+    def build_spec(self, spec: dict[str, Any], identity: str = ID, code: str = "code") -> Manifest:
+        manifest = Manifest(identity)
+        build_release(Build(spec, self.layout, self.uv, code, identity), manifest)
+        return manifest
+
+    def refuse(self, files: dict[str, str], **changes: Any) -> str:
+        """The message of a build that must fail, and leave one bad release for inspection."""
+        with pytest.raises(ReleaseError) as caught:
+            self.build(files, **changes)
+        (left,) = manifests(self.layout)
+        message = str(caught.value)
+        assert (left.state, left.venv or "none") in ((BAD, "none"), (BAD, *os.listdir(self.layout.venvs)))
+        assert left.reason in message
+        assert f"is kept in {self.layout.release(left.id)} for inspection." in message
+        shutil.rmtree(self.layout.release(left.id))
+        assert message.startswith(f"webapps '{NAME}': ")
+        return message
+
+    def run(self, *command: str, identity: str = ID) -> str:
+        launcher = os.path.join(self.layout.release(identity), "bin", "run")
+        owner = pwd.getpwnam(NAME)
+        answer = subprocess.run(
+            [launcher, *command], env={}, user=owner.pw_uid, group=owner.pw_gid, extra_groups=[], capture_output=True
+        )
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout.decode()
+
+
+@pytest.fixture
+def bench(public: Path, account: pwd.struct_passwd, uv: str) -> Iterator[Bench]:
+    root = public / f"bench-{time.monotonic_ns()}"
+    root.mkdir(mode=0o755)
+    yield Bench(root, account, uv)
+    shutil.rmtree(root)
+
+
+def running() -> list[str]:
+    """The account's processes, without those that ended and wait for a parent that this machine may not have."""
+    listed = subprocess.run(["ps", "-u", NAME, "-o", "stat=,args="], check=False, capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
+
+
+APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
+
+
+# What a release is made of
+
+
+@needs_root
+def test_a_release_has_all_that_a_process_needs(bench: Bench) -> None:
+    release = bench.build({"app.py": APP, "pkg/data.txt": "x"})
+    assert sorted(entry.name for entry in release.iterdir()) == ["bin", "env", "release.json", "src", "venv"]
+    assert (release / "src/pkg/data.txt").read_text() == "x"
+    assert (release / "venv/bin/python").exists()
+    assert os.readlink(release / "venv").startswith("../../venvs/")
+    assert bench.run("python", "-c", "import app, sys; print(app.__file__, sys.prefix)").split() == [
+        str(release / "src/app.py"),
+        str(release / "venv"),
+    ]
+
+
+@needs_root
+def test_nothing_of_a_release_can_be_changed_by_the_application(bench: Bench, account: pwd.struct_passwd) -> None:
+    release = bench.build({"app.py": APP}, build_commands=["echo made > made.txt"])
+    assert (release / "src/made.txt").read_text() == "made\n"
+    for base, folders, files in os.walk(release):
+        for entry in [base, *(os.path.join(base, name) for name in folders + files)]:
+            assert os.lstat(entry).st_uid == 0, entry
+    for base, _folders, _files in os.walk(release / "venv/"):
+        assert os.lstat(base).st_uid == 0, base
+
+
+@needs_root
+def test_only_root_and_the_application_read_its_environment(bench: Bench, account: pwd.struct_passwd) -> None:
+    release = bench.build({"app.py": APP}, env={"PASSWORD": "x"})
+    status = (release / "env").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 0, account.pw_gid)
+    assert stat.S_IMODE((release / "release.json").stat().st_mode) == 0o600
+
+
+TEXTS = {
+    "PLAIN": "x",
+    "EMPTY": "",
+    "QUOTES": """it's "quoted" `id` \\ \\n""",
+    "PERCENT": "100%s %i %%",
+    "DOLLAR": "$HOME ${PATH} $(id) $$",
+    "LINES": "one\ntwo\n\nthree\n",
+    "RETURNS": "a\r\nb\r",
+    "LETTERS": "Grüße, 世界 😀",
+    "SPACES": "  a  b\t",
+    "GLOB": "* ? [a] ~ {a,b} ! # ; & | < >",
+    "DASH": "-n",
+    "EQUALS": "a=b=c",
+    "IFS": "x",
+    "OPTIND_": "y",
+    "_LEADING": "z",
+}
+
+
+@needs_root
+def test_every_value_arrives_exactly(bench: Bench) -> None:
+    bench.build({"app.py": APP}, env=TEXTS)
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    import json
+
+    found = json.loads(bench.run("python", "-c", code))
+    assert {key: found.get(key) for key in TEXTS} == TEXTS
+
+
+@needs_root
+def test_the_users_variables_win(bench: Bench) -> None:
+    bench.build({"app.py": APP}, environment={"SCRIPT_NAME": "/a"}, env={"SCRIPT_NAME": "/b", "LANG": "C"})
+    assert bench.run("sh", "-c", "echo $SCRIPT_NAME $LANG $WEBAPP_NAME $WEBAPP_RELEASE") == f"/b C {NAME} {ID}\n"
+
+
+@needs_root
+def test_a_source_with_a_src_folder_is_importable(bench: Bench) -> None:
+    bench.build({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, wsgi="shop.wsgi:app")
+
+
+@needs_root
+def test_the_application_root_can_lie_deeper(bench: Bench) -> None:
+    spec = bench.spec({"backend/app.py": APP})
+    spec["source"]["subdir"] = "backend"
+    bench.build_spec(spec)
+    assert bench.run("pwd").strip().endswith("/src/backend")
+
+
+@needs_root
+@pytest.mark.parametrize(("subdir", "words"), [("front", "It has: backend."), ("way/out", "leads out of the source")])
+def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
+    files = {"backend/app.py": APP}
+    spec = bench.spec(files)
+    if "out" in subdir:
+        source = bench.folder / "links"
+        (source / "way").mkdir(parents=True)
+        (source / "way/out").symlink_to("/etc")
+        spec["source"]["data"] = base64.b64encode(archive(source, source_files(source))).decode()
+    spec["source"]["subdir"] = subdir
+    with pytest.raises(ReleaseError, match=words):
+        bench.build_spec(spec)
+
+
+# The import check
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("files", "wsgi", "words"),
+    [
+        ({"shop.py": APP}, "app:app", ["wsgi is 'app:app'", "no module 'app'", "has: shop."]),
+        ({"data.txt": "x"}, "app:app", ["no module 'app'", "no Python module at all", "subdir"]),
+        ({"shop/__init__.py": ""}, "shop.wsgi:app", ["no module 'shop.wsgi'", "has: shop."]),
+        ({"app.py": "import nosuchthing"}, "app:app", ["'nosuchthing' is not among the dependencies", "app.py"]),
+        ({"app.py": "def app(:\n  pass"}, "app:app", ["importing 'app' failed", "SyntaxError", "def app(:"]),
+        ({"app.py": "x = 1\nraise RuntimeError('no database')"}, "app:app", ["RuntimeError: no database", "line 2"]),
+        ({"app.py": "import sys\nsys.exit(3)"}, "app:app", ["importing 'app' failed", "SystemExit: 3"]),
+        (
+            {"app.py": "import os\nprint('last words', flush=True)\nos._exit(3)"},
+            "app:app",
+            ["ended the interpreter with status 3", "last words"],
+        ),
+        (
+            {"app.py": "class W:\n    wsgi_app = 1\n    def __call__(self): 1\nserver = W()"},
+            "app:app",
+            ["has no 'app'", "Did you mean 'app:server'?"],
+        ),
+        ({"app.py": "def create_app(): 1"}, "app:app", ["has no 'app'", "'app:create_app()'"]),
+        ({"app.py": "x = 1"}, "app:app", ["has no 'app'", "factory call"]),
+        ({"app.py": "app = 5"}, "app:app", ["that is a int", "can't call"]),
+        (
+            {"app.py": "def make_app(kind): return print"},
+            "app:make_app",
+            ["wants 'kind'", "'app:make_app(\"production\")'"],
+        ),
+        ({"app.py": "def create_app(): return print"}, "app:create_app", ["a factory", "'app:create_app()'"]),
+        (
+            {"app.py": "def create_app(kind): return print"},
+            "app:create_app()",
+            [
+                "calling the factory",
+                "It wants arguments",
+                "'app:create_app(\"production\")'",
+                "missing 1 required",
+                "kind",
+            ],
+        ),
+        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
+        ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app()()", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app() or (1)", ["must be plain values"]),
+        ({"app.py": "def create_app(x=1): return print"}, "app:create_app(*[1])", ["must be plain values"]),
+    ],
+)
+def test_a_callable_that_is_none_is_told_with_its_remedy(
+    bench: Bench, files: dict[str, str], wsgi: str, words: list[str]
+) -> None:
+    message = bench.refuse(files, wsgi=wsgi)
+    for word in words:
+        assert word in message, message
+    assert "importlib" not in message
+
+
+@needs_root
+@pytest.mark.parametrize("wsgi", ["app:create_app()", "app:create_app(2)", "app:create_app(x=3)", "app:box.inner"])
+def test_factories_and_dotted_names_are_fine(bench: Bench, wsgi: str) -> None:
+    code = "class box: inner = print\ndef create_app(x=1): return print\n"
+    bench.build({"app.py": code}, wsgi=wsgi)
+
+
+@needs_root
+def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) -> None:
+    code = """
+        import subprocess, sys, time
+        # As a development server's reloader does.
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(333)"])
+        time.sleep(333)
+    """
+    began = time.monotonic()
+    message = bench.refuse({"app.py": code}, import_timeout=1)
+    assert "did not end within 1 seconds" in message
+    assert '__name__ == "__main__"' in message
+    assert time.monotonic() - began < 20
+    assert wait_for(lambda: running() == [], 20), running()
+
+
+@needs_root
+def test_an_application_that_prints_much_is_no_trouble(bench: Bench) -> None:
+    bench.build({"app.py": APP + "print('x' * 5_000_000)\n"})
+
+
+@needs_root
+def test_secrets_that_an_application_prints_do_not_reach_the_message(bench: Bench) -> None:
+    code = "import os\nraise RuntimeError('bad ' + os.environ['DATABASE_URL'] + ' ' + os.environ['API_KEY'])"
+    env = {"DATABASE_URL": "postgres://shop:hunter2@db/shop", "API_KEY": "k3yk3y", "DEBUG": "1"}
+    message = bench.refuse({"app.py": code}, env=env)
+    assert "RuntimeError: bad ***" in message
+    assert "hunter2" not in message
+    assert "k3yk3y" not in message
+
+
+@needs_root
+def test_proxy_fix_needs_werkzeug(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP}, entry={"protocol": "wsgi", "proxy_fix": True, "prefix": ""})
+    assert "werkzeug is not among the dependencies" in message
+    assert "python.packages" in message
+
+
+# Build commands
+
+
+@needs_root
+def test_a_failing_build_command_shows_what_it_said(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP}, build_commands=["true", "echo out; echo oops >&2; exit 7"])
+    assert "build command 'echo out; echo oops >&2; exit 7' failed with status 7" in message
+    assert "out" in message
+    assert "oops" in message
+
+
+@needs_root
+def test_build_commands_run_as_the_application_in_its_environment(bench: Bench) -> None:
+    release = bench.build(
+        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A >> who; pwd >> who"]
+    )
+    assert (release / "src/who").read_text().split() == [NAME, "b", str(release / "src")]
+
+
+@needs_root
+def test_the_files_of_the_server_are_there_before_the_release_is_finished(bench: Bench) -> None:
+    web = {"path": "bin/web", "content": "#!/bin/sh\nexec echo @RELEASE@\n", "mode": "0755"}
+    release = bench.build({"app.py": APP}, server_files=[web], build_commands=["../bin/web > said"])
+    assert (release / "src/said").read_text().strip() == release.name
+    assert (release / "bin/web").stat().st_uid == 0
+
+
+@needs_root
+def test_what_a_build_command_leaves_running_is_ended(bench: Bench) -> None:
+    began = time.monotonic()
+    bench.build({"app.py": APP}, build_commands=["sleep 333 & echo started"])
+    assert time.monotonic() - began < 20
+    assert wait_for(lambda: running() == [], 20), running()
+
+
+DYING = """
+    import sys
+    sys.path.insert(0, {path!r})
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
+    from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+    layout = Layout({name!r}, {root!r})
+    with lock(layout, "alice@desk"):
+        run_as_account(layout, ["/bin/sh", "-c", "setsid sleep 333 & sleep 334; true"], "/", {{}}, 60)
+"""
+
+
+@needs_root
+def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> None:
+    path = next(entry for entry in sys.path if entry.endswith(".collections"))
+    code = textwrap.dedent(DYING.format(path=path, name=NAME, root=bench.layout.root))
+    with subprocess.Popen([sys.executable, "-B", "-c", code]) as killed:
+        sleeping = wait_for(lambda: {"sleep 333", "sleep 334"} <= {line.split(maxsplit=1)[1] for line in running()}, 20)
+        killed.kill()
+    assert (sleeping, killed.returncode) == (True, -signal.SIGKILL)
+    assert len(running()) == 3
+    with lock(bench.layout, "bob@desk"):
+        assert running() == []
+
+
+@needs_root
+def test_a_build_command_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "COMMAND_TIMEOUT", 1)
+    assert "did not end within 1 seconds" in bench.refuse({"app.py": APP}, build_commands=["sleep 333"])
+
+
+# Shared folders
+
+
+@needs_root
+def test_a_shared_folder_is_seeded_once_and_outlives_releases(bench: Bench, account: pwd.struct_passwd) -> None:
+    files = {"app.py": APP, "instance/a.txt": "first", "instance/deep/b.txt": "b"}
+    release = bench.build(files, shared=["instance", "var/uploads"])
+    shared = Path(bench.layout.shared)
+    assert os.readlink(release / "src/instance") == str(shared / "instance")
+    assert (shared / "instance/deep/b.txt").read_text() == "b"
+    for path in (shared / "instance", shared / "instance/deep/b.txt", shared / "var/uploads"):
+        assert path.stat().st_uid == account.pw_uid
+    bench.run("sh", "-c", "echo mine > instance/a.txt; touch var/uploads/new")
+    second = bench.build(files, "20261121T020304Z-ab12cd34", shared=["instance", "var/uploads"])
+    assert (second / "src/instance/a.txt").read_text() == "mine\n"
+    assert (second / "src/var/uploads/new").exists()
+    assert sorted(os.listdir(shared)) == ["instance", "var"]
+
+
+@needs_root
+def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account: pwd.struct_passwd) -> None:
+    victim = bench.folder / "victim"
+    victim.mkdir(mode=0o755)
+    (victim / "shadow").write_text("root's")
+    (Path(bench.layout.shared) / "trap").symlink_to(victim)
+    os.lchown(Path(bench.layout.shared) / "trap", account.pw_uid, account.pw_gid)
+    message = bench.refuse({"app.py": APP, "trap/sub/evil": "x"}, shared=["trap/sub"])
+    assert "'trap/sub' could not be created" in message
+    assert (victim.stat().st_uid, (victim / "shadow").stat().st_uid) == (0, 0)
+    assert os.listdir(victim) == ["shadow"]
+
+
+@needs_root
+def test_a_shared_folder_that_is_a_file_in_the_source(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP, "db.sqlite3": "x"}, shared=["db.sqlite3"])
+    assert "'db.sqlite3', which is a file in the source" in message
+
+
+# Environments
+
+
+@needs_root
+def test_releases_with_the_same_dependencies_share_an_environment(bench: Bench) -> None:
+    first = bench.build({"app.py": APP, "requirements.txt": "# none\n"})
+    stamp = os.stat(first / "venv/.complete").st_mtime_ns
+    second = bench.build({"app.py": APP + "# more", "requirements.txt": "# none\n"}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(first / "venv") == os.readlink(second / "venv")
+    assert os.stat(second / "venv/.complete").st_mtime_ns == stamp
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"requirements.txt": "# a"}, {"requirements.txt": "# b"}),
+        (
+            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# a"},
+            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# b"},
+        ),
+    ],
+)
+def test_other_dependencies_make_another_environment(bench: Bench, first: Any, second: Any) -> None:
+    one = bench.build({"app.py": APP, **first})
+    two = bench.build({"app.py": APP, **second}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(one / "venv") != os.readlink(two / "venv")
+
+
+@needs_root
+def test_an_unfinished_environment_is_made_anew(bench: Bench) -> None:
+    release = bench.build({"app.py": APP})
+    venv = os.path.realpath(release / "venv")
+    os.unlink(os.path.join(venv, ".complete"))
+    Path(venv, "leftover").touch()
+    bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
+    assert os.path.exists(os.path.join(venv, ".complete"))
+    assert not os.path.exists(os.path.join(venv, "leftover"))
+
+
+@needs_root
+def test_missing_requirements_are_told_with_what_is_there(bench: Bench) -> None:
+    python = {"interpreter": "python3", "requirements": ["prod.txt"]}
+    message = bench.refuse({"app.py": APP, "requirements.txt": ""}, python=python)
+    assert "names 'prod.txt', but the source has no such file. It has: requirements.txt." in message
+
+
+@needs_root
+def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
+    # An index of our own that has nothing, so that the test needs no network.
+    index = bench.folder / "index"
+    index.mkdir()
+    python = {"interpreter": "python3", "packages": ["nosuchpackage"], "index_url": index.as_uri()}
+    message = bench.refuse({"app.py": APP, "requirements.txt": "# mine"}, python=python)
+    assert "could not install requirements.txt and 'nosuchpackage'" in message
+    assert "uv ended with status 1. Its output:" in message
+    assert os.listdir(bench.layout.venvs) == []
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("interpreter", "words"),
+    [("python9.9", "not on the host. Install it"), ("sh", "is no Python"), ("true", "no Python")],
+)
+def test_an_interpreter_that_is_none(bench: Bench, interpreter: str, words: str) -> None:
+    assert words in bench.refuse({"app.py": APP}, python={"interpreter": interpreter})
+
+
+@needs_root
+def test_a_bundle_of_authorities_that_is_missing(bench: Bench) -> None:
+    python = {"interpreter": "python3", "ca_bundle": "/nowhere/ca.pem"}
+    assert "python.ca_bundle '/nowhere/ca.pem' is not a file" in bench.refuse({"app.py": APP}, python=python)
+
+
+@needs_root
+def test_of_failed_builds_the_last_is_kept_and_finished_ones_alone(bench: Bench) -> None:
+    older = bench.build({"app.py": APP})
+    for second in (4, 5):
+        with pytest.raises(ReleaseError):
+            bench.build({"app.py": f"import nosuchthing{second}"}, f"20261121T02030{second}Z-ab12cd34")
+    assert sorted(os.listdir(bench.layout.releases)) == [ID, "20261121T020305Z-ab12cd34"]
+    assert (older / "src/app.py").exists()
+
+
+@needs_root
+def test_a_full_disk_is_not_kept_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(builder, "write_launcher", full)
+    with pytest.raises(OSError, match="No space left"):
+        bench.build({"app.py": APP})
+    assert os.listdir(bench.layout.releases) == []
+
+
+@needs_root
+def test_what_can_not_be_marked_is_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(layout: Layout, manifest: Manifest) -> None:
+        if manifest.state == BAD:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(builder, "write_manifest", full)
+    with pytest.raises(ReleaseError, match="nosuchthing") as caught:
+        bench.build({"app.py": "import nosuchthing"})
+    assert "for inspection" not in str(caught.value)
+    assert os.listdir(bench.layout.releases) == []
+
+
+# Small functions
+
+
+def test_an_interpreter_tells_its_version(tmp_path: Path) -> None:
+    expected = f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
+    assert interpreter_version(sys.executable) == expected
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    assert interpreter_version(str(tmp_path / "python")) == expected, "asked, where it is another one"
+    assert interpreter_version("/bin/false") == ""
+    assert interpreter_version("/nowhere") == ""
+
+
+# What imports well, and still can't be served
+
+# Enough of a Flask application for whoever looks at its routes.
+FRAMEWORK = """
+class Rule:
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+class App:
+    def __init__(self):
+        self.rules = [Rule("static")]
+        self.url_map = self
+    def iter_rules(self):
+        return self.rules
+    def route(self, path):
+        return lambda function: self.rules.append(Rule(path)) or function
+    def run(self, **options):
+        raise SystemExit("it was started")
+    def __call__(self, environ, start_response):
+        return []
+"""
+
+RUN_PY = """
+from framework import App
+
+app = App()
+
+def pages():
+    @app.route("/")
+    def home():
+        return ""
+
+def main():
+    pages()
+    app.run(debug=True)
+
+if __name__ == "__main__":
+    from framework import Rule
+    @app.route("/late")
+    def late():
+        return ""
+    main()
+    app.run(port=5000)
+"""
+
+
+@needs_root
+def test_routes_of_a_file_that_is_started_by_hand_are_recognised(bench: Bench) -> None:
+    message = bench.refuse({"framework.py": FRAMEWORK, "run.py": RUN_PY}, wsgi="run:app")
+    for word in ("404", "python run.py", '__name__ == "__main__"', "line 17: @app.route('/late')", "line 12: pages()"):
+        assert word in message, message
+    assert "app.run" not in message
+
+
+@needs_root
+def test_routes_may_be_registered_by_another_file_than_the_one_that_is_served(bench: Bench) -> None:
+    shop = "from framework import App\napp = App()\n"
+    start = "from shop import app\nif __name__ == '__main__':\n    import shop_pages\n    app.run()\n"
+    message = bench.refuse({"framework.py": FRAMEWORK, "shop.py": shop, "start.py": start}, wsgi="shop:app")
+    assert "python start.py" in message
+    assert "line 3: import shop_pages" in message
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Routes are there; what happens by hand is for development.
+        "from framework import App\napp = App()\napp.route('/')(id)\n"
+        "if __name__ == '__main__':\n    app.debug = 1\n    app.run()\n",
+        # No routes, but nothing that would register any: the health check has the last word.
+        "from framework import App\napp = App()\nif __name__ == '__main__':\n    app.run()\n",
+        "from framework import App\napp = App()\n",
+    ],
+)
+def test_other_files_that_can_be_started_by_hand_are_fine(bench: Bench, code: str) -> None:
+    bench.build({"framework.py": FRAMEWORK, "app.py": code})
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("signature", "protocol", "remedy"),
+    [
+        ("async def app(scope, receive, send)", "wsgi", "worker_class: asgi"),
+        ("def app(environ, start_response)", "asgi", "Leave worker_class out"),
+    ],
+)
+def test_an_application_of_the_other_protocol_is_recognised(
+    bench: Bench, signature: str, protocol: str, remedy: str
+) -> None:
+    code = f"{signature}:\n    pass\n"
+    assert remedy in bench.refuse({"app.py": code}, protocol=protocol)
+    bench.build({"app.py": code}, protocol="asgi" if protocol == "wsgi" else "wsgi")
+
+
+@needs_root
+def test_gunicorn_itself_checks_its_settings(bench: Bench) -> None:
+    def files(text: str) -> list[dict[str, str]]:
+        return [{"path": "gunicorn.conf.py", "content": f"wsgi_app = 'app:app'\n{text}"}]
+
+    python = {"interpreter": "python3", "packages": ["gunicorn"]}
+    bench.build({"app.py": APP}, python=python, server_files=files("workers = 2\n"))
+    wrong = (
+        ("workers = -2\n", "Value must be positive"),
+        ("worker_class = 'gevent'\n", "gevent"),
+        ("post_fork = 'no_such.hook'\n", "no_such"),
+        ("import no_such_module\n", "no_such_module"),
+    )
+    for number, (text, word) in enumerate(wrong):
+        with pytest.raises(ReleaseError) as caught:
+            bench.build({"app.py": APP}, f"20261121T01020{number}Z-0", python=python, server_files=files(text))
+        assert "gunicorn does not accept its settings" in str(caught.value)
+        assert word in str(caught.value)
+
+
+# Who may read what a deployment writes
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=lambda umask: f"umask-{umask:03o}")
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What sudo, PAM or a daemon may have given whoever runs the module."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@needs_root
+def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(bench: Bench, umask: int) -> None:
+    os.umask(0o022)  # as the modules do, for what root makes
+    release = bench.build(
+        {"app.py": "open('data/by-import', 'w')\ndef app(environ, start_response): pass\n", "data/seed": "s"},
+        shared=["data"],
+        build_commands=["echo built >data/by-build; mkdir data/folder; echo built >by-build"],
+    )
+    os.umask(umask)
+    run_as_account(bench.layout, [str(release / "bin/run"), "touch", "data/by-release"], "/", {}, 20)
+    data = Path(bench.layout.shared, "data")
+    files = {path.name: mode(path) for path in (data, *data.iterdir())}
+    assert files == {
+        "data": 0o750,
+        "folder": 0o750,
+        **dict.fromkeys(("seed", "by-import", "by-build", "by-release"), 0o640),
+    }
+    # Root took it, and its account can still read it.
+    assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
+
+
+@needs_root
+def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(bench: Bench) -> None:
+    release = bench.build(
+        {"app.py": "def app(environ, start_response): pass\n", "tool": "x"},
+        build_commands=[
+            "umask 0; mkdir -p open/deep; echo x >open/deep/file; chmod a+w app.py; cp /bin/true own; chmod ug+s own",
+            "mkdir -m 0700 secret; echo x >secret/file; chmod 0600 secret/file; ln -s /etc/passwd link; mkfifo fifo",
+        ],
+    )
+    source = release / "src"
+    found = {str(path.relative_to(source)): mode(path) for path in source.rglob("*") if not path.is_symlink()}
+    assert not [name for name, bits in found.items() if bits & 0o7022], found
+    assert (found["open/deep/file"], found["app.py"], found["own"]) == (0o644, 0o644, 0o755)
+    assert (found["secret"], found["secret/file"]) == (0o700, 0o600)
+    assert {path.lstat().st_uid for path in source.rglob("*")} == {0}
+    assert stat.S_IMODE(os.stat("/etc/passwd").st_mode) == 0o644
+
+
+@needs_root
+def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Bench, account: pwd.struct_passwd) -> None:
+    for path in (bench.layout.home, bench.layout.shared):
+        os.chmod(path, 0o755)
+    bench.build(
+        {
+            "app.py": "def app(environ, start_response): pass\n",
+            "media/public/old/a.jpg": "old",
+            "media/private/b.txt": "private",
+            "media/public/own": "closed",
+        },
+        shared=["media", "data"],
+        build_commands=["chmod 0600 media/public/own; echo x >media/private/c; echo new >media/public/old/new"],
+        served=["media/public"],
+    )
+    shared = Path(bench.layout.shared)
+    run_as_account(
+        bench.layout, ["sh", "-c", "mkdir -p deep/er && echo x >deep/er/file"], f"{shared}/media/public", {}, 9
+    )
+    nginx = grp.getgrnam("www-data").gr_gid
+
+    def reads(path: str) -> bool:
+        parts = [shared / part for part in reversed(Path(path).parents) if str(part) != "."]
+        return all(acl.permits(str(part), 54321, [nginx], 1) for part in parts) and acl.permits(
+            str(shared / path), 54321, [nginx], 4
+        )
+
+    served = ["media/public", "media/public/old/a.jpg", "media/public/old/new", "media/public/deep/er/file"]
+    assert [path for path in served if not reads(path)] == []
+    kept = ["media", "media/private", "media/private/c", "media/public/own", "data"]
+    assert [path for path in kept if reads(path)] == []
+    stranger = [path for path in served if acl.permits(str(shared / path), 54321, [54321], 4)]
+    assert stranger == []
+    assert not serve_shared(bench.layout, ["media/public"], "www-data"), "a second time nothing is left to do"
+    (shared / "media/public").chmod(0o700)
+    assert serve_shared(bench.layout, ["media/public"], "www-data", check_mode=True)
+    assert serve_shared(bench.layout, ["media/public"], "www-data")
+    assert reads("media/public/old/a.jpg")
+
+
+# The key of an environment
+
+
+def key_of(bench: Bench, root: Path, identity: str = ID, **python: Any) -> dict[str, Any]:
+    """The key of the environment for a source as it lies in a folder; the fingerprint is made of all its bytes."""
+    code = digest({name: (root / name).read_text() for name in source_files(root)})
+    spec = bench.spec({}, python={"interpreter": "python3", "packages": [], **python})
+    build = Build(spec, bench.layout, bench.uv, code, identity)
+    os.makedirs(build.release, exist_ok=True)
+    Path(build.source).symlink_to(root)
+    try:
+        wanted = wanted_requirements(build)
+        read_requirements(build, wanted)
+        return environment_key(build, wanted, "cpython-3.11")
+    finally:
+        os.unlink(build.source)
+
+
+CORE = {
+    "libs/core/pyproject.toml": "[project]\nname = 'core'\nversion = '1'\n",
+    "libs/core/core.py": "NAME = 'core'\n",
+}
+PROJECT = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.9"\n'
+MEMBER = {
+    "pyproject.toml": f'{PROJECT}dependencies = ["core"]\n[tool.uv.sources]\ncore = {{ path = "libs/core" }}\n',
+    "uv.lock": """version = 1
+revision = 3
+requires-python = ">=3.9"
+[[package]]
+name = "core"
+version = "1"
+source = { directory = "libs/core" }
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "core" }]
+[package.metadata]
+requires-dist = [{ name = "core", directory = "libs/core" }]
+""",
+}
+
+
+def grown(folder: Path, given: dict[str, str]) -> Path:
+    for name, text in given.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("given", "python"),
+    [
+        *[
+            ({}, {"packages": [package]})
+            for package in (
+                "./libs/core",
+                "libs/core",
+                ".",
+                ".[extra]",
+                "core @ file:libs/core",
+                "file:libs/core",
+                "file:///srv/webapps/a/releases/1/src/libs/core",
+                "libs/core.whl",
+            )
+        ],
+        *[
+            ({"requirements.txt": f"flask\n{line}\n"}, {})
+            for line in ("./libs/core", "-e libs/core", "--find-links libs", "-f libs", "core @ file:libs/core")
+        ],
+        ({"requirements.txt": "-r more.in", "more.in": "-c last", "last": "core @ file:libs/core"}, {}),
+        ({"requirements.in": "libs/core"}, {"requirements": ["requirements.in"]}),
+        ({"pyproject.toml": MEMBER["pyproject.toml"]}, {}),
+        ({"pyproject.toml": '[project]\nname = "shop"\ndynamic = ["version", "dependencies"]\n'}, {}),
+        ({"pyproject.toml": "[build-system]\nrequires = []\n"}, {}),
+        ({"setup.py": ""}, {"requirements": ["setup.py"]}),
+        ({"pylock.toml": 'lock-version = "1.0"\n[[packages]]\nname = "core"\ndirectory = {path = "libs/core"}\n'}, {}),
+        (MEMBER, {}),
+    ],
+)
+def test_an_environment_is_made_anew_when_a_byte_of_a_library_in_the_source_changes(
+    bench: Bench, given: dict[str, str], python: dict[str, Any]
+) -> None:
+    root = grown(bench.folder / "tree", {**CORE, **given})
+    before = key_of(bench, root, **python)
+    assert before == key_of(bench, root, **python)
+    (root / "libs/core/core.py").write_text("NAME = 'cord'\n")
+    assert digest(before) != digest(key_of(bench, root, **python))
+
+
+@needs_root
+def test_packages_of_others_share_an_environment_whatever_the_code(bench: Bench) -> None:
+    root = grown(bench.folder / "tree", {**CORE, "requirements.txt": "flask>=3\n"})
+    before = key_of(bench, root, packages=["redis"])
+    (root / "libs/core/core.py").write_text("")
+    assert before == key_of(bench, root, "20261121T020304Z-ab12cd34", packages=["redis"])
+
+
+@needs_root
+def test_an_index_is_part_of_the_key_and_its_credentials_are_not(bench: Bench) -> None:
+    root = grown(bench.folder / "tree", {"requirements.txt": "flask\n"})
+    one = key_of(bench, root, index_url="https://me:first@index.example.com/simple")
+    assert one == key_of(bench, root, index_url="https://me:second@index.example.com/simple")
+    assert one != key_of(bench, root, index_url="https://other.example.com/simple")
+    assert one != key_of(bench, root)
+    assert "first" not in str(one)
+
+
+def wheel(folder: Path, name: str, version: str, text: str = "", requires: str = "") -> None:
+    """A wheel of one module, as an index without a network has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archived:
+        archived.writestr(f"{name}.py", text)
+        archived.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
+        archived.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archived.writestr(f"{info}/RECORD", "")
+
+
+@needs_root
+def test_a_wheel_in_the_source_that_changes_under_its_version_is_installed_anew(bench: Bench) -> None:
+    def build(text: str, identity: str) -> str:
+        wheel(bench.folder / "wheels", "core", "1.0", text)
+        spec = bench.spec({"app.py": APP})
+        source = max(bench.folder.glob("source-*"))
+        shutil.copytree(bench.folder / "wheels", source / "wheels")
+        (source / "requirements.txt").write_text("--no-index\n--find-links wheels\ncore\n")
+        names = source_files(source)
+        spec["source"]["data"] = base64.b64encode(archive(source, names)).decode()
+        bench.build_spec(spec, identity, fingerprint(source, names))
+        return bench.run("python", "-c", "import core; print(core.NAME)", identity=identity).strip()
+
+    assert build("NAME = 'one'", ID) == "one"
+    assert build("NAME = 'two'", "20261121T020304Z-ab12cd34") == "two"
+
+
+@pytest.fixture
+def shelf(bench: Bench) -> str:
+    """An index of servers, in a folder, as what ``packages`` of the inventory would ask."""
+    folder = bench.folder / "shelf"
+    for version in ("21.2.0", "23.0.0", "24.0.0"):
+        wheel(folder, "gunicorn", version)
+    wheel(folder, "web", "1.0", requires="gunicorn<22")
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+    return f"--no-index\n--find-links {folder}\n"
+
+
+def served_by(bench: Bench, given: dict[str, str]) -> str:
+    code = "import importlib.metadata as m; print(m.version('gunicorn'))"
+    bench.build({"app.py": APP, **given}, server_packages=["gunicorn>=22.0"])
+    return bench.run("python", "-c", code).strip()
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [("gunicorn==23.0.0", "23.0.0"), ("gunicorn<24", "23.0.0"), ("gunicorn", "24.0.0")],
+)
+def test_the_applications_own_server_counts(bench: Bench, shelf: str, lines: str, wanted: str) -> None:
+    assert served_by(bench, {"requirements.txt": f"{shelf}{lines}\n"}) == wanted
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("gunicorn==21.2.0", "'requirements.txt' asks for gunicorn 21.2.0"),
+        ("gunicorn<22", "a requirement asks for gunicorn 21.2.0"),
+        ("web", "a requirement asks for gunicorn 21.2.0"),
+    ],
+)
+def test_a_server_that_is_too_old_is_refused(bench: Bench, shelf: str, lines: str, words: str) -> None:
+    files = {"app.py": APP, "requirements.txt": f"{shelf}{lines}\n"}
+    assert words in bench.refuse(files, server_packages=["gunicorn>=22.0"])
+
+
+@needs_root
+def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
+    message = bench.refuse({"app.py": APP, "pyproject.toml": PROJECT, "poetry.lock": ""})
+    assert "'poetry.lock' lists the versions to install, but uv can't read it. Run: poetry export" in message
+
+
+@needs_root
+def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    install = environment.install
+
+    def linking(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
+        install(build, path, interpreter, wanted)
+        (packages,) = Path(path).glob("lib/python*/site-packages")
+        (packages / "_core.pth").write_text(f"{build.root}/libs/core\n")
+
+    monkeypatch.setattr(environment, "install", linking)
+    first = bench.build({"app.py": APP})
+    second = bench.build({"app.py": APP}, "20261121T020304Z-ab12cd34")
+    assert os.readlink(first / "venv") != os.readlink(second / "venv")
+    assert {known.leans_on for known in manifests(bench.layout)} == {ID, "20261121T020304Z-ab12cd34"}
+
+
+@needs_root
+def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: Path) -> None:
+    victim = public / f"victim-{time.monotonic_ns()}"
+    victim.mkdir(mode=0o700)
+    owner = pwd.getpwnam(NAME)
+    os.chown(victim, owner.pw_uid, owner.pw_gid)
+    Path(bench.layout.shared, "uploads").symlink_to(victim)
+    assert serve_shared(bench.layout, ["uploads"], "www-data") is False
+    assert mode(victim) == 0o700

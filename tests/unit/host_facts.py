@@ -1,0 +1,28 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The facts of a host without problems, as the preflight returns them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GOOD: dict[str, Any] = {
+    "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
+    "init": "systemd",
+    "cpus": 2,
+    "memory_bytes": 2**31,
+    "packages": [],
+    "uv": "",
+    "supervisor": False,
+    "timers": False,
+    "root": True,
+    "listeners": [],
+    "stamps": {},
+    "maintenance": {},
+    "clashes": {},
+    "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
+    "pythons": ["python3.11"],
+    "disks": [],
+    "time": 0.0,
+    "certificate_problems": [],
+}
