@@ -8,6 +8,9 @@ ANSIBLE_FLAGS ?=
 SCENARIO ?=
 ACTION ?= test
 BENCH_FLAGS ?=
+# The tests with real processes wait most of the time, so more of them run than there are processors.
+TEST_PROCESSES ?= 4
+RESULTS := .cache/test-results
 
 # Ansible needs a UTF-8 locale that this machine has; an SSH session brings that of the client. It also ignores an ansible.cfg in a
 # folder that other accounts may write to, unless ANSIBLE_CONFIG names it.
@@ -50,8 +53,10 @@ lint: $(TEST_READY) ## run yamllint, ruff, the language rules, ansible-lint, myp
 	done; [ -z "$$failed" ]
 
 .PHONY: unit
-unit: $(TEST_READY) ## run the unit tests of plugins and templates, and the rules of the collection
-	@pytest tests/unit
+unit: $(TEST_READY) ## run the pure tests, then the tests with real processes on this machine
+	@pytest tests/unit --junitxml=$(RESULTS)/unit.xml
+	@pytest tests/local -m 'not alone' --numprocesses=$(TEST_PROCESSES) --dist=worksteal --junitxml=$(RESULTS)/local.xml
+	@pytest tests/local -m alone --junitxml=$(RESULTS)/alone.xml
 
 # sysmon is the cheapest way to measure. Python 3.11 does not have it: the same tests need half as much time again.
 .PHONY: coverage
