@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import WATCH
 
 
 class Host:
@@ -54,7 +55,7 @@ def watched(tmp_path: Path) -> Iterator[Callable[[], Host]]:
     with contextlib.ExitStack() as stack:
 
         def watch() -> Host:
-            script = watch.WATCH.replace("/run/nginx.pid", str(host.pidfile))
+            script = WATCH.replace("/run/nginx.pid", str(host.pidfile))
             environment = {**os.environ, "PATH": f"{host.bin}:{os.environ['PATH']}"}
             process = subprocess.Popen(["/bin/sh", "-c", script], env=environment, stdout=subprocess.DEVNULL)
             stack.callback(process.wait)

@@ -46,6 +46,14 @@ def pure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     guard.on = False
 
 
+@pytest.fixture(autouse=True)
+def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of a source are listed as on a controller without git."""
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import files
+
+    monkeypatch.setattr(files, "listed_by_git", lambda _folder: None)
+
+
 @pytest.fixture
 def clock(pure: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that only sleeping moves on."""

@@ -21,7 +21,6 @@ from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.modules import apply as module
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import files
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -162,12 +161,6 @@ def defaults() -> dict[str, Any]:
         found |= yaml.safe_load(path.read_text())
     found.pop("webapps")
     return {name: trust_as_template(value) if isinstance(value, str) else value for name, value in found.items()}
-
-
-@pytest.fixture(autouse=True)
-def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files of a source are listed as on a controller without git."""
-    monkeypatch.setattr(files, "listed_by_git", lambda _folder: None)
 
 
 @pytest.fixture
