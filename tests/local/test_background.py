@@ -86,9 +86,10 @@ def until_there(path: Path) -> str:
 
 
 def test_a_job_never_runs_twice_at_once(launch: Any, tmp_path: Path) -> None:
+    # The same command for both: the second launch writes the program that the shell of the first still reads.
     first = launch(until_there(tmp_path / "over"), "x", "60")
     wait_for_state(launch, "running")
-    second = launch("true", "x", "60")
+    second = launch(until_there(tmp_path / "over"), "x", "60")
     assert "left out" in second.communicate()[0]
     assert second.returncode == 0
     assert result(launch)["state"] == "running"

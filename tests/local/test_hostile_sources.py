@@ -93,6 +93,8 @@ def test_the_trap_is_armed(tmp_path: Path, trick: str) -> None:
     folder, marker = hostile_repository(tmp_path, TRICKS[trick])
     if not trick.startswith("lazy fetch"):
         (folder / "app.py").write_text("changed")
+        # A file of another date, so that git refreshes its index in whatever second it was written.
+        os.utime(folder / ".gitattributes", (10**9, 10**9))
     subprocess.run(["git", *SPRINGS[trick]], cwd=folder, check=False, capture_output=True)
     assert marker.exists()
 
