@@ -54,9 +54,11 @@ lint: $(TEST_READY) ## run yamllint, ruff, the language rules, ansible-lint, myp
 
 .PHONY: unit
 unit: $(TEST_READY) ## run the pure tests, then the tests with real processes on this machine
-	@pytest tests/unit --junitxml=$(RESULTS)/unit.xml
-	@pytest tests/local -m 'not alone' --numprocesses=$(TEST_PROCESSES) --dist=worksteal --junitxml=$(RESULTS)/local.xml
-	@pytest tests/local -m alone --junitxml=$(RESULTS)/alone.xml
+	@failed=; \
+	pytest tests/unit --junitxml=$(RESULTS)/unit.xml || failed=1; \
+	pytest tests/local -m 'not alone' --numprocesses=$(TEST_PROCESSES) --dist=worksteal --junitxml=$(RESULTS)/local.xml || failed=1; \
+	pytest tests/local -m alone --junitxml=$(RESULTS)/alone.xml || failed=1; \
+	[ -z "$$failed" ]
 
 # sysmon is the cheapest way to measure. Python 3.11 does not have it: the same tests need half as much time again.
 .PHONY: coverage
