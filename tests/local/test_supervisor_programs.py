@@ -342,6 +342,7 @@ def test_stop_is_graceful_and_leaves_no_worker(lab: Lab) -> None:
     worker = lab.folder / "worker.pid"
     provider = started(lab, f'trap "echo drained; exit 0" TERM; sleep 1000 & echo $! > {worker}; wait')
     assert becomes(lab, "running")
+    assert wait_for(lambda: worker.exists() and worker.read_text().strip(), 10)
     pid = int(worker.read_text())
     assert exists(pid)
     provider.stop("shop", INSTANCE, 5)

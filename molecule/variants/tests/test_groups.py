@@ -88,7 +88,7 @@ def test_change_of_a_member_restarts_its_group_and_nothing_else(host, run):
     [
         ({"pages_programs": ["left", "nowhere"]}, "'nowhere' is not in supervisor_programs"),
         ({"pages_programs": []}, "Name one program or more"),
-        ({"supervisor_groups": [{"name": "a:b", "programs": ["left"]}]}, "no name of a group"),
+        ({"supervisor_groups": [{"name": "a:b", "programs": ["left"]}]}, "not the name of a group"),
     ],
 )
 def test_bad_group_changes_nothing(host, run, given, message):
