@@ -86,10 +86,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.release.activation import activate
-from ansible_collections.pyweb.stack.plugins.module_utils.release.live import verified
-from ansible_collections.pyweb.stack.plugins.module_utils.release.part import report, with_versions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.release_commands import run_release_commands
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_release_commands
 
 
 def main() -> None:

@@ -22,11 +22,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.connections impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as module
-from ansible_collections.pyweb.stack.plugins.module_utils.release import links, probation, programs, retirement, switch
+from ansible_collections.pyweb.stack.plugins.module_utils.release import programs
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
-from ansible_collections.pyweb.stack.plugins.module_utils.release.release_commands import run_commands_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
@@ -38,7 +36,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     write_manifest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.switch import Switch
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation as module
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import links, probation, retirement, switch
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_commands_of
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 

@@ -23,20 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.release import (
-    builder,
-    environment,
-)
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.building import builder, environment
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.builder import build_release
+from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import environment_key
+from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     read_requirements,
     wanted_requirements,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.builder import build_release
-from ansible_collections.pyweb.stack.plugins.module_utils.release.environment import environment_key
+from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
@@ -49,7 +47,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     manifests,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import serve_shared
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")

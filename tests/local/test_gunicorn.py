@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import worker_crashes, workers_with
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import worker_crashes, workers_with
 
 gunicorn_files = FilterModule().filters()["gunicorn_files"]
 

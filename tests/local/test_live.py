@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.release import live as module
+from ansible_collections.pyweb.stack.plugins.module_utils.plan import live as module
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
-from ansible_collections.pyweb.stack.plugins.module_utils.release.part import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
     COMPLETE,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
+from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from nginx_instance import Front, needs_nginx, read_all
 
 pytestmark = needs_nginx

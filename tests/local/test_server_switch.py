@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
-from ansible_collections.pyweb.stack.plugins.module_utils.release.links import switch_links
+from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import switch_links
 from nginx_instance import Front, needs_nginx
 
 pytestmark = needs_nginx

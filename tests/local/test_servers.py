@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
-from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
 from serving import ASGI_KINDS, KINDS, WSGI_KINDS, ask_uwsgi
 
 TRICKY = {

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.building import folders
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.release import folders
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 
 APP, NGINX, OTHER = 54321, 54322, 54323

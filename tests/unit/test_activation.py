@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import write_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import write_hint
 
 
 @pytest.mark.parametrize(

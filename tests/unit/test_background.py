@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.release import background as watching
-from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import background as watching
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
     Background,
     Unsteady,
     has_stopped_process,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications

@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import (
-    grant_read,
-    import_check,
-    import_probe,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read, import_check, import_probe
+from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_within
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import hint_of_uv, without_credentials
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
-from ansible_collections.pyweb.stack.plugins.module_utils.release.source import is_within
-from ansible_collections.pyweb.stack.plugins.module_utils.release.uv import hint_of_uv, without_credentials
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import worker_crashes
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import worker_crashes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker

@@ -18,11 +18,19 @@ COLLECTION = "ansible_collections.pyweb.stack.plugins."
 # Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
 HOST: dict[str, list[str]] = {
     "module_utils.host": [],
-    "module_utils.tls": ["module_utils.host"],
+    "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
-    "module_utils.preflight": ["module_utils.host", "module_utils.tls"],
+    "module_utils.release": ["module_utils.host", "module_utils.requirements"],
+    "module_utils.tls": ["module_utils.host"],
+    "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
-    "module_utils.release": ["module_utils.host", "module_utils.processes", "module_utils.tls"],
+    "module_utils.preflight": ["module_utils.host", "module_utils.tls"],
+    "module_utils.switching": [
+        "module_utils.host",
+        "module_utils.processes",
+        "module_utils.release",
+        "module_utils.tls",
+    ],
     "module_utils.doctor": [
         "module_utils.host",
         "module_utils.nginx",
@@ -31,10 +39,12 @@ HOST: dict[str, list[str]] = {
         "module_utils.tls",
     ],
     "module_utils.plan": [
+        "module_utils.building",
         "module_utils.host",
         "module_utils.nginx",
         "module_utils.processes",
         "module_utils.release",
+        "module_utils.switching",
     ],
 }
 CONTROLLER: dict[str, list[str]] = {
@@ -68,7 +78,16 @@ CONTROLLER: dict[str, list[str]] = {
 }
 # Ansible loads these by name, and nothing imports them.
 LEAVES: dict[str, list[str]] = {
-    "modules": [package for package in HOST if package != "module_utils.tls"],
+    "modules": [
+        "module_utils.doctor",
+        "module_utils.host",
+        "module_utils.nginx",
+        "module_utils.plan",
+        "module_utils.preflight",
+        "module_utils.processes",
+        "module_utils.release",
+        "module_utils.switching",
+    ],
     "action": [
         "plugin_utils.actions",
         "plugin_utils.doctor",
@@ -92,11 +111,11 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     "plugin_utils.doctor": ["module_utils.host.probe", "module_utils.tls.certificate"],
     "plugin_utils.nginx": ["module_utils.nginx.owners", "module_utils.tls.acme", "module_utils.tls.certificate"],
-    "plugin_utils.plan": ["module_utils.release.releases", "module_utils.release.requirements"],
+    "plugin_utils.plan": ["module_utils.release.releases", "module_utils.requirements.reading"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.
-PROBE = Path("module_utils/release/import_probe.py")
+PROBE = Path("module_utils/building/import_probe.py")
 # Packages that ansible-core installs on the controller.
 CORE = {"ansible", "jinja2", "packaging", "yaml"}
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import activation
-from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import Deployment, activate_at_once
-from ansible_collections.pyweb.stack.plugins.module_utils.release.part import DeploymentFailed, Releases
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import Deployment, activate_at_once
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import DeploymentFailed, Releases
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"
 

@@ -38,7 +38,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     remove_tree,
     write_manifest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import remove_temporary_files
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import remove_temporary_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 

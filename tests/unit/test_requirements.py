@@ -7,21 +7,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import requirement_lines
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import unverified_package, without_login
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements import lines as requirement_lines
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     constraint_files,
     kind,
     lines_of,
     logical_lines,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import unverified_package, without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     automatic,
     ignored,
     is_too_old,
     pinned_too_old,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.self_contained import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_contained import (
     are_lines_self_contained,
     is_file_self_contained,
     is_pylock_self_contained,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
-from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import uwsgi_crashes
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import uwsgi_crashes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 
 uwsgi_files = FilterModule().filters()["uwsgi_files"]

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.part import Releases, report
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases, report
 
 
 class PartFailed(Exception):

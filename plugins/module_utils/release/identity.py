@@ -14,8 +14,8 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import without_login
 
 # The parts of a fingerprint, in the order in which a message names them.
 PARTS = ("code", "dependencies", "settings", "secrets")

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release import requirements
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements import reading as requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 
 

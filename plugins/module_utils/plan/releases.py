@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import (
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import (
     Deployment,
     activate_at_once,
     activation,
@@ -17,8 +17,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.deploy import 
     error_text,
     release,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import unchanged, verified
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.live import unchanged, verified
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 
 UNCHANGED = "The releases that were live before are still live."

@@ -8,10 +8,10 @@ import os
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import Unhealthy
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.module_utils.release.switch import Switch
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Unhealthy
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 
 def run_release_commands(

@@ -10,9 +10,9 @@ import os
 import subprocess
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release import import_probe
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.import_probe import MARKER
+from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # The problems that one sentence explains: {wsgi} and {module} are the application's, the rest is what the probe found.

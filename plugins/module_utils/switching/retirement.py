@@ -17,8 +17,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.background import stop_timeout
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import stop_timeout
 
 # A running instance: its process manager, its service, and its release.
 Instance = tuple[ProcessManager, str, str]

@@ -9,7 +9,7 @@ import re
 import subprocess
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.

@@ -10,8 +10,8 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.module_utils.release.removal import remove
-from ansible_collections.pyweb.stack.plugins.module_utils.release.switch import Switch
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 # How many applications switch at a time: their boots share the processors, and each is asked again and again.
 MOST_AT_A_TIME = 8

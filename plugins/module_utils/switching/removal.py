@@ -12,7 +12,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import R
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account, remove_tree
-from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import end_together
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import end_together
 
 
 def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import grp
 import os
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import NGINX_GROUP, serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
@@ -18,7 +19,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     existing_account,
     remove_tree,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import NGINX_GROUP, serve_shared
 
 
 def check_account(layout: Layout) -> None:

@@ -7,20 +7,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import (
-    member_name,
-    unused_index,
-    unverified_package,
-)
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import indexes_of, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     Line,
     content,
     kind,
     lines_of,
     logical_lines,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
+    member_name,
+    unused_index,
+    unverified_package,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     automatic,
     ignored,
     is_too_old,
@@ -28,7 +29,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements i
     pinned_too_old,
     pins,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.uv import indexes_of, run_uv
 
 
 @dataclass

@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import content, kind, table
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import content, kind, table
 
 # The index that uv asks where none is named.
 PUBLIC_INDEX = re.compile(r"https://pypi\.[a-z]+/simple")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import (
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import (
     INTERVAL,
     MOST_RESTARTS,
     PROCESS_INTERVAL,

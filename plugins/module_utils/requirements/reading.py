@@ -13,8 +13,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import locked_pins, member_name
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     EXTRAS,
     HASH,
     NAME,
@@ -24,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_li
     normalized,
     table,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import locked_pins, member_name
 
 # The files that list dependencies, the most exact first.
 REQUIREMENT_FILES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")

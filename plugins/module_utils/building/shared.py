@@ -10,9 +10,10 @@ import os
 import shutil
 import sys
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_within
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.release import grant_read
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import (
     COMMAND_TIMEOUT,
     SYSTEM_PATH,
@@ -20,7 +21,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
     tail,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, remove_tree
-from ansible_collections.pyweb.stack.plugins.module_utils.release.source import is_within
 
 # The group that nginx runs as, unless webapp_nginx_group names another.
 NGINX_GROUP = "www-data"

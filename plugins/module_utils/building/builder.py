@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.environment import provide_environment
-from ansible_collections.pyweb.stack.plugins.module_utils.release.import_check import check_import
-from ansible_collections.pyweb.stack.plugins.module_utils.release.launcher import write_launcher
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import provide_environment
+from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
+from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
+from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import COMMAND_TIMEOUT, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -24,8 +26,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     remove_tree,
     write_manifest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.shared import link_shared
-from ansible_collections.pyweb.stack.plugins.module_utils.release.source import unpack
 
 
 def build_release(build: Build, manifest: Manifest) -> None:

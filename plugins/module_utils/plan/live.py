@@ -16,7 +16,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.background import has_stopped_process
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -26,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Manifest,
     read_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import has_stopped_process
 
 # The files that list the accounts and groups of a host.
 ACCOUNTS = ("/etc/passwd", "/etc/group")

@@ -20,21 +20,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release import probation
-from ansible_collections.pyweb.stack.plugins.module_utils.release.background import (
-    Background,
-    Unsteady,
-    undefine_unused,
-)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
-from ansible_collections.pyweb.stack.plugins.module_utils.release.gate import Gate, Unhealthy
-from ansible_collections.pyweb.stack.plugins.module_utils.release.links import (
-    read_links,
-    remove_link,
-    restore_links,
-    switch_links,
-)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune
@@ -50,7 +37,20 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     record,
     write_manifest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.retirement import (
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
+    Background,
+    Unsteady,
+    undefine_unused,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import (
+    read_links,
+    remove_link,
+    restore_links,
+    switch_links,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import (
     Instance,
     await_accepted,
     end_together,

@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answ
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
-from ansible_collections.pyweb.stack.plugins.module_utils.release.workers import crashes, read_notes, workers_with
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import crashes, read_notes, workers_with
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.serving import served
 
 # Seconds between two questions to a release that starts. A small application takes half a second to boot.

@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import shlex
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, existing_account
 

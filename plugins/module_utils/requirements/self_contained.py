@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     EXTRAS,
     HASH,
     NAME,

@@ -13,17 +13,17 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build_requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     check_requirements,
     read_requirements,
     wanted_requirements,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locks import without_login
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -31,7 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     existing_account,
     remove_tree,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_lines import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     Line,
     constraint_files,
     content,
@@ -39,18 +39,18 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.requirement_li
     normalized,
     text_of,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.requirements import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import without_login
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     is_too_old,
     old_server_message,
     package_name,
     same_program,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.self_contained import (
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_contained import (
     are_lines_self_contained,
     is_file_self_contained,
     points_into_source,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.uv import run_uv
 
 
 def provide_environment(build: Build) -> tuple[str, bool]:

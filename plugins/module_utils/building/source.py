@@ -9,7 +9,7 @@ import io
 import os
 import tarfile
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 
 
 def unpack(build: Build) -> None:

@@ -10,19 +10,19 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.builder import build_release
-from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
-from ansible_collections.pyweb.stack.plugins.module_utils.release.folders import (
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.builder import build_release
+from ansible_collections.pyweb.stack.plugins.module_utils.building.folders import (
     check_account,
     open_shared,
     prepare,
     remove_unfinished,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy, lacks_processes
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.live import is_unhealthy, lacks_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
@@ -130,7 +130,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
 @functools.cache
 def activation() -> Any:
     """The code that lets releases take over. Most runs don't need it, and the host compiles what it imports."""
-    from ansible_collections.pyweb.stack.plugins.module_utils.release import activation as found
+    from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation as found
 
     return found
 
