@@ -23,6 +23,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
+# The variable that the result of the stage deploy is registered in.
+REGISTERED = "__deployment"
+
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
@@ -66,13 +69,20 @@ class ActionModule(LookAction, PackagesAction):
         due, origins = self.due_parts(model, look, answer)
         pending: dict[str, Any] = {}
         if due and not answer.get("failed"):
-            alone = len(self.task_vars.get("ansible_play_batch", [])) <= 1
+            alone = self.is_alone(look)
             result = self.send(self.prepared(due, model, alone), origins, finish=alone)
             pending = self.merge(answer, result, look, alone)
         elif not due and not answer["changed"]:
             answer["msg"] = UNCHANGED
-        answer["ansible_facts"] = self.facts_after(look, answer, pending)
+        answer["deployment"] = self.deployment(look, answer, pending)
+        stamps = {} if answer["changed"] else look.facts["stamps"]
+        answer["ansible_facts"] = {**look.answer["ansible_facts"], "pyweb": {**look.facts, "stamps": stamps}}
         return answer
+
+    def is_alone(self, look: Look) -> bool:
+        """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
+        hosts = self.task_vars.get("ansible_play_batch", [])
+        return len(hosts) <= 1 and not any(app["commands"]["release"] for app in look.apps if app["state"] == "present")
 
     def commands(self) -> dict[str, Any]:
         """The release commands of the applications, on the first host that has a new release of them."""
@@ -284,15 +294,13 @@ class ActionModule(LookAction, PackagesAction):
         answer["changed"] = bool(changed or result.get("changed"))
         webapp = answer["parts"].get("webapp", {})
         answer["apps"] = webapp.get("apps", answer.get("apps", []))
-        answer["deployed"] = sorted(answer["parts"])
         if alone or self._task.check_mode or answer.get("failed"):
             return {}
         pending: dict[str, Any] = {"certificates": bool(answer["parts"].get("nginx", {}).get("due"))}
         return {**pending, "stamp": webapp.get("stamp", {})}
 
-    def facts_after(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
-        """The facts of the host, with what the later stages have to know."""
-        facts = look.answer["ansible_facts"]
+    def deployment(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
+        """What the later stages have to know of this host."""
         deployment: dict[str, Any] = {"apps": answer["apps"], **pending}
         if pending:
             model = self.model(look)
@@ -303,15 +311,17 @@ class ActionModule(LookAction, PackagesAction):
                 for spec in plan.switches(self.roles, model)
                 if spec["name"] in found
             ]
-        stamps = facts["pyweb"]["stamps"] if not answer["changed"] else {}
-        return {**facts, "pyweb": {**facts["pyweb"], "stamps": stamps, "deployment": deployment}}
+        return deployment
 
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = self.task_vars.get("ansible_facts", {}).get("pyweb", {})
         return facts
 
     def deployment_of(self, host: str) -> dict[str, Any]:
-        """What the stage deploy has left for the later ones, on a host of this play."""
-        facts = self.task_vars["hostvars"][host].get("ansible_facts", {}).get("pyweb", {})
-        deployment: dict[str, Any] = facts.get("deployment", {})
-        return deployment
+        """What the stage deploy has left for the later ones, on a host of this play.
+
+        It is the registered result of that stage, not a fact: a cache of facts could hold that of another run.
+        """
+        registered = self.task_vars["hostvars"][host].get(REGISTERED) or {}
+        found = registered.get("deployment")
+        return found if isinstance(found, dict) else {}

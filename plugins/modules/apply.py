@@ -12,8 +12,9 @@ description:
   - Checks the inventory of a host, looks at the host in one trip, makes the plan of the roles that take part, and
     changes what differs in a second trip. Where nothing differs there is no second trip.
   - A role takes part when it has run its task file C(plan) before, or is named in O(roles).
-  - New releases are built beside the live ones. On a single host they are also switched to. Where several hosts run
-    together, the stages V(commands) and V(switch) follow, so that all hosts have built before the first one switches.
+  - New releases are built beside the live ones. On a single host without release commands they are also switched to.
+    Otherwise the stages V(commands) and V(switch) do that, after all hosts have built. Register the result of the stage
+    V(deploy) as C(__deployment), where the later stages find it.
   - A first run may need two more trips, for Debian packages and for the upload of large sources.
 author: The pyweb.stack contributors (@pyweb)
 attributes:
@@ -68,6 +69,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+deployment:
+  description: What the later stages have to know, such as C(apps), the result of each application.
+  type: dict
+  returned: with O(stage=deploy)
 parts:
   description: The result of each part that was applied, by role. A part that was verified before is left out.
   type: dict

@@ -67,5 +67,5 @@ def test_what_a_module_documents_is_passed_on(path: Path) -> None:
     action = importlib.import_module(f"ansible_collections.pyweb.stack.plugins.action.{path.stem}").ActionModule
     module = importlib.import_module(f"ansible_collections.pyweb.stack.plugins.modules.{path.stem}")
     # The look checks the facts of the host itself, and passes no others on.
-    checked = {"ansible_facts"} if issubclass(action, LookAction) else set()
+    checked = {"ansible_facts", "deployment"} if issubclass(action, LookAction) else set()
     assert set(yaml.safe_load(module.RETURN) or {}) <= action.returns | COMMON | checked

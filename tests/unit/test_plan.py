@@ -121,6 +121,8 @@ class Run:
     def __init__(self, hosts: dict[str, Host], monkeypatch: pytest.MonkeyPatch) -> None:
         self.hosts = hosts
         self.known: dict[str, dict[str, Any]] = {name: {} for name in hosts}
+        self.batch: list[str] = []
+        self.registered: dict[str, Any] = dict.fromkeys(hosts)
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
         )
@@ -134,9 +136,12 @@ class Run:
         variables = {
             "webapps": webapps,
             "inventory_hostname": host,
-            "ansible_play_batch": list(self.hosts),
+            "ansible_play_batch": self.batch or list(self.hosts),
             "ansible_play_hosts": list(self.hosts),
-            "hostvars": {name: {"webapps": webapps, "ansible_facts": facts} for name, facts in self.known.items()},
+            "hostvars": {
+                name: {"webapps": webapps, "ansible_facts": facts, "__deployment": self.registered[name]}
+                for name, facts in self.known.items()
+            },
             "ansible_facts": self.known[host],
             **{f"__{role}_plan": {"role": role} for role in roles},
             **defaults(),
@@ -151,6 +156,8 @@ class Run:
         result = action.run(task_vars=variables)
         assert not result.get("failed"), result["msg"]
         self.known[host] = {**self.known[host], **result.get("ansible_facts", {})}
+        if stage == "deploy":
+            self.registered[host] = result
         return result
 
 
@@ -263,6 +270,38 @@ def test_release_commands_run_once_on_the_first_host(shop: dict[str, Any], monke
     assert run.hosts["web1"].calls[-1][1]["stage"] == "commands"
     assert run.hosts["web1"].calls[-1][1]["apps"][0]["release_commands"] == ["flask db upgrade"]
     assert run.hosts["web2"].trips == ["preflight", "apply"]
+
+
+def test_one_host_with_release_commands_runs_them_before_the_switch(run: Run, shop: dict[str, Any]) -> None:
+    app = {**shop, "commands": {"release": ["flask db upgrade"]}}
+    for stage in ("deploy", "commands", "switch"):
+        run([app], stage=stage)
+    host = run.hosts["web1"]
+    assert host.trips == ["preflight", "apply", "webapp_activate", "webapp_activate"]
+    assert host.calls[1][1]["parts"][0]["inputs"]["activations"] == []
+    assert [arguments.get("stage") for _name, arguments in host.calls[2:]] == ["commands", None]
+
+
+def test_release_commands_run_once_whatever_the_batches(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    app = {**shop, "commands": {"release": ["flask db upgrade"]}}
+    for host in run.hosts:
+        run.batch = [host]
+        for stage in ("deploy", "commands", "switch"):
+            run([app], stage=stage, host=host)
+    stages = {name: [given.get("stage") for _name, given in host.calls[2:]] for name, host in run.hosts.items()}
+    assert stages == {"web1": ["commands", None], "web2": [None]}
+
+
+def test_the_role_webapp_alone_has_every_stage() -> None:
+    tasks = yaml.safe_load((CHECKOUT / "roles" / "webapp" / "tasks" / "main.yml").read_text())
+    (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
+    for listed in (tasks, play["tasks"]):
+        applied = [task for task in listed if "pyweb.stack.apply" in task]
+        stages = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
+        assert stages == ["deploy", "commands", "switch"]
+        assert applied[0]["register"] == apply.REGISTERED
+        assert applied[1]["any_errors_fatal"] is True
 
 
 @pytest.mark.parametrize("stage", ["commands", "switch"])
