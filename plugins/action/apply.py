@@ -157,7 +157,7 @@ class ActionModule(LookAction, PackagesAction):
         return {**defaults, **inputs.get(role, {})}
 
     def model(self, look: Look) -> plan.Model:
-        """What this run wants on the host."""
+        """The model of this host, from which its plan is made."""
         if look.facts["maintenance"]:
             root = self.complete_inputs("webapp", look.inputs)["webapp_root"]
             settings = nginx_settings(look.inputs["nginx"])
@@ -300,7 +300,7 @@ class ActionModule(LookAction, PackagesAction):
         return {**pending, "stamp": webapp.get("stamp", {})}
 
     def deployment(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
-        """What the later stages have to know of this host."""
+        """The part of this host's result that the later stages need."""
         deployment: dict[str, Any] = {"apps": answer["apps"], **pending}
         if pending:
             model = self.model(look)
@@ -318,9 +318,9 @@ class ActionModule(LookAction, PackagesAction):
         return facts
 
     def deployment_of(self, host: str) -> dict[str, Any]:
-        """What the stage deploy has left for the later ones, on a host of this play.
+        """The result of the stage deploy on a host of this play.
 
-        It is the registered result of that stage, not a fact: a cache of facts could hold that of another run.
+        It is a registered variable, not a fact: a cache of facts could hold the result of another run.
         """
         registered = self.task_vars["hostvars"][host].get(REGISTERED) or {}
         found = registered.get("deployment")
