@@ -117,9 +117,9 @@ class ActionModule(LookAction, PackagesAction):
                 raise AnsibleActionFail(
                     "Certificates are due, but the plan of this host has no part of the role nginx."
                 )
-            inputs = {**part.inputs, "fetch": True}
-            key = sending.key_of(part)
-            result = self.call([(plan.Part("nginx", inputs, part.secrets), key)])
+            ready = sending.rendered(part, self.render)
+            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True}, ready.secrets)
+            result = self.call([(fetching, sending.key_of(part))])
             answer = {**result, "apps": answer["apps"], "changed": bool(answer["changed"] or result.get("changed"))}
         return answer
 
