@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PROGRAM = Path(sys.executable).with_name("ansible-playbook")
 
 # The recap's numbers of one host, such as "shop-1 : ok=9 changed=0 failed=0".
 RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+ .*)$", re.MULTILINE)
@@ -62,36 +63,43 @@ def scenario_inventory(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def run_playbook(scenario_inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Runs a playbook: `run_playbook("pyweb.stack.site", {"webapps": […]}, "--check")`. A failure is no error here."""
-    program = Path(sys.executable).with_name("ansible-playbook")
-    usual = {
+
+    def run(playbook: str, variables: Mapping[str, Any] | None = None, *arguments: str, **options: Any) -> Run:
+        given = tmp_path_factory.mktemp("variables") / "variables.json"
+        given.write_text(json.dumps(variables or {}))
+        return ansible_playbook(playbook, scenario_inventory, "--extra-vars", f"@{given}", *arguments, **options)
+
+    return run
+
+
+def ansible_playbook(
+    playbook: str,
+    inventory: str | Path,
+    *arguments: str,
+    timeout: float = 240,
+    environment: Mapping[str, str] | None = None,
+) -> Run:
+    """Runs a playbook by this project's settings, and prints what it says: pytest shows that when a test fails."""
+    answer = subprocess.run(
+        [str(PROGRAM), playbook, "--inventory", str(inventory), *arguments],
+        cwd=CHECKOUT,
+        env={**usual_environment(), **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    print(answer.stdout)
+    return Run(answer.returncode, answer.stdout)
+
+
+def usual_environment() -> dict[str, str]:
+    return {
         **{key: value for key, value in os.environ.items() if key not in ("ANSIBLE_FORCE_COLOR", "FORCE_COLOR")},
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
         "MOLECULE_PROJECT_DIRECTORY": str(CHECKOUT),
     }
-
-    def run(
-        playbook: str,
-        variables: Mapping[str, Any] | None = None,
-        *arguments: str,
-        timeout: float = 240,
-        environment: Mapping[str, str] | None = None,
-    ) -> Run:
-        given = tmp_path_factory.mktemp("variables") / "variables.json"
-        given.write_text(json.dumps(variables or {}))
-        answer = subprocess.run(
-            [str(program), playbook, "--inventory", scenario_inventory, "--extra-vars", f"@{given}", *arguments],
-            cwd=CHECKOUT,
-            env={**usual, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        print(answer.stdout)  # pytest shows it when the test fails
-        return Run(answer.returncode, answer.stdout)
-
-    return run

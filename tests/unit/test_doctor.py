@@ -22,7 +22,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import s
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import reserved, resolved, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
-from mappings import merged
+from pyweb_data import merged
 
 APP = {
     "name": "shop",

@@ -30,7 +30,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     misspelt_inputs,
     single_inputs,
 )
-from mappings import merged
+from pyweb_data import merged
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 
