@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Test hosts: virgin Debian machines, as containers that are reached over SSH by an ordinary sudo user.
+"""Test hosts: Debian machines, as containers that are reached over SSH by an ordinary sudo user.
+
+A fresh host has a bare Debian. A ready host also has the packages and the uv that the roles install, so that a scenario
+about something else need not wait for them.
 
 prepare   find or install a container engine, try what it can do, build the images (cached)
 create    boot the hosts of one scenario and write the inventory that reaches them
@@ -23,6 +26,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import socket
@@ -30,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,11 +51,11 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
-# What a freshly installed Debian has and Ansible needs, and nothing that the collection brings itself.
+# The packages of a freshly installed Debian that Ansible needs; none that the collection installs.
 PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "sudo")
 PACKAGES_BY_INIT = {"systemd": ("dbus", "systemd", "systemd-sysv"), "none": ()}
 SUITES = ("bookworm", "trixie")
-PROBE = ("bookworm", "systemd")
+PROBE = ("bookworm", "systemd", True)
 
 # As root in the new system. The lists of packages are removed when a host is created, not here: see BOOTED.
 PREPARE = f"""
@@ -75,8 +79,26 @@ if [ -d /etc/systemd/system ]; then
 fi
 """
 
+# As root in a container of a fresh image: what the first run of a playbook would install, but nothing of it runs.
+READY = """
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
+chmod 0755 /usr/sbin/policy-rc.d
+apt-get -qq update
+apt-get -qq install --yes --no-install-recommends $PACKAGES >/dev/null
+rm /usr/sbin/policy-rc.d
+if [ -d /run/systemd/system ] || [ -e /sbin/init ]; then systemctl --quiet disable nginx supervisor; fi
+python3 -m venv --without-pip /opt/pyweb/uv
+pip=$(echo /usr/share/python-wheels/pip-*.whl)
+/opt/pyweb/uv/bin/python "$pip/pip" install --quiet --no-cache-dir \\
+    --disable-pip-version-check "uv==$UV"
+apt-get clean
+rm -rf /var/lib/apt/lists/*
+"""
+
 # As root in a host that has just been started. An empty folder of package lists with a fresh date would make apt's
-# cache_valid_time skip the update that a virgin host needs; without the folder apt's Python module can't lock it.
+# cache_valid_time skip the update that a fresh host needs; without the folder apt's Python module can't lock it.
 BOOTED = f"""
 set -eu
 rm -rf /var/lib/apt/lists/* /var/lib/apt/periodic/update-success-stamp
@@ -101,6 +123,10 @@ exec /sbin/init
 
 # PID 1 of a host without init: starts sshd and reaps what it inherits, nothing more.
 NO_INIT = "mkdir -p /run/sshd; /usr/sbin/sshd; while :; do sleep 5; done"
+
+
+# The suite, the init, and whether it is fresh.
+Variant = tuple[str, str, bool]
 
 
 class Failure(Exception):
@@ -361,6 +387,21 @@ def preparation(init: str) -> str:
     return "\n".join(lines) + PREPARE
 
 
+def readying() -> str:
+    """The shell script that turns a fresh image into a ready one, by the defaults of the roles."""
+    defaults = [path.read_text() for path in sorted(CHECKOUT.glob("roles/*/defaults/main.yml"))]
+    # The first list of a default; what a role adds by other inputs is not meant.
+    lists = re.findall(r"^\w+_packages: [^\[\n]*\[([^\]]*)\]", "\n".join(defaults), re.MULTILINE)
+    packages = sorted({name.strip(" '\"") for names in lists for name in names.split(",")})
+    version = re.search(r'^python_uv_version: "(.+)"', "\n".join(defaults), re.MULTILINE)
+    if not version or "nginx" not in packages:
+        raise Failure(
+            "roles/*/defaults/main.yml have no python_uv_version or no packages. Correct readying() in this file."
+        )
+    proxies = "".join(f"export {name}={shlex.quote(value)}\n" for name in PROXIES if (value := proxy_of(name)))
+    return f"{proxies}PACKAGES={shlex.quote(' '.join(packages))}\nUV={version[1]}\n{READY}"
+
+
 def mirror_lines(suite: str) -> list[str]:
     """The apt sources of a Debian controller, for another suite; elsewhere none, and mmdebstrap takes Debian's own."""
     form = "$(LABEL) $(CODENAME) $(COMPONENT) $(REPO_URI)"
@@ -379,7 +420,7 @@ def mirror_lines(suite: str) -> list[str]:
 
 
 def apt_proxies() -> list[str]:
-    """The proxies that apt is told to use here."""
+    """The proxies in the settings of apt on this machine."""
     options = []
     for line in run(["apt-config", "dump", "Acquire::http::Proxy", "Acquire::https::Proxy"]).stdout.splitlines():
         name, _, value = line.partition(" ")
@@ -392,26 +433,43 @@ def named_image(suite: str) -> str:
     return os.environ.get(f"PYWEB_TEST_IMAGE_{suite.upper()}", "")
 
 
-def image_of(engine: Engine, suite: str, init: str) -> str:
+def image_of(engine: Engine, suite: str, init: str, fresh: bool) -> str:
     """The name of an image of that suite, made if it is not there. The name holds a hash of all that made it."""
     named = named_image(suite) if init == "systemd" else ""
     recipe = preparation(init)
     sources = [*mirror_lines(suite), *apt_proxies()]
     base = engine.run("image", "inspect", "--format", "{{.Id}}", named).stdout.strip() or named if named else ""
-    digest = hashlib.sha256(json.dumps([recipe, sources, base]).encode()).hexdigest()[:12]
+    made_of = [recipe, sources, base]
     variant = suite if init == "systemd" else f"{suite}-noinit"
+
+    def make(name: str) -> None:
+        without = "" if init == "systemd" else ", without init"
+        if not fresh:
+            say(f"Installing what the roles need in a {suite} test host{without}")
+            adopt_image(engine, image_of(engine, suite, init, True), name, readying())
+        elif named:
+            say(f"Preparing a {suite} test host from {named}")
+            adopt_image(engine, named, name, recipe)
+        else:
+            say(f"Building a {suite} test host from Debian packages{without}")
+            build_image(engine, suite, name, init, recipe, sources)
+
+    return (
+        cached_image(engine, variant, made_of, make)
+        if fresh
+        else cached_image(engine, f"{variant}-ready", [*made_of, readying()], make)
+    )
+
+
+def cached_image(engine: Engine, variant: str, made_of: list[Any], make: Callable[[str], None]) -> str:
+    """An image that is made unless it is there."""
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     name = f"{IMAGES}:{variant}-{digest}"
-    if engine.run("image", "inspect", name).returncode == 0:
-        return name
-    started = time.monotonic()
-    if named:
-        say(f"Preparing a {suite} test host from {named}")
-        adopt_image(engine, named, name, recipe)
-    else:
-        say(f"Building a {suite} test host from Debian packages{'' if init == 'systemd' else ', without init'}")
-        build_image(engine, suite, name, init, recipe, sources)
-    say(f"  {name} in {time.monotonic() - started:.0f} s")
-    drop_older_images(engine, variant, keep=name)
+    if engine.run("image", "inspect", name).returncode:
+        started = time.monotonic()
+        make(name)
+        say(f"  {name} in {time.monotonic() - started:.0f} s")
+        drop_older_images(engine, variant, keep=name)
     return name
 
 
@@ -445,7 +503,7 @@ def build_image(engine: Engine, suite: str, name: str, init: str, recipe: str, s
 
 def adopt_image(engine: Engine, named: str, name: str, recipe: str) -> None:
     """Makes an image that somebody already has into one of ours: the same account, the same packages."""
-    container = f"{LABEL}-{CHECKOUT_ID}--adopt"
+    container = f"{LABEL}-{CHECKOUT_ID}--{name.rpartition(':')[2]}"
     engine.run("rm", "--force", "--volumes", container)
     try:
         runtime = [flag for flag in engine.flags if flag.startswith("--runtime=")]
@@ -505,8 +563,8 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def prepare(variants: Sequence[tuple[str, str]]) -> tuple[Engine, dict[tuple[str, str], str]]:
-    """An engine that boots systemd, an SSH key, and the images that are wanted."""
+def prepare(variants: Sequence[Variant]) -> tuple[Engine, dict[Variant, str]]:
+    """An engine that boots systemd, an SSH key, and the requested images."""
     with one_at_a_time():
         require({"ssh": "openssh-client", "ssh-keygen": "openssh-client"}, "test hosts are reached over SSH")
         if not KEY.exists():
@@ -516,16 +574,19 @@ def prepare(variants: Sequence[tuple[str, str]]) -> tuple[Engine, dict[tuple[str
         require(wanted, "test hosts are made from Debian packages")
         engine = find_engine(may_install=True)
         assert engine
-        # An image is booted to see how that works here. One that somebody named also has to run while it is prepared.
+        # An image is booted to see how that works here. One from the environment also has to run while it is prepared.
         given = next(filter(None, map(named_image, SUITES)), None)
         if given:
             engine = try_flags(engine, given)
-        with ThreadPoolExecutor() as pool:
-            pending = {
-                variant: pool.submit(image_of, engine, *variant) for variant in dict.fromkeys([PROBE, *variants])
-            }
-        images = {variant: future.result() for variant, future in pending.items()}
-        return engine if given else try_flags(engine, images[PROBE]), images
+        fresh = images_of(engine, [PROBE, *((suite, init, True) for suite, init, _fresh in variants)])
+        engine = engine if given else try_flags(engine, fresh[PROBE])
+        return engine, images_of(engine, variants)
+
+
+def images_of(engine: Engine, variants: Sequence[Variant]) -> dict[Variant, str]:
+    with ThreadPoolExecutor() as pool:
+        pending = {variant: pool.submit(image_of, engine, *variant) for variant in dict.fromkeys(variants)}
+    return {variant: future.result() for variant, future in pending.items()}
 
 
 def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> None:
@@ -567,12 +628,17 @@ def public_key() -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a host of a scenario is to be like."""
+    """The properties of a host."""
 
     suite: str
     init: str = "systemd"
+    fresh: bool = False  # without what the roles install
     memory: str = ""  # all it has, such as 1g
     small_disk: str = ""  # a folder with a file system of 16 MB of its own
+
+    @property
+    def variant(self) -> Variant:
+        return self.suite, self.init, self.fresh
 
     @property
     def flags(self) -> list[str]:
@@ -586,7 +652,8 @@ def parse_hosts(text: str) -> dict[str, Kind]:
         hosts = {name: Kind(**host) for name, host in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(
-            f"The scenario's hosts are not {{name: {{suite, init, memory, small_disk}}}}: {text[:200]} ({error!r})"
+            "The scenario's hosts are not {name: {suite, init, fresh, memory, small_disk}}: "
+            f"{text[:200]} ({error!r})"
         ) from error
     if not hosts:
         raise Failure("The scenario's group has no hosts: see molecule/SCENARIO/inventory/hosts.yml.")
@@ -601,11 +668,10 @@ def parse_hosts(text: str) -> dict[str, Kind]:
 
 
 def create(scenario: str, inventory: pathlib.Path, hosts: dict[str, Kind]) -> None:
-    engine, images = prepare([(kind.suite, kind.init) for kind in hosts.values()])
+    engine, images = prepare([kind.variant for kind in hosts.values()])
     with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
         booting = {
-            name: pool.submit(boot, engine, scenario, name, images[(kind.suite, kind.init)], kind)
-            for name, kind in hosts.items()
+            name: pool.submit(boot, engine, scenario, name, images[kind.variant], kind) for name, kind in hosts.items()
         }
     # Only now: when one failed, the others have ended too and can be destroyed.
     reached = {name: future.result() for name, future in booting.items()}
@@ -655,7 +721,9 @@ def main() -> int:
     try:
         match arguments.command:
             case "prepare":
-                prepare([(suite, "systemd") for suite in SUITES] + [("bookworm", "none")])
+                prepare(
+                    [(suite, init, fresh) for suite in SUITES for init in PACKAGES_BY_INIT for fresh in (True, False)]
+                )
             case "create":
                 create(arguments.scenario, arguments.inventory, parse_hosts(arguments.hosts))
             case "destroy":

@@ -230,7 +230,7 @@ class Bench:
     @contextlib.contextmanager
     def fresh_hosts(self, *names: str) -> Iterator[list[dict[str, str]]]:
         """Virgin hosts, by the variables that reach them, which are gone afterwards."""
-        wanted = {f"bench-{name}": test_hosts.Kind(self.suite) for name in names}
+        wanted = {f"bench-{name}": test_hosts.Kind(self.suite, fresh=True) for name in names}
         try:
             test_hosts.create(self.scenario, self.hosts, wanted)
             reached = json.loads(self.hosts.read_text())["all"]["hosts"]
@@ -648,7 +648,7 @@ def main() -> int:
         pace = [empty_play(bench.path)]
         say(f"ansible-playbook with nothing to do takes {pace[0]:.2f} s here")
         # Before the first host is wanted: building an image is no part of any figure.
-        test_hosts.prepare([(arguments.suite, "systemd")])
+        test_hosts.prepare([(arguments.suite, "systemd", True)])
         rounds, growth, served = measure(bench, arguments.rounds, cases)
         ended = machine()
         pace.append(empty_play(bench.path))
