@@ -30,7 +30,7 @@ PLUGINS := ansible_collections.pyweb.stack.plugins
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: site
 site: $(SITE_READY) ## deploy to the hosts of INVENTORY (default: this machine); ANSIBLE_FLAGS=--ask-become-pass if sudo asks for a password
@@ -39,6 +39,10 @@ site: $(SITE_READY) ## deploy to the hosts of INVENTORY (default: this machine);
 .PHONY: test
 test: $(TEST_READY) ## run lint, unit, build and molecule, and print the time of each
 	@python scripts/test.py
+
+.PHONY: test-all
+test-all: $(TEST_READY) ## run the same with the full matrix of deployments and kills
+	@PYWEB_MATRIX=all python scripts/test.py
 
 .PHONY: lint
 lint: $(TEST_READY) ## run yamllint, ruff, the language rules, ansible-lint, mypy and vermin, and check the changelog
@@ -77,6 +81,10 @@ sanity: $(SANITY_READY) ## run ansible-test sanity and galaxy-importer on the bu
 .PHONY: molecule
 molecule: $(TEST_READY) ## run all scenarios on test hosts; options: SCENARIO=site, ACTION=converge, KEEP=1 to keep the hosts after a failure
 	@python scripts/scenarios.py --action $(ACTION) $(if $(KEEP),--keep) $(SCENARIO)
+
+.PHONY: shards
+shards: $(TEST_READY) ## list the shards of the full matrix; PYWEB_MATRIX=3/8 adds one of them to a run
+	@python scripts/scenarios.py --shards $(SCENARIO)
 
 .PHONY: bench
 bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / ".cache" / "test-results"
+SCENARIOS = RESULTS / "scenarios.txt"  # what each scenario took
 CHEAP = ("lint", "unit", "build")
 DEAR = ("molecule",)
 # Of a failed test's message, in characters, and of failed tests: their end of the output is to be read at a glance.
@@ -79,6 +80,8 @@ def main() -> int:
         results[part] = run_part(part)
         summary.append(f"  {part:10} {'ok' if results[part] else 'FAILED':8} {time.monotonic() - started:6.1f} s")
         print(summary[-1], flush=True)
+        if part == "molecule" and SCENARIOS.exists():
+            summary += [f"  {line}" for line in SCENARIOS.read_text().splitlines()]
     passed, tests = read_reports()
     # lint and build have no tests that pytest would count, and a part may fail outside of its tests.
     passed += sum(results.values())

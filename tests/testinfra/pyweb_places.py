@@ -12,7 +12,8 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,33 +36,48 @@ class Place:
         # Read each time, because the address may change at a reboot.
         return json.loads((self.inventory / "test_hosts.json").read_text())["all"]["hosts"][self.name]
 
-    def run(self, text: str, *, check: bool = True, given: bytes = b"", timeout: float = 120) -> str:
-        """The output of a shell command that root runs on the host, with optional input."""
+    @property
+    def address(self) -> str:
+        return self.reached["ansible_host"]
+
+    def command(self, text: str) -> list[str]:
+        """The words that run a shell command on the host as root."""
         reached = self.reached
         options = shlex.split(reached["ansible_ssh_common_args"])
         whom = f"{reached['ansible_user']}@{reached['ansible_host']}"
+        return ["ssh", *options, "-i", reached["ansible_ssh_private_key_file"], whom, f"sudo sh -c {shlex.quote(text)}"]
+
+    def run(self, text: str, *, check: bool = True, given: str = "", timeout: float = 120) -> str:
+        """The output of a shell command that root runs on the host, with optional input."""
         answer = subprocess.run(
-            ["ssh", *options, "-i", reached["ansible_ssh_private_key_file"], whom, f"sudo sh -c {shlex.quote(text)}"],
+            self.command(text),
             input=given,
             capture_output=True,
+            text=True,
+            errors="replace",
             timeout=timeout,
             check=False,
         )
-        said, complained = (stream.decode(errors="replace") for stream in (answer.stdout, answer.stderr))
-        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {said}{complained}"
-        return said
+        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {answer.stdout}{answer.stderr}"
+        return answer.stdout
 
-    def ask(self, path: str = "/", method: str = "GET", timeout: float = 10) -> requests.Response:
+    def ask(self, path: str = "/", method: str = "GET", timeout: float = 10, **options: Any) -> requests.Response:
         """The response that a client gets."""
         session = requests.Session()
         session.trust_env = False
-        return session.request(method, f"http://{self.reached['ansible_host']}{path}", timeout=timeout)
+        return session.request(method, f"http://{self.address}{path}", timeout=timeout, **options)
 
     def answers(self, path: str) -> bool:
         try:
             return self.ask(path, timeout=2).status_code == 200
         except requests.RequestException:
             return False
+
+
+def everywhere(work: Callable[[Any], Any], places: Sequence[Any]) -> list[Any]:
+    """The results of the same work on several hosts at once."""
+    with ThreadPoolExecutor(len(places)) as pool:
+        return list(pool.map(work, places))
 
 
 def wait_until(condition: Callable[[], Any], timeout: float) -> float:

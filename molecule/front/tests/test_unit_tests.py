@@ -1,8 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The unit tests that ask a running nginx, run on every host as well: of the nginx that its Debian packages.
+"""The unit tests that ask a running nginx, by the nginx that each host's Debian packages.
 
-Each of them has an instance of its own there, on ports of its own; the sites of the scenario go on beside them.
+`make unit` asks the nginx of this machine. The program of any host that has another one is brought here, with its
+libraries, and the tests run once more with that.
 """
 
 from __future__ import annotations
@@ -10,84 +11,87 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from pyweb_places import Place
+from pyweb_playbooks import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 ELSEWHERE = {
     "test_nginx_slow_visitors.py",  # half a minute of load, which would leave the other tests no processor
 }
 FILES = sorted(
-    path.name
-    for path in (CHECKOUT / "tests/local").glob("test_*.py")
+    str(path.relative_to(CHECKOUT))
+    for path in CHECKOUT.glob("tests/*/test_*.py")
     if "needs_nginx" in path.read_text() and path.name not in ELSEWHERE
 )
-TESTS = ["tests/conftest.py", "tests/local", "tests/unit"]
-NEEDED = [".collections", "ansible.cfg", "pyproject.toml", "plugins", "requirements", "roles", *TESTS]
-
-FOLDER = "/var/tmp/unit-tests"
-AT_ONCE = 3  # files on each host: most of their time is waiting
-UV = "/opt/pyweb/uv/bin/uv"  # where the role python has put it
-# As scripts/environment.sh makes it on the controller, for the host's own Python.
-ENVIRONMENT = f"""\
-set -e
-cd {FOLDER}
-export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 UV_HTTP_TIMEOUT=120 UV_HTTP_RETRIES=5
-make() {{
-    [ -e $2/bin/python ] || {UV} venv --quiet --python /usr/bin/python3 $2
-    {UV} pip sync --quiet --python $2/bin/python --require-hashes requirements/$1.txt
-}}
-make test .venv
-make sslyze .venv/sslyze
-"""
+AT_ONCE = 4  # files: most of their time is waiting
+PACK = "tar --create --dereference --file - /usr/sbin/nginx $(ldd /usr/sbin/nginx | grep -o '/[^ ]*')"
+VERSION = "nginx -v 2>&1"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a test on a host; good if nothing is told."""
+    """What came of a test; good if nothing is told."""
 
     failed: str = ""
     skipped: str = ""
 
 
-def claims() -> list[str]:
-    """The tests that a host is to run, as pytest collects them here."""
+def run_pytest(words: list[str], path: str = "") -> subprocess.CompletedProcess[str]:
     # Not by the settings of the run that this is a part of, such as the file of its report.
-    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    answer = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *(f"tests/local/{name}" for name in FILES)],
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "PYWEB_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
         cwd=CHECKOUT,
-        env=own,
+        env=own | ({"PATH": f"{path}:{own['PATH']}"} if path else {}),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def claims() -> list[str]:
+    """The tests of all files, as pytest collects them."""
+    answer = run_pytest(["--collect-only", *FILES])
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return [line.removeprefix("tests/local/") for line in answer.stdout.splitlines() if "::" in line]
+    return [line for line in answer.stdout.splitlines() if "::" in line]
 
 
-def prepare(place) -> None:
-    """Brings the tests, and all that they import."""
-    packing = ["tar", "--create", "--exclude=__pycache__", *NEEDED]
-    packed = subprocess.run(packing, cwd=CHECKOUT, capture_output=True, check=True).stdout
-    place.run(
-        f"mkdir -p {FOLDER} && cd {FOLDER} && rm -rf {' '.join(NEEDED)} && tar --extract --no-same-owner", given=packed
-    )
-    place.run(ENVIRONMENT, timeout=900)
+def bring(place: Place, folder: Path) -> Path:
+    """The folder of a program that is the host's nginx; it runs here, whatever libraries this machine has."""
+    packed = subprocess.run(place.command(PACK), check=True, capture_output=True, timeout=120).stdout
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    program = folder / "usr/sbin/nginx"
+    (loader,) = folder.glob("lib64/ld-*")
+    old, new = f"/lib64/{loader.name}".encode(), bytes(folder / "ld")
+    assert len(new) <= len(old), f"{folder} is too long a name for the place that the program has for it"
+    loader.chmod(0o755)
+    loader.rename(folder / "ld")
+    program.write_bytes(program.read_bytes().replace(old + b"\0", new.ljust(len(old) + 1, b"\0"), 1))
+    libraries = ":".join(sorted({str(path.parent) for path in folder.glob("**/lib*.so*")}))
+    start = folder / "bin/nginx"
+    start.parent.mkdir()
+    start.write_text(f'#!/bin/sh\nexport LD_LIBRARY_PATH={libraries}\nexec {program} "$@"\n')
+    start.chmod(0o755)
+    return start.parent
 
 
-def run_file(place, name: str) -> dict[str, Outcome]:
+def run_file(name: str, folder: Path) -> dict[str, Outcome]:
     """What came of each test of a file; of the file itself, if its run broke off."""
-    pytest_there = f".venv/bin/python -m pytest -q -p no:cacheprovider --junitxml {name}.xml tests/local/{name}"
-    there = f"cd {FOLDER}; rm -f {name}.xml; LC_ALL=C.UTF-8 timeout 1200 {pytest_there} >{name}.txt 2>&1"
-    place.run(there, check=False, timeout=1230)
-    if not (report := place.run(f"cat {FOLDER}/{name}.xml", check=False)):
-        return {name: Outcome(failed=f"its run broke off: {place.run(f'tail {FOLDER}/{name}.txt', check=False)}")}
-    return {f"{name}::{case.get('name')}": outcome(case) for case in ElementTree.fromstring(report).iter("testcase")}
+    report = folder / f"{Path(name).stem}.xml"
+    answer = run_pytest([f"--junitxml={report}", name], path=str(folder / "bin"))
+    if not report.exists():
+        return {name: Outcome(failed=f"its run broke off: {answer.stdout[-2000:]}{answer.stderr[-2000:]}")}
+    cases = ElementTree.parse(report).iter("testcase")
+    return {f"{name}::{case.get('name')}": outcome(case) for case in cases}
 
 
 def outcome(case: ElementTree.Element) -> Outcome:
@@ -98,26 +102,43 @@ def outcome(case: ElementTree.Element) -> Outcome:
     return Outcome(told["failure"] + told["error"], told["skipped"])
 
 
+def version_here() -> str:
+    return subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr.strip()
+
+
 @pytest.fixture(scope="session")
-def outcomes(places) -> dict[str, dict[str, Outcome]]:
-    """What came of all tests, by host. The hosts run them at the same time."""
+def outcomes(places: list[Place]) -> dict[str, dict[str, Outcome]]:
+    """What came of all tests, by the version of nginx."""
+    versions = {place.run(VERSION).strip(): place for place in places}
+    found: dict[str, dict[str, Outcome]] = {}
+    for version, place in versions.items():
+        if version == version_here():
+            continue
+        # In /tmp: see the length in bring().
+        with tempfile.TemporaryDirectory(prefix="ng-", dir="/tmp") as name:
+            folder = Path(name)
+            folder.chmod(0o755)  # workers of nginx have another account
+            shown = subprocess.run([bring(place, folder) / "nginx", "-v"], check=True, capture_output=True, text=True)
+            assert shown.stderr.strip() == version
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                files = pool.map(lambda file, folder=folder: run_file(file, folder), FILES)
+                found[version] = {claim: outcome for file in files for claim, outcome in file.items()}
+    return found
 
-    def run(place) -> dict[str, Outcome]:
-        prepare(place)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            files = pool.map(lambda name: run_file(place, name), FILES)
-            return {claim: outcome for found in files for claim, outcome in found.items()}
 
-    with ThreadPoolExecutor(len(places)) as pool:
-        return dict(zip([place.name for place in places], pool.map(run, places), strict=True))
+def test_the_nginx_of_every_host_is_asked(outcomes, host):
+    asked = {version_here(), *outcomes}
+    assert len(asked) >= 2, "the hosts have no other nginx than this machine: nothing was tried here"
+    assert host.check_output(VERSION) in asked
 
 
 @pytest.mark.parametrize("claim", claims(), ids=str)  # else pytest only numbers the long ones
-def test_it_holds_for_the_nginx_of_this_host(outcomes, host, claim):
-    here = outcomes[host.backend.host]
-    found = here.get(claim) or here.get(claim.partition("::")[0]) or Outcome(failed="it was not run")
-    # All that a test may want is there, but for IPv6, which an engine may leave out.
-    if found.skipped.startswith("this machine has no ::1") and host.run("grep -q ' lo$' /proc/net/if_inet6").failed:
-        pytest.skip(found.skipped)
-    if trouble := found.failed or found.skipped:
-        pytest.fail(trouble, pytrace=False)
+def test_it_holds_for_every_nginx(outcomes, claim):
+    assert outcomes
+    for version, found in outcomes.items():
+        told = found.get(claim) or found.get(claim.partition("::")[0]) or Outcome(failed="it was not run")
+        # All that a test may want is there, but for IPv6, which this machine may not have.
+        if told.skipped.startswith("this machine has no ::1") and " lo\n" not in Path("/proc/net/if_inet6").read_text():
+            pytest.skip(told.skipped)
+        if trouble := told.failed or told.skipped:
+            pytest.fail(f"{version}: {trouble}", pytrace=False)

@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pyweb_places
 import yaml
-from pyweb_playbooks import Run
+from pyweb_data import each, merged
+from pyweb_playbooks import PROGRAM, Run, usual_environment
 
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = Path(__file__).resolve().parent.parent / "inventory"
@@ -88,44 +88,15 @@ print(json.dumps(apps))
 """
 
 
-class Place:
-    """One host, as its operator and as its visitors reach it."""
-
-    def __init__(self, name: str, inventory: Path) -> None:
-        self.name = name
-        self.inventory = inventory
-
-    @property
-    def reached(self) -> Mapping[str, str]:
-        # Read anew each time: a host may come back from a reboot with another address.
-        return json.loads((self.inventory / "test_hosts.json").read_text())["all"]["hosts"][self.name]
-
-    @property
-    def address(self) -> str:
-        return self.reached["ansible_host"]
+class Place(pyweb_places.Place):
+    """One host, as its operator and as its visitors reach it, and what its applications are like."""
 
     @property
     def systemd(self) -> bool:
         return "systemd" in self.name
 
-    def command(self, text: str) -> list[str]:
-        """The words that run a shell command on the host as root."""
-        reached = self.reached
-        options = shlex.split(reached["ansible_ssh_common_args"])
-        whom = f"{reached['ansible_user']}@{reached['ansible_host']}"
-        return [
-            *("ssh", *options, "-o", "ControlMaster=no", "-i", reached["ansible_ssh_private_key_file"], whom),
-            f"sudo sh -c {shlex.quote(text)}",
-        ]
-
-    def run(self, text: str, *, check: bool = True, stdin: str | None = None) -> str:
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        answer = subprocess.run(self.command(text), **given, capture_output=True, text=True, timeout=120, check=False)
-        assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {answer.stdout}{answer.stderr}"
-        return answer.stdout
-
     def look(self, app: str = "patient") -> dict[str, Any]:
-        return json.loads(self.run("python3 -", stdin=LOOK))[app]
+        return json.loads(self.run("python3 -", given=LOOK))[app]
 
     def neighbour(self) -> dict[str, Any]:
         """What no deployment of the patient may change."""
@@ -193,13 +164,6 @@ def lost_nothing(loads: list[Load]) -> None:
         assert load.report["failed"] == 0, f"{load.place.name}: {json.dumps(load.report, indent=1)}"
 
 
-def merged(base: Any, change: Any) -> Any:
-    """A mapping with the changes made, at every depth; anything else gives way to the change."""
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return copy.deepcopy(change)
-    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
-
-
 def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> dict[str, Any]:
     """The inventory's applications with the patient changed, as variables for a run."""
     lookup = "{{ lookup('ansible.builtin.env', 'MOLECULE_PROJECT_DIRECTORY') }}"
@@ -209,15 +173,9 @@ def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> 
     return {"webapps": [merged(patient, dict(change or {})), *others]}
 
 
-def each(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The variables of one run that means another thing on each host: by host, then by name."""
-    names = {name for own in variables.values() for name in own}
-    return {"by_host": variables, **{name: f"{{{{ by_host[inventory_hostname].{name} }}}}" for name in names}}
-
-
 # The task that a run of several hosts comes to when it has built everywhere; a run of one host builds and switches in
 # one call, so that it has not come to it where either fails.
-TAKE_OVER = "Let the new releases take over"
+TAKE_OVER = "Switch to the new releases"
 
 
 def deploy(run_playbook: Callable[..., Run], variables: Mapping[str, Mapping[str, Any]], alone: bool) -> dict[str, Run]:
@@ -227,11 +185,6 @@ def deploy(run_playbook: Callable[..., Run], variables: Mapping[str, Mapping[str
     with ThreadPoolExecutor(len(variables)) as pool:
         runs = pool.map(lambda name: run_playbook("pyweb.stack.site", variables[name], "--limit", name), variables)
         return dict(zip(variables, runs, strict=True))
-
-
-def everywhere(work: Callable[[Place], Any], places: list[Place]) -> list[Any]:
-    with ThreadPoolExecutor(len(places)) as pool:
-        return list(pool.map(work, places))
 
 
 @pytest.fixture(scope="session")
@@ -251,17 +204,11 @@ def begin_playbook(inventory: str, folder: Path, variables: Mapping[str, Any], *
     """Begins to deploy, in a process group of its own, which a test can kill."""
     given = folder / f"variables-{time.monotonic_ns()}.json"
     given.write_text(json.dumps(variables))
-    program = Path(sys.executable).with_name("ansible-playbook")
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
-    }
     with given.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
-            [str(program), "pyweb.stack.site", "--inventory", inventory, "--extra-vars", f"@{given}", *arguments],
+            [str(PROGRAM), "pyweb.stack.site", "--inventory", inventory, "--extra-vars", f"@{given}", *arguments],
             cwd=CHECKOUT,
-            env=environment,
+            env=usual_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

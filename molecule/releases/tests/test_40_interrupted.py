@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TAKE_OVER, Place, begin_playbook, deploy, everywhere, load_on, lost_nothing, webapps
+from conftest import TAKE_OVER, Place, begin_playbook, deploy, load_on, lost_nothing, webapps
+from pyweb_places import everywhere
 
-# In rounds of one moment for each of the four hosts, at least twenty in all.
+# In rounds of one moment for each of the four hosts, at least twenty in all. The first of each kind is the sample.
 ANSIBLE_ROUNDS, MODULE_ROUNDS = 2, 3
 # Seconds after the module took the lock: to build (a good half second, if the environment is there), and to switch
 # (some four seconds).
@@ -76,74 +77,90 @@ def finish(places: list[Place], run_playbook, number: int) -> None:
     everywhere(check, places)
 
 
-def test_ansible_killed_at_any_moment(places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path):
-    def begin(place: Place, number: int) -> subprocess.Popen:
-        return begin_playbook(scenario_inventory, tmp_path, change(number), "--limit", place.name)
+def rounds(count: int) -> list[Any]:
+    return [pytest.param(number, marks=[pytest.mark.matrix] if number else []) for number in range(count)]
 
+
+def begin(place: Place, inventory: str, folder: Path, number: int) -> subprocess.Popen:
+    return begin_playbook(inventory, folder, change(number), "--limit", place.name)
+
+
+@pytest.fixture(scope="module")
+def whole(places: list[Place], run_playbook, scenario_inventory: str, tmp_path_factory) -> float:
+    """The seconds that a deployment takes while the other hosts have theirs."""
     assert run_playbook("pyweb.stack.site", change(0)).status == 0
+    folder = tmp_path_factory.mktemp("whole")
     began = time.monotonic()
-    assert {run.wait(120) for run in [begin(place, 1) for place in places]} == {0}
-    whole = time.monotonic() - began
+    assert {run.wait(120) for run in [begin(place, scenario_inventory, folder, 1) for place in places]} == {0}
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", rounds(ANSIBLE_ROUNDS))
+def test_ansible_killed_at_any_moment(
+    number: int, whole: float, places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
+):
     neighbours = everywhere(Place.neighbour, places)
+    # Early, late and between on each of the hosts.
+    moments = [number * len(places) + (place + number) % len(places) for place in range(len(places))]
     with load_on(places, tmp_path) as loads:
-        for number in range(ANSIBLE_ROUNDS):
-            # Early, late and between on each of the hosts.
-            moments = [number * len(places) + (place + number) % len(places) for place in range(len(places))]
-            runs = [begin(place, 2 + 2 * number) for place in places]
-            began = time.monotonic()
-            for moment, run in sorted(zip(moments, runs, strict=True), key=lambda pair: pair[0]):
-                time.sleep(max(0.0, began + whole * (moment + 0.5) / (ANSIBLE_ROUNDS * len(places)) - time.monotonic()))
-                os.killpg(run.pid, signal.SIGKILL)
-            for run in runs:
-                run.wait(10)
-            finish(places, run_playbook, 2 + 2 * number + number % 2)
+        runs = [begin(place, scenario_inventory, tmp_path, 2 + 2 * number) for place in places]
+        began = time.monotonic()
+        for moment, run in sorted(zip(moments, runs, strict=True), key=lambda pair: pair[0]):
+            time.sleep(max(0.0, began + whole * (moment + 0.5) / (ANSIBLE_ROUNDS * len(places)) - time.monotonic()))
+            os.killpg(run.pid, signal.SIGKILL)
+        for run in runs:
+            run.wait(10)
+        finish(places, run_playbook, 2 + 2 * number + number % 2)
     lost_nothing(loads)
     assert everywhere(Place.neighbour, places) == neighbours
 
 
+# For each host: whether the module was killed, and the number of failed tasks.
+OUTCOMES: list[tuple[str, int]] = []
+
+
+def begin_killing(place: Place, after: float, switching: int) -> subprocess.Popen:
+    command = place.command(f"python3 - {after:g} {switching}")
+    killer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert killer.stdin
+    killer.stdin.write(KILL)
+    killer.stdin.close()
+    return killer
+
+
+@pytest.mark.parametrize("number", rounds(MODULE_ROUNDS))
 @pytest.mark.parametrize("alone", [False, True], ids=("one run for all", "a run for each"))
-def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path: Path, alone: bool):
-    first = 202 if alone else 102
+def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path: Path, number: int, alone: bool):
+    first = (202 if alone else 102) + 2 * number
     neighbours = everywhere(Place.neighbour, places)
     moments = [*((after, 0) for after in BUILDING), *((after, 1) for after in SWITCHING)]
-    outcomes: list[str] = []
-    failed = 0
+    # Every third: some in each round that are killed early, and some late, on other hosts each time.
+    chosen = moments[number::MODULE_ROUNDS]
+    chosen = chosen[number:] + chosen[:number]
     with load_on(places, tmp_path) as loads:
-        for number in range(MODULE_ROUNDS):
-            # Every third: some in each round that are killed early, and some late, on other hosts each time.
-            chosen = moments[number::MODULE_ROUNDS]
-            chosen = chosen[number:] + chosen[:number]
-            killers = [
-                subprocess.Popen(
-                    place.command(f"python3 - {after:g} {switching}"),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                for place, (after, switching) in zip(places, chosen, strict=True)
-            ]
-            for killer in killers:
-                killer.stdin.write(KILL)
-                killer.stdin.close()
-            variables = change(first + 2 * number)
-            runs = deploy(run_playbook, dict.fromkeys((place.name for place in places), variables), alone)
-            told = [killer.stdout.read().strip() for killer in killers]
-            for killer in killers:
-                killer.wait(40)
-            outcomes += told
-            for place, outcome in zip(places, told, strict=True):
-                run = runs[place.name]
-                broke = run.counts(place.name)["failed"]
-                # One that is killed when it has said its last word has done its work.
-                assert outcome == "killed" or not broke, (place.name, outcomes, run.output)
-                assert not (alone and broke and TAKE_OVER in run.output), "it did not switch in the call that builds"
-                failed += broke
-            finish(places, run_playbook, first + 2 * number + number % 2)
-    print(failed, outcomes)
-    assert outcomes.count("killed") >= 10, outcomes
-    assert failed >= 8, (failed, outcomes)
+        killers = [begin_killing(place, *moment) for place, moment in zip(places, chosen, strict=True)]
+        runs = deploy(run_playbook, dict.fromkeys((place.name for place in places), change(first)), alone)
+        told = [killer.stdout.read().strip() for killer in killers]
+        for killer in killers:
+            killer.wait(40)
+        for place, outcome in zip(places, told, strict=True):
+            run = runs[place.name]
+            broke = run.counts(place.name)["failed"]
+            # One that is killed when it has said its last word has done its work.
+            assert outcome == "killed" or not broke, (place.name, told, run.output)
+            assert not (alone and broke and TAKE_OVER in run.output), "it did not switch in the call that builds"
+            OUTCOMES.append((outcome, broke))
+        finish(places, run_playbook, first + number % 2)
     lost_nothing(loads)
     assert everywhere(Place.neighbour, places) == neighbours
+
+
+def test_most_modules_were_killed_in_time():
+    """Else the tests above have shown nothing."""
+    print(OUTCOMES)
+    assert len(OUTCOMES) >= 8, OUTCOMES
+    assert [outcome for outcome, _broke in OUTCOMES].count("killed") >= len(OUTCOMES) * 5 // 6, OUTCOMES
+    assert sum(broke for _outcome, broke in OUTCOMES) >= len(OUTCOMES) * 2 // 3, OUTCOMES
 
 
 def test_every_host_is_left_as_it_should_be(host):

@@ -12,7 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from conftest import CHECKOUT, Place, everywhere, webapps
+from conftest import CHECKOUT, Place, webapps
+from pyweb_places import everywhere
 
 sys.path.insert(0, str(CHECKOUT / "scripts"))
 

@@ -12,6 +12,8 @@ import requests
 from conftest import PATHS, served_by
 from pyweb_places import wait_until
 
+pytestmark = pytest.mark.alone
+
 # Seconds, as visitors are promised.
 WORKER_BACK, MASTER_BACK = 1.0, 2.0
 # What ends within a second of its start is a failed start to supervisor, which then waits longer.
@@ -77,7 +79,9 @@ def test_what_killed_workers_were_asked_is_answered_by_others(host, visit):
         assert (answer.result().status_code, answer.result().text) == (200, "slow\n")
 
 
-@pytest.mark.parametrize("signal", ["KILL", "TERM", "INT", "QUIT"])
+@pytest.mark.parametrize(
+    "signal", ["KILL", *(pytest.param(name, marks=pytest.mark.matrix) for name in ("TERM", "INT", "QUIT"))]
+)
 @pytest.mark.parametrize("app", PATHS)
 def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, signal):
     """Most signals end a master with status 0, as if it had been told to stop by its process manager."""
