@@ -2,201 +2,103 @@
 # MIT License (see LICENSE)
 """Whatever is broken on a host: the doctor names it, its cause and the remedy, and changes nothing.
 
-Each case of cases.yml is one run against all hosts that can have it, and one test for each of them.
+Each case of cases.yml is tried on all hosts that can have it. Cases that concern one application share a run: each has
+an application of its own.
 """
 
 from __future__ import annotations
 
-import copy
-import sys
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import requests
-import testinfra
 import yaml
-from pyweb_playbooks import Run
-from testinfra.host import Host
-from testinfra.utils.ansible_runner import AnsibleRunner
-
-TESTS = Path(__file__).resolve().parent
-CHECKOUT = TESTS.parents[2]
-sys.path.append(str(CHECKOUT / "tests" / "unit"))
-from certificate_factory import make  # noqa: E402  # see above
+from certificate_factory import make
+from conftest import APPS, ILL, INVENTORY, TESTS, Place
+from pyweb_data import merged
+from pyweb_places import everywhere
+from pyweb_playbooks import CHECKOUT, Run
 
 CASES = yaml.safe_load((TESTS / "cases.yml").read_text())
 SECRET = "no-message-shows-this"
 WELL = "rm -f $home/shared/mood/mood"
 
-PRELUDE = r"""
-name=ailing
-home=/srv/webapps/$name
-release=$(basename "$(readlink $home/current)")
-source=$home/releases/$release/src
-socket=/run/webapps/$name/$release.sock
-if [ -d /run/systemd/system ]; then
-    web() { systemctl "$1" "$name@$release"; }
-    reborn() { systemctl --no-block restart "$name@$release"; }
-    again() { systemctl reset-failed "$name@$release"; systemctl restart "$name@$release"; }
-    front() { systemctl "$1" nginx; }
-else
-    web() { supervisorctl "$1" "$name-$release"; }
-    reborn() { supervisorctl restart "$name-$release" >/dev/null 2>&1 & }
-    again() { supervisorctl restart "$name-$release"; }
-    front() {
-        if [ $1 = start ]; then nginx; return; fi
-        kill -QUIT $(cat /run/nginx.pid)
-        for _ in $(seq 300); do pgrep -x nginx >/dev/null || break; sleep 0.1; done
-    }
-fi
-logged() {
-    for _ in $(seq 200); do
-        if [ -d /run/systemd/system ]; then journalctl -u "$name@$release"; else cat /var/log/supervisor/$name-*; fi |
-            grep -q "$1" && return
-        sleep 0.3
-    done
-    return 1
-}
-until_it() {
-    for _ in $(seq 200); do "$@" && return; sleep 0.3; done
-    return 1
-}
-listens() { ss -Hltn "sport = :$1" | grep -q .; }
-silent() { ! listens "$1"; }
-says() { # STATUS: what a visitor of the site gets; nothing where the connection is closed
-    [ "$(python3 - <<'END'
-import http.client
-connection = http.client.HTTPConnection("127.0.0.1", timeout=9)
-try:
-    connection.request("GET", "/", headers={"Host": "ailing.example.com"})
-    print(connection.getresponse().status)
-except (OSError, http.client.HTTPException):
-    print("nothing")
-END
-    )" = "$1" ]
-}
-ended() { # the process, so that it had to be started again
-    if [ -d /run/systemd/system ]; then
-        systemctl show -p ActiveState -p NRestarts "$name@$release" | grep -q 'ActiveState=failed\|NRestarts=[1-9]'
-    else
-        supervisorctl status "$name-$release" | grep -q 'BACKOFF\|FATAL'
-    fi
-}
-kept() { # by supervisor: whether the application runs again
-    supervisorctl status "$name-$release" | grep -q RUNNING
-}
-worker() { # STATE: the worker is in it; or RESTARTS: it was started again that often
-    if [ -d /run/systemd/system ]; then
-        systemctl show -p ActiveState -p NRestarts "$name.worker@$release" | grep -qx "ActiveState=$1\|NRestarts=$1"
-    elif [ "$1" = failed ]; then
-        supervisorctl status "$name.worker-$release" | grep -q FATAL
-    else
-        [ "$(grep -c "spawned: '$name.worker-$release'" /var/log/supervisor/supervisord.log)" -gt "$((spawned + $1))" ]
-    fi
-}
-worker_again() {
-    if [ -d /run/systemd/system ]; then
-        systemctl reset-failed "$name.worker@$release"
-        systemctl restart "$name.worker@$release"
-    else
-        supervisorctl restart "$name.worker-$release"
-        spawned=$(grep -c "spawned: '$name.worker-$release'" /var/log/supervisor/supervisord.log)
-    fi >/dev/null 2>&1
-}
-job() {
-    if [ -d /run/systemd/system ]; then systemctl start $name.nightly; else /etc/supervisor/scheduled/$name.nightly; fi
-}
-sealed=/etc/nginx/pyweb/certificates/sealed.pem
-shows() { # FILE: nginx shows its certificate
-    mark="openssl x509 -noout -fingerprint"
-    [ "$(openssl s_client -connect 127.0.0.1:443 -servername sealed.example.com 2>/dev/null </dev/null | $mark)" = \
-        "$($mark -in "$1")" ]
-}
-seal() { # FILE: have nginx show its certificate, and keep the right one
-    [ -e /var/tmp/sealed.pem ] || cp -p $sealed /var/tmp/sealed.pem
-    cp "$1" $sealed && nginx -s reload && until_it shows "$1"
-}
-unseal() {
-    mv /var/tmp/sealed.pem $sealed && nginx -s reload && until_it shows $sealed
-}
-master() { pgrep -o -u $name -f bin/gunicorn; }
-"""
-
-# What the doctor must not touch: everything but logs and what processes write themselves.
+# The doctor must not change any file, except logs and the files that processes write.
 LOOK = r"""
 find /etc /srv/webapps /run/webapps /run/nginx.pid ! -path '/run/webapps/*/*' -printf '%p %m %u %g %l\n' 2>&1 | sort
 find /etc /srv/webapps /run/nginx.pid ! -type d -printf '%p %T@\n' 2>&1 | sort
 """
 
 
-def merged(base: Any, change: Any) -> Any:
-    """A mapping with the changes made, at every depth; anything else gives way to the change."""
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return copy.deepcopy(change)
-    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+@dataclass
+class Trial:
+    """One run of the doctor: which application of the hosts is broken in which way."""
 
+    alone: bool
+    cases: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-def variables(case: dict[str, Any]) -> dict[str, Any]:
-    lookup = "{{ lookup('ansible.builtin.env', 'MOLECULE_PROJECT_DIRECTORY') }}"
-    text = (TESTS.parent / "inventory" / "group_vars" / "web.yml").read_text().replace(lookup, str(CHECKOUT))
-    ailing, *_others = yaml.safe_load(text)["webapps"]
-    return {"webapps": [merged(ailing, change) for change in case["apps"]]} if "apps" in case else {}
+    def takes(self, case: dict[str, Any]) -> str:
+        """The application that a case may have here; none if it may not be here at all."""
+        if self.alone or case.get("alone"):
+            # Two cases that concern all of the host need two kinds of hosts.
+            inits = [*(one.get("init") for _app, one in self.cases), case.get("init")]
+            free = not self.cases or sorted(map(str, inits)) == ["none", "systemd"]
+            return app_of(case) if free and self.alone == bool(case.get("alone")) else ""
+        free = [name for name in ([case["app"]] if "app" in case else ILL) if name not in dict(self.cases)]
+        return free[0] if free else ""
 
 
 def app_of(case: dict[str, Any]) -> str:
-    """The application that a case is about."""
+    """The application that is looked at, of a case that concerns all of the host."""
     return case.get("app", case.get("apps", [{}])[0].get("name", "ailing"))
 
 
-@pytest.fixture(scope="session")
-def hosts(scenario_inventory) -> dict[str, Host]:
-    found = testinfra.get_hosts(["ansible://doctor"], ansible_inventory=scenario_inventory, sudo=True)
-    return {host.backend.host: host for host in found}
+def planned(cases: list[dict[str, Any]]) -> list[Trial]:
+    trials: list[Trial] = []
+    for case in sorted(cases, key=lambda case: not case.get("slow")):
+        trial = next((one for one in trials if one.takes(case)), None)
+        if trial is None:
+            trial = Trial(bool(case.get("alone")))
+            trials.append(trial)
+        trial.cases.append((trial.takes(case), case))
+    return trials
 
 
-@pytest.fixture(scope="session")
-def addresses(scenario_inventory, hosts) -> dict[str, str]:
-    runner = AnsibleRunner.get_runner(scenario_inventory)
-    return {name: runner.get_variables(name)["ansible_host"] for name in hosts}
+TRIALS = planned(CASES)
 
 
-def concerned(case: dict[str, Any], hosts: dict[str, Host]) -> dict[str, Host]:
-    kind = {"systemd": lambda name: "noinit" not in name, "none": lambda name: "noinit" in name}
-    return {name: host for name, host in hosts.items() if "init" not in case or kind[case["init"]](name)}
+def variables(case: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a run for a case that concerns all of the host."""
+    lookup = "{{ lookup('ansible.builtin.env', 'MOLECULE_PROJECT_DIRECTORY') }}"
+    ailing, *_others = yaml.safe_load(INVENTORY.read_text().replace(lookup, str(CHECKOUT)))["webapps"]
+    changed = {"webapps": [merged(ailing, change) for change in case["apps"]]} if "apps" in case else {}
+    return {**changed, "app": app_of(case)}
 
 
-def everywhere(script: str, hosts: dict[str, Host]) -> dict[str, str]:
-    def run(host: Host) -> str:
-        answer = host.run("sh -c %s", PRELUDE + script)
-        assert answer.rc == 0, f"{host.backend.host}: {script}: {answer.stdout}{answer.stderr}"
-        return answer.stdout
-
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(hosts, pool.map(run, hosts.values()), strict=True))
+def concerned(case: dict[str, Any], places: list[Place]) -> list[Place]:
+    return [place for place in places if case.get("init", place.init) == place.init]
 
 
-def await_health(address: str) -> None:
+def await_health(place: Place, app: str) -> None:
     """Until the next case can begin."""
-    session = requests.Session()
-    session.trust_env = False
     deadline = time.monotonic() + 60
     while True:
         try:
-            answer = session.get(f"http://{address}/healthz", headers={"Host": "ailing.example.com"}, timeout=9)
-            if answer.text == "ok\n":
+            if place.visit(app, "/healthz").text == "ok\n":
                 return
         except requests.RequestException:
             pass
-        assert time.monotonic() < deadline, f"{address} was not mended"
+        assert time.monotonic() < deadline, f"{app} on {place.name} was not repaired"
         time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
-def certificates(hosts) -> None:
+def certificates(places) -> None:
     """On each host, in /var/tmp, certificates for the site `sealed` that will not do, or not for long."""
     names = ["sealed.example.com", "www.sealed.example.com"]
     made = {
@@ -206,38 +108,67 @@ def certificates(hosts) -> None:
         "newer": make(names),
     }
     for name, one in made.items():
-        text = one.certificate + one.key
-        for host in hosts.values():
-            host.check_output("sh -c %s", f"umask 077; cat >/var/tmp/{name}.pem <<'END'\n{text}END")
+        script = f"umask 077; cat >/var/tmp/{name}.pem"
+        everywhere(lambda place, script=script, one=one: place.run(script, given=one.certificate + one.key), places)
+
+
+@dataclass
+class Outcome:
+    """The doctor's report, and the files before and after it, by host."""
+
+    run: Run
+    before: dict[str, str]
+    after: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def outcome_of(certificates, hosts, addresses, run_playbook) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The outcome of a case, which is run once for all hosts: the run, and what was there before and after it."""
-    outcomes: dict[str, dict[str, Any]] = {}
-    # What a case could not mend would be found in all that follow, after a long wait each.
+def outcome_of(certificates, places, run_playbook) -> Callable[[int], Outcome]:
+    """The outcome of a case; those of a trial have it in common."""
+    outcomes: dict[int, Outcome] = {}
+    # The next trials would find these faults again, each after a long wait.
     unmended: list[str] = []
 
-    def outcome(case: dict[str, Any]) -> dict[str, Any]:
+    def tried(trial: Trial) -> Outcome:
+        pairs = [(place, app, case) for app, case in trial.cases for place in concerned(case, places)]
+        ill = [place for place in places if place in [one for one, _app, _case in pairs]]
+
+        def do(what: str, usual: str) -> None:
+            with ThreadPoolExecutor(len(pairs)) as pool:
+                list(pool.map(lambda pair: pair[0].do(pair[2].get(what, usual), pair[1]), pairs))
+
+        def looked() -> dict[str, str]:
+            return dict(zip([place.name for place in ill], everywhere(lambda place: place.run(LOOK), ill), strict=True))
+
+        try:
+            do("break", ":")
+            before = looked()
+            told = variables(trial.cases[0][1]) if trial.alone else {}
+            run = run_playbook("pyweb.stack.doctor", told, "--limit", ",".join(place.name for place in ill))
+            return Outcome(run, before, looked())
+        finally:
+            unmended.append(" and ".join(case["case"] for _app, case in trial.cases))
+            do("mend", WELL)
+            for place in ill:
+                for app in ILL:
+                    await_health(place, app)
+            unmended.clear()
+
+    def outcome(number: int) -> Outcome:
         assert not unmended, f"the hosts are still broken from the case: {unmended[0]}"
-        if case["case"] not in outcomes:
-            ill = concerned(case, hosts)
-            try:
-                everywhere(case.get("break", ":") + "\n", ill)
-                before = everywhere(LOOK, ill)
-                told = variables(case) | {"app": app_of(case)}
-                run = run_playbook("pyweb.stack.doctor", told, "--limit", ",".join(ill))
-                after = everywhere(LOOK, ill)
-            finally:
-                unmended.append(case["case"])
-                everywhere(case.get("mend", WELL) + "\n", ill)
-                for one in ill:
-                    await_health(addresses[one])
-                unmended.clear()
-            outcomes[case["case"]] = {"run": run, "before": before, "after": after}
-        return outcomes[case["case"]]
+        if number not in outcomes:
+            outcomes[number] = tried(TRIALS[number])
+        return outcomes[number]
 
     return outcome
+
+
+def test_every_case_is_tried_once_and_none_disturbs_another():
+    tried = [case["case"] for trial in TRIALS for _app, case in trial.cases]
+    assert sorted(tried) == sorted(case["case"] for case in CASES)
+    for trial in TRIALS:
+        apps, inits = zip(*((app, case.get("init")) for app, case in trial.cases), strict=True)
+        assert {bool(case.get("alone")) for _app, case in trial.cases} == {trial.alone}
+        assert len(set(inits if len(inits) > 1 and trial.alone else apps)) == len(trial.cases)
 
 
 @pytest.fixture(scope="session")
@@ -250,31 +181,51 @@ def test_hosts_that_are_fine_are_said_to_work(host, healthy):
     message = healthy.message(name)
     assert healthy.status == 0
     assert healthy.counts(name)["changed"] == 0
-    for app in ("ailing", "sealed", "neighbour"):
+    for app in APPS:
         assert f"{app} on {name} works.\n  Checked: name, port," in message
     assert "broken" not in message
     assert "watch" not in message
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"].replace(",", "").replace(" ", "-"))
-def test_what_is_broken_is_named(case, host, hosts, outcome_of):
-    name = host.backend.host
-    if name not in concerned(case, hosts):
-        return
-    outcome = outcome_of(case)
-    message = outcome["run"].message(name)
-    assert outcome["run"].status == 0
+@pytest.mark.parametrize(
+    ("number", "app", "case"),
+    [
+        pytest.param(number, app, case, id=case["case"].replace(",", "").replace(" ", "-"))
+        for number, trial in enumerate(TRIALS)
+        for app, case in trial.cases
+    ],
+)
+def test_what_is_broken_is_named(number, app, case, places, outcome_of):
+    outcome = outcome_of(number)
+    assert outcome.run.status == 0
+    assert SECRET not in outcome.run.output
+    ill = concerned(case, places)
+    assert ill
+    for place in ill:
+        assert_named(case, app, place.name, outcome.run.message(place.name))
+        assert outcome.after[place.name] == outcome.before[place.name], "the doctor changed something"
+        if not TRIALS[number].alone:
+            assert told_of("neighbour", place.name, outcome.run.message(place.name)).startswith("works.\n")
+
+
+def told_of(app: str, host: str, message: str) -> str:
+    """The report on an application, after its name and the name of the host."""
+    begin = f"{app} on {host} "
+    (told,) = [part for part in re.split(r"^(?=\S)", message, flags=re.MULTILINE) if part.startswith(begin)]
+    return told.removeprefix(begin)
+
+
+def assert_named(case: dict[str, Any], app: str, host: str, message: str) -> None:
+    told = told_of(app, host, message)
     if case.get("works"):
-        assert f"{app_of(case)} on {name} works, but:" in message
-        finding = message.partition(f"watch: {case['link']}\n")[2]
+        assert told.startswith("works, but:")
+        finding = told.partition(f"watch: {case['link']}\n")[2]
     else:
         how = "answers its visitors, but a part of it DOES NOT WORK" if case.get("partly") else "DOES NOT WORK"
-        assert f"on {name} {how}. The first broken link: {case['link']}\n" in message
-        finding = message.partition("\n")[2]
+        assert told.startswith(f"{how}. The first broken link: {case['link']}\n")
+        finding = told.partition("\n")[2]
     finding = finding.partition("  also broken:")[0].partition("  watch:")[0]
     for words in case["says"]:
-        assert words in finding
+        assert re.sub(r"\bNAME\b", app, words) in finding
     for part in ("seen: ", "cause: ", "fix: "):
         assert finding.count(f"    {part}") == 1
-    assert SECRET not in outcome["run"].output
-    assert outcome["after"][name] == outcome["before"][name], "the doctor changed something"

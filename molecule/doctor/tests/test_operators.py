@@ -8,65 +8,68 @@ import json
 import re
 
 import pytest
-from test_doctor import PRELUDE
-
-AILING = {"Host": "ailing.example.com"}
-NEIGHBOUR = {"Host": "neighbour.example.com"}
+import requests
+from conftest import APPS
+from pyweb_places import everywhere
 
 
 @pytest.fixture
-def run(host, run_playbook):
-    """Runs a playbook on this host alone: pytest takes one host after the other through all tests."""
-
-    def on_host(playbook: str, **variables: str):
-        return run_playbook(f"pyweb.stack.{playbook}", variables, "--limit", host.backend.host)
-
-    return on_host
+def run(run_playbook):
+    """Runs a playbook on all hosts."""
+    return lambda playbook, **variables: run_playbook(f"pyweb.stack.{playbook}", variables)
 
 
-def test_the_status_is_a_table_for_people(host, facts, run):
-    host.check_output("sh -c %s", PRELUDE + "job")
-    told = run("status")
-    assert told.status == 0
-    manager = "systemd" if facts.init == "systemd" else "supervisor"
-    for app in ("ailing", "neighbour"):
-        release = host.file(f"/srv/webapps/{app}/current").linked_to.rpartition("/")[2]
-        (line,) = [line for line in told.output.splitlines() if re.match(rf"\s+{facts.name} +{app} ", line)]
-        assert re.search(rf" {release} +\d{{4}}-\d\d-\d\d \S+ +gunicorn +{manager} +1 +\d+ MiB +\d+ +", line)
-    rows = {
-        line.split()[1]: re.split(r" {2,}", line.strip())[-4:] for line in told.output.splitlines() if "ok (" in line
-    }
-    assert rows["neighbour"] == ["-", "-", "ok (200)", "-"]
-    assert rows["sealed"] == ["-", "364 days", "ok (200)", "-"]
-    processes, days, health, jobs = rows["ailing"]
-    assert (processes, days, health) == ("1/1", "-", "ok (200)")
-    assert re.fullmatch(r"nightly: succeeded \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", jobs)
+@pytest.fixture(scope="module")
+def status(places, run_playbook):
+    everywhere(lambda place: place.do("job"), places)
+    return run_playbook("pyweb.stack.status")
 
 
-def test_the_status_is_one_bare_document_for_machines(host, facts, run_playbook):
+def test_the_status_is_a_table_for_people(places, status):
+    assert status.status == 0
+    for place in places:
+        manager = "systemd" if place.init == "systemd" else "supervisor"
+        lines = [line for line in status.output.splitlines() if re.match(rf"\s+{place.name} ", line)]
+        rows = {line.split()[1]: line for line in lines if "ok (" in line}
+        for app in ("ailing", "neighbour"):
+            release = place.run(f"basename $(readlink /srv/webapps/{app}/current)").strip()
+            wanted = rf" {release} +\d{{4}}-\d\d-\d\d \S+ +gunicorn +{manager} +1 +\d+ MiB +\d+ +"
+            assert re.search(wanted, rows[app])
+        ends = {app: re.split(r" {2,}", line.strip())[-4:] for app, line in rows.items()}
+        assert set(ends) == set(APPS)
+        assert ends["neighbour"] == ["-", "-", "ok (200)", "-"]
+        assert ends["sealed"] == ["-", "364 days", "ok (200)", "-"]
+        processes, days, health, jobs = ends["ailing"]
+        assert (processes, days, health) == ("1/1", "-", "ok (200)")
+        assert re.fullmatch(r"nightly: succeeded \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", jobs)
+
+
+def test_the_status_is_one_bare_document_for_machines(places, status, run_playbook):
     told = run_playbook(
-        *("pyweb.stack.status", {"format": "json"}, "--limit", host.backend.host),
-        environment={"ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare"},
+        "pyweb.stack.status", {"format": "json"}, environment={"ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare"}
     )
     assert told.status == 0
-    mine = {row["application"]: row for row in json.loads(told.output)}
-    assert set(mine) == {"ailing", "sealed", "neighbour"}
-    assert {row["host"] for row in mine.values()} == {facts.name}
-    assert mine["neighbour"]["certificate_days"] is None
-    assert mine["sealed"]["certificate_days"] == 364
-    assert mine["ailing"]["processes"][0]["state"] == "running"
-    assert (mine["ailing"]["jobs"][0]["state"], mine["ailing"]["jobs"][0]["status"]) == ("succeeded", 0)
-    assert mine["ailing"]["healthy"] is True
-    assert 10 * 1024**2 < mine["ailing"]["memory"] < 1024**3
-    pid = host.check_output("pgrep -o -u ailing -f bin/gunicorn")
-    assert mine["ailing"]["workers"] == len(host.check_output(f"pgrep -P {pid}").split())
+    rows = json.loads(told.output)
+    assert {row["host"] for row in rows} == {place.name for place in places}
+    for place in places:
+        mine = {row["application"]: row for row in rows if row["host"] == place.name}
+        assert set(mine) == set(APPS)
+        assert mine["neighbour"]["certificate_days"] is None
+        assert mine["sealed"]["certificate_days"] == 364
+        assert mine["ailing"]["processes"][0]["state"] == "running"
+        assert (mine["ailing"]["jobs"][0]["state"], mine["ailing"]["jobs"][0]["status"]) == ("succeeded", 0)
+        assert mine["ailing"]["healthy"] is True
+        assert 10 * 1024**2 < mine["ailing"]["memory"] < 1024**3
+        workers = place.run("pgrep -P $(pgrep -o -u ailing -f bin/gunicorn)").split()
+        assert mine["ailing"]["workers"] == len(workers)
 
 
-def test_a_verified_host_keeps_every_promise(host, run):
+def test_a_verified_host_keeps_every_promise(places, run):
     told = run("verify")
     assert told.status == 0
-    for app in ("ailing", "sealed", "neighbour"):
-        assert f"{app} on {host.backend.host}: 21 of 21 hold" in told.message(host.backend.host)
+    for place in places:
+        for app in APPS:
+            assert f"{app} on {place.name}: 21 of 21 hold" in told.message(place.name)
 
 
 LEAK = """
@@ -78,51 +81,59 @@ until_it listens 8099
 """
 
 
-def test_a_promise_that_does_not_hold_fails_the_run(host, run):
-    host.check_output("sh -c %s", PRELUDE + LEAK)
+def test_a_promise_that_does_not_hold_fails_the_run(places, run):
+    everywhere(lambda place: place.do(LEAK), places)
     try:
         told = run("verify", app="ailing")
     finally:
-        host.check_output("sh -c %s", PRELUDE + "chmod 0640 $home/current/env; kill $(cat /run/leak)")
+        everywhere(lambda place: place.do("chmod 0640 $home/current/env; kill $(cat /run/leak)"), places)
     assert told.status == 2
-    message = told.failure(host.backend.host)
-    assert re.search(r"FAILED secrets are for the application alone: \S+/env is root:ailing 0644", message)
-    assert re.search(r"FAILED it listens on loopback only: reachable past nginx: .* on 0.0.0.0:8099", message)
+    for place in places:
+        message = told.failure(place.name)
+        assert re.search(r"FAILED secrets are for the application alone: \S+/env is root:ailing 0644", message)
+        assert re.search(r"FAILED it listens on loopback only: reachable past nginx: .* on 0.0.0.0:8099", message)
 
 
 # Maintenance
 
 
-def test_maintenance_closes_one_application_for_visitors(http, run):
+def statuses(places, app: str, path: str = "/") -> set[int]:
+    """The statuses that visitors of all hosts get."""
+    return {place.visit(app, path).status_code for place in places}
+
+
+def test_maintenance_closes_one_application_for_visitors(places, run):
     told = run("maintenance", maintenance="on", app="ailing", retry_after="600")
     assert told.status == 0
-    answer = http("/static/../", headers=AILING)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "600")
-    assert "Back soon" in answer.text
-    assert http("/healthz", headers=AILING).text == "ok\n"
-    assert http("/", headers=NEIGHBOUR).status_code == 200
+    for place in places:
+        answer = place.visit("ailing", "/static/../")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "600")
+        assert "Back soon" in answer.text
+        assert place.visit("ailing", "/healthz").text == "ok\n"
+    assert statuses(places, "neighbour") == {200}
 
 
-def test_maintenance_outlives_a_deployment(http, run):
+def test_maintenance_outlives_a_deployment(places, run):
     told = run("site")
     assert told.status == 0
-    assert http("/", headers=AILING).status_code == 503
+    assert statuses(places, "ailing") == {503}
 
 
-def test_maintenance_is_told_by_the_status_and_by_the_doctor(host, run):
-    name = host.backend.host
-    assert re.search(
-        rf"{name} +ailing .* ok \(200\), in maintenance +nightly: ", run("status", app="ailing").output, re.M
-    )
-    assert "watch: maintenance" in run("doctor", app="ailing").message(name)
+def test_maintenance_is_told_by_the_status_and_by_the_doctor(places, run):
+    status, doctor = run("status", app="ailing"), run("doctor", app="ailing")
+    for place in places:
+        told = rf"{place.name} +ailing .* ok \(200\), in maintenance +nightly: "
+        assert re.search(told, status.output, re.MULTILINE)
+        assert "watch: maintenance" in doctor.message(place.name)
 
 
-def test_chosen_addresses_pass(host, http, run):
-    mine = host.check_output("sh -c %s", "ss -Htn sport = :22 | awk '{print $5}' | head -n 1").rpartition(":")[0]
+def test_chosen_addresses_pass(places, run):
+    # All hosts are reached from one address.
+    mine = places[0].run("ss -Htn sport = :22 | awk '{print $5}' | head -n 1").strip().rpartition(":")[0]
     told = run("maintenance", maintenance="on", app="ailing", allow=f"{mine}, 192.0.2.0/24")
     assert told.status == 0
-    assert http("/", headers=AILING).status_code == 404  # the application's own: it has no home page
-    host.check_output("python3 -c %s", CLOSED)
+    assert statuses(places, "ailing") == {404}  # the application's own: it has no home page
+    everywhere(lambda place: place.run("python3 -", given=CLOSED), places)
 
 
 CLOSED = """
@@ -136,56 +147,59 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_the_end_of_maintenance_opens_it_again(http, run):
+def test_the_end_of_maintenance_opens_it_again(places, run):
     told = run("maintenance", maintenance="off")
     assert told.status == 0
-    assert http("/", headers=AILING).status_code == 404
+    assert statuses(places, "ailing") == {404}
 
 
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
         ({"maintenance": "perhaps"}, ["maintenance is 'perhaps'", "-e maintenance=on or -e maintenance=off"]),
-        ({"maintenance": "on", "app": "shop"}, ["'shop' is no application of this host", "ailing, sealed, neighbour"]),
+        ({"maintenance": "on", "app": "shop"}, ["'shop' is no application of this host", ", ".join(APPS)]),
         ({"maintenance": "on", "allow": "everybody"}, ["everybody", "allow"]),
     ],
 )
-def test_a_mistaken_maintenance_changes_nothing(host, http, run, variables, words):
+def test_a_mistaken_maintenance_changes_nothing(places, run, variables, words):
     told = run("maintenance", **variables)
     assert told.status == 2
-    for word in words:
-        assert word in told.failure(host.backend.host)
-    assert http("/healthz", headers=AILING).status_code == 200
-    assert http("/", headers=NEIGHBOUR).status_code == 200
+    for place in places:
+        for word in words:
+            assert word in told.failure(place.name)
+    assert statuses(places, "ailing", "/healthz") == {200}
+    assert statuses(places, "ailing") == {404}
+    assert statuses(places, "neighbour") == {200}
 
 
 # Removal
 
 
-def test_a_removal_asks_first(host, http, run):
+def test_a_removal_asks_first(places, run):
     told = run("remove", app="neighbour")
     assert told.status == 2
-    assert "-e app=neighbour -e confirm=neighbour" in told.failure(host.backend.host)
-    assert http("/healthz", headers=NEIGHBOUR).status_code == 200
+    for place in places:
+        assert "-e app=neighbour -e confirm=neighbour" in told.failure(place.name)
+    assert statuses(places, "neighbour", "/healthz") == {200}
 
 
-def test_a_removed_application_is_gone_and_its_data_stay(host, http, facts, run):
-    home = "/srv/webapps/neighbour"
-    host.check_output("sh -c %s", f"[ ! -e {home}/current ] || echo kept >{home}/shared/file")
+def test_a_removed_application_is_gone_and_its_data_stay(places, run):
+    everywhere(lambda place: place.run("echo kept >/srv/webapps/neighbour/shared/file"), places)
     told = run("remove", app="neighbour", confirm="neighbour")
     assert told.status == 0
     assert "Take it out of webapps" in told.output
-    assert host.file("/srv/webapps/neighbour").listdir() == ["shared"]
-    assert host.run("pgrep -u neighbour").rc != 0
-    assert not host.file("/etc/systemd/system/neighbour@.service").exists
-    assert not host.file("/etc/supervisor/templates/neighbour@.conf").exists
-    assert http("/healthz", headers=AILING).text == "ok\n"
-    with pytest.raises(Exception, match=r"aborted|closed|reset"):
-        http("/", headers=NEIGHBOUR)
+    gone = "/etc/systemd/system/neighbour@.service /etc/supervisor/templates/neighbour@.conf"
+    for place in places:
+        assert place.run("ls -A /srv/webapps/neighbour; cat /srv/webapps/neighbour/shared/file") == "shared\nkept\n"
+        assert place.run("pgrep -u neighbour", check=False) == ""
+        assert place.run(f"ls {gone} 2>/dev/null", check=False) == ""
+        assert place.visit("ailing", "/healthz").text == "ok\n"
+        with pytest.raises(requests.ConnectionError, match=r"aborted|closed|reset"):
+            place.visit("neighbour")
 
 
-def test_a_removal_with_purge_takes_the_data_too(host, run):
+def test_a_removal_with_purge_takes_the_data_too(places, run):
     told = run("remove", app="neighbour", confirm="neighbour", purge="true")
     assert told.status == 0
-    assert not host.file("/srv/webapps/neighbour").exists
-    assert not host.user("neighbour").exists
+    for place in places:
+        assert place.run("ls -d /srv/webapps/neighbour; id neighbour", check=False) == ""
