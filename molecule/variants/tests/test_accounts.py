@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import SITE
+from pyweb_places import everywhere
 
 WRITER = {"Host": "writer.example.com"}
 HOME = "/srv/webapps/writer"
@@ -22,24 +24,26 @@ print(json.dumps([path for path in paths if os.access(path, os.W_OK if path in s
 """
 
 
-@pytest.fixture(scope="module")
-def on_site(host):
-    if host.backend.host == "variants-alone":
-        pytest.skip("this host has single roles")
+WRITE = """
+env -u http_proxy python3 -c "
+import urllib.request
+request = urllib.request.Request('http://127.0.0.1/write', headers={'Host': 'writer.example.com'})
+urllib.request.urlopen(request)"
+if [ -e /etc/systemd/system/writer.tick.service ]; then systemctl start writer.tick.service
+else $(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1); fi
+"""
+
+pytestmark = pytest.mark.usefixtures("on_site", "written")
 
 
-@pytest.fixture(scope="module")
-def written(on_site, host, run_playbook):
+@pytest.fixture(scope="session")
+def written(sites, run_playbook):
     """Everything that can write has written."""
-    name = host.backend.host
-    asked = "urllib.request.Request('http://127.0.0.1/write', headers={'Host': 'writer.example.com'})"
-    host.check_output("env -u http_proxy python3 -c %s", f"import urllib.request; urllib.request.urlopen({asked})")
-    command = "echo commanded >uploads/by-command"
-    assert run_playbook("pyweb.stack.run", {"app": "writer", "command": command}, "--limit", name).status == 0
-    if host.file("/etc/systemd/system/writer.tick.service").exists:
-        host.check_output("systemctl start writer.tick.service")
-    else:
-        host.check_output("$(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1)")
+    everywhere(lambda place: place.run(WRITE), sites)
+    given = {"app": "writer", "command": "echo commanded >uploads/by-command"}
+    # A run executes the command on its first host only.
+    runs = everywhere(lambda place: run_playbook("pyweb.stack.run", given, "--limit", place.name), sites)
+    assert [run.status for run in runs] == [0, 0, 0]
 
 
 def readable(host, account: str) -> list[str]:
@@ -49,7 +53,7 @@ def readable(host, account: str) -> list[str]:
 
 
 @pytest.mark.parametrize("account", STRANGERS)
-def test_no_other_account_can_read_or_list_anything(host, written, account):
+def test_no_other_account_can_read_or_list_anything(host, account):
     assert readable(host, account) == []
     drop = f"setpriv --reuid {account} --regid $(id -g {account}) --init-groups"
     for path in (f"{HOME}/shared/data/by-build", f"{HOME}/current/src/by-build", f"{HOME}/current/env"):
@@ -64,12 +68,12 @@ def there(host, author):
 
 
 @pytest.mark.parametrize("author", AUTHORS)
-def test_whatever_writes_has_the_same_umask(host, written, there, author):
+def test_whatever_writes_has_the_same_umask(host, there, author):
     file = host.file(f"{HOME}/shared/uploads/by-{author}")
     assert (file.user, file.group, file.mode) == ("writer", "writer", 0o640)
 
 
-def test_a_folder_that_nginx_does_not_serve_is_not_for_nginx_either(host, written):
+def test_a_folder_that_nginx_does_not_serve_is_not_for_nginx_either(host):
     www = "setpriv --reuid www-data --regid www-data --init-groups"
     assert host.run(f"{www} cat {HOME}/shared/data/by-build").rc == 1
     assert host.run(f"{www} ls {HOME}").rc == 2
@@ -77,14 +81,14 @@ def test_a_folder_that_nginx_does_not_serve_is_not_for_nginx_either(host, writte
 
 
 @pytest.mark.parametrize("author", [*AUTHORS, "album"])
-def test_nginx_serves_what_was_uploaded(http, written, there, author):
+def test_nginx_serves_what_was_uploaded(http, there, author):
     folder = "albums/" if author == "album" else ""
     answer = http(f"/uploads/{folder}by-{author}", headers=WRITER)
     assert answer.status_code == 200
     assert "application/octet-stream" in answer.headers["Content-Type"]
 
 
-def test_the_application_reads_its_own_code(host, written):
+def test_the_application_reads_its_own_code(host):
     drop = "setpriv --reuid writer --regid writer --init-groups"
     assert host.check_output(f"{drop} cat {HOME}/current/src/by-build") == "built"
     assert host.run(f"{drop} sh -c 'echo >>{HOME}/current/src/by-build'").rc != 0
@@ -101,14 +105,14 @@ chown root:root {HOME} {HOME}/releases {HOME}/venvs
 """
 
 
-@pytest.fixture(scope="module")
-def opened(host, written, run_playbook):
+@pytest.fixture(scope="session")
+def opened(sites, written, run_playbook):
     """Folders as an earlier version has left them, then verify, a check, and two runs."""
-    name = host.backend.host
-    host.check_output("sh -c %s", OPEN)
-    before = host.check_output("pgrep -u writer -f bin/gunicorn")
-    runs = [run_playbook("pyweb.stack.verify", {}, "--limit", name)]
-    runs += [run_playbook("pyweb.stack.site", {}, "--limit", name, *more) for more in (["--check"], [], [])]
+    everywhere(lambda place: place.run(OPEN), sites)
+    before = {place.name: place.run("pgrep -u writer -f bin/gunicorn") for place in sites}
+    limit = ("--limit", ",".join(SITE))
+    runs = [run_playbook("pyweb.stack.verify", {}, *limit)]
+    runs += [run_playbook("pyweb.stack.site", {}, *limit, *more) for more in (["--check"], [], [])]
     return runs, before
 
 
@@ -121,6 +125,6 @@ def test_a_run_closes_what_an_earlier_version_left_open(host, http, facts, opene
     runs, before = opened
     assert [run.status for run in runs[1:]] == [0, 0, 0]
     assert [run.counts(facts.name)["changed"] for run in runs[1:]] == [1, 1, 0]
-    assert host.check_output("pgrep -u writer -f bin/gunicorn") == before
+    assert host.check_output("pgrep -u writer -f bin/gunicorn") == before[facts.name].strip()
     assert readable(host, "hello") == []
     assert http("/uploads/by-web", headers=WRITER).status_code == 200

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from pyweb_places import wait_until
+from conftest import PAIR
+from pyweb_places import Place, everywhere, wait_until
 
 PROGRAMS = "molecule/variants/programs.yml"
 GROUPED = {"pages:left": 8101, "pages:right": 8102, "apart": 8103}
@@ -16,36 +17,38 @@ pytestmark = pytest.mark.usefixtures("own")
 
 
 @pytest.fixture(scope="module")
-def own(host):
-    if host.backend.host not in ("variants-supervisor", "variants-noinit"):
-        pytest.skip("this host has applications only, or no supervisor")
-    host.check_output(f"printf '{OWN}' > /etc/supervisor/conf.d/own.conf")
-    host.check_output("supervisorctl update own")
+def own(pair):
+    file = "/etc/supervisor/conf.d/own.conf"
+    everywhere(lambda place: place.run(f"printf '{OWN}' >{file} && supervisorctl update own"), pair)
     yield
-    host.check_output("rm /etc/supervisor/conf.d/own.conf")
-    host.check_output("supervisorctl update own")
+    everywhere(lambda place: place.run(f"rm {file} && supervisorctl update own"), pair)
 
 
-@pytest.fixture(scope="module")
-def run(own, host, run_playbook):
-    """Runs a playbook for this host."""
-    return lambda playbook, given: run_playbook(playbook, given, "--limit", host.backend.host)
+@pytest.fixture
+def run(run_playbook):
+    """Runs a playbook for the hosts that have groups."""
+    return lambda playbook, given: run_playbook(playbook, given, "--limit", ",".join(PAIR))
 
 
-def pids(host) -> dict[str, str]:
+def counted(run, what: str) -> list[int]:
+    return [run.counts(name)[what] for name in PAIR]
+
+
+def pids(place: Place) -> dict[str, str]:
     """The process of every program that supervisor has running."""
-    lines = host.run("supervisorctl status").stdout.splitlines()
-    words = [line.split() for line in lines]
+    words = [line.split() for line in place.run("supervisorctl status", check=False).splitlines()]
     return {word[0]: word[3].rstrip(",") for word in words if word[1] == "RUNNING"}
 
 
-def assert_answers(host, programs: dict[str, int]) -> None:
-    running = pids(host)
-    for program, port in programs.items():
-        assert program in running
-        # supervisor lets it count as running after a second; it may take longer until it listens.
-        ask = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/').status)"
-        wait_until(lambda ask=ask: host.run(f'/usr/bin/python3 -c "{ask}"').stdout.strip() == "200", 20)
+def assert_answers(pair: list[Place], programs: dict[str, int]) -> None:
+    for place in pair:
+        running = pids(place)
+        for program, port in programs.items():
+            assert program in running
+            # supervisor lets it count as running after a second; it may take longer until it listens.
+            ask = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/').status)"
+            asked = f'/usr/bin/python3 -c "{ask}"'
+            wait_until(lambda place=place, asked=asked: place.run(asked, check=False).strip() == "200", 20)
 
 
 def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -53,34 +56,47 @@ def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {program for program in before.keys() | after.keys() if before.get(program) != after.get(program)}
 
 
-def test_programs_of_a_group_run_and_answer(host):
-    assert_answers(host, GROUPED)
+@pytest.fixture
+def changes(pair):
+    """Which programs have changed since the last question, or since the test began; alike on all hosts."""
+    last = everywhere(pids, pair)
+
+    def ask() -> set[str]:
+        nonlocal last
+        before, last = last, everywhere(pids, pair)
+        first, second = (moved(*both) for both in zip(before, last, strict=True))
+        assert first == second
+        return first
+
+    return ask
 
 
-def test_supervisorctl_restarts_the_group_as_one(host):
-    before = pids(host)
-    assert {"own:hand", *GROUPED} <= before.keys()
-    host.check_output("supervisorctl restart 'pages:*'")
-    assert moved(before, pids(host)) == {"pages:left", "pages:right"}
-    assert_answers(host, GROUPED)
+def test_programs_of_a_group_run_and_answer(pair):
+    assert_answers(pair, GROUPED)
 
 
-def test_run_of_the_site_leaves_groups_of_other_programs_alone(host, run):
-    before = pids(host)
+def test_supervisorctl_restarts_the_group_as_one(pair, changes):
+    for place in pair:
+        assert {"own:hand", *GROUPED} <= pids(place).keys()
+    everywhere(lambda place: place.run("supervisorctl restart 'pages:*'"), pair)
+    assert changes() == {"pages:left", "pages:right"}
+    assert_answers(pair, GROUPED)
+
+
+def test_run_of_the_site_leaves_groups_of_other_programs_alone(run, changes):
     site = run("pyweb.stack.site", {})
     assert site.status == 0
-    assert site.counts(host.backend.host)["changed"] == 0
-    assert moved(before, pids(host)) == set()
+    assert counted(site, "changed") == [0, 0]
+    assert changes() == set()
 
 
-def test_change_of_a_member_restarts_its_group_and_nothing_else(host, run):
-    before = pids(host)
+def test_change_of_a_member_restarts_its_group_and_nothing_else(pair, run, changes):
     changed, again = (run(PROGRAMS, {"left_folder": "/usr/lib"}) for _ in range(2))
     assert changed.status == 0
-    assert moved(before, pids(host)) == {"pages:left", "pages:right"}
-    assert_answers(host, GROUPED)
+    assert changes() == {"pages:left", "pages:right"}
+    assert_answers(pair, GROUPED)
     assert again.status == 0
-    assert again.counts(host.backend.host)["changed"] == 0
+    assert counted(again, "changed") == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -91,31 +107,30 @@ def test_change_of_a_member_restarts_its_group_and_nothing_else(host, run):
         ({"supervisor_groups": [{"name": "a:b", "programs": ["left"]}]}, "not the name of a group"),
     ],
 )
-def test_bad_group_changes_nothing(host, run, given, message):
-    before = pids(host)
+def test_bad_group_changes_nothing(run, changes, given, message):
     refused = run(PROGRAMS, given)
-    assert refused.status != 0
-    assert message in refused.output
-    assert refused.counts(host.backend.host)["changed"] == 0
-    assert moved(before, pids(host)) == set()
+    assert counted(refused, "failed") == [1, 1]
+    for name in PAIR:
+        assert message in refused.failure(name)
+    assert counted(refused, "changed") == [0, 0]
+    assert changes() == set()
 
 
-def test_group_that_is_taken_away_leaves_its_programs_running(host, run):
-    before = pids(host)
+def test_group_that_is_taken_away_leaves_its_programs_running(pair, run, changes):
     gone, again = (run(PROGRAMS, {"left_folder": "/usr/lib", "pages_state": "absent"}) for _ in range(2))
     assert gone.status == 0
-    after = pids(host)
-    assert moved(before, after) == {"pages:left", "pages:right", "left", "right"}
-    assert {"left", "right"} <= after.keys()
-    assert not {"pages:left", "pages:right"} & after.keys()
-    assert_answers(host, {"left": 8101, "right": 8102, "apart": 8103})
+    assert changes() == {"pages:left", "pages:right", "left", "right"}
+    for place in pair:
+        after = pids(place).keys()
+        assert {"left", "right"} <= after
+        assert not {"pages:left", "pages:right"} & after
+    assert_answers(pair, {"left": 8101, "right": 8102, "apart": 8103})
     assert again.status == 0
-    assert again.counts(host.backend.host)["changed"] == 0
+    assert counted(again, "changed") == [0, 0]
 
 
-def test_group_that_comes_back_takes_its_programs_and_nothing_else(host, run):
-    before = pids(host)
+def test_group_that_comes_back_takes_its_programs_and_nothing_else(pair, run, changes):
     back = run(PROGRAMS, {})
     assert back.status == 0
-    assert moved(before, pids(host)) == {"pages:left", "pages:right", "left", "right"}
-    assert_answers(host, GROUPED)
+    assert changes() == {"pages:left", "pages:right", "left", "right"}
+    assert_answers(pair, GROUPED)

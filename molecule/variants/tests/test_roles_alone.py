@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.usefixtures("on_alone")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def on_alone(host):
     if host.backend.host != "variants-alone":
         pytest.skip("this host has the whole site")

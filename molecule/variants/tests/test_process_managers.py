@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import requests
+from conftest import SITE
+from pyweb_places import everywhere
 
 SECOND = {"Host": "second.example.com"}
 APPS = {"hello": {}, "second": SECOND}
 
-# What every application is kept by after the converge.
+# The process manager of every application after the converge.
 NAMED = {
     "variants-supervisor": {"hello": "supervisor", "second": "supervisor"},
     "variants-noinit": {"hello": "supervisor", "second": "supervisor"},
@@ -27,33 +27,30 @@ SWITCHED = {"hello": "supervisor", "second": "systemd"}
 pytestmark = pytest.mark.usefixtures("on_site")
 
 
-# Of the module, as the runs are: a host that a test does not concern must not have its playbooks run either.
-@pytest.fixture(scope="module")
-def on_site(host):
-    if host.backend.host not in NAMED:
-        pytest.skip("this host has single roles")
+@pytest.fixture(scope="session")
+def verified(run_playbook):
+    return run_playbook("pyweb.stack.verify", {}, "--limit", ",".join(SITE))
 
 
-def test_every_promise_of_a_deployed_site_is_kept(host, run_playbook):
-    told = run_playbook("pyweb.stack.verify", {}, "--limit", host.backend.host)
-    assert told.status == 0
+def test_every_promise_of_a_deployed_site_is_kept(host, verified):
+    assert verified.status == 0
     for app in APPS:
-        assert f"{app} on {host.backend.host}:" in told.message(host.backend.host)
+        assert f"{app} on {host.backend.host}:" in verified.message(host.backend.host)
 
 
 def systemd_instances(host, app: str) -> list[str]:
-    """Everything that systemd knows of an application: units that are loaded, and what enables them."""
+    """All units of an application that systemd has loaded, and the links that enable them."""
     if not host.file("/run/systemd/system").is_directory:
         return []
     units = host.check_output(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
-    # One that is merely loaded, because somebody asked for it, is none.
+    # A query loads a unit that does not run.
     loaded = [line.split()[0] for line in units if line.split()[2] != "inactive"]
     links = host.check_output(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split()
     return sorted({*loaded, *links})
 
 
 def supervisor_instances(host, app: str) -> list[str]:
-    """Everything that supervisor knows of an application: programs that it has, and their files."""
+    """All programs of an application that supervisor has, and their files."""
     if not host.file("/etc/supervisor/conf.d").is_directory:
         return []
     status = host.run("supervisorctl status").stdout.splitlines()
@@ -140,37 +137,37 @@ class Visitor(threading.Thread):
             time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def on_mixed(on_site, host):
+@pytest.fixture
+def on_mixed(host):
     if host.backend.host != "variants-mixed":
         pytest.skip("only one process manager here")
 
 
-@pytest.fixture(scope="module")
-def switched(on_mixed, run_playbook, scenario_inventory):
+@pytest.fixture(scope="session")
+def switched(sites, run_playbook):
     """Two runs with the managers exchanged, and a visitor during the first."""
-    addresses = json.loads(Path(scenario_inventory, "test_hosts.json").read_text())["all"]["hosts"]
-    visitor = Visitor(addresses["variants-mixed"]["ansible_host"])
+    (mixed,) = [place for place in sites if place.name == "variants-mixed"]
+    visitor = Visitor(mixed.address)
     visitor.start()
-    first = run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", "variants-mixed")
+    first = run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", mixed.name)
     visitor.over.set()
     visitor.join()
-    return first, run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", "variants-mixed"), visitor
+    return first, run_playbook("pyweb.stack.site", {"managers": SWITCHED}, "--limit", mixed.name), visitor
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_a_switch_of_the_manager_leaves_nothing_on_the_old_one(host, http, switched, app):
+def test_a_switch_of_the_manager_leaves_nothing_on_the_old_one(on_mixed, host, http, switched, app):
     assert switched[0].status == 0
     assert_kept_by(host, http, app, SWITCHED[app])
 
 
-def test_visitors_do_not_notice_a_switch_of_the_manager(switched):
+def test_visitors_do_not_notice_a_switch_of_the_manager(on_mixed, switched):
     visitor = switched[2]
     assert visitor.asked > 50
     assert visitor.wrong == []
 
 
-def test_a_run_after_a_switch_changes_nothing(facts, switched):
+def test_a_run_after_a_switch_changes_nothing(on_mixed, facts, switched):
     assert switched[1].status == 0
     assert switched[1].counts(facts.name)["changed"] == 0
 
@@ -178,22 +175,21 @@ def test_a_run_after_a_switch_changes_nothing(facts, switched):
 # Everywhere: the second application is taken away, then its data
 
 
-@pytest.fixture(scope="module")
-def provision(on_site, host, run_playbook):
-    """Runs the site playbook for this host, with what was decided about its process managers."""
-    name = host.backend.host
-    decided = {"managers": SWITCHED} if name == "variants-mixed" else {}
-    return lambda given: run_playbook("pyweb.stack.site", {**decided, **given}, "--limit", name)
+@pytest.fixture(scope="session")
+def provision(run_playbook):
+    """Runs the site playbook for all hosts, with what was decided about the process managers of one."""
+    decided = f"{{{{ {SWITCHED} if inventory_hostname == 'variants-mixed' else {{}} }}}}"
+    return lambda given: run_playbook("pyweb.stack.site", {"managers": decided, **given}, "--limit", ",".join(SITE))
 
 
-@pytest.fixture(scope="module")
-def removed(provision, host):
-    """Two runs without the second application, after somebody has uploaded a file to it."""
-    host.check_output("sh -c 'echo kept > /srv/webapps/second/shared/uploads/file'")
+@pytest.fixture(scope="session")
+def removed(provision, sites, switched):
+    """Two runs without the second application, after an upload to it."""
+    everywhere(lambda place: place.run("echo kept >/srv/webapps/second/shared/uploads/file"), sites)
     return [provision({"second_state": "absent"}) for _ in range(2)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def purged(provision, removed):
     return [provision({"second_state": "absent", "second_purge": True}) for _ in range(2)]
 
