@@ -187,7 +187,7 @@ def test_a_removed_application_is_gone_and_its_data_stay(places, run):
     everywhere(lambda place: place.run("echo kept >/srv/webapps/neighbour/shared/file"), places)
     told = run("remove", app="neighbour", confirm="neighbour")
     assert told.status == 0
-    assert "Take it out of webapps" in told.output
+    assert "Remove it from webapps" in " ".join(told.output.split())
     gone = "/etc/systemd/system/neighbour@.service /etc/supervisor/templates/neighbour@.conf"
     for place in places:
         assert place.run("ls -A /srv/webapps/neighbour; cat /srv/webapps/neighbour/shared/file") == "shared\nkept\n"
