@@ -251,7 +251,9 @@ def show_shards(names: list[str]) -> int:
     shown = []
     for name in names:
         folder = CHECKOUT / "molecule" / name
-        plugins = yaml.safe_load((folder / "molecule.yml").read_text())["verifier"]["env"]["PYTEST_PLUGINS"]
+        # Some scenarios have no settings of their own.
+        own = yaml.safe_load((folder / "molecule.yml").read_text()) or {}
+        plugins = own.get("verifier", {}).get("env", {}).get("PYTEST_PLUGINS", "")
         if "pyweb_selection" not in plugins:
             continue
         words = [

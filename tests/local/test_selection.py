@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from pyweb_playbooks import CHECKOUT
@@ -37,6 +39,15 @@ def test_a_shard_that_there_is_not_is_told(wanted: str) -> None:
 
 def test_the_shard_of_a_commit_is_one_of_them() -> None:
     assert scenarios.shard_of_turn() in [f"{number + 1}/{SHARDS}" for number in range(SHARDS)]
+
+
+def test_the_shards_of_all_scenarios_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    assert scenarios.show_shards(scenarios.scenarios()) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in listed} == {f"{number + 1}/{SHARDS}" for number in range(SHARDS)}
+    assert {line.split("/")[2] for line in listed} == {"releases", "servers"}
 
 
 def test_a_scenario_with_tests_that_run_alone_has_two_stages() -> None:
