@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Builds the collection, installs it into an empty folder and uses it from there, as somebody who has only that."""
+"""Builds the collection, installs it into an empty folder and uses it from there, as a user without the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-# All that an installed collection is made of; anything else in it is there by mistake.
+# The entries of an installed collection; any other entry is there by mistake.
 EXPECTED = {
     "CHANGELOG.md",
     "CODE_OF_CONDUCT.md",
@@ -55,7 +55,7 @@ def run(argv: Sequence[str], folder: pathlib.Path, collections: pathlib.Path | N
 
 
 def wrong_files(installed: pathlib.Path) -> list[str]:
-    """What is in the installed tree and should not be."""
+    """Entries of the installed tree that should not be there."""
     found = [
         f"{path.name} is not a part of the collection" for path in installed.iterdir() if path.name not in EXPECTED
     ]
@@ -69,9 +69,9 @@ def wrong_files(installed: pathlib.Path) -> list[str]:
 
 
 def check_documentation(collections: pathlib.Path, folder: pathlib.Path) -> int:
-    """Has ansible-doc tell all it knows of the collection, and every role on its own; returns how many it knows."""
+    """Has ansible-doc show the whole collection, and every role on its own; returns how many entries it shows."""
     dump = run(["ansible-doc", "--metadata-dump", "--no-fail-on-errors", "pyweb.stack"], folder, collections)
-    # It also tells Ansible's keywords.
+    # The dump also has Ansible's keywords.
     known = {kind: plugins for kind, plugins in json.loads(dump)["all"].items() if plugins and kind != "keyword"}
     wrong = [
         f"{kind} {name}: {told['error']}"
@@ -82,7 +82,7 @@ def check_documentation(collections: pathlib.Path, folder: pathlib.Path) -> int:
     roles = sorted(path.parent.name for path in (CHECKOUT / "roles").glob("*/meta"))
     for role in roles:
         if "ptions (" not in run(["ansible-doc", "--type", "role", f"pyweb.stack.{role}"], folder, collections):
-            wrong.append(f"role {role}: ansible-doc tells no inputs")
+            wrong.append(f"role {role}: ansible-doc shows no inputs")
     if wrong or not roles:
         raise Failure("Not everything is documented:\n" + "\n".join(wrong))
     return sum(len(plugins) for kind, plugins in known.items() if kind != "role") + len(roles)

@@ -75,8 +75,9 @@ provide_apart() {
     .venv/bin/uv pip sync --quiet --python ".venv/$1/bin/python" --require-hashes "requirements/$1.txt"
 }
 
-# uv follows neither pip's settings nor, by itself, the machine's certificate store. A user who told pip about a mirror
-# or a certificate has told us; what was said to uv itself wins. Mixing indexes is safe here: every file is checked by hash.
+# uv uses neither pip's settings nor, by default, the machine's certificate store. So a mirror or a certificate that is
+# set for pip is passed to uv; settings of uv itself take precedence. Mixing indexes is safe here: every file is checked
+# by hash.
 follow_the_machine() {
     export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-1}" UV_NO_PROGRESS=1
     certificates=$(pip_setting cert)
@@ -121,8 +122,8 @@ require_python
 bootstrap
 rm -f .venv/.made-*
 follow_the_machine
-# Compiled now: Ansible starts a process for every task, and what each of them would compile anew, where nobody may or
-# will write the result, takes it half a second.
+# Compiled now, because Ansible starts a process for every task. Without the compiled files, which a process may not or
+# does not write, each of them would compile the same modules again, for half a second.
 .venv/bin/uv pip sync --quiet --compile-bytecode --python "$python" --require-hashes "$@"
 [ "$kind" = site ] || {
     provide_program nginx usr/sbin/nginx

@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 
 TABLE = Path(__file__).resolve().parent.parent / "plugins" / "plugin_utils" / "servers" / "gunicorn_settings.py"
 
-# What gunicorn checks a value with, and what a value may be: a type of an argument specification, and choices.
+# gunicorn's validators, and the values that each accepts: a type of an argument specification, and choices.
 VALIDATORS: dict[str, tuple[str, tuple[str, ...]]] = {
     "validate_bool": ("bool", ()),
     "validate_pos_int": ("int", ()),
@@ -56,7 +56,7 @@ def entry(setting: Any) -> tuple[str, tuple[str, ...]]:
     validator: Any = getattr(setting, "validator", None)
     name = getattr(validator, "__name__", type(validator).__name__)
     if name not in VALIDATORS:
-        raise SystemExit(f"{setting.name}: what may a value be that gunicorn checks with {name}? Tell it in {__file__}")
+        raise SystemExit(f"{setting.name}: gunicorn checks it with the unknown {name}. Add that to {__file__}")
     kind, choices = VALIDATORS[name]
     for choice in choices:
         validator(choice)

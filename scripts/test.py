@@ -3,7 +3,7 @@
 # MIT License (see LICENSE)
 """The whole of `make test`: the parts one after the other, the cheap ones first, and what each took.
 
-When a cheap part fails, the test hosts are not even made (KEEP_GOING=1 makes them all the same). The last lines name
+When a cheap part fails, the test hosts are not created (KEEP_GOING=1 creates them anyway). The last lines name
 the tests that failed, and count all that ran and the parts around them.
 """
 
@@ -24,13 +24,14 @@ RESULTS = CHECKOUT / ".cache" / "test-results"
 SCENARIOS = RESULTS / "scenarios.txt"  # what each scenario took
 CHEAP = ("lint", "unit", "build")
 DEAR = ("molecule",)
-# Of a failed test's message, in characters, and of failed tests: their end of the output is to be read at a glance.
+# Limits for a failed test's message, in characters, and for the number of failed tests shown: the end of the output
+# must be readable at a glance.
 BRIEF = 160
 TOLD = 20
 
 
 def run_part(part: str) -> bool:
-    """Runs `make PART`; when we are told to stop it is told too, and waited for, because it has hosts to remove."""
+    """Runs `make PART`. A signal to stop is passed on to it, and we wait for it, because it has hosts to remove."""
     with subprocess.Popen(["make", "--no-print-directory", part], cwd=CHECKOUT) as child:
         try:
             return child.wait() == 0
@@ -58,7 +59,7 @@ def read_reports() -> tuple[int, list[str]]:
 
 
 def brief(message: str) -> str:
-    """What failed, in one line: a report is read long after its hosts are gone, and maybe only its end is kept."""
+    """The failure in one line: a report is read long after its hosts are gone, and maybe only its end is kept."""
     line = " ".join(message.split())
     return line if len(line) <= BRIEF else f"{line[:BRIEF]}…"
 

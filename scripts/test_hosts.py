@@ -130,7 +130,7 @@ Variant = tuple[str, str, bool]
 
 
 class Failure(Exception):
-    """Something the reader can mend; the message says what and how."""
+    """An error that the reader can fix; the message says what is wrong and how to fix it."""
 
 
 def say(message: str) -> None:
@@ -156,7 +156,7 @@ def check(argv: Sequence[str], doing: str, hint: str = "", **options: Any) -> st
 
 
 def as_root() -> list[str]:
-    """The words that turn a command into root's, asking for a password only where somebody can type it."""
+    """The prefix that runs a command as root. It asks for a password only on a terminal."""
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo"):
@@ -178,7 +178,7 @@ def install(packages: Sequence[str], why: str) -> None:
         raise Failure(f"{why}, and this machine has no apt-get: install {', '.join(packages)}, then run again.")
     say(f"Installing {' '.join(packages)}: {why}")
     apt = [*as_root(), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    hint = "No network, or a mirror that does not answer? `apt-get update` tells more."
+    hint = "No network, or a mirror that does not answer? `apt-get update` shows more."
     check([*apt, "update"], "Updating the lists of packages", hint)
     check([*apt, "install", "--yes", "--no-install-recommends", *packages], "Installing packages", hint)
 
@@ -211,7 +211,7 @@ class Engine:
         return check([*self.command, *arguments], doing, **options)
 
     def start(self, name: str, image: str, init: str, labels: Sequence[str] = (), more: Sequence[str] = ()) -> None:
-        """Starts a container that takes itself for a machine."""
+        """Starts a container that behaves like a machine."""
         self.run("rm", "--force", "--volumes", name)
         words = [*self.flags, *more, "--detach", "--name", name, "--hostname", name.rpartition("--")[2]]
         words += [word for label in labels for word in ("--label", label)]
@@ -264,9 +264,9 @@ def engines() -> Iterator[list[str]]:
 
 
 def find_engine(*, may_install: bool) -> Engine | None:
-    """A working engine, installed if there is none and that is wanted.
+    """A working engine, installed if there is none and ``may_install`` is true.
 
-    A Docker without its daemon is not in the way: podman needs none.
+    A Docker without its daemon does not matter: podman needs none.
     """
     said = []
     for command in engines():
@@ -496,13 +496,13 @@ def build_image(engine: Engine, suite: str, name: str, init: str, recipe: str, s
                 *lines,
             ],
             f"Building {name}",
-            "No network, or a mirror that does not answer? `apt-get update` tells more.",
+            "No network, or a mirror that does not answer? `apt-get update` shows more.",
         )
         engine.check("Importing the image", "import", archive, name)
 
 
 def adopt_image(engine: Engine, named: str, name: str, recipe: str) -> None:
-    """Makes an image that somebody already has into one of ours: the same account, the same packages."""
+    """Turns an existing image into one of ours: the same account, the same packages."""
     container = f"{LABEL}-{CHECKOUT_ID}--{name.rpartition(':')[2]}"
     engine.run("rm", "--force", "--volumes", container)
     try:
@@ -713,7 +713,7 @@ def main() -> int:
     for name in ("create", "destroy"):
         command = commands.add_parser(name)
         command.add_argument("scenario")
-        command.add_argument("inventory", type=pathlib.Path, help="the file that tells how to reach the hosts")
+        command.add_argument("inventory", type=pathlib.Path, help="the file that describes how to reach the hosts")
         if name == "create":
             command.add_argument("hosts", help='JSON: {"NAME": {"suite": "bookworm", "init": "systemd"}}')
     commands.add_parser("clean").add_argument("--images", action="store_true")

@@ -123,7 +123,7 @@ class ActionModule(LookAction, PackagesAction):
             answer = {**result, "apps": answer["apps"], "changed": bool(answer["changed"] or result.get("changed"))}
         return answer
 
-    # What this host is asked, and what it is to be
+    # The look at this host, and the model of its desired state
 
     def look_for_roles(self) -> Look:
         inputs = self.given_inputs()
@@ -203,7 +203,7 @@ class ActionModule(LookAction, PackagesAction):
             raise AnsibleActionFail("\n".join([*problems, "Nothing on the host has changed."]))
         return found
 
-    # What is sent
+    # Changes sent to the host
 
     def install_packages(self, model: plan.Model, look: Look, answer: dict[str, Any]) -> None:
         """Install the packages that are missing, without starting their services before they are configured."""
@@ -283,7 +283,7 @@ class ActionModule(LookAction, PackagesAction):
         arguments = {"apps": apps, "root": root, "owner": deployer(), **more}
         return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
 
-    # What is remembered
+    # Results and facts for later stages
 
     def merge(self, answer: dict[str, Any], result: dict[str, Any], look: Look, alone: bool) -> dict[str, Any]:
         """Add the answer of the host to the result of this task; return what is left for the stage switch."""

@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import 
 
 
 class ActionModule(HostAction):
-    """Run the module of the same name, on behalf of whoever runs Ansible."""
+    """Run the module of the same name, on behalf of the user who runs Ansible."""
 
     returns = frozenset({"apps"})
 

@@ -44,7 +44,7 @@ class ActionModule(HostAction):
         return self._execute_module(
             module_name="ansible.builtin.command",
             module_args={
-                # What the command's own shell is to expand, the module must not.
+                # The command's own shell expands variables, so the module must not.
                 "expand_argument_vars": False,
                 "argv": [*account, *umask, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
             },

@@ -13,7 +13,7 @@ description:
   - Prints the messages of M(ansible.builtin.debug) and M(ansible.builtin.assert) as they are, without the names of
     plays, tasks and hosts, so that a program can read what a playbook prints, such as the JSON that
     C(status.yml -e format=json) prints.
-  - What fails goes to the standard error, with the name of its host; the exit status tells it as well.
+  - Writes failures to the standard error, with the name of the host. The exit status reports them too.
 author: The pyweb.stack contributors (@pyweb)
 notes:
   - Chosen for one run by the environment variable E(ANSIBLE_STDOUT_CALLBACK).
@@ -41,7 +41,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         told, task = result.result.get("msg"), result.task
-        # An assertion says "All assertions passed" where nobody has given it something to say.
+        # Without a success_msg, the message of an assertion is only "All assertions passed".
         says = task.action in constants._ACTION_DEBUG or (task.action in ASSERT and "success_msg" in task.args)
         if says and told is not None:
             write(sys.stdout, told)

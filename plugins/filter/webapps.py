@@ -41,7 +41,7 @@ def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
 
 
 def doctor_report(looks: list[list[Any]]) -> str:
-    """What ails the applications of every host, as text."""
+    """The problems of the applications of every host, as text."""
     reports = [doctor.report(host, app["name"], app["diagnosis"]) for host, apps in looks for app in apps]
     return "\n".join(line for report in reports for line in report)
 

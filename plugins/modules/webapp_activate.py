@@ -10,13 +10,13 @@ module: webapp_activate
 short_description: Let releases of Python web applications take over
 version_added: 0.1.0
 description:
-  - Starts each candidate beside the live release, on a socket of its own, and asks its health URL there. When it is
-    healthy, the link that
-    nginx follows is swung to it by an atomic rename, it is asked again through nginx, and the old release is drained
-    and stopped.
-  - A candidate that does not become healthy is stopped, marked as bad and kept for inspection; the release that
-    served before serves on.
-  - Without a candidate, makes sure that the live release runs, and ends whatever an interrupted run has left beside it.
+  - Starts each candidate beside the live release, on a socket of its own, and requests its health URL there. When it is
+    healthy, an atomic rename switches the link that nginx follows. Then the health URL is requested through nginx, and
+    the old release is drained and stopped.
+  - A candidate that does not become healthy is stopped, marked as bad and kept for inspection. The previous
+    release continues to serve.
+  - Without a candidate, makes sure that the live release runs, and ends everything that an interrupted run has left
+    beside it.
 author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
@@ -46,7 +46,7 @@ options:
     default: /srv/webapps
   owner:
     description:
-      - Who deploys, for the log of deployments and for whoever meets the lock.
+      - The user who deploys, for the log of deployments and for the message to other users during the lock.
     type: str
     default: unknown
   stamp:

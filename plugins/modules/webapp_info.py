@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Tell the releases of web applications."""
+"""List the releases of web applications."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: webapp_info
-short_description: Tell the releases of Python web applications
+short_description: List the releases of Python web applications
 version_added: 0.1.0
 description:
   - Reads the releases of applications and their log of deployments. Changes nothing.
@@ -60,7 +60,7 @@ apps:
       elements: dict
     jobs:
       description:
-        - What came of the last run of each job. Each has C(job), C(release), C(started), C(state) (V(running),
+        - The result of the last run of each job. Each has C(job), C(release), C(started), C(state) (V(running),
           V(succeeded), V(failed), V(timed out) or V(interrupted)), C(status) and C(seconds).
       type: list
       elements: dict

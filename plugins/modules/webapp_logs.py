@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Tell what the processes of a web application have written."""
+"""Show the output of the processes of a web application."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: webapp_logs
-short_description: Tell what the processes and jobs of a Python web application have written
+short_description: Show the output of the processes and jobs of a Python web application
 version_added: 0.2.0
 description:
   - Reads the last lines of the web process, of each background process and of each job, from the journal and from the
@@ -79,7 +79,7 @@ def main() -> None:
         module.fail_json(msg=f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
     if not (wanted.isdecimal() and 1 <= int(wanted) <= MOST_LINES):
         module.fail_json(
-            msg=f"{wanted} lines can't be told. Give a number from 1 to {MOST_LINES} with -e lines=NUMBER."
+            msg=f"{wanted} is not a valid number of lines. Give a number from 1 to {MOST_LINES} with -e lines=NUMBER."
         )
     lines = int(wanted)
     found = {"supervisor": from_supervisor(app, lines)}

@@ -102,10 +102,10 @@ def test_no_socket_and_nobody_behind_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert str(ask(Question(unix_socket="app.sock"))) == "there is no socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("app.sock")
-    assert str(ask(Question(unix_socket="app.sock"))) == "nobody listens there"
+    assert str(ask(Question(unix_socket="app.sock"))) == "nothing listens there"
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        assert str(ask(Question(port=silent.getsockname()[1]))) == "nobody listens there"
+        assert str(ask(Question(port=silent.getsockname()[1]))) == "nothing listens there"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/ü", "/a\r\nX: y"])

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What all steps of a build share: what is wanted, the folders, and how programs are run."""
+"""The base of all steps of a build: its specification, its folders, and how programs are run."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
 
 
 def environment_key(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
-    """What an environment depends on. It depends on the whole source unless it provably does not."""
+    """The inputs of an environment. They include the whole source, unless it provably does not matter."""
     python = build.spec["python"]
     lines = [line for found in wanted.lines.values() for line in found]
     tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]
@@ -139,10 +139,10 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
 
 
 def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
-    """Create an environment and install all that is wanted.
+    """Create an environment and install all requirements.
 
-    Packages may run code of their own when they are built, so the application's account does it. Afterwards everything
-    becomes root's, so that the application can't edit its own environment.
+    Packages may run their own code when they are built, so the application's account installs them. Afterwards
+    all files become root's, so that the application can't edit its own environment.
     """
     owner = existing_account(build.name)
     os.makedirs(path, mode=0o755)

@@ -33,7 +33,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading i
 
 @dataclass
 class Requirements:
-    """What an application asks for: files, by their names in the application root, and packages."""
+    """The requirements of an application: files, by their names in the application root, and packages."""
 
     files: list[str]
     packages: list[str]

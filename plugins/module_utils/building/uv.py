@@ -38,7 +38,7 @@ LIBRARIES = {
     "xmlsec": ["libxmlsec1-dev", "pkg-config"],
 }
 
-# What to try for a failure that people meet: words of uv, one of which occurs in its output, and the remedy.
+# Remedies for common failures: a pattern that matches uv's output, and what to try.
 REMEDIES = (
     (
         r"was not found in the package registry|there are no versions of|there is no version of",
@@ -128,7 +128,7 @@ def build_needs(output: str) -> list[str]:
 
 
 def hint_of_uv(output: str) -> str:
-    """What to try, for the failures of uv that people meet."""
+    """The remedy for a common failure of uv; empty for any other."""
     lowered = output.lower()
     for pattern, remedy in REMEDIES:
         if re.search(pattern, lowered):

@@ -154,7 +154,7 @@ def diff(file: File) -> dict[str, Any]:
 
 
 def shown(data: bytes | None) -> str:
-    """The content of a file for a diff. Of a file that is not a text, the fingerprint is enough."""
+    """The content of a file for a diff. For a file that is not a text, the fingerprint is enough."""
     if data and b"\0" in data:
         return f"(not a text, SHA-256 {hashlib.sha256(data).hexdigest()})\n"
     return (data or b"").decode(errors="replace")

@@ -6,5 +6,5 @@ from __future__ import annotations
 
 import re
 
-# A release's ID. It begins with a time, so that "shop-worker" is never taken for an instance "worker…" of "shop".
+# A release's ID. It begins with a time, so that "shop-worker" is never mistaken for an instance "worker…" of "shop".
 INSTANCE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[A-Za-z0-9_.]+)*")

@@ -15,8 +15,8 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.connections import SecureConnection, UnixConnection
 
-# What counts as healthy by default: an answer, a redirect, a log-in. Not 404: an application whose routes were never
-# registered answers everything with it.
+# Statuses that are healthy by default: success, a redirect, a request to log in. 404 is not, because an application
+# whose routes were never registered answers every request with it.
 HEALTHY = (*range(200, 400), 401, 403)
 
 
@@ -101,7 +101,7 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
     except FileNotFoundError:
         return Answer(error="there is no socket")
     except ConnectionRefusedError:
-        return Answer(error="nobody listens there")
+        return Answer(error="nothing listens there")
     except TimeoutError:
         return Answer(error=f"no answer within {timeout:.1f} seconds")
     except (http.client.HTTPException, OSError, ValueError) as error:

@@ -2,9 +2,9 @@
 # MIT License (see LICENSE)
 """The stamp of a host: which parts of a plan were verified on it, and whether anything was touched since.
 
-A part that is found or made as planned is recorded with a key, which stands for what was wanted and for the code that
-looked, and with a witness of every file and process that the look depended on. The first look of a later run compares
-the witnesses; where they agree and the key is the same, the part needs no second look.
+A part that is found or made as planned is recorded with a key and with witnesses. The key stands for the desired state
+and for the code that checked it. There is a witness of every file and process that the look depended on. The first look
+of a later run compares the witnesses; if they agree and the key is the same, the part needs no second look.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_INSTANCE = re.compile(rf"[-@]{INSTANCE.pattern}\.[^./]*\Z")
 
 
 def file_witness(path: str) -> list[Any]:
-    """What changes when somebody changes a file, its rights or its place; for a folder, what is in it."""
+    """The attributes that change with a file, its permissions or its path; for a folder, also with its entries."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -41,7 +41,7 @@ def file_witness(path: str) -> list[Any]:
 
 
 def rights_witness(path: str) -> list[Any]:
-    """What changes when somebody changes whose a file or folder is; not what is in it, which its owner may change."""
+    """The attributes that change with ownership and permissions, not with the content, which the owner may change."""
     try:
         listed = os.getxattr(path, acl.ACCESS, follow_symlinks=False).hex()
     except OSError:
@@ -60,7 +60,7 @@ def process_witness(pid: int) -> list[Any]:
 
 
 def matching(pattern: str) -> list[str]:
-    """The files that match, but for those of instances, which come and go with releases."""
+    """The files that match, except those of instances, which come and go with releases."""
     return sorted(path for path in glob.glob(pattern) if not OF_INSTANCE.search(path))
 
 
@@ -81,10 +81,10 @@ def witnesses(
 
 
 def record(part: str, key: str, seen: dict[str, Any], report: dict[str, Any] | None = None) -> None:
-    """Record that a part of a plan, by its key, is as wanted on this host.
+    """Record that a part of a plan, identified by its key, is up to date on this host.
 
     ``seen`` are the witnesses; its ``until`` (seconds since 1970) is given where only time can change the part.
-    ``report`` is what a run that is spared the look wants to know. A host that can't keep a stamp is only slower.
+    ``report`` is the result for a run that skips the look. A host that can't keep a stamp is only slower.
     """
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(STAMP), mode=0o755, exist_ok=True)

@@ -39,7 +39,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 @dataclass(frozen=True)
 class Deployment:
-    """What holds for all applications of one call."""
+    """The settings that all applications of one call share."""
 
     root: str
     uv: str
@@ -169,5 +169,5 @@ def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def error_text(error: OSError) -> str:
-    """What the system says about an error, and the file where it names one."""
+    """The system's message about an error, with the file if the error has one."""
     return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror or error)

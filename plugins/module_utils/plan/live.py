@@ -60,9 +60,9 @@ def lacks_processes(manifest: Manifest | None, run: Run) -> bool:
 
 
 def is_live(layout: Layout, release: str, run: Run) -> bool:
-    """Whether this release is live with all its processes, and nothing is left of an interrupted run.
+    """Whether this release and all its processes are live, and nothing is left of an interrupted run.
 
-    An empty ``release`` means that the application is to be gone.
+    An empty ``release`` means that the application must not exist.
     """
     if not release:
         return not os.path.isdir(layout.home) or os.listdir(layout.home) in ([], ["shared"])

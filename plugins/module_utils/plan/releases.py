@@ -84,7 +84,7 @@ class Releases:
         return {**self.answer, "missing_sources": missing}
 
     def switch(self) -> dict[str, Any]:
-        """Switch to what was built; raises DeploymentFailed. In check mode it only says so."""
+        """Switch to the releases that were built; raises DeploymentFailed. In check mode, only predict it."""
         if self.deployment.check_mode or not self.activations:
             return self.answer
         added, problems = activate_at_once(self.deployment, self.activations, self.answer["apps"])
@@ -99,13 +99,13 @@ class Releases:
         return {result["name"]: result["candidate"] or result["current"] for result in self.answer["apps"]}
 
     def witnesses(self) -> dict[str, Any] | None:
-        """What makes a stamp of these releases void; None where there is something left to do."""
+        """The witnesses for a stamp of these releases; None while something is left to do."""
         if self.deployment.check_mode or any(result["activate"] for result in self.answer["apps"]):
             return None
         return with_versions(self.versions.seen, verified(self.wanted, self.deployment.root, self.deployment.run))
 
     def stamp(self) -> dict[str, Any]:
-        """What a later call needs to record these releases, once it has switched to them."""
+        """The values that a later call needs to record these releases, once it has switched to them."""
         return {"seen": self.versions.seen, "releases": self.wanted}
 
 
@@ -117,5 +117,5 @@ def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict
 
 
 def report(releases: dict[str, str]) -> dict[str, Any]:
-    """What a stamp says about its applications to a run that is spared the look."""
+    """The result of a stamp's applications, for a run that skips the look."""
     return {"apps": unchanged(releases)}

@@ -13,11 +13,11 @@ SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class ProcessManagerError(HostError):
-    """What was being done, to which service, what came back, and the remedy."""
+    """An error of a process manager: the action, the service, the response and the remedy."""
 
 
 def check_service(service: str) -> None:
-    """Raise for what can't be the name of a service."""
+    """Raise an error if this can't be the name of a service."""
     if not SERVICE.fullmatch(service):
         raise ProcessManagerError(
             f"{service!r} is no name of a service. Use letters, digits, '-', '_' and '.' only, no '@'."

@@ -19,7 +19,7 @@ __all__ = ["ProcessManager", "ProcessManagerError", "process_manager"]
 
 
 class ProcessManager(Protocol):
-    """What activation needs of a process manager. A service's name has no ``@``; an instance is a release's ID.
+    """The process manager that activation needs. A service's name has no ``@``; an instance is a release's ID.
 
     The web process is the service of the application's name. A background process is a part of it, ``APP.PROCESS``.
     """
@@ -46,7 +46,7 @@ class ProcessManager(Protocol):
         """Start it when the host boots or the daemon starts."""
 
     def disable(self, service: str, instance: str) -> None:
-        """Don't start it when the host boots or the daemon starts. A running instance goes on."""
+        """Don't start it when the host boots or the daemon starts. A running instance continues to run."""
 
     def stop(self, service: str, instance: str, timeout: float) -> None:
         """Stop gracefully, wait until it is gone, and kill it after ``timeout`` seconds."""

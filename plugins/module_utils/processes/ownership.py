@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Tell files of this collection from files that others have written: only the former are changed or removed."""
+"""Distinguish the files of this collection from foreign files: only the former are changed or removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_foreign(path: str) -> bool:
 
 
 def foreign_file_error(path: str, kind: str) -> str:
-    """The message for a file that is wanted, but in whose place a foreign one stands."""
+    """The message for a required file whose path holds a foreign file."""
     return (
         f"Installing {path}: a file without the mark '{MARK}' is there already, so it is not from this collection. "
         f"Give the {kind} another name, or remove that file."

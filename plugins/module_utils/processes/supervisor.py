@@ -103,7 +103,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
 
 @dataclass
 class Findings:
-    """What was found on the host, and what it needs, before anything is changed."""
+    """The state of the host and the changes it needs, before anything is changed."""
 
     daemon_is_down: bool
     infos: dict[str, list[dict[str, Any]]]  # the daemon's processes, by their group
@@ -267,7 +267,7 @@ def process_ids(units: list[Unit], infos: dict[str, list[dict[str, Any]]]) -> li
 
 
 def prediction_without_supervisor(programs: list[dict[str, Any]], paths: Paths) -> dict[str, Any]:
-    """What a run will do on a host where supervisor is not installed yet."""
+    """The changes predicted for a host where supervisor is not installed yet."""
     todo = plan_files([program for program in programs if program["state"] == "present"], paths, [])
     _paths, diffs = apply_files(todo.files, check_mode=True)
     return {

@@ -146,7 +146,7 @@ def read_log(log: str) -> tuple[set[int], dict[int, str]]:
 
 
 def orphans(daemon: Daemon) -> dict[int, str]:
-    """What a dead daemon on this socket has left running: process group -> program.
+    """Processes that a dead daemon on this socket has left running: process group -> program.
 
     A killed supervisord leaves its children running, and the next one starts a second copy of each. An orphan belongs
     to a session whose leader, the daemon, is gone. Its environment or the daemon's log names the daemon; in containers,

@@ -22,7 +22,7 @@ KINDS = ("program", "fcgi-program", "eventlistener", "group")
 
 
 class GroupError(HostError):
-    """What conflicts, in which file, and the remedy."""
+    """A conflict: its cause, the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Comparison:
         return found
 
     def ended(self, units: list[Unit]) -> list[str]:
-        """What ends and does not continue in another unit."""
+        """The programs that end and do not continue in another unit."""
         moved = [id(info) for unit in units for program in unit.programs for info in self.elsewhere(program, unit)]
         ended = list(self.gone)
         for group in sorted(self.lost.keys() - self.gone.keys()):

@@ -32,12 +32,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_p
 
 
 class ProgramError(HostError):
-    """What was being done, to which program, what came back, and the remedy."""
+    """An error about a program: the action, the program, the response and the remedy."""
 
 
 @dataclass
 class Plan:
-    """What the files and the daemon need."""
+    """The changes that the files and the daemon need."""
 
     files: list[File] = field(default_factory=list)
     absent: dict[str, float] = field(default_factory=dict)  # groups to remove from the daemon, with their stop timeout
@@ -81,7 +81,7 @@ def resolve_removals(programs: list[dict[str, Any]], paths: Paths) -> list[dict[
 
 
 def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) -> Plan:
-    """Compare the files with what is wanted. ``groups`` are those that the daemon knows."""
+    """Compare the files with the desired state. ``groups`` are those that the daemon knows."""
     result = Plan()
     for program in programs:
         if program["kind"] == "program" and not is_template(program):

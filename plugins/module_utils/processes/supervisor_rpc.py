@@ -40,7 +40,7 @@ class SupervisorError(HostError):
 
 @dataclass(frozen=True)
 class Daemon:
-    """What supervisord's configuration file says about the daemon."""
+    """The settings of the daemon in supervisord's configuration file."""
 
     config_file: str
     socket: str
@@ -138,7 +138,7 @@ class Rpc:
             return False
 
     def info(self, name: str) -> dict[str, Any] | None:
-        """What the daemon says about one program, None if it does not know it."""
+        """The daemon's information about one program; None if it does not know the program."""
         try:
             found: dict[str, Any] = self.call("getProcessInfo", name)
             return found
@@ -148,7 +148,7 @@ class Rpc:
             raise
 
     def infos(self) -> dict[str, list[dict[str, Any]]]:
-        """What the daemon says about all its processes, by the name of their group."""
+        """The daemon's information about all its processes, by the name of their group."""
         groups: dict[str, list[dict[str, Any]]] = {}
         for info in self.call("getAllProcessInfo"):
             groups.setdefault(info["group"], []).append(info)
@@ -211,7 +211,7 @@ class Rpc:
                 deadline = time.monotonic() + 10
             time.sleep(0.03)
         for info in processes:
-            # The master is gone. A worker that it left behind would serve the old release for ever.
+            # The master is gone. A worker that it left behind would serve the old release forever.
             kill_group(info["pid"])
 
     def remove(self, name: str, timeout: float) -> None:

@@ -30,7 +30,7 @@ def longest_stop(items: list[dict[str, Any]]) -> float:
 
 @dataclass
 class Transition:
-    """What the daemon has, and what it is to have."""
+    """The present and the desired state of the daemon."""
 
     rpc: Rpc
     paths: Paths
@@ -85,7 +85,7 @@ class Transition:
             for unit in self.todo.units:
                 files = {unit.path, *(self.paths.program(program["name"]) for program in unit.programs)}
                 stale |= {unit.name} if unit.name in self.infos and written & files else set()
-        # An interrupted run may have removed a file without telling the daemon.
+        # An interrupted run may have removed a file without notifying the daemon.
         overdue = [item for item in self.programs if item["state"] == "absent" and item["name"] in removed]
         gone = {item["name"]: item["stop_timeout"] for item in overdue} | self.todo.absent
         groups = {item["name"] for item in self.programs if item["kind"] == "group"}

@@ -94,7 +94,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
 
 
 def only_files_matter(services: list[dict[str, Any]]) -> bool:
-    """Whether files alone decide if the services are as wanted. An ordinary service may also have died."""
+    """Whether files alone decide if the services are up to date. An ordinary service may also have died."""
     return all(
         service["name"].endswith("@") or service["state"] == "absent" or service["triggered"] for service in services
     )
@@ -158,7 +158,7 @@ class Host:
         self.directory = directory
 
     def look(self, services: list[dict[str, Any]]) -> Plan:
-        """What to do about the services as they are now."""
+        """Plan the changes that the services need in their present state."""
         names = [service["name"] for service in services]
         patterns = [f"{name}*.service" if name.endswith("@") else unit_name(name) for name in names]
         return plan(services, self.directory, self.show(patterns), self.links, _mtime, time.time())

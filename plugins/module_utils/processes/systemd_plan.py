@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Decide what to do about systemd services, from what is wanted and what is on the host."""
+"""Decide what to do about systemd services, from their desired state and the state of the host."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ RECENT_RESTART = 5.0
 
 
 class ServiceError(HostError):
-    """What was being done, to which service, what came back, and the remedy."""
+    """An error about a service: the action, the service, the response and the remedy."""
 
 
 @dataclass
 class Plan:
-    """What to do about the services."""
+    """The changes that the services need."""
 
     files: list[File] = field(default_factory=list)
     start: list[str] = field(default_factory=list)
@@ -110,7 +110,7 @@ def plan(
     mtime: Callable[[str], float | None],
     now: float,
 ) -> Plan:
-    """Decide what to do. ``links`` lists the links that enable a unit, ``mtime`` tells when a file was written."""
+    """Decide what to do. ``links`` lists the links that enable a unit; ``mtime`` returns when a file was written."""
     result = Plan()
     for service in services:
         name = service["name"]

@@ -17,7 +17,7 @@ def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -
     """Decide what an application needs: none, reuse or build; the release to reuse; the parts that differ.
 
     A finished release with the wanted fingerprint is used again, whether an interrupted run has left it or it is older
-    than the live one. A bad release is built anew, because its cause may have been outside of it.
+    than the live one. A bad release is built again, because the cause of its failure may be outside of it.
     """
     live = next((manifest for manifest in known if manifest.id == current), None)
     parts = list(PARTS) if live is None else differing_parts(wanted, live.fingerprint)

@@ -40,7 +40,7 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
 
 
 def replace_in_copy(path: str, old: str, new: str) -> None:
-    """Replace a text in a file. The file is written anew, for its old content is linked from another release."""
+    """Replace a text in a file. A new file is created, because another release has a hard link to the old one."""
     status = os.stat(path)
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         text = stream.read().replace(old, new)

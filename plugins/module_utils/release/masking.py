@@ -29,7 +29,8 @@ OWN_VARIABLES = frozenset(
 )
 
 
-# Characters. A shorter value occurs in texts by chance; that of a variable with a telling name is hidden all the same.
+# Minimum lengths, in characters, of the values to hide: shorter ones occur in texts by chance. The first limit is for
+# passwords and for variables whose names mark them as secret.
 SHORTEST_SECRET = 4
 SHORTEST_VALUE = 12
 

@@ -47,5 +47,5 @@ def seal(descriptor: int) -> None:
 
 
 def sealed_mode(mode: int, from_account: bool = True) -> int:
-    """The mode of a file that becomes root's. What its account could read as the group, it then reads as others do."""
+    """The mode of a file that becomes root's. Permissions that its account had as the group become those of others."""
     return mode & 0o755 | (mode >> 3 & 0o005 if from_account else 0)

@@ -23,7 +23,7 @@ DEPLOYMENT_VARIABLE = "WEBAPP_DEPLOYMENT"
 # Programs of an application's account write no file for other accounts.
 UMASK = 0o027
 
-# Seconds for a command of a build. What takes longer is stuck.
+# Seconds for a command of a build. A command that takes longer is stuck.
 COMMAND_TIMEOUT = 3600
 # Bytes of a program's output that are kept; messages show the last lines.
 MOST_OUTPUT = 1024**2
@@ -41,7 +41,7 @@ def run_as_account(
     """
     owner = existing_account(layout.name)
     base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
-    # Output goes to files: a daemon that inherits a pipe would keep it open for ever.
+    # Output goes to files: a daemon that inherits a pipe would keep it open forever.
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,

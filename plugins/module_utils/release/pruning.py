@@ -75,7 +75,7 @@ def prune(layout: Layout, keep: int) -> list[str]:
 
 
 def unfinished(layout: Layout) -> list[str]:
-    """What an interrupted run has left: unfinished releases, and temporary files that were never renamed."""
+    """The leftovers of an interrupted run: unfinished releases, and temporary files that were never renamed."""
     found = []
     with suppress(FileNotFoundError):
         for name in os.listdir(layout.releases):

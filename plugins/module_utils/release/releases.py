@@ -125,7 +125,7 @@ class Layout:
 
 @dataclass
 class Manifest:
-    """What is known about one release: ``release.json`` in its folder, readable by root alone."""
+    """The metadata of one release: ``release.json`` in its folder, readable by root alone."""
 
     id: str
     state: str = BUILDING

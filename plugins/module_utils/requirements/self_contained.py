@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Tell whether dependencies provably need no other file of the source. What is unknown may need one.
+"""Decide whether dependencies provably need no other file of the source. Unknown forms may need one.
 
 Used on the controller and on the host, so the standard library is enough.
 """

@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
-# How many applications switch at a time: their boots share the processors, and each is asked again and again.
+# The number of applications that switch at a time: their starts share the processors, and each is polled repeatedly.
 MOST_AT_A_TIME = 8
 
 

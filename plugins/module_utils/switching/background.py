@@ -117,7 +117,7 @@ def stop_timeout(layout: Layout, service: str, instance: str, default: float = 6
 
 
 def undefine_unused(layout: Layout, manager: ProcessManager) -> None:
-    """Remove the definitions of background processes that no release has any more. Bad releases don't count."""
+    """Remove the definitions of background processes that no release uses. Bad releases don't count."""
     defined = manager.parts(layout.name)
     if defined:
         kept = [manifest for manifest in manifests(layout) if manifest.state != BAD]

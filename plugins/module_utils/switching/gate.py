@@ -118,10 +118,10 @@ class Gate:
         return ""
 
     def await_workers(self) -> None:
-        """Wait until half of the workers are ready, so that visitors don't wait in the queue of the first one.
+        """Wait until half of the workers are ready, so that requests don't wait in the queue of the first one.
 
-        Half, because the others are ready soon after, and each has threads to spare. To wait for the last one would
-        delay the new code of a small application by a third of a second.
+        Half of them is enough, because the others are ready soon after, and each has free threads. Waiting for the last
+        one would delay the new code of a small application by a third of a second.
         """
         until = min(self.deadline, time.monotonic() + WORKERS_TIMEOUT)
         while time.monotonic() < until:
@@ -162,7 +162,7 @@ def is_healthy(answer: Answer, question: Question, statuses: list[int]) -> bool:
 
 
 def health_hint(answer: Answer, question: Question) -> str:
-    """What usually causes an unhealthy answer."""
+    """The usual cause of an unhealthy answer."""
     if answer.status == 404:
         return (
             f"The application runs, but has no page {question.path}. If that is right, name one that it has as "
@@ -184,7 +184,7 @@ def health_hint(answer: Answer, question: Question) -> str:
 
 
 def write_hint(log: str, shared: str) -> str:
-    """What to do where an application wants to write into its own release."""
+    """The remedy for an application that writes into its own release."""
     if not UNWRITABLE.search(log):
         return ""
     return (

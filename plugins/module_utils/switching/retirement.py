@@ -47,8 +47,8 @@ def other_instances(layout: Layout, manifest: Manifest, managers: Iterable[str],
 def await_accepted(layout: Layout, releases: Iterable[str], deadline: float) -> None:
     """Wait until old releases have accepted every connection that waits at their sockets.
 
-    A server that is told to stop answers only what it has accepted. While all of its workers are busy, visitors from
-    before the switch may still wait in the queue.
+    A server that is being stopped answers only the connections that it has accepted. While all of its workers are busy,
+    clients that connected before the switch may still wait in the queue.
     """
     for release in releases:
         for path in (layout.socket(release), layout.uwsgi_socket(release)):

@@ -113,11 +113,11 @@ class Switch:
         """Give the lock back."""
         self.stack.close()
 
-    # What it works on
+    # Paths and releases of this switch
 
     @property
     def marker(self) -> str:
-        """A file that exists during a switch. It tells the next run that one was interrupted."""
+        """A file that exists during a switch. From it, the next run knows that one was interrupted."""
         return self.layout.path(".activating")
 
     @property

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What an app server notes about its workers: which are ready, and which have crashed."""
+"""The notes of an app server about its workers: which are ready, and which have crashed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 
 def read_notes(layout: Layout, release: str) -> str:
-    """What the app server of a release has noted about its workers; empty where it notes nothing."""
+    """The notes of a release's app server about its workers; empty if it writes none."""
     try:
         with open(f"{layout.socket(release)}.ready", encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -33,7 +33,7 @@ def crashes(layout: Layout, release: str, most_workers: int) -> int:
 
 
 def worker_crashes(notes: str) -> int:
-    """How many workers are gone without leaving. A worker leaves when it is told to, or has answered its share."""
+    """How many workers are gone without leaving. A worker leaves on a signal, or after its maximum of requests."""
     return len(workers_with(notes, "gone") - workers_with(notes, "left"))
 
 

@@ -1,10 +1,10 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the controller can do while it waits for a host.
+"""Work that the controller does while it waits for a host.
 
-ansible-core packs a module together with all that it imports when the module is first used, and has to parse all of it
-to find that: a seventh of a second on a quick machine, for each module and run. To connect by SSH takes as long. Both
-mostly wait for somebody else, so they are done side by side.
+ansible-core packs a module together with all its imports when the module is first used. It has to parse all of them to
+find these imports: a seventh of a second on a fast machine, for each module and run. Connecting over SSH takes as long.
+Both mostly wait for something else, so they run side by side.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ahead:
 
 
 def pack(name: str, task_vars: dict[str, Any], templar: Any) -> None:
-    """Have a module packed, which ansible-core then finds in its cache of this run. What fails here it does later."""
+    """Pack a module into ansible-core's cache of this run. After an error here, ansible-core packs it later."""
     with contextlib.suppress(Exception):
         modify_module(
             module_name=name,

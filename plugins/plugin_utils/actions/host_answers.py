@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a managed host answers is untrusted on the controller: it sets no input, and only named keys are passed on."""
+"""The answer of a managed host is untrusted on the controller: it sets no input, and only named keys are passed on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAYBOOK_INPUTS = frozenset(
     {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
 )
 
-# What any module may answer. Ansible acts upon others, such as add_host, add_group, ansible_stats and ansible_facts.
+# Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.
 COMMON = frozenset(
     {"changed", "failed", "msg", "diff", "exception", "invocation", "warnings", "deprecations"}
     | {"module_stdout", "module_stderr", "_ansible_parsed"}
@@ -27,7 +27,7 @@ LISTS = frozenset({"warnings", "deprecations"})
 # How many warnings of one answer are shown.
 MOST_WARNINGS = 200
 
-# What the names of gathered facts begin with.
+# The prefixes of the names of gathered facts.
 PREFIXES = ("ansible_", "facter_", "ohai_")
 
 NUMBER = (int, float)
@@ -94,7 +94,7 @@ def shadowed(variables: Mapping[str, Any]) -> list[str]:
 
 
 def shadow_problem(variables: Mapping[str, Any]) -> str:
-    """What is wrong with the facts of a host; empty where they set nothing that is an input."""
+    """The problem with the facts of a host; empty if no fact has the name of an input."""
     names = shadowed(variables)
     if not names:
         return ""

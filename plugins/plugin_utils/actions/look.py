@@ -48,11 +48,11 @@ UNCHANGED = "Nothing on the host has changed."
 
 @dataclass
 class Look:
-    """What a run knows of one host before it changes anything.
+    """The findings of a run about one host, before it changes anything.
 
     ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
     ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
-    sites of the inventory beside those of the applications. ``answer`` is what Ansible is told, with the host's facts.
+    sites of the inventory beside those of the applications. ``answer`` is the task's result, with the host's facts.
     """
 
     apps: list[dict[str, Any]]
@@ -218,7 +218,7 @@ class LookAction(HostAction):
     def look_at_sources(
         self, apps: list[dict[str, Any]]
     ) -> tuple[list[str], dict[str, str], dict[str, dict[str, str]]]:
-        """What is wrong with the sources, which Python they want, and the commits that versions stand for."""
+        """The problems of the sources, the Python versions they require, and the commits that versions stand for."""
         problems: list[str] = []
         requires_python: dict[str, str] = {}
         commits: dict[str, dict[str, str]] = {}

@@ -8,8 +8,8 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 
-# What apt says when its lists are fresh by their date, but empty (an image that was cleaned up), or older than what the
-# mirror has.
+# Messages of apt when its lists are fresh by their date, but empty (an image that was cleaned up), or older than the
+# packages of the mirror.
 OUTDATED = ("No package matching", "Failed to fetch", "404  Not Found")
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Who runs Ansible."""
+"""The user who runs Ansible."""
 
 from __future__ import annotations
 

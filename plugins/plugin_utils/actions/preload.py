@@ -1,10 +1,11 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What every task needs, loaded once.
+"""The imports and data that every task needs, loaded once.
 
 Ansible runs each task in a process of its own, forked from the one that reads the playbook. That one loads the action
-plugin of a task before it forks; so what the first of our action plugins loads is there for all tasks that follow, each
-of which would else compile the same filters and read the same specifications: a twentieth of a second each.
+plugin of a task before it forks. So everything that the first of our action plugins loads is available to all later
+tasks. Otherwise each of them would compile the same filters and read the same specifications, which takes a twentieth
+of a second.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """Background processes and jobs of an application: their services, and their programs inside the release. Pure.
 
-A service is called ``APP.NAME``, its further copies ``APP.NAME.2`` and so on. No application's name has a dot, so what
-belongs to an application is told by its name alone.
+A service is called ``APP.NAME``, its further copies ``APP.NAME.2`` and so on. No application's name has a dot, so the
+name alone shows which application a service belongs to.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def jobs_directory(app: dict[str, Any], root: str) -> str:
 def one_program(command: str) -> str:
     """A command that replaces the shell, so that the stop signal reaches the program itself.
 
-    What only a shell can do (lists, pipes, its own words) is left as it is.
+    Commands that only a shell can run (lists, pipes, its keywords and builtins) stay as they are.
     """
     bare = QUOTED.sub("x", command)
     words = bare.split()

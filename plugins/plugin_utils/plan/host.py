@@ -1,9 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The plan of a host: everything that is wanted on it, in parts, one for each role that takes part. Pure.
+"""The plan of a host: its desired state, in parts, one for each role that takes part. Pure.
 
-A part is what the host's half needs to make its role's share true, and nothing else decides what that share is. So
-without a role its part is missing from the plan, and every other part is the same.
+A part holds everything that the code on the host needs to apply its role, and no other part affects that. So without a
+role, its part is missing from the plan, and every other part is the same.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """What a run wants on one host, checked and normalised once.
+    """The desired state of one host, checked and normalised once.
 
     ``apps`` are the applications. ``sites`` and ``settings`` are the checked sites of nginx, those of the applications
     included, and its checked settings. ``certificates`` are those of the sites, with the text of those that are given.
-    ``inputs`` holds the inputs of each role by its name, ``facts`` what the host said, and ``texts`` the files of the
+    ``inputs`` holds the inputs of each role by its name, ``facts`` those of the host, and ``texts`` the files of the
     role nginx.
     """
 
@@ -225,7 +225,7 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
 
 
 def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
-    """How each application switches to another release, whichever that is. Without nginx nobody asks through it."""
+    """How each application switches to another release, whichever that is. Without nginx no request goes through it."""
     given = model.webapp
     return activations(
         model.apps,
@@ -238,7 +238,7 @@ def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
 
 
 def without_problems(checked: tuple[Any, ...]) -> Any:
-    """What was checked; raises PlanError with the problems, which come last."""
+    """The checked values; raises PlanError with the problems, which come last."""
     *found, problems = checked
     if problems:
         raise PlanError("\n".join(problems))

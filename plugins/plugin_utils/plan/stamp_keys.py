@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Keys of the stamp: what stands for a wish and for the code that would check it."""
+"""Keys of the stamp: each stands for a desired state and for the code that would check it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 COLLECTION = Path(__file__).resolve().parents[3]
 
-# What guessing a secret by its key costs: rounds of SHA-256, some 20 ms for each guess, because keys are facts, which a
-# verbose run shows. Every build of Python has this one; scrypt is missing from some.
+# The cost of guessing a secret by its key: rounds of SHA-256, some 20 ms for each guess. Keys are facts, which a
+# verbose run shows. Every build of Python has PBKDF2; scrypt is missing from some.
 ROUNDS = 50_000
 
 
@@ -29,7 +29,7 @@ def code_digest() -> str:
 
 
 def stamp_key(wanted: Any, secrets: str = "") -> str:
-    """The key of what is wanted. It follows ``secrets`` too, and guessing them by it is expensive."""
+    """The key of a desired state. It depends on ``secrets`` too, and guessing them by the key is expensive."""
     text = json.dumps(wanted, sort_keys=True, default=str)
     key = hashlib.sha256(f"{code_digest()}\0{text}".encode())
     return hashlib.pbkdf2_hmac("sha256", secrets.encode(), key.digest(), ROUNDS).hex() if secrets else key.hexdigest()

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the definitions of systemd services and supervisor programs have in common."""
+"""The common parts of the definitions of systemd services and supervisor programs."""
 
 from __future__ import annotations
 

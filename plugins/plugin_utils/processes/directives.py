@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Directives of a unit file in systemd's own words, as an inventory gives them."""
+"""systemd directives of a unit file, as an inventory gives them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = re.compile(r"[A-Z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 
 
 def directive_problem(name: Any, value: Any, section: str = "Service") -> str | None:
-    """What is wrong with a directive and its value, or with one value of its list."""
+    """The problem with a directive and its value, or with one value of its list."""
     values = value if isinstance(value, (list, tuple)) else [value]
     if not NAME.fullmatch(str(name)) or any(isinstance(item, (dict, list, tuple)) for item in values):
         return f"{str(name)!r} is not a directive of [{section}] with its value. Write it as 'ProtectHome: read-only'."

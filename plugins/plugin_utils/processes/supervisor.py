@@ -50,7 +50,7 @@ def problems(programs: Any, groups: Any = None) -> list[str]:
 
 
 def check_program(checker: Checker, program: dict[str, Any], where: str) -> None:
-    """What the specification can't say about one program."""
+    """Check the rules for one program that the specification can't express."""
     check_name(checker, program, where, "program")
     if program["state"] == "absent":
         return
@@ -116,7 +116,7 @@ def check_group(checker: Checker, group: dict[str, Any], where: str) -> None:
 
 
 def check_groups(checker: Checker, groups: list[dict[str, Any]], programs: dict[str, dict[str, Any]]) -> None:
-    """What groups need of programs and of each other."""
+    """Check groups against the programs and against each other."""
     taken: dict[str, str] = {}
     for group in groups:
         name = group["name"]
@@ -195,7 +195,7 @@ def option_lines(program: dict[str, Any]) -> list[str]:
         "user": account,
         "umask": "027",
         "autostart": program["autostart"],
-        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it.
+        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT from any sender.
         "autorestart": program["autorestart"],
         "startsecs": program["startsecs"],
         "startretries": program["startretries"],
@@ -214,7 +214,7 @@ def option_lines(program: dict[str, Any]) -> list[str]:
 
 
 def _raw(value: Any) -> str:
-    """An option in supervisor's own words."""
+    """The value of an option in supervisor's syntax."""
     return "true" if value is True else "false" if value is False else str(value)
 
 

@@ -34,7 +34,8 @@ LOCAL_SERVERS = [
     for name in ("postgresql", "mariadb", "mysql", "redis-server", "valkey-server", "rabbitmq-server", "memcached")
 ]
 
-# What `systemd-analyze security` asks for, as far as Flask, gevent, numpy and sqlite work with it. Left out:
+# The settings that `systemd-analyze security` recommends, as far as Flask, gevent, numpy and sqlite work with them.
+# Left out:
 # - MemoryDenyWriteExecute: breaks programs that make code at run time (cffi call-backs, numba, PyPy);
 # - RemoveIPC: the instances of two releases share an account; the end of one would remove the other's semaphores;
 # - ProcSubset=pid: hides /proc/meminfo and /proc/cpuinfo, which numerical libraries read to choose their threads;
@@ -83,7 +84,7 @@ def problems(services: Any) -> list[str]:
 
 
 def check_service(checker: Checker, service: dict[str, Any], where: str) -> None:
-    """What the specification can't say about one service."""
+    """Check the rules for one service that the specification can't express."""
     check_name(checker, service, where, "unit")
     if service["name"].endswith((".service", ".timer")):
         checker.problem(f"{where}.name", f"leave out .{service['name'].rpartition('.')[2]}.")
@@ -125,7 +126,7 @@ def check_timer(checker: Checker, service: dict[str, Any], where: str) -> None:
     if not times:
         checker.problem(
             f"{where}.timer.on_calendar",
-            "the list is empty. Give one or more times in systemd's words, such as '*-*-* 02:30:00'.",
+            "the list is empty. Give one or more times in systemd's syntax, such as '*-*-* 02:30:00'.",
         )
     for time in times:
         if problem := line_problem(time):
@@ -206,7 +207,7 @@ def _unit_section(service: dict[str, Any]) -> dict[str, Any]:
     section: dict[str, Any] = {
         "Description": _plain(service, service["description"] or service["name"].rstrip("@")),
         "After": " ".join(["network.target", *LOCAL_SERVERS]),
-        # After five starts within this time the unit stays failed, instead of crashing for ever.
+        # After five starts within this time the unit stays failed, instead of crashing forever.
         "StartLimitIntervalSec": _seconds(max(60.0, 2 * service["start_timeout"])),
         "StartLimitBurst": "5",
     }
@@ -235,7 +236,7 @@ def _service_section(service: dict[str, Any]) -> dict[str, Any]:
         # As root and outside of the sandbox (+), because RuntimeDirectory= can't give a folder to another group.
         "ExecStartPre": f"+{make_folder}" if make_folder else None,
         "ExecStart": systemd_quote(service["command"], instance),
-        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT, whoever sends it. After `systemctl stop` systemd
+        # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT from any sender. After `systemctl stop`, systemd
         # does not restart them.
         "Restart": service["restart"] or ("no" if oneshot else "always"),
         "RestartSec": _seconds(service["restart_delay"]),
@@ -287,6 +288,6 @@ def _plain(service: dict[str, Any], value: str) -> str:
 
 
 def _raw(value: Any) -> list[str]:
-    """The values of a directive in systemd's own words: booleans are yes and no, nothing is empty."""
+    """The values of a directive in systemd's syntax: booleans are yes and no, None is empty."""
     values = value if isinstance(value, (list, tuple)) else [value]
     return ["yes" if item is True else "no" if item is False else "" if item is None else str(item) for item in values]

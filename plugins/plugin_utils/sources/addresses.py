@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 def redacted(text: str) -> str:
     """A text without the credentials in its addresses: accounts and signed queries."""
-    # A password may contain '/' or '@' that should have been encoded. A port is not taken for a password.
+    # A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
     text = re.sub(r"(?<=://)(?:[^\s/:'\"]*:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@", "***@", text)
     return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", text)
 

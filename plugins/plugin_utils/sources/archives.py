@@ -202,7 +202,7 @@ Parts = tuple[str, ...]
 def checked_plan(members: Iterable[Member], archive: str) -> dict[Parts, Member]:
     """All members by their paths, checked against each other before any is written.
 
-    Of a file that occurs twice the last one counts, as for tar itself.
+    If a file occurs twice, the last one counts, as for tar itself.
     """
     plan: dict[Parts, Member] = {}
     for count, member in enumerate(members, 1):

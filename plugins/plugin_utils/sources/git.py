@@ -278,7 +278,7 @@ def repository_address(address: str, bases: list[str]) -> str:
 
 
 def git_hint(text: str, has_key: bool) -> str:
-    """What to try, for the failures of git that people meet."""
+    """The remedy for a common failure of git; empty for any other."""
     lowered = text.lower()
     if "host key verification failed" in lowered or "remote host identification has changed" in lowered:
         return (
