@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Look at the applications of a host, and at everything between them and their visitors. Changes nothing.
+"""Look at the applications of a host, and at everything between them and their clients. Changes nothing.
 
 The result is plain data. The controller concludes what it means (plugin_utils/doctor).
 """

@@ -22,7 +22,7 @@ HEALTHY = (*range(200, 400), 401, 403)
 
 @dataclass(frozen=True)
 class Question:
-    """One HTTP request: where, and as which visitor."""
+    """One HTTP request: its target, and the client it stands for."""
 
     path: str = "/"
     host: str = "localhost"
@@ -79,7 +79,7 @@ def ask(question: Question, timeout: float = 5.0) -> Answer:
         connection = http.client.HTTPConnection(question.address, question.port, timeout=timeout)
     headers = {"Host": question.host, "User-Agent": "pyweb-health", "Connection": "close"}
     if question.unix_socket:
-        # The headers that nginx would add for a visitor.
+        # The headers that nginx would add for a client.
         headers |= {
             "X-Forwarded-Proto": question.scheme,
             "X-Forwarded-For": "127.0.0.1",

@@ -15,7 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
 
 
 class InterpreterVersions:
-    """Versions of the host's interpreters. Each interpreter is asked once per run."""
+    """Versions of the host's interpreters. Each interpreter is queried once per run."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}

@@ -35,7 +35,7 @@ RECORD_SESSION = ("/bin/sh", "-c", 'echo $$ >&0 && exec "$@" </dev/null', "sh")
 def run_as_account(
     layout: Layout, command: list[str], cwd: str, environment: dict[str, str], timeout: float | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of a deployment as the application's account, then kill whatever it has left running.
+    """Run a program of a deployment as the application's account, then kill every process that it has left running.
 
     Left programs would hold files and ports. If this process is killed first, the next holder of the lock kills them.
     """

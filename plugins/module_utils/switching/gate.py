@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The gate between a release and its visitors: it asks the release's health URL, and refuses an unhealthy release."""
+"""The gate between a release and its clients: it requests the health URL, and refuses an unhealthy release."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Gate:
 
     @property
     def front_question(self) -> Question:
-        """The health URL as a visitor asks it. A site that waits for its first certificate is still served by HTTP."""
+        """The health request of a client. A site that waits for its first certificate is still served by HTTP."""
         port = self.spec.get("front_tls_port")
         if port and served(port, self.health["host"].partition(":")[0]):
             return Question(port=port, **self.visitor)
@@ -84,7 +84,7 @@ class Gate:
         self.ask_until_healthy(self.own_question, self.health["status"], self.deadline, where)
 
     def await_front(self) -> None:
-        """Ask as a visitor does until nginx passes on a healthy answer. Nothing is asked where there is no site."""
+        """Send requests as a client does, until nginx passes on a healthy answer. Without a site, send none."""
         if self.spec.get("front_port"):
             given = self.spec.get("front_status")
             statuses = self.health["status"] if given is None else given
@@ -154,7 +154,7 @@ class Gate:
 def is_healthy(answer: Answer, question: Question, statuses: list[int]) -> bool:
     """Whether an answer is healthy.
 
-    On the release's own socket, a redirect to https is not: visitors who are served by HTTP alone would be lost. It is
+    On the release's own socket, a redirect to https is not: clients that are served by HTTP alone would be lost. It is
     healthy where the user names its status.
     """
     is_lost = question.unix_socket and not statuses and question.scheme == "http" and answer.leads_to_https

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The links that send visitors to a release, and their switch from one release to another."""
+"""The links that send requests to a release, and their switch from one release to another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_links(layout: Layout) -> dict[str, str | None]:
 
 
 def switch_links(layout: Layout, release: str) -> None:
-    """Send visitors to a release. After each step nginx finds a release that answers.
+    """Send requests to a release. After each step, nginx finds a release that answers.
 
     Every release speaks HTTP. One of uWSGI also speaks uWSGI's protocol, and nginx prefers that while
     ``current.uwsgi`` exists. A request that has chosen it may arrive later, so the link to its socket stays until the
@@ -38,7 +38,7 @@ def switch_links(layout: Layout, release: str) -> None:
 
 
 def restore_links(links: dict[str, str | None]) -> None:
-    """Send visitors back to the release that had them before; it still runs."""
+    """Send requests back to the previous release, which still runs."""
     for path, target in links.items():
         if target is None:
             remove_link(path)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Retire the instances that a release replaces: let them answer waiting visitors, stop them, and clean up."""
+"""Retire the instances that a release replaces: let them answer waiting clients, stop them, and clean up."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 
 def server_name(names: list[str]) -> str:
-    """A name that a visitor may ask for; empty for the default site."""
+    """A name that a client may request; empty for the default site."""
     return names[0].replace("*.", "www.", 1) if names else ""
 
 
