@@ -304,6 +304,28 @@ def test_the_role_webapp_alone_has_every_stage() -> None:
         assert applied[1]["any_errors_fatal"] is True
 
 
+def test_certificates_that_are_due_are_obtained_after_the_switch(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    host = run.hosts["web1"]
+
+    def due(arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = host.apply(arguments)
+        if "nginx" in answer["parts"] and not arguments["finish"]:
+            answer["parts"]["nginx"]["due"] = ["shop"]
+        return answer
+
+    host.answers["pyweb.stack.apply"] = due
+    app = {**shop, "site": {"domains": ["shop.example.com"], "tls": {"mode": "acme"}}}
+    run([app])
+    run([app], stage="switch")
+    assert [trip for trip in host.trips if trip != "apt"] == ["preflight", "apply", "webapp_activate", "apply"]
+    inputs = host.whole()["nginx"]
+    assert inputs["fetch"] is True
+    assert all("content" in file and "template" not in file for file in inputs["files"])
+
+
 @pytest.mark.parametrize("stage", ["commands", "switch"])
 def test_a_later_stage_with_nothing_to_do_makes_no_trip(
     shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stage: str
