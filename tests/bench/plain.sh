@@ -1,12 +1,14 @@
 #!/bin/sh
-# What a careful administrator would write instead of a playbook, for one application on one host: the yardstick of run.py.
+# The script that an administrator would write instead of a playbook, for one application on one host.
+# run.py compares the collection with it.
 #
 #     plain.sh SOURCE_FOLDER UV_VERSION SSH_COMMAND…
 #
-# Reaches the state that the collection reaches for the example: nginx in front (no default site, no version, headers that
-# a visitor can't forge, static files by itself), gunicorn on a unix socket that only nginx's group can pass to, an account of
-# its own, a sandboxed unit that starts at boot, code and environment that the application can't write. Does nothing that is
-# already done. What it lacks is what a collection is for: releases, health before the switch, rollback, checks, messages.
+# Reaches the state that the collection reaches for the example: nginx in front (no default site, no version, headers
+# that a visitor can't forge, static files), gunicorn on a unix socket that only nginx's group can open, a dedicated
+# account, a sandboxed unit that starts at boot, code and environment that the application can't write. Skips steps that
+# are already done. It lacks the features of the collection: releases, health checks before the switch, rollback,
+# preflight checks, messages.
 set -eu
 source=$1 uv_version=$2
 shift 2

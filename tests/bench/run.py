@@ -3,7 +3,7 @@
 # MIT License (see LICENSE)
 """Measures the collection against a plain shell script that reaches the same state (plain.sh), on fresh hosts over SSH.
 
-first    from the start of the command to the application's first answer on a virgin host, seen from here through nginx
+first    from the start of the command to the application's first response on a fresh host, requested through nginx
 second   the same command again: nothing to do
 change   one line of the application changed: from the start of the command to the first new answer, while a client asks
          about 200 times a second over fresh connections and counts every answer that is not 200 with a whole body
@@ -58,10 +58,10 @@ ANSWER_TIMEOUT = 60
 # the requests it hits and none of those that follow.
 CLIENTS = 16
 RATE = 200
-# Seconds that the client goes on after the command has ended: a slow stop of the old processes would show here.
+# Seconds that the client continues after the command has ended, to detect a slow stop of the old processes.
 AFTERWARDS = 1.0
 
-# What ends the benchmark early; its hosts are removed all the same.
+# Signals that end the benchmark early; it removes its hosts first.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Seconds of ansible-playbook with nothing to do, on the machine and the day for which the targets in seconds were set.
@@ -70,7 +70,7 @@ PACE = 0.56
 
 GROWN = 20
 PAGE = "/bench"
-# What the copy of the example answers at PAGE; its body is known to the byte, so that a torn answer can't pass.
+# The view that the copy of the example gets at PAGE. Its body is fixed, so that an incomplete response is detected.
 FILLING = "-" * 4000
 ROUTE = f'''
 
@@ -85,7 +85,7 @@ class Failure(Exception):
 
 
 class NotProvisioned(Failure):
-    """A virgin host did not come to serve. A package index that stalls is enough for that, so it gets a second try."""
+    """The application on a fresh host did not answer. A slow package index can cause this, so it is retried."""
 
 
 def say(message: str) -> None:
@@ -96,7 +96,7 @@ def page(version: int) -> bytes:
     return f"version {version} {FILLING}\n".encode()
 
 
-# What is measured
+# Measurements
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Run:
 
 @dataclass
 class Sample:
-    """What one side took in one round."""
+    """The measurement of one side in one round."""
 
     load: float
     seconds: float
@@ -141,7 +141,7 @@ class Sample:
 
 
 class Client:
-    """Asks one host for PAGE at a steady rate over fresh connections, until it is told to stop."""
+    """Request PAGE from one host at a steady rate over fresh connections, until it is stopped."""
 
     def __init__(self, address: str, rate: float, clients: int) -> None:
         self.address = address
@@ -229,7 +229,7 @@ class Bench:
 
     @contextlib.contextmanager
     def fresh_hosts(self, *names: str) -> Iterator[list[dict[str, str]]]:
-        """Virgin hosts, by the variables that reach them, which are gone afterwards."""
+        """Yield the connection variables of fresh hosts, and remove the hosts afterwards."""
         wanted = {f"bench-{name}": test_hosts.Kind(self.suite, fresh=True) for name in names}
         try:
             test_hosts.create(self.scenario, self.hosts, wanted)
@@ -320,7 +320,7 @@ class Bench:
         return Run(seconds, began)
 
     def disconnect(self) -> None:
-        """The next command has to connect anew, as one that is run a while later has."""
+        """Close the connections, so that the next command connects again, as it would after a pause."""
         test_hosts.close_connections(self.hosts)
 
 
@@ -330,7 +330,7 @@ def tail(log: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Cleaning up is not given up half way because somebody is impatient."""
+    """Ignore the ending signals during the clean-up."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
     try:
         yield
@@ -343,7 +343,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def measure_side(bench: Bench, side: str, number: int, cases: set[str]) -> dict[str, Sample]:
-    """One round of one side on one fresh host: first, then what of second and change is wanted."""
+    """One round of one side on one fresh host: first, then second and change if they are selected."""
     samples = {}
     name = f"{side}-{number}"
     source = bench.source(name)
@@ -373,7 +373,7 @@ def measure_side(bench: Bench, side: str, number: int, cases: set[str]) -> dict[
 
 
 def measure_patiently(bench: Bench, side: str, number: int, cases: set[str]) -> dict[str, Sample]:
-    """The same, and once more on another host where the first one could not be provisioned, which is said."""
+    """Measure a side, and retry once on another host if the first one could not be provisioned."""
     try:
         return measure_side(bench, side, number, cases)
     except NotProvisioned as failure:
@@ -399,7 +399,7 @@ def measure_change(bench: Bench, host: dict[str, str], source: pathlib.Path, com
 def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
     """Second runs on a host with one application and on a host with many, in turns."""
     source = bench.source("growth")
-    # One worker each: what idle processes take from this machine is not what is measured.
+    # One worker each, because the load of idle processes is not measured.
     webapps = [
         {
             **bench.model,
@@ -553,7 +553,7 @@ def report(
 
 
 def tell_spans(case: str, samples: list[Sample]) -> None:
-    """Where the time goes: medians of what every task took, for runs that had the same tasks."""
+    """Print the median duration of every task, for runs that had the same tasks."""
     usual = Counter(tuple(name for name, _ in found.spans) for found in samples).most_common(1)[0][0]
     alike = [found for found in samples if tuple(name for name, _ in found.spans) == usual]
     say(f"\nWhere the time goes: {case}")
@@ -596,7 +596,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--suite", choices=test_hosts.SUITES, default="bookworm", help="what the hosts run (bookworm)")
     parser.add_argument("--rounds", type=positive, default=3, help="how often everything is measured (3)")
     parser.add_argument("--only", choices=CASES, action="append", help="measure this case only; can be given again")
-    parser.add_argument("--profile", action="store_true", help="tell what every task took")
+    parser.add_argument("--profile", action="store_true", help="print the duration of every task")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to this file")
     parser.add_argument("--strict", action="store_true", help="end with status 2 where a target is missed")
     parser.add_argument("--keep-logs", action="store_true", help="keep the output of all commands, and say where")
@@ -617,7 +617,7 @@ def measure(
         for number in range(1, count + 1):
             say(f"Round {number}")
             found = {}
-            # Who begins changes, so that what gets slower or faster over time does so for both.
+            # The sides take turns at being first, so that a slower or faster machine affects both.
             for side in SIDES if number % 2 else reversed(SIDES):
                 found[side] = measure_patiently(bench, side, number, cases)
                 for case, one in found[side].items():
@@ -647,7 +647,7 @@ def main() -> int:
             raise Failure("There is no ansible-playbook beside this Python. Run it as: make bench")
         pace = [empty_play(bench.path)]
         say(f"ansible-playbook with nothing to do takes {pace[0]:.2f} s here")
-        # Before the first host is wanted: building an image is no part of any figure.
+        # Build the images before the first host is created, so that no figure includes it.
         test_hosts.prepare([(arguments.suite, "systemd", True)])
         rounds, growth, served = measure(bench, arguments.rounds, cases)
         ended = machine()

@@ -28,7 +28,7 @@ def small():
 """
 FILE = "static/100k.bin"
 
-# What is asked of whom, in each round.
+# The address and the path that each case requests, in each round.
 PLACES = {
     "ours": ("127.0.0.1:80", "/json"),
     "ours, not kept": ("127.0.0.1:8080", "/json"),
@@ -70,7 +70,7 @@ def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable
     """``ssh`` runs a command as root on the host, with an input, and gives its output."""
     ssh(["sh", "-s", "hello"], (BENCH / "rivals.sh").read_bytes())
     client = (BENCH / "visitors.py").read_bytes()
-    for address, path in PLACES.values():  # everybody warm
+    for address, path in PLACES.values():  # warm up every server
         ask(ssh, client, address, path, 1)
     found: list[Figures] = []
     for number in range(1, rounds + 1):

@@ -67,7 +67,7 @@ class Visitor:
         self.connection = None
 
     def again(self) -> None:
-        """What was not answered in whole counts as failed; but for a kept connection that was just closed."""
+        """Send the request again. An incomplete response counts as failed; a closed keep-alive connection does not."""
         self.failed += bool(self.seen)
         self.drop()
         self.ask()
@@ -114,7 +114,7 @@ def visit(
 
 
 class Clocks:
-    """What the processors have done so far, in ticks: of the servers by their kind, and of all that runs."""
+    """Processor time so far, in ticks: by kind of server, and of all processes."""
 
     def __init__(self) -> None:
         self.servers = {"nginx": 0, "application": 0}

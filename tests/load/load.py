@@ -40,7 +40,7 @@ class Broken(Exception):
 
 @dataclass
 class Tally:
-    """What came of one kind of request."""
+    """The results of one kind of request."""
 
     done: int = 0
     slowest: float = 0.0
@@ -70,7 +70,7 @@ class Connection:
 
 
 class Load:
-    """Asks one site at a rate until told to stop."""
+    """Send requests to one site at a fixed rate until it is stopped."""
 
     def __init__(self, url: str, host: str | None, slow_seconds: float) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -129,7 +129,7 @@ class Load:
                     return b"".join(parts)
                 parts.append(chunk[:-2])
         if "content-length" not in headers:
-            raise Broken("an answer without length or chunks: nobody could tell whether it is whole")
+            raise Broken("a response without length or chunks, so it may be incomplete")
         return await reader.readexactly(int(headers["content-length"]))
 
     async def timed(

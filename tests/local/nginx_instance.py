@@ -32,14 +32,14 @@ BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(BINARY is None, reason="nginx is not installed here: apt-get install nginx-light")
 
 
-# What says to the tests that run beside this one that a port is meant for somebody: a name that only one process can
-# have, and that is free again when it ends. No test has as many ports at a time.
+# Sockets that reserve ports among tests that run in parallel. Only one process can bind such a name, which is free
+# again when the process ends. No test uses this many ports at a time.
 MEANT: deque[socket.socket] = deque()
 PORTS_AT_A_TIME = 50
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, which nobody else takes before it is listened on."""
+    """A port below the kernel's range for clients. No other test takes it before the caller listens on it."""
     while len(MEANT) > PORTS_AT_A_TIME:
         MEANT.popleft().close()
     while True:
@@ -135,14 +135,14 @@ http {{
         return os.path.basename(os.readlink(self.conf / "pyweb/current"))
 
     def kill_master(self) -> int:
-        """Kill the master as nobody can refuse, and wait until the kernel has done it; gives what its number was."""
+        """Kill the master with SIGKILL and wait until it is gone. Return its process id."""
         master = self.master
         os.kill(master, signal.SIGKILL)
         assert wait_for(lambda: not stamps.process_witness(master), 20), f"the killed process {master} is still there"
         return master
 
     def reload_by_hand(self) -> None:
-        """As somebody's kill -HUP does it, until every worker is a new one."""
+        """Reload as ``kill -HUP`` does, and wait until every worker is new."""
         workers, master = self.transaction().nginx.workers, self.master
         before = workers(master)
         os.kill(master, signal.SIGHUP)
@@ -188,7 +188,7 @@ TYPES = "types { text/html html; text/css css; application/javascript js; text/p
 
 @dataclass
 class Answer:
-    """What a visitor gets."""
+    """The response that a visitor gets."""
 
     status: int
     headers: dict[str, str]
@@ -200,7 +200,7 @@ class Answer:
 
 
 class Front(Instance):
-    """The role's own files, served on loopback: what only a host has is put into the test's folder."""
+    """An nginx on loopback with the files of the role. Paths of a real host point into the test's folder."""
 
     def __init__(self, folder: Path, render: Callable[..., Any]) -> None:
         super().__init__(folder)
@@ -244,7 +244,7 @@ class Front(Instance):
         }
 
     def ask(self, path: str, method: str = "GET", host: str = "shop.example.com", **options: Any) -> Answer:
-        """What a visitor gets. Options: ``headers``, ``body``, ``port``, ``source`` (the visitor's address)."""
+        """Send a request as a visitor. Options: ``headers``, ``body``, ``port``, ``source`` (the visitor's address)."""
         connection = http.client.HTTPConnection(
             "127.0.0.1",
             options.get("port", self.port),
@@ -259,13 +259,13 @@ class Front(Instance):
             return Answer(response.status, told, response.read())
 
     def raw(self, request: bytes, port: int | None = None) -> bytes:
-        """All that comes back for these bytes, until nginx closes."""
+        """The complete response to these bytes, until nginx closes the connection."""
         with socket.create_connection(("127.0.0.1", port or self.port), timeout=10) as visitor:
             visitor.sendall(request)
             return read_all(visitor)
 
     def log(self, name: str) -> str:
-        """A log's text, once there is one: nginx writes the line when the visitor has his answer."""
+        """The text of a log. Waits for it, because nginx writes the line after it has sent the response."""
         path = self.folder / "log" / name
         assert wait_for(lambda: path.stat().st_size > 0, 20), f"nothing was written to {path}"
         return path.read_text()
@@ -281,7 +281,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @dataclass
 class Request:
-    """What an application behind nginx is asked."""
+    """A request that an application behind nginx receives."""
 
     line: str
     headers: dict[str, str]

@@ -37,12 +37,12 @@ def app(environ, start_response):
     if path == "/body":
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     else:
-        told = {key: environ.get(key) for key in
+        report = {key: environ.get(key) for key in
             ("SCRIPT_NAME", "PATH_INFO", "REMOTE_ADDR", "HTTP_HOST", "wsgi.url_scheme", "SERVER_NAME", "SERVER_PORT",
             "HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_FOR")}
-        told |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
-        told["folder"] = os.getcwd()
-        body = json.dumps(told).encode()
+        report |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
+        report["folder"] = os.getcwd()
+        body = json.dumps(report).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -65,10 +65,10 @@ async def app(scope, receive, send):
     if scope["path"] == "/slow":
         print(BEGUN, file=sys.stderr, flush=True)
         await asyncio.sleep(float(scope["query_string"].decode() or 1))
-    told = {key: scope.get(key) for key in ("root_path", "path", "scheme", "client", "server", "type")}
-    told |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
-    told["host"] = dict(scope["headers"]).get(b"host", b"").decode()
-    body = json.dumps(told).encode()
+    report = {key: scope.get(key) for key in ("root_path", "path", "scheme", "client", "server", "type")}
+    report |= {"pid": os.getpid(), "env": {k: v for k, v in os.environ.items() if k.startswith("TOLD_")}}
+    report["host"] = dict(scope["headers"]).get(b"host", b"").decode()
+    body = json.dumps(report).encode()
     await send({"type": "http.response.start", "status": 200,
         "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]})
     await send({"type": "http.response.body", "body": body})
@@ -156,7 +156,7 @@ class Server:
     def begin(
         self, path: str = "/", headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> UnixConnection:
-        """Sends a request, which then waits in the queue of the socket until it is taken up."""
+        """Send a request. It waits in the queue of the socket until a worker accepts it."""
         connection = UnixConnection(self.socket)
         connection.request("POST" if body else "GET", path, body, headers or {})
         return connection

@@ -102,7 +102,7 @@ class Lab:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is more than an entry that nobody has asked for its status: init may take long to do so."""
+    """Whether a process runs and is not a zombie; init may take long to collect its exit status."""
     try:
         return exists(pid) and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

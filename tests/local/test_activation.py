@@ -186,7 +186,7 @@ class Host:
         self.front = self.serve_front()
 
     def serve_front(self) -> http.server.ThreadingHTTPServer:
-        """What nginx does: pass every request to the socket that the link leads to."""
+        """Stand in for nginx: pass every request to the socket that the link points to."""
         host = self
 
         class Front(http.server.BaseHTTPRequestHandler):
@@ -209,7 +209,7 @@ class Host:
 
     @property
     def serving(self) -> str:
-        """Who answers where nginx asks."""
+        """The release that answers on the socket that nginx uses."""
         return ask(Question(unix_socket=self.layout.current_socket), timeout=10).body
 
     def switch(self, candidate: str = NEW, **changes: Any) -> Switch:
@@ -373,7 +373,7 @@ def test_what_killed_runs_have_left_is_removed(host: Host) -> None:
 
 
 def with_worker(host: Host, behaviour: str = "sleep 60") -> None:
-    """Both releases have a worker; the old one's runs, the new one's does as it is told."""
+    """Both releases have a worker. The old one runs; the new one behaves as ``behaviour`` says."""
     worker = {"service": "shop.worker", "stop_timeout": 5, "start_seconds": 0.3, "exclusive": False}
     for identity, state in ((OLD, GOOD), (NEW, BUILT)):
         write_manifest(host.layout, Manifest(identity, state, {"code": identity}, venv="v", processes=[worker]))
@@ -383,7 +383,7 @@ def with_worker(host: Host, behaviour: str = "sleep 60") -> None:
 
 
 def test_who_waits_at_the_old_release_is_still_served(make: Callable[..., Host]) -> None:
-    # Its one worker takes a fifth of a second for each visitor; when it is told to stop it serves the one it has.
+    # Its one worker takes 0.2 seconds per request. At a stop signal, it completes only its current request.
     host = make(old="one by one")
     with contextlib.ExitStack() as stack:
         visitors = [
@@ -421,7 +421,7 @@ def test_a_release_command_may_leave_a_daemon_that_is_ended(host: Host, monkeypa
     finally:
         one.close()
     assert time.monotonic() - began < 10
-    # One that has ended may wait for a parent that this machine does not have; it has no words any more.
+    # A process that has ended may stay a zombie, because this machine has no init; its command line is then empty.
     words = Path("/proc", seen.read_text().strip(), "cmdline")
     until = time.monotonic() + 10
     while words.exists() and words.read_bytes():
@@ -523,7 +523,7 @@ def test_the_answer_over_a_kept_connection_does_not_speak_for_the_new_release(ho
 
 def test_a_secret_in_the_applications_log_is_not_shown(host: Host) -> None:
     host.manager.behaviour[NEW] = "dies"
-    # What the server prints before it ends, as if it were the application's password.
+    # A part of the server's last output that equals the application's password.
     variables = f"WEBAPP_RELEASE={NEW}\nDATABASE_URL='postgres://shop:database@h/x y'\n"
     (Path(host.layout.release(NEW)) / "env").write_text(variables)
     message = host.refuse()
@@ -623,10 +623,10 @@ def test_what_was_rolled_back_is_not_gone_back_to(host: Host) -> None:
     os.makedirs(host.layout.release(newest))
     write_manifest(host.layout, Manifest(newest, BUILT, {"code": newest}, venv="v"))
     host.activate(newest)
-    # Not to the newest that is older, which somebody had reason to leave: to the one that has served before.
+    # Go back to the release that served before, not to the newest older one, which was rolled back earlier.
     host.activate("", switch="rollback")
     assert host.serving == OLD
-    # By its name it can be had; and then it is as good as any.
+    # It can be activated by name, and then counts as good.
     host.activate("", switch="rollback", release=NEW)
     assert host.serving == NEW
     assert read_manifest(host.layout, NEW).state == GOOD
@@ -695,7 +695,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
         if not killed:
             break
         assert host.serving in (OLD, NEW), where
-        # The next run, when what failed is mended: what the module webapp_release would decide.
+        # The next run, with the failure fixed, decides as the module webapp_release does.
         host.front_status = 0
         live = host.layout.current_release()
         action, candidate, _ = choose({"code": NEW}, live, manifests(host.layout))

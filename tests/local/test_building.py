@@ -180,7 +180,7 @@ def running() -> list[str]:
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
 
-# What a release is made of
+# Contents of a release
 
 
 @needs_root
@@ -608,9 +608,9 @@ def test_an_interpreter_tells_its_version(tmp_path: Path) -> None:
     assert interpreter_version("/nowhere") == ""
 
 
-# What imports well, and still can't be served
+# Applications that can be imported but not served
 
-# Enough of a Flask application for whoever looks at its routes.
+# Enough of a Flask application for a check of its routes.
 FRAMEWORK = """
 class Rule:
     def __init__(self, endpoint):
@@ -675,10 +675,10 @@ def test_routes_may_be_registered_by_another_file_than_the_one_that_is_served(be
 @pytest.mark.parametrize(
     "code",
     [
-        # Routes are there; what happens by hand is for development.
+        # The routes exist; the block for a start by hand is for development.
         "from framework import App\napp = App()\napp.route('/')(id)\n"
         "if __name__ == '__main__':\n    app.debug = 1\n    app.run()\n",
-        # No routes, but nothing that would register any: the health check has the last word.
+        # No routes, and no code that registers any: the health check decides.
         "from framework import App\napp = App()\nif __name__ == '__main__':\n    app.run()\n",
         "from framework import App\napp = App()\n",
     ],
@@ -723,7 +723,7 @@ def test_gunicorn_itself_checks_its_settings(bench: Bench) -> None:
         assert word in str(caught.value)
 
 
-# Who may read what a deployment writes
+# Permissions of the files that a deployment writes
 
 
 def mode(path: Path) -> int:
@@ -732,7 +732,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=lambda umask: f"umask-{umask:03o}")
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """What sudo, PAM or a daemon may have given whoever runs the module."""
+    """A umask that the module may inherit from sudo, PAM or a daemon."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a playbook prints through the callback for programs: what it has to say, and nothing else."""
+"""Output of a playbook through the callback for programs: the messages, and nothing else."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ MACHINE_PATHS = re.compile(
 
 
 def tracked_files() -> Iterator[Path]:
-    """What git knows or would add; without git, all that is not left out by name."""
+    """The files that git tracks or would add; without git, all files except those excluded by name."""
     command = ["git", "-C", str(CHECKOUT), "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others"]
     listed = subprocess.run([*command, "--exclude-standard"], capture_output=True, text=True, check=False)
     if listed.returncode == 0:
@@ -59,9 +59,9 @@ def tracked_files() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def documentation() -> dict[str, dict[str, Any]]:
-    """All that ansible-doc knows of this checkout, by kind and name."""
+    """The output of ansible-doc for this checkout, by kind and name."""
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"), "ANSIBLE_NOCOLOR": "1"}
-    # The one beside this Python, whether or not the environment is on the PATH.
+    # Use the program beside this Python, even if the environment is not on the PATH.
     command = [
         str(Path(sys.executable).with_name("ansible-doc")),
         "--metadata-dump",
@@ -80,7 +80,7 @@ def test_every_plugin_is_documented(documentation: dict[str, dict[str, Any]]) ->
             if "error" in told:
                 wrong.append(f"{kind} {name}: {told['error']}")
             elif not told.get("examples") or (kind != "lookup" and not told.get("return")):
-                wrong.append(f"{kind} {name}: has to tell EXAMPLES and RETURN")
+                wrong.append(f"{kind} {name}: needs EXAMPLES and RETURN")
     assert not wrong, "\n".join(wrong)
 
 

@@ -36,7 +36,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 
 
 class Upstream:
-    """A repository that somebody works on."""
+    """A repository that receives new commits."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -168,7 +168,7 @@ def test_a_branch_that_moves_on_is_followed_and_the_mirror_used_again(upstream, 
     commit, folder = taken(url, "main")
     assert (commit, (folder / "app.py").read_text()) == (second, "two")
     assert len([path for path in (cache_folder() / "git").iterdir() if path.is_dir()]) == 1
-    # What the mirror has is not fetched again: not even the repository is needed.
+    # Commits in the mirror are not fetched again, so the repository is not needed.
     shutil.move(upstream.folder, upstream.folder.with_name("away"))
     assert (taken(url, first)[1] / "app.py").read_text() == "one"
 

@@ -73,7 +73,7 @@ def test_a_crash_is_told_from_an_orderly_end_by_gunicorn_itself(files: Callable[
             time.sleep(0.05)
         process.terminate()
         process.wait(20)
-    # Three came, of which the first crashed; the others were told to end.
+    # Three workers started. The first crashed; the others got a signal to stop.
     assert [len(workers_with(told.read_text(), what)) for what in ("ready", "gone", "left")] == [3, 3, 2]
     assert worker_crashes(told.read_text()) == 1
 

@@ -41,7 +41,7 @@ def hostile_facts(folder: Path) -> dict[str, Any]:
 
 
 def play(folder: Path, answer: dict[str, Any], playbook: str, extra: str = "") -> tuple[str, bytes]:
-    """What a run prints against the liar, and what was sent to it."""
+    """The output of a run against the hostile host, and the data that was sent to it."""
     (folder / "secrets").mkdir()
     (folder / "secrets/key").write_text(MARKER)
     (folder / "good").mkdir()
@@ -71,7 +71,7 @@ def play(folder: Path, answer: dict[str, Any], playbook: str, extra: str = "") -
 
 
 def opened(word: str) -> str:
-    """What a packed source holds; nothing for any other text."""
+    """The content of a packed source; empty for any other text."""
     try:
         return gzip.decompress(base64.b64decode(word + "=" * (-len(word) % 4))).decode(errors="replace")
     except (ValueError, OSError, EOFError, zlib.error):

@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
 
-# What a repository's own configuration may name; {run} leaves the marker.
+# Settings in a repository's own configuration that would run a command; {run} creates the marker.
 TRICKS: dict[str, list[tuple[str, str]]] = {
     "lazy fetch by ext": [
         ("remote.origin.url", "ext::{run}"),

@@ -127,7 +127,7 @@ TOUCHES: dict[str, Callable[[Shop], Any]] = {
 }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a folder is given to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a folder gets another owner")
 @pytest.mark.parametrize("case", TOUCHES)
 def test_whatever_is_touched_later_makes_it_void(shop: Shop, case: str) -> None:
     assert shop.record()

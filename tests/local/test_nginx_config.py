@@ -107,7 +107,7 @@ def test_a_site_that_is_not_listed_any_more_is_gone(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"), other=nginx.site("other", port))
     assert nginx.get(port) == "other"
     nginx.run(shop=nginx.site("one"))
-    # A worker that is told to end says so, and closes its sockets a moment later.
+    # A worker that gets a signal to stop logs that first, and closes its sockets a moment later.
     assert wait_for(lambda: nginx.refuses(port), 20)
     assert nginx.get() == "one"
 
@@ -329,7 +329,7 @@ def test_an_entry_that_a_package_upgrade_replaced_is_healed(nginx: Instance) -> 
 def test_a_killed_master_is_replaced_though_its_workers_hold_the_port(nginx: Instance) -> None:
     nginx.run(shop=nginx.site("one"))
     master = nginx.kill_master()
-    assert nginx.get() == "one", "the orphans should have gone on serving: the case to heal"
+    assert nginx.get() == "one", "the orphans must still serve, as the test needs this state"
     assert nginx.run(shop=nginx.site("one"))["actions"] == ["start"]
     assert nginx.master != master
     assert nginx.get() == "one"

@@ -75,7 +75,7 @@ def test_visitors_of_both_families_and_all_domains_are_served(front: Front, app:
         assert (told["Host"], told["X-Forwarded-For"]) == (host, address)
 
 
-# --- what the application is told ---------------------------------------------------------------------------------
+# --- requests that the application receives -----------------------------------------------------------------------
 
 
 def test_the_path_arrives_as_the_visitor_sent_it(front: Front, app: App) -> None:
@@ -95,7 +95,7 @@ def test_what_a_visitor_says_about_himself_does_not_arrive(front: Front, app: Ap
         "X-Request-ID": "forged",
         "Forwarded": "for=6.6.6.6",
         "Proxy": "http://6.6.6.6",
-        # WSGI can't tell these from the ones above.
+        # WSGI can't distinguish these from the headers above.
         "X_Forwarded_For": "6.6.6.6",
         "X_Real_IP": "6.6.6.6",
     }
@@ -346,7 +346,7 @@ def test_what_a_dying_process_left_unanswered_is_asked_again_where_that_is_safe(
     ):
         app.asked.clear()
         front.serve([site])
-        for _ in range(5):  # and the one server is never taken for dead
+        for _ in range(5):  # and nginx never marks the one server as failed
             assert front.ask("/").text == "another"
         assert len(app.asked) == 10
         assert front.ask("/order", "POST", body="x").status == 502
@@ -691,7 +691,7 @@ def test_an_old_answer_is_better_than_none(front: Front, app: App) -> None:
     go = threading.Event()
     app.answer = lambda request: go.wait(20) and ok("second")
     time.sleep(2.1)  # nginx counts whole seconds
-    answer = front.ask("/")  # nobody waits for the application
+    answer = front.ask("/")  # no visitor waits for the application
     assert (answer.text, answer.headers["x-cache-status"]) == ("first", "STALE")
     go.set()
     assert wait_for(lambda: front.ask("/").text == "second", 20)

@@ -80,7 +80,7 @@ ANSWERED = {
     "if_is_evil": ("if (", re.compile(r"if \(-e \S+/current\.uwsgi\) \{\s*uwsgi_pass \S+;\s*\}")),
     # Written where nginx runs with an OpenSSL that has the group.
     "ssl_ecdh_curve": ("ssl_ecdh_curve", re.compile(r"ssl_ecdh_curve X25519MLKEM768:\S+;")),
-    # nginx finds the responder's address when it loads its configuration; a test sees that browsers get the answer.
+    # nginx resolves the responder when it loads its configuration; a test verifies that browsers get the OCSP response.
     "ssl_stapling_without_resolver": ("ssl_stapling", re.compile(r"ssl_stapling on;")),
 }
 

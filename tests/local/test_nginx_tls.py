@@ -90,7 +90,7 @@ server {{
         return self.transaction(item, answer, **params).run(check_mode)
 
     def get(self, ca: str | None = None, name: str = NAMES[0]) -> str:
-        """The answer to a browser that trusts the authority, or nobody at all."""
+        """The response to a browser that trusts the given authority, or by default the one of this test."""
         context = ssl.create_default_context(cafile=ca or str(self.folder / "ca.crt"))
         with (
             socket.create_connection(("127.0.0.1", self.port), 5) as plain,
@@ -224,8 +224,8 @@ def test_a_run_that_is_killed_while_it_changes_a_certificate_is_healed(
     assert sorted(path.name for path in secure.folder.iterdir()) == ["ca.crt", "ca.key", "shop.pem"]
 
 
-def test_a_reload_that_somebody_owes_is_done(secure: Secure, tmp_path: Path) -> None:
-    """Who renewed a certificate on the host, or a run that ended before its reload."""
+def test_a_pending_reload_is_done(secure: Secure, tmp_path: Path) -> None:
+    """A renewal on the host, or a run that ended before its reload, leaves one."""
     paths = {"certificate_path": str(tmp_path / "host.crt"), "key_path": str(tmp_path / "host.key")}
     for number in (1, 2):
         given = make(NAMES)
@@ -346,7 +346,7 @@ def test_a_site_comes_up_over_http_then_gets_its_certificate(
 
 
 class HangsUp(socketserver.TCPServer):
-    """Another server on a port, for whose certificate nobody waits."""
+    """Another server that holds the port, and closes every connection."""
 
     allow_reuse_address = True  # else the connections that it ended would hold the port for a minute after it
 
@@ -400,7 +400,7 @@ def test_nobody_is_asked_for_a_certificate_whose_proof_nginx_does_not_give(
 
 
 def timer(secure: Secure, transaction: Transaction) -> subprocess.CompletedProcess[str]:
-    """What the timer runs, with the plan that the transaction would leave for it."""
+    """Run the timer's command with the plan that the transaction would write for it."""
     plan = Renewal(
         {"service": "", "timer": "", "cron": ""}, False, transaction.renewal.plan, transaction.certificates, run_command
     )
@@ -479,7 +479,7 @@ def test_the_timer_does_not_order_again_what_nginx_would_not_load(
 
 
 def test_the_timer_signals_nobody_but_nginx(secure: Secure) -> None:
-    """What a killed nginx has left names another process by now."""
+    """The pid file of a killed nginx may contain the process id of another process."""
     transaction = secure.transaction(secure.item())
     transaction.run(check_mode=False)
     age(secure)

@@ -47,7 +47,7 @@ class SecureFront(Front):
         return self.site(tls=tls, locations=[self.echo("/")], **keys)
 
     def echo(self, path: str) -> dict[str, Any]:
-        """An upstream that nobody listens on; its answers come from nginx's own server below."""
+        """An upstream without an application; the additional nginx server below answers its requests."""
         return {"path": path, "upstream": f"http://127.0.0.1:{self.echo_port}"}
 
     @property
@@ -57,7 +57,7 @@ class SecureFront(Front):
         return self._echo_port
 
     def serve(self, sites: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
-        # What the application is told, as nginx tells it.
+        # Echoes the headers that nginx sends to the application.
         settings["extra"] = (
             f"server {{ listen 127.0.0.1:{self.echo_port};\n"
             '    location / { return 200 "$http_x_forwarded_proto $http_x_forwarded_port $http_host"; } }\n'
@@ -142,8 +142,8 @@ def test_who_asks_for_a_host_that_no_site_names_is_refused_in_the_handshake(fron
 
 @needs_nginx
 @needs_openssl
-def test_who_asks_for_another_host_after_a_handshake_is_sent_to_a_connection_of_its_own(front: SecureFront) -> None:
-    """A browser does so where one certificate has many names; nobody may get nginx's own pages."""
+def test_a_request_for_another_host_on_a_connection_gets_421(front: SecureFront) -> None:
+    """Browsers send such requests if a certificate has several names. They must not get nginx's default page."""
     front.serve([front.secure()])
     answer = front.secure_ask(host="other.example.com", name="shop.example.com")
     assert (answer.status, "Welcome" in answer.text) == (421, False)
@@ -275,13 +275,13 @@ def test_a_browser_gets_the_answer_of_the_responder_with_the_handshake(front: Se
     words += ["-rsigner", "ca.crt", "-rkey", "ca.key", "-ndays", "1"]
     responder = subprocess.Popen(words, cwd=front.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        # Who is not answered at once asks again minutes later.
+        # Wait for the responder: after a refused connection, nginx retries minutes later.
         assert wait_for(lambda: port in {listener.port for listener in listeners()}, 20)
         tls = {"certificate": given.certificate + authority.certificate, "key": given.key}
         front.serve([front.secure("provided", tls=tls)])
         asked = ["openssl", "s_client", "-connect", f"127.0.0.1:{front.tls_port}", "-servername", "shop.example.com"]
         deadline, said = time.monotonic() + 15, ""
-        # nginx asks when the first browser comes, which does not wait for it.
+        # nginx queries the responder at the first handshake, which does not wait for the result.
         while "OCSP Response Status: successful" not in said and time.monotonic() < deadline:
             time.sleep(0.2)
             answer = subprocess.run([*asked, "-status"], input="", capture_output=True, text=True, check=False)

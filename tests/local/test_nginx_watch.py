@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What watches over nginx where no init does, run as supervisor runs it, with an nginx that only notes its start."""
+"""The program that watches nginx on hosts without an init, with a fake nginx that records its start."""
 
 from __future__ import annotations
 

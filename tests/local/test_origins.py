@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a host is told of a source, what is sent to it, and that neither holds a credential."""
+"""The description of a source and the files that a host receives; neither contains a credential."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_the_preflight_settles_is_what_is_deployed(repository, monkeypatch)
     (repository / "later").write_text("more")
     git(repository, "add", "later")
     git(repository, "commit", "-q", "-m", "later")
-    # Nor is the repository asked again.
+    # The repository is not queried a second time either.
     monkeypatch.setattr(Repository, "commit_of", None)
     assert origin_of({**source, **settled}, []).description["revision"] == settled["commit"]
 

@@ -25,7 +25,7 @@ def test_an_interpreter_tells_its_version(name: str, version: str) -> None:
     assert bool(found["path"]) is (name != "no-such-python")
 
 
-# What the module of releases gives back
+# The result of the release module
 
 
 def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

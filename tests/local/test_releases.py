@@ -96,7 +96,7 @@ def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
         with lock(layout, "a run that ends"):
             pass
         with lock(layout, "bob"):
-            assert {mine.poll(), unmarked.poll()} == {None}, "nobody was killed, so there is nothing to end"
+            assert {mine.poll(), unmarked.poll()} == {None}, "no run was killed, so no process must be stopped"
         Path(layout.path(".lock")).write_text("alice, since then, process 1\n")
         assert has_lock_holder(layout)
         with lock(layout, "bob"):

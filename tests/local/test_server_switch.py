@@ -67,7 +67,7 @@ def test_nginx_speaks_the_uwsgi_protocol_to_uwsgi_and_http_to_gunicorn(stage: Ca
     assert here.ask("/a%20page")["REMOTE_ADDR"] == ""
     here.swing(UWSGI)
     told = here.ask("/a%20page")
-    # By HTTP over a unix socket nobody has an address; the uwsgi protocol tells the visitor's.
+    # HTTP over a unix socket has no client address; the uwsgi protocol passes the visitor's.
     assert told["REMOTE_ADDR"] == "127.0.0.1"
     assert told["PATH_INFO"] == "/a page"
     here.swing(GUNICORN)
@@ -115,7 +115,7 @@ def test_nobody_notices_that_the_server_changes(stage: Callable[..., Stage]) -> 
     for visitor in visitors:
         visitor.join()
     assert asked[0] > 100
-    # Who had chosen HTTP just before a swing may be answered by uWSGI's HTTP, which has no address to tell either.
+    # A request that chose HTTP just before a switch may reach uWSGI's HTTP socket, which has no client address either.
     assert {"", "127.0.0.1"} <= seen <= {"", "127.0.0.1", "0.0.0.0"}
     assert wrong == []
 

@@ -70,7 +70,7 @@ def test_requests_under_way_are_answered_at_a_stop(serve: Callable[..., Any], ki
 def test_who_waits_in_the_queue_is_answered_before_a_stop(serve: Callable[..., Any], kind: str) -> None:
     server = serve(kind, timeout=20)
     visitors = [server.begin("/slow?0.4") for _ in range(5)]
-    # Who does not take his answer keeps a worker waiting.
+    # The clients read in parallel, because a client that does not read its response blocks a worker.
     with ThreadPoolExecutor(len(visitors)) as pool:
         answers = pool.map(server.answer, visitors)
         await_turn(server.socket, time.monotonic() + 20)
@@ -182,7 +182,7 @@ def test_the_visitor_of_an_asgi_application(serve: Callable[..., Any], kind: str
     server = serve(kind, entry=entry_module("shop:app", "asgi", fixed, "/shop"))
     told = server.wait(lambda: server.ask("/shop/page", VISITOR))
     assert (told["root_path"], told["path"]) == ("/shop", "/shop/page")
-    # The scheme is what the server itself makes of it, because it trusts whoever reaches the socket.
+    # The server sets the scheme from the header, because it trusts every process that can open the socket.
     assert told["scheme"] == "https"
     if fixed:
         assert told["host"] == "shop.example.com"

@@ -102,7 +102,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         origin_of({"path": str(tmp_path)}, [])
 
 
-# What identifies it
+# Identity of a source
 
 
 def test_times_and_owners_do_not_count(tmp_path: Path) -> None:

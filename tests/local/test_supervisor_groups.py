@@ -33,7 +33,7 @@ def pids(lab: Lab, *names: str) -> list[int]:
 
 
 def agree(lab: Lab, *programs: dict[str, Any]) -> dict[str, Any]:
-    """A run that does what a check run before it has told, and leaves nothing to do."""
+    """A run that makes the changes that check mode predicted, and a second run that changes nothing."""
     told = lab.run(*programs, check=True)
     done = lab.run(*programs)
     assert not done.get("failed"), done["msg"]

@@ -164,9 +164,9 @@ def test_file_that_supervisor_refuses_is_never_installed(lab: Lab) -> None:
     lab.run(lab.program("one"))
     before, pid = (lab.folder / "conf.d" / "one.conf").read_text(), lab.pid("one")
     bad = lab.program("one")
-    bad["content"] += "user=nobody-knows-him\n"
+    bad["content"] += "user=no-such-account\n"
     result = lab.run(bad)
-    assert "nobody-knows-him" in result["msg"]
+    assert "no-such-account" in result["msg"]
     assert (lab.folder / "conf.d" / "one.conf").read_text() == before
     assert lab.pid("one") == pid
 
@@ -176,10 +176,10 @@ def test_file_that_the_daemon_cannot_read_is_put_back(lab: Lab, monkeypatch: pyt
     before, pid = (lab.folder / "conf.d" / "one.conf").read_text(), lab.pid("one")
     monkeypatch.setattr(supervisor, "check_files", lambda *_arguments: None)
     bad = lab.program("one")
-    bad["content"] += "user=nobody-knows-him\n"
+    bad["content"] += "user=no-such-account\n"
     result = lab.run(bad, lab.program("two"))
     assert "restored" in result["msg"]
-    assert "nobody-knows-him" in result["msg"]
+    assert "no-such-account" in result["msg"]
     assert (lab.folder / "conf.d" / "one.conf").read_text() == before
     assert not (lab.folder / "conf.d" / "two.conf").exists()
     assert lab.pid("one") == pid
@@ -188,10 +188,10 @@ def test_file_that_the_daemon_cannot_read_is_put_back(lab: Lab, monkeypatch: pyt
 
 def test_broken_file_of_the_users_own_is_told_but_stops_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.run(lab.program("one"))
-    (lab.folder / "conf.d" / "mine.conf").write_text("[program:mine]\nuser=nobody-knows-him\ncommand=/bin/true\n")
+    (lab.folder / "conf.d" / "mine.conf").write_text("[program:mine]\nuser=no-such-account\ncommand=/bin/true\n")
     result = lab.run(lab.program("one"))
     assert result["changed"] is False
-    assert "nobody-knows-him" in str(result.get("warnings", "")) + capsys.readouterr().err
+    assert "no-such-account" in str(result.get("warnings", "")) + capsys.readouterr().err
 
 
 def test_foreign_file_is_neither_overwritten_nor_removed(lab: Lab) -> None:
@@ -397,9 +397,9 @@ def test_enabled_instance_comes_back_with_the_daemon(lab: Lab, enabled: bool, ex
 
 def test_start_that_supervisor_refuses_leaves_no_file(lab: Lab) -> None:
     lab.run(lab.program("one"))
-    bad = lab.program("shop@")["content"] + "user=nobody-knows-him\n"
+    bad = lab.program("shop@")["content"] + "user=no-such-account\n"
     (lab.folder / "templates" / "shop@.conf").write_text(bad)
-    with pytest.raises(ProcessManagerError, match="nobody-knows-him"):
+    with pytest.raises(ProcessManagerError, match="no-such-account"):
         lab.provider.start("shop", INSTANCE)
     assert lab.provider.instances("shop") == []
     assert lab.rpc.reread() == ([], [], [])
@@ -416,7 +416,7 @@ def test_missing_template_is_named(lab: Lab) -> None:
         lab.provider.start("shop", INSTANCE)
 
 
-# Programs with a schedule, and patterns of what is to be removed
+# Programs with a schedule, and patterns of programs to remove
 
 
 @pytest.fixture
@@ -498,7 +498,7 @@ def test_instance_that_was_asked_to_end_does_not_come_back(lab: Lab) -> None:
 
 
 def test_instance_that_is_on_its_way_out_is_started_afresh(lab: Lab) -> None:
-    # A run that was killed may have told it to end, and the next one, a rollback, wants it back.
+    # A killed run may have sent the stop signal, and the next run, a rollback, starts the instance again.
     provider = started(lab, 'trap "sleep 0.5; exit 0" TERM; while :; do sleep 0.05; done')
     assert becomes(lab, "running")
     before = lab.pid(f"shop-{INSTANCE}")
@@ -556,5 +556,5 @@ def test_whatever_the_module_would_mend_makes_the_stamp_void(lab: Lab, case: str
 
 
 def test_program_that_is_not_to_run_leaves_no_stamp(lab: Lab) -> None:
-    """Nothing would tell that somebody has started it."""
+    """A stamp can't detect that an operator has started it."""
     assert not stamped(lab, lab.program("one", started=False))

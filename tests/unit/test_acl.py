@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The folders of an application: for its own account and nginx, and for nobody else."""
+"""The folders of an application: its own account and nginx can open them, no other account can."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -> None:
         (GATE, [APP], 4, True),
         (GATE, [OTHER], 1, False),
         ([(acl.USER, 4, OTHER), (acl.MASK, 5, acl.NOBODY)], [APP], 4, True),
-        ([(acl.USER, 2, OTHER), (acl.MASK, 5, acl.NOBODY)], [APP], 2, False),  # the mask takes it
-        ([(acl.USER, 0, OTHER), (acl.MASK, 5, acl.NOBODY)], [APP], 4, False),  # an entry of one's own is the last word
+        ([(acl.USER, 2, OTHER), (acl.MASK, 5, acl.NOBODY)], [APP], 2, False),  # the mask removes the permission
+        ([(acl.USER, 0, OTHER), (acl.MASK, 5, acl.NOBODY)], [APP], 4, False),  # a user's own entry takes precedence
     ],
 )
 def test_entries_decide_as_the_kernel_does(entries: list, groups: list[int], wanted: int, allowed: bool) -> None:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is done while a host is waited for: side by side, and no worse than later where it fails."""
+"""Work that starts while a host is still busy: it runs in parallel, and a failure has the same effect as later."""
 
 from __future__ import annotations
 

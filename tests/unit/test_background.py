@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Background processes and jobs: what the roles are told of them, their programs, and how a release watches them."""
+"""Background processes and jobs: the input of the roles, their programs, and how a release watches them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def by_name(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in items}
 
 
-# What the roles are told
+# The input of the roles
 
 
 def test_each_copy_is_a_service_of_its_own() -> None:
@@ -194,7 +194,7 @@ def test_a_result_that_is_no_result_is_passed_over(tmp_path: Path) -> None:
 
 
 class Manager:
-    """A process manager of paper: what a service does after its start is told by a function of the seconds since."""
+    """A fake process manager: a function of the seconds since the start gives the state of a service."""
 
     name = "paper"
 

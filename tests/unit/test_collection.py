@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What holds for every role, plugin and file of the collection, so that nobody has to remember it."""
+"""Rules for every role, plugin and file of the collection."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_defaults_and_specs_agree(role: Path) -> None:
             assert defaults[name] == option["default"], f"{role.name}: the two defaults of {name} differ"
         elif not option.get("required"):
             assert name not in defaults or is_computed(defaults[name]), (
-                f"{role.name}: {name} has a default that argument_specs.yml does not tell"
+                f"{role.name}: {name} has a default that argument_specs.yml does not document"
             )
 
 
 def is_computed(value: Any) -> bool:
-    """A default that is worked out from others can't be told as a value; its description tells it."""
+    """The description documents a computed default, because it has no fixed value."""
     return "{{" in json.dumps(value)
 
 
@@ -103,7 +103,7 @@ def test_every_input_is_typed_and_told(role: Path) -> None:
         assert option.get("type"), f"{role.name}: {name} has no type"
         assert option.get("description"), f"{role.name}: {name} has no description"
         if option["type"] == "list":
-            assert option.get("elements"), f"{role.name}: {name} is a list of what?"
+            assert option.get("elements"), f"{role.name}: {name} is a list without a type of its elements"
 
 
 @pytest.mark.parametrize("role", ROLES, ids=names(ROLES))

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the doctor, the checks and the status conclude; also of states that no test host can be brought into."""
+"""Conclusions of the doctor, the checks and the status, including states that no test host can reach."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def view(
 
 
 def first(**changes: Any) -> tuple[dict[str, Any], bool]:
-    """What is told first, and whether visitors notice."""
+    """The first reported problem, and whether visitors notice it."""
     told = diagnose(view(**changes))
     return (told["broken"] or told["warnings"])[0], bool(told["broken"])
 
@@ -225,7 +225,7 @@ def job(**changes: Any) -> dict[str, Any]:
     return {"found": {"jobs": [{**one, **changes}]}}
 
 
-# Changes of a healthy view, whether visitors notice, the link, and words of what is told of it.
+# Changes to a healthy view, whether visitors notice, the link, and parts of the message.
 STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
     ({"host": disk(0), "found": DEAD}, True, "process", ["/srv is full", "make room"]),
     ({"found": {**DEAD, "log": "OSError: [Errno 28] No space left on device"}}, True, "process", ["a disk is full"]),
@@ -639,7 +639,7 @@ def test_sizes_are_for_people() -> None:
     assert size(12 * 1024**3) == "12 GiB"
 
 
-# What is gathered
+# Gathered facts
 
 
 LOG = """[2026-11-21] starting

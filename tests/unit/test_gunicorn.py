@@ -42,7 +42,7 @@ def files(render: Callable[..., Any]) -> Callable[..., dict[str, dict[str, Any]]
 
 @pytest.fixture
 def settings(files: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """What gunicorn finds in the file: its names after it was run as Python."""
+    """The settings that gunicorn reads from the file: its names after running it as Python."""
 
     def run(**changes: Any) -> dict[str, Any]:
         scope: dict[str, Any] = {}

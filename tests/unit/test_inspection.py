@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is seen of certificates, background processes and jobs, before anything is concluded from it."""
+"""Facts about certificates, background processes and jobs, before the doctor evaluates them."""
 
 from __future__ import annotations
 

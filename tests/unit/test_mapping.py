@@ -127,7 +127,7 @@ def test_applications_on_one_domain_become_one_site() -> None:
     assert [location["path"] for location in site["locations"]] == ["/", "/blog"]
     assert (site["domains"], site["redirects"]) == (["a.org"], ["w.org"])
     assert [location["max_body_size"] for location in site["locations"]] == ["1m", "1g"]
-    # An error in one's directives is told by the application and its own line.
+    # An error in a user's directives names the application and the line in its own text.
     assert user_line(site["extra"], 5) == ("extra of blog", 1, "y on;")
 
 
@@ -286,7 +286,7 @@ def test_a_deployment_may_be_turned_away_where_nginx_asks_for_a_password() -> No
 
 @pytest.mark.parametrize("where", [("site",), ("site", "locations")])
 def test_both_models_say_the_same_in_the_same_words(where: tuple[str, ...]) -> None:
-    """What webapps and nginx_sites have in common has one meaning, one type and one default."""
+    """Every option that webapps and nginx_sites share has one meaning, one type and one default."""
     ours, theirs = role_options("webapp")["webapps"]["options"], {"site": role_options("nginx")["nginx_sites"]}
     for key in where:
         ours, theirs = ours[key]["options"], theirs[key]["options"]

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Whose the sites of a host are: a run replaces the sites of its own lists, keeps all others, and hides no removal."""
+"""Owners of the sites on a host: a run replaces sites of its own lists, keeps others, and reports each removal."""
 
 from __future__ import annotations
 

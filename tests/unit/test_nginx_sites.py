@@ -48,7 +48,7 @@ def parse(render: Callable[..., Any], tmp_path: Any) -> Callable[..., Block]:
         rendered = render("nginx", nginx_files(sites, settings))
         files = for_host({file["path"]: file["content"] for file in rendered}, str(tmp_path), ipv6)
         for path, content in files.items():
-            # What the host has outside the tree is not the subject here.
+            # Files of the host outside the tree are not tested here.
             content = content.replace("include /etc/nginx/mime.types;", "")
             (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).write_text(content)
@@ -174,7 +174,7 @@ def test_a_prefix_reaches_the_application_with_and_without_its_slash(
         assert values(here, "proxy_read_timeout") == [["5s"]]
     upstreams = {entry["args"][0]: values(entry["block"], "server") for entry in find(http(parsed), "upstream")}
     assert upstreams == {
-        # Twice: asked again where a process died, and never taken for dead itself.
+        # Twice, so that nginx retries when a process died, and never marks the upstream as failed.
         "shop_1": [["unix:/run/app.sock", "max_fails=0"]] * 2,
         "shop_2": [["127.0.0.1:5000", "max_fails=0"]] * 2,
     }

@@ -27,7 +27,7 @@ def result(name: str, activate: bool, candidate: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def activated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was activated; an application whose name is broken fails."""
+    """The activated applications; the one named ``broken`` fails."""
     seen: list[Any] = []
 
     def activate(specs: list[dict[str, Any]], root: str, run: Any, owner: str) -> tuple[list[Any], list[str]]:

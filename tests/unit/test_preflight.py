@@ -52,7 +52,7 @@ HOST: dict[str, Any] = {
 
 
 def problems_of(case: dict[str, Any]) -> list[str]:
-    """What the preflight says of a case: of the model alone, or of what the model meets on a host."""
+    """The problems that the preflight reports for a case: in the model alone, or in the model on a host."""
     webapps = case["webapps"] if "webapps" in case else [merged(APP, change) for change in case.get("apps", [{}])]
     served, problems, *_ = checked_inventory(webapps, case.get("root", "/srv/webapps"), {})
     if problems or "host" not in case:
@@ -71,7 +71,7 @@ def test_a_mistake_is_told_with_its_remedy(case: dict[str, Any]) -> None:
     assert not re.search(r"Traceback|jinja|Ansible[A-Z]|\bNone\b|\{'|<class", text)
 
 
-# What is found on a host
+# Facts of a host
 
 
 def test_the_distribution_is_read(tmp_path: Path) -> None:
@@ -146,11 +146,11 @@ def test_uv_counts_when_it_can_run(tmp_path: Path) -> None:
 
 def test_accounts_groups_and_units_of_the_system_clash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "UNIT_FOLDERS", [str(tmp_path)])
-    assert facts.clashes("pyweb-nobody-has-this", "/srv/webapps") == []
+    assert facts.clashes("pyweb-does-not-exist", "/srv/webapps") == []
     assert "account 'daemon' with the home /usr/sbin" in facts.clashes("daemon", "/srv/webapps")[0]
     assert "group 'tty'" in facts.clashes("tty", "/srv/webapps")[0]
     unit = tmp_path / "shop@.service"
-    unit.write_text("[Unit]\nDescription=Somebody else's\n")
+    unit.write_text("[Unit]\nDescription=Another package's\n")
     assert f"service 'shop@' ({unit})" in facts.clashes("shop", "/srv/webapps")[0]
     unit.write_text("# Managed by pyweb.stack (role systemd).\n")
     assert facts.clashes("shop", "/srv/webapps") == []
@@ -162,7 +162,7 @@ def test_a_disk_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert found["size"] > found["free"] > 0
 
 
-# What stands in the way
+# Conflicts on the host
 
 
 def test_a_fine_host_has_no_problems() -> None:

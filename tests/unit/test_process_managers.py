@@ -234,7 +234,7 @@ def test_a_crash_loop_after_a_start_by_hand_is_seen() -> None:
 2026-11-28 03:58:42,800 INFO spawned: 'x' with pid 4721
 """
     )
-    assert count_restarts(log, "x") == 2, "it was added anew, so supervisord counts from one again"
+    assert count_restarts(log, "x") == 2, "the program was added again, so supervisord counts from one"
 
 
 def test_the_end_of_logs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

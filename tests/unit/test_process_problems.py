@@ -72,7 +72,7 @@ def value_at(item: Any, path: tuple[Any, ...]) -> str:
 
 
 def lines(definition: dict[str, Any]) -> list[str]:
-    """What the template prints of a unit or a program, one entry for each line that it means."""
+    """The lines that the template renders for a unit or a program, one entry per setting."""
     variables = definition["vars"]
     if "unit" in variables:
         return [line for section in variables["unit"]["sections"] for line in section["lines"]]

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Releases on the host: which is wanted, which may go, who works on them, what is written about them."""
+"""Releases on the host: which one to activate, which ones to remove, the lock, and the records."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def put(layout: Layout, *known: Manifest) -> None:
             os.makedirs(os.path.join(layout.venvs, one.venv), exist_ok=True)
 
 
-# Which release is wanted
+# Which release to activate
 
 
 def test_nothing_is_wanted_that_is_live() -> None:
@@ -310,7 +310,7 @@ def test_the_lock_is_no_link(layout: Layout, tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-# What is written and removed
+# Records and removal
 
 
 def test_each_deployment_is_one_line(layout: Layout) -> None:

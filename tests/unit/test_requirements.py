@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What files of dependencies say: which lines need no other file of the source, which files count, what is pinned."""
+"""Dependency files: which lines need no other file of the source, which files count, which versions are pinned."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def apps(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[str, Any]]
 
 
 def arguments_of(role: str, file: str, action: str, **given: Any) -> dict[str, Any]:
-    """What a task of a role that is used alone gives to its module."""
+    """The arguments that a task passes to its module when the role is used alone."""
     folder = CHECKOUT / "roles" / role
     variables = {**defaults(), "ansible_search_path": [str(folder)]}
     variables_file = folder / "vars" / "main.yml"
@@ -78,7 +78,7 @@ def trusted(value: Any) -> Any:
 
 
 def parts(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, **facts: Any) -> dict[str, Any]:
-    """What one apply of the plan sends, by role, with the secrets where the module puts them."""
+    """The arguments that one run of the plan sends, by role, with the secrets in their final place."""
     run = Run({"web1": Host(**facts)}, monkeypatch)
     run(apps)
     return run.hosts["web1"].whole()
@@ -115,7 +115,7 @@ def test_nginx_alone_serves_the_same_sites(apps: list[dict[str, Any]], monkeypat
     together = parts(apps, monkeypatch)["nginx"]
     assert len(alone["files"]) > 3
     assert alone.pop("fetch") is False
-    # An empty secret is left out of what is sent.
+    # Empty secrets are not sent.
     empty = {name: type(value)() for name, value in alone.items() if not value}
     assert {**empty, **together} == alone
 

@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import 
         ("0 0 * JAN,jul sun", "0 0 * 1,7 0", ["Sun *-01,07-* 00:00:00"]),
         ("0 0 * * 5-7", "0 0 * * 5-7", ["Sun,Fri,Sat *-*-* 00:00:00"]),
         ("* * * * *", "* * * * *", ["*-*-* *:*:00"]),
-        # cron: either day will do, unless one of the fields begins with *.
+        # cron: either day matches, unless one of the fields begins with *.
         ("0 4 1 * mon", "0 4 1 * 1", ["*-*-01 04:00:00", "Mon *-*-* 04:00:00"]),
         ("0 4 */10 * mon", "0 4 */10 * 1", ["Mon *-*-01,11,21,31 04:00:00"]),
     ],
@@ -63,5 +63,5 @@ def test_what_is_no_schedule_is_told_with_the_remedy(text: str, words: list[str]
 
 def test_a_day_that_some_month_lacks_is_fine() -> None:
     assert parse("0 0 31 2,3 *").on_calendar == ["*-02,03-31 00:00:00"]
-    # Any Monday will do.
+    # Any Monday matches.
     assert len(parse("0 0 31 2 1").on_calendar) == 2

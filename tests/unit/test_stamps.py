@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Stamps: a trip is spared only while nothing that was looked at has changed."""
+"""Stamps: a run skips a check only while none of its inputs has changed."""
 
 from __future__ import annotations
 

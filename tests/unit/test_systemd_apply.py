@@ -24,7 +24,7 @@ INSTANCE = "shop@20261121T010735Z-ab12cd34.service"
 
 
 class PaperSystemd:
-    """Answers like systemctl, and remembers what is running, what is enabled and what it was told."""
+    """Answers like systemctl, and records running units, enabled units and all commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

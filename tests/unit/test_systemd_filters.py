@@ -183,7 +183,7 @@ def test_service_is_sandboxed_without_being_asked(render: Any) -> None:
 def test_service_that_ends_is_started_again_whatever_its_status(render: Any, kind: str) -> None:
     unit = directives(render, {"name": "w", "command": ["/bin/w"], "type": kind})
     assert unit["Service.Restart"] == ["always"]
-    assert unit["Unit.StartLimitBurst"] == ["5"], "one that ends at once does not go on for ever"
+    assert unit["Unit.StartLimitBurst"] == ["5"], "a service that ends at once is not restarted forever"
     kept = directives(render, {"name": "w", "command": ["/bin/w"], "type": kind, "restart": "on-failure"})
     assert kept["Service.Restart"] == ["on-failure"]
 

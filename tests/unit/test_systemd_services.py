@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The module systemd_services: its decisions, from what is wanted and what `systemctl show` says."""
+"""The module systemd_services: its decisions, from the desired state and the output of `systemctl show`."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_refused_unit_is_an_error_before_it_is_installed(tmp_path: Path) -> None
     assert not os.path.exists(staged[0])
 
 
-# Timers, and patterns of what is to be removed
+# Timers, and patterns of units to remove
 
 
 def removed(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ SERVES = "SERVER_SOFTWARE" in os.environ
 
 
 def end(*, whole: bool) -> None:
-    """End this worker at once, or first the server that would start another in its place."""
+    """End this worker at once; with ``whole``, kill its server first, which would start a new worker."""
     print("the application was told to die", file=sys.stderr, flush=True)
     if whole:
         os.kill(os.getppid(), signal.SIGKILL)

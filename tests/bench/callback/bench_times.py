@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Writes when every task of a run began and ended, and what came of it, as JSON."""
+"""Write the start, the end and the result of every task of a run as JSON."""
 
 from __future__ import annotations
 
