@@ -21,7 +21,7 @@ uv_version=$1
 home=/srv/hello
 export DEBIAN_FRONTEND=noninteractive UV_SYSTEM_CERTS=1 UV_NO_PROGRESS=1
 
-# Installs standard input as a file; succeeds when that changed something.
+# Installs standard input as a file; succeeds only if the file changed.
 put() {
     cat >"$1.new" || exit 1
     if cmp -s "$1.new" "$1"; then rm "$1.new"; return 1; fi

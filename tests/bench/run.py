@@ -50,7 +50,7 @@ import test_hosts  # noqa: E402
 CASES = ("first", "second", "change", "growth", "serving")
 SIDES = ("collection", "script")
 
-# Seconds; a command or an answer that needs longer is a failure, not a figure.
+# Seconds after which a command or a response counts as failed.
 COMMAND_TIMEOUT = 900
 ANSWER_TIMEOUT = 60
 
@@ -65,7 +65,7 @@ AFTERWARDS = 1.0
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Seconds of ansible-playbook with nothing to do, on the machine and the day for which the targets in seconds were set.
-# A shared machine is slower than itself by up to 1.7 from one hour to the next, and so is all that is measured on it.
+# The speed of a shared machine varies by a factor of up to 1.7 from one hour to the next, and so do all results.
 PACE = 0.56
 
 GROWN = 20
@@ -101,7 +101,7 @@ def page(version: int) -> bytes:
 
 @dataclass
 class Run:
-    """One run of a command, and what the callback saw of it."""
+    """One run of a command, and the tasks that the callback recorded."""
 
     seconds: float
     began: float
@@ -112,12 +112,12 @@ class Run:
         return dict(Counter(task.get("result", "ok") for task in self.times.get("tasks", [])))
 
     def spans(self) -> list[tuple[str, float]]:
-        """Where the time went: (what, seconds), in order."""
+        """The duration of each task: (name, seconds), in order."""
         if not self.times:
             return []
         found = [("start of ansible-playbook", self.times["play"] - self.began)]
         tasks = self.times["tasks"]
-        # A task lasts until the next begins: what Ansible does between them belongs to the run as well.
+        # A task lasts until the next one begins, so that Ansible's time between tasks is included.
         ends = [task["begin"] for task in tasks[1:]] + [self.times["end"]]
         found += [
             (f"{task['name']} ({task.get('result', 'ok')})", end - task["begin"])
@@ -184,7 +184,7 @@ class Client:
                     self.arrivals.notify_all()
 
     def ask(self) -> tuple[bytes, str]:
-        """One request: the body, and what was wrong with the answer, if anything."""
+        """One request: the body, and the error, if there was one."""
         connection = http.client.HTTPConnection(self.address, timeout=10)
         try:
             connection.request("GET", PAGE, headers={"Connection": "close"})
@@ -296,7 +296,7 @@ class Bench:
         return self.command(command, dict(os.environ))
 
     def command(self, argv: list[str], environment: dict[str, str]) -> Run:
-        """Runs a command in the checkout to its good end; its output is shown only where that is not reached."""
+        """Run a command in the checkout; print its output only if it fails."""
         self.commands += 1
         log = self.folder / f"{self.commands:03}-{pathlib.Path(argv[0]).name}.log"
         with log.open("wb") as output:
@@ -428,7 +428,7 @@ def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
 
 
 def measure_serving(bench: Bench, rounds: int) -> list[serving.Figures]:
-    """The finished site and what it is measured against, on one host."""
+    """Measure the finished site against the alternatives, on one host."""
     source = bench.source("serving")
     serving.extend(source)
     with bench.fresh_hosts("serving") as (host,):
@@ -442,7 +442,7 @@ def measure_serving(bench: Bench, rounds: int) -> list[serving.Figures]:
 
 
 def unchanged(run: Run) -> None:
-    """A second run that finds something to do is another case than the one that is measured."""
+    """Fail if a second run changed something, because it would not measure an unchanged host."""
     changed = [task["name"] for task in run.times.get("tasks", []) if task.get("result") == "changed"]
     if changed:
         raise Failure(f"The second run changed something: {', '.join(changed)}.")

@@ -45,7 +45,7 @@ Figures = dict[str, dict[str, Any]]
 
 
 def extend(source: pathlib.Path) -> None:
-    """The answers that are asked for: a small one of the application, and a file of 100 KB."""
+    """The requested responses: a small one of the application, and a file of 100 KB."""
     with (source / "hello.py").open("a", encoding="utf-8") as file:
         file.write(APP)
     (source / FILE).write_bytes(bytes(range(256)) * 400)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Visitors who ask as fast as they are answered, over kept connections, on a port or on a unix socket.
+"""Visitors that send requests back to back, over kept connections, on a port or on a unix socket.
 
 usage: visitors.py ADDRESS PATH SECONDS PROCESSES CONNECTIONS, the connections being those of each process. Prints one
 JSON object: requests, failed, seconds, the latencies p50 and p99 in milliseconds, and clocks: the processor time in
@@ -24,7 +24,7 @@ import time
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
-# How a process of an application's server is known by its words.
+# Identifies the processes of an application server by their command line.
 SERVER = re.compile(rb"bin/(gunicorn|uwsgi|pyuwsgi)\0")
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -119,7 +119,7 @@ class Clocks:
     def __init__(self) -> None:
         self.servers = {"nginx": 0, "application": 0}
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            # One that has ended meanwhile counts no more; the servers under load do not end.
+            # Processes that have ended are skipped; the servers under load do not end.
             with contextlib.suppress(OSError, IndexError):
                 with open(f"/proc/{pid}/cmdline", "rb") as stream:
                     words = stream.read()

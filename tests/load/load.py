@@ -35,7 +35,7 @@ CONNECTIONS = 8  # kept alive, for each of GET and POST
 
 
 class Broken(Exception):
-    """An answer that is not what a visitor should get."""
+    """A wrong response."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Load:
         return Connection(*await asyncio.open_connection(self.address, self.port))
 
     async def ask(self, connection: Connection, method: str, path: str, body: bytes, keep: bool) -> bool:
-        """One request and its answer; returns whether the server lets the connection be used again."""
+        """One request and its response; returns whether the connection can be used again."""
         head = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", f"Connection: {'keep-alive' if keep else 'close'}"]
         if method == "POST":
             head += [f"Content-Length: {len(body)}", "Content-Type: application/octet-stream"]

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A real nginx of a test's own, in a temporary folder and on loopback ports."""
+"""A real nginx for one test, in a temporary folder and on loopback ports."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 class Instance:
-    """An nginx of this test alone, and the tree it should run."""
+    """An nginx for this test only, and the configuration tree for it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -157,7 +157,7 @@ http {{
 
 
 def run_module(transaction: Transaction, check_mode: bool = False) -> dict[str, Any]:
-    """As the module does: run the transaction, and leave a stamp for it."""
+    """Run the transaction and write a stamp for it, as the module does."""
     result = transaction.run(check_mode)
     if transaction.witnesses:
         stamps.record("nginx", "as wished", transaction.witnesses)
@@ -165,7 +165,7 @@ def run_module(transaction: Transaction, check_mode: bool = False) -> dict[str, 
 
 
 def killed_at(owner: type, step: str, before: bool, run: Callable[[], Any]) -> None:
-    """A run in a process of its own that is killed before or after one of its steps."""
+    """A run in a separate process that is killed before or after one of its steps."""
     pid = os.fork()
     if pid == 0:
         real = getattr(owner, step)
@@ -213,7 +213,7 @@ class Front(Instance):
         for item in planned:
             if item["path"] == "nginx.conf":
                 item["vars"] |= {
-                    "user": pwd.getpwuid(os.geteuid()).pw_name,  # the folders of a test are closed to others
+                    "user": pwd.getpwuid(os.geteuid()).pw_name,  # other accounts can't open the folders of a test
                     "pid_file": f"{self.folder}/nginx.pid",
                     "log_dir": f"{self.folder}/log",
                 }
@@ -234,7 +234,7 @@ class Front(Instance):
         return re.sub(r"listen ([0-9]+\b)(?!\.)", r"listen 127.0.0.1:\1", content).replace("[::]", "[::1]")
 
     def site(self, **keys: Any) -> dict[str, Any]:  # type: ignore[override]
-        """A site that leads to the test's socket."""
+        """A site that passes requests to the test's socket."""
         return {
             "name": "shop",
             "domains": ["shop.example.com"],
@@ -289,7 +289,7 @@ class Request:
 
 
 class App:
-    """An application: answers every request as ``answer`` says, and keeps what it was asked."""
+    """An application that answers every request with ``answer`` and records the requests."""
 
     def __init__(self, address: str, answer: Any = None, keep: bool = False) -> None:
         self.answer = answer or ok("app")
@@ -328,13 +328,13 @@ class App:
                     break
 
     def close(self) -> None:
-        # Else the thread that waits in accept() would hold the socket, and still take the next connection.
+        # Otherwise the thread that waits in accept() would hold the socket and accept the next connection.
         with contextlib.suppress(OSError):
             self.server.shutdown(socket.SHUT_RDWR)
         self.server.close()
 
 
 def ok(body: str, *headers: str, status: str = "200 OK") -> bytes:
-    """An answer of an application."""
+    """A response of an application."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return ("\r\n".join(head) + f"\r\n\r\n{body}").encode()

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A real application server on a unix socket of its own, started by the files that its role renders."""
+"""A real application server on its own unix socket, started with the files that its role renders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-BEGUN = "a slow request has begun"  # what the applications say of one
+BEGUN = "a slow request has begun"  # printed by the applications at its start
 
 WSGI = """
 import json, os, sys, time
@@ -85,7 +85,7 @@ def program(name: str) -> str:
 
 
 def ask_uwsgi(path: Path, variables: dict[str, str]) -> Any:
-    """One request by the uwsgi protocol, and the JSON of its answer."""
+    """Send one request with the uwsgi protocol, and return the JSON of the response."""
     usual = {"REQUEST_METHOD": "GET", "SERVER_NAME": "shop", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1"}
     words = [word.encode() for pair in {**usual, "HTTP_HOST": "shop", **variables}.items() for word in pair]
     packed = b"".join(len(word).to_bytes(2, "little") + word for word in words)
@@ -162,7 +162,7 @@ class Server:
         return connection
 
     def begin_slow(self, seconds: float, count: int = 1) -> list[UnixConnection]:
-        """Sends requests, and waits until the application works on all of them."""
+        """Send requests, and wait until the application processes all of them."""
         connections = [self.begin(f"/slow?{seconds:g}") for _ in range(count)]
         self.wait(lambda: self.log.read_text().count(BEGUN) >= count)
         return connections
@@ -175,7 +175,7 @@ class Server:
         return data
 
     def children(self) -> list[int]:
-        """The processes of its session other than the first."""
+        """The processes of its session except the first."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != self.process.pid:

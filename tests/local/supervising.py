@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A supervisord of its own for a test, and the module supervisor_programs run against it."""
+"""A separate supervisord for a test, and runs of the module supervisor_programs against it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_supervisord = [
 
 
 class Lab:
-    """A supervisord of its own, in a folder of its own."""
+    """A separate supervisord in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class Lab:
         return {"name": name, "state": "present", "content": content, "stop_timeout": 5, **more}
 
     def own(self, name: str, script: str = SLEEP) -> None:
-        """A program that the user has written, and not this collection."""
+        """A program that the user has written, not this collection."""
         path = self.folder / "conf.d" / f"{name}.conf"
         path.write_text(f"[program:{name}]\ncommand=/bin/sh -c '{script}'\nstdout_logfile=NONE\nstderr_logfile=NONE\n")
 
@@ -92,7 +92,7 @@ class Lab:
         return info["pid"] if info else 0
 
     def end(self) -> None:
-        """End the daemon and its programs; the hard way, for a gentle shutdown takes three seconds."""
+        """Kill the daemon and its programs, because a normal shutdown takes three seconds."""
         pid = running_daemon(self.daemon)
         if not pid:
             return

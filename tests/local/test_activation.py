@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Letting a release take over: real processes on real sockets, under a process manager that does what a test wants."""
+"""Activating a release: real processes on real sockets, under a process manager that each test controls."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class Host:
         self.manager = Manager(self.layout)
         self.manager.behaviour[OLD] = old
         self.front_status = 0
-        # Seconds from its first question on in which the front still uses its connections to the old release.
+        # Seconds after its first request during which the front still uses its connections to the old release.
         self.front_kept = self.front_asked = 0.0
         os.makedirs(os.path.dirname(self.layout.socket("x")))
         for identity, state in ((OLD, GOOD), (NEW, BUILT)):
@@ -634,7 +634,7 @@ def test_what_was_rolled_back_is_not_gone_back_to(host: Host) -> None:
 
 
 class Killed(BaseException):
-    """The run ends here, as by kill -9."""
+    """The run ends here, as after kill -9."""
 
 
 STEPS = (
@@ -645,7 +645,7 @@ CALLS = ("start", "enable", "forget", "begin_stop", "family", "state")
 
 
 def kill_at(host: Host, monkeypatch: pytest.MonkeyPatch, moment: int, before: bool) -> list[str]:
-    """End the run at the given step, before or after it is done; return the steps that were reached."""
+    """End the run before or after the given step; return the steps that were reached."""
     reached: list[str] = []
 
     def bombed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -682,7 +682,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
             patch.setattr(probation, "PROBATION", 0.0)
             patch.setattr(switch, "LINGER", 0.0)
             host.front_status = 500 if fails else 0
-            # A shorter wait for an answer through nginx that never comes.
+            # Wait for a shorter time, because the response through nginx never arrives.
             reached = kill_at(host, patch, moments, before)
             killed = False
             try:

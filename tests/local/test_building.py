@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Building a release: against real processes, a real uv and a real account, as a host does it."""
+"""Building a release with real processes, a real uv and a real account, as on a host."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import a
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 
 ID = "20261121T010203Z-ab12cd34"
-# Of this run alone: another may be under way, and a container of this machine may have an account of any common number.
+# Used by this run only: another run may be active, and a container may have an account with any common user ID.
 NAME = f"pywebunit{os.getpid()}"
 
 
@@ -65,7 +65,7 @@ def free_number() -> int:
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_passwd]:
-    """An account as an application has it, gone afterwards."""
+    """An account like that of an application; it is removed afterwards."""
     home = str(tmp_path_factory.mktemp("home"))
     number = str(free_number())
     add = ["useradd", "--uid", number, "--user-group", "--no-create-home", "--no-log-init", "--home-dir", home, NAME]
@@ -76,7 +76,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_pas
 
 @pytest.fixture(scope="module")
 def public() -> Iterator[Path]:
-    """A folder that other accounts can reach, as /srv is. Not one of pytest's: each of its runs closes them all."""
+    """A folder that other accounts can open, like /srv. pytest's own folders are closed to other accounts."""
     with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -84,7 +84,7 @@ def public() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def uv(public: Path) -> str:
-    """uv where the account can run it, as it is on a host."""
+    """uv in a place where the account can run it, as on a host."""
     found = Path(sys.executable).parent / "uv"
     program = str(found) if found.exists() else shutil.which("uv")
     if program is None:
@@ -93,7 +93,7 @@ def uv(public: Path) -> str:
 
 
 class Bench:
-    """Builds releases of one application from files that a test gives."""
+    """Builds releases of one application from the files of a test."""
 
     def __init__(self, root: Path, owner: pwd.struct_passwd, uv: str) -> None:
         self.folder = root
@@ -172,7 +172,7 @@ def bench(public: Path, account: pwd.struct_passwd, uv: str) -> Iterator[Bench]:
 
 
 def running() -> list[str]:
-    """The account's processes, without those that ended and wait for a parent that this machine may not have."""
+    """The account's processes without zombies, which remain on a machine without an init."""
     listed = subprocess.run(["ps", "-u", NAME, "-o", "stat=,args="], check=False, capture_output=True, text=True)
     return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
@@ -349,7 +349,7 @@ def test_factories_and_dotted_names_are_fine(bench: Bench, wsgi: str) -> None:
 def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) -> None:
     code = """
         import subprocess, sys, time
-        # As a development server's reloader does.
+        # The reloader of a development server does the same.
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(333)"])
         time.sleep(333)
     """
@@ -536,7 +536,7 @@ def test_missing_requirements_are_told_with_what_is_there(bench: Bench) -> None:
 
 @needs_root
 def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
-    # An index of our own that has nothing, so that the test needs no network.
+    # A local, empty index, so that the test needs no network.
     index = bench.folder / "index"
     index.mkdir()
     python = {"interpreter": "python3", "packages": ["nosuchpackage"], "index_url": index.as_uri()}
@@ -740,7 +740,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @needs_root
 def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(bench: Bench, umask: int) -> None:
-    os.umask(0o022)  # as the modules do, for what root makes
+    os.umask(0o022)  # as the modules do, for files that root creates
     release = bench.build(
         {"app.py": "open('data/by-import', 'w')\ndef app(environ, start_response): pass\n", "data/seed": "s"},
         shared=["data"],
@@ -755,7 +755,7 @@ def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(
         "folder": 0o750,
         **dict.fromkeys(("seed", "by-import", "by-build", "by-release"), 0o640),
     }
-    # Root took it, and its account can still read it.
+    # Root owns it now, and the account can still read it.
     assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
 
 
@@ -928,7 +928,7 @@ def test_an_index_is_part_of_the_key_and_its_credentials_are_not(bench: Bench) -
 
 
 def wheel(folder: Path, name: str, version: str, text: str = "", requires: str = "") -> None:
-    """A wheel of one module, as an index without a network has it."""
+    """A wheel of one module, for an index without network access."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     info = f"{name}-{version}.dist-info"

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Real git repositories and archives as sources: what is fetched, what is refused, and what no message shows."""
+"""Real git repositories and archives as sources: fetching, refused sources, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_server_that_gives_out_only_what_it_names_is_asked_for_everything(upst
         stream.write("[protocol]\n\tversion = 0\n")
     first = upstream.head
     upstream.commit("app.py", "two")
-    # The mirror has the newest commit without its history when the older one is asked for.
+    # The mirror has the newest commit without its history when the older one is requested.
     taken(f"file://{upstream.folder}", "main")
     assert (taken(f"file://{upstream.folder}", first)[1] / "app.py").read_text() == "one"
 
@@ -219,7 +219,7 @@ def test_files_have_the_time_of_the_commit_so_that_all_hosts_send_the_same_etag(
 @pytest.fixture
 def nested(tmp_path: Path, home: Path) -> Upstream:
     """A repository with a submodule, named relatively, that has one itself."""
-    # For the folders that stand in for servers here; the collection leaves git's own rule as it is.
+    # Needed for the folders that replace servers here; the collection does not change git's rule.
     with open(home / ".gitconfig", "a") as stream:
         stream.write('[protocol "file"]\n\tallow = always\n')
     inner, middle, outer = (Upstream(tmp_path / "forge" / name) for name in ("inner", "middle", "outer"))
@@ -227,7 +227,7 @@ def nested(tmp_path: Path, home: Path) -> Upstream:
     middle.record()
     git(outer.folder, "submodule", "--quiet", "add", "../middle", "lib/middle")
     outer.record()
-    # The commit that is asked for is not the newest of the submodule.
+    # The requested commit is not the newest of the submodule.
     inner.commit("app.py", "newer")
     return outer
 
@@ -351,7 +351,7 @@ class Serving:
 
 
 class Forge:
-    """An SSH server on loopback that lets one deploy key in."""
+    """An SSH server on loopback that accepts one deploy key."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder

@@ -91,7 +91,7 @@ def test_the_start_command_keeps_every_word(files: Callable[..., Any], tmp_path:
     web.chmod(0o755)
     process = subprocess.Popen([str(web)], stdout=subprocess.PIPE, text=True)
     said = process.communicate()[0].split("\n")
-    # The server takes the place of the shell: the process manager's signals reach it.
+    # The server replaces the shell, so it receives the process manager's signals.
     assert said == [str(process.pid), "a b", "", "*", "--config", f"{odd}/gunicorn.conf.py", ""]
 
 

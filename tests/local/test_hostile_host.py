@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A managed host that lies, in real runs of Ansible: the controller reads and runs nothing for it."""
+"""A managed host that sends false facts, in real runs of Ansible: the controller reads and runs nothing for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 MARKER = "the-secret-of-the-controller"
 
 
-# Records all that it is sent, and answers any module with the hostile facts.
+# Records all input, and answers every module with the hostile facts.
 LIAR = """#!{python}
 import json, sys, time
 said = sys.stdin.read() if not sys.argv[1:] else open(sys.argv[-1], errors="replace").read()

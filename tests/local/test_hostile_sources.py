@@ -59,7 +59,7 @@ def hostile_repository(tmp_path: Path, settings: list[tuple[str, str]]) -> tuple
             ("remote.origin.promisor", "true"),
             *settings,
         ]
-    # Git reads such a file from the repository instead, and so wants the object that is missing.
+    # Git reads such a file from the repository instead, and so tries to fetch the missing object.
     git("update-index", "--skip-worktree", ".gitignore")
     (folder / ".gitignore").unlink()
     (folder / "untracked.py").write_text("x")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The record of live releases: it holds only while the wanted releases are live, with all their processes."""
+"""The record of live releases: it is valid only while the requested releases are live, with all their processes."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_deployment_that_only_held_the_lock_makes_it_void(shop: Shop) -> None:
 
 
 class Manager:
-    """A process manager that has one background process."""
+    """A process manager with one background process."""
 
     def __init__(self, pid: int, state: str) -> None:
         self.found = pid, state

@@ -136,7 +136,7 @@ def test_a_reload_that_nginx_refuses_in_silence_is_noticed_and_taken_back(nginx:
     for word in (f"bind() to 127.0.0.1:{port} failed", f"Port {port} is taken", f"(pid {os.getpid()})", "serving"):
         assert word in str(caught.value)
     assert (nginx.get(), nginx.live(), nginx.master, nginx.trees()) == ("one", live, master, [live])
-    # And the next run, with the port free, is none the worse for it.
+    # The next run, with the port free, succeeds.
     assert nginx.run(shop=nginx.site("two"), other=nginx.site("other", port))["changed"]
     assert (nginx.get(), nginx.get(port)) == ("two", "other")
 
@@ -165,7 +165,7 @@ def test_a_reload_that_an_interrupted_run_owes_is_done_by_the_next(
 ) -> None:
     nginx.run(shop=nginx.site("one"))
     interrupted = nginx.transaction(shop=nginx.site("two"))
-    # Killed between the swap and the reload: nothing of the way back runs either.
+    # Killed between the swap and the reload, so the rollback does not run either.
     monkeypatch.setattr(interrupted.nginx, "reload", lambda name: os._exit(9))
     child = os.fork()
     if not child:
@@ -216,7 +216,7 @@ def test_a_run_that_is_killed_anywhere_costs_no_answer_and_the_next_one_heals_it
     nginx: Instance, owner: type, step: str, before: bool
 ) -> None:
     nginx.run(shop=nginx.site("one"))
-    # As a package upgrade leaves it, so that every step has something to do.
+    # The state after a package upgrade, in which every step changes something.
     (nginx.conf / "nginx.conf").write_text((nginx.conf / "nginx.conf").read_text() + "# changed\n")
     killed_at(owner, step, before, lambda: nginx.run(shop=nginx.site("two")))
     assert nginx.get() in ("one", "two")

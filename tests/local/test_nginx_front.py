@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The sites of the role nginx, asked from outside: a real nginx on loopback, with an application behind it."""
+"""Requests to the sites of the role nginx: a real nginx on loopback, with an application behind it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_uwsgi_applications_get_the_prefix_apart_from_the_path(front: Front) -> 
 
 
 def uwsgi_variables(connection: socket.socket) -> dict[str, str]:
-    """The variables of a request in the uwsgi protocol: a head of four bytes, then pairs with lengths before them."""
+    """The variables of a request in the uwsgi protocol: a header of four bytes, then pairs with their lengths."""
     with connection.makefile("rb") as stream:
         size = int.from_bytes(stream.read(4)[1:3], "little")
         data = stream.read(size)
@@ -295,7 +295,7 @@ def test_least_conn_goes_to_the_server_that_is_free(front: Front, servers: list[
     servers[0].answer = patient
     front.serve([group(front, "one", "two", balance="least_conn")])
     with ThreadPoolExecutor(1) as pool:
-        # Whichever of the two is asked first, one of the first two requests waits at "one".
+        # Whichever server is first, one of the first two requests waits at "one".
         waiting = [pool.submit(front.ask, "/")]
         while not servers[0].asked and not waiting[-1].done():
             time.sleep(0.01)
@@ -313,14 +313,14 @@ def test_a_server_that_is_away_costs_nobody_an_answer(front: Front, servers: lis
 
 
 def test_a_server_that_fails_is_left_out_for_a_while(front: Front, servers: list[App]) -> None:
-    servers[0].answer = b""  # it hangs up
+    servers[0].answer = b""  # it closes the connection
     front.serve([group(front, "one", "two", one={"max_fails": 2, "fail_timeout": 60})])
     assert {front.ask("/").text for _ in range(20)} == {"two"}
     assert len(servers[0].asked) == 2
 
 
 def test_a_server_that_failed_is_asked_again_after_a_while(front: Front, servers: list[App]) -> None:
-    servers[0].answer = b""  # it hangs up
+    servers[0].answer = b""  # it closes the connection
     front.serve([group(front, "one", "two", one={"max_fails": 1, "fail_timeout": 1})])
     assert {front.ask("/").text for _ in range(10)} == {"two"}
     servers[0].answer = ok("one")
@@ -450,7 +450,7 @@ def test_a_websocket_is_opened_only_where_it_is_said(front: Front, app: App) -> 
 
 
 def test_a_websocket_carries_frames_both_ways_for_as_long_as_it_is_open(front: Front) -> None:
-    """The handshake and the frames of RFC 6455; the application gives back what it gets, without the mask."""
+    """The handshake and the frames of RFC 6455; the application echoes the data without the mask."""
 
     def echo(connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
@@ -483,7 +483,7 @@ def test_a_websocket_carries_frames_both_ways_for_as_long_as_it_is_open(front: F
             head = b"".join(iter(stream.readline, b"\r\n"))
             assert head.startswith(b"HTTP/1.1 101 ")
             assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-            # Together they take longer than the time-out, which counts silence alone.
+            # Together they take longer than the time-out, which counts only the time without data.
             for pause, text in ((0, b"one"), (1.2, b"two"), (1.2, b"three"), (1.2, b"four")):
                 time.sleep(pause)
                 mask = os.urandom(4)
@@ -861,7 +861,7 @@ def test_a_bad_directive_is_told_by_the_site_and_the_user_s_line(
 
 @pytest.fixture
 def releases(front: Front) -> Iterator[dict[str, App]]:
-    """Two applications as activation leaves them: a live release, and the one before."""
+    """Two applications after an activation: a live release, and the previous one."""
     apps = {}
     for name in ("shop", "blog"):
         home = front.folder / "apps" / name

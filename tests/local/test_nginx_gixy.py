@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""gixy finds nothing to complain about in the trees that the inventories of this repository lead to."""
+"""gixy reports no problem in the configuration that the inventories of this repository produce."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_gixy_finds_nothing(
             assert not found_there, "\n".join(found_there)
 
 
-# Complaints that are answered, by what makes a line one that is complained about and what is right of it.
+# Accepted reports: the text that a reported line contains, and the pattern that it must match.
 ANSWERED = {
     # This "if" holds one uwsgi_pass and nothing else, because no variable can choose between two protocols; tests ask
     # it on real hosts.
@@ -95,8 +95,8 @@ def complaints(main: Path, sites: list[dict[str, Any]]) -> list[str]:
 
 
 def answered(issue: dict[str, Any], sites: list[dict[str, Any]]) -> bool:
-    """Whether everything that is complained about is right."""
-    if issue["plugin"] == "hsts_header":  # a promise for a year: made for sites that ask for it, which none may lack
+    """Whether every reported line is accepted."""
+    if issue["plugin"] == "hsts_header":  # valid for a year, so exactly the strict sites have it
         strict = [site for site in sites if site.get("header_preset") == "strict"]
         names = {name for site in strict for name in [*site["domains"], *site.get("redirects", [])]}
         return not names & set(re.findall(r"[^\s;]+", issue["config"]))

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Thousands of visitors who send a byte now and then, made by slowhttptest on loopback: the others must not notice."""
+"""Thousands of slow visitors, created by slowhttptest on loopback, must not affect other visitors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 VISITORS = 3000  # of each kind
 SOME = 500  # one program takes long to open all
-SECONDS = 15  # nginx throws out a slow head after 10
+SECONDS = 15  # nginx disconnects a client with a slow header after 10
 DESCRIPTORS = 20_000
 
 
@@ -48,7 +48,7 @@ def front(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Front]:
 
 
 class Slow:
-    """Some visitors of one kind; when nginx has thrown all of them out, they come again."""
+    """Some visitors of one kind; when nginx has disconnected all of them, they connect again."""
 
     def __init__(self, port: int, kind: str) -> None:
         words = ["-c", str(SOME), "-r", str(SOME), "-l", str(SECONDS), "-i", "5", "-x", "2", "-v", "1", "-s", "100000"]
@@ -74,7 +74,7 @@ class Slow:
 
 
 def connections(front: Front, port: int) -> int:
-    """How many nginx holds open."""
+    """The number of connections that nginx holds open."""
     return int(re.search(r"Active connections: (\d+)", front.ask("/status", port=port).text)[1])  # type: ignore[index]
 
 

@@ -174,7 +174,7 @@ def test_a_configuration_that_nginx_refuses_takes_the_certificate_back_as_well(s
 
 
 def shadow(secure: Secure) -> None:
-    """nginx only warns of a name that two servers want, and serves the first."""
+    """If two servers have the same name, nginx only warns, and uses the first."""
     other = make(NAMES)
     (secure.instance.folder / "other.pem").write_text(other.certificate + other.key)
     (secure.instance.conf / "conf.d").mkdir()
@@ -293,7 +293,7 @@ def test_a_certificate_of_a_site_that_is_gone_is_removed_with_its_key(secure: Se
 
 
 def dehydrated(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """A stand-in for the client, which gives what a test wants."""
+    """A fake ACME client that runs the script of a test."""
     (folder / "bin").mkdir()
     program = folder / "bin/dehydrated"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -309,7 +309,7 @@ def challenge_site(secure: Secure) -> str:
 
 def acme(secure: Secure, fetch: bool, check_mode: bool = False) -> dict[str, Any]:
     params = secure.instance.params({"shop": challenge_site(secure)})
-    if os.geteuid() == 0:  # pytest's folder is its own
+    if os.geteuid() == 0:  # only root can open pytest's folder
         params["files"][0]["content"] = "user root;\n" + params["files"][0]["content"]
     params |= {
         "certificates": [secure.item("acme")],
@@ -320,7 +320,7 @@ def acme(secure: Secure, fetch: bool, check_mode: bool = False) -> dict[str, Any
 
 
 def authority(tmp_path: Path, secure: Secure, monkeypatch: pytest.MonkeyPatch) -> tuple[Made, Path]:
-    """A client that gets this certificate, and notes each order in this file."""
+    """A fake ACME client that gets this certificate and records each order in a file."""
     given, orders = make(NAMES), tmp_path / "orders"
     (tmp_path / "chain").write_text(given.certificate)
     (tmp_path / "key").write_text(given.key)
@@ -348,13 +348,13 @@ def test_a_site_comes_up_over_http_then_gets_its_certificate(
 class HangsUp(socketserver.TCPServer):
     """Another server that holds the port, and closes every connection."""
 
-    allow_reuse_address = True  # else the connections that it ended would hold the port for a minute after it
+    allow_reuse_address = True  # otherwise its closed connections would block the port for a minute
 
 
 def test_a_certificate_that_nginx_could_not_serve_is_not_ordered_again(
     secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An authority gives the same one only a few times a week."""
+    """An authority issues the same certificate only a few times a week."""
     given, orders = authority(tmp_path, secure, monkeypatch)
     acme(secure, fetch=False)
     with HangsUp(("127.0.0.1", secure.port), socketserver.BaseRequestHandler) as other:
@@ -407,7 +407,7 @@ def timer(secure: Secure, transaction: Transaction) -> subprocess.CompletedProce
     (secure.instance.folder / "plan.json").write_text(json.dumps(plan.plan))
     path = secure.instance.folder / "certificates.pyz"
     path.write_bytes(program())
-    # Without this environment: on a host there is Python alone.
+    # Without this virtual environment, because a host has only the system Python.
     return subprocess.run(
         [sys.executable, "-I", "-S", str(path), str(secure.instance.folder / "plan.json")],
         capture_output=True,

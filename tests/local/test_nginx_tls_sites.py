@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Sites with TLS as the role makes them, served by a real nginx on loopback and asked by real clients."""
+"""Sites with TLS as the role renders them, with a real nginx on loopback and real clients."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SecureFront(Front):
         address: str = "127.0.0.1",
         **options: Any,
     ) -> Answer:
-        """Asks for a host, after a handshake by another name where one is given."""
+        """Request a host, after a handshake with another name if one is given."""
         context = ssl.create_default_context(cafile=str(self.conf / "pyweb/certificates/ca.crt"))
         for key, value in options.items():
             setattr(context, key, value)
@@ -125,7 +125,7 @@ def test_http_leads_to_https_but_for_the_paths_that_stay_plain(front: SecureFron
     assert front.ask("/cart", method="POST").status == 308
     assert front.ask("/healthz").status == 200
     assert front.ask("/healthz/deeper").status == 301
-    # Another name of the site, at once and not by way of http.
+    # Another name of the site, directly and not through HTTP.
     moved = front.ask("/x", host="www.shop.example.com")
     assert (moved.status, moved.headers["location"]) == (301, f"https://shop.example.com:{front.tls_port}/x")
     moved = front.secure_ask("/x", host="www.shop.example.com")

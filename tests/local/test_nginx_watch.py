@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import WATC
 
 
 class Host:
-    """A folder with a pid file and programs that are found before all others; each notes that it was called."""
+    """A folder with a pid file and programs that precede all others on the PATH; each records its calls."""
 
     def __init__(self, folder: Path) -> None:
         self.pidfile = folder / "nginx.pid"
@@ -36,14 +36,14 @@ class Host:
         return self.notes.read_text().split().count(name)
 
     def looks_again(self) -> bool:
-        """Whether it has come round three times more."""
+        """Whether it has completed three more loops."""
         before = self.calls("sleep")
         return wait_for(lambda: self.calls("sleep") > before + 3, 20)
 
 
 @pytest.fixture
 def gone() -> int:
-    """The number of a process that was, and is no more."""
+    """The process id of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
         pass
     return process.pid

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Visitors of a real nginx while an application goes from gunicorn to uWSGI and back: nginx is never reloaded."""
+"""Visitors of a real nginx while an application switches from gunicorn to uWSGI and back, without a reload of nginx."""
 
 from __future__ import annotations
 

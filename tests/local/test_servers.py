@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Real application servers, started as the roles start them: what every one of them has to do alike."""
+"""Real application servers, started as the roles start them: the behaviour that all of them share."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_killed_worker_is_back_within_a_second(serve: Callable[..., Any], kind
     server.wait(lambda: server.ready() == 3, 3)
     took = time.monotonic() - began
     print(f"{kind}: a killed worker was back after {took:.2f} s")
-    assert took < 1.5  # one second on a machine that does nothing else
+    assert took < 1.5  # one second on an idle machine
     assert server.ask()["pid"]
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Folders and archives of the controller as sources: which files count, what identifies them, what is refused."""
+"""Folders and archives of the controller as sources: which files count, their identity, and refused sources."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Groups of programs against a real supervisord: what moves with a group, and that nothing else does."""
+"""Groups of programs against a real supervisord: a change to a group affects its programs and no others."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_unwanted_member_is_stopped_alone(lab: Lab) -> None:
     still = lab.pid("mail:one")
     assert agree(lab, *wanted)["stopped"] == ["mail:two"]
     assert lab.pid("mail:one") == still
-    # Nor does it come back with its group.
+    # It does not return with its group either.
     assert agree(lab, lab.program("one", CHANGED), *wanted[1:])["restarted"] == ["mail:one"]
     assert pids(lab, "mail:two") == [0]
 
@@ -197,7 +197,7 @@ def test_restart_that_an_interrupted_run_owes_is_done(lab: Lab, file: str) -> No
     lab.run(lab.program("one"), lab.program("two"), group("mail", "one"))
     wanted = [lab.program("one", CHANGED), lab.program("two"), group("mail", "one", "two")]
     before = lab.pid("two")
-    # The run was killed when this file was there and the daemon knew nothing.
+    # The run was killed after it wrote this file and before the daemon read it.
     content = wanted[2]["content"] if file.startswith("group") else wanted[0]["content"]
     (lab.folder / "conf.d" / file).write_text(content)
     assert agree(lab, *wanted)["restarted"] == ["mail:one", "mail:two"]
@@ -252,7 +252,7 @@ def test_group_that_supervisor_refuses_is_never_installed(lab: Lab) -> None:
     assert lab.pid("one") == still
 
 
-# Files that stay as they are, and what can't be beside them
+# Files that stay unchanged, and conflicts with them
 
 
 def refused(lab: Lab, *programs: dict[str, Any]) -> str:

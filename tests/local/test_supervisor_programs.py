@@ -99,7 +99,7 @@ def lasting(lab: Lab, script: str = SLEEP) -> dict[str, Any]:
 
 
 def told(lab: Lab) -> str:
-    """supervisord's log. A question over its socket would wake it, and hasten what is measured."""
+    """supervisord's log. A request on its socket would wake it and distort the measurement."""
     return (lab.folder / "supervisord.log").read_text()
 
 
@@ -110,7 +110,7 @@ def test_program_that_ends_after_a_signal_is_back_within_two_seconds(lab: Lab, n
     os.kill(before, number)
     began = time.monotonic()
     assert wait_for(lambda: told(lab).count("spawned: 'one'") == 2, 5)
-    assert time.monotonic() - began < 2.2  # supervisord looks once a second, twice
+    assert time.monotonic() - began < 2.2  # supervisord checks once a second, twice
 
 
 def test_program_that_ends_is_back_at_once_where_supervisord_is_woken(lab: Lab) -> None:
@@ -119,7 +119,7 @@ def test_program_that_ends_is_back_at_once_where_supervisord_is_woken(lab: Lab) 
     wake = {**lab.program(WAKE), "content": f"{content}\n"}
     lab.run(lasting(lab, 'trap "exit 0" TERM; while :; do sleep 0.05; done'), wake)
     for count in (2, 3, 4):
-        time.sleep(1.5)  # by then it has started, and is watched
+        time.sleep(1.5)  # by then it has started and is monitored
         os.kill(lab.pid("one"), signal.SIGTERM)
         began = time.monotonic()
         assert wait_for(lambda count=count: told(lab).count("spawned: 'one'") == count, 5, 0.01)
@@ -247,7 +247,7 @@ def test_daemon_that_is_about_to_end_still_runs(lab: Lab) -> None:
         Path(lab.daemon.pidfile).write_text(str(dying.pid))
         assert running_daemon(lab.daemon) == dying.pid
         dying.kill()
-        # Half a GB takes the kernel a while to free: long enough to be looked at.
+        # The kernel needs a while to free half a GB, long enough for the test.
         assert wait_for(lambda: not running_daemon(lab.daemon), 20, interval=0)
         assert not exists(dying.pid)
     Path(lab.daemon.pidfile).unlink()
@@ -440,7 +440,7 @@ def test_scheduled_program_is_crons_and_cron_is_kept_running(lab: Lab) -> None:
     assert both(lab, scheduled()) == [True, True, False, False]
     script = lab.folder / "scheduled" / "shop.tick"
     assert os.access(script, os.X_OK)
-    # cron passes over names with dots.
+    # cron ignores names with dots.
     assert (lab.folder / "cron.d" / "pyweb-shop_tick").read_text().endswith(f"* * * * * root {script}\n")
     assert lab.pid(supervisor_cron.CRON)
     assert "session    optional     pam_loginuid.so\nsession required pam_env.so" in (lab.folder / "pam").read_text()

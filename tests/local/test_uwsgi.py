@@ -61,7 +61,7 @@ def test_the_stats_socket_tells_of_every_worker(serve: Callable[..., Any]) -> No
 
     assert requests() == [0, 0]
     server.ask()
-    server.wait(lambda: requests() == [0, 1])  # a worker counts when its visitor has the answer
+    server.wait(lambda: requests() == [0, 1])  # a worker counts a request after its response
 
 
 def test_who_speaks_http_is_told_that_the_connection_ends(serve: Callable[..., Any]) -> None:

@@ -92,7 +92,7 @@ def test_a_job_is_crons_where_no_systemd_is() -> None:
 def test_an_application_of_supervisor_without_jobs_asks_systemd_for_nothing() -> None:
     app = {**SHOP, "process_manager": "supervisor", "jobs": []}
     assert systemd_services([app], SYSTEMD) == []
-    # Unless there may be jobs left from before.
+    # Unless jobs of an earlier run may remain.
     assert systemd_services([app], {**SYSTEMD, "timers": True}) == [{"name": "shop.*", "state": "absent"}]
 
 
@@ -352,7 +352,7 @@ def test_words_for_the_shell_are_quoted() -> None:
     assert shlex.split(content.splitlines()[-1])[-1] == "exec echo '$HOME' \"a b\""
 
 
-# nginx, where no init brings it back
+# nginx on hosts without an init that restarts it
 
 
 def test_nginx_is_watched_where_no_systemd_does_it() -> None:

@@ -127,7 +127,7 @@ def test_task_files_stay_short(role: Path) -> None:
 
 
 def test_every_action_plugin_has_its_module() -> None:
-    """Ansible finds the documentation and the arguments of an action plugin in the module of its name."""
+    """Ansible reads the documentation and the arguments of an action plugin from the module of the same name."""
     actions = {path.stem for path in (CHECKOUT / "plugins" / "action").glob("[a-z]*.py")}
     assert actions <= {path.stem for path in (CHECKOUT / "plugins" / "modules").glob("[a-z]*.py")}
 
@@ -224,7 +224,7 @@ def test_scenario_converges_and_verifies(scenario: Path) -> None:
 
 
 def test_scenarios_share_settings_that_exist() -> None:
-    """Molecule passes over a playbook that is not there."""
+    """Molecule silently skips a missing playbook."""
     folder = CHECKOUT / ".config" / "molecule"
     settings = load(folder / "config.yml")
     for name in settings["ansible"]["playbooks"].values():

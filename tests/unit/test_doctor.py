@@ -177,7 +177,7 @@ GOOD_CERTIFICATE = {
 
 
 def certified(disk: dict[str, Any] | None = None, shown: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """A view of a site with TLS, its certificate changed on the disk and in what visitors are shown."""
+    """A view of a site with TLS, with changes to the certificate on the disk and to the one that visitors get."""
     one = {
         "site": "shop",
         "mode": more.pop("mode", "provided"),
@@ -444,7 +444,7 @@ def test_the_cause_is_named(changes: dict[str, Any], noticed: bool, link: str, w
 
 WELL = [
     certified({}, {}),
-    # Of six days, and renewed every four: it always ends soon.
+    # Valid for six days and renewed every four, so it always ends soon.
     certified({"ends": NOW + 5 * DAY, "due_at": NOW + DAY}, {"ends": NOW + 5 * DAY, "due_at": NOW + DAY}, mode="acme"),
     background(),
     background(state="starting"),
@@ -672,7 +672,7 @@ def test_of_a_log_the_last_traceback_counts_from_the_applications_own_frame_on()
         (0o710, 2, [6], 1, True),  # its group
         (0o710, 3, [7], 1, False),
         (0o700, 2, [6], 1, False),
-        (0o077, 1, [6], 1, False),  # an owner has the owner's rights, and no others
+        (0o077, 1, [6], 1, False),  # for the owner, only the owner's bits count
         (0o000, 0, [0], 4, True),
     ],
 )

@@ -209,7 +209,7 @@ def test_uvicorn_gets_what_it_needs_for_websockets() -> None:
 ODD = ["x", "", "0", "a.b", "http://x", "/tmp", "10.0.0.1/8", "h1,h9", 0, 1, 7, 10**9, [], ["x"], {}, True, 1.5]
 
 
-# Named only on the host: modules of hooks, files that are watched. The address of statsd is gunicorn's to read.
+# Checked only on the host: modules of hooks, watched files. gunicorn itself checks the address of statsd.
 ON_THE_HOST = {"reload_extra_files", "statsd_host"} | {
     name for name, (kind, _choices) in gunicorn.SETTINGS.items() if kind == "hook"
 }

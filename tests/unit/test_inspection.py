@@ -51,7 +51,7 @@ UNIT = f"shop.worker@{RELEASE}.service"
 
 
 class Manager:
-    """A process manager of paper that keeps one log."""
+    """A fake process manager with one log."""
 
     def __init__(self, log: str = "it broke") -> None:
         self.written = log

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The application model: what is refused and in which words, what is converted, and that no message shows a secret."""
+"""The application model: refused values and their messages, conversions, and messages without secrets."""
 
 from __future__ import annotations
 

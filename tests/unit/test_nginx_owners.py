@@ -44,7 +44,7 @@ def test_the_owner_is_told_or_known_by_the_socket(text: str, owner: str) -> None
 
 
 def test_a_site_of_an_old_tree_that_the_run_brings_itself_is_its_own() -> None:
-    """Such as that of a play which hands the sites of applications to the role."""
+    """For example the list of a play that passes the sites of applications to the role."""
     live = {"sites/shop.conf": "server {\n    server unix:/srv/webapps/shop/current.sock;\n}\n"}
     own = {"sites/shop.conf": f"# Owner: nginx_sites\n{live['sites/shop.conf']}"}
     assert nginx_owners.kept(live, own, ["nginx_sites"]) == {}

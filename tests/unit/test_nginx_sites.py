@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""nginx_sites: what is refused and in which words, and what nginx reads when it is accepted."""
+"""nginx_sites: refused values and their messages, and the configuration of accepted sites."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parse(render: Callable[..., Any], tmp_path: Any) -> Callable[..., Block]:
             (tmp_path / path).write_text(content)
         main = str(tmp_path / "nginx.conf")
         parsed = crossplane.parse(main, combine=True)["config"][0]["parsed"]
-        # The strict parser takes the entries of a map or geo for directives that it does not know.
+        # The strict parser treats the entries of a map or geo as unknown directives.
         mappings = find(http(parsed), "map") + find(http(parsed), "geo")
         entries = {entry["line"] for mapping in mappings for entry in mapping["block"]}
         errors = crossplane.parse(main, strict=True)["errors"]
@@ -168,7 +168,7 @@ def test_a_prefix_reaches_the_application_with_and_without_its_slash(
     block = server(parsed, "shop.example.com")
     for args in (("=", "/api"), ("/api/",)):
         here = location(block, *args)
-        # No path after the upstream's name: the request's own path is passed on.
+        # Without a path after the upstream's name, nginx passes the path of the request.
         assert values(here, "proxy_pass") == [["http://shop_2"]]
         assert headers(here)["X-Forwarded-Prefix"] == "/api"
         assert values(here, "proxy_read_timeout") == [["5s"]]
@@ -451,7 +451,7 @@ def test_a_quoted_value_is_read_back_as_it_was(value: str, tmp_path: Any) -> Non
     file = tmp_path / "x.conf"
     file.write_text(f"root {nginx_quote(value)};\n")
     parsed = crossplane.parse(str(file), check_ctx=False)["config"][0]["parsed"]
-    # The parser keeps the backslashes before quotes and backslashes that nginx takes away.
+    # The parser keeps the backslashes before quotes and backslashes, which nginx removes.
     read = parsed[0]["args"][0].replace('\\"', '"').replace("\\\\", "\\")
     assert (len(parsed), len(parsed[0]["args"]), read) == (1, 1, value)
 

@@ -67,7 +67,7 @@ def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: li
     assert failed.value.answer == {
         "changed": True,
         "activated": [{"name": "shop"}],
-        # As after a build that succeeded.
+        # The state after a successful build.
         "apps": results,
         "diff": {"after": "a new one"},
     }

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The preflight: what it finds on a host, and what it refuses before anything is changed."""
+"""The preflight: facts of a host, and problems that it reports before any change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pyweb_data import merged
 
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 
-# An application and a host that nothing is wrong with; the cases change them.
+# A valid application and a valid host; the cases change them.
 APP: dict[str, Any] = {"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app"}
 HOST: dict[str, Any] = {
     "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The provider Systemd with a systemctl of paper, and the pure functions of both providers."""
+"""The provider Systemd with a fake systemctl, and the pure functions of both providers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNIT = f"shop@{INSTANCE}.service"
 
 
 class Paper:
-    """Answers like systemctl and notes what was asked."""
+    """Answers like systemctl and records the commands."""
 
     def __init__(self, rc: int = 0, listing: str = "", **properties: str) -> None:
         self.rc = rc
@@ -88,7 +88,7 @@ def test_refused_start_tells_command_service_and_remedy(tmp_path: Path) -> None:
 
 def test_stop_waits_no_longer_than_its_timeout_and_kills_then(tmp_path: Path) -> None:
     paper = Paper(rc=124, ActiveState="active")
-    with pytest.raises(ProcessManagerError, match="Killing"):  # paper never dies
+    with pytest.raises(ProcessManagerError, match="Killing"):  # the fake never ends
         Systemd(paper, str(tmp_path)).stop("shop", INSTANCE, 7)
     assert paper.asked[0] == ["timeout", "7.000", "systemctl", "stop", UNIT]
     assert paper.asked[1] == ["systemctl", "kill", "--signal=SIGKILL", UNIT]
@@ -108,7 +108,7 @@ def test_enabling_links_the_template_into_every_target_that_it_names(tmp_path: P
         Systemd(paper, str(tmp_path)).enable("shop", INSTANCE)
     for target in ("multi-user.target", "shop.target"):
         assert (tmp_path / f"{target}.wants" / UNIT).readlink() == template
-    # systemd 257 calls every unit outdated after an `enable --no-reload`; it must not be asked.
+    # systemd 257 calls every unit outdated after an `enable --no-reload`, so it is not queried.
     assert paper.asked == []
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Whatever an inventory holds, a bad value of a service or program is refused on the controller, and never rendered."""
+"""Invalid values of a service or program are refused on the controller and never rendered."""
 
 from __future__ import annotations
 

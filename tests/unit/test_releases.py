@@ -116,7 +116,7 @@ def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
         choose_rollback("shop", "", identity(1), known)
 
 
-# Which may go
+# Which releases to remove
 
 
 def test_the_live_one_and_the_one_before_it_never_go() -> None:
@@ -161,7 +161,7 @@ def test_one_bad_one_and_one_that_waits_are_kept() -> None:
 def test_what_was_built_for_nobody_goes() -> None:
     known = [manifest(1), manifest(2, BUILT), manifest(3)]
     assert prunable(known, identity(3), 5) == [identity(2)]
-    # Before the first release is live, every finished one may become it.
+    # Before the first release is live, every finished one may become live.
     assert prunable([manifest(2, BUILT)], None, 5) == []
 
 
@@ -282,7 +282,7 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(layout: Layout, mo
     flock = fcntl.flock
 
     def late(descriptor: int, operation: int) -> None:
-        # A removal ends between the opening of the file and this.
+        # A removal completes after the file was opened.
         monkeypatch.setattr(locking.fcntl, "flock", flock)
         os.unlink(layout.path(".lock"))
         flock(descriptor, operation)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Roles that are applied one by one send a host the same as one apply of their plan."""
+"""Roles that are applied one by one send the same data to a host as one run of their plan."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""When a job runs, as people write it, as cron and as systemd take it."""
+"""Schedules of jobs: as written in the inventory, for cron, and for systemd."""
 
 from __future__ import annotations
 

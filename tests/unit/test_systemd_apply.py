@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The module systemd_services as a whole, with a systemd of paper."""
+"""The module systemd_services as a whole, with a fake systemd."""
 
 from __future__ import annotations
 

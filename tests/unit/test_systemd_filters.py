@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""systemd_quote and systemd_units: what systemd reads back is what was given."""
+"""systemd_quote and systemd_units: systemd reads back the original values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NASTY = [
 
 
 def read_words(text: str, command: bool = False, instance: str | None = None) -> list[str]:
-    """Read words by the rules of systemd.syntax(7), systemd.service(5) and systemd.unit(5), not the filter's."""
+    """Split words by the rules of systemd.syntax(7), systemd.service(5) and systemd.unit(5)."""
     words: list[str] = []
     index = 0
     while index < len(text):
@@ -246,7 +246,7 @@ def test_service_with_a_timer_becomes_two_units(render: Any) -> None:
 def test_what_a_timer_starts_may_start_again_and_again(render: Any) -> None:
     unit = directives(render, JOB)
     assert unit["Unit.StartLimitIntervalSec"] == ["0"]
-    # The timer would take a service that "runs" after its end for one that needs no start.
+    # The timer does not start a service that still counts as active after its end.
     assert "Service.RemainAfterExit" not in unit
     assert not [key for key in unit if key.startswith("Install.")]
 

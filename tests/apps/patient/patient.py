@@ -9,7 +9,7 @@ import time
 from flask import Flask, Response, request
 
 MISBEHAVE = os.environ.get("MISBEHAVE", "")
-# Set by gunicorn: what only goes wrong in the server passes the check of the import.
+# Set by gunicorn: an error that occurs only in the server passes the import check.
 SERVES = "SERVER_SOFTWARE" in os.environ
 
 
