@@ -66,6 +66,16 @@ EXAMPLES = r"""
 
 - name: Apply the plan
   pyweb.stack.apply:
+  register: __deployment
+
+- name: Run the release commands, once for all hosts
+  pyweb.stack.apply:
+    stage: commands
+  any_errors_fatal: true
+
+- name: Switch to the new releases
+  pyweb.stack.apply:
+    stage: switch
 """
 
 RETURN = r"""
