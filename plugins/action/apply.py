@@ -11,8 +11,15 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, LookAction, Refused, nginx_settings
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
+    Look,
+    LookAction,
+    Refused,
+    failed,
+    nginx_settings,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
@@ -43,11 +50,18 @@ class ActionModule(LookAction, PackagesAction):
             }
         )
         self.roles = arguments["roles"] or self.planned_roles()
+        if not self.roles:
+            raise AnsibleActionFail(
+                "apply: no role takes part in the plan, so there is nothing to apply. Run the task file 'plan' of each "
+                "role before it, in the same run, as site.yml does; or name the roles in the option roles."
+            )
         try:
             answer: dict[str, Any] = getattr(self, arguments["stage"])()
             return answer
         except Refused as refused:
             return refused.answer
+        except (plan.PlanError, CertificateError) as error:
+            return failed([str(error)])
 
     def planned_roles(self) -> list[str]:
         """The roles that have run their task file ``plan`` in this play."""
@@ -65,12 +79,12 @@ class ActionModule(LookAction, PackagesAction):
         look = self.look_for_roles()
         model = self.model(look)
         answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
-        self.install_packages(model, look, answer)
         due, origins = self.due_parts(model, look, answer)
+        self.install_packages(model, look, answer)
         pending: dict[str, Any] = {}
         if due and not answer.get("failed"):
             alone = self.is_alone(look)
-            result = self.send(self.prepared(due, model, alone), origins, finish=alone)
+            result = self.send(self.prepared(due, model, alone), origins, finish=alone or self._task.check_mode)
             pending = self.merge(answer, result, look, alone)
         elif not due and not answer["changed"]:
             answer["msg"] = UNCHANGED
@@ -161,14 +175,24 @@ class ActionModule(LookAction, PackagesAction):
         if look.facts["maintenance"]:
             root = self.complete_inputs("webapp", look.inputs)["webapp_root"]
             settings = nginx_settings(look.inputs["nginx"])
-            look.sites, *_ = checked_sites(look.apps, root, settings, look.own_sites, look.facts["maintenance"])
+            look.sites, _settings, problems = checked_sites(
+                look.apps, root, settings, look.own_sites, look.facts["maintenance"]
+            )
+            if problems:
+                raise Refused(failed([f"{problem} See {root}/NAME/maintenance.json." for problem in problems]))
         inputs = {role: self.complete_inputs(role, look.inputs) for role in plan.ROLES}
-        inputs["nginx"]["nginx_sites"] = self.task_vars.get("nginx_sites")
+        # Lists of items are not among the inputs that the look has resolved.
+        inputs["nginx"]["nginx_sites"] = self.templated("nginx_sites")
+        inputs["webapp"]["webapp_release_files"] = self.templated("webapp_release_files") or []
         for name in ("nginx_ca_certificate", "nginx_ca_key"):
             inputs["nginx"][name] = self.pem(inputs["nginx"][name] or "")
         files = ROLES / "nginx" / "files"
         texts = {path.name: path.read_text(encoding="utf-8") for path in files.iterdir()}
         return plan.Model(look.apps, look.sites, look.settings, look.certificates, inputs, look.facts, texts)
+
+    def templated(self, name: str) -> Any:
+        """The value of a variable with its templates resolved; None where it is not set."""
+        return self._templar.template(self.task_vars[name]) if name in self.task_vars else None
 
     def due_parts(
         self, model: plan.Model, look: Look, answer: dict[str, Any]
@@ -252,8 +276,7 @@ class ActionModule(LookAction, PackagesAction):
             )
         finally:
             self._remove_tmp_path(folder)
-        second["changed"] = bool(first.get("changed") or second.get("changed"))
-        return second
+        return both(first, second)
 
     def upload(self, name: str, shipment: sending.Shipment, folder: str) -> str:
         """Upload the source of an application; return its path on the host."""
@@ -325,3 +348,19 @@ class ActionModule(LookAction, PackagesAction):
         registered = self.task_vars["hostvars"][host].get(REGISTERED) or {}
         found = registered.get("deployment")
         return found if isinstance(found, dict) else {}
+
+
+def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The answer of two calls of the same parts."""
+    parts = {
+        role: {**result, "changed": bool(result.get("changed") or first.get("parts", {}).get(role, {}).get("changed"))}
+        for role, result in second.get("parts", {}).items()
+    }
+    known = first.get("diff") or []
+    return {
+        **second,
+        "changed": bool(first.get("changed") or second.get("changed")),
+        "parts": parts,
+        "diff": [*known, *(diff for diff in second.get("diff") or [] if diff not in known)],
+        "warnings": [*(first.get("warnings") or []), *(second.get("warnings") or [])],
+    }

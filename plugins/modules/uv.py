@@ -63,7 +63,7 @@ def main() -> None:
         argument_spec={
             "home": {"type": "path", "default": "/opt/pyweb/uv"},
             "version": {"type": "str", "required": True},
-            "index_url": {"type": "str", "default": ""},
+            "index_url": {"type": "str", "default": "", "no_log": True},
         },
         supports_check_mode=True,
     )

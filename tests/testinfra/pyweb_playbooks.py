@@ -64,6 +64,9 @@ def scenario_inventory(request: pytest.FixtureRequest) -> str:
 def run_playbook(scenario_inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Runs a playbook: `run_playbook("pyweb.stack.site", {"webapps": […]}, "--check")`. A failure is no error here."""
 
+    # Tests run playbooks in threads, and the first use of this folder is not safe there.
+    tmp_path_factory.getbasetemp()
+
     def run(playbook: str, variables: Mapping[str, Any] | None = None, *arguments: str, **options: Any) -> Run:
         given = tmp_path_factory.mktemp("variables") / "variables.json"
         given.write_text(json.dumps(variables or {}))

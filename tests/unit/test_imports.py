@@ -108,6 +108,7 @@ LEAVES: dict[str, list[str]] = {
 }
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
+    "action": ["module_utils.tls.certificate"],
     "lookup": ["module_utils.tls.certificate"],
     "plugin_utils.doctor": ["module_utils.host.probe", "module_utils.tls.certificate"],
     "plugin_utils.nginx": ["module_utils.nginx.owners", "module_utils.tls.acme", "module_utils.tls.certificate"],

@@ -72,3 +72,12 @@ def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: li
         "diff": {"after": "a new one"},
     }
     assert releases.witnesses() is None
+
+
+@pytest.mark.parametrize("activate", [True, False])
+def test_a_check_predicts_a_switch_a_restart_and_a_removal(activated: list[Any], activate: bool) -> None:
+    inputs = {"apps": [], "root": "/nowhere", "uv": "", "nginx_group": "", "owner": "alice@desk", "activations": []}
+    releases = Releases(inputs, refuse, check_mode=True)
+    releases.answer = {"apps": [result("shop", activate)], "changed": False, "diff": []}
+    assert releases.switch()["changed"] is activate
+    assert activated == []

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
@@ -131,7 +132,12 @@ class Run:
         return self.hosts[action.task_vars["inventory_hostname"]].run(module_name, module_args)
 
     def __call__(
-        self, webapps: list[dict[str, Any]], roles: Any = plan.ROLES, stage: str = "deploy", host: str = "web1"
+        self,
+        webapps: list[dict[str, Any]],
+        roles: Any = plan.ROLES,
+        stage: str = "deploy",
+        host: str = "web1",
+        more: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         variables = {
             "webapps": webapps,
@@ -145,6 +151,7 @@ class Run:
             "ansible_facts": self.known[host],
             **{f"__{role}_plan": {"role": role} for role in roles},
             **defaults(),
+            **(more or {}),
         }
         loader = DataLoader()
         task = SimpleNamespace(
@@ -377,6 +384,31 @@ def test_without_a_role_exactly_its_part_is_missing(
         assert before == after, name
 
 
+def test_a_plan_without_roles_is_refused(run: Run, shop: dict[str, Any]) -> None:
+    with pytest.raises(AnsibleActionFail, match="no role takes part in the plan"):
+        run([shop], [])
+    assert run.hosts["web1"].calls == []
+
+
+def test_own_sites_that_resolve_to_none_are_no_owner(run: Run, shop: dict[str, Any]) -> None:
+    run([shop], more={"nginx_sites": trust_as_template("{{ my_sites | default(none) }}")})
+    assert run.hosts["web1"].sent()["nginx"]["inputs"]["owners"] == ["webapps"]
+
+
+def test_files_of_the_user_become_part_of_a_release(run: Run, shop: dict[str, Any]) -> None:
+    file = {"path": "/srv/webapps/shop/releases/@RELEASE@/bin/web", "content": "#!/bin/sh\n", "mode": "0755"}
+    run([shop], ["webapp"], more={"webapp_release_files": [file]})
+    (app,) = run.hosts["web1"].sent()["webapp"]["inputs"]["apps"]
+    assert [one["path"] for one in app["server_files"]] == ["bin/web"]
+
+
+def test_a_broken_maintenance_switch_removes_no_site(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(maintenance={"shop": {"retry_after": "soon"}})}, monkeypatch)
+    with pytest.raises(AssertionError, match="retry_after"):
+        run([shop])
+    assert run.hosts["web1"].trips == ["preflight"]
+
+
 def test_the_site_playbook_imports_every_role_once() -> None:
     (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     imports = [task["ansible.builtin.import_role"] for task in play["tasks"] if "ansible.builtin.import_role" in task]
@@ -399,6 +431,14 @@ def test_secrets_travel_apart_from_what_a_log_shows(run: Run, shop: dict[str, An
     assert "hunter2" not in shown
     assert "tok3n" not in shown
     assert json.loads(arguments["secrets"])["webapp"]["apps"]["shop"]["env"] == {"SECRET": "hunter2"}
+
+
+def test_the_login_of_the_index_of_uv_is_a_secret(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(uv="")}, monkeypatch)
+    run([shop], more={"python_uv_index_url": "https://user:tok3n@example.org/simple"})
+    _name, arguments = run.hosts["web1"].calls[-1]
+    assert "tok3n" not in json.dumps(arguments["parts"])
+    assert run.hosts["web1"].whole()["python"]["index_url"] == "https://user:tok3n@example.org/simple"
 
 
 def test_another_secret_is_another_wish(run: Run, shop: dict[str, Any]) -> None:

@@ -88,8 +88,10 @@ def record(part: str, key: str, seen: dict[str, Any], report: dict[str, Any] | N
     """
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(STAMP), mode=0o755, exist_ok=True)
-        with open(f"{STAMP}.lock", "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # For root alone, and without waiting: no other account may hold it, and a stamp is not worth a wait.
+        with open(os.open(f"{STAMP}.lock", os.O_RDWR | os.O_CREAT, 0o600), "a", encoding="utf-8") as lock:
+            os.fchmod(lock.fileno(), 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             parts = read()
             records = {known: entry for known, entry in parts.get(part, {}).items() if known != key}
             records[key] = {"seen": {"until": None, **seen}, "report": report or {}}

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
@@ -21,6 +23,21 @@ def installed_version(home: str) -> str:
     return os.path.basename(found[0]).removeprefix("uv-").removesuffix(".dist-info")
 
 
+@contextlib.contextmanager
+def index_in_environment(url: str) -> Iterator[None]:
+    """Give pip the index in its environment: a command line is visible to all, and the address may hold a login."""
+    before = os.environ.get("PIP_INDEX_URL")
+    if url:
+        os.environ["PIP_INDEX_URL"] = url
+    try:
+        yield
+    finally:
+        if url and before is None:
+            del os.environ["PIP_INDEX_URL"]
+        elif url and before is not None:
+            os.environ["PIP_INDEX_URL"] = before
+
+
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], None]:
     """Install uv's ``version`` into the folder ``home``, from ``index_url`` if that is set; raises HostError."""
     home, version = params["home"], params["version"]
@@ -32,7 +49,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
         # pip runs from Debian's wheel: an environment with a pip of its own takes a second longer.
         wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
         pip = [f"{home}/bin/python", f"{wheels[-1]}/pip"] if wheels else [f"{home}/bin/python", "-m", "pip"]
-        index = ["--index-url", params["index_url"]] if params.get("index_url") else []
         options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-        must(run, "Installing uv", [*pip, "install", *options, *index, f"uv=={version}"], REMEDY)
+        with index_in_environment(params.get("index_url") or ""):
+            must(run, "Installing uv", [*pip, "install", *options, f"uv=={version}"], REMEDY)
     return {"changed": True, "before": before, "version": version}, None

@@ -42,7 +42,7 @@ class Application:
         for role in ("python", "webapp", "systemd", "supervisor", "nginx"):
             if role in by_role:
                 self.apply_part(by_role[role])
-            if self.answer["parts"].get("webapp", {}).get("missing_sources"):
+            if not self.check_mode and self.answer["parts"].get("webapp", {}).get("missing_sources"):
                 return self.answer
         if self.releases:
             self.switch(by_role["webapp"], self.releases)

@@ -85,7 +85,10 @@ class Releases:
 
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built; raises DeploymentFailed. In check mode, only predict it."""
-        if self.deployment.check_mode or not self.activations:
+        if self.deployment.check_mode:
+            self.answer["changed"] = self.answer["changed"] or any(app["activate"] for app in self.answer["apps"])
+            return self.answer
+        if not self.activations:
             return self.answer
         added, problems = activate_at_once(self.deployment, self.activations, self.answer["apps"])
         self.answer |= added

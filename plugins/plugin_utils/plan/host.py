@@ -85,13 +85,12 @@ def python_part(_roles: Collection[str], model: Model) -> Part | None:
     given = model.inputs["python"]
     if model.facts["uv"] == given["python_uv_version"]:
         return None
+    index = given["python_uv_index_url"]
+    # The address may hold a login.
     return Part(
         "python",
-        {
-            "home": given["python_uv_home"],
-            "version": given["python_uv_version"],
-            "index_url": given["python_uv_index_url"],
-        },
+        {"home": given["python_uv_home"], "version": given["python_uv_version"]},
+        {"index_url": index} if index else {},
     )
 
 
