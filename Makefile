@@ -34,7 +34,7 @@ help: ## print this list
 
 .PHONY: site
 site: $(SITE_READY) ## deploy to the hosts of INVENTORY (default: this machine); ANSIBLE_FLAGS=--ask-become-pass if sudo asks for a password
-	@ansible-playbook site.yml -i $(INVENTORY) $(ANSIBLE_FLAGS)
+	@ANSIBLE_HOST_PATTERN_MISMATCH=error ansible-playbook site.yml -i $(INVENTORY) $(ANSIBLE_FLAGS)
 
 .PHONY: test
 test: $(TEST_READY) ## run lint, unit, build and molecule, and print the time of each
