@@ -130,7 +130,8 @@ def test_a_deployment_to_one_host_switches_in_the_call_that_builds(
         for spared in ("Run the release commands, once for all hosts", "Switch to the new releases"):
             assert f"[{spared}]" in output
             after = output.partition(f"[{spared}]")[2].splitlines()[1]
-            assert after.startswith(f"skipping: [{place.name}]"), (spared, output)
+            # The task makes no connection, and changes nothing.
+            assert after.startswith(f"ok: [{place.name}]"), (spared, output)
     everywhere(Place.settled, pair)
 
 
