@@ -411,7 +411,7 @@ def account_exists(name: str) -> bool:
 @pytest.fixture
 def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forge]:
     if not SSHD or (os.getuid() == 0 and not account_exists("sshd")):
-        pytest.skip("needs OpenSSH's server (the Debian package openssh-server)")
+        pytest.skip("needs OpenSSH's server (the Debian package openssh-server)")  # see the scenario releases
     forge = Forge(tmp_path / "forge-ssh", monkeypatch)
     forge.start()
     yield forge

@@ -411,7 +411,7 @@ def test_a_listener_is_found_with_its_program(family: socket.AddressFamily, addr
     try:
         server = socket.create_server((address, 0), family=family)
     except OSError as error:
-        pytest.skip(f"this machine has no {address}: {error}")
+        pytest.skip(f"this machine has no {address}: {error}")  # IPv6 may be off; IPv4 is tested everywhere
     with server:
         port = server.getsockname()[1]
         (found,) = [listener for listener in listeners() if listener.port == port]

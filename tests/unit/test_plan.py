@@ -22,28 +22,15 @@ from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.modules import apply as module
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+from host_facts import GOOD
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 FACTS: dict[str, Any] = {
-    "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
-    "init": "systemd",
-    "cpus": 2,
-    "memory_bytes": 2 * 1024**3,
+    **GOOD,
     "packages": ["python3", "python3-venv", "ca-certificates", "nginx", "logrotate", "supervisor", "cron"],
     "uv": "0.13.8",
-    "supervisor": False,
-    "timers": False,
-    "root": True,
-    "listeners": [],
-    "stamps": {},
-    "maintenance": {},
-    "clashes": {},
-    "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
-    "pythons": ["python3.11"],
     "disks": [{"path": "/srv", "size": 10**11, "free": 10**11, "files": 10**6, "files_free": 10**6}],
-    "time": 0.0,
-    "certificate_problems": [],
 }
 
 

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def on_site(host) -> None:
     if host.backend.host not in SITE:
-        pytest.skip("this host has single roles")
+        pytest.skip("this host has single roles")  # the other hosts of the scenario show it
 
 
 @pytest.fixture(scope="session")
