@@ -111,6 +111,7 @@ class Run:
         self.known: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.batch: list[str] = []
         self.registered: dict[str, Any] = dict.fromkeys(hosts)
+        self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
         )
@@ -142,7 +143,7 @@ class Run:
         }
         loader = DataLoader()
         task = SimpleNamespace(
-            args={"stage": stage}, check_mode=False, async_val=0, action="pyweb.stack.apply", diff=False
+            args={"stage": stage}, check_mode=self.check_mode, async_val=0, action="pyweb.stack.apply", diff=False
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
         templar = Templar(loader=loader, variables=variables)
@@ -236,6 +237,32 @@ def test_a_large_source_is_uploaded_only_when_the_host_asks_for_it(
     result = run([shop])
     assert host.trips == ["preflight", "apply", "apply"]
     assert [app["name"] for app in result["apps"]] == ["shop"]
+
+
+# --- check mode -------------------------------------------------------------------------------------------------------
+
+
+def test_check_mode_asks_one_call_for_everything_and_leaves_nothing_for_later_stages(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run({"web1": Host(), "web2": Host()}, monkeypatch)
+    run.check_mode = True
+    app = {**shop, "commands": {"release": ["flask db upgrade"]}}
+    for host in run.hosts:
+        assert run([app], host=host)["changed"]
+        assert run.hosts[host].calls[-1][1]["finish"] is True
+    for host in run.hosts:
+        run([app], stage="switch", host=host)
+        assert run.hosts[host].trips == ["preflight", "apply"]
+
+
+def test_check_mode_uploads_no_source(run: Run, shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run.check_mode = True
+    monkeypatch.setattr(sending, "INLINE", 0)
+    asked = {"changed": True, "parts": {"webapp": {"changed": True, "missing_sources": ["shop"], "apps": []}}}
+    run.hosts["web1"].answers["pyweb.stack.apply"] = lambda _arguments: asked
+    run([shop])
+    assert run.hosts["web1"].trips == ["preflight", "apply"]
 
 
 # --- several hosts ----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_no_request_was_lost(facts, flips):
     load = flips["load"][facts.name]
     print(f"{facts.name}: {load['requests']} requests, {load['failed']} failed, slowest {load['slowest']} s")
     assert load["requests"] > 500
-    assert load["failed"] == 0, load["kinds"]
+    assert {kind: told["failures"] for kind, told in load["kinds"].items() if told["failures"]} == {}
     assert len(load["releases"]) >= 2
     for one in flips["visitors"]:
         print(f"{facts.name}, {one.app}: {one.asked[facts.name]} visitors, {len(one.wrong[facts.name])} not answered")

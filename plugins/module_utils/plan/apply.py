@@ -57,7 +57,7 @@ class Application:
         except (HostError, OSError, KeyError) as error:
             warnings = list(getattr(error, "warnings", ()))
             self.add(role, {**getattr(error, "answer", {}), "warnings": warnings})
-            raise PartFailed(str(error), self.answer) from error
+            raise PartFailed(message_of(role, error), self.answer) from error
         self.add(role, result)
         if seen is not None and part["key"] and not self.check_mode:
             stamps.record(role, part["key"], seen)
@@ -77,9 +77,9 @@ class Application:
         """Switch to what was built, and record the releases if all of them are live."""
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
-        except HostError as error:
+        except (HostError, OSError, KeyError) as error:
             self.add("webapp", {**getattr(error, "answer", {}), "diff": []})
-            raise PartFailed(str(error), self.answer) from error
+            raise PartFailed(message_of("webapp", error), self.answer) from error
         seen = releases.witnesses()
         if seen is not None and part["key"]:
             stamps.record("webapp", part["key"], seen, report(releases.wanted))
@@ -110,6 +110,16 @@ class Application:
         from ansible_collections.pyweb.stack.plugins.module_utils.nginx import transaction
 
         return transaction.apply(complete(inputs, transaction.ARGUMENTS), self.run, self.check_mode)
+
+
+def message_of(role: str, error: Exception) -> str:
+    """The message of an error that stopped a part. A KeyError says only the key."""
+    if isinstance(error, KeyError):
+        return (
+            f"role {role}: the key {error} is missing in its inputs or in a file of this host. This is a fault of the "
+            "collection: please report it, with the output of this run."
+        )
+    return str(error)
 
 
 def complete(inputs: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
