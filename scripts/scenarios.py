@@ -17,6 +17,8 @@ verify without tests), so those fail here.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import pathlib
 import re
@@ -25,7 +27,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from xml.etree import ElementTree
@@ -284,6 +286,24 @@ def stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def reserved(names: list[str]) -> Iterator[str]:
+    """Locks these scenarios of this checkout. Yields the name of one that another run has locked, or nothing.
+
+    Two runs of a scenario would destroy each other's hosts.
+    """
+    EPHEMERAL.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            lock = stack.enter_context((EPHEMERAL / f"{name}.lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield name
+                return
+        yield ""
+
+
 def destroy(name: str) -> None:
     inventory = EPHEMERAL / name / "inventory" / "test_hosts.json"
     subprocess.run([sys.executable, str(TEST_HOSTS), "destroy", name, str(inventory)], check=False)
@@ -320,7 +340,11 @@ def main() -> int:
         return 1
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    runners = run_all(names, options.action, keep=options.keep)
+    with reserved(names) as taken:
+        if taken:
+            say(f"The scenario {taken} is already running in this checkout. Wait until it ends, or use another clone.")
+            return 2
+        runners = run_all(names, options.action, keep=options.keep)
     summary = "\n".join(runner.summary() for runner in runners)
     say(f"\n{summary}")
     SUMMARY.write_text(f"{summary}\n")

@@ -70,3 +70,15 @@ def test_a_ready_host_has_what_the_roles_install() -> None:
 def test_hosts_are_ready_unless_their_scenario_says_otherwise() -> None:
     hosts = test_hosts.parse_hosts(json.dumps({"a": {"suite": "trixie"}, "b": {"suite": "bookworm", "fresh": True}}))
     assert [kind.variant for kind in hosts.values()] == [("trixie", "systemd", False), ("bookworm", "systemd", True)]
+
+
+def test_two_runs_of_a_scenario_exclude_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(scenarios, "EPHEMERAL", tmp_path)
+    with scenarios.reserved(["site", "tls"]) as taken:
+        assert taken == ""
+        with scenarios.reserved(["front", "tls"]) as taken_meanwhile:
+            assert taken_meanwhile == "tls"
+        with scenarios.reserved(["front"]) as taken_meanwhile:
+            assert taken_meanwhile == ""
+    with scenarios.reserved(["tls"]) as taken:
+        assert taken == ""
