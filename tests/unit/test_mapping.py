@@ -114,7 +114,9 @@ def test_process_managers(own: Any, default: str, facts: Any, wanted: str) -> No
 def test_an_application_without_domains_is_the_default_site() -> None:
     (site,) = nginx_sites([app()])
     assert (site["name"], site["domains"], site["redirects"], site["port"]) == ("shop", [], [], 80)
-    assert site["locations"] == [{"path": "/", "upstream": "shop", "read_timeout": 35, "websocket": False}]
+    (location,) = site["locations"]
+    del location["instead"]
+    assert location == {"path": "/", "upstream": "shop", "read_timeout": 35, "websocket": False}
 
 
 def test_applications_on_one_domain_become_one_site() -> None:
@@ -242,7 +244,7 @@ def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
         ({"gunicorn": {"keepalive": 0}}, 0),
         ({"gunicorn": {"keepalive": None}}, 16),
         ({"gunicorn": {"keepalive": 9}}, 16),
-        ({"server": "uwsgi"}, 0),
+        ({"server": "uwsgi"}, 16),
     ],
 )
 def test_connections_are_kept_where_that_costs_no_request(changes: dict[str, Any], kept: int) -> None:
@@ -406,14 +408,33 @@ def test_what_the_server_needs_is_a_dependency() -> None:
     assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"]]
 
 
-def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves() -> None:
-    (site,) = nginx_sites([app(server="uwsgi")])
-    assert site["locations"][0]["upstream"] == "unix:/srv/webapps/shop/current.sock"
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves(server: str) -> None:
+    (site,) = nginx_sites([app(server=server)])
     assert site["locations"][0]["instead"] == {
         "exists": "/srv/webapps/shop/current.uwsgi",
         "upstream": "uwsgi:unix:/srv/webapps/shop/current.uwsgi.sock",
     }
-    assert "instead" not in nginx_sites([app()])[0]["locations"][0]
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "uvicorn_worker.UvicornWorker"])
+def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(worker_class: str) -> None:
+    (site,) = nginx_sites([app(gunicorn={"worker_class": worker_class})])
+    assert "instead" not in site["locations"][0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"threads": 1},
+        {"gunicorn": {"worker_class": "gevent"}},
+        {"gunicorn": {"max_requests": 1000}, "uwsgi": {"max-requests": 1000}},
+        {"site": {"keepalive": 4, "path": "/shop", "locations": [{"path": "/events", "buffering": False}]}},
+    ],
+)
+def test_a_change_of_the_server_leaves_the_site_of_nginx_alone(changes: dict[str, Any]) -> None:
+    assert nginx_sites([app(server="gunicorn", **changes)]) == nginx_sites([app(server="uwsgi", **changes)])
 
 
 # Process managers

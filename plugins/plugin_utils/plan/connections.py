@@ -24,12 +24,19 @@ KEPT_CONNECTIONS = 16
 def keepalive(app: dict[str, Any]) -> int:
     """Connections to keep: the number that is set, or some if a kept connection can't lose a request.
 
-    gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers that replace
-    themselves after so many requests are left out, for those of older versions close such a connection at once.
+    gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers with
+    ``max_requests`` get none: in older versions of gunicorn, a worker that replaces itself closes idle connections at
+    once. Without regard to ``server``, so that a change of the server does not reload nginx: nginx asks uWSGI by its own
+    protocol, which has no kept connections.
     """
     named = app["site"]["keepalive"]
     if named is not None:
         return int(named)
     own = app["gunicorn"]
-    threads = app["server"] == "gunicorn" and gunicorn.worker_class(own, app["threads"]) == "gthread"
+    threads = gunicorn.worker_class(own, app["threads"]) == "gthread"
     return KEPT_CONNECTIONS if threads and own.get("keepalive") != 0 and not own.get("max_requests") else 0
+
+
+def may_use_uwsgi(app: dict[str, Any]) -> bool:
+    """Whether a release of this application may run under uWSGI, now or after a change of its server."""
+    return app["server"] == "uwsgi" or not gunicorn.serves_asgi(app["gunicorn"])

@@ -10,7 +10,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT, keepalive
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT, keepalive, may_use_uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import source_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import STOP_MARGIN
 
@@ -186,7 +186,7 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
         "upstream": app["name"] if keepalive(app) else upstream(app, root),
         "read_timeout": app["timeout"] + STOP_MARGIN,
         "websocket": site["websocket"],
-        **({"instead": uwsgi_upstream(app, root)} if app["server"] == "uwsgi" else {}),
+        **({"instead": uwsgi_upstream(app, root)} if may_use_uwsgi(app) else {}),
         **site_settings(app, PROXY_KEYS, root),
         **({} if alone else {"max_body_size": site["max_body_size"], **site_settings(app, SITE_KEYS, root)}),
     }
@@ -213,6 +213,10 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
 
 
 def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
-    """The socket of uWSGI while the live release runs under it. Around a change of server, nginx uses HTTP."""
+    """The socket of uWSGI, which nginx uses while the live release runs under it.
+
+    Applications under gunicorn have it too, so that nginx need not be reloaded when their server changes. At the moment
+    of the change, nginx uses HTTP.
+    """
     layout = Layout(app["name"], root)
     return {"exists": layout.current_uwsgi, "upstream": f"uwsgi:unix:{layout.current_uwsgi_socket}"}
