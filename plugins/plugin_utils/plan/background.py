@@ -27,7 +27,7 @@ SHELL_WORDS = re.compile(
 QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
-# Runs a job unless it is already running, limits its time and records its result. Timers and cron both use it.
+# Runs a job unless it is already running, limits its time and records its result. Timers and cron use it.
 JOB = """\
 #!/bin/sh
 # Runs a job of this release: job NAME SECONDS. Its result is in {jobs}/NAME.json.

@@ -20,8 +20,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 # The systems that the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
 
-# Bytes of memory of one process of a minimal Flask application under gunicorn (measured: 20 to 30 MiB, part of which
-# the master and its workers share).
+# Bytes of memory of one process of a minimal Flask application under gunicorn. Measured: 20 to 30 MiB, of which the
+# master and its workers share a part.
 PROCESS_MEMORY = 20 * 1024**2
 # Minimum bytes for a first environment, its cache and a release.
 DISK_NEEDED = 64 * 1024**2
