@@ -1,6 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Check the inventory, look at the host, make its plan, and change what differs: two trips where something does."""
+"""Check the inventory, look at the host, make its plan and apply the differences.
+
+A run with changes needs at least two module calls.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
 class ActionModule(LookAction, PackagesAction):
-    """One look at the host, and one call that changes it."""
+    """Look at the host in one module call, and change it in another."""
 
     returns = frozenset({"parts", "apps"}) | PackagesAction.returns
 
@@ -52,8 +55,8 @@ class ActionModule(LookAction, PackagesAction):
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
             raise AnsibleActionFail(
-                "apply: no role takes part in the plan, so there is nothing to apply. Run the task file 'plan' of each "
-                "role before it, in the same run, as site.yml does; or name the roles in the option roles."
+                "apply: no role has a part in the plan, so there is nothing to apply. Run the task file 'plan' of each "
+                "role first, in the same run, as site.yml does. Or list the roles in the option roles."
             )
         try:
             answer: dict[str, Any] = getattr(self, arguments["stage"])()
@@ -75,7 +78,7 @@ class ActionModule(LookAction, PackagesAction):
     # The stages
 
     def deploy(self) -> dict[str, Any]:
-        """Everything that this host can do without waiting for the others."""
+        """Apply everything that does not depend on other hosts."""
         look = self.look_for_roles()
         model = self.model(look)
         answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
@@ -99,7 +102,7 @@ class ActionModule(LookAction, PackagesAction):
         return len(hosts) <= 1 and not any(app["commands"]["release"] for app in look.apps if app["state"] == "present")
 
     def commands(self) -> dict[str, Any]:
-        """The release commands of the applications, on the first host that has a new release of them."""
+        """Run the release commands of each application, on the first host that has a new release of it."""
         hosts = self.task_vars.get("ansible_play_hosts", [])
         builds = [[host, self.deployment_of(host).get("apps", [])] for host in hosts]
         if not any(app["candidate"] for _host, apps in builds for app in apps):
@@ -129,7 +132,8 @@ class ActionModule(LookAction, PackagesAction):
             part = plan.nginx_part(self.roles, self.model(look))
             if part is None:
                 raise AnsibleActionFail(
-                    "Certificates are due, but the plan of this host has no part of the role nginx."
+                    "Certificates are due, but the role nginx is not in this host's plan. Add its task file 'plan' to "
+                    "this play and run again."
                 )
             ready = sending.rendered(part, self.render)
             fetching = plan.Part("nginx", {**ready.inputs, "fetch": True}, ready.secrets)
@@ -166,7 +170,7 @@ class ActionModule(LookAction, PackagesAction):
 
     @staticmethod
     def complete_inputs(role: str, inputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The inputs of a role, those that are not set with the role's default."""
+        """The inputs of a role. Missing inputs get the role's defaults."""
         defaults = {name: option.get("default") for name, option in role_options(role).items()}
         return {**defaults, **inputs.get(role, {})}
 
@@ -181,7 +185,7 @@ class ActionModule(LookAction, PackagesAction):
             if problems:
                 raise Refused(failed([f"{problem} See {root}/NAME/maintenance.json." for problem in problems]))
         inputs = {role: self.complete_inputs(role, look.inputs) for role in plan.ROLES}
-        # Lists of items are not among the inputs that the look has resolved.
+        # The look does not resolve lists of items.
         inputs["nginx"]["nginx_sites"] = self.templated("nginx_sites")
         inputs["webapp"]["webapp_release_files"] = self.templated("webapp_release_files") or []
         for name in ("nginx_ca_certificate", "nginx_ca_key"):
@@ -191,13 +195,13 @@ class ActionModule(LookAction, PackagesAction):
         return plan.Model(look.apps, look.sites, look.settings, look.certificates, inputs, look.facts, texts)
 
     def templated(self, name: str) -> Any:
-        """The value of a variable with its templates resolved; None where it is not set."""
+        """The value of a variable with its templates resolved; None if it is not set."""
         return self._templar.template(self.task_vars[name]) if name in self.task_vars else None
 
     def due_parts(
         self, model: plan.Model, look: Look, answer: dict[str, Any]
     ) -> tuple[list[tuple[plan.Part, str]], dict[str, Origin]]:
-        """The parts that were not verified before, with their keys; and where the sources of applications come from."""
+        """The parts that the stamp does not verify, with their keys, and the origin of each application's source."""
         due: list[tuple[plan.Part, str]] = []
         origins: dict[str, Origin] = {}
         for part in plan.host_plan(self.roles, model):
@@ -213,7 +217,7 @@ class ActionModule(LookAction, PackagesAction):
         return due, origins
 
     def origins(self, part: plan.Part) -> dict[str, Origin]:
-        """The sources of the applications; raises Refused with every problem."""
+        """The origin of each application's source; raises AnsibleActionFail with every problem."""
         found: dict[str, Origin] = {}
         problems = []
         for app in part.inputs["apps"]:
@@ -230,7 +234,7 @@ class ActionModule(LookAction, PackagesAction):
     # Changes sent to the host
 
     def install_packages(self, model: plan.Model, look: Look, answer: dict[str, Any]) -> None:
-        """Install the packages that are missing, without starting their services before they are configured."""
+        """Install the missing packages, but do not start their services before they are configured."""
         wanted = plan.wanted_packages(self.roles, model, look.certificate_packages)
         missing = sorted(set(wanted) - set(look.facts["packages"]))
         if not missing:
@@ -243,7 +247,7 @@ class ActionModule(LookAction, PackagesAction):
         look.facts["packages"] = sorted({*look.facts["packages"], *missing})
 
     def prepared(self, due: list[tuple[plan.Part, str]], model: plan.Model, alone: bool) -> list[tuple[plan.Part, str]]:
-        """The parts with their templates rendered, and with what says when things are done, not what."""
+        """Render the templates of the parts, and add the owner and the activations, which do not affect the keys."""
         found = []
         for part, key in due:
             ready = sending.rendered(part, self.render)
@@ -260,7 +264,7 @@ class ActionModule(LookAction, PackagesAction):
         return rendered
 
     def send(self, due: list[tuple[plan.Part, str]], origins: dict[str, Origin], finish: bool) -> dict[str, Any]:
-        """Apply the parts; where the host asks for sources, upload them and apply again."""
+        """Apply the parts. If the host asks for sources, upload them and apply again."""
         shipment = sending.Shipment(origins if any(part.role == "webapp" for part, _key in due) else {})
         due = [(shipment.load(part) if part.role == "webapp" else part, key) for part, key in due]
         first = self.call(due, finish)
@@ -309,7 +313,7 @@ class ActionModule(LookAction, PackagesAction):
     # Results and facts for later stages
 
     def merge(self, answer: dict[str, Any], result: dict[str, Any], look: Look, alone: bool) -> dict[str, Any]:
-        """Add the answer of the host to the result of this task; return what is left for the stage switch."""
+        """Add the answer of the host to the result of this task; return the values that the stage switch needs."""
         packages = answer["parts"]
         changed = answer["changed"]
         answer |= result
@@ -323,7 +327,7 @@ class ActionModule(LookAction, PackagesAction):
         return {**pending, "stamp": webapp.get("stamp", {})}
 
     def deployment(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
-        """The part of this host's result that the later stages need."""
+        """The values that the later stages need from this host."""
         deployment: dict[str, Any] = {"apps": answer["apps"], **pending}
         if pending:
             model = self.model(look)
@@ -343,7 +347,7 @@ class ActionModule(LookAction, PackagesAction):
     def deployment_of(self, host: str) -> dict[str, Any]:
         """The result of the stage deploy on a host of this play.
 
-        It is a registered variable, not a fact: a cache of facts could hold the result of another run.
+        It is a registered variable, because a fact cache could hold the result of another run.
         """
         registered = self.task_vars["hostvars"][host].get(REGISTERED) or {}
         found = registered.get("deployment")
@@ -351,7 +355,7 @@ class ActionModule(LookAction, PackagesAction):
 
 
 def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The answer of two calls of the same parts."""
+    """The combined answer of two calls with the same parts."""
     parts = {
         role: {**result, "changed": bool(result.get("changed") or first.get("parts", {}).get(role, {}).get("changed"))}
         for role, result in second.get("parts", {}).items()

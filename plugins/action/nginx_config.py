@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The controller's half of nginx_config."""
+"""Action plugin for nginx_config. Return only the documented keys of the module's result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 
 
 class ActionModule(ModuleAction):
-    """Runs the module of the same name."""
+    """Run the module of the same name."""
 
     returns = frozenset({"actions", "tree", "due", "ca", "unowned", "removed_sites"})

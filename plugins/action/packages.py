@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Debian packages by the stock apt module: no trip when they are known to be installed."""
+"""Install Debian packages with the module apt, unless all of them are known to be installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages impor
 
 
 class ActionModule(PackagesAction):
-    """Decides on the controller whether apt has to be asked at all."""
+    """Decide on the controller whether apt has to run."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -24,9 +24,9 @@ class ActionModule(PackagesAction):
         facts = (task_vars or {}).get("ansible_facts", {}).get("pyweb", {})
         known = facts.get("packages", [])
         if set(wanted) <= set(known):
-            return {"changed": False, "msg": "Installed already."}
+            return {"changed": False, "msg": "Already installed."}
         result = self.install(wanted, arguments["start_services"], task_vars)
         if facts and not result.get("failed") and not self._task.check_mode:
-            # So that the next role that wants one of them needs no trip to find it there.
+            # The next role that needs one of these packages then makes no module call.
             result["ansible_facts"] = {"pyweb": {**facts, "packages": sorted({*known, *wanted})}}
         return result

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Let a role take part in the plan of a host; no trip."""
+"""Add a role to the plan of a host. Runs on the controller only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import ROLES
 
 
 class ActionModule(HostAction):
-    """The registered result, ``__ROLE_plan``, is what the action apply looks for."""
+    """The action apply reads the registered result, ``__ROLE_plan``."""
 
     _requires_connection = False
     returns = frozenset({"role"})

@@ -10,7 +10,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Lo
 
 
 class ActionModule(LookAction):
-    """The controller's half of preflight."""
+    """Action plugin for preflight."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The controller's half of webapp_activate: say who deploys."""
+"""Action plugin for webapp_activate. Pass the user who runs Ansible as the owner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import 
 
 
 class ActionModule(HostAction):
-    """Run the module of the same name, on behalf of the user who runs Ansible."""
+    """Run the module of the same name."""
 
     returns = frozenset({"apps"})
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The controller's half of webapp_info: pass on what the module returns, and nothing else that a host may answer."""
+"""Action plugin for webapp_info. Return only the documented keys of the module's result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 
 
 class ActionModule(ModuleAction):
-    """See ModuleAction."""
+    """Run the module of the same name."""
 
     returns = frozenset({"apps"})

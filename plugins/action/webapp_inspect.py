@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Look at web applications from both sides, and conclude what it means."""
+"""Inspect web applications from the host and the controller, and diagnose them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 
 
 class ActionModule(HostAction):
-    """The controller's half: the visits, and the conclusions."""
+    """Visit the sites from the controller, and diagnose each application."""
 
     returns = frozenset({"apps", "host"})
 
@@ -38,7 +38,7 @@ class ActionModule(HostAction):
         address = str(task_vars.get("ansible_host") or task_vars.get("inventory_hostname") or "127.0.0.1")
         arguments["apps"] = inspections(apps, webapps, root)
         before = time.time()
-        # No webapps: they hold secrets, which the host does not need.
+        # webapps is not passed, because it contains secrets that the host does not need.
         result = self._execute_module(
             module_name="pyweb.stack.webapp_inspect", module_args=arguments, task_vars=task_vars
         )
@@ -65,11 +65,11 @@ class ActionModule(HostAction):
 
 
 def chosen(webapps: Any, name: str) -> list[dict[str, Any]]:
-    """The applications of the host, or the one that is named."""
+    """All applications of the host, or only the one with this name."""
     try:
         apps = present(webapps)
     except ModelError as error:
-        raise AnsibleActionFail(f"the inventory has mistakes, correct them first:\n{error}") from error
+        raise AnsibleActionFail(f"the inventory has errors. Correct them first:\n{error}") from error
     names = [app["name"] for app in apps]
     if name and name not in names:
         raise AnsibleActionFail(unknown_app(name, names))

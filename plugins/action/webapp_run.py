@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run one command of an application, taken from the command line as it was written there."""
+"""Run one command of an application, exactly as it is written on the command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
 
 
 class ActionModule(HostAction):
-    """Builds the command on the controller; the stock command module runs it."""
+    """Build the command on the controller. The module command runs it."""
 
     returns = frozenset(
         {"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "start", "end", "delta", "skipped"}
@@ -29,17 +30,15 @@ class ActionModule(HostAction):
             }
         )
         app, command = arguments["app"], as_written() or arguments["command"]
-        listed = ", ".join(arguments["names"]) or "none"
         if app not in arguments["names"]:
-            said = f"'{app}' is no application of this host" if app else "no application is named"
-            raise AnsibleActionFail(f"{said}. Name one with -e app=NAME; there are: {listed}.")
+            raise AnsibleActionFail(unknown_app(app, arguments["names"]))
         if not command.strip():
-            raise AnsibleActionFail("no command is given. Give one with -e command='flask shell-thing'.")
+            raise AnsibleActionFail("no command is given. Set one, such as -e command='flask db current'.")
         home = f"{arguments['root']}/{app}"
         account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
-        # Whatever umask the connection has, what the command writes is not for other accounts.
+        # Set the umask so that other accounts can't read files that the command creates.
         umask = ["/bin/sh", "-c", 'umask 027 && exec "$@"', "sh"]
-        # A release that a command still uses is not removed.
+        # The lock prevents the removal of the release while the command uses it.
         surroundings = ["flock", "--shared", f"{home}/current/env", "env", f"HOME={home}/cache"]
         return self._execute_module(
             module_name="ansible.builtin.command",
@@ -53,7 +52,7 @@ class ActionModule(HostAction):
 
 
 def as_written() -> str:
-    """The command of ``-e command='…'`` as it was written: Ansible itself would cut it at the first space."""
+    """The command of ``-e command='…'`` as written. Ansible would cut it at the first space."""
     for given in context.CLIARGS.get("extra_vars") or ():
         if isinstance(given, str) and given.startswith("command="):
             return given.removeprefix("command=")

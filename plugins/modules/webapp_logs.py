@@ -75,8 +75,8 @@ def main() -> None:
     )
     app, names, wanted = module.params["app"], module.params["names"], str(module.params["lines"])
     if app not in names:
-        said = f"'{app}' is no application of this host" if app else "no application is named"
-        module.fail_json(msg=f"{said}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}.")
+        problem = f"'{app}' is not an application on this host" if app else "no application is given"
+        module.fail_json(msg=f"{problem}. Set -e app=NAME. Available applications: {', '.join(names) or 'none'}.")
     if not (wanted.isdecimal() and 1 <= int(wanted) <= MOST_LINES):
         module.fail_json(
             msg=f"{wanted} is not a valid number of lines. Give a number from 1 to {MOST_LINES} with -e lines=NUMBER."

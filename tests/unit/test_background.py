@@ -124,7 +124,7 @@ def test_an_application_without_either_has_nothing_of_it() -> None:
     [
         ("processes", {"name": "Work er"}, ["processes 'Work er'.name", "such as 'work-er'"]),
         ("processes", {"name": "web"}, ["'web' is a program of every release"]),
-        ("processes", {"name": "nightly"}, ["jobs 'nightly'.name", "already that of another"]),
+        ("processes", {"name": "nightly"}, ["jobs 'nightly'.name", "another process or job has the name"]),
         ("processes", {"command": "a\nb"}, ["processes 'x'.command", "one line"]),
         ("processes", {"count": -1}, ["processes 'x'.count", "from 0 to 100"]),
         ("processes", {"stop_timeout": 0}, ["stop_timeout"]),
@@ -132,7 +132,7 @@ def test_an_application_without_either_has_nothing_of_it() -> None:
         ("processes", {"comand": "x"}, ["unknown key 'comand'", "Did you mean 'command'?"]),
         ("processes", {"limits": {"memory": "much"}}, ["processes 'x'.limits.memory", "512M"]),
         ("jobs", {"schedule": "dayly"}, ["jobs 'x'.schedule: 'dayly' is not one of", "Did you mean 'daily'?"]),
-        ("jobs", {"schedule": "0 25 * * *"}, ["jobs 'x'.schedule", "'25' as hour"]),
+        ("jobs", {"schedule": "0 25 * * *"}, ["jobs 'x'.schedule", "invalid hour '25'"]),
         ("jobs", {"schedule": None}, ["the key 'schedule' is missing"]),
         ("jobs", {"limits": {"tasks": 0}}, ["jobs 'x'.limits.tasks"]),
     ],

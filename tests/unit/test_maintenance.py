@@ -57,7 +57,7 @@ def test_maintenance_switches_all_or_one_and_remembers_the_others() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"app": "shpo"}, ["'shpo' is no application", "shop, blog"]),
+        ({"app": "shpo"}, ["'shpo' is not an application", "shop, blog"]),
         ({"state": "maybe"}, ["maintenance is 'maybe'", "maintenance=on"]),
         ({"allow": "everybody"}, ["everybody"]),
         ({"retry_after": "soon"}, ["retry_after is 'soon'", "seconds"]),
@@ -79,5 +79,5 @@ def test_a_removal_asks_for_the_name_again() -> None:
     assert told["question"] == ""
     assert [one["name"] for one in told["stay"]] == ["shop"]
     assert (told["activations"][0]["state"], told["activations"][0]["purge"]) == ("absent", True)
-    with pytest.raises(applications.ModelError, match=r"there are: shop, blog"):
+    with pytest.raises(applications.ModelError, match=r"Available applications: shop, blog"):
         operations.removal(two(), "x", "x", False, facts)

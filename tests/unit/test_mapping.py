@@ -552,7 +552,7 @@ def test_a_rollback_names_its_application() -> None:
     assert (item["switch"], item["release"]) == ("rollback", ID)
     assert [item["name"] for item in switches(apps, SYSTEMD, "restart")] == ["shop"]
     for name in ("", "sohp", "old"):
-        with pytest.raises(ModelError, match="there are: shop"):
+        with pytest.raises(ModelError, match="Available applications: shop"):
             switches(apps, SYSTEMD, "rollback", name)
 
 

@@ -108,14 +108,14 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"state": "gone"}, ".state", "'gone'", "present, absent"),
         ({"state": "presnt"}, ".state", "'presnt'", "Did you mean 'present'?"),
         ({"source": None}, ".source", "no source", "path (a folder on the controller)"),
-        ({"source": {}}, ".source", "no source", "Give one of"),
+        ({"source": {}}, ".source", "no source", "Set one of"),
         ({"source": {"path": "a", "package": "b"}}, ".source", "path and package", "Keep one"),
         ({"source": {"path": "a", "subdir": "../b"}}, ".source.subdir", "'../b'", "inside it"),
         ({"source": {"path": "a", "subdir": "/b"}}, ".source.subdir", "'/b'", "inside it"),
         ({"source": {"package": "a", "subdir": "b"}}, ".source.subdir", "'b'", "Remove it"),
-        ({"source": {"path": "a", "version": "v1"}}, ".source.version", "'v1'", "belongs to git"),
+        ({"source": {"path": "a", "version": "v1"}}, ".source.version", "'v1'", "only to git"),
         ({"source": {"git": "--upload-pack=x"}}, ".source.git", "'--upload-pack=x'", "begins with '-'"),
-        ({"source": {"git": "https://h/x", "version": "a b"}}, ".source.version", "'a b'", "spaces"),
+        ({"source": {"git": "https://h/x", "version": "a b"}}, ".source.version", "'a b'", "whitespace"),
         ({"source": {"package": "-r x"}}, ".source.package", "'-r x'", "shop==1.4.2"),
         ({"source": {"package": "a\n-r x"}}, ".source.package", "not a requirement", "shop==1.4.2"),
         ({"wsgi": None}, "", "'wsgi' is missing", "app:app"),
@@ -127,10 +127,10 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"wsgi": "shop:create_app(a b)"}, ".wsgi", "'shop:create_app(a b)'", "plain values"),
         ({"wsgi": "shop:create_app(open('x'))"}, ".wsgi", "create_app(open('x'))", "plain values"),
         ({"wsgi": "shop:create_app()()"}, ".wsgi", "create_app()()", "plain values"),
-        ({"workers": 0}, ".workers", "'0'", "from 1, or auto"),
-        ({"workers": "many"}, ".workers", "'many'", "from 1, or auto"),
-        ({"workers": "²"}, ".workers", "'²'", "from 1, or auto"),
-        ({"workers": True}, ".workers", "'True'", "from 1, or auto"),
+        ({"workers": 0}, ".workers", "'0'", "from 1 to 1000, or auto"),
+        ({"workers": "many"}, ".workers", "'many'", "from 1 to 1000, or auto"),
+        ({"workers": "²"}, ".workers", "'²'", "from 1 to 1000, or auto"),
+        ({"workers": True}, ".workers", "'True'", "from 1 to 1000, or auto"),
         ({"threads": 0}, ".threads", "0", "from 1 to 1000"),
         ({"threads": "²"}, ".threads", "²", "whole number"),
         ({"threads": "--5"}, ".threads", "--5", "whole number"),
@@ -161,10 +161,10 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"env": {1: "1"}}, ".env", "'1'", "letters, digits and '_'"),
         ({"env": {"A\n": "1"}}, ".env", "'A\n'", "letters, digits and '_'"),
         ({"env": {"A": True}}, ".env.A", "boolean", '"true"'),
-        ({"env": {"A": None}}, ".env.A", "it has no value", "or remove it"),
-        ({"env": {"A": [1]}}, ".env.A", "this is a list", "between quotes"),
+        ({"env": {"A": None}}, ".env.A", "it has no value", "or remove the variable"),
+        ({"env": {"A": [1]}}, ".env.A", "this is a list", "Quote the value"),
         ({"env": {"A": "x\0y"}}, ".env.A", "zero byte", "Remove it"),
-        ({"env": {"A": "ü" * 70000}}, ".env.A", "131071 bytes", "file"),
+        ({"env": {"A": "ü" * 70000}}, ".env.A", "140002 bytes, but the kernel allows 131071", "file"),
         ({"python": {"interpreter": "python3 -S"}}, ".python.interpreter", "'python3 -S'", "such as python3"),
         ({"python": {"interpreter": " "}}, ".python.interpreter", "' '", "such as python3"),
         ({"python": {"packages": ["-e ."]}}, ".python.packages", "'-e .'", "requirements file"),
@@ -179,8 +179,13 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"shared": ["."]}, ".shared", "'.'", "'instance'"),
         ({"shared": ["a/../../b"]}, ".shared", "'a/../../b'", "'instance'"),
         ({"shared": ["~/x"]}, ".shared", "'~/x'", "'instance'"),
-        ({"shared": ["instance", "instance/uploads"]}, ".shared", "'instance/uploads'", "Remove it"),
-        ({"shared": ["instance", "./instance/"]}, ".shared", "'instance' is named twice", "Remove it"),
+        (
+            {"shared": ["instance", "instance/uploads"]},
+            ".shared",
+            "'instance/uploads' is inside",
+            "Remove 'instance/uploads'",
+        ),
+        ({"shared": ["instance", "./instance/"]}, ".shared", "'instance' is listed twice", "Remove one"),
         ({"commands": {"build": [" "]}}, ".commands.build", "one line", "flask db upgrade"),
         ({"commands": {"release": ["a\nb"]}}, ".commands.release", "one line", "flask db upgrade"),
         ({"site": {"domains": ["http://x.org/"]}}, ".site.domains", "is a URL", "shop.example.com"),
@@ -195,7 +200,7 @@ def test_shared_folders_are_written_one_way() -> None:
             "'*.x.org'",
             "Name another first",
         ),
-        ({"site": {"domains": ["x.org"], "redirects": ["x.org"]}}, ".site.redirects", "'x.org'", "Take it out"),
+        ({"site": {"domains": ["x.org"], "redirects": ["x.org"]}}, ".site.redirects", "'x.org'", "Remove it from one"),
         ({"site": {"path": "shop"}}, ".site.path", "'shop'", "'/shop'"),
         ({"site": {"path": "/a//b"}}, ".site.path", "'/a//b'", "'/shop'"),
         ({"site": {"path": "/a/../b"}}, ".site.path", "'/a/../b'", "'/shop'"),
@@ -303,13 +308,13 @@ def test_the_name_of_one_that_goes_is_checked_all_the_same() -> None:
 
 def test_two_applications_have_two_names() -> None:
     message = only(app(site={"domains": ["a.org"]}), app(site={"domains": ["b.org"]}))
-    assert message.startswith("webapps no. 2: the name 'shop' is already that of no. 1")
+    assert message.startswith("webapps no. 2: no. 1 has the name 'shop' already")
 
 
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        ({}, {}, ["port 80", "'/'", "'shop'", "Name its domains"]),
+        ({}, {}, ["port 80", "'/'", "'shop'", "Set its domains"]),
         ({"port": 81}, {"port": 81}, ["port 81"]),
         ({"domains": ["a.org"]}, {"domains": ["b.org", "A.ORG"]}, ["http://a.org/", "'shop'", "another domain"]),
         (

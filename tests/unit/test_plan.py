@@ -399,7 +399,7 @@ def test_without_a_role_exactly_its_part_is_missing(
 
 
 def test_a_plan_without_roles_is_refused(run: Run, shop: dict[str, Any]) -> None:
-    with pytest.raises(AnsibleActionFail, match="no role takes part in the plan"):
+    with pytest.raises(AnsibleActionFail, match="no role has a part in the plan"):
         run([shop], [])
     assert run.hosts["web1"].calls == []
 

@@ -290,7 +290,7 @@ def test_templates_of_the_applications_are_resolved() -> None:
             ["webapps 'shop'.env.URL: the variable 'vault_url' is not defined", "'shop'.env.KEY", "ansible-vault"],
         ),
         ({"webapps": "{{ ours + theirs }}"}, ["webapps: the variable 'ours' is not defined"]),
-        ({"webapps": [{"name": "shop", "wsgi": "{{ oops"}]}, ["webapps 'shop'.wsgi", "Is every {{ closed by }}?"]),
+        ({"webapps": [{"name": "shop", "wsgi": "{{ oops"}]}, ["webapps 'shop'.wsgi", "Close every {{ with }}"]),
         ({"webapps": [{"name": "a", "env": {"B": "{{ 1 / 0 }}"}}]}, ["webapps 'a'.env.B: its value can't be resolved"]),
     ],
 )
@@ -309,9 +309,9 @@ def test_a_variable_that_is_none_is_told_with_its_place(own: dict[str, Any], wor
         ({"app": ""}, ""),
         (
             {"app": "", "app_required": True},
-            "no application is named. Name one with -e app=NAME; there are: blog",
+            "no application is given. Set -e app=NAME. Available applications: blog",
         ),
-        ({"app": "shp"}, "'shp' is no application of this host"),
+        ({"app": "shp"}, "'shp' is not an application on this host"),
     ],
 )
 def test_a_run_for_one_application_names_one(arguments: dict[str, Any], words: str) -> None:

@@ -109,7 +109,7 @@ def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
     known = [manifest(5), manifest(4), manifest(3, BAD), manifest(2), manifest(1)]
     assert choose_rollback("shop", "", identity(4), known) == identity(2)
     assert choose_rollback("shop", identity(5), identity(4), known) == identity(5)
-    for wanted, words in ((identity(3), "it is bad"), (identity(4), "serves already"), ("x", "no such release")):
+    for wanted, words in ((identity(3), "it is bad"), (identity(4), "already live"), ("x", "no such release")):
         with pytest.raises(ReleaseError, match=words):
             choose_rollback("shop", wanted, identity(4), known)
     with pytest.raises(ReleaseError, match="no release to roll back to"):

@@ -211,8 +211,8 @@ def test_logs_are_one_command_away(places, second, run_playbook):
 def test_logs_of_nobody_name_the_applications(run_playbook):
     run = run_playbook("pyweb.stack.logs", {"app": "shp"})
     assert run.status != 0
-    assert "'shp' is no application of this host" in run.output
-    assert "there are: shop" in run.output
+    assert "'shp' is not an application on this host" in run.output
+    assert "Available applications: shop" in run.output
 
 
 # What goes wrong over time

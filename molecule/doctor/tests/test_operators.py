@@ -157,7 +157,7 @@ def test_the_end_of_maintenance_opens_it_again(places, run):
     ("variables", "words"),
     [
         ({"maintenance": "perhaps"}, ["maintenance is 'perhaps'", "-e maintenance=on or -e maintenance=off"]),
-        ({"maintenance": "on", "app": "shop"}, ["'shop' is no application of this host", ", ".join(APPS)]),
+        ({"maintenance": "on", "app": "shop"}, ["'shop' is not an application on this host", ", ".join(APPS)]),
         ({"maintenance": "on", "allow": "everybody"}, ["everybody", "allow"]),
     ],
 )

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Look at the certificates of sites: those on the disk, and those that nginx serves. Changes nothing."""
+"""Look at the certificates of sites, on the disk and as nginx serves them. Changes nothing."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ import stat
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
-# Files of an application that are tried as another account, where its folder does not refuse that account at once.
+# Maximum number of files to check per account and folder.
 EXPOSURE_ENTRIES = 20_000
 
 
 def look_at_exposure(layout: Layout) -> dict[str, str]:
     """The first path of an application that another account can read, and that account. Empty if there is none.
 
-    This becomes each account in turn, which needs root.
+    The search switches to each account in turn. It needs root.
     """
     if os.geteuid() != 0:
         return {}
@@ -43,7 +43,7 @@ def look_at_exposure(layout: Layout) -> dict[str, str]:
 
 
 def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
-    """The accounts that may read nothing of an application: those of other applications, and the account ``nobody``."""
+    """The accounts that must not read an application's files: accounts of other applications, and ``nobody``."""
     accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
     others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
     return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Look at the files of an application: those that nginx serves, and those that must be private. Changes nothing."""
+"""Look at the files that nginx serves, and at the files that must be private. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
-# Seconds to wait for an answer. A slower one is no answer for a health check.
+# Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
-# Files of a static folder that are searched for one to request.
+# Maximum number of files in a static folder to search for one to request.
 STATIC_ENTRIES = 1000
 
 

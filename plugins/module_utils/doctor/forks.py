@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run a function in a child process, which can become another account."""
+"""Run a function in a child process, which can switch to another account."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """Look at the applications of a host, and at everything between them and their clients. Changes nothing.
 
-The result is plain data. The controller concludes what it means (plugin_utils/doctor).
+The result is plain data. The controller diagnoses the problems (plugin_utils/doctor).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 
-# Seconds to wait for an answer. A slower one is no answer for a health check.
+# Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
 
 
 def look_at_apps(
     specs: list[dict[str, Any]], root: str, group: str, run: Run, conf_dir: str = "/etc/nginx"
 ) -> list[dict[str, Any]]:
-    """Every application. The requests run in parallel, so that one that hangs does not delay the others."""
+    """Every application. The requests run in parallel, so that a hanging request does not delay the others."""
     layouts = [Layout(spec["name"], root) for spec in specs]
     asked = time.time()
     with ThreadPoolExecutor(max_workers=32) as pool:
@@ -51,8 +51,8 @@ def look_at_apps(
         static = [[pool.submit(look_at_static, spec, item, group) for item in spec["static"]] for spec in specs]
         folder = f"{conf_dir}/pyweb/certificates"
         shown = [[pool.submit(look_at_certificate, item, folder) for item in spec["certificates"]] for spec in specs]
-    # After the requests, because they leave lines in the logs; and without threads, because looking as another account
-    # forks.
+    # Read the logs after the requests, which write to them. Run this part without threads, because it forks to switch
+    # accounts.
     if os.path.isdir("/run/systemd/system"):
         run(["journalctl", "--sync"])
     manifests = [live_manifest(at) for at in layouts]
@@ -138,7 +138,7 @@ def has_account(name: str) -> bool:
 
 
 def since(layout: Layout, live: str) -> str:
-    """When the live release took over, from the log of deployments."""
+    """The time when the live release was activated, from the log of deployments."""
     when = ""
     for line in tail(layout.history, LOG_BYTES).splitlines():
         with contextlib.suppress(ValueError, AttributeError):
@@ -149,7 +149,7 @@ def since(layout: Layout, live: str) -> str:
 
 
 def release_variables(layout: Layout, identity: str) -> dict[str, str]:
-    """The environment of a release, in the way its launcher reads it."""
+    """The environment of a release, as its launcher reads it."""
     try:
         with open(os.path.join(layout.release(identity), "env"), encoding="utf-8") as stream:
             words = shlex.split(stream.read())

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The results that jobs have recorded of their runs."""
+"""The recorded results of job runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KEYS = ("job", "release", "started", "state", "status", "seconds")
 def last_run(layout: Layout, job: str) -> dict[str, Any]:
     """The last run of a job, from its own record; empty if it never ran.
 
-    A run that has neither ended nor is running was cut off: its state is ``interrupted``.
+    An unfinished run that is no longer running has the state ``interrupted``.
     """
     path = f"{layout.jobs}/{job}"
     try:
-        # The application's account can write there. So this follows no link, and accepts only the keys of a job.
+        # The application's account can write there. So links are not followed, and only the keys of a job are accepted.
         with open(os.open(f"{path}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:
             entry = json.loads(stream.read(4096))
         run = {key: entry[key] for key in KEYS}

@@ -48,7 +48,7 @@ def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder:
     found = {}
     for service in parts(app, paths, (".conf", "@")):
         logs = glob.glob(f"{folder}/{service}{BEFORE}")
-        # The name of an instance continues with the year of its release; no other service's name does.
+        # The name of an instance continues with the year of its release. Names of other services do not.
         logs += sorted(glob.glob(f"{folder}/{service}-[0-9]*.log"))
         for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
             logs += [path] if os.path.exists(path) else []

@@ -62,13 +62,13 @@ def look_at_nginx(run: Run, systemd: bool, conf_dir: str) -> dict[str, Any]:
 
 
 def nginx_errors(path: str, mark: str, after: float) -> list[str]:
-    """The errors in a log since a moment that contain a mark."""
+    """The errors in a log since the time ``after`` that contain ``mark``."""
     when = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(after))
     lines = tail(path, LOG_BYTES).splitlines()
     return [line for line in lines if line >= when and mark in line and re.search(r"\[(error|crit|alert)\]", line)]
 
 
 def is_configured(layout: Layout, conf_dir: str = "/etc/nginx") -> bool:
-    """Whether a site of nginx leads to the application. True where another tool configures nginx."""
+    """Whether a site of nginx leads to the application. True if another tool configures nginx."""
     files = glob.glob(f"{conf_dir}/pyweb/current/sites/*.conf")
     return not os.path.isdir(f"{conf_dir}/pyweb") or any(layout.current_socket in tail(path, 1 << 20) for path in files)

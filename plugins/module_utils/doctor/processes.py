@@ -82,7 +82,7 @@ def descendants(master: int) -> list[tuple[int, int, str]]:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of memory of a process: its own and its share of common pages, where the kernel provides that."""
+    """Bytes of memory of a process: its own and its share of common pages, if the kernel provides that."""
     for path, key in ((f"/proc/{pid}/smaps_rollup", "Pss:"), (f"/proc/{pid}/status", "RssAnon:")):
         with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as stream:
             for line in stream:

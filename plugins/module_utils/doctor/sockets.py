@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 
 def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
-    """The link that nginx follows, its target, and whether nginx may open that."""
+    """The link that nginx follows, its target, and whether nginx can open the target."""
     link = layout.current_socket
     target = os.readlink(link) if os.path.islink(link) else ""
     there = bool(target) and os.path.exists(target)
@@ -50,7 +50,7 @@ def web_account(group: str) -> tuple[int, list[int]]:
 
 
 def connect_as(uid: int, groups: list[int], path: str) -> str:
-    """Try to connect as another account: ``ok``, or the error of the kernel. Empty without root, which this needs."""
+    """Try to connect as another account: ``ok``, or the error of the kernel. Empty without root privileges."""
     if os.geteuid() != 0:
         return ""
 
@@ -70,7 +70,7 @@ def connect_as(uid: int, groups: list[int], path: str) -> str:
 
 
 def blocked_at(path: str, uid: int, groups: list[int]) -> str:
-    """The first folder of a path that an account can't pass, or the file itself; empty if it can open the file."""
+    """The first folder of a path that an account can't enter, or the file itself; empty if it can open the file."""
     parts = path.split("/")
     for end in range(2, len(parts) + 1):
         part = "/".join(parts[:end])

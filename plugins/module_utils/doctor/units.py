@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background impo
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
-# Properties of an instance: its state, its end, and its sandbox.
+# Properties of an instance: its state, its exit, and its sandbox.
 UNIT_PROPERTIES = (
     "Id",
     "ActiveState",

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Change on this host what differs from its plan, part by part, and record each part that was verified."""
+"""Apply the plan of this host, part by part, and record each verified part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import R
 
 
 class PartFailed(Exception):
-    """A part of the plan failed; ``answer`` is the failed result, with what was done before."""
+    """A part of the plan failed; ``answer`` is the failed result, with the results of earlier parts."""
 
     def __init__(self, message: str, answer: dict[str, Any]) -> None:
         super().__init__(message)
@@ -21,16 +21,16 @@ class PartFailed(Exception):
 
 
 class Application:
-    """One application of a plan to this host.
+    """Apply one plan to this host.
 
-    Definitions come after the build and before the switch: a build that fails changes nothing, and a release that is
-    about to start finds its unit. Certificates that an authority has to sign come last, so that a site which can't have
-    one yet is already served over HTTP.
+    Definitions are applied between the build and the switch. So a failed build changes nothing, and a release that
+    starts has its unit. Certificates that an authority must sign come last. So a site that can't get one yet is already
+    served over HTTP.
     """
 
     def __init__(self, run: Run, check_mode: bool, finish: bool = True) -> None:
         self.run = run
-        # Whether certificates are obtained in the end. Where other hosts are waited for, a later call does that.
+        # Whether this call obtains certificates. If other hosts must finish first, a later call obtains them.
         self.finish = finish
         self.check_mode = check_mode
         self.releases: Releases | None = None
@@ -74,7 +74,7 @@ class Application:
         self.answer["changed"] = self.answer["changed"] or result["changed"]
 
     def switch(self, part: dict[str, Any], releases: Releases) -> None:
-        """Switch to what was built, and record the releases if all of them are live."""
+        """Switch to the built releases, and record them if all of them are live."""
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except (HostError, OSError, KeyError) as error:
@@ -85,7 +85,7 @@ class Application:
             stamps.record("webapp", part["key"], seen, report(releases.wanted))
         self.answer["parts"]["webapp"]["stamp"] = {"key": part["key"], **releases.stamp()}
 
-    # Each host's half is imported only where its part is applied: the host compiles what it imports.
+    # The code of a part is imported only if the part is applied, because the host compiles every import.
 
     def python(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         from ansible_collections.pyweb.stack.plugins.module_utils.host import uv
@@ -123,7 +123,7 @@ def message_of(role: str, error: Exception) -> str:
 
 
 def complete(inputs: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with the defaults of those that are not given; raises HostError for any that are wrong."""
+    """The inputs, with defaults for the missing ones; raises HostError if any are wrong."""
     result = ArgumentSpecValidator(arguments).validate(inputs)
     if result.error_messages:
         raise HostError("\n".join(result.error_messages))

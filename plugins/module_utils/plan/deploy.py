@@ -50,7 +50,7 @@ class Deployment:
 
 
 def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterVersions) -> dict[str, Any]:
-    """Decide what one application needs, build it if need be, and return the application's result."""
+    """Decide what one application needs, build a release if necessary, and return the result."""
     layout = Layout(spec["name"], deployment.root)
     if spec["state"] == "absent":
         return result_of_absent(layout, spec["purge"])
@@ -99,7 +99,7 @@ def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
 def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: dict[str, str]) -> str:
     """Build a release and return its ID. A failure is recorded in the log of deployments."""
     began = time.monotonic()
-    # Read under the lock, for another run may just have finished a release.
+    # Read under the lock, because another run may just have finished a release.
     taken = [manifest.id for manifest in manifests(layout)]
     manifest = Manifest(
         id=new_identity(wanted, now(), taken),
@@ -129,7 +129,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
 
 @functools.cache
 def activation() -> Any:
-    """The code that lets releases take over. Most runs don't need it, and the host compiles what it imports."""
+    """The code that activates releases. Most runs don't need it, and the host compiles every import."""
     from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation as found
 
     return found
@@ -138,9 +138,9 @@ def activation() -> Any:
 def activate_at_once(
     deployment: Deployment, activations: list[dict[str, Any]], results: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Activate the new releases of those applications that ``activations`` describes.
+    """Activate the new releases of the applications in ``activations``.
 
-    Return what that adds to the answer, and the problems. Without a problem, ``results`` no longer ask for activation.
+    Return the additions to the answer, and the problems. If there are none, clear ``activate`` in the ``results``.
     """
     due = {result["name"]: result for result in results if result["activate"]}
     specs = [{**spec, "candidate": due[spec["name"]]["candidate"]} for spec in activations if spec["name"] in due]
@@ -154,7 +154,7 @@ def activate_at_once(
 
 
 def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Which releases change, and why; names only."""
+    """The releases that change, and the names of the parts that differ."""
     changing = [result for result in results if result["action"] != "none"]
     return {
         "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),

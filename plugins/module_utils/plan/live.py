@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Whether an application's wanted release is live and healthy, and what shows later that this is still so."""
+"""Check whether the wanted releases are live and healthy, and record the witnesses of that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACCOUNTS = ("/etc/passwd", "/etc/group")
 
 
 def listener(path: str) -> int | None:
-    """The number of the process that listens on a unix socket; 0 if that is not visible, None if there is none."""
+    """The ID of the process that listens on a unix socket; 0 if it is not visible, None if no process listens."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(2)
         try:
@@ -55,12 +55,12 @@ def lacks_processes(manifest: Manifest | None, run: Run) -> bool:
     try:
         return has_stopped_process(manifest, process_manager(manifest.process_manager, run))
     except ProcessManagerError:
-        # The activation reports what is wrong, once the process manager itself is in order.
+        # The process manager is repaired before the activation, which reports any other problem.
         return True
 
 
 def is_live(layout: Layout, release: str, run: Run) -> bool:
-    """Whether this release and all its processes are live, and nothing is left of an interrupted run.
+    """Whether this release and all its processes are live, and no interrupted run has left anything.
 
     An empty ``release`` means that the application must not exist.
     """
@@ -76,10 +76,10 @@ def is_live(layout: Layout, release: str, run: Run) -> bool:
 
 
 def verified(releases: dict[str, str], root: str, run: Run) -> dict[str, Any] | None:
-    """The witnesses of these releases, by application; None unless all of them are live."""
+    """The witnesses of these releases of applications; None unless all of them are live."""
     layouts = {name: Layout(name, root) for name in releases}
     try:
-        # Before the look that they stand for: a change meanwhile makes them void.
+        # Record the witnesses before the check, so that a change during the check invalidates them.
         seen = witnesses(layouts, releases, root, run)
         if all(is_live(layouts[name], release, run) for name, release in releases.items()):
             return seen
@@ -117,7 +117,7 @@ def witnesses(layouts: dict[str, Layout], releases: dict[str, str], root: str, r
         paths += [os.path.realpath(layout.current_socket), os.path.join(layout.venvs, manifest.venv, COMPLETE)]
         paths += [os.path.join(layout.release(entry), MANIFEST) for entry in os.listdir(layout.releases)]
         owned += [layout.shared, layout.cache, layout.jobs]
-        # 0 is a process without a witness, so the stamp is void from the start.
+        # Process ID 0 matches no process, so the stamp is invalid and the next run checks again.
         pids += [listener(layout.current_socket) or 0, *background_pids(manifest, run)]
     return stamps.witnesses(paths, pids, owned=owned)
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The releases of a plan: build those that differ, later switch to them, and record what is live."""
+"""The releases of a plan: build the releases that differ, switch to them later, and record the live ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNCHANGED = "The releases that were live before are still live."
 
 
 class DeploymentFailed(HostError):
-    """Some applications failed. ``answer`` is what was done for the others."""
+    """Some applications failed. ``answer`` is the result of the others."""
 
     def __init__(self, problems: list[str], answer: dict[str, Any]) -> None:
         super().__init__("\n\n".join(problems))
@@ -35,9 +35,9 @@ class DeploymentFailed(HostError):
 class Releases:
     """The applications of one plan on one host.
 
-    ``inputs`` has ``apps``, each with its settings, its secrets and its source; ``root``, ``uv``, ``nginx_group`` and
-    ``owner`` as the module apply documents them; and ``activations``, how each application switches. Without those
-    nothing is switched.
+    ``inputs`` has ``apps``, each with its settings, its secrets and its source. The module apply documents ``root``,
+    ``uv``, ``nginx_group`` and ``owner``. ``activations`` holds the settings for switching each application; if it is
+    empty, nothing is switched.
     """
 
     def __init__(self, inputs: dict[str, Any], run: Run, check_mode: bool) -> None:
@@ -55,13 +55,13 @@ class Releases:
         self.answer: dict[str, Any] = {"changed": False, "apps": [], "diff": []}
 
     def build(self) -> dict[str, Any]:
-        """Build what differs beside what is live; raises DeploymentFailed.
+        """Build the releases that differ, beside the live ones; raises DeploymentFailed.
 
-        The answer's ``missing_sources`` names applications whose source has to be uploaded first.
+        ``missing_sources`` in the answer lists the applications whose source must be uploaded first.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:
-            # Compiled beside the look and the build, which mostly wait for programs that they run.
+            # Import the activation in a thread. The checks and the build mostly wait for subprocesses.
             threading.Thread(target=activation, daemon=True).start()
         results, problems, missing = [], [], []
         for spec in self.inputs["apps"]:
@@ -98,11 +98,11 @@ class Releases:
 
     @property
     def wanted(self) -> dict[str, str]:
-        """Which release of each application is to be live; empty for one that is to be gone."""
+        """The release of each application that should be live; empty for an application to remove."""
         return {result["name"]: result["candidate"] or result["current"] for result in self.answer["apps"]}
 
     def witnesses(self) -> dict[str, Any] | None:
-        """The witnesses for a stamp of these releases; None while something is left to do."""
+        """The witnesses for a stamp of these releases; None if an activation is pending."""
         if self.deployment.check_mode or any(result["activate"] for result in self.answer["apps"]):
             return None
         return with_versions(self.versions.seen, verified(self.wanted, self.deployment.root, self.deployment.run))
@@ -120,5 +120,5 @@ def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict
 
 
 def report(releases: dict[str, str]) -> dict[str, Any]:
-    """The result of a stamp's applications, for a run that skips the look."""
+    """The result of the applications, for a run that finds the stamp valid."""
     return {"apps": unchanged(releases)}

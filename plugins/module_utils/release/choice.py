@@ -14,10 +14,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 
 def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -> tuple[str, str | None, list[str]]:
-    """Decide what an application needs: none, reuse or build; the release to reuse; the parts that differ.
+    """Return the action (none, reuse or build), the release to reuse, and the parts that differ.
 
-    A finished release with the wanted fingerprint is used again, whether an interrupted run has left it or it is older
-    than the live one. A bad release is built again, because the cause of its failure may be outside of it.
+    A finished release with the wanted fingerprint is used again. It may be older than the live one, or be left by an
+    interrupted run. A bad release is built again, because the cause of its failure may be outside of it.
     """
     live = next((manifest for manifest in known if manifest.id == current), None)
     parts = list(PARTS) if live is None else differing_parts(wanted, live.fingerprint)
@@ -37,7 +37,7 @@ def choose_rollback(name: str, wanted: str, current: str | None, known: list[Man
         if wanted in good:
             return wanted
         found = next((manifest.state for manifest in known if manifest.id == wanted), None)
-        why = "it serves already" if wanted == current else f"it is {found}" if found else "there is no such release"
+        why = "it is already live" if wanted == current else f"it is {found}" if found else "there is no such release"
         raise ReleaseError(name, f"can't roll back to '{wanted}': {why}. Choose one of the good releases: {listed}.")
     withdrawn = {manifest.id for manifest in known if manifest.state == WITHDRAWN}
     older = [identity for identity in good if identity not in withdrawn and (current is None or identity < current)]

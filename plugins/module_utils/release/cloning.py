@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Copy a release under a new ID, so that it can be started beside itself."""
+"""Copy a release under a new ID, so that the copy can start beside the original."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
 
 
 def replace_in_copy(path: str, old: str, new: str) -> None:
-    """Replace a text in a file. A new file is created, because another release has a hard link to the old one."""
+    """Replace a string in a file. A new file is created, because another release has a hard link to the old one."""
     status = os.stat(path)
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         text = stream.read().replace(old, new)

@@ -43,7 +43,7 @@ def fingerprint(
 ) -> dict[str, str]:
     """The fingerprint of the wanted release, part by part."""
     python, source = spec["python"], spec["source"]
-    # Indexes count only where there are some, and never with their credentials.
+    # Indexes count only if any are set, and never with their credentials.
     indexes = [without_login(one) for one in [python.get("index_url") or "", *(python.get("extra_index_urls") or [])]]
     dependencies = [
         versions[python["interpreter"]],
@@ -68,7 +68,7 @@ def digest(value: Any) -> str:
 
 
 def secret_digest(layout: Layout, value: Any, create_key: bool = True) -> str:
-    """A fingerprint of secrets that reveals nothing: it is keyed by a random file that only root can read."""
+    """A fingerprint that does not reveal the secrets. Its key is a random file that only root can read."""
     path = layout.path(".fingerprint_key")
     try:
         with open(path, encoding="ascii") as stream:

@@ -33,9 +33,9 @@ class InterpreterVersions:
 
 
 def interpreter_version(interpreter: str) -> str:
-    """Implementation and version of an interpreter, such as ``cpython-3.11``; empty for a program that is no Python."""
+    """Implementation and version of an interpreter, such as ``cpython-3.11``; empty for any other program."""
     if os.path.realpath(interpreter) == os.path.realpath(sys.executable):
-        # It runs this module, as on most hosts. Starting it once more would only take time.
+        # This interpreter runs this module, as on most hosts, so it need not be started again.
         return f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     code = "import sys; print('%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
     try:

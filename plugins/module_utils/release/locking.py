@@ -15,10 +15,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 @contextmanager
 def lock(layout: Layout, owner: str) -> Iterator[None]:
-    """Hold the deployment lock of an application. Raises ReleaseError with the holder where another run holds it.
+    """Hold the deployment lock of an application. Raises ReleaseError with the holder if another run holds it.
 
-    The kernel frees the lock when its holder dies. Programs that a killed holder has left running are ended first: two
-    migrations at once could destroy data.
+    The kernel frees the lock when its holder dies. Programs that a killed holder has left running are killed first,
+    because two migrations at once could destroy data.
     """
     descriptor = open_lock(layout)
     try:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Hide secrets in texts that messages and logs show."""
+"""Hide secrets in messages and logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|auth|credential|private|salt|dsn", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
 
-# Variables that this collection sets. Their values are no secrets, and messages need them.
+# Variables that this collection sets. Their values are not secret, and messages need them.
 OWN_VARIABLES = frozenset(
     [
         "PATH",
@@ -29,14 +29,14 @@ OWN_VARIABLES = frozenset(
 )
 
 
-# Minimum lengths, in characters, of the values to hide: shorter ones occur in texts by chance. The first limit is for
+# Minimum lengths, in characters, of the values to hide. Shorter values occur by chance. The first limit is for
 # passwords and for variables whose names mark them as secret.
 SHORTEST_SECRET = 4
 SHORTEST_VALUE = 12
 
 
 def masked(text: str, variables: dict[str, Any]) -> str:
-    """The text without the values of variables that may be secret: an application may print its own."""
+    """The text without the values of variables that may be secret, because an application may print them."""
     hidden: set[str] = set()
     for name, value in variables.items():
         passwords = PASSWORD_IN_URL.findall(str(value))

@@ -9,7 +9,7 @@ import stat
 
 
 def give_to(path: str, uid: int, gid: int) -> None:
-    """Give a folder and all in it to an account. It uses descriptors, so it follows no folder swapped for a link."""
+    """Give a folder and all in it to an account. Descriptors prevent it from following a swapped-in link."""
     for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         os.fchown(descriptor, uid, gid)
         for name in folders + files:
@@ -17,7 +17,7 @@ def give_to(path: str, uid: int, gid: int) -> None:
 
 
 def take_for_root(path: str) -> None:
-    """Give a folder and all in it to root. Its former account can't change anything of it afterwards."""
+    """Give a folder and all in it to root. Its former account can no longer change it."""
     for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         seal(descriptor)
         for name in [*files, *(folder for folder in folders if is_link(folder, descriptor))]:
@@ -47,5 +47,8 @@ def seal(descriptor: int) -> None:
 
 
 def sealed_mode(mode: int, from_account: bool = True) -> int:
-    """The mode of a file that becomes root's. Permissions that its account had as the group become those of others."""
+    """The mode of a file that root takes over.
+
+    Group permissions are copied to 'others', so that the application's account can still read the file.
+    """
     return mode & 0o755 | (mode >> 3 & 0o005 if from_account else 0)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run the programs of a deployment as the application's account, and end what they leave running."""
+"""Run the programs of a deployment as the application's account, and kill the processes that they leave running."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# In the environment of every program that a deployment starts, so that the next run finds those of a killed one.
+# Set for every program that a deployment starts, so that the next run finds the programs of a killed deployment.
 DEPLOYMENT_VARIABLE = "WEBAPP_DEPLOYMENT"
 
-# Programs of an application's account write no file for other accounts.
+# Other accounts can't read the files that programs of an application's account create.
 UMASK = 0o027
 
 # Seconds for a command of a build. A command that takes longer is stuck.
@@ -37,7 +37,8 @@ def run_as_account(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of a deployment as the application's account, then kill every process that it has left running.
 
-    Left programs would hold files and ports. If this process is killed first, the next holder of the lock kills them.
+    Otherwise they would keep files and ports open. If this process is killed first, the next holder of the lock kills
+    them.
     """
     owner = existing_account(layout.name)
     base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
@@ -82,14 +83,14 @@ def last_bytes(stream: IO[bytes]) -> str:
 
 
 def tail(text: str, lines: int) -> str:
-    """The last lines of a text."""
+    """The last lines of a string."""
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
 def kill_abandoned(layout: Layout) -> None:
     """Kill the programs of this application that a killed deployment has left running."""
     until = time.monotonic() + 5
-    # Repeated, because a program may just have started another, and none ends at once.
+    # Repeat this, because a program may just have started another, and a killed program does not end at once.
     while (found := programs_of_deployments(layout)) and time.monotonic() < until:
         for pid in found:
             with suppress(ProcessLookupError):

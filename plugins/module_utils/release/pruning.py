@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Remove releases and environments that are no longer needed, and what interrupted runs have left."""
+"""Remove releases and environments that are no longer needed, and leftovers of interrupted runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
     """The IDs of the releases to remove: all beyond ``keep``.
 
-    The live release and the newest good ones are kept, also the newest bad one.
+    The live release, the newest good ones and the newest bad one are kept.
     """
     ordered = sorted(known, key=lambda manifest: manifest.id, reverse=True)
     kept = {current}

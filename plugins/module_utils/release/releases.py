@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The releases of an application on its host: their folders, and what is known about each."""
+"""The releases of an application on its host: their folders and their metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUILDING, BUILT, GOOD, WITHDRAWN, BAD = "building", "built", "good", "withdrawn"
 
 
 class ReleaseError(HostError):
-    """The deployment of one application failed: what was being done, what came back, what to do about it."""
+    """The deployment of one application failed. The text has the action, the error and the remedy."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"webapps '{name}': {text}")
@@ -80,7 +80,7 @@ class Layout:
 
     @property
     def previous(self) -> str:
-        """The link to the previous release. Pages that were loaded from it still ask for its files."""
+        """The link to the previous release. Pages that were loaded from it still request its files."""
         return self.path("previous")
 
     @property
@@ -99,7 +99,7 @@ class Layout:
 
     @property
     def command(self) -> str:
-        """The file with the session ID of the program that a deployment is running; empty while there is none."""
+        """The file with the session ID of the program that a deployment is running; empty if none is running."""
         return self.path(".command")
 
     @property
@@ -116,7 +116,7 @@ class Layout:
         return os.path.join(self.runtime_root, self.name, f"{identity}.uwsgi.sock")
 
     def current_release(self) -> str | None:
-        """The ID of the live release, None before the first."""
+        """The ID of the live release, None before the first deployment."""
         try:
             return os.path.basename(os.readlink(self.current))
         except FileNotFoundError:
@@ -137,7 +137,7 @@ class Manifest:
     reason: str = ""
     # The background processes of the release: service, stop_timeout, start_seconds, exclusive.
     processes: list[dict[str, Any]] = field(default_factory=list)
-    # The release that the environment links into, where a requirement is installed as editable.
+    # The release that the environment links to, if a requirement is installed as editable.
     leans_on: str = ""
 
     @property
@@ -146,7 +146,7 @@ class Manifest:
 
 
 def read_manifest(layout: Layout, identity: str) -> Manifest | None:
-    """The manifest of a release; None where there is no complete one."""
+    """The manifest of a release; None if it is missing or incomplete."""
     try:
         with open(os.path.join(layout.release(identity), MANIFEST), encoding="utf-8") as stream:
             data = json.load(stream)
@@ -177,7 +177,7 @@ def has_environment(layout: Layout, manifest: Manifest) -> bool:
 def remove_tree(path: str) -> None:
     """Remove a folder, a file or a link.
 
-    The file that marks a folder as complete goes first, so that an interrupted removal leaves nothing that looks
+    The file that marks a folder as complete is removed first, so that an interrupted removal leaves nothing that looks
     complete.
     """
     if os.path.islink(path) or os.path.isfile(path):
@@ -190,7 +190,7 @@ def remove_tree(path: str) -> None:
 
 
 def account(name: str) -> pwd.struct_passwd | None:
-    """The account of that name; None where there is none."""
+    """The account with this name; None if it does not exist."""
     try:
         return pwd.getpwnam(name)
     except KeyError:

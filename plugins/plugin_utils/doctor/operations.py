@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The inputs of modules and roles in the playbooks for operators. Pure functions, like those of plan/mapping."""
+"""The inputs of modules and roles in the playbooks for operators. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, A
     name, state = str(options["app"] or ""), str(options["state"]).lower()
     question = ""
     if name and name not in names:
-        question = f"'{name}' is no application of this host. Name one with -e app=NAME; there are: {', '.join(names)}."
+        question = unknown_app(name, names)
     elif state not in ("on", "off", "true", "false"):
         question = f"maintenance is '{options['state']}'. Use -e maintenance=on or -e maintenance=off."
     elif not str(options["retry_after"]).isdecimal():

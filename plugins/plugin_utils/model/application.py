@@ -22,13 +22,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 WSGI = re.compile(rf"(?P<module>{MODULE}):(?P<callable>[A-Za-z_][A-Za-z0-9_.]*)(?P<call>\(.*\))?\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# Bytes; the kernel passes no longer "NAME=value" to a program (MAX_ARG_STRLEN).
+# Maximum bytes of "NAME=value" that the kernel passes to a program (MAX_ARG_STRLEN).
 VARIABLE_BYTES = 128 * 1024 - 1
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 
 
 def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
-    """Report the problems of one application; its values are rewritten in their usual form."""
+    """Report the problems of one application, and normalise its values."""
     check_name(checker, app["name"], f"{where}.name")
     if app["state"] == "absent":
         return
@@ -52,7 +52,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
 def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:
     if not wsgi:
         checker.problem(
-            where, "the key 'wsgi' is missing: the callable to serve, as 'module:callable', such as 'app:app'."
+            where, "the key 'wsgi' is missing. Set the callable to serve as 'module:callable', such as 'app:app'."
         )
         return
     match = WSGI.match(wsgi)
@@ -68,14 +68,14 @@ def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:
 def wsgi_remedy(wsgi: str) -> str:
     if wsgi.endswith(".py") or "/" in wsgi:
         module = re.sub(r"\.py\Z", "", wsgi.split(":")[0]).strip("./").replace("/", ".").removesuffix(".__init__")
-        return f"It names a module, not a file: write '{module or 'app'}:app'."
+        return f"Write the module instead of the file: '{module or 'app'}:app'."
     if ":" not in wsgi:
-        return f"The callable is missing: write '{wsgi}:app' if it is called app."
+        return f"The callable is missing. Write '{wsgi}:app' if it is called app."
     return "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
 
 
 def has_plain_arguments(call: str) -> bool:
-    """Whether the arguments of a call are values that need no evaluation; the host accepts no others."""
+    """Whether the arguments of a call are plain values. The host refuses others."""
     try:
         tree = ast.parse(f"factory{call}", mode="eval").body
         if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
@@ -93,7 +93,7 @@ def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:
         app["workers"] = workers = int(workers)
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
         checker.problem(
-            f"{where}.workers", f"'{workers}' is not a number of processes. Give a whole number from 1, or auto."
+            f"{where}.workers", f"'{workers}' is not a number of processes. Set a whole number from 1 to 1000, or auto."
         )
 
 
@@ -113,15 +113,17 @@ def check_health(checker: Checker, health: dict[str, Any], where: str) -> None:
     if path is not None and not HEALTH_PATH.match(path):
         checker.problem(
             f"{where}.path",
-            f"'{path}' is not the path of a URL. It begins with '/' and has no spaces, such as '/healthz'.",
+            f"'{path}' is not a URL path. Write a path that begins with '/' and has no spaces, such as '/healthz'.",
         )
     for status in health["status"]:
         if not 100 <= status <= 599:
-            checker.problem(f"{where}.status", f"{status} is not an HTTP status. Give numbers such as 200.")
+            checker.problem(
+                f"{where}.status", f"{status} is not an HTTP status. Set numbers from 100 to 599, such as 200."
+            )
 
 
 def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
-    """Check the settings of both application servers; the one that is not used now may be used later."""
+    """Check the settings of both app servers, because the application may change to the other one."""
     app["gunicorn"] = gunicorn.checked(checker, app["gunicorn"], f"{where}.gunicorn")
     app["uwsgi"] = uwsgi.checked(checker, app["uwsgi"], f"{where}.uwsgi")
 
@@ -145,19 +147,20 @@ def variable_problem(key: str, value: Any) -> str | None:
     """The problem of an environment variable's value, if any. The value is never shown, because it may be a secret."""
     if isinstance(value, bool):
         return (
-            "a boolean has more than one spelling in an environment. Write what the application expects, as "
-            f'"{str(value).lower()}" or "1".'
+            "this is a boolean, but environment variables are strings. Quote the value that the application expects, "
+            f'such as "{str(value).lower()}" or "{int(value)}".'
         )
     if value is None:
-        return 'it has no value. Write "" for an empty one, or remove it.'
+        return 'it has no value. Write "" for an empty string, or remove the variable.'
     if isinstance(value, (dict, list)):
-        return f"this is {kind(value)}, but the value of an environment variable is a text. Put it between quotes."
+        return f"this is {kind(value)}, but environment variables are strings. Quote the value."
     if "\0" in str(value):
         return "a zero byte can't be in an environment variable. Remove it."
-    if len(f"{key}={value}".encode(errors="surrogatepass")) > VARIABLE_BYTES:
+    size = len(f"{key}={value}".encode(errors="surrogatepass"))
+    if size > VARIABLE_BYTES:
         return (
-            f"no program can be given a variable of more than {VARIABLE_BYTES} bytes. Put it into a file, and its path "
-            "here."
+            f"the variable has {size} bytes, but the kernel allows {VARIABLE_BYTES}. Store the value in a file, and "
+            "set the variable to its path."
         )
     return None
 
@@ -166,7 +169,7 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
     interpreter = python["interpreter"]
     if not interpreter.strip() or re.search(r"\s", interpreter):
         checker.problem(
-            f"{where}.interpreter", f"'{interpreter}' is not a program. Give a name or a path, such as python3."
+            f"{where}.interpreter", f"'{interpreter}' is not a program. Set a name or a path, such as python3."
         )
     for package in python["packages"]:
         if not is_requirement(package):
@@ -179,12 +182,16 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
         if any(url and not is_index(url) for url in urls):
             checker.problem(f"{where}.{key}", NO_INDEX)
     if python["ca_bundle"] and not python["ca_bundle"].startswith("/"):
-        checker.problem(f"{where}.ca_bundle", f"'{python['ca_bundle']}' is not an absolute path on the host.")
+        checker.problem(
+            f"{where}.ca_bundle",
+            f"'{python['ca_bundle']}' is not an absolute path on the host. Set one, such as "
+            "/etc/ssl/certs/ca-certificates.crt.",
+        )
     for file in python["requirements"] or []:
         if not is_inside(file):
             checker.problem(
                 f"{where}.requirements",
-                f"'{file}' is not a file inside the application root. Give a relative path.",
+                f"'{file}' is not a file inside the application root. Set a relative path.",
             )
 
 
@@ -193,12 +200,13 @@ def check_shared_folders(checker: Checker, app: dict[str, Any], where: str) -> N
         if not is_inside(folder):
             checker.problem(
                 where,
-                f"'{folder}' is not a folder inside the application root. Give a relative path, such as 'instance'.",
+                f"'{folder}' is not a folder inside the application root. Set a relative path, such as 'instance'.",
             )
         app["shared"][index] = posixpath.normpath(folder)
     for outer, inner in nested(app["shared"]):
         checker.problem(
             where,
-            f"'{inner}' is {'named twice' if inner == outer else f'part of {outer!r}, which is shared as a whole'}. "
-            "Remove it.",
+            f"'{inner}' is listed twice. Remove one of the entries."
+            if inner == outer
+            else f"'{inner}' is inside '{outer}', which is shared too. Remove '{inner}'.",
         )

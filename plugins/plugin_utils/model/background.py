@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import directive_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label
 
-# Programs in bin/ of every release, beside those of its processes and jobs.
+# Programs in bin/ of every release, besides the programs of its processes and jobs.
 LAUNCHERS = frozenset({"run", "web", "job"})
 # The numbers of a process and of a job, with their lowest and highest values.
 NUMBERS = {
@@ -52,9 +52,7 @@ def check_name(checker: Checker, name: str, where: str, taken: set[str]) -> None
     elif name in LAUNCHERS:
         checker.problem(f"{where}.name", f"'{name}' is a program of every release. Choose another name.")
     elif name in taken:
-        checker.problem(
-            f"{where}.name", f"the name '{name}' is already that of another process or job. Choose another name."
-        )
+        checker.problem(f"{where}.name", f"another process or job has the name '{name}' already. Choose another name.")
 
 
 def check_schedule(checker: Checker, schedule: str, where: str) -> None:

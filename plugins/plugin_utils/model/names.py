@@ -15,9 +15,9 @@ ACCOUNTS = """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody adm tty disk sudo nginx
     supervisor supervisord systemd ssh sshd cron uv
 """
-# Groups of a fresh Debian: the account's own group could not be made.
+# Groups of a fresh Debian. The account's own group could not be created.
 GROUPS = "staff shadow users utmp video audio src docker"
-# Template units of systemd itself: NAME@.service would replace theirs.
+# Template units of systemd itself, which NAME@.service would replace.
 UNITS = """
     user user-runtime-dir getty autovt serial-getty console-getty container-getty modprobe dbus
 """

@@ -10,7 +10,7 @@ PATH_CHARACTERS = re.compile(r"[^\x00-\x1f\x7f]+\Z")
 
 
 def is_inside(path: str) -> bool:
-    """Whether a relative path names something below the application root."""
+    """Whether a relative path is below the application root."""
     parts = path.split("/")
     return (
         bool(path)
@@ -22,12 +22,12 @@ def is_inside(path: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Whether nginx can be given a file or folder inside the application root: it reads '$' as a variable."""
+    """Whether nginx can serve a path inside the application root. It reads '$' as a variable."""
     return is_inside(path) and "$" not in path
 
 
 def nested(folders: list[str]) -> list[tuple[str, str]]:
-    """Pairs of an outer and an inner folder, where the inner one is the same as the outer or a part of it."""
+    """Pairs of an outer and an inner folder. The inner one is inside the outer one, or the same."""
     found = []
     for place, inner in enumerate(folders):
         for other, outer in enumerate(folders):

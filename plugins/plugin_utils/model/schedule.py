@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The schedule of a job: a word or the five fields of a crontab, checked, and written for systemd's timers and cron."""
+"""The schedule of a job: a word or the five fields of a crontab. Checked, and converted for systemd and cron."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import nearest
 
-# As systemd means them; cron's own @weekly is a Sunday.
+# The words have the meanings of systemd. In cron, @weekly is a Sunday.
 WORDS = {
     "hourly": "0 * * * *",
     "daily": "0 0 * * *",
@@ -27,7 +27,7 @@ STEP = re.compile(r"(?P<range>\*|[0-9]+(?:-[0-9]+)?)(?:/(?P<step>[0-9]+))?\Z")
 
 @dataclass(frozen=True)
 class Part:
-    """One of the five fields: its name for people, its bounds, and names that stand for numbers."""
+    """One of the five fields: its name in messages, its bounds, and its names for numbers."""
 
     name: str
     low: int
@@ -45,19 +45,19 @@ PARTS = (
 
 
 class ScheduleError(ValueError):
-    """The problem of a schedule, in words that continue a sentence."""
+    """The problem of a schedule, as the end of a sentence that begins with the schedule."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The five fields with names turned into numbers, and the numbers that each stands for."""
+    """The five fields with names replaced by numbers, and the numbers that each field matches."""
 
     fields: tuple[str, ...]
     numbers: tuple[frozenset[int], ...]
 
     @property
     def either_day(self) -> bool:
-        """Whether one matching kind of day is enough: cron's rule where neither field begins with ``*``."""
+        """Whether one matching kind of day is enough: cron's rule if neither field begins with ``*``."""
         return not any(field.startswith("*") for field in (self.fields[2], self.fields[4]))
 
     @property
@@ -67,7 +67,10 @@ class Schedule:
 
     @property
     def on_calendar(self) -> list[str]:
-        """The values of OnCalendar that together mean the same; systemd itself has only days that match both."""
+        """The equivalent OnCalendar values.
+
+        systemd requires both the date and the weekday to match, so either-day schedules need two values.
+        """
         minute, hour, day, month, weekday = self.numbers
         dates = [(day, weekday)]
         if self.either_day:
@@ -77,7 +80,7 @@ class Schedule:
 
 
 def listed(numbers: frozenset[int], count: int) -> str:
-    """Numbers for OnCalendar; all of them are ``*``."""
+    """Numbers for OnCalendar, or ``*`` for all of them."""
     return "*" if len(numbers) == count else ",".join(f"{number:02}" for number in sorted(numbers))
 
 
@@ -86,7 +89,7 @@ def named(numbers: frozenset[int], names: tuple[str, ...]) -> str:
 
 
 def parse(text: str) -> Schedule:
-    """A schedule from its text; raises ScheduleError."""
+    """Parse a schedule; raises ScheduleError."""
     words = text.split()
     if len(words) == 1:
         word = words[0].lower()
@@ -102,34 +105,34 @@ def parse(text: str) -> Schedule:
     for part, word in zip(PARTS, words, strict=True):
         field = numbered(part, word)
         found = {number for item in field.split(",") for number in numbers_of(part, item, word)}
-        # Sunday is 0 and 7.
+        # Sunday is both 0 and 7.
         numbers.append(frozenset(0 if part.high == 7 and number == 7 else number for number in found))
         fields.append(field)
     schedule = Schedule(tuple(fields), tuple(numbers))
     if not schedule.either_day and min(numbers[2]) > max(LONGEST[month - 1] for month in numbers[3]):
-        raise ScheduleError(f"never occurs: no such month has a day {min(numbers[2])}.")
+        raise ScheduleError(
+            f"never occurs: no such month has a day {min(numbers[2])}. Choose an earlier day or another month."
+        )
     return schedule
 
 
 def numbered(part: Part, word: str) -> str:
-    """A field with numbers instead of names, because cron takes no ranges or lists of names."""
+    """A field with numbers instead of names, because cron does not support ranges or lists of names."""
 
     def number(match: re.Match[str]) -> str:
         name = match.group().lower()
         if name not in part.names:
-            raise ScheduleError(f"has '{match.group()}' as {part.name}{allowed(part)}.")
+            raise ScheduleError(invalid(part, match.group()))
         return str(part.names.index(name) + part.low)
 
     return re.sub(r"[A-Za-z]+", number, word)
 
 
 def numbers_of(part: Part, item: str, word: str) -> set[int]:
-    """The numbers that one item of a field's list stands for."""
+    """The numbers that one item of a field's list matches."""
     match = STEP.match(item)
     if not match or (match["step"] and not re.search(r"\*|-", match["range"])):
-        raise ScheduleError(
-            f"has '{word}' as {part.name}{allowed(part)}, a range such as 1-5, a step such as */2, or a list."
-        )
+        raise ScheduleError(f"{invalid(part, word)} Ranges such as 1-5, steps such as */2, and lists are also valid.")
     low, high = part.low, part.high
     if match["range"] == "*":
         high = min(high, 6) if part.high == 7 else high
@@ -138,11 +141,11 @@ def numbers_of(part: Part, item: str, word: str) -> set[int]:
         low, high = ends[0], ends[-1]
     step = int(match["step"] or 1)
     if not part.low <= low <= high <= part.high or step < 1:
-        raise ScheduleError(f"has '{word}' as {part.name}{allowed(part)}.")
+        raise ScheduleError(invalid(part, word))
     return set(range(low, high + 1, step))
 
 
-def allowed(part: Part) -> str:
-    """The values that a field may have, in words that continue a sentence."""
-    names = f" or {part.names[0]} to {part.names[-1]}" if part.names else ""
-    return f", which is a number from {part.low} to {part.high}{names}"
+def invalid(part: Part, word: str) -> str:
+    """The problem of a field, and the values that it may have."""
+    names = f", or {part.names[0]} to {part.names[-1]}" if part.names else ""
+    return f"has an invalid {part.name} '{word}'. Use a number from {part.low} to {part.high}{names}."

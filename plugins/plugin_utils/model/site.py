@@ -27,7 +27,10 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     check_tls_names(checker, site, f"{where}.tls")
     path = site["path"]
     if not location_path(path):
-        checker.problem(f"{where}.path", f"'{path}' is not a URL prefix. It begins with '/', such as '/shop'.")
+        checker.problem(
+            f"{where}.path",
+            f"'{path}' is not a URL path. Write a path that begins with '/' and has no spaces, such as '/shop'.",
+        )
     elif path != "/":
         site["path"] = path.rstrip("/")
     check_shared(checker, site, where, is_page)
@@ -37,9 +40,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     for index, location in enumerate(site["locations"]):
         here = f"{where}.locations {label(location, index)}"
         if not location_path(location["path"]) or location["path"] == "/":
-            checker.problem(
-                here, f"its path is '{location['path']}'. Begin with '/' and name what lies below it, such as '/api/'."
-            )
+            checker.problem(here, f"its path is '{location['path']}'. Set a path below '/', such as '/api/'.")
         check_location(checker, location, here, is_page)
     for item in site["static"]:
         check_static(checker, item, f"{where}.static")
@@ -49,10 +50,10 @@ def check_static(checker: Checker, item: dict[str, Any], where: str) -> None:
     """A folder that nginx serves itself."""
     url, path = item["url"], item["path"]
     if not location_path(url) or not url.endswith("/") or url == "/":
-        checker.problem(where, f"url '{url}' must begin and end with '/', such as '/static/'.")
+        checker.problem(where, f"url '{url}' is not valid. Begin and end it with '/', such as '/static/'.")
     if not is_page(path):
         checker.problem(
             where,
-            f"path '{path}' is not a folder inside the application root, such as 'static'. It can't contain '$', which "
-            "nginx reads as a variable.",
+            f"path '{path}' is not a folder inside the application root, or contains '$', which nginx reads as a "
+            "variable. Set a relative path, such as 'static'.",
         )

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Rules for the shape of an application's source. Whether it is there is found out later."""
+"""Rules for the keys of an application's source. A later step checks that the source exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
-# The kinds of source, and what each names.
+# The kinds of source, and the meaning of each.
 SOURCES = {
     "git": "a repository",
     "path": "a folder on the controller",
@@ -25,7 +25,7 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
     given = [key for key in SOURCES if source.get(key)]
     if not given:
         listed = ", ".join(f"{key} ({meaning})" for key, meaning in SOURCES.items())
-        checker.problem(where, f"there is no source. Give one of: {listed}.")
+        checker.problem(where, f"there is no source. Set one of: {listed}.")
     elif len(given) > 1:
         checker.problem(
             where,
@@ -35,16 +35,21 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
         if source.get(key) and len(given) == 1 and given[0] not in kinds:
             checker.problem(
                 f"{where}.{key}",
-                f"'{source[key]}' has no meaning for {given[0]}; it belongs to {', '.join(kinds)}. Remove it.",
+                f"'{source[key]}' does not apply to {given[0]}, only to {', '.join(kinds)}. Remove it.",
             )
     subdir = source.get("subdir") or ""
     if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
-        checker.problem(f"{where}.subdir", f"'{subdir}' leaves the source. Give a path inside it, such as 'backend'.")
+        checker.problem(
+            f"{where}.subdir", f"'{subdir}' is outside the source. Set a path inside it, such as 'backend'."
+        )
     for key in ("git", "version"):
         text = source.get(key) or ""
         if text.startswith("-") or re.search(r"[\x00-\x20]", text):
             # An address may hold credentials.
             shown = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
-            checker.problem(f"{where}.{key}", f"'{shown}' can't be right: it has spaces or begins with '-'.")
+            checker.problem(
+                f"{where}.{key}",
+                f"'{shown}' contains whitespace or begins with '-'. Remove the whitespace and the leading '-'.",
+            )
     if source.get("package") and not is_requirement(source["package"]):
         checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")

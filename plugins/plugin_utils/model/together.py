@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Rules between applications: what two of them may not share."""
+"""Rules between applications: names, domains, paths and ports that two of them must not share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 
 
 def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
-    """Report names and places that two applications share."""
+    """Report names and URLs that two applications share."""
     names: dict[str, int] = {}
     for index, app in enumerate(apps):
         if app["name"] in names:
             checker.problem(
                 f"webapps no. {index + 1}",
-                f"the name '{app['name']}' is already that of no. {names[app['name']] + 1}. Give each application its "
-                "own name.",
+                f"no. {names[app['name']] + 1} has the name '{app['name']}' already. Choose another name for one of "
+                "them.",
             )
         names.setdefault(app["name"], index)
     places: dict[tuple[int, str, str], str] = {}
@@ -48,7 +48,7 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
                 checker.problem(
                     f"webapps '{app['name']}'.site.redirects",
                     f"'{domain}' can't redirect to {site['domains'][0]}, because '{redirects[(site['port'], domain)]}' "
-                    f"redirects it to {target}. Take it out of one of the two.",
+                    f"redirects it to {target}. Remove it from one of them.",
                 )
             redirects.setdefault((site["port"], domain), app["name"])
     for (port, domain), name in redirects.items():
@@ -58,8 +58,8 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
         if served:
             checker.problem(
                 f"webapps '{name}'.site.redirects",
-                f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Take it out of one of "
-                "the two.",
+                f"'{domain}' can't redirect, because '{served[0]}' serves it on port {port}. Remove it from one of "
+                "them.",
             )
 
 
@@ -74,8 +74,8 @@ def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
                 if tls != app["site"]["tls"]:
                     checker.problem(
                         f"webapps '{app['name']}'.site.tls",
-                        f"{domain or 'the default site'} is also where '{name}' is served, with another tls. Use "
-                        "the same in both, or leave it out of one.",
+                        f"'{name}' also serves {domain or 'the default site'}, with different tls settings. Use the "
+                        "same tls settings in both, or remove them from one.",
                     )
     for app in apps:
         places = [(app["site"]["port"], domain) for domain in app["site"]["domains"] or [""]]
@@ -84,22 +84,22 @@ def share_tls(checker: Checker, apps: list[dict[str, Any]]) -> None:
 
 
 def check_tls_ports(checker: Checker, apps: list[dict[str, Any]]) -> None:
-    """A port has TLS for all its sites or for none, and a name has one certificate there."""
+    """A port has TLS for all its sites or for none, and each domain has one certificate on it."""
     plain = {app["site"]["port"]: app["name"] for app in apps}
     names: dict[tuple[int, str], dict[str, Any]] = {}
     for app in (app for app in apps if has_tls(app["site"])):
         where, port = f"webapps '{app['name']}'.site.tls.port", app["site"]["tls"]["port"]
         if port in plain:
             checker.problem(
-                where, f"port {port} is where '{plain[port]}' is served without TLS. Use another for one of them."
+                where, f"'{plain[port]}' uses port {port} without TLS. Choose another port for one of them."
             )
         for domain in app["site"]["domains"] or [""]:
             owner = names.setdefault((port, domain), app)
             if owner["site"]["port"] != app["site"]["port"]:
                 checker.problem(
                     where,
-                    f"{domain or 'the default site'} is where '{owner['name']}' is served over TLS, from another "
-                    "site.port. Give both the same site.port, or other ports for TLS.",
+                    f"'{owner['name']}' also serves {domain or 'the default site'} with TLS on port {port}, but has "
+                    "another site.port. Set the same site.port for both, or different ports for TLS.",
                 )
 
 
@@ -107,10 +107,10 @@ def taken(place: tuple[int, str, str], name: str) -> str:
     port, domain, path = place
     if domain:
         return (
-            f"http://{domain}{':' + str(port) if port != 80 else ''}{path} is already where '{name}' is served. "
-            "Give it another domain, another path or another port."
+            f"'{name}' already serves http://{domain}{':' + str(port) if port != 80 else ''}{path}. Choose another "
+            "domain, another path or another port."
         )
     return (
-        f"port {port}, path '{path}' is already where '{name}' is the default site, because neither names a domain. "
-        "Name its domains, or give it another path or another port."
+        f"'{name}' already serves path '{path}' on port {port}, and neither application sets a domain. "
+        "Set its domains, or choose another path or another port."
     )

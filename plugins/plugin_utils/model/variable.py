@@ -16,7 +16,7 @@ NAME = "webapps"
 
 
 def resolved_webapps(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[Any, list[str]]:
-    """The value with its templates resolved, and the problems. Ansible's own messages have neither place nor remedy."""
+    """The value with its templates resolved, and the problems. Ansible's own messages have no place and no remedy."""
     if problem := unset_problem(variables):
         return [], [problem]
     given = variables[NAME]
@@ -27,7 +27,7 @@ def resolved_webapps(variables: Mapping[str, Any], template: Callable[[Any], Any
 
 
 def unset_problem(variables: Mapping[str, Any]) -> str:
-    """The problem if the inventory does not set the variable. An empty list is valid, a default does not count."""
+    """The problem if the inventory does not set the variable. An empty list is valid. A default does not count."""
     host = variables.get("inventory_hostname", "this host")
     own = variables.get("hostvars", {}).get(host, {}) if variables.get("hostvars") else {}
     if variables.get(NAME) or NAME in own:
@@ -59,9 +59,9 @@ def template_problem(error: AnsibleError) -> str:
     text = str(error).strip().rstrip(".")
     if missing := re.search(r"'(?P<name>[^']+)' is undefined", text):
         return (
-            f"the variable '{missing['name']}' is not defined. Define it for this host (in group_vars, in a file of "
-            "ansible-vault, or by -e), or correct its name."
+            f"the variable '{missing['name']}' is not defined. Define it for this host (in group_vars, in an "
+            "ansible-vault file, or with -e), or correct its name."
         )
     if "template" in text.lower() and "syntax" in text.lower():
-        return "a text with {{ in it is a template, and this one can't be read. Is every {{ closed by }}?"
-    return f"its value can't be resolved: {text}."
+        return "this template has a syntax error. Close every {{ with }}."
+    return f"its value can't be resolved: {text}. Correct the expression."

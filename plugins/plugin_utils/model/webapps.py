@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The application model: ``webapps`` of the inventory, checked, with defaults filled."""
+"""The application model: ``webapps`` of the inventory, checked and filled with defaults."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import che
 
 
 class Applications(list[dict[str, Any]]):
-    """Applications that are normalised already. ``normalised`` returns them as they are."""
+    """Applications that are already normalised. ``normalised`` returns them unchanged."""
 
     def where(self, condition: Callable[[dict[str, Any]], bool]) -> Applications:
-        """Those applications that fulfil a condition, still normalised."""
+        """The applications that meet a condition, still normalised."""
         return Applications(app for app in self if condition(app))
 
     @property
@@ -26,7 +26,7 @@ class Applications(list[dict[str, Any]]):
 
 
 def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """The applications with types converted and defaults filled, and every problem found in them."""
+    """The applications with types converted and defaults filled in, and every problem found in them."""
     if isinstance(webapps, Applications):
         return webapps, []
     checker = Checker()

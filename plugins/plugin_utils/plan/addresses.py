@@ -35,6 +35,6 @@ def host_header(domain: str, port: int, usual: int) -> str:
 
 
 def health_path(mount: str, path: str | None) -> str:
-    """The path that a client requests: below the prefix at which the application is mounted."""
+    """The path that a client requests, with the prefix of the application."""
     prefix = "" if mount == "/" else mount
     return prefix + (path or "/")

@@ -14,7 +14,7 @@ class ModelError(ValueError):
 
 
 def applications(webapps: Any) -> Applications:
-    """The checked applications, which are not checked again; raises ModelError with every problem."""
+    """The applications, checked only once; raises ModelError with every problem."""
     apps, problems = normalised(webapps)
     if problems:
         raise ModelError("\n".join(problems))
@@ -22,9 +22,9 @@ def applications(webapps: Any) -> Applications:
 
 
 def unknown_app(name: str, names: list[str]) -> str:
-    """The message for a run that names no application, or one that the host does not have."""
-    problem = f"'{name}' is no application of this host" if name else "no application is named"
-    return f"{problem}. Name one with -e app=NAME; there are: {', '.join(names) or 'none'}."
+    """The message for a missing or unknown application name."""
+    problem = f"'{name}' is not an application on this host" if name else "no application is given"
+    return f"{problem}. Set -e app=NAME. Available applications: {', '.join(names) or 'none'}."
 
 
 def present(webapps: Any) -> Applications:

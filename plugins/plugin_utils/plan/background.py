@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import parse
 
-# Seconds that a process manager gives a job beyond its own time, so that `timeout` can end it first.
+# Seconds that a process manager adds to the timeout of a job, so that `timeout` can end the job first.
 JOB_MARGIN = 60
 
 # First words that are part of the shell, not programs.
@@ -27,7 +27,7 @@ SHELL_WORDS = re.compile(
 QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
-# Runs once at a time, within its time, and records its result. A timer and cron use the same script.
+# Runs a job unless it is already running, limits its time and records its result. Timers and cron use it.
 JOB = """\
 #!/bin/sh
 # Runs a job of this release: job NAME SECONDS. Its result is in {jobs}/NAME.json.
@@ -113,7 +113,7 @@ def one_program(command: str) -> str:
 
 
 def launchers(app: dict[str, Any], root: str) -> list[dict[str, str]]:
-    """The programs of the processes and jobs, as files of a release that has no name yet."""
+    """The programs of the processes and jobs, as files of a release that has no ID yet."""
     release = f"{root}/{app['name']}/releases/{RELEASE}"
     run = shlex.quote(f"{release}/bin/run")
     files = {}
@@ -136,7 +136,7 @@ def launchers(app: dict[str, Any], root: str) -> list[dict[str, str]]:
 
 
 def limits(app: dict[str, Any], item: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The limits: those of the process or job, otherwise those of the application."""
+    """The limits of the process or job, with the application's limits as defaults."""
     own = item["limits"] if item else {}
     found = {key: own.get(key) or value for key, value in app["limits"].items()}
     return {key: value for key, value in found.items() if value}
@@ -175,7 +175,7 @@ def systemd_processes(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
 
 
 def systemd_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
-    """A service with a timer for every job. It starts in the release that is live at that moment."""
+    """A service with a timer for every enabled job. It runs in the release that is live when it starts."""
     items = []
     current = f"{root}/{app['name']}/current/bin"
     for job in app["jobs"]:
@@ -219,7 +219,7 @@ def supervisor_processes(app: dict[str, Any], root: str) -> list[dict[str, Any]]
 
 
 def supervisor_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
-    """A program with a schedule for every job, where systemd is not the init."""
+    """A program with a schedule for every enabled job, if systemd is not the init."""
     current = f"{root}/{app['name']}/current/bin"
     return [
         {

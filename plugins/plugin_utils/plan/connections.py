@@ -8,26 +8,26 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 
-# Seconds that nginx keeps a connection to an application. At high rates that is dozens of requests, and clients see a
-# new release at once. A connection of this age may wait as long again for its last request. After twice the time, no
-# connection leads to the old release.
+# Seconds that nginx keeps a connection to an application. At high rates, that is dozens of requests. A connection of
+# this age may stay idle for the same time before its last request. So after twice the time, no connection leads to the
+# old release.
 KEPT = 0.2
 
 
 KEPT_AFTER_SWITCH = 2 * KEPT + 0.5
 
 
-# Idle connections to an application that each worker of nginx keeps: as many as the threads of a few workers can use.
+# Idle connections to an application that each nginx worker keeps: enough for the threads of a few workers.
 KEPT_CONNECTIONS = 16
 
 
 def keepalive(app: dict[str, Any]) -> int:
-    """Connections to keep: the number that is set, or some if a kept connection can't lose a request.
+    """Connections to keep: the number that is set, or a default if a kept connection can't lose a request.
 
-    gunicorn's threads serve them well, and a stopping worker still answers what arrives on one. Workers with
-    ``max_requests`` get none: in older versions of gunicorn, a worker that replaces itself closes idle connections at
-    once. Without regard to ``server``, so that a change of the server does not reload nginx: nginx asks uWSGI by its own
-    protocol, which has no kept connections.
+    gunicorn's gthread workers support them, and a stopping worker still answers requests on them. Workers with
+    `max_requests` get none: in older gunicorn versions, a restarting worker closes idle connections immediately. The
+    number does not depend on `server`, so a change of the server does not reload nginx. nginx uses uWSGI's own protocol,
+    which has no kept connections.
     """
     named = app["site"]["keepalive"]
     if named is not None:

@@ -1,9 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The plan of a host: its desired state, in parts, one for each role that takes part. Pure.
+"""The plan of a host: its desired state, with one part for each role. Pure.
 
-A part holds everything that the code on the host needs to apply its role, and no other part affects that. So without a
-role, its part is missing from the plan, and every other part is the same.
+A part holds everything that the code on the host needs to apply its role. Parts are independent: if a role is left
+out, the other parts do not change.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class PlanError(ValueError):
 class Model:
     """The desired state of one host, checked and normalised once.
 
-    ``apps`` are the applications. ``sites`` and ``settings`` are the checked sites of nginx, those of the applications
-    included, and its checked settings. ``certificates`` are those of the sites, with the text of those that are given.
-    ``inputs`` holds the inputs of each role by its name, ``facts`` those of the host, and ``texts`` the files of the
-    role nginx.
+    ``apps`` are the applications. ``sites`` are the sites of nginx, including the applications' sites, and ``settings``
+    are its settings. ``certificates`` are the certificates of the sites; a given certificate includes its text.
+    ``inputs`` holds the inputs of each role by its name. ``facts`` are the facts of the host, and ``texts`` the files
+    of the role nginx.
     """
 
     apps: list[dict[str, Any]]
@@ -58,8 +58,8 @@ class Model:
 class Part:
     """One role's share of the plan.
 
-    ``inputs`` are for the host's half of the role. Lists in them may hold templates, which are rendered only when the
-    part is applied. ``secrets`` are further inputs, which no log may show.
+    ``inputs`` are passed to the code on the host. Their lists may hold templates, which are rendered only when the part
+    is applied. ``secrets`` are further inputs that must not appear in logs.
     """
 
     role: str
@@ -68,7 +68,7 @@ class Part:
 
 
 def host_plan(roles: Collection[str], model: Model) -> list[Part]:
-    """The parts of these roles that have anything to do on this host, in the order in which they are applied."""
+    """The parts of these roles, in the order in which they are applied. A role with nothing to do has no part."""
     parts: dict[str, Callable[[Collection[str], Model], Part | None]] = {
         "python": python_part,
         "webapp": webapp_part,
@@ -81,12 +81,12 @@ def host_plan(roles: Collection[str], model: Model) -> list[Part]:
 
 
 def python_part(_roles: Collection[str], model: Model) -> Part | None:
-    """uv, unless the wanted version is there already."""
+    """uv, unless the requested version is already installed."""
     given = model.inputs["python"]
     if model.facts["uv"] == given["python_uv_version"]:
         return None
     index = given["python_uv_index_url"]
-    # The address may hold a login.
+    # The URL may contain credentials.
     return Part(
         "python",
         {"home": given["python_uv_home"], "version": given["python_uv_version"]},
@@ -95,7 +95,10 @@ def python_part(_roles: Collection[str], model: Model) -> Part | None:
 
 
 def webapp_part(roles: Collection[str], model: Model) -> Part | None:
-    """The releases of the applications. Those of an app server's role bring its settings and start command."""
+    """The releases of the applications.
+
+    The roles gunicorn and uwsgi add server settings and a start command to each release.
+    """
     if not model.apps:
         return None
     given = model.webapp
@@ -130,7 +133,7 @@ def server_files(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
 
 
 def of_role(role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Templates that are looked for in a role."""
+    """The items, with the role that contains their templates."""
     return [{**item, "role": role} if "template" in item else item for item in items]
 
 
@@ -208,7 +211,7 @@ def nginx_part(roles: Collection[str], model: Model) -> Part | None:
 def wanted_packages(roles: Collection[str], model: Model, certificate_packages: list[str]) -> list[str]:
     """The Debian packages that these roles need on this host.
 
-    ``certificate_packages`` are those that the certificates of the sites need.
+    ``certificate_packages`` are needed for the certificates of the sites.
     """
     wanted: list[str] = []
     if "python" in roles:
@@ -224,7 +227,10 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
 
 
 def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
-    """How each application switches to another release, whichever that is. Without nginx no request goes through it."""
+    """The settings for switching each application to another release.
+
+    Without the role nginx, the switch is not verified through nginx.
+    """
     given = model.webapp
     return activations(
         model.apps,
@@ -237,7 +243,7 @@ def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
 
 
 def without_problems(checked: tuple[Any, ...]) -> Any:
-    """The checked values; raises PlanError with the problems, which come last."""
+    """The checked values, without the problems, which are the last item; raises PlanError if there are any."""
     *found, problems = checked
     if problems:
         raise PlanError("\n".join(problems))

@@ -20,23 +20,23 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 # The systems that the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
 
-# Bytes of memory of one process of a minimal Flask application under gunicorn (measured: 20 to 30 MiB, part of which
-# the master and its workers share).
+# Bytes of memory of one process of a minimal Flask application under gunicorn. Measured: 20 to 30 MiB, of which the
+# master and its workers share a part.
 PROCESS_MEMORY = 20 * 1024**2
-# Bytes that a first environment, its cache and a release need at least.
+# Minimum bytes for a first environment, its cache and a release.
 DISK_NEEDED = 64 * 1024**2
-# Seconds by which the host's clock may be wrong. TLS and apt refuse files that are not valid yet.
+# Seconds by which the clocks of host and controller may differ. TLS and apt refuse files that are not valid yet.
 CLOCK = 600.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The part of a run's plan that may conflict with the host."""
+    """The settings of a run that may conflict with the host."""
 
     apps: list[dict[str, Any]]
     process_manager: str = "auto"
     packages: list[str] = field(default_factory=list)
-    # Whether anything is to be built; a rollback must not fail for what it does not need.
+    # Whether the run builds releases. A rollback must not fail because of conflicts that affect only builds.
     builds: bool = True
     # requires-python of the applications' sources, by application.
     requires_python: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
         where = f"webapps '{app['name']}'"
         if resolved_process_manager(app, wanted.process_manager, facts) == "systemd" and facts["init"] != "systemd":
             problems.append(
-                f"{where}.process_manager: systemd is named, but it is not PID 1 on this host. Use supervisor, or auto."
+                f"{where}.process_manager: systemd is set, but it is not PID 1 on this host. Use supervisor or auto."
             )
         problems += [f"{where}{problem}" for problem in job_problems(app, facts)]
         if not wanted.builds:
@@ -82,12 +82,12 @@ def system_problems(facts: dict[str, Any]) -> Iterator[str]:
 
 def disk_problems(facts: dict[str, Any]) -> Iterator[str]:
     for disk in facts["disks"]:
-        left = f"of {disk['size'] // 1024**2} MiB on the disk of {disk['path']}, {disk['free'] // 1024**2} MiB are left"
-        find = f"Make room; find the largest folders: du -xh {disk['path']} | sort -h | tail"
+        left = f"the disk of {disk['path']} has {disk['free'] // 1024**2} of {disk['size'] // 1024**2} MiB free"
+        find = f"Free some space. To find the largest folders: du -xh {disk['path']} | sort -h | tail"
         if disk["size"] and disk["free"] < DISK_NEEDED:
             yield f"{left}, but a deployment needs at least {DISK_NEEDED // 1024**2} MiB. {find}"
         elif disk["files"] and not disk["files_free"]:
-            yield f"the disk of {disk['path']} has space, but can't hold another file (no inodes are left). {find}"
+            yield f"the disk of {disk['path']} has free space, but no free inodes for more files. {find}"
 
 
 def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
@@ -95,13 +95,13 @@ def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
     if abs(ahead) > CLOCK:
         yield (
             f"the clocks of the host and of the controller differ by {abs(ahead):.0f} seconds (the host is "
-            f"{'ahead' if ahead > 0 else 'behind'}): certificates and package lists would not be valid. Set the "
-            "wrong one, and keep it synchronised: apt install systemd-timesyncd"
+            f"{'ahead' if ahead > 0 else 'behind'}). TLS and apt would reject valid files. Correct the clock that is "
+            "wrong, and keep it synchronised: apt install systemd-timesyncd"
         )
 
 
 def ports_of(app: dict[str, Any]) -> dict[str, int]:
-    """The ports that an application needs, by their place in the model."""
+    """The ports that an application needs, by their keys in the model."""
     site = app["site"]
     return {"site.port": site["port"]} | ({"site.tls.port": site["tls"]["port"]} if has_tls(site) else {})
 
@@ -158,12 +158,15 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
         if not any(re.fullmatch(rf"{re.escape(program)}(-minimal|-venv|-dev|-full)?", one) for one in wanted.packages):
             there = ", ".join(facts["pythons"]) or "none"
             yield (
-                f".python.interpreter: '{name}' is not on the host, which has: {there}. Name one of these, or install "
-                f"it (a package for apt: python_packages)."
+                f".python.interpreter: '{name}' is not on the host, which has: {there}. Choose one of these, or add "
+                f"the Debian package of '{name}' to python_packages."
             )
         return
     if not found["version"]:
-        yield f".python.interpreter: '{name}' ({found['path']}) is not a Python. Name one, such as python3."
+        yield (
+            f".python.interpreter: '{name}' ({found['path']}) is not a Python interpreter. Set an interpreter, such as "
+            "python3."
+        )
         return
     required = wanted.requires_python.get(app["name"], "")
     # ansible-core depends on it, but ansible-test imports plugins without it.
@@ -175,13 +178,13 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
     except InvalidSpecifier:
         yield (
             f".source: pyproject.toml says requires-python = '{required}', which is not a version specifier. Write "
-            "'>=3.11'."
+            "one, such as '>=3.11'."
         )
         return
     if not fits:
         others = ", ".join(facts["pythons"])
         yield (
             f".python.interpreter: '{name}' is Python {found['version']} on the host, but pyproject.toml says "
-            f"requires-python = '{required}'. Name an interpreter of that version (the host has: {others}), use a "
-            "newer Debian, or let the application run on this one."
+            f"requires-python = '{required}'. Choose a matching interpreter (the host has: {others}), use a newer "
+            f"Debian, or change requires-python if the application supports {found['version']}."
         )

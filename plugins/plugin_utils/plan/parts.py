@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From the parts of a plan to what is sent to the host: rendered, with a key, and with the secrets apart."""
+"""Prepare the parts of a plan for the host: render them, compute their keys and separate their secrets."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
 
-# Up to this size (bytes, compressed) a source travels with the module's arguments, which saves a trip to the host; 256
-# KiB more than a typical application of templates and code needs, and small beside the module itself.
+# Maximum compressed size in bytes of a source that is sent inside the module arguments. This saves an upload. Most
+# applications are smaller.
 INLINE = 256 * 1024
 
 
 def key_of(part: Part) -> str:
-    """The key of a part in the stamp: templates stand for what they render, their text being in the code's digest."""
+    """The key of a part in the stamp.
+
+    It covers the template variables. The template text is already part of the code digest.
+    """
     return stamp_key({"role": part.role, **part.inputs}, secret_json(part.secrets))
 
 
 def secret_json(found: dict[str, Any]) -> str:
-    """As JSON; empty where there is nothing, for Ansible hides what a secret argument says wherever it occurs."""
+    """Return JSON, or an empty string for no secrets. Ansible would otherwise mask '{}' in all output."""
     return json.dumps(found) if found else ""
 
 
 def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
-    """The part webapp with the identity of each source, and with what no log may show among the secrets."""
+    """The part webapp with the description of each source. Values that logs must not show become secrets."""
     apps, secrets = [], {}
     for given in part.inputs["apps"]:
         app = {key: value for key, value in given.items() if key != "env"}
@@ -43,7 +46,7 @@ def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
     return Part(part.role, {**part.inputs, "apps": apps}, {"apps": secrets} if secrets else {})
 
 
-# Settings of an application that may hold a login.
+# Settings of an application that may contain credentials.
 LOGINS = ("index_url", "extra_index_urls")
 
 
@@ -53,7 +56,7 @@ def app_secrets(app: dict[str, Any]) -> dict[str, Any]:
 
 
 class Shipment:
-    """The sources of one call: small ones travel along, others are sent when the host asks for them."""
+    """The sources of one call. Small ones are sent with the arguments, others when the host asks for them."""
 
     def __init__(self, origins: dict[str, Origin]) -> None:
         self.origins = origins
@@ -62,12 +65,12 @@ class Shipment:
         }
 
     def is_wanted(self, name: str) -> bool:
-        """Whether the host has to ask for it."""
+        """Whether the host has to ask for the source."""
         small = name in self.packed and len(self.packed[name]) <= INLINE
         return self.origins[name].pack is not None and not small
 
     def load(self, part: Part) -> Part:
-        """The part webapp with the sources that travel along."""
+        """The part webapp with the small sources among its secrets."""
         apps = [
             {**app, "source": {**app["source"], "wanted": self.is_wanted(app["name"])}} if "source" in app else app
             for app in part.inputs["apps"]
@@ -91,7 +94,7 @@ class Shipment:
 
 
 def uploaded(part: Part, paths: dict[str, str]) -> Part:
-    """The part webapp when the sources that the host asked for lie there, at these paths."""
+    """The part webapp with the paths of the uploaded sources on the host."""
     apps = [
         {**app, "source": {**app["source"], "wanted": False, "upload": paths[app["name"]]}}
         if app["name"] in paths
@@ -115,7 +118,7 @@ def templates_in(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def rendered(part: Part, render: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]) -> Part:
-    """The part with the text of its templates; ``render`` gets a role and its templates, and compiles each once."""
+    """The part with its templates rendered. ``render`` gets a role and its templates, and compiles each once."""
     by_role: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in templates_in(part.inputs):
         by_role[item["role"]].append(item)

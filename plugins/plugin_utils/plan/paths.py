@@ -16,7 +16,7 @@ def socket_path(name: str, identity: str) -> str:
 
 
 def source_folder(app: dict[str, Any], root: str, release: str = "current") -> str:
-    """The application root of the live release, or of the previous one, by their links."""
+    """The application root of the live or the previous release, by its link."""
     subdir = app["source"]["subdir"]
     return f"{root}/{app['name']}/{release}/src/" + (f"{subdir.strip('/')}/" if subdir else "")
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From applications to the releases that they want. Pure."""
+"""The desired releases of the applications. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def releases(
     files: list[dict[str, Any]] | None = None,
     root: str = "/srv/webapps",
 ) -> list[dict[str, Any]]:
-    """The releases that the applications want. ``files`` are those of the app servers' roles."""
+    """The desired releases of the applications. ``files`` are the files of the roles gunicorn and uwsgi."""
     items = []
     for app in applications(webapps):
         item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
@@ -35,7 +35,7 @@ def releases(
             if app["site"]["path"] != "/":
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
-                # The commit that the look has checked is the one that is deployed.
+                # Deploy the commit that the look has checked.
                 "source": {**app["source"], **pinned_commit(app, facts)},
                 "python": app["python"],
                 "server_packages": server_packages(app, server_requirements or {}),
@@ -104,7 +104,7 @@ def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[s
 
 
 def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
-    """The commit that the look has found. A host can send facts, so nothing else of a source may come from them."""
+    """The commit that the look has found. A host can forge facts, so they provide no other field of a source."""
     commit = facts.get("sources", {}).get(app["name"], {}).get("commit")
     known = app["source"].get("git") and isinstance(commit, str) and re.fullmatch(r"[0-9a-f]{40}", commit)
     return {"commit": commit} if known else {}

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Texts that a run shows at its end. Pure."""
+"""Reports that a run prints at its end. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
 
-# The certificate of the host that signs those of mode `selfsigned`.
+# The CA certificate of the host, which signs the certificates of mode `selfsigned`.
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 
@@ -32,7 +32,7 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
             f"{'new' if build.get('action') != 'none' else 'unchanged'})"
         )
     if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
-        lines.append(f"Browsers trust certificates of this host once they have imported {CA} of it")
+        lines.append(f"Import {CA} from this host into your browser to trust its certificates")
     return lines
 
 

@@ -12,15 +12,15 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicor
 WORKER_MEMORY = 128 * 1024**2
 
 
-# Seconds that a stop may take beyond the time that running requests get.
+# Seconds that a stop may take after the time for running requests.
 STOP_MARGIN = 5
 
 
 def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
-    """Twice the cores plus one (gunicorn's recommendation), as many as fit into the memory, at least two.
+    """Twice the cores plus one (gunicorn's recommendation), limited by the memory, but at least two.
 
-    The cores are those that the application may use; the memory is half of the host's, for the other half is the
-    system's and that of a second release during a switch, or the limit of the application if that is lower.
+    Only the cores that the application may use count. The memory is half of the host's memory, or the application's
+    limit if that is lower. The other half is for the system and a second release.
     """
     if app["workers"] != "auto":
         return int(app["workers"])
@@ -39,7 +39,7 @@ def memory_bytes(text: str) -> int:
 
 
 def stop_timeout(app: dict[str, Any]) -> int:
-    """Seconds after which a process manager kills a process. The app server has ended its last request before."""
+    """Seconds after which a process manager kills a process. By then, the app server has ended its last request."""
     uwsgi_serves = app["server"] == "uwsgi"
     return (app["timeout"] if uwsgi_serves else gunicorn.stop_seconds(app["gunicorn"], app["timeout"])) + STOP_MARGIN
 

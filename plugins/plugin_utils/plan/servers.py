@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From applications to the inputs of the roles of the app servers. Pure."""
+"""The inputs of the roles gunicorn and uwsgi. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import rele
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import worker_count
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 
-# The callable of our module that wraps the one of the application.
+# The callable of our module that wraps the application's callable.
 ENTRY = "pyweb_entry:application"
 
 
@@ -27,7 +27,7 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     asgi = protocol(app) == "asgi"
     # gunicorn's WSGI workers apply a prefix themselves.
     prefix = prefix if asgi or app["server"] == "uwsgi" else ""
-    # These two close a connection without reading what is left of a request's body.
+    # These two close a connection without reading the rest of a request body.
     # uWSGI supports neither a factory with arguments nor attributes, so it always gets the module.
     drain = app["server"] == "uwsgi" or app["gunicorn"].get("worker_class") == "asgi"
     if not (app["proxy_fix"] or drain or prefix):
@@ -36,10 +36,10 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
-    """Input of the role uwsgi: one item for every application that it serves, for a release that has no name yet.
+    """Input of the role uwsgi: one item for every application that it serves, for a release that has no ID yet.
 
-    It listens on two sockets. nginx speaks the uwsgi protocol to the one. The other speaks HTTP, as gunicorn's do, for
-    the health check and for the moment of a switch from one server to another, when nginx still has the other's words.
+    nginx uses ``socket`` with the uwsgi protocol. ``http_socket`` speaks HTTP, for the health check and while nginx
+    still has the HTTP configuration of gunicorn.
     """
     items = []
     for app in present(webapps):
@@ -66,7 +66,7 @@ def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapp
 
 
 def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
-    """Input of the role gunicorn: one item for every application that it serves, for a release that has no name yet."""
+    """Input of the role gunicorn: one item for every application that it serves, for a release that has no ID yet."""
     items = []
     for app in present(webapps):
         if app["server"] != "gunicorn":

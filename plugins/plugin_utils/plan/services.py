@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From applications to the inputs of the roles systemd and supervisor. Pure."""
+"""The inputs of the roles systemd and supervisor. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def systemd_services(
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
-    """Input of the role systemd: template units for its applications, and timers for the jobs of all."""
+    """Input of the role systemd: template units for its applications, and timers for all jobs."""
     if facts["init"] != "systemd":
         return []
     items = []
@@ -46,7 +46,7 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "description": f"The web application {app['name']}, release %i",
         "command": [f"{release_directory(root, app['name'], '%i')}/bin/web"],
         "type": "notify",
-        # Requests wait for it.
+        # Keep this short: requests wait until the process has restarted.
         "restart_delay": 0.1,
         "runtime_directory": runtime_directory(app, nginx_group),
         "start_timeout": app["health"]["timeout"],
@@ -62,9 +62,9 @@ def supervisor_programs(
     nginx_group: str = "www-data",
     beside: Any = None,
 ) -> list[dict[str, Any]]:
-    """Input of the role supervisor: template programs for its applications, and jobs where systemd is not the init.
+    """Input of the role supervisor: template programs for its applications, and jobs if systemd is not the init.
 
-    ``beside`` are applications that stay as they are, and so does what all of them share.
+    ``beside`` are applications that do not change. If one of them uses supervisor, the shared programs stay.
     """
     items = []
     for app in applications(webapps):

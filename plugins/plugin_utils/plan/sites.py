@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""From applications to the sites of the role nginx. Pure."""
+"""The sites of the applications, as input of the role nginx. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def nginx_sites(
 ) -> list[dict[str, Any]]:
     """Input of the role nginx: one site for every set of domains that the same applications serve.
 
-    Applications that share a domain become locations of one site, the longest prefix winning. ``maintenance`` says by
-    application how it is closed, as the switch on the host has it.
+    Applications that share a domain become locations of one site, and the longest prefix takes precedence.
+    ``maintenance`` holds the maintenance settings of applications that were found on the host.
     """
     switches = maintenance or {}
     apps = {app["name"]: switched(app, switches.get(app["name"])) for app in present(webapps)}
@@ -64,7 +64,7 @@ def nginx_sites(
 
 
 def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, Any]:
-    """The application, closed or opened by the switch on the host, which overrides the inventory."""
+    """The application with the maintenance settings of the host, which override the inventory."""
     if not switch:
         return app
     usual: dict[str, Any] = {"enabled": True, "page": None, "retry_after": 300, "allow": [], "open_paths": []}
@@ -72,7 +72,7 @@ def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, An
 
 
 def plain_paths(members: list[dict[str, Any]]) -> list[str]:
-    """The health URLs of a site that a balancer may request without TLS; never the home page."""
+    """The health URLs of a site that a load balancer may request without TLS; never the home page."""
     if members[0]["site"]["tls"]["mode"] == "none":
         return []
     paths = [health_path(app["site"]["path"], app["health"]["path"]) for app in members if app["health"]["path"]]
@@ -100,7 +100,7 @@ def size(text: str) -> int:
     return number or 1 << 62
 
 
-# Settings that a site and its locations share. Folders have those of the second list only.
+# Settings that a site and its locations share. Folders have only the settings of the second list.
 SITE_KEYS = (
     "header_preset",
     "headers",
@@ -126,7 +126,7 @@ PROXY_KEYS = ("buffering", "request_buffering", "max_temp_file_size", "cache")
 
 
 def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict[str, Any]:
-    """These settings of an application's site, for the role nginx. Pages become paths of the host."""
+    """These settings of an application's site, for the role nginx. Pages get absolute paths."""
     source, site = source_folder(app, root), app["site"]
     found = {key: site[key] for key in keys if site[key] is not None}
     if "error_pages" in found:
@@ -213,10 +213,9 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
 
 
 def uwsgi_upstream(app: dict[str, Any], root: str) -> dict[str, str]:
-    """The socket of uWSGI, which nginx uses while the live release runs under it.
+    """The socket that nginx uses while uWSGI serves the live release. During a change of server, it uses HTTP.
 
-    Applications under gunicorn have it too, so that nginx need not be reloaded when their server changes. At the moment
-    of the change, nginx uses HTTP.
+    Applications under gunicorn have it too, so a change of the server does not reload nginx.
     """
     layout = Layout(app["name"], root)
     return {"exists": layout.current_uwsgi, "upstream": f"uwsgi:unix:{layout.current_uwsgi_socket}"}

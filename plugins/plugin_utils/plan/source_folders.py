@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Files and folders that an application names in its source, and the dependencies that the source declares."""
+"""Check the files and folders of a source that an application uses, and the dependencies that it declares."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import s
 
 
 def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] | None = None) -> list[str]:
-    """Everything that an application names, and its source does not have.
+    """The files and folders that an application uses and its source lacks, and problems of its dependencies.
 
     ``servers`` are the requirements that install the app servers.
     """
     subdir = app["source"]["subdir"]
     if subdir and not (folder / subdir).is_dir():
-        return [f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}."]
+        return [
+            f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}. Correct the path, or add "
+            "the folder to the source."
+        ]
     root = folder / subdir
     return (
         dependency_problems(app, root, folder, servers or {})
         + [
-            f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}."
+            f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}. Correct the name, or add "
+            "the file to the source."
             for name in app["python"]["requirements"] or []
             if not (root / name).is_file()
         ]
@@ -40,7 +44,7 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
 
 
 def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
-    """Locks that would be ignored, and an app server that is pinned to a version that is too old."""
+    """Lock files that would be ignored, and an app server that is pinned to a version that is too old."""
     where = f"webapps '{app['name']}'.python"
     problem = requirements.ignored(str(root), str(folder), app["python"]["requirements"])
     if problem:
@@ -53,7 +57,7 @@ def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: 
 
 
 def is_shared(path: str, shared: list[str]) -> bool:
-    """Whether a folder outlives releases, or lies in one that does. The host creates it."""
+    """Whether a folder is shared between releases, or is inside a shared folder. The host creates it."""
     return any(f"{path.strip('/')}/".startswith(f"{folder.strip('/')}/") for folder in shared)
 
 
@@ -65,7 +69,7 @@ def same_name(root: Path, path: str) -> str:
 
 
 def required_python(path: Path) -> str:
-    """requires-python of a pyproject.toml; empty where there is none, or the file can't be read."""
+    """requires-python of a pyproject.toml; empty if it is missing, or the file can't be read."""
     try:
         with open(path, "rb") as stream:
             project = tomllib.load(stream).get("project", {})

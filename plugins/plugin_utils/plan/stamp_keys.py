@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Keys of the stamp: each stands for a desired state and for the code that would check it."""
+"""Keys of the stamp: hashes of a desired state and of the collection's code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 COLLECTION = Path(__file__).resolve().parents[3]
 
-# The cost of guessing a secret by its key: rounds of SHA-256, some 20 ms for each guess. Keys are facts, which a
-# verbose run shows. Every build of Python has PBKDF2; scrypt is missing from some.
+# Rounds of SHA-256 that make it expensive to guess a secret from its key: about 20 ms for each guess. Keys are facts,
+# which a verbose run prints. Every build of Python has PBKDF2; some lack scrypt.
 ROUNDS = 50_000
 
 
 @functools.cache
 def code_digest() -> str:
-    """A fingerprint of the code that plans, renders and runs: what an older version verified does not count."""
+    """A fingerprint of the collection's code and templates. A new version makes all stamps invalid."""
     total = hashlib.sha256()
     plugins = (COLLECTION / "plugins").rglob("*.py")
     files = (path for kind in ("templates", "files") for path in COLLECTION.glob(f"roles/*/{kind}/**/*"))
@@ -29,7 +29,7 @@ def code_digest() -> str:
 
 
 def stamp_key(wanted: Any, secrets: str = "") -> str:
-    """The key of a desired state. It depends on ``secrets`` too, and guessing them by the key is expensive."""
+    """The key of a desired state. It depends on ``secrets`` too, and guessing them from the key is expensive."""
     text = json.dumps(wanted, sort_keys=True, default=str)
     key = hashlib.sha256(f"{code_digest()}\0{text}".encode())
     return hashlib.pbkdf2_hmac("sha256", secrets.encode(), key.digest(), ROUNDS).hex() if secrets else key.hexdigest()

@@ -35,9 +35,9 @@ def activations(
     keep: int = 5,
     front: bool = True,
 ) -> list[dict[str, Any]]:
-    """The applications that have a new release, do not run, or are to be removed, as webapp_activate takes them.
+    """Input of webapp_activate: the applications that have a new release, do not run, or are to be removed.
 
-    Without ``builds`` it is input of the module webapp_release, which finds out which of all applications that are.
+    Without ``builds``, return all applications. The module apply then finds out which of them to activate.
     """
     apps = applications(webapps)
     if builds is None:
@@ -88,8 +88,8 @@ def release_commands(
 ) -> list[dict[str, Any]]:
     """Input of webapp_activate's stage ``commands``: the applications whose release commands this host has to run.
 
-    ``builds_by_host`` holds pairs of host and builds, in the order of the play: the first host with a new release runs
-    them, once for the whole deployment.
+    ``builds_by_host`` holds pairs of host and builds, in the order of the play. The first host with a new release runs
+    the commands, once for the whole deployment.
     """
     leaders: dict[str, tuple[str, str]] = {}
     for name, builds in builds_by_host:

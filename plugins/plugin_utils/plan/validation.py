@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Everything that the controller alone can find wrong with an inventory, before any host is touched. Pure."""
+"""Check an inventory on the controller, before anything runs on a host. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import ngin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
-# A path that nginx takes without quotes.
+# A path that nginx accepts without quotes.
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
-# Bytes; the kernel's sun_path holds 108, and a zero ends it.
+# Maximum bytes of a socket path. The kernel's sun_path holds 108, including the final zero byte.
 SOCKET_BYTES = 107
 # The oldest ansible-core that this collection runs on.
 OLDEST_CORE = (2, 19)
@@ -37,8 +37,8 @@ def checked_inventory(
 ) -> Inventory:
     """The applications, normalised, and every problem of the model and of the sites that nginx serves.
 
-    ``nginx_settings`` are the inputs of the role nginx that all sites share, without their prefix. ``own_sites`` are
-    the sites of the inventory beside those of the applications. No applications come back where there are problems.
+    ``nginx_settings`` are the inputs of the role nginx that all sites share, without their prefix. ``own_sites`` is
+    the list nginx_sites of the inventory. If there are problems, no applications are returned.
     """
     apps, problems = normalised(webapps)
     problems = problems or root_problems(apps, root)
@@ -58,7 +58,7 @@ def checked_sites(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
     """All sites that nginx is to serve and the settings that they share, both checked, and every problem.
 
-    ``maintenance`` says by application how it is closed.
+    ``maintenance`` holds the maintenance settings of applications.
     """
     sites, filled, problems = checked_with_applications(own_sites, settings, nginx_sites(apps, root, maintenance))
     if not problems:
@@ -69,10 +69,10 @@ def checked_sites(
 
 
 def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:
-    """A folder of the applications in which nginx can't reach their sockets."""
+    """The problems of a webapp_root in which nginx can't open the sockets."""
     if not ROOT.fullmatch(root):
         return [
-            f"webapp_root: '{root}' can't be the folder of the applications. Give an absolute path of letters, digits "
+            f"webapp_root: '{root}' can't be the folder of the applications. Set an absolute path of letters, digits "
             "and '._+-', such as /srv/webapps."
         ]
     problems = []
@@ -81,30 +81,32 @@ def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:
         if app["state"] == "present" and len(path) > SOCKET_BYTES:
             problems.append(
                 f"webapps '{app['name']}': the path of its socket, {path}, has {len(path)} characters, but the kernel "
-                f"takes {SOCKET_BYTES}. Use a shorter name or a shorter webapp_root."
+                f"allows {SOCKET_BYTES}. Use a shorter name or a shorter webapp_root."
             )
     return problems
 
 
 def app_problems(names: list[str], name: str, *, required: bool) -> list[str]:
-    """A run for one application that names none, or none of this host."""
+    """The problem of a missing or unknown application name."""
     return [] if name in names or not (name or required) else [unknown_app(name, names)]
 
 
 def core_problems(version: str) -> list[str]:
-    """An ansible-core that is too old."""
+    """The problem of an ansible-core that is too old."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers >= OLDEST_CORE:
         return []
     wanted = ".".join(map(str, OLDEST_CORE))
     return [
-        f"this is ansible-core {version}, but {wanted} is the oldest that this collection runs on. Install a newer "
-        f"one, such as: pip install 'ansible-core>={wanted}'"
+        f"this is ansible-core {version}, but this collection needs {wanted} or newer. Install it: "
+        f"pip install 'ansible-core>={wanted}'"
     ]
 
 
 def keep_problems(keep: Any) -> list[str]:
-    """A number of releases that leaves none to go back to."""
+    """The problem of a webapp_keep_releases that allows no rollback."""
     if re.fullmatch(r"\s*[0-9]+\s*", str(keep)) and int(keep) >= 2:
         return []
-    return [f"webapp_keep_releases: {keep} is too few. Keep at least 2: the live release and one to go back to."]
+    return [
+        f"webapp_keep_releases is '{keep}'. Set a whole number of at least 2: the live release and one to roll back to."
+    ]

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-# Where no init does it, supervisor watches over nginx. One that was stopped takes its pid file along before it goes: so
-# that is looked at once more when it has gone. One that was killed leaves it behind, and workers that hold its ports.
+# Without systemd, a program of supervisor restarts nginx. A clean stop removes the pid file before nginx exits, so the
+# file is read again after the exit. A killed nginx leaves the pid file and its workers, which still hold the ports.
 NGINX_WATCH = "pyweb-nginx"
 
 
@@ -17,9 +17,9 @@ WATCH = (
 )
 
 
-# supervisord looks at its programs once a second, so it notices one look late that a program has ended, and starts it
-# again at the next. It also looks when a program writes: this one writes when another ends. Once an end is noticed, the
-# second line has the program started. Where the system has no pidfd, supervisord's own looks remain.
+# supervisord polls its programs once a second. It detects an exit in one poll and restarts the program in the next. It
+# also polls when a program writes output, so this program writes two lines when another one exits. Without pidfd, only
+# the polls of supervisord remain.
 WAKE = "pyweb-wake"
 
 
