@@ -101,6 +101,7 @@ def flips(
     """Every application goes to its other server and process manager under load, then back; and what was in between."""
     found: dict[str, Any] = {}
     visitors = [Visitors(app, addresses) for app in ("catalogue", "ticker")]
+    found["nginx"] = {"before": {place.name: nginx_workers(place) for place in places}}
     with Loads(tmp_path_factory.mktemp("load"), addresses) as loads:
         for one in visitors:
             one.start()
@@ -111,9 +112,15 @@ def flips(
         for one in visitors:
             one.over.set()
             one.join()
+    found["nginx"]["after"] = {place.name: nginx_workers(place) for place in places}
     found["load"] = {name: loads.report(name) for name in addresses}
     found["visitors"] = visitors
     return found
+
+
+def nginx_workers(place: Place) -> list[str]:
+    """The process IDs of nginx's workers. A reload replaces all of them."""
+    return sorted(place.run("pgrep --parent $(cat /run/nginx.pid)").split())
 
 
 def told(address: str, app: str) -> dict[str, Any]:

@@ -36,6 +36,12 @@ def test_no_request_was_lost(facts, flips):
         assert one.wrong[facts.name] == []
 
 
+def test_nginx_was_not_reloaded(facts, flips):
+    before, after = flips["nginx"]["before"][facts.name], flips["nginx"]["after"][facts.name]
+    assert before, "nginx has no worker"
+    assert before == after
+
+
 @pytest.mark.parametrize("app", PATHS)
 def test_it_came_back_and_nothing_of_the_other_is_left(host, visit, facts, places, flips, app):
     env = visit(app).json()["env"]

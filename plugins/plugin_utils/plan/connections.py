@@ -26,8 +26,8 @@ def keepalive(app: dict[str, Any]) -> int:
 
     gunicorn's gthread workers support them, and a stopping worker still answers requests on them. Workers with
     `max_requests` get none: in older gunicorn versions, a restarting worker closes idle connections immediately. The
-    number does not depend on `server`, so a change of the server does not reload nginx. nginx uses uWSGI's own protocol,
-    which has no kept connections.
+    number does not depend on `server`, so a change of the server does not reload nginx. With uWSGI, nginx uses the
+    uwsgi protocol, which has no kept connections.
     """
     named = app["site"]["keepalive"]
     if named is not None:
