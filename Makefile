@@ -41,7 +41,7 @@ test: $(TEST_READY) ## run lint, unit, build and molecule, and print the time of
 	@python scripts/test.py
 
 .PHONY: test-all
-test-all: $(TEST_READY) ## run the same with the full matrix of deployments and kills
+test-all: $(TEST_READY) ## run the same with the full matrix of deployments and kills, and sanity
 	@PYWEB_MATRIX=all python scripts/test.py
 
 .PHONY: lint

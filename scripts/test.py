@@ -23,10 +23,11 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / ".cache" / "test-results"
 SCENARIOS = RESULTS / "scenarios.txt"  # what each scenario took
 CHEAP = ("lint", "unit", "build")
-DEAR = ("molecule",)
+# ansible-test takes minutes, so it is part of the full matrix only.
+DEAR = ("sanity", "molecule") if os.environ.get("PYWEB_MATRIX") == "all" else ("molecule",)
 # Limits for a failed test's message, in characters, and for the number of failed tests shown: the end of the output
 # must be readable at a glance.
-BRIEF = 160
+BRIEF = 400
 TOLD = 20
 
 
