@@ -121,7 +121,7 @@ SITES = [
                 **site(LOCATION, "/srv/sorry.html"),
                 "path": "/",
                 "upstream": "backend",
-                "instead": {"exists": "/run/x", "upstream": "backend"},
+                "instead": {"exists": "/run/x", "upstream": "uwsgi:unix:/run/x.sock"},
                 "maintenance": site(SITE, "/srv/sorry.html")["maintenance"],
             },
             {"path": "/f/", "alias": "/srv/f/", "fallback": ["/srv/g/"]},

@@ -339,6 +339,22 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         ),
         (site(locations=[{**APP, "instead": {"exists": "/up"}}]), ["instead", "'upstream' is missing"]),
         (
+            site(locations=[{**APP, "instead": {"exists": "/up", "upstream": "unix:/other"}}]),
+            ["instead", "both upstreams use the protocol http"],
+        ),
+        (
+            site(
+                locations=[
+                    {
+                        "path": "/",
+                        "upstream": "uwsgi:unix:/x",
+                        "instead": {"exists": "/up", "upstream": "uwsgi:unix:/y"},
+                    }
+                ]
+            ),
+            ["instead", "both upstreams use the protocol uwsgi"],
+        ),
+        (
             site(locations=[{**APP, "time_out": 3}]),
             ["locations '/'", "unknown key 'time_out'", "read_timeout"],
         ),

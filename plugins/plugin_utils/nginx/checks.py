@@ -188,15 +188,18 @@ def check_locations(checker: Checker, site: dict[str, Any], where: str) -> None:
                 "between slashes.",
             )
             continue
-        check_target(checker, location, [group["name"] for group in site["upstreams"]], here)
+        check_target(checker, location, {group["name"]: group["protocol"] for group in site["upstreams"]}, here)
         check_location(checker, location, here)
         if path.rstrip("/") in seen:
             checker.problem(here, "the site has this path twice. Keep one of them.")
         seen.append(path.rstrip("/"))
 
 
-def check_target(checker: Checker, location: dict[str, Any], groups: list[str], where: str) -> None:
-    """Check that a location leads either to an application or to a folder, and has no key of the other kind."""
+def check_target(checker: Checker, location: dict[str, Any], groups: dict[str, str], where: str) -> None:
+    """Check that a location leads either to an application or to a folder, and has no key of the other kind.
+
+    ``groups`` holds the protocol of each named upstream of the site.
+    """
     upstream, alias = location["upstream"], location["alias"]
     if (upstream is None) == (alias is None):
         found = "neither upstream nor alias" if upstream is None else "both upstream and alias"
@@ -211,14 +214,24 @@ def check_target(checker: Checker, location: dict[str, Any], groups: list[str], 
             checker.problem(where, f"{key} has no meaning beside {kind}. Remove it.")
     instead = location["instead"] or {}
     check_file(checker, instead.get("exists"), f"{where}.instead.exists", "file")
+    protocols = []
     for address in (upstream, instead.get("upstream")):
-        if address is None or address in groups or values.upstream(address) is not None:
+        if address is None:
+            continue
+        known = values.upstream(address)
+        if address in groups or known:
+            protocols.append(groups.get(address) or (known.protocol if known else ""))
             continue
         named = f" Or name one of its upstreams: {', '.join(groups)}." if groups else ""
         checker.problem(
             where,
             f"upstream is '{address}'. Use unix:/run/app.sock or http://127.0.0.1:5000 (for the uwsgi protocol "
             f"uwsgi:unix:/run/app.sock or uwsgi://127.0.0.1:3031), without a path: the request's is passed on.{named}",
+        )
+    if len(protocols) == 2 and protocols[0] == protocols[1]:
+        checker.problem(
+            f"{where}.instead",
+            f"both upstreams use the protocol {protocols[0]}. Use http for one of them, and uwsgi for the other.",
         )
     check_file(checker, alias, f"{where}.alias", "folder")
 
