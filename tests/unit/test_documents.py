@@ -101,3 +101,28 @@ def test_the_reference_has_every_playbook_and_its_variables(playbook: Path) -> N
 def test_the_readme_names_every_playbook() -> None:
     text = (CHECKOUT / "README.md").read_text()
     assert [path.stem for path in PLAYBOOKS if f"{path.stem}.yml" not in text] == []
+
+
+# Messages in the guide Start that Ansible and uv print.
+FOREIGN_MESSAGES = {"undecryptable variable", "failed to canonicalize path"}
+
+
+def quoted_messages() -> list[str]:
+    """The messages in the table of typical mistakes."""
+    page = (CHECKOUT / "docs" / "guides" / "start.md").read_text()
+    rows = page.partition("| message |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+@pytest.mark.parametrize("message", sorted({*quoted_messages()} - FOREIGN_MESSAGES))
+def test_a_quoted_message_is_in_the_code(message: str) -> None:
+    """The longest piece of the message without its example values."""
+    piece = max(re.split(r"'[^' ]+'|\d+|apache2|/", message), key=len).strip()
+    code = "\n".join(path.read_text() for path in sorted((CHECKOUT / "plugins").rglob("*.py")))
+    # A long text is written as several literals.
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    assert piece in code, f"docs/guides/start.md quotes {message!r}, which no code prints"
+
+
+def test_the_quoted_messages_are_found() -> None:
+    assert {*quoted_messages()} > FOREIGN_MESSAGES
