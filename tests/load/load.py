@@ -150,7 +150,8 @@ class Load:
             if again:
                 return connection
         except TimeoutError:
-            tally.failures.append(f"no answer within {TIMEOUT:g} s")
+            reached = "no answer" if connection else "no connection"
+            tally.failures.append(f"{time.strftime('%H:%M:%S')} {reached} within {TIMEOUT:g} s")
         except (Broken, OSError, ValueError, asyncio.IncompleteReadError) as error:
             tally.failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
         if connection is not None:

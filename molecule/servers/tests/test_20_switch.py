@@ -8,6 +8,9 @@ import pytest
 from conftest import PATHS, instance, instances, served_by
 from test_10_applications import TOLD
 
+# Hosts of other scenarios must not come and go meanwhile: that changes the network which the load goes through.
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("app", PATHS)
 def test_every_application_went_to_the_other_server_and_process_manager(facts, flips, app):
