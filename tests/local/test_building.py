@@ -549,7 +549,11 @@ def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
 @needs_root
 @pytest.mark.parametrize(
     ("interpreter", "words"),
-    [("python9.9", "not on the host. Install it"), ("sh", "is no Python"), ("true", "no Python")],
+    [
+        ("python9.9", "not on the host. Install it"),
+        ("sh", "is not a Python interpreter"),
+        ("true", "not a Python interpreter"),
+    ],
 )
 def test_an_interpreter_that_is_none(bench: Bench, interpreter: str, words: str) -> None:
     assert words in bench.refuse({"app.py": APP}, python={"interpreter": interpreter})

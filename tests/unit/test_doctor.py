@@ -474,7 +474,8 @@ def test_a_certificate_is_no_cause_where_nginx_does_not_serve_the_site(part: str
 def test_what_visitors_do_not_notice_is_said_so() -> None:
     told = diagnose(view(**background(state="failed")))
     assert report("web1", "shop", told)[0] == (
-        "shop on web1 answers its visitors, but a part of it DOES NOT WORK. The first broken link: background processes"
+        "shop on web1 answers its visitors, but a part of it DOES NOT WORK. "
+        "The first failing part: background processes"
     )
 
 
@@ -487,7 +488,7 @@ def test_what_was_never_deployed_is_told_alone() -> None:
 def test_a_report_names_the_first_link_then_the_others() -> None:
     told = diagnose(view(found=DEAD, host={"ahead": 99.0}))
     lines = report("web1", "shop", told)
-    assert lines[0] == "shop on web1 DOES NOT WORK. The first broken link: process"
+    assert lines[0] == "shop on web1 DOES NOT WORK. The first failing part: process"
     assert lines[1].startswith("    seen:   ")
     assert "  watch: clock" in lines
     lines = report("web1", "shop", diagnose(view()))
@@ -598,7 +599,7 @@ def test_a_table_shows_what_is_known() -> None:
     lines = status_table(rows)
     assert lines[0].startswith("host  application  release ")
     assert re.split(r" {2,}", lines[0])[3:] == [
-        *("since (UTC)", "server", "kept by", "workers", "memory", "restarts"),
+        *("since (UTC)", "server", "process manager", "workers", "memory", "restarts"),
         *("processes", "certificate", "health", "jobs"),
     ]
     assert re.split(r" {2,}", lines[1])[5:] == ["systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]

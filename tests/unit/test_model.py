@@ -278,7 +278,9 @@ def test_webapps_must_be_a_list(webapps: Any, words: str) -> None:
 
 
 def test_an_item_that_is_no_mapping_is_named_by_its_place() -> None:
-    assert only(app(), "shop").startswith("webapps no. 2: this is a text, but it must be a mapping with the keys name")
+    assert only(app(), "shop").startswith(
+        "webapps no. 2: this is a string, but it must be a mapping with the keys name"
+    )
 
 
 def test_every_problem_of_a_run_is_told_together() -> None:

@@ -381,7 +381,7 @@ def site(**keys: Any) -> list[dict[str, Any]]:
             [{"name": "one"}, {"name": "two"}],
             ["'two'", "default site of port 80", "'one'"],
         ),
-        ("shop", ["nginx_sites", "a text", "list"]),
+        ("shop", ["nginx_sites", "a string", "list"]),
         (["shop"], ["no. 1", "mapping"]),
     ],
 )

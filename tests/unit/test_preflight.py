@@ -328,7 +328,7 @@ def test_a_misspelt_input_of_a_role_is_found() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"webapp_keep_releases": "many"}, "webapp_keep_releases: this is a text ('many')"),
+        ({"webapp_keep_releases": "many"}, "webapp_keep_releases: this is a string ('many')"),
         ({"python_packages": ["libpq-dev", "--purge"]}, "python_packages: '--purge' is not a Debian package"),
         ({"python_packages": ["libpq-dev\n"]}, "python_packages: 'libpq-dev\n' is not a Debian package"),
         ({"webapp_nginx_group": "www data"}, "webapp_nginx_group: 'www data' is not a group"),

@@ -222,7 +222,7 @@ def assert_named(case: dict[str, Any], app: str, host: str, message: str) -> Non
         finding = told.partition(f"watch: {case['link']}\n")[2]
     else:
         how = "answers its visitors, but a part of it DOES NOT WORK" if case.get("partly") else "DOES NOT WORK"
-        assert told.startswith(f"{how}. The first broken link: {case['link']}\n")
+        assert told.startswith(f"{how}. The first failing part: {case['link']}\n")
         finding = told.partition("\n")[2]
     finding = finding.partition("  also broken:")[0].partition("  watch:")[0]
     for words in case["says"]:

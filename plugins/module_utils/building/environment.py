@@ -81,7 +81,9 @@ def find_interpreter(build: Build) -> tuple[str, str]:
         )
     version = interpreter_version(interpreter)
     if not version:
-        raise build.error(f"python.interpreter '{name}' ({interpreter}) is no Python. Name one, such as python3.")
+        raise build.error(
+            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter. Set one, such as python3."
+        )
     return interpreter, version
 
 

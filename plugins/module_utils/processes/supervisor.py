@@ -47,7 +47,7 @@ DROP_IN_CONTENT = f"""\
 # {MARK} (role supervisor).
 [Service]
 # Debian's unit waits 50 s after a crash, and leaves the programs running beside the copies that the next daemon starts.
-# A daemon that gets SIGTERM ends with status 0. `systemctl stop supervisor` stops it for good.
+# A daemon that gets SIGTERM ends with status 0. After `systemctl stop supervisor` it stays stopped.
 Restart=always
 RestartSec=500ms
 KillMode=mixed

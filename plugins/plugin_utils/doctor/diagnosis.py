@@ -43,7 +43,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
 
 
 def diagnose(view: View) -> dict[str, Any]:
-    """The broken links, the outermost first, and those that will break next."""
+    """The failing parts, the outermost first, and those that will fail next."""
     found = [finding for link in LINKS.values() for finding in (link(view),) if finding]
     if not view.found["release"]:
         found = [deployment(view)]
@@ -81,7 +81,7 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
         # Visitors do not notice a failure in the background.
         partly = broken[0]["link"] == "background processes"
         what = "answers its visitors, but a part of it DOES NOT WORK" if partly else "DOES NOT WORK"
-        lines = [f"{app} on {host} {what}. The first broken link: {broken[0]['link']}"]
+        lines = [f"{app} on {host} {what}. The first failing part: {broken[0]['link']}"]
     for number, finding in enumerate([*broken, *warnings]):
         if number or not broken:
             lines.append(f"  also broken: {finding['link']}" if number < len(broken) else f"  watch: {finding['link']}")

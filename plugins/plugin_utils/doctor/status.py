@@ -15,7 +15,7 @@ COLUMNS = {
     "release": "release",
     "since": "since (UTC)",
     "server": "server",
-    "process_manager": "kept by",
+    "process_manager": "process manager",
     "workers": "workers",
     "memory": "memory",
     "restarts": "restarts",

@@ -181,7 +181,7 @@ def check_headers(checker: Checker, headers: dict[Any, Any] | None, where: str) 
         if not isinstance(name, str) or not values.HEADER.fullmatch(name):
             checker.problem(where, f"'{name}' is not a header's name. Use letters, digits and '-'.")
         elif not isinstance(value, (str, int)) or isinstance(value, bool):
-            checker.problem(f"{where}.{name}", "a header's value is a text. Put it between quotes.")
+            checker.problem(f"{where}.{name}", "a header's value is a string. Put it between quotes.")
         else:
             check_text(checker, str(value), f"{where}.{name}")
 

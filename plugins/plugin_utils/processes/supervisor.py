@@ -74,7 +74,7 @@ def check_program(checker: Checker, program: dict[str, Any], where: str) -> None
         if not OPTION.fullmatch(str(name)):
             checker.problem(f"{where}.settings", f"{name!r} is not the name of an option.")
         elif isinstance(value, (dict, list, tuple)) or value is None:
-            checker.problem(f"{where}.settings.{name}", f"{value!r} is not the value of an option. Give a text.")
+            checker.problem(f"{where}.settings.{name}", f"{value!r} is not the value of an option. Set a string.")
         else:
             check_line(checker, str(value), f"{where}.settings.{name}")
     if program["schedule"]:

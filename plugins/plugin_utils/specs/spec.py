@@ -77,7 +77,7 @@ def kind(value: Any) -> str:
         (bool, "a boolean"),
         (int, "a whole number"),
         (float, "a number"),
-        (str, "a text"),
+        (str, "a string"),
         (dict, "a mapping"),
         (list, "a list"),
     ):
@@ -163,7 +163,7 @@ class Checker:
             return self.wrong(value, where, "a number")
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return str(value)
-        return self.wrong(value, where, "a text; put it between quotes")
+        return self.wrong(value, where, "a string; put it between quotes")
 
     def list(self, value: Any, spec: dict[str, Any], where: str) -> list[Any]:
         if not isinstance(value, list):
