@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,11 @@ def test_deployments_in_a_row_lose_no_request(
         told = load.report["kinds"]
         assert not [kind for kind, found in told.items() if found["failures"] and not kind.endswith("kept")], told
         assert load.report["failed"] <= 2, told
-    assert took["rollback"] < min(seconds for what, seconds in took.items() if what.endswith("code")), took
+    # Medians, because the load makes single runs up to a third slower than others.
+    times = {
+        playbook: [took[what] for what, _change, used in steps if used == playbook] for playbook in ("rollback", "site")
+    }
+    assert statistics.median(times["rollback"]) < statistics.median(times["site"]), took
     assert everywhere(Place.neighbour, pair) == neighbours
     everywhere(Place.settled, pair)
     everywhere(lambda place: place.run("cd /srv/webapps/patient && test -s deployments.log && " + NO_SECRET), pair)
