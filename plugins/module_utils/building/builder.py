@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import COMMAND_TIMEOUT, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -59,6 +60,9 @@ def make(build: Build, manifest: Manifest) -> None:
     write_launcher(build)
     take_for_root(build.source)
     run_build_commands(build)
+    owner = existing_account(build.name)
+    venv = os.path.join(build.release, "venv")
+    give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
     check_import(build)
 
 

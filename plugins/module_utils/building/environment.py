@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
+from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -99,6 +100,8 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
             install(build, path, interpreter, wanted)
             if "release" in key or not links_into(path, build.release):
                 take_for_root(path)
+                owner = existing_account(build.name)
+                give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:

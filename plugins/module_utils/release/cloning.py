@@ -8,6 +8,7 @@ import os
 import shutil
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import new_identity
+from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import copy_owners_of_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILDING,
     BUILT,
@@ -29,6 +30,7 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
     copy = Manifest(**{**manifest.__dict__, "id": new_identity(manifest.fingerprint, now(), taken), "state": BUILDING})
     source, target = layout.release(manifest.id), layout.release(copy.id)
     shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns(MANIFEST))
+    copy_owners_of_links(source, target)
     programs = [os.path.join("bin", name) for name in os.listdir(os.path.join(target, "bin"))]
     for name in (*FILES_WITH_ID, *programs):
         path = os.path.join(target, name)
