@@ -50,7 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def render() -> Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]:
     """Render a role's files by the lookup that the role itself uses: ``render("nginx", terms)``."""
     from ansible.parsing.dataloader import DataLoader

@@ -58,8 +58,10 @@ class SystemFiles:
     def back_up_entry(self, content: str | None) -> None:
         """Keep the nginx.conf that was there before the role's first run."""
         backup = f"{self.entry_path}.before-pyweb"
-        if content is not None and not os.path.exists(backup):
-            apply_files([own_file(backup, content)])
+        if os.path.isfile(backup) and not os.path.islink(backup):
+            os.chmod(backup, 0o600)  # older versions left it readable to everybody
+        elif content is not None and not os.path.lexists(backup):
+            apply_files([own_file(backup, content, 0o600)])
 
     @contextlib.contextmanager
     def test_entry(self, tree: str) -> Any:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 
 # nginx needs 64 or 128 bytes for the counters of an address, so there is space for 80 000 addresses.
@@ -102,14 +104,19 @@ def added_headers(parts: Parts) -> list[str]:
     return lines
 
 
-def error_lines(item: dict[str, Any], parts: Parts) -> list[str]:
+def error_lines(item: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
     return [
-        f"error_page {' '.join(str(status) for status in page['status'])} {parts.page(page['page'])};"
+        f"error_page {' '.join(str(status) for status in page['status'])} {page_path(page['page'], site, parts)};"
         for page in item["error_pages"] or []
     ]
 
 
-def maintenance_lines(item: dict[str, Any], error_pages: list[str], parts: Parts) -> list[str]:
+def page_path(file: str, site: dict[str, Any], parts: Parts, *lines: str) -> str:
+    """The path of a page that is a file of the operator or of an application."""
+    return parts.page(file, link_line(site, posixpath.dirname(file)), *lines)
+
+
+def maintenance_lines(item: dict[str, Any], site: dict[str, Any], error_pages: list[str], parts: Parts) -> list[str]:
     """Lines of a location for maintenance: 503 with a page, except for allowed addresses and open paths.
 
     An error_page in a location drops those of the server, so they are repeated.
@@ -121,9 +128,9 @@ def maintenance_lines(item: dict[str, Any], error_pages: list[str], parts: Parts
     visitor = parts.variable("geo", visitors)
     open_paths = {quote(f"1:{path}"): "0" for path in maintenance["open_paths"]}
     closed = parts.map(f'"{visitor}:$uri"', {**open_paths, "~^1:": "1"}, default="0")
-    page = parts.page(
-        maintenance["page"] or f"{TREE}/maintenance.html", f"set $pyweb_retry_after {maintenance['retry_after']};"
-    )
+    retry = f"set $pyweb_retry_after {maintenance['retry_after']};"
+    own = maintenance["page"]
+    page = page_path(own, site, parts, retry) if own else parts.page(f"{TREE}/maintenance.html", retry)
     return [f"if ({closed}) {{", "    return 503;", "}", f"error_page 503 {page};", *error_pages]
 
 

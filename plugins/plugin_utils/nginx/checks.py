@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values, words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
     check_domains,
     check_extra,
@@ -41,7 +41,7 @@ LOCATION_KINDS = {
         "connection_limit",
         "maintenance",
     ),
-    "alias": ("immutable", "precompressed", "fallback", "internal"),
+    "alias": ("immutable", "precompressed", "fallback", "internal", "internal_for"),
 }
 
 
@@ -137,10 +137,9 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     for key in ("access_log", "error_log"):
         if site[key] != "off":
             check_file(checker, site[key], f"{where}.{key}", "path of a log")
-    if site["error_log"] == "off":
-        checker.problem(
-            f"{where}.error_log", "nginx reads 'off' as a file's name here. Use /dev/null, or leave it out."
-        )
+    if problem := words.problem("error_log", site["error_log"] or ""):
+        checker.problem(f"{where}.error_log", problem)
+    check_file(checker, site["links_root"], f"{where}.links_root", "folder")
     check_extra(checker, site["extra"], f"{where}.extra", "server block")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
@@ -190,9 +189,23 @@ def check_locations(checker: Checker, site: dict[str, Any], where: str) -> None:
             continue
         check_target(checker, location, {group["name"]: group["protocol"] for group in site["upstreams"]}, here)
         check_location(checker, location, here)
+        check_sender(checker, location, site, here)
         if path.rstrip("/") in seen:
             checker.problem(here, "the site has this path twice. Keep one of them.")
         seen.append(path.rstrip("/"))
+
+
+def check_sender(checker: Checker, location: dict[str, Any], site: dict[str, Any], where: str) -> None:
+    """Check that an internal folder belongs to an upstream of its site."""
+    name = location["internal_for"]
+    known = [other["upstream"] for other in site["locations"] if other["upstream"] is not None]
+    if name is not None and not location["internal"]:
+        checker.problem(f"{where}.internal_for", "the folder is not internal. Add internal: true, or remove this.")
+    elif name is not None and name not in known:
+        checker.problem(
+            f"{where}.internal_for",
+            f"no location of the site has the upstream '{name}'. Use one of: {', '.join(known) or 'none'}.",
+        )
 
 
 def check_target(checker: Checker, location: dict[str, Any], groups: dict[str, str], where: str) -> None:

@@ -17,6 +17,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     maintenance_lines,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, joined, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import sender_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
 
@@ -33,7 +35,7 @@ def location_blocks(
     prefix = location["path"].rstrip("/")
     extra = extra_lines(location["extra"], f"extra of location {location['path']}")
     if location["alias"] is not None:
-        return [folder(location, prefix, extra, parts)]
+        return [folder(location, site, prefix, extra, parts)]
     # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer
     # prefixes.
     heads = [f"= {quote(prefix)}", quote(f"{prefix}/")] if prefix else ["/"]
@@ -45,7 +47,8 @@ def location_blocks(
         inside = [block(f"if (-e {quote(location['instead']['exists'])})", other[:1])]
     lines = [
         *passed,
-        *shared_lines(location, parts),
+        *sender_lines(location, site, upstreams),
+        *shared_lines(location, site, parts),
         *limit_lines(location, site, parts),
         *maintenance(location, site, parts),
         *extra,
@@ -53,7 +56,7 @@ def location_blocks(
     return [{**block(f"location {head}", lines), "inside": inside} for head in heads]
 
 
-def shared_lines(location: dict[str, Any], parts: Parts) -> list[str]:
+def shared_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
     lines = []
     if location["max_body_size"] is not None:
         lines.append(f"client_max_body_size {quote(location['max_body_size'])};")
@@ -62,22 +65,24 @@ def shared_lines(location: dict[str, Any], parts: Parts) -> list[str]:
 
 def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
     """Lines for the maintenance of the location or of the site, and for its error pages."""
-    own = error_lines(location, parts)
+    own = error_lines(location, site, parts)
     item = location if location["maintenance"] else site
-    return maintenance_lines(item, own or error_lines(site, parts), parts) or own
+    return maintenance_lines(item, site, own or error_lines(site, site, parts), parts) or own
 
 
-def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts) -> dict[str, Any]:
+def folder(
+    location: dict[str, Any], site: dict[str, Any], prefix: str, extra: list[str], parts: Parts
+) -> dict[str, Any]:
     # Both end in a slash: with only one of them, /static../secret would leave the folder.
     path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
     lifetime = f"set $pyweb_cache_control {quote(IMMUTABLE if location['immutable'] else 'no-cache')};"
     lines = ["internal;"] if location["internal"] else []
     if location["precompressed"]:
         lines += ["gzip_static on;", *(["brotli_static on;"] if parts.brotli else [])]
-    lines += [*shared_lines(location, parts), *error_lines(location, parts), *extra]
+    lines += [*shared_lines(location, site, parts), *error_lines(location, site, parts), *extra]
     head = f"location ^~ {quote(path)}"
     if not location["fallback"]:
-        return {**block(head, [f"alias {quote(alias)};", lifetime, *lines]), "inside": [HIDDEN]}
+        return {**block(head, [f"alias {quote(alias)};", link_line(site, alias), lifetime, *lines]), "inside": [HIDDEN]}
     places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"])]
     root = posixpath.commonpath(places)
     files = " ".join(joined(f"/{posixpath.relpath(place, root)}/", "$pyweb_file") for place in places)
@@ -88,6 +93,7 @@ def folder(location: dict[str, Any], prefix: str, extra: list[str], parts: Parts
             *header_lines(location, parts),
             lifetime,
             f"root {quote(root)};",
+            link_line(site, root),
             # For a file that was requested within the last second, nginx does not search the folders again.
             "open_file_cache max=1000 inactive=1s;",
             "open_file_cache_valid 1s;",
@@ -130,7 +136,7 @@ def http_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -
     if location["websocket"]:
         return [
             *lines,
-            "proxy_set_header Upgrade $http_upgrade;",
+            "proxy_set_header Upgrade $pyweb_upgrade;",
             "proxy_set_header Connection $pyweb_connection;",
         ]
     return [*lines, 'proxy_set_header Connection "";']
@@ -149,7 +155,11 @@ def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) 
         f"uwsgi_param HTTP_X_FORWARDED_PREFIX {quote(prefix)} if_not_empty;",
     ]
     if location["websocket"]:
-        return lines
+        return [
+            *lines,
+            "uwsgi_param HTTP_CONNECTION $pyweb_connection if_not_empty;",
+            "uwsgi_param HTTP_UPGRADE $pyweb_upgrade if_not_empty;",
+        ]
     # As for HTTP: these two are about the visitor's connection, and are passed on for an upgrade only.
     return [*lines, 'uwsgi_param HTTP_CONNECTION "" if_not_empty;', 'uwsgi_param HTTP_UPGRADE "" if_not_empty;']
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values, words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
@@ -84,7 +84,10 @@ def check_domains(checker: Checker, site: dict[str, Any], where: str, underscore
     wrong = False
     for key in ("domains", "redirects"):
         for name in site[key]:
-            if problem := values.domain_problem(name, underscores):
+            if problem := words.problem("server_name", name):
+                wrong = True
+                checker.problem(f"{where}.{key}", f"'{name}': {problem}")
+            elif problem := values.domain_problem(name, underscores):
                 wrong = True
                 checker.problem(f"{where}.{key}", f"'{name}' {problem}")
         site[key] = [values.domain(name) for name in site[key]]
@@ -180,6 +183,8 @@ def check_headers(checker: Checker, headers: dict[Any, Any] | None, where: str) 
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not values.HEADER.fullmatch(name):
             checker.problem(where, f"'{name}' is not a header's name. Use letters, digits and '-'.")
+        elif problem := words.problem("add_header", name):
+            checker.problem(where, f"'{name}': {problem}")
         elif not isinstance(value, (str, int)) or isinstance(value, bool):
             checker.problem(f"{where}.{name}", "a header's value is a string. Put it between quotes.")
         else:
@@ -199,6 +204,8 @@ def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> No
     if not auth:
         return
     check_text(checker, auth["realm"], f"{where}.realm")
+    if problem := words.problem("auth_basic", auth["realm"]):
+        checker.problem(f"{where}.realm", f"'{auth['realm']}': {problem}")
     for name, hashed in (auth["users"] or {}).items():
         if not values.USER.fullmatch(str(name)):
             checker.problem(

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import OWN_SITES
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import client_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     access_lines,
     added_headers,
@@ -16,8 +17,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     in_maintenance,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import redirect_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import location_blocks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.request_paths import REFUSE_AMBIGUOUS, path_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
     http_lines,
     listen_lines,
@@ -39,8 +42,8 @@ def tree_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[di
     sites = sorted(sites, key=lambda site: site["name"])
     files = [
         template("nginx.conf", main_vars(sites, settings)),
-        template("proxy.conf", {}),
-        template("uwsgi.conf", {}),
+        template("proxy.conf", {"headers": client_headers.removed(settings["trusted_proxies"])}),
+        template("uwsgi.conf", {"headers": client_headers.removed(settings["trusted_proxies"])}),
         template("catch_all.conf", {"servers": catch_all(sites, settings)}),
     ]
     if settings["status_port"]:
@@ -66,6 +69,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "worker_rlimit_nofile": 3 * connections + 512,
         "server_names_hash_bucket_size": bucket_size(sites),
         "trusted_proxies": settings["trusted_proxies"],
+        "proxy_headers": client_headers.maps(settings["trusted_proxies"]),
         "real_ip_header": settings["real_ip_header"],
         "brotli": settings["brotli"],
         "status": bool(settings["status_port"]),
@@ -103,7 +107,7 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
     """The file of one site, with its servers, and the files of its secrets."""
     upstreams, parts = Upstreams(site), Parts(site["name"], settings)
     locations = [block for location in site["locations"] for block in location_blocks(location, site, upstreams, parts)]
-    lines = server_lines(site, parts)
+    lines = server_lines(site, upstreams, parts)
     own = {
         "listen": plain_listen_lines(site["port"], not site["domains"]),
         "lines": lines,
@@ -126,7 +130,7 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
 
 def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
     """The server that redirects other names to the first domain."""
-    basics = [f"server_name {quoted(site['redirects'])};", *log_lines(site)]
+    basics = [f"server_name {quoted(site['redirects'])};", *log_lines(site), *REFUSE_AMBIGUOUS]
     target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"
     return {
         "listen": plain_listen_lines(site["port"], False),
@@ -138,13 +142,15 @@ def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def server_lines(site: dict[str, Any], parts: Parts) -> list[str]:
+def server_lines(site: dict[str, Any], upstreams: Upstreams, parts: Parts) -> list[str]:
     lines = [
         f"server_name {quoted(site['domains']) or EVERY_HOST};",
         *log_lines(site),
+        *path_lines(site, parts),
+        *redirect_lines(site, upstreams, parts),
         f"client_max_body_size {quote(site['max_body_size'])};",
         *access_lines(site, parts),
-        *error_lines(site, parts),
+        *error_lines(site, site, parts),
     ]
     headers = answer_lines(site, parts)
     lines += [f'set {wanted} "";' for wanted in parts.headers.values() if not any(wanted in line for line in headers)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 
@@ -19,6 +20,23 @@ def source_folder(app: dict[str, Any], root: str, release: str = "current") -> s
     """The application root of the live or the previous release, by its link."""
     subdir = app["source"]["subdir"]
     return f"{root}/{app['name']}/{release}/src/" + (f"{subdir.strip('/')}/" if subdir else "")
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a relative path is a folder, or in it."""
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def published(app: dict[str, Any], root: str, path: str, release: str = "current") -> str:
+    """The place from which nginx serves a path of the application root.
+
+    For a shared folder that is the folder itself. nginx does not follow the link to it in the release, because link and
+    folder have different owners.
+    """
+    path = posixpath.normpath(path.strip("/") or ".")
+    if any(within(path, shared) for shared in app["shared"]):
+        return f"{root}/{app['name']}/shared/{path}"
+    return source_folder(app, root, release) + ("" if path == "." else path)
 
 
 def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
@@ -80,10 +80,6 @@ def pages_of_site(site: dict[str, Any]) -> list[str]:
     listed = [page["page"] for place in (site, *site["locations"]) for page in place.get("error_pages") or []]
     closed = [site["maintenance"]["page"]] if (site["maintenance"] or {}).get("page") else []
     return [posixpath.normpath(page.strip("/")) for page in (*listed, *closed)]
-
-
-def within(path: str, folder: str) -> bool:
-    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:

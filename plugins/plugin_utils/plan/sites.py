@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT, keepalive, may_use_uwsgi
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import source_folder
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import published, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import STOP_MARGIN
 
 
@@ -56,6 +58,8 @@ def nginx_sites(
             # The settings of one application must not apply to others on the same domains.
             **(site_settings(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
             **kept_upstreams(members, root),
+            # The applications are trusted with nothing below this folder.
+            "links_root": root,
             "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
             "extra": extra(members),
         }
@@ -127,14 +131,14 @@ PROXY_KEYS = ("buffering", "request_buffering", "max_temp_file_size", "cache")
 
 def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict[str, Any]:
     """These settings of an application's site, for the role nginx. Pages get absolute paths."""
-    source, site = source_folder(app, root), app["site"]
+    site = app["site"]
     found = {key: site[key] for key in keys if site[key] is not None}
     if "error_pages" in found:
-        found["error_pages"] = pages(found["error_pages"], source)
+        found["error_pages"] = pages(found["error_pages"], app, root)
     if "maintenance" in found:
         maintenance = {**found["maintenance"]}
         if maintenance["page"]:
-            maintenance["page"] = source + maintenance["page"]
+            maintenance["page"] = published(app, root, maintenance["page"])
         path = app["health"]["path"]
         if path:
             open_path = health_path(site["path"], path).split("?")[0]
@@ -146,8 +150,8 @@ def site_settings(app: dict[str, Any], keys: tuple[str, ...], root: str) -> dict
     return found
 
 
-def pages(items: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
-    return [{**item, "page": source + item["page"]} for item in items]
+def pages(items: list[dict[str, Any]], app: dict[str, Any], root: str) -> list[dict[str, Any]]:
+    return [{**item, "page": published(app, root, item["page"])} for item in items]
 
 
 def extra(members: list[dict[str, Any]]) -> str:
@@ -194,21 +198,34 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
     for item in site["locations"]:
         own = {key: value for key, value in item.items() if value is not None and (key, value) != ("extra", "")}
         if "error_pages" in own:
-            own["error_pages"] = pages(own["error_pages"], source_folder(app, root))
+            own["error_pages"] = pages(own["error_pages"], app, root)
         items.append({**main, **own, "path": f"{prefix}{item['path']}"})
-    for item in site["static"]:
-        folder = item["path"].strip("/") + "/"
-        places = [source_folder(app, root, release) + folder for release in ("current", "previous")]
+    for item in with_shared_folders(site["static"], app["shared"]):
+        places = [published(app, root, item["path"], release) + "/" for release in ("current", "previous")]
         items.append(
             {
                 "path": f"{prefix}{item['url']}",
                 "alias": places[0],
                 "immutable": item["immutable"],
-                **({"fallback": places[1:]} if item["previous_release"] else {}),
-                **{key: True for key in ("precompressed", "internal") if item[key]},
+                **({"fallback": places[1:]} if item["previous_release"] and places[0] != places[1] else {}),
+                **({"precompressed": True} if item["precompressed"] else {}),
+                **({"internal": True, "internal_for": main["upstream"]} if item["internal"] else {}),
                 **({} if alone else site_settings(app, FOLDER_KEYS, root)),
             }
         )
+    return items
+
+
+def with_shared_folders(static: list[dict[str, Any]], shared: list[str]) -> list[dict[str, Any]]:
+    """The static folders, and beside each those shared folders inside it, which nginx serves from their own place."""
+    items = list(static)
+    for item in static:
+        path = posixpath.normpath(item["path"].strip("/") or ".")
+        for folder in shared:
+            inner = path == "." or (within(folder, path) and folder != path)
+            url = f"{item['url']}{posixpath.relpath(folder, path)}/"
+            if inner and location_path(url) and url not in [known["url"] for known in items]:
+                items.append({**item, "url": url, "path": folder})
     return items
 
 
