@@ -156,7 +156,11 @@ def test_what_nginx_conf_held_before_is_kept_aside(nginx: Instance) -> None:
     (nginx.conf / "nginx.conf").write_text("# somebody's\n")
     nginx.run(shop=nginx.site("one"))
     nginx.run(shop=nginx.site("two"))
-    assert (nginx.conf / "nginx.conf.before-pyweb").read_text() == "# somebody's\n"
+    kept = nginx.conf / "nginx.conf.before-pyweb"
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("# somebody's\n", 0o600)
+    kept.chmod(0o644)  # as older versions left it
+    nginx.run(shop=nginx.site("three"))
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("# somebody's\n", 0o600)
 
 
 @needs_nginx

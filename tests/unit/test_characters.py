@@ -124,8 +124,9 @@ SITES = [
                 "instead": {"exists": "/run/x", "upstream": "uwsgi:unix:/run/x.sock"},
                 "maintenance": site(SITE, "/srv/sorry.html")["maintenance"],
             },
-            {"path": "/f/", "alias": "/srv/f/", "fallback": ["/srv/g/"]},
+            {"path": "/f/", "alias": "/srv/f/", "fallback": ["/srv/g/"], "internal": True, "internal_for": "backend"},
         ],
+        "links_root": "/srv",
         "access_log": "/var/log/a.log",
         "error_log": "/var/log/e.log",
     }

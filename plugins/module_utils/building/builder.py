@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import COMMAND_TIMEOUT, tail
@@ -68,7 +69,7 @@ def make(build: Build, manifest: Manifest) -> None:
 
 def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
     """Keep a release that could not be finished, and no earlier one, for inspection; return whether that worked."""
-    manifest.state, manifest.reason = BAD, error.text.splitlines()[0]
+    manifest.state, manifest.reason = BAD, lines_of(error.text)[0]
     try:
         take_for_root(build.source)
         write_manifest(build.layout, manifest)

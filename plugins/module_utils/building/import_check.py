@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # The problems that one sentence explains: {wsgi} and {module} are the application's, the rest is what the probe found.
@@ -47,7 +48,7 @@ def check_import(build: Build) -> None:
             f"importing '{spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a "
             'loop when it is imported? Put that under: if __name__ == "__main__"'
         ) from None
-    lines = reversed(answer.stdout.splitlines())
+    lines = reversed(lines_of(answer.stdout))
     found = next((line[len(MARKER) :] for line in lines if line.startswith(MARKER)), None)
     if found is None:
         raise build.error(

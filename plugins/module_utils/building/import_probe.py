@@ -40,7 +40,7 @@ def last_lines(error: BaseException) -> list[str]:
     """The end of a traceback, without places that are not the application's."""
     entries = traceback.format_exception(type(error), error, error.__traceback__)
     kept = [entry for entry in entries if not any(mark in entry for mark in NOT_THE_APPLICATION)]
-    return "".join(kept[-7:]).rstrip().splitlines()[-16:]
+    return "".join(kept[-7:]).rstrip().split("\n")[-16:]
 
 
 def python_files() -> list[str]:
@@ -162,7 +162,7 @@ def lines_under_main(path: str) -> list[str]:
 def statements(body: list[ast.stmt], functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
     """Lines that say which statements there are. A call of a function of the same file stands for its statements."""
     for statement in body:
-        text = ast.unparse(statement).splitlines()[0]
+        text = ast.unparse(statement).split("\n")[0]
         name = getattr(getattr(getattr(statement, "value", None), "func", None), "id", None)
         if name in functions:
             yield from statements(functions[name].body, {})
@@ -189,9 +189,9 @@ def check_gunicorn_settings(path: str) -> None:
             settings: Any = WSGIApplication(prog="gunicorn").cfg
             settings.worker_class  # noqa: B018  # loads the class
     except SystemExit:
-        report(problem="settings", trace=output.getvalue().strip().splitlines()[-12:])
+        report(problem="settings", trace=output.getvalue().strip().split("\n")[-12:])
     except BaseException as error:
-        lines = [line for line in str(error).splitlines() if line.strip(" []")] or [type(error).__name__]
+        lines = [line for line in str(error).split("\n") if line.strip(" []")] or [type(error).__name__]
         report(problem="settings", trace=[lines[0], *lines[1:][-1:]])
 
 

@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import look_at_socket
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
@@ -99,7 +100,7 @@ def look_at_app(
     jobs = look_at_jobs(layout, spec["jobs"], units, run)
     for one in (*processes, *jobs):
         one["traceback"] = masked(last_traceback(one["log"]), secrets)
-        one["log"] = masked("\n".join(one["log"].splitlines()[-5:]), secrets)
+        one["log"] = masked("\n".join(lines_of(one["log"])[-5:]), secrets)
     return {
         "name": name,
         "account": has_account(name),
@@ -115,7 +116,7 @@ def look_at_app(
         "maintenance": in_maintenance(layout),
         "socket": look_at_socket(layout, group),
         "process": look_at_process(manager, name, live, run, units),
-        "log": masked("\n".join(log.splitlines()[-5:]), secrets),
+        "log": masked("\n".join(lines_of(log)[-5:]), secrets),
         "traceback": masked(last_traceback(log), secrets),
         "nginx_errors": errors[-3:],
         "processes": processes,
@@ -140,7 +141,7 @@ def has_account(name: str) -> bool:
 def since(layout: Layout, live: str) -> str:
     """The time when the live release was activated, from the log of deployments."""
     when = ""
-    for line in tail(layout.history, LOG_BYTES).splitlines():
+    for line in lines_of(tail(layout.history, LOG_BYTES)):
         with contextlib.suppress(ValueError, AttributeError):
             entry = json.loads(line)
             if entry.get("release") == live and entry.get("result") == "live":

@@ -8,6 +8,7 @@ import glob
 import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 
@@ -37,7 +38,7 @@ def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/syst
         rc, out, err = run(
             ["journalctl", *words, "-n", str(lines), "-o", "short-iso", "--no-hostname", "--no-pager", "--quiet"]
         )
-        found[service] = out.splitlines() if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
+        found[service] = lines_of(out) if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
     return found
 
 
@@ -53,5 +54,5 @@ def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder:
         for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
             logs += [path] if os.path.exists(path) else []
         text = "".join(tail(path, lines * LINE_BYTES) for path in logs)
-        found[service] = text.splitlines()[-lines:]
+        found[service] = lines_of(text)[-lines:]
     return found

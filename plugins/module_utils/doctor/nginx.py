@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import properties
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
@@ -64,7 +65,7 @@ def look_at_nginx(run: Run, systemd: bool, conf_dir: str) -> dict[str, Any]:
 def nginx_errors(path: str, mark: str, after: float) -> list[str]:
     """The errors in a log since the time ``after`` that contain ``mark``."""
     when = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(after))
-    lines = tail(path, LOG_BYTES).splitlines()
+    lines = lines_of(tail(path, LOG_BYTES))
     return [line for line in lines if line >= when and mark in line and re.search(r"\[(error|crit|alert)\]", line)]
 
 

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
@@ -100,7 +101,7 @@ def look_at_log(manager: str, name: str, live: str, run: Run) -> str:
 
 def last_traceback(log: str) -> str:
     """The last traceback of a log, from the last frame in the application's own code to the exception."""
-    lines = log.splitlines()
+    lines = lines_of(log)
     starts = [number for number, line in enumerate(lines) if "Traceback (most recent call last):" in line]
     if not starts:
         return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import job_timers, process_units
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
 # Properties of an instance: its state, its exit, and its sandbox.
@@ -53,4 +54,4 @@ def look_at_units(
 
 
 def properties(text: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in lines_of(text) if "=" in line)

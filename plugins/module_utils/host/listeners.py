@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+
 LISTEN = "0A"  # TCP_LISTEN of the kernel's include/net/tcp_states.h, as /proc/net/tcp prints it
 
 
@@ -42,7 +44,7 @@ def decode_address(text: str) -> tuple[str, int]:
 def parse_table(text: str) -> list[tuple[str, int, str, int]]:
     """(address, port, inode, account) of every listening socket of a table such as /proc/net/tcp."""
     sockets = []
-    for line in text.splitlines()[1:]:
+    for line in lines_of(text)[1:]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == LISTEN:
             sockets.append((*decode_address(fields[1]), fields[9], int(fields[7])))

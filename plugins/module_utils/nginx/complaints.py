@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import Listener
 
 BEGIN = re.compile(r"\s*# begin (?P<name>.+), as the inventory has it\s*")
@@ -36,13 +37,13 @@ def explain(output: str, folder: str, files: dict[str, str]) -> str:
     if user:
         name, number, text = user
         return f"{where}, line {number} of {name}, {text!r}: nginx says: {words}"
-    shown = files[relative].splitlines()[line - 1].strip() if line <= files[relative].count("\n") else ""
+    shown = lines_of(files[relative])[line - 1].strip() if line <= files[relative].count("\n") else ""
     return f"{where}, line {line} of its file, {shown!r}: nginx says: {words}"
 
 
 def user_line(content: str, line: int) -> tuple[str, int, str] | None:
     """The input that a line of a rendered file is from: its name, the line in it, and the text of the line."""
-    lines = content.splitlines()
+    lines = lines_of(content)
     if not 0 < line <= len(lines):
         return None
     inputs: list[tuple[str, int]] = []

@@ -25,7 +25,7 @@ def for_host(files: dict[str, str], tree: str, ipv6: bool, facts: AbstractSet[st
 def _for_host(content: str, tree: str, ipv6: bool, facts: AbstractSet[str]) -> str:
     content = chosen(content.replace(TREE, tree), facts)
     if not ipv6:  # a kernel without IPv6 can't open such a socket, and nginx would refuse to start
-        content = "".join(line for line in content.splitlines(keepends=True) if not re.match(r"\s*listen\s+\[", line))
+        content = "\n".join(line for line in content.split("\n") if not re.match(r"\s*listen\s+\[", line))
     return content
 
 
@@ -35,7 +35,7 @@ def chosen(content: str, facts: AbstractSet[str]) -> str:
         return content
     kept: list[str] = []
     conditions: list[bool] = []
-    for line in content.splitlines(keepends=True):
+    for line in content.split("\n"):
         match = CONDITION.fullmatch(line)
         if match is None:
             kept += [line] if all(conditions) else []
@@ -45,7 +45,7 @@ def chosen(content: str, facts: AbstractSet[str]) -> str:
             conditions[-1] = not conditions[-1]
         else:
             conditions.pop()
-    return "".join(kept)
+    return "\n".join(kept)
 
 
 def program_facts(output: str) -> set[str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files
+from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files, lines
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import lock, processes, renewal_program
@@ -43,6 +43,7 @@ PARTS: tuple[ModuleType, ...] = (
     certificate,
     commands,
     files,
+    lines,
     lock,
     processes,
     renewal_program,

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
@@ -123,7 +124,7 @@ class Nginx:
             return Unit()
         properties = "--property=ActiveState,UnitFileState,NeedDaemonReload"
         output = self.run(["systemctl", "show", UNIT, properties])[1]
-        found = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        found = dict(line.split("=", 1) for line in lines_of(output) if "=" in line)
         return Unit(
             active=found.get("ActiveState") in ("active", "reloading"),
             enabled=found.get("UnitFileState") in ("enabled", "enabled-runtime"),

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import Changes, State
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
@@ -46,6 +47,7 @@ class Switch:
             if state.live != name or back != name:
                 undo.callback(self.trees.point_to, back)
                 self.trees.point_to(name)
+            self.system.close_backup()
             if changes.entry:
                 self.system.back_up_entry(state.entry)
                 undo.callback(self.system.write_entry, state.entry)
@@ -65,7 +67,7 @@ class Switch:
                     "Nothing was changed, and nginx serves as before. Correct that line and run again."
                 ) from error
         self.warnings += [
-            f"nginx: {line.split('[warn]', 1)[1].strip()}" for line in output.splitlines() if "[warn]" in line
+            f"nginx: {line.split('[warn]', 1)[1].strip()}" for line in lines_of(output) if "[warn]" in line
         ]
 
     def load(self, name: str, files: dict[str, str], state: State, is_start: bool) -> None:

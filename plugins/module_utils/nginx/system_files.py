@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     atomic_symlink,
     own_file,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees, is_private
 
 ENTRY = """\
@@ -55,13 +56,19 @@ class SystemFiles:
     def write_entry(self, content: str | None) -> None:
         apply_files([own_file(self.entry_path, content)])
 
+    @property
+    def backup_path(self) -> str:
+        return f"{self.entry_path}.before-pyweb"
+
     def back_up_entry(self, content: str | None) -> None:
-        """Keep the nginx.conf that was there before the role's first run."""
-        backup = f"{self.entry_path}.before-pyweb"
-        if os.path.isfile(backup) and not os.path.islink(backup):
-            os.chmod(backup, 0o600)  # older versions left it readable to everybody
-        elif content is not None and not os.path.lexists(backup):
-            apply_files([own_file(backup, content, 0o600)])
+        """Keep the nginx.conf that was there before the role's first run. It may hold passwords."""
+        if content is not None and not os.path.lexists(self.backup_path):
+            apply_files([own_file(self.backup_path, content, 0o600)])
+
+    def close_backup(self) -> None:
+        """Make the backup of an earlier version, which every account could read, readable to root only."""
+        if os.path.isfile(self.backup_path) and not os.path.islink(self.backup_path):
+            os.chmod(self.backup_path, 0o600)
 
     @contextlib.contextmanager
     def test_entry(self, tree: str) -> Any:
@@ -95,7 +102,7 @@ class SystemFiles:
         if os.path.realpath(self.default_site) != os.path.realpath(available):
             return False
         output = self.run(["dpkg-query", "--show", "--showformat=${Conffiles}", "nginx-common"])[1]
-        shipped = {line.split()[0]: line.split()[1] for line in output.splitlines() if len(line.split()) > 1}
+        shipped = {line.split()[0]: line.split()[1] for line in lines_of(output) if len(line.split()) > 1}
         data = text_of(available)
         if data is None:
             return False

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import instantiate
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_paths import Paths
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_plan import Plan, ProgramError
@@ -48,7 +49,7 @@ def check_files(supervisord: str, todo: Plan, paths: Paths) -> None:
             )
         done = subprocess.run([*python, "-c", CHECK, main], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["(nothing)"]
+            said = lines_of((done.stderr or done.stdout).strip()) or ["(nothing)"]
             raise ProgramError(
                 f"Checking the program files by supervisor's own parser, before any was installed: {said[-1]} "
                 "Correct what the message names.".replace(f"{folder}/", "")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read, sweep, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import (
     ProcessManagerError,
     check_instance,
@@ -224,7 +225,7 @@ class Supervisor:
     def log(self, service: str, instance: str, lines: int = 20) -> str:
         program = self._program(service, instance)
         text = "".join(tail(path, 65536) for path in self._logs(program))
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(lines_of(text)[-lines:])
 
 
 def before_log(log: str, program: str, service: str) -> str:
@@ -287,7 +288,7 @@ def count_restarts(log: str, program: str) -> int:
     spawned = failures = 0
     given_up = up = False
     ended: float | None = None
-    for line in log.splitlines():
+    for line in lines_of(log):
         if f"spawned: '{program}' with pid" in line:
             waited = None if ended is None else (log_time(line) or math.inf) - ended
             by_hand = given_up or (waited is not None and waited < failures - LOG_SLACK)

@@ -9,6 +9,7 @@ import xmlrpc.client
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_groups import Comparison, Unit
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_paths import Paths
@@ -160,5 +161,5 @@ class Transition:
             with contextlib.suppress(xmlrpc.client.Fault, SupervisorError):
                 text = self.rpc.call(method, name, 0, 4096)[0]
                 if text.strip():
-                    return "\n".join(text.strip().splitlines()[-10:])
+                    return "\n".join(lines_of(text.strip())[-10:])
         return "(none)"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run, must
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
 REMEDY = "Look at systemctl status on the host."
 
@@ -52,4 +53,4 @@ class Systemctl:
 
 def parse_properties(text: str) -> dict[str, str]:
     """Lines of KEY=VALUE as `systemctl show` prints them."""
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in lines_of(text) if "=" in line)

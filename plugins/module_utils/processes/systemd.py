@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import Systemctl
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_plan import (
     PROPERTIES,
@@ -119,7 +120,7 @@ def witnesses(services: list[dict[str, Any]], directory: str) -> dict[str, Any]:
 def judge_verification(output: str) -> tuple[bool, list[str]]:
     """Whether systemd would refuse a unit, and its findings. A program that does not exist yet is none."""
     lines = [
-        line.strip() for line in output.splitlines() if line.strip() and "is not executable: No such file" not in line
+        line.strip() for line in lines_of(output) if line.strip() and "is not executable: No such file" not in line
     ]
     refused = any("bad unit file setting" in line or "fatal error" in line or "Refusing" in line for line in lines)
     return refused, lines
@@ -205,7 +206,7 @@ class Host:
             shown = self.show(units)
             failed = [unit for unit in units if shown.get(unit, {}).get("ActiveState") != "active"] or units
             raise ServiceError(
-                f"{doing} {', '.join(failed)} failed: {(err or out).strip().splitlines()[0]} "
+                f"{doing} {', '.join(failed)} failed: {lines_of((err or out).strip())[0]} "
                 f"Its last output: {self._last_output(failed[0])}. Correct the service and run again."
             )
 

@@ -11,6 +11,7 @@ import re
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, atomic_symlink, read, sweep, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import (
     ProcessManagerError,
     check_instance,
@@ -134,7 +135,7 @@ class Systemd:
         options = ["--all", "--full", "--plain", "--no-legend", "--no-pager"]
         out = self._systemctl.must(f"Listing the instances of {service}", "list-units", *options, *patterns)
         units = []
-        for line in out.splitlines():
+        for line in lines_of(out):
             # UNIT LOAD ACTIVE SUB DESCRIPTION. A unit that is only loaded, neither active nor failed, is no instance.
             words = line.split()
             if len(words) >= 4 and words[2] != "inactive":

@@ -40,7 +40,7 @@ def masked(text: str, variables: dict[str, Any]) -> str:
     hidden: set[str] = set()
     for name, value in variables.items():
         passwords = PASSWORD_IN_URL.findall(str(value))
-        words = {str(value), *str(value).splitlines(), repr(str(value))[1:-1]}
+        words = {str(value), *re.split(r"[\r\n]+", str(value)), repr(str(value))[1:-1]}
         least = SHORTEST_SECRET if SECRET_NAME.search(name) else SHORTEST_VALUE
         hidden |= {word for word in words if len(word) >= least}
         hidden |= {word for word in passwords if len(word) >= SHORTEST_SECRET}

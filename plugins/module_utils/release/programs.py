@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import IO
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account, existing_account
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -84,7 +85,7 @@ def last_bytes(stream: IO[bytes]) -> str:
 
 def tail(text: str, lines: int) -> str:
     """The last lines of a string."""
-    return "\n".join(text.strip().splitlines()[-lines:])
+    return "\n".join(lines_of(text.strip())[-lines:])
 
 
 def kill_abandoned(layout: Layout) -> None:

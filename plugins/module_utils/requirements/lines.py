@@ -70,7 +70,7 @@ def table(text: str) -> dict[str, Any] | None:
 def logical_lines(text: str) -> list[str]:
     """The lines of a requirements file, joined with their continuations, without comments."""
     lines, pending = [], ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if line.endswith("\\"):
             pending += f"{line[:-1].strip()} "

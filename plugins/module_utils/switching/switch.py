@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, atomic_symlink, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
     ProcessManager,
     ProcessManagerError,
@@ -280,7 +281,7 @@ class Switch:
             time.sleep(self.kept_seconds)
         if self.target != self.before:
             self.background.end()
-            self.discard(reason=text.splitlines()[0])
+            self.discard(reason=lines_of(text)[0])
         self.record("failed")
         with suppress(FileNotFoundError):
             os.unlink(self.marker)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 
@@ -20,7 +21,7 @@ def read_notes(layout: Layout, release: str) -> str:
 
 def workers_with(notes: str, event: str) -> set[str]:
     """The process IDs of the workers with an event in the notes: ``ready``, ``left`` or ``gone``."""
-    words = (line.split() for line in notes.splitlines())
+    words = (line.split() for line in lines_of(notes))
     return {word[1] for word in words if len(word) == 2 and word[0] == event}
 
 

@@ -15,6 +15,7 @@ import socket
 from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import CommandTimeout, run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError, inspect
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.files import read, write
 
@@ -138,7 +139,7 @@ def why_refused(output: str, names: list[str], directory: str) -> str:
     details = re.findall(r'"detail"\]?:?\s*("(?:[^"\\]|\\.)*")', output)
     said = " ".join(dict.fromkeys(json.loads(detail, strict=False) for detail in details))
     if not said:
-        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        lines = [line.strip() for line in lines_of(output) if line.strip()]
         said = " ".join(line for line in lines if "ERROR" in line) or "".join(lines[-1:]) or "nothing"
     if "Problem connecting to server" in output:
         return (

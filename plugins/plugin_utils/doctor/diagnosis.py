@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import answers, front, host, process
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background import background_processes, jobs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
@@ -76,7 +77,7 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
     broken, warnings = diagnosis["broken"], diagnosis["warnings"]
     if not broken:
         checked = f".\n  Checked: {', '.join(diagnosis['links'])}."
-        lines = f"{app} on {host} works{', but:' if warnings else checked}".splitlines()
+        lines = lines_of(f"{app} on {host} works{', but:' if warnings else checked}")
     else:
         # Visitors do not notice a failure in the background.
         partly = broken[0]["link"] == "background processes"

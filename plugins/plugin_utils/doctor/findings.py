@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+
 # A process that was started again this often since its release became live is unstable.
 RESTARTS = 3
 
@@ -27,7 +29,7 @@ def last_words(found: dict[str, Any]) -> str:
     """The exception with which the application or a part of it ended, and its place; empty if there was none."""
     if not found["traceback"]:
         return ""
-    lines = [line.strip() for line in found["traceback"].splitlines() if line.strip()]
+    lines = [line.strip() for line in lines_of(found["traceback"]) if line.strip()]
     place = next((line for line in lines if line.startswith("File ")), "")
     match = re.match(r'File "(?:.*/src/)?(?P<file>[^"]+)", line (?P<line>\d+)', place)
     where = f" ({match['file']}, line {match['line']})" if match else ""
@@ -36,5 +38,5 @@ def last_words(found: dict[str, Any]) -> str:
 
 def last_line(found: dict[str, Any]) -> str:
     """The last line of its log, for a program that prints no tracebacks."""
-    lines = [line.strip() for line in found["log"].splitlines() if line.strip()]
+    lines = [line.strip() for line in lines_of(found["log"]) if line.strip()]
     return f"the last line of its log is: {lines[-1][:200]}" if lines else ""

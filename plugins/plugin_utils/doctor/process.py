@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.host import full_disk
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
@@ -174,7 +175,7 @@ def missing_resource(view: View) -> tuple[str, str] | None:
             f"raise limits.memory, or lower workers, and run site.yml; {rollback(view)}",
         )
     if "Permission denied" in view.found["log"]:
-        line = next(line for line in reversed(view.found["log"].splitlines()) if "Permission denied" in line)
+        line = next(line for line in reversed(lines_of(view.found["log"])) if "Permission denied" in line)
         return (
             f"its account may not read a file that it needs: {line.strip()}",
             f"restore owner and mode of that file (env is root:{view.name} 0640), then: {restart(view)}",

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+
 # A token of these characters needs no quotes. A backslash does, and so does '#', which would start a comment.
 PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=~*!?&^|\[\]()<>-]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -51,7 +53,7 @@ def extra_lines(text: str, name: str) -> list[str]:
     """The user's directives between lines that name the input; no lines for an empty text."""
     if not text.strip():
         return []
-    return [BEGIN_EXTRA.format(name=name), *text.rstrip().splitlines(), END_EXTRA.format(name=name)]
+    return [BEGIN_EXTRA.format(name=name), *lines_of(text.rstrip()), END_EXTRA.format(name=name)]
 
 
 def unbalanced(text: str) -> str | None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
@@ -104,7 +105,7 @@ class Repository:
         except FileNotFoundError:
             raise SourceError("a source from git needs git on the controller. Install it.") from None
         if answer.returncode != 0:
-            words = [redacted(line.strip()) for line in answer.stderr.splitlines() if line.strip()]
+            words = [redacted(line.strip()) for line in lines_of(answer.stderr) if line.strip()]
             hint = git_hint(answer.stderr, bool(self.key))
             raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
         return answer.stdout
@@ -130,7 +131,7 @@ class Repository:
             f"refs/tags/{version}^{{}}",
             doing=f"asking {redacted(self.url)} for '{version}'",
         )
-        found = {name: commit for commit, _tab, name in (line.partition("\t") for line in listed.splitlines())}
+        found = {name: commit for commit, _tab, name in (line.partition("\t") for line in lines_of(listed))}
         # An annotated tag is an object of its own; the commit is the peeled one.
         for name in (
             f"refs/tags/{version}^{{}}",
@@ -220,7 +221,7 @@ class Repository:
         self.git("remote", "add", "--", "origin", self.url, doing=doing, cwd=target)
         self.git("checkout", "--quiet", "--detach", commit, doing=doing, cwd=target)
         # A checkout succeeds even if the mirror has lost some of the commit's files, or its list of them.
-        lost = self.git("ls-files", "--deleted", doing=doing, cwd=target).splitlines()
+        lost = lines_of(self.git("ls-files", "--deleted", doing=doing, cwd=target))
         if lost:
             raise SourceError(f"{doing} failed: {lost[0]} can't be read. Remove {self.mirror} and try again.")
         return int(self.git("show", "-s", "--format=%ct", commit, doing=doing, cwd=target).split()[-1])
