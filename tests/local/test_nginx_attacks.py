@@ -25,11 +25,20 @@ OPEN: dict[str, Any] = {"basic_auth": {"users": {}}}
 BALANCER = "127.0.0.9"  # the only trusted proxy
 
 
+# As the README of the role describes it.
+VERIFY = """
+auth_request /verify;
+auth_request_set $verified $upstream_http_x_user;
+proxy_set_header X-Remote-User $verified;
+PARAM
+"""
+
+
 class Gate(SecureFront):
     """The sites that are attacked, and the applications behind them."""
 
     def begin(self) -> None:
-        self.app = App(self.socket, lambda request: ok(request.line.split()[1]))
+        self.app = App(self.socket, lambda request: ok(request.line.split()[1], "X-User: alice"))
         self.uwsgi = UwsgiApp(f"{self.folder}/uwsgi.sock")
         up, uwsgi = {"upstream": f"unix:{self.socket}"}, {"upstream": f"uwsgi:unix:{self.folder}/uwsgi.sock"}
         root = {"path": "/", **up}
@@ -44,6 +53,16 @@ class Gate(SecureFront):
             "extra": {"locations": [root, {"path": "/admin", "extra": "deny all;", **up}]},
             "limit": {"locations": [root, {"path": "/in", "rate_limit": {"rate": "1r/m", "burst": 0}, **up}]},
             "closed": {"locations": [root], "maintenance": {"open_paths": ["/healthz", "/a/b"]}},
+            "verify": {
+                "locations": [
+                    {
+                        **root,
+                        "instead": {"exists": f"{self.folder}/is-uwsgi", **uwsgi},
+                        "extra": VERIFY.replace("PARAM", "uwsgi_param HTTP_X_REMOTE_USER $verified;"),
+                    }
+                ],
+                "extra": f"location = /verify {{ internal; proxy_pass http://unix:{self.socket}:/verify; }}",
+            },
             "secure": {"locations": [root], "tls": {"mode": "selfsigned", "port": self.tls_port}},
             "tls-rules": {
                 "locations": [root, {"path": "/hooks", **OPEN, **up}],
@@ -279,6 +298,17 @@ def test_only_an_upgrade_to_websocket_is_passed_on(gate: Gate, site: str, upgrad
     assert found.get("connection", "close") == ("upgrade" if passed else "close")
     assert "http2-settings" not in found
     assert "upgrade" not in gate.seen(*headers, site=site)
+
+
+def test_the_operator_s_own_directives_set_the_header_of_the_user(gate: Gate) -> None:
+    for _protocol in ("http", "uwsgi"):
+        assert gate.get("verify", "/x", "X-Remote-User: forged").status == 200
+        if gate.uwsgi.asked:
+            assert gate.uwsgi.asked[0]["HTTP_X_REMOTE_USER"] == "alice"
+        else:
+            assert gate.app.asked[-1].headers["X-Remote-User"] == "alice"
+        (gate.folder / "is-uwsgi").touch()
+    assert gate.uwsgi.asked
 
 
 def test_a_uwsgi_application_without_internal_folders_redirects_nobody(gate: Gate) -> None:

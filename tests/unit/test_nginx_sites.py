@@ -15,7 +15,9 @@ from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_
 from ansible_collections.pyweb.stack.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import client_headers
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.request_paths import paths_with_rules
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import buffer_lines
 
 Block = list[dict[str, Any]]
@@ -477,3 +479,47 @@ def test_a_quoted_value_is_read_back_as_it_was(value: str, tmp_path: Any) -> Non
 def test_what_nginx_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(AnsibleFilterError):
         nginx_quote(value)
+
+
+# --- rules that depend on the path ----------------------------------------------------------------------------------
+
+ROOT = {"path": "/", "upstream": "unix:/a.sock"}
+ADMIN = {"path": "/admin", "upstream": "unix:/a.sock"}
+STAFF = {"users": {"alice": "$6$salt$hash"}}
+OUTSIDE: dict[str, Any] = {"enabled": True, "open_paths": ["/healthz"]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "paths"),
+    [
+        ({"locations": [ROOT]}, []),
+        ({"locations": [ROOT], "basic_auth": STAFF, "allow": ["192.0.2.1"]}, []),
+        ({"locations": [ROOT, ADMIN], "rate_limit": {"rate": "1r/s"}}, []),
+        ({"locations": [ROOT, {**ADMIN, "max_body_size": "1g", "buffering": False, "headers": {"X-A": "b"}}]}, []),
+        ({"locations": [ROOT, {**ADMIN, "basic_auth": {"users": {}}}]}, []),
+        ({"locations": [ROOT, {**ADMIN, "maintenance": {"enabled": False}}]}, []),
+        ({"locations": [ROOT, {"path": "/f", "alias": "/srv", "basic_auth": STAFF}]}, []),
+        ({"locations": [ROOT], "maintenance": {"enabled": True}}, []),
+        ({"locations": [ROOT], "maintenance": {**OUTSIDE, "enabled": False}}, []),
+        ({"locations": [ROOT], "extra": "location = /robots.txt { return 200 x; }"}, []),
+        ({"locations": [ROOT], "extra": "deny 192.0.2.1;"}, []),
+        ({"locations": [ROOT, {**ADMIN, "extra": "proxy_set_header X-A b;"}]}, []),
+        ({"locations": [ROOT, {**ADMIN, "basic_auth": STAFF}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "basic_auth": {"users": {}}}], "basic_auth": STAFF}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "allow": ["192.0.2.1"]}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "deny": ["192.0.2.1"]}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "satisfy": "any"}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "connection_limit": 3}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "rate_limit": {"rate": "1r/s"}}]}, ["", "/admin"]),
+        ({"locations": [ROOT, {**ADMIN, "maintenance": {"enabled": True}}]}, ["", "/admin"]),
+        ({"locations": [ROOT], "maintenance": OUTSIDE}, ["/healthz"]),
+        ({"locations": [{**ROOT, "maintenance": OUTSIDE}]}, ["/healthz"]),
+        ({"locations": [ROOT, {**ADMIN, "extra": "auth_request /verify;"}]}, ["", "/admin"]),
+        ({"locations": [ROOT], "extra": "location ^~ /admin/ {\n    deny all;\n}"}, ["/admin/"]),
+        ({"locations": [ROOT], "extra": "location ~ ^/a { return 403; }"}, ["/a"]),
+        ({"locations": [ROOT], "extra": "if ($uri ~ x) { return 403; }"}, ["/"]),
+    ],
+)
+def test_rules_that_depend_on_the_path_are_recognised(keys: dict[str, Any], paths: list[str]) -> None:
+    (found,), _settings, problems = checked([{"name": "shop", **keys}], {})
+    assert (problems, paths_with_rules(found)) == ([], paths)

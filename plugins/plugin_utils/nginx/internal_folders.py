@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import INT
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
 
 INTERNAL_DIRECTIVE = re.compile(r"(?:^|[;{\s])internal\s*;")
+FOLDER_DIRECTIVE = re.compile(r"(?:^|[;{\s])(?:alias|root)\s")
 
 
 def owner(folder: dict[str, Any], site: dict[str, Any]) -> str | None:
@@ -43,9 +44,10 @@ def folders(site: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def is_unrestricted(site: dict[str, Any]) -> bool:
-    """Whether the operator's own directives have internal locations, and only one application can mean them."""
+    """Whether the operator's own directives have internal folders, and only one application can mean them."""
     upstreams = {location["upstream"] for location in site["locations"] if location["upstream"] is not None}
-    return len(upstreams) == 1 and bool(INTERNAL_DIRECTIVE.search(site["extra"]))
+    found = [pattern.search(site["extra"]) for pattern in (INTERNAL_DIRECTIVE, FOLDER_DIRECTIVE)]
+    return len(upstreams) == 1 and all(found)
 
 
 def sender_lines(location: dict[str, Any], site: dict[str, Any], upstreams: Upstreams) -> list[str]:

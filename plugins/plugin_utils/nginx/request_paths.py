@@ -19,7 +19,7 @@ RULES = ("basic_auth", "allow", "deny", "satisfy", "rate_limit", "connection_lim
 
 # Directives of a user that decide the same.
 RULE_DIRECTIVES = re.compile(
-    r"(?m)(?:^|[;{}\s])(?:auth_\w+|allow|deny|satisfy|limit_\w+|internal|secure_link\w*|return\s+[45]\d\d)\b"
+    r"(?m)(?:^|[;{}\s])(?:auth_\w+|allow|deny|satisfy|limit_\w+|secure_link\w*|return\s+[45]\d\d)\b"
 )
 OWN_LOCATION = re.compile(r"(?m)(?:^|[;{}\s])(?:location|if)\b")
 
@@ -46,7 +46,7 @@ def path_lines(site: dict[str, Any], parts: Parts) -> list[str]:
 def paths_with_rules(site: dict[str, Any]) -> list[str]:
     """The paths that rules depend on; empty if the same rules hold for every path of the applications."""
     passed = [location for location in site["locations"] if location["upstream"] is not None]
-    rules = [{key: site[key] if location[key] is None else location[key] for key in RULES} for location in passed]
+    rules = [rules_of(location, site) for location in passed]
     differ = any(found != rules[0] for found in rules) or any(has_own_rules(location["extra"]) for location in passed)
     paths = [location["path"].rstrip("/") for location in passed] if differ else []
     for maintenance in (item["maintenance"] for item in (site, *passed)):
@@ -55,6 +55,16 @@ def paths_with_rules(site: dict[str, Any]) -> list[str]:
     if OWN_LOCATION.search(site["extra"]) and has_own_rules(site["extra"]):
         paths += [f"/{path}" for path in re.findall(r"location\s+[=~*^\s]*/([\w./-]*)", site["extra"])] or ["/"]
     return paths
+
+
+def rules_of(location: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
+    """The rules that hold in a location: its own, else those of its site. What has no effect counts as none."""
+    found = {key: site[key] if location[key] is None else location[key] for key in RULES}
+    if found["basic_auth"] and not found["basic_auth"]["users"]:
+        found["basic_auth"] = None
+    if found["maintenance"] and not found["maintenance"]["enabled"]:
+        found["maintenance"] = None
+    return {key: value or None for key, value in found.items()}
 
 
 def has_own_rules(extra: str) -> bool:
