@@ -65,7 +65,12 @@ def text(value: str) -> bytes:
 
 def length(number: int) -> bytes:
     """An integer of HPACK with a prefix of seven bits."""
-    return bytes([number]) if number < 127 else bytes([127, number - 127])
+    if number < 127:
+        return bytes([number])
+    found, number = b"\x7f", number - 127
+    while number >= 128:
+        found, number = found + bytes([number % 128 + 128]), number // 128
+    return found + bytes([number])
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -207,13 +207,15 @@ class Front(Instance):
         self.render = render
         (folder / "mime.types").write_text(TYPES)
         self.socket = str(folder / "app.sock")
+        # Other accounts can't open the folders of a test.
+        self.user = pwd.getpwuid(os.geteuid()).pw_name
 
     def serve(self, sites: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
         planned = nginx_files(sites, settings)
         for item in planned:
             if item["path"] == "nginx.conf":
                 item["vars"] |= {
-                    "user": pwd.getpwuid(os.geteuid()).pw_name,  # other accounts can't open the folders of a test
+                    "user": self.user,
                     "pid_file": f"{self.folder}/nginx.pid",
                     "log_dir": f"{self.folder}/log",
                 }

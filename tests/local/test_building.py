@@ -827,6 +827,28 @@ def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Benc
     assert reads("media/public/old/a.jpg")
 
 
+@needs_root
+def test_a_link_of_root_to_a_folder_of_the_account_becomes_the_account_s(
+    bench: Bench, account: pwd.struct_passwd, tmp_path: Path
+) -> None:
+    """nginx follows a link only to files of the link's owner, and an operator may have linked another disk."""
+    shared = Path(bench.layout.shared)
+    bench.build({"app.py": "def app(environ, start_response): pass\n"}, shared=["media", "data"], served=["media"])
+    for name, owner in (("disk", account.pw_uid), ("foreign", 0)):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        os.chown(tmp_path / name, owner, owner)
+    for folder, target in (("media", tmp_path / "disk"), ("data", tmp_path / "foreign")):
+        (shared / folder).rmdir()
+        (shared / folder).symlink_to(target)
+    assert serve_shared(bench.layout, ["media"], "www-data", check_mode=True)
+    assert (shared / "media").lstat().st_uid == 0
+    assert serve_shared(bench.layout, ["media", "data"], "www-data")
+    assert [(shared / name).lstat().st_uid for name in ("media", "data")] == [account.pw_uid, 0]
+    assert os.readlink(shared / "media") == str(tmp_path / "disk")
+    assert not serve_shared(bench.layout, ["media", "data"], "www-data")
+    assert sorted(os.listdir(shared)) == ["data", "media"]
+
+
 # The key of an environment
 
 

@@ -197,6 +197,16 @@ def test_an_encoded_slash_gets_400_only_where_rules_depend_on_the_path(gate: Gat
         assert (gate.get(site, target, LOGIN).status, gate.app.asked[0].line.split()[1]) == (200, target), site
 
 
+def test_a_long_path_is_examined_to_its_end(gate: Gate) -> None:
+    """A regular expression that gives up would let the path through."""
+    long = "/" + "a/" * 2000 + ".a./" * 900
+    for site in ("plain", "hooks", "secure"):
+        assert gate.get(site, long, LOGIN).status == 200
+        assert gate.get(site, f"{long}../x", LOGIN).status == 400
+        assert gate.get(site, f"{long}%2e%2E/x", LOGIN).status == 400
+    assert gate.get("hooks", f"{long}%2Fx", LOGIN).status == 400
+
+
 def test_a_doubled_slash_does_not_lead_into_an_open_path(gate: Gate) -> None:
     for site in ("inner", "closed"):
         assert gate.get(site, "/a//b").status == 400

@@ -8,6 +8,8 @@ import contextlib
 import gzip
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,28 @@ def test_a_shared_folder_on_another_disk_is_served_by_a_link_of_its_owner(host: 
     host.media.with_name("kept").rename(host.media)
 
 
+def test_an_nginx_that_may_only_pass_through_folders_serves_what_is_in_them(render: Callable[..., Any]) -> None:
+    """As the access control lists of the role webapp let www-data pass, but not list."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        other = Host(Path(name), render)
+        other.user = "www-data"
+        try:
+            other.begin()
+            for folder in (other.apps, other.apps / "shop", other.apps / "shop/releases", other.apps / "shop/shared"):
+                folder.chmod(0o711)
+            assert other.get("/static/new_css") == (200, "2")
+            assert other.get("/static/only_css") == (200, "only 1")
+            assert other.get("/media/photo_txt") == (200, "photo")
+            assert other.get("/dist/none") == (404, "sorry from shop")
+            link(other.media / "x", other.folder / "secrets/hash", SHOP)
+            assert other.get("/media/x")[0] == 403
+        finally:
+            other.stop()
+            for server in other.servers:
+                server.close()
+
+
 # --- links out ------------------------------------------------------------------------------------------------------
 
 OUT = {
@@ -205,6 +229,16 @@ def test_no_link_leads_out_of_a_release(host: Host, folder: str, target: str) ->
         assert SECRET not in text
         assert "blog" not in text
     path.unlink()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR])
+def test_what_is_no_file_is_not_opened(host: Host, kind: int) -> None:
+    path = host.media / "x"
+    os.mknod(path, 0o644 | kind, os.makedev(1, 5))
+    os.chown(path, SHOP, SHOP)
+    status, text = host.get("/media/x")
+    path.unlink()
+    assert (status in (403, 404, 500), len(text) < 1000) == (True, True)
 
 
 def test_no_link_takes_the_place_of_a_published_folder(host: Host) -> None:

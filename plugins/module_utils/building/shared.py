@@ -7,7 +7,9 @@ from __future__ import annotations
 import grp
 import inspect
 import os
+import pwd
 import shutil
+import stat
 import sys
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read
@@ -32,6 +34,13 @@ mkdir -p -- "$2.seed"
 test -z "$1" || cp -RP --preserve=mode,timestamps -- "$1/." "$2.seed"
 chmod -R o-rwx -- "$2.seed"
 mv -T -- "$2.seed" "$2"
+"""
+
+# Replaces a link by one of the same target that belongs to the account.
+RELINK = """set -e
+rm -f -- "$1.link"
+ln -s -- "$(readlink -- "$1")" "$1.link"
+mv -T -- "$1.link" "$1"
 """
 
 
@@ -66,11 +75,12 @@ def seed(build: Build, folder: str, source: str, target: str) -> None:
 def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode: bool = False) -> bool:
     """Let nginx read those folders below shared/ that it serves, and what comes into them later.
 
-    Return whether anything differed. A folder that is a link to somewhere else, or on a file system without access
-    control lists, is left to its operator.
+    Return whether anything differed. The modes of a folder that is a link to somewhere else, or on a file system
+    without access control lists, are left to its operator.
     """
     changed = False
     for relative in served:
+        changed = own_links(layout, relative, check_mode) or changed
         folder = os.path.join(layout.shared, relative)
         first = os.path.join(layout.shared, relative.split("/")[0])
         real = os.path.join(os.path.realpath(layout.shared), relative)
@@ -81,6 +91,35 @@ def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode
         changed = True
         if not check_mode:
             grant_nginx(layout, folder, nginx_group)
+    return changed
+
+
+def own_links(layout: Layout, relative: str, check_mode: bool = False) -> bool:
+    """Let the account own the links of root to folders of the account, such as a link to another disk.
+
+    nginx follows a link only if link and target have the same owner. The account makes the link anew, because root
+    must not change what the account can replace. Return whether there was one.
+    """
+    changed, path = False, layout.shared
+    for part in relative.split("/"):
+        path = os.path.join(path, part)
+        try:
+            link, target = os.lstat(path), os.stat(path)
+            owner = pwd.getpwnam(layout.name).pw_uid
+        except (OSError, KeyError):
+            return changed
+        if not stat.S_ISLNK(link.st_mode) or link.st_uid != 0 or target.st_uid != owner:
+            continue
+        changed = True
+        if check_mode:
+            continue
+        answer = run_as_account(layout, ["/bin/sh", "-c", RELINK, "sh", path], layout.home, {}, COMMAND_TIMEOUT)
+        if answer.returncode != 0:
+            raise ReleaseError(
+                layout.name,
+                f"the link {path} belongs to root, so nginx does not follow it: {tail(answer.stderr, 1)}. Give it to "
+                f"the owner of its target: chown -h {layout.name} {path}",
+            )
     return changed
 
 
