@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the tests of attacks on a site need: raw requests over HTTP/1.1 and HTTP/2, and an application with uwsgi."""
+"""Helpers for the tests of attacks on a site: raw requests over HTTP/1.1 and HTTP/2, and an application with uwsgi."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nginx_instance import read_all
 
 @dataclass
 class Response:
-    """What a raw request gets: status 0 where nginx closed the connection without a response."""
+    """The response to a raw request: status 0 where nginx closed the connection without a response."""
 
     status: int
     body: bytes = b""

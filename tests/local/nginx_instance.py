@@ -222,7 +222,10 @@ class Front(Instance):
         files = [{**file, "content": self.here(file["content"])} for file in self.render("nginx", planned)]
         secrets = {file["path"]: file["content"] for file in files if file.get("secret")}
         plain = [file for file in files if not file.get("secret")]
-        return Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY, run_command).run(False)
+        transaction = Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY, run_command)
+        result = transaction.run(False)
+        self.warnings = transaction.warnings
+        return result
 
     def here(self, content: str) -> str:
         """The text of a file with the paths and addresses of this test."""

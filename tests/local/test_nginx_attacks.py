@@ -255,6 +255,11 @@ def test_a_harmless_path_reaches_the_application_unchanged(gate: Gate, target: s
     assert gate.get("closed", target).status == 503
 
 
+def test_nginx_warns_of_nothing(gate: Gate) -> None:
+    """As it does when its tables of headers or variables are too small."""
+    assert gate.warnings == []
+
+
 def test_rules_hold_for_the_plain_paths(gate: Gate) -> None:
     assert [gate.get("hooks", path).status for path in ("/", "/hooks", "/hooks/x", "/hooksx")] == [401, 200, 200, 401]
     assert [gate.get("admin", path).status for path in ("/", "/admin", "/admin/x", "/%61dmin")] == [200, 401, 401, 401]

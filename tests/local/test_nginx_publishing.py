@@ -128,7 +128,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, render: Callable[..., Any]) -
             server.close()
 
 
-# --- what must go on working ----------------------------------------------------------------------------------------
+# --- what must continue to work ------------------------------------------------------------------------------------
 
 
 def test_the_folders_of_releases_and_the_shared_ones_are_served_as_before(host: Host) -> None:
@@ -319,7 +319,7 @@ STRAY = {
 
 
 @pytest.mark.parametrize(("path", "target"), [(path, target) for path, found in STRAY.items() for target in found])
-def test_an_application_sends_nobody_to_another(both_private: Host, path: str, target: str) -> None:
+def test_an_application_sends_no_visitor_to_another(both_private: Host, path: str, target: str) -> None:
     host = both_private
     host.sent = (f"X-Accel-Redirect: {target}",)
     status, text = host.get(path)
@@ -360,7 +360,7 @@ def test_the_header_of_an_application_without_an_internal_folder_has_no_effect(h
 
 
 def test_internal_locations_in_the_operator_s_directives_stay_reachable(host: Host) -> None:
-    """A site with one application: nobody else could be meant."""
+    """On a site with one application, no other application is concerned."""
     extra = f"location /own/ {{\n    internal;\n    alias {host.release}/src/private/;\n}}\n"
     host.serve_apps(shop={"extra": extra}, blog={"domains": ["blog.example.com"]})
     host.sent = ("X-Accel-Redirect: /own/report_txt",)

@@ -111,6 +111,12 @@ def test_buffers_of_the_operator_replace_all_of_ours_for_that_protocol(extra: st
     assert protocols == {"proxy", "uwsgi"} - {theirs}
 
 
+def test_the_operator_s_size_of_the_table_of_variables_replaces_ours(parse: Callable[..., Block]) -> None:
+    block = http(parse([SHOP], extra="variables_hash_max_size 8192;"))
+    assert values(block, "variables_hash_max_size") == [["8192"]]
+    assert values(block, "variables_hash_bucket_size") == [["128"]]
+
+
 def test_unknown_hosts_are_closed_where_no_site_is_the_default(
     parse: Callable[..., Block],
 ) -> None:

@@ -34,7 +34,7 @@ WORDS = [
     ),
 ]
 
-# What nginx is given for each input with a free text: by the input's path, how a site with this text looks.
+# For each input with a free text, a site that has this text there.
 APP = {"path": "/", "upstream": "http://127.0.0.1:1"}
 FILES = {"path": "/f", "alias": "/srv"}
 HASH = "$6$salt$x"

@@ -97,7 +97,7 @@ def serve_shared(layout: Layout, served: list[str], nginx_group: str, check_mode
 def own_links(layout: Layout, relative: str, check_mode: bool = False) -> bool:
     """Let the account own the links of root to folders of the account, such as a link to another disk.
 
-    nginx follows a link only if link and target have the same owner. The account makes the link anew, because root
+    nginx follows a link only if link and target have the same owner. The account creates the link again, because root
     must not change what the account can replace. Return whether there was one.
     """
     changed, path = False, layout.shared

@@ -3,7 +3,7 @@
 """X-Accel-Redirect, by which an application lets nginx send a file of an internal folder. Pure.
 
 nginx itself would follow it to every location of the site, also to the internal folders of other applications. Here
-an upstream without an internal folder has no say, and the others reach their own folders.
+the header of an upstream without an internal folder is ignored, and the others reach their own folders.
 
 The other X-Accel- headers change only the response that they are in, so applications may use them.
 """

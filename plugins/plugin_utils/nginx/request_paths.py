@@ -58,7 +58,7 @@ def paths_with_rules(site: dict[str, Any]) -> list[str]:
 
 
 def rules_of(location: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
-    """The rules that hold in a location: its own, else those of its site. What has no effect counts as none."""
+    """The rules that hold in a location: its own, else those of its site. Disabled ones count as none."""
     found = {key: site[key] if location[key] is None else location[key] for key in RULES}
     if found["basic_auth"] and not found["basic_auth"]["users"]:
         found["basic_auth"] = None

@@ -68,6 +68,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         # A proxied connection has the visitor's socket, the application's, and in the worst case a buffer file.
         "worker_rlimit_nofile": 3 * connections + 512,
         "server_names_hash_bucket_size": bucket_size(sites),
+        "variables_hash": variables_hash_lines(settings["extra"]),
         "trusted_proxies": settings["trusted_proxies"],
         "proxy_headers": client_headers.maps(settings["trusted_proxies"]),
         "real_ip_header": settings["real_ip_header"],
@@ -90,6 +91,12 @@ def buffer_lines(extra: str) -> list[str]:
     """
     protocols = [name for name in ("proxy", "uwsgi") if not re.search(rf"\b{name}_(?:busy_)?buffer", extra)]
     return [line for name in protocols for line in (f"{name}_buffer_size 40k;", f"{name}_buffers 24 8k;")]
+
+
+def variables_hash_lines(extra: str) -> list[str]:
+    """The size of nginx's table of variables, unless nginx_extra sets it. nginx allows each of them only once."""
+    sizes = {"variables_hash_max_size": 4096, "variables_hash_bucket_size": 128}
+    return [f"{name} {size};" for name, size in sizes.items() if name not in extra]
 
 
 def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[list[str]]:
