@@ -1057,6 +1057,9 @@ def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: P
     victim.mkdir(mode=0o700)
     owner = pwd.getpwnam(NAME)
     os.chown(victim, owner.pw_uid, owner.pw_gid)
-    Path(bench.layout.shared, "uploads").symlink_to(victim)
-    assert serve_shared(bench.layout, ["uploads"], "www-data") is False
+    link = Path(bench.layout.shared, "uploads")
+    link.symlink_to(victim)
+    serve_shared(bench.layout, ["uploads"], "www-data")
+    assert (mode(victim), link.lstat().st_uid) == (0o700, owner.pw_uid), "the link of an operator"
+    assert serve_shared(bench.layout, ["uploads"], "www-data") is False, "the account's own link"
     assert mode(victim) == 0o700

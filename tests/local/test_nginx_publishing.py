@@ -80,7 +80,7 @@ class Host(Front):
             link(home / "releases/2/src/static/uploads", home / "shared/static/uploads", 0)
         self.release = self.apps / "shop/releases/2"
         self.media = self.apps / "shop/shared/media"
-        self.secrets = tree(self.folder / "secrets", 0, hash=SECRET, root__file=SECRET)
+        self.secrets = tree(self.folder / "secrets", 0, hash=SECRET, deep__file=SECRET)
         tree(self.folder / "log", WWW, visits=SECRET)
         tree(self.apps / "blog/shared", BLOG, rows=SECRET)
         self.sent: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ def test_no_link_leads_out_of_a_shared_folder(host: Host, place: str, target: st
     """The application makes it while it runs."""
     path = host.apps / "shop/shared" / place / "x"
     link(path, host.folder / target, SHOP)
-    for rest in ("", "/hash", "/root/file"):
+    for rest in ("", "/hash", "/deep/file"):
         status, text = host.get(f"/{place}/x{rest}")
         assert status in (403, 404), text
         assert SECRET not in text
@@ -223,7 +223,7 @@ def test_no_link_leads_out_of_a_release(host: Host, folder: str, target: str) ->
     path = host.release / "src" / folder / "x"
     link(path, host.folder / target, 0)
     give_outward_links(str(host.release / "src"), [str(host.release), str(host.release / "venv")], SHOP, SHOP)
-    for rest in ("", "/hash", "/root/file"):
+    for rest in ("", "/hash", "/deep/file"):
         status, text = host.get(f"/{folder}/x{rest}")
         assert status in (403, 404), text
         assert SECRET not in text
