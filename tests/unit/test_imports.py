@@ -112,7 +112,11 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     "plugin_utils.doctor": ["module_utils.host.probe", "module_utils.tls.certificate"],
     "plugin_utils.nginx": ["module_utils.nginx.owners", "module_utils.tls.acme", "module_utils.tls.certificate"],
-    "plugin_utils.plan": ["module_utils.release.releases", "module_utils.requirements.reading"],
+    "plugin_utils.plan": [
+        "module_utils.release.releases",
+        "module_utils.requirements.lines",
+        "module_utils.requirements.reading",
+    ],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

@@ -10,7 +10,6 @@ import platform
 import re
 import shutil
 import tempfile
-from contextlib import suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
@@ -22,9 +21,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
-from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root, writers
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
@@ -33,6 +33,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     Line,
+    RequirementsError,
     constraint_files,
     content,
     kind,
@@ -52,6 +53,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_cont
     points_into_source,
 )
 
+# Bytes of a file that records a link to code.
+MOST_NOTE = 256 * 1024
+
 
 def provide_environment(build: Build) -> tuple[str, bool]:
     """An environment for the dependencies of a build: an existing one, else a new one.
@@ -59,15 +63,19 @@ def provide_environment(build: Build) -> tuple[str, bool]:
     Return its name, and whether it links into the release.
     """
     interpreter, version = find_interpreter(build)
-    wanted = wanted_requirements(build)
+    try:
+        wanted = wanted_requirements(build)
+    except RequirementsError as error:
+        raise build.error(str(error)) from error
     try:
         read_requirements(build, wanted)
         check_requirements(build, wanted)
         return find_or_install(build, wanted, interpreter, version)
+    except RequirementsError as error:
+        raise build.error(str(error)) from error
     finally:
         for path in wanted.exported.values():
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_tree(path)
 
 
 def find_interpreter(build: Build) -> tuple[str, str]:
@@ -79,10 +87,11 @@ def find_interpreter(build: Build) -> tuple[str, str]:
             f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
             "name one that is."
         )
-    version = interpreter_version(interpreter)
+    version = version_of(interpreter, build.layout.root)
     if not version:
         raise build.error(
-            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter. Set one, such as python3."
+            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter, or other accounts than root "
+            "can't run it. Set one that they can, such as python3."
         )
     return interpreter, version
 
@@ -99,6 +108,7 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
             install(build, path, interpreter, wanted)
             if "release" in key or not links_into(path, build.release):
                 take_for_root(path)
+                check_closed(build, path)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:
@@ -118,7 +128,7 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
     texts = {
         name: "\n".join(line.text for line in wanted.lines[name])
         if name in wanted.exported
-        else text_of(build.root, name)
+        else text_of(build.root, name, build.source)
         for name in wanted.files
     }
     key: dict[str, Any] = {
@@ -216,8 +226,26 @@ def links_into(path: str, folder: str) -> bool:
     """Whether an environment links to code in a folder, by the files in which installers record such links."""
     for pattern in ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json"):
         for note in site_packages(path, pattern):
-            text = content(note) if os.path.isfile(note) and not os.path.islink(note) else ""
+            text = note_text(note)
             is_named = folder in text or os.path.realpath(folder) in text
             if is_named and (not note.endswith(".json") or '"editable":true' in re.sub(r"\s", "", text)):
                 return True
     return False
+
+
+def note_text(path: str) -> str:
+    """The text of a file that a package has installed; empty for anything that is not one of a common size."""
+    try:
+        return read_untrusted(path, MOST_NOTE).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def check_closed(build: Build, path: str) -> None:
+    """Refuse an environment that a process can still change, by a file that it has opened before."""
+    found = writers(path)
+    if found:
+        raise build.error(
+            f"the process {found[0]} still has a file of the new environment {path} open for writing. A package has "
+            "started it, or the application itself holds it. End that process, and run again."
+        )

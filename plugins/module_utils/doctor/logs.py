@@ -7,12 +7,11 @@ from __future__ import annotations
 import glob
 import os
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import LINE_BYTES, read_journal
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 
-# Bytes of a log file that are read for each requested line. Longer lines are cut.
-LINE_BYTES = 1000
 
 
 def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
@@ -34,10 +33,8 @@ def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/syst
     found = {}
     for service in parts(app, paths, (".service", "@")):
         words = ["-u", f"{service}.service", "-u", f"{service}@*.service"]
-        rc, out, err = run(
-            ["journalctl", *words, "-n", str(lines), "-o", "short-iso", "--no-hostname", "--no-pager", "--quiet"]
-        )
-        found[service] = out.splitlines() if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
+        rc, out, err = read_journal(run, [*words, "-o", "short-iso", "--no-hostname"], lines)
+        found[service] = lines_of(out) if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
     return found
 
 
@@ -53,5 +50,10 @@ def from_supervisor(app: str, lines: int, base: str = "/etc/supervisor", folder:
         for path in (f"{folder}/{service}.log.1", f"{folder}/{service}.log"):
             logs += [path] if os.path.exists(path) else []
         text = "".join(tail(path, lines * LINE_BYTES) for path in logs)
-        found[service] = text.splitlines()[-lines:]
+        found[service] = lines_of(text)[-lines:]
     return found
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a log. Only a newline ends one: others would let an application write lines in another's name."""
+    return text.rstrip("\n").split("\n") if text else []

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_plan import ProgramError
@@ -19,7 +20,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     Daemon,
     Rpc,
     kill_group,
-    tail,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import Systemctl
 

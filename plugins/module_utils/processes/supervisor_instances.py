@@ -14,6 +14,7 @@ import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import (
     ProcessManagerError,
@@ -29,7 +30,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     SupervisorError,
     read_daemon,
     read_parser,
-    tail,
 )
 
 # Seconds that a stopping instance gets before it is started again.

@@ -8,11 +8,10 @@ import datetime
 import json
 import os
 import pwd
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 
@@ -180,13 +179,7 @@ def remove_tree(path: str) -> None:
     The file that marks a folder as complete is removed first, so that an interrupted removal leaves nothing that looks
     complete.
     """
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
-        for mark in (MANIFEST, COMPLETE):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(path, mark))
-        shutil.rmtree(path)
+    trees.remove(path, first=(MANIFEST, COMPLETE))
 
 
 def account(name: str) -> pwd.struct_passwd | None:

@@ -189,10 +189,10 @@ def no_other_account_can_read_its_files(view: View) -> str:
 
 
 def it_can_not_change_its_own_code(view: View) -> str:
-    source = view.found["files"].get("source", {})
-    if source and source["owner"] != "root":
-        return f"{source['path']} belongs to {source['owner']}"
-    return f"{source['path']} has mode {source['mode']}" if source and int(source["mode"], 8) & 0o002 else ""
+    """No file and no folder of the live release, or of its environment."""
+    found = view.found["changeable"]
+    remedy = f"Give it to root, without write permission for others, or run restart.yml -e app={view.name} after that"
+    return f"{'; '.join(found)}. {remedy}" if found else ""
 
 
 def only_nginx_reaches_its_socket(view: View) -> str:
