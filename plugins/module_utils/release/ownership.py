@@ -121,7 +121,7 @@ def has_open(pid: str, inside: str) -> bool:
             if os.readlink(f"/proc/{pid}/fd/{number}").startswith(inside):
                 with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as stream:
                     flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
-                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY and has_name(f"/proc/{pid}/fd/{number}"):
                     return True
     return False
 
@@ -131,5 +131,12 @@ def has_mapped(pid: str, inside: str) -> bool:
         for line in stream:
             fields = line.split(maxsplit=5)
             if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s" and fields[5].startswith(inside):
-                return True
+                with suppress(OSError):
+                    if has_name(f"/proc/{pid}/map_files/{fields[0]}"):
+                        return True
     return False
+
+
+def has_name(link: str) -> bool:
+    """Whether a file that a process has opened still exists under a name, rather than having been replaced."""
+    return os.stat(link).st_nlink > 0
