@@ -35,7 +35,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     Line,
     RequirementsError,
     constraint_files,
-    content,
     kind,
     normalized,
     text_of,

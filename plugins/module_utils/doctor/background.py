@@ -9,9 +9,9 @@ import os
 import time
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (

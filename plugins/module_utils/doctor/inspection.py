@@ -16,11 +16,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import look_at_jobs, look_at_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.certificates import look_at_certificate
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.exposure import look_at_exposure
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import look_at_files, look_at_modes, look_at_static
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
+    look_at_files,
+    look_at_modes,
+    look_at_static,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import LOG_BYTES, is_configured, nginx_errors
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import (
     last_traceback,
@@ -31,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest

@@ -7,11 +7,10 @@ from __future__ import annotations
 import glob
 import os
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import LINE_BYTES, read_journal
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
-
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import LINE_BYTES, read_journal
 
 
 def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:

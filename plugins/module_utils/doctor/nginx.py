@@ -12,9 +12,9 @@ import shutil
 import time
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import properties
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx

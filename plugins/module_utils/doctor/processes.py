@@ -10,8 +10,8 @@ import os
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,

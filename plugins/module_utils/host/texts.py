@@ -41,27 +41,26 @@ def printable_data(value: Any, depth: int = DEEPEST) -> Any:
         # The same object where nothing changes: Ansible keeps notes about its texts.
         return printable(value) if UNPRINTABLE.search(value) else value
     if isinstance(value, dict):
-        return {
-            printable_data(key, depth - 1): printable_data(item, depth - 1) for key, item in value.items()
-        }
+        return {printable_data(key, depth - 1): printable_data(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [printable_data(item, depth - 1) for item in value]
     return value
 
 
-def without_logins(text: str) -> str:
-    """A text without the accounts and passwords in its addresses."""
-    text = re.sub(r"(?<=://)[^\s/'\"]*@", "***@", text)
-    # A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
-    return re.sub(r"(?<=://)[^\s/:'\"]*:(?!\d+/)[^\s'\"]*@", "***@", text)
-
-
 def redacted(text: str) -> str:
-    """A text without the credentials in its addresses, as it may be recorded: no accounts, and no signed queries."""
-    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", without_logins(text))
+    """A text without the credentials in its addresses: accounts and signed queries."""
+    # A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
+    text = re.sub(r"(?<=://)(?:[^\s/:'\"]*:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@", "***@", text)
+    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", text)
 
 
 def recorded(requirement: str) -> str:
-    """A requirement as it may be recorded. Those with different queries stay different."""
-    shown, whole = redacted(requirement), without_logins(requirement)
-    return shown if shown == whole else f"{shown} {hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+    """A requirement as it may be recorded: redacted, and different from any that asks for something else.
+
+    Another password makes no difference.
+    """
+    text = redacted(requirement)
+    if text == requirement:
+        return text
+    named = re.sub(r"(?<=://)[^\s/'\"]*@", "", requirement)
+    return f"{text} {hashlib.sha256(named.encode()).hexdigest()[:16]}"

@@ -14,8 +14,8 @@ import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read, sweep, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import (
     ProcessManagerError,
     check_instance,

@@ -121,8 +121,8 @@ def check_inside(path: str, top: str) -> None:
     real, base = os.path.realpath(path), os.path.realpath(top)
     if top and not real.startswith(f"{base}/"):
         raise RequirementsError(
-            f"{path} is the file {real}, outside of the source, so it can't list dependencies. Put the file itself into "
-            "the source."
+            f"{path} is the file {real}, outside of the source, so it can't list dependencies. Put the file itself "
+            "into the source."
         )
 
 

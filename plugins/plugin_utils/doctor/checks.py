@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
@@ -275,6 +276,6 @@ def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
         failed = [one for one in app["checks"] if one["problem"]]
         held = len(app["checks"]) - len(failed)
         lines.append(f"{app['name']} on {host}: {held} of {len(app['checks'])} hold")
-        lines += [f"  FAILED {one['check']}: {one['problem']}" for one in failed]
+        lines += [f"  FAILED {one['check']}: {one_line(one['problem'])}" for one in failed]
         lines += [f"  ok     {one['check']}" for one in app["checks"] if not one["problem"]]
     return lines

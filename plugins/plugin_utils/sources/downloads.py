@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name, redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
