@@ -120,7 +120,8 @@ SHARED = {
         "module_utils.requirements.lines",
         "module_utils.requirements.reading",
     ],
-    "plugin_utils.sources": ["module_utils.host.texts"],
+    "plugin_utils.sources": ["module_utils.host.texts", "module_utils.host.trees"],
+    "plugin_utils.specs": ["module_utils.host.texts"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

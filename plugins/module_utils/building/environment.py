@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root, writers
@@ -134,7 +135,7 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
         "interpreter": version,
         "machine": platform.machine(),
         "files": texts,
-        "packages": [*wanted.packages, *build.spec["server_packages"]],
+        "packages": list(map(recorded, [*wanted.packages, *build.spec["server_packages"]])),
     }
     indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
     if any(indexes):
@@ -173,7 +174,9 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)  # noqa: S103  # the application's account reads it
         constraints = os.path.join(scratch, "installed.txt")
-        arguments = [part for name in unlocked for part in ("-r", name)] + wanted.packages
+        arguments = [part for name in unlocked for part in ("-r", name)]
+        if wanted.packages:
+            arguments += ["-r", requirements_file(build, scratch, "packages", wanted.packages)]
         if arguments:
             # The packages of a lock keep their versions, except where the inventory names them.
             named = {package_name(package) for package in wanted.packages}
@@ -181,11 +184,20 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
             write(File(constraints, as_pins(locked)))
             listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
             run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
-        install_server(build, path, pip, unlocked, constraints)
+        install_server(build, path, pip, unlocked, scratch)
 
 
-def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], constraints: str) -> None:
+def requirements_file(build: Build, folder: str, name: str, requirements: list[str]) -> str:
+    """A requirements file for uv: an address may hold a password, and everyone can read a command line."""
+    path = os.path.join(folder, f"{name}.txt")
+    group = existing_account(build.name).pw_name
+    write(File(path, "".join(f"{one}\n" for one in requirements), mode=0o640, group=group))
+    return path
+
+
+def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], scratch: str) -> None:
     """Add the app server to the installed packages, unless the application has installed one; check its version."""
+    constraints = os.path.join(scratch, "installed.txt")
     servers = build.spec["server_packages"]
     found = installed_packages(path)
     missing = [one for one in servers if not found.keys() & {*same_program(one)}]
@@ -193,7 +205,8 @@ def install_server(build: Build, path: str, pip: list[str], unlocked: list[str],
         write(File(constraints, as_pins(found)))
         files = [limit for name in unlocked for limit in constraint_files(build.root, name)]
         bounds = [part for limit in [constraints, *dict.fromkeys(files)] for part in ("-c", limit)]
-        run_uv(build, [*pip, *bounds, *missing], f"install {' and '.join(missing)} beside what is required")
+        arguments = ["-r", requirements_file(build, scratch, "server", missing)]
+        run_uv(build, [*pip, *bounds, *arguments], f"install {' and '.join(missing)} beside what is required")
         found = installed_packages(path)
     for server in servers[:1]:
         for name in found.keys() & {*same_program(server)}:

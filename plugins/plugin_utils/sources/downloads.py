@@ -7,10 +7,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import MOST_BYTES, REMEDY
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
 
@@ -47,7 +47,12 @@ def downloaded(url: str, checksum: str) -> Path:
 
     try:
         with open_url(url, timeout=SILENCE) as answer, open(partial, "wb") as stream:
-            shutil.copyfileobj(answer, stream)
+            room = MOST_BYTES
+            while chunk := answer.read(1 << 20):
+                room -= len(chunk)
+                if room < 0:
+                    raise SourceError(f"{redacted(url)} has more than {MOST_BYTES // 1024**3} GiB. {REMEDY}")
+                stream.write(chunk)
         verify(partial, checksum, redacted(url))
         partial.rename(target)
     except SourceError:
