@@ -140,6 +140,8 @@ def lines_below(path: str, constraint: bool, seen: dict[tuple[str, bool], str], 
             continue
         inner = referred_file(path, nested)
         follows = kind(inner) == "text" and os.path.isfile(inner)
+        if not follows and os.path.exists(inner) and not stat.S_ISREG(os.stat(inner).st_mode):
+            raise RequirementsError(f"{path} names {inner}, which is not a file. Name a file of the source.")
         found.append(Line(text, constraint, follows))
         mark = (inner, constraint or nested["option"] in ("-c", "--constraint"))
         if follows and mark not in seen:
