@@ -205,23 +205,23 @@ def test_a_tree_of_any_depth_is_removed(attacker: Attacker) -> None:
 
 
 def test_a_tree_that_grows_meanwhile_is_removed(attacker: Attacker) -> None:
-    process = attacker.start(
-        "os.mkdir('tree'); os.chdir('tree'); print('ready', flush=True)\n"
-        "until, number = time.monotonic() + 20, 0\n"
-        "while time.monotonic() < until:\n"
-        "    number += 1\n"
+    attacker.run("os.mkdir('tree')")
+    program = (
+        "import itertools\nos.chdir('tree'); print('ready', flush=True)\n"
+        "for number in itertools.count():\n"
         "    try:\n"
-        "        os.mkdir(str(number)); open(f'{number}/x', 'w')\n"
+        "        os.close(os.open(f'{os.getpid()}-{number}', os.O_CREAT | os.O_WRONLY))\n"
         "    except OSError:\n"
         "        break\n"
     )
+    processes = [attacker.start(program) for _number in range(4)]
     try:
-        time.sleep(0.2)
-        soon(lambda: remove_tree(str(attacker.folder / "tree")))
+        soon(lambda: [remove_tree(str(attacker.folder / "tree"))])
         assert not (attacker.folder / "tree").exists()
     finally:
-        process.kill()
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_a_removal_leaves_what_links_lead_to(attacker: Attacker) -> None:

@@ -37,6 +37,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import check_table
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import report
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import cell
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Part
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.parts import with_sources
@@ -123,6 +124,7 @@ def test_a_value_makes_no_row_of_a_table() -> None:
         "shop on web1: 0 of 1 hold",
         "  FAILED it runs: x\\n  ok     it is safe\\x1b[1A",
     ]
+    assert cell({"release": "R\x1b[2J\nblog  R"}, "release") == "R\\x1b[2J\\nblog  R"
     finding = {"link": "process", "seen": "x\nblog on web1 works", "cause": "\x1b[2J", "fix": "y"}
     lines = report("web1", "shop", {"broken": [finding], "warnings": [], "links": []})
     assert lines[1:] == ["    seen:   x\\nblog on web1 works", "    cause:  \\x1b[2J", "    fix:    y"]

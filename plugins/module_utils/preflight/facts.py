@@ -117,7 +117,7 @@ def clashes(name: str, root: str) -> list[str]:
     return found
 
 
-def interpreter(name: str, root: str) -> dict[str, str]:
+def interpreter(name: str, root: str = "/srv/webapps") -> dict[str, str]:
     """Path and version (such as 3.11) of a Python. The version is empty if the program is not one."""
     path = shutil.which(name, path=SYSTEM_PATH)
     if not path:
