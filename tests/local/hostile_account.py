@@ -28,7 +28,7 @@ class Attacker:
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": str(self.folder)}
 
     def run(self, program: str, *arguments: str) -> str:
-        """What a program prints, which has to succeed. It starts in the attacker's folder."""
+        """The output of a program, which has to succeed. It starts in the attacker's folder."""
         done = subprocess.run(
             ["/usr/bin/python3", "-I", "-c", f"import os, socket, sys\n{program}", *arguments],
             capture_output=True,
@@ -41,7 +41,7 @@ class Attacker:
         return done.stdout
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        """A program that goes on. It prints one line when it is ready."""
+        """A program that continues to run. It prints one line when it is ready."""
         process = subprocess.Popen(
             ["/usr/bin/python3", "-I", "-c", f"import os, socket, sys, time\n{program}", *arguments],
             stdin=subprocess.PIPE,

@@ -35,7 +35,7 @@ TOKEN = "hunter2-correct-horse"
 
 
 def wrong(release: Path) -> list[str]:
-    """What of a release and of its environment others than root can change."""
+    """The files of a release and of its environment that others than root can change."""
     found = []
     for top in (release, release / "venv/"):
         for base, folders, files in os.walk(top):
@@ -171,6 +171,14 @@ def test_an_extra_index_replaces_no_package_of_the_named_one(bench: Bench) -> No
     bench.build({"app.py": APP}, python={**python, "extra_index_urls": [extra, last]})
     code = "import core, tool; print(core.FROM, tool.FROM)"
     assert bench.run("python", "-c", code) == "named extra\n"
+
+
+def test_an_index_of_a_requirements_file_replaces_no_package_of_the_named_one(bench: Bench) -> None:
+    named = index(bench, "named", {"core": "1.0"})
+    other = index(bench, "other", {"core": "9.0", "tool": "1.0"})
+    files = {"app.py": APP, "requirements.txt": f"--extra-index-url {other}\ncore\ntool\n"}
+    bench.build(files, python={"interpreter": "python3", "packages": [], "index_url": named})
+    assert bench.run("python", "-c", "import core, tool; print(core.FROM, tool.FROM)") == "named other\n"
 
 
 def test_without_a_named_index_the_extra_ones_are_asked_first(bench: Bench) -> None:

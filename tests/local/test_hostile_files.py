@@ -60,7 +60,7 @@ def secret_of_root(attacker: Attacker) -> Path:
     return path
 
 
-# What an account can put in the place of a file that root reads.
+# Programs by which an account replaces a file that root reads.
 TRAPS = {
     "link": "os.symlink(sys.argv[2], sys.argv[1])",
     "link in a link": "os.symlink(sys.argv[2], 'other'); os.symlink('other', sys.argv[1])",

@@ -245,8 +245,8 @@ def test_the_program_of_a_ci_system_answers_for_one_server_alone(monkeypatch: py
     ("python", "asked"),
     [
         ({}, []),
-        ({"index_url": "a"}, ["a"]),
-        ({"index_url": "a", "extra_index_urls": ["b", "c"]}, ["a", "b", "c"]),
+        ({"index_url": "a"}, ["a", "a"]),
+        ({"index_url": "a", "extra_index_urls": ["b", "c"]}, ["a", "b", "c", "a"]),
         ({"extra_index_urls": ["b", "c"]}, ["b", "c", "the public one"]),
     ],
 )

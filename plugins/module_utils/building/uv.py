@@ -104,20 +104,19 @@ def environment_of_uv(build: Build) -> dict[str, str]:
 
 
 def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
-    """The package indexes for uv, which asks UV_INDEX in its order, then the default index.
+    """The package indexes for uv, which asks UV_INDEX in its order, then those of requirements files, then the default.
 
     A package comes from the first index that has it, in any version. So the named index is asked before the extra ones:
-    none of these can replace its packages. Without a named index, the extra ones are asked before the public one.
+    none of these can replace its packages. It is also the default, in place of the public index. Without a named index,
+    the extra ones are asked before the public one.
     """
-    extra = list(python.get("extra_index_urls") or [])
-    first, last = extra, ""
+    environment = {"UV_INDEX_STRATEGY": "first-index"}
+    indexes = indexes_of(python)
+    if indexes:
+        environment["UV_INDEX"] = " ".join(indexes)
     if python.get("index_url"):
-        *first, last = [python["index_url"], *extra]
-    return {
-        "UV_INDEX_STRATEGY": "first-index",
-        **({"UV_INDEX": " ".join(first)} if first else {}),
-        **({"UV_DEFAULT_INDEX": last} if last else {}),
-    }
+        environment["UV_DEFAULT_INDEX"] = python["index_url"]
+    return environment
 
 
 def indexes_of(python: dict[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ class TreeError(OSError):
 
 @dataclass
 class Budget:
-    """What a walk may still meet. Several walks can share one."""
+    """The number of entries that a walk may still find. Several walks can share one budget."""
 
     entries: int = MOST_ENTRIES
     depth: int = DEEPEST
@@ -98,7 +98,7 @@ def walk(top: str, budget: Budget | None = None, enter: Callable[[int], None] | 
 
 
 def listed(descriptor: int, path: str, top: str, budget: Budget, enter: Callable[[int], None]) -> Visit:
-    """The entries of an open folder. What disappears meanwhile is left out."""
+    """The entries of an open folder, without those that disappear meanwhile."""
     visit = Visit(descriptor, path)
     try:
         enter(descriptor)
@@ -147,7 +147,7 @@ def remove(path: str, first: tuple[str, ...] = ()) -> None:
 
 
 def remove_entry(folder: int, name: str, top: int) -> None:
-    """Remove one entry of an open folder. What a folder holds is moved into the folder ``top`` first."""
+    """Remove one entry of an open folder. The folders in a folder are first moved into the folder ``top``."""
     try:
         os.unlink(name, dir_fd=folder)
         return

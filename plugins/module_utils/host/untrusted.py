@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """Read what an application can write: as root, without following its links, waiting for it, or reading without end.
 
-An account that owns a folder can put anything in the place of a file: a link to a secret, a pipe that nobody writes to,
-a device, a file of any size. So root reads such paths with these functions alone.
+An account that owns a folder can put anything there instead of a file: a link to a secret, a pipe without a writer, a
+device, a file of any size. So root reads such paths with these functions alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def is_own(status: os.stat_result) -> bool:
 def open_untrusted(path: str) -> int:
     """Open a regular file and return its descriptor.
 
-    A link counts only in a folder that nobody else can write, such as /var/run. Every step is made by descriptors, so
-    that nothing can be exchanged between a check and its use.
+    A link counts only in a folder that no other account can write, such as /var/run. Every step is made by descriptors,
+    so that nothing can be exchanged between a check and its use.
     """
     left, links = steps(path) or ["."], 0
     folder = os.open("/" if path.startswith("/") else ".", FOLDER)

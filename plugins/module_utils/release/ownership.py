@@ -37,8 +37,8 @@ def take_for_root(path: str, fresh: bool = False) -> None:
 
     A folder comes first, then what is in it, so that nothing is exchanged meanwhile. With ``fresh``, every file becomes
     a copy: a process that has opened the original for writing can't write into the release. A file that has another
-    name outside becomes a copy in any case. What is neither a file, a folder nor a link is removed: it is of no use
-    without the process that made it.
+    name outside becomes a copy in any case. Sockets, pipes and devices are removed: they are of no use without the
+    process that made them.
     """
     left = MOST_BYTES
     for visit in walk(path, enter=seal):

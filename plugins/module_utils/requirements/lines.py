@@ -19,7 +19,7 @@ tomllib: Any = None
 with contextlib.suppress(ImportError):  # Python 3.10 and older do not have it.
     tomllib = importlib.import_module("tomllib")
 
-# Limits of what a source may list: the largest known lock has some ten MiB.
+# Limits of the lists of a source: the largest known lock has some ten MiB.
 MOST_BYTES = 32 * 1024**2
 MOST_FILES = 100
 

@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import
     problems,
 )
 
-# Characters of a path. What is longer, is another text.
+# Characters of a path. A longer value is another text.
 LONGEST_PATH = 255
 PEM = "-----BEGIN "
 

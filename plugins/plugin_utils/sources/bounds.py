@@ -22,7 +22,7 @@ class TooLarge(SourceError):
 
 @dataclass
 class Bounds:
-    """What a source may still have. ``source`` is its name in messages."""
+    """The files and bytes that a source may still have. ``source`` is its name in messages."""
 
     source: str
     files: int = field(default_factory=lambda: MOST_FILES)

@@ -69,7 +69,7 @@ class Repository:
         )
         settings += known
         if submodules:
-            # It would tell the token to whatever server .gitmodules names.
+            # Git would send the token to any server that .gitmodules names.
             environment.pop("GIT_ASKPASS", None)
         for number, (name, value) in enumerate(settings):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
