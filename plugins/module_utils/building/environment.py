@@ -140,6 +140,9 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
     indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
     if any(indexes):
         key["indexes"] = [without_login(index or "") for index in indexes]
+    if indexes[0] and len(indexes) > 1:
+        # Up to version 0.1.0, a package of an extra index could replace one of the named index.
+        key["order"] = "the named index first"
     is_self_contained = are_lines_self_contained([*lines, *(Line(one) for one in wanted.packages)]) and all(
         is_file_self_contained(build.root, build.source, name) for name in tables
     )
