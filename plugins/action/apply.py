@@ -188,8 +188,8 @@ class ActionModule(LookAction, PackagesAction):
         # The look does not resolve lists of items.
         inputs["nginx"]["nginx_sites"] = self.templated("nginx_sites")
         inputs["webapp"]["webapp_release_files"] = self.templated("webapp_release_files") or []
-        for name in ("nginx_ca_certificate", "nginx_ca_key"):
-            inputs["nginx"][name] = self.pem(inputs["nginx"][name] or "")
+        for name, kind in (("nginx_ca_certificate", "certificate"), ("nginx_ca_key", "key")):
+            inputs["nginx"][name] = self.pem(inputs["nginx"][name] or "", kind)
         files = ROLES / "nginx" / "files"
         texts = {path.name: path.read_text(encoding="utf-8") for path in files.iterdir()}
         return plan.Model(look.apps, look.sites, look.settings, look.certificates, inputs, look.facts, texts)

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction, shown
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import diagnose
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
@@ -45,7 +45,8 @@ class ActionModule(HostAction):
         after = time.time()
         if result.get("failed"):
             return result
-        visited = visits(apps, address)
+        # Their headers come from the applications.
+        visited = shown(visits(apps, address))
         host = {**result["host"], "name": task_vars.get("inventory_hostname", address), "ahead": 0.0}
         if not before <= host["time"] <= after:
             host["ahead"] = host["time"] - (after if host["time"] > after else before)

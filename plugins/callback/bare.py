@@ -28,6 +28,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
 
 ASSERT = ("assert", "ansible.builtin.assert", "ansible.legacy.assert")
 
@@ -62,4 +63,5 @@ class CallbackModule(CallbackBase):
 
 def write(stream: Any, told: Any) -> None:
     """One message; a list is its lines."""
-    print("\n".join(map(str, told)) if isinstance(told, list) else told, file=stream, flush=True)
+    text = "\n".join(map(str, told)) if isinstance(told, list) else str(told)
+    print(printable(text), file=stream, flush=True)

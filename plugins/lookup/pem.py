@@ -19,6 +19,13 @@ options:
     type: list
     elements: str
     required: true
+  kind:
+    description:
+      - What of the text is returned. V(certificate) is only its certificates, and V(key) only its private keys. A file
+        may hold both, but Ansible shows the arguments of a task that are not secret.
+    type: str
+    choices: [any, certificate, key]
+    default: any
 """
 
 EXAMPLES = r"""
@@ -45,7 +52,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import shadow_problem
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem
 
 
 class LookupModule(LookupBase):
@@ -54,8 +61,9 @@ class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
         if problem := shadow_problem(variables or {}):
             raise AnsibleLookupError(problem)
-        places = folders(variables or {}, self._loader)
+        self.set_options(var_options=variables, direct=kwargs)
+        kind, places = str(self.get_option("kind")), folders(variables or {}, self._loader)
         try:
-            return [pem(str(term), places, self._loader) for term in terms]
+            return [part_of(pem(str(term), places, self._loader), kind) for term in terms]
         except CertificateError as error:
             raise AnsibleLookupError(f"{error}.") from error

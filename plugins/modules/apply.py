@@ -120,6 +120,9 @@ def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, A
     if app["state"] == "present":
         app["python"] = {**app["python"], **secret.get("python", {})}
         app["source"] = {**app["source"], "data": secret.get("data")}
+        if "package" in secret:
+            app["source"]["package"] = secret["package"]
+        app["server_packages"] = secret.get("server_packages", app.get("server_packages", []))
     return app
 
 

@@ -71,30 +71,38 @@ apps:
 """
 
 import contextlib  # the documentation stands first in a module
-import glob
+import itertools
 import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, manifests
+
+# Bytes of the log of deployments that a hundred lines fit in.
+HISTORY_BYTES = 256 * 1024
+# Entries of the folder of job results that are read.
+MOST_JOBS = 10_000
 
 
 def history(layout: Layout) -> list[dict[str, Any]]:
     """The log of deployments; a line that an interruption has cut is passed over."""
     entries = []
-    with contextlib.suppress(FileNotFoundError), open(layout.history, encoding="utf-8") as stream:
-        for line in stream.readlines()[-100:]:
-            with contextlib.suppress(ValueError):
-                entries.append(json.loads(line))
+    for line in tail(layout.history, HISTORY_BYTES).split("\n")[-101:]:
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
     return entries
 
 
 def jobs(layout: Layout) -> list[dict[str, Any]]:
     """The last run of each job that has ever run."""
-    paths = sorted(glob.glob(f"{glob.escape(layout.jobs)}/*.json"))
-    return [told for path in paths if (told := last_run(layout, os.path.basename(path).removesuffix(".json")))]
+    names = []
+    # The application's account can write there, so there may be any number of files.
+    with contextlib.suppress(OSError), os.scandir(layout.jobs) as entries:
+        names = [entry.name for entry in itertools.islice(entries, MOST_JOBS) if entry.name.endswith(".json")]
+    return [told for name in sorted(names) if (told := last_run(layout, name.removesuffix(".json")))]
 
 
 def look(layout: Layout) -> dict[str, Any]:

@@ -60,6 +60,7 @@ import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import from_supervisor, from_systemd
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
 
 MOST_LINES = 10000
 
@@ -89,7 +90,7 @@ def main() -> None:
     for manager, services in found.items():
         for service, written in services.items():
             # Without what keeps YAML from printing them as they are.
-            tidied = [line.expandtabs().rstrip() for line in written]
+            tidied = [printable(line).expandtabs().rstrip() for line in written]
             told += [f"== {service} ({manager}) ==", *(tidied or ["(nothing)"]), ""]
     module.exit_json(changed=False, logs=told or [f"{app} has no process on this host."])
 

@@ -15,6 +15,7 @@ import pytest
 # Test modules import the helpers beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from hostile_account import attacker  # noqa: F401  # a fixture
 from nginx_instance import Instance
 from serving import serve  # noqa: F401  # a fixture
 from supervising import lab  # noqa: F401  # a fixture

@@ -34,9 +34,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -602,14 +602,14 @@ def test_what_can_not_be_marked_is_not_kept(bench: Bench, monkeypatch: pytest.Mo
 # Small functions
 
 
-def test_an_interpreter_tells_its_version(tmp_path: Path) -> None:
-    expected = f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
-    assert interpreter_version(sys.executable) == expected
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (tmp_path / "python").chmod(0o755)
-    assert interpreter_version(str(tmp_path / "python")) == expected, "asked, where it is another one"
-    assert interpreter_version("/bin/false") == ""
-    assert interpreter_version("/nowhere") == ""
+def test_an_interpreter_tells_its_version(public: Path) -> None:
+    assert version_of(sys.executable) == f"cpython-{sys.version_info[0]}.{sys.version_info[1]}"
+    other = public / "python"
+    other.write_text('#!/bin/sh\nexec /usr/bin/python3 "$@"\n')
+    other.chmod(0o755)
+    assert version_of(str(other)).startswith("cpython-3."), "asked, where it is another one"
+    assert version_of("/bin/false") == ""
+    assert version_of("/nowhere") == ""
 
 
 # Applications that can be imported but not served

@@ -540,11 +540,11 @@ def test_a_download_that_breaks_off_leaves_nothing(shelf):
 def test_an_interrupted_download_leaves_nothing(shelf, monkeypatch):
     _, url, checksum = shelf
 
-    def interrupt(_: Any, stream: Any) -> None:
+    def interrupt(_: Any, stream: Any, _name: str) -> None:
         stream.write(b"part")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(downloads.shutil, "copyfileobj", interrupt)
+    monkeypatch.setattr(downloads, "copy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         archive_file({"archive": url, "checksum": checksum}, [])
     assert kept() == []

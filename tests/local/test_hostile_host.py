@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def hostile_facts(folder: Path) -> dict[str, Any]:
     return {"webapps": [app], "nginx_ca_key": str(folder / "secrets/key")}
 
 
-def play(folder: Path, answer: dict[str, Any], playbook: str, extra: str = "") -> tuple[str, bytes]:
+def play(folder: Path, answer: dict[str, Any], playbook: str, extra: Sequence[str] = ()) -> tuple[str, bytes]:
     """The output of a run against the hostile host, and the data that was sent to it."""
     (folder / "secrets").mkdir()
     (folder / "secrets/key").write_text(MARKER)
@@ -56,7 +57,15 @@ def play(folder: Path, answer: dict[str, Any], playbook: str, extra: str = "") -
     (folder / "hosts.yml").write_text(json.dumps({"web": {"hosts": {"liar": host}}}))
     (folder / "play.yml").write_text(playbook)
     done = subprocess.run(
-        ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml"), "-e", "ansible_become=false"],
+        [
+            "ansible-playbook",
+            "-i",
+            str(folder / "hosts.yml"),
+            str(folder / "play.yml"),
+            "-e",
+            "ansible_become=false",
+            *extra,
+        ],
         env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_INJECT_FACT_VARS": "true"},
         capture_output=True,
         text=True,
@@ -132,3 +141,25 @@ def test_facts_of_the_wrong_kind_name_the_host(tmp_path: Path) -> None:
     printed, _sent = play(tmp_path, {"ansible_facts": {"pyweb": ["{{ lookup('pipe', 'id') }}"]}}, SITE)
     assert "liar answered with facts of the wrong kind: pyweb is list" in " ".join(printed.split())
     assert "uid=" not in printed
+
+
+LOGS = f"- ansible.builtin.import_playbook: {CHECKOUT}/playbooks/logs.yml\n"
+
+
+@pytest.mark.parametrize("callback", ["default", "pyweb.stack.bare"])
+def test_no_log_of_a_host_reaches_the_terminal_raw(
+    tmp_path: Path, callback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", callback)
+    monkeypatch.setenv("ANSIBLE_NOCOLOR", "true")
+    logs = ["one\x1b[2J\x1b]0;x\x07", "\x9b31m\u202egnp\u2028two"]
+    printed, _sent = play(tmp_path, {"changed": False, "logs": logs, "msg": "\x1b[2J"}, LOGS, ["-e", "app=shop"])
+    assert "one" in printed
+    assert not re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", printed)
+
+
+def test_an_error_of_a_host_does_not_reach_the_terminal_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "pyweb.stack.bare")
+    printed, _sent = play(tmp_path, {"failed": True, "msg": "bad\x1b[2J"}, LOGS, ["-e", "app=shop"])
+    assert "bad\\x1b[2J" in printed
+    assert "\x1b" not in printed

@@ -4,13 +4,28 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import os
+import resource
 import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
+    RequirementsError,
+    lines_of,
+    table,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import bounds
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import unpack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
 
 # Settings in a repository's own configuration that would run a command; {run} creates the marker.
@@ -141,3 +156,254 @@ def test_a_repository_of_another_account_is_refused(tmp_path: Path, monkeypatch:
     os.chown(folder, 12345, 12345)
     with pytest.raises(SourceError, match=r"belongs to another account.*safe\.directory"):
         source_files(folder)
+
+
+# Sources without end
+
+
+def no_memory_is_taken(most: int = 2 * 1024**3) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    no_memory_is_taken()
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def grown(folder: Path, git: bool) -> Path:
+    folder.mkdir()
+    (folder / "app.py").write_text("x")
+    if git:
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
+def test_a_folder_of_endless_files_is_refused(tmp_path: Path, git: bool) -> None:
+    folder = grown(tmp_path / "source", git)
+    for number in range(3):
+        with open(folder / f"{number}.bin", "wb") as stream:
+            stream.truncate(3 * 1024**3)
+    names = source_files(folder)
+    with pytest.raises(SourceError, match=r"has more than 4 GiB, with '1.bin'\. Leave out"):
+        fingerprint(folder, names)
+    with open(folder / "huge.bin", "wb") as stream:
+        stream.truncate(5 * 1024**3)
+    with pytest.raises(SourceError, match=r"has more than 4 GiB, with 'huge.bin'\. Leave out"):
+        archive(folder, ["app.py", "huge.bin"])
+
+
+@pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
+def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, git: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_FILES", 50)
+    folder = grown(tmp_path / "source", git)
+    for number in range(100):
+        (folder / f"{number}.py").touch()
+    with pytest.raises(SourceError, match="has more than 50 files"):
+        source_files(folder)
+
+
+@pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
+def test_a_folder_without_a_bottom_is_refused(tmp_path: Path, git: bool) -> None:
+    folder = grown(tmp_path / "source", git)
+    subprocess.run(
+        ["python3", "-c", "import os\nfor n in range(1500): os.mkdir('d'); os.chdir('d')\nopen('x', 'w')"],
+        cwd=folder,
+        check=True,
+    )
+    try:
+        with pytest.raises(SourceError, match=r"more than 100 deep|could not list the files"):
+            source_files(folder)
+    finally:
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_a_pipe_in_a_source_is_no_trap(tmp_path: Path) -> None:
+    folder = grown(tmp_path / "source", git=False)
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(SourceError, match="pipe is neither a file, a folder nor a link"):
+        fingerprint(folder, source_files(folder))
+
+
+def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, input=stdin)
+    return done.stdout.decode().strip()
+
+
+def test_a_commit_of_a_billion_files_is_refused(tmp_path: Path) -> None:
+    """Ten folders in each of ten folders, nine levels deep: ten objects."""
+    folder = tmp_path / "bomb"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    kind, child = "100644 blob", git(folder, "hash-object", "-w", "--stdin", stdin=b"x")
+    for _level in range(9):
+        tree = "".join(f"{kind} {child}\t{number}\n" for number in range(10))
+        kind, child = "040000 tree", git(folder, "mktree", stdin=tree.encode())
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    commit = git(folder, *identity, "commit-tree", "-m", "x", child)
+    git(folder, "update-ref", "HEAD", commit)
+    repository = Repository(str(folder))
+    with pytest.raises(SourceError, match="has more than 200000 files"):
+        repository.checkout(commit, "HEAD", tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
+
+
+def test_an_archive_of_a_high_ratio_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "bomb.tar.xz", "w:xz") as tar:
+        member = tarfile.TarInfo("x")
+        member.size = 300 * 1024**2
+        with open("/dev/zero", "rb") as zeros:
+            tar.addfile(member, zeros)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SourceError, match="more than 200 times its own size"):
+        unpack(tmp_path / "bomb.tar.xz", tmp_path / "taken")
+
+
+def test_an_archive_without_a_bottom_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "deep.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("d/" * 1500 + "x"))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SourceError, match="more than 100 folders deep"):
+        unpack(tmp_path / "deep.tar", tmp_path / "taken")
+    assert os.listdir(tmp_path / "taken") == []
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("name", ["requirements.txt", "uv.lock", "pyproject.toml", "-r in requirements.txt"])
+@pytest.mark.parametrize("target", ["/dev/zero", "outside", "endless"])
+def test_a_list_of_dependencies_is_a_file_of_the_source(tmp_path: Path, name: str, target: str) -> None:
+    folder = grown(tmp_path / "source", git=False)
+    (tmp_path / "outside").write_text("secret-of-the-operator==1\n")
+    with open(folder / "endless", "wb") as stream:
+        stream.truncate(2**40)
+    place = {"/dev/zero": "/dev/zero", "outside": str(tmp_path / "outside"), "endless": "endless"}[target]
+    if name.startswith("-r"):
+        (folder / "requirements.txt").write_text(f"-r {place}\n")
+    else:
+        (folder / name).symlink_to(place)
+    app: dict[str, Any] = {
+        "name": "shop",
+        "source": {"subdir": ""},
+        "python": {"requirements": None, "packages": []},
+        "site": {"static": [], "websocket": False},
+        "server": "gunicorn",
+        "gunicorn": {},
+        "shared": [],
+        "commands": {"build": []},
+    }
+    problems = folder_problems(app, folder, {"gunicorn": "gunicorn>=22"})
+    assert len(problems) == 1
+    words = ("outside of the source", "is no list of dependencies", "which is not a file")
+    assert any(word in problems[0] for word in words)
+    assert "secret" not in str(problems)
+
+
+def test_lists_that_include_each_other_are_read_once(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r {number + 1}.txt\nx{number}\n")
+    lines = lines_of(str(tmp_path), "0.txt", str(tmp_path))
+    assert len([line for line in lines if line.text.startswith("x")]) == 40
+
+
+def test_lists_without_end_are_refused(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n")
+    with pytest.raises(RequirementsError, match="more than 100 files of requirements"):
+        lines_of(str(tmp_path), "0.txt", str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "9" * 10_000, "x = {" * 5000])
+def test_a_table_that_breaks_its_parser_is_none(text: str) -> None:
+    assert table(text) is None
+
+
+# Credentials of git
+
+
+class Forge(http.server.SimpleHTTPRequestHandler):
+    """A server of one repository that wants a login, and notes the command lines of this machine meanwhile."""
+
+    root = ""
+    commands: ClassVar[set[str]] = set()
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                self.commands.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:
+                continue
+        login = self.headers.get("Authorization", "")
+        self.seen.append((self.path, login))
+        if login != f"Basic {base64.b64encode(b'me:hunter2@/correct').decode()}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="forge"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        return self.root + path.partition("?")[0]
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[int]:
+    folder, _marker = hostile_repository(tmp_path, [])
+    git(folder, "update-index", "--no-skip-worktree", ".gitignore")
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(folder), str(tmp_path / "served/shop.git")], check=True)
+    git(tmp_path / "served/shop.git", "update-server-info")
+    Forge.root, Forge.commands, Forge.seen = str(tmp_path / "served"), set(), []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forge) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_password_of_git_is_in_no_command_line_and_in_no_file(tmp_path: Path, forge: int) -> None:
+    repository = Repository(f"http://me:hunter2%40%2Fcorrect@127.0.0.1:{forge}/shop.git")
+    repository.checkout(repository.commit_of("HEAD"), "HEAD", tmp_path / "taken")
+    assert (tmp_path / "taken/app.py").read_text() == "x"
+    assert any("git-remote-http" in command for command in Forge.commands), "the proof looks at the right moment"
+    assert not [command for command in Forge.commands if "hunter2" in command]
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_password_of_git_goes_to_its_own_server_alone(tmp_path: Path, forge: int) -> None:
+    """The same server by another name stands for a foreign one, as a submodule may name it."""
+    repository = Repository(f"http://me:hunter2%40%2Fcorrect@localhost:{forge}/shop.git")
+    done = subprocess.run(
+        ["git", "ls-remote", f"http://127.0.0.1:{forge}/shop.git"],
+        env=repository.environment(submodules=True),
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode != 0
+    assert Forge.seen
+    assert {login for _path, login in Forge.seen} == {""}
+
+
+def test_a_token_of_a_ci_system_goes_to_its_own_server_alone(
+    tmp_path: Path, forge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = tmp_path / "askpass"
+    ask.write_text("#!/bin/sh\ncase $1 in Username*) echo me ;; *) echo hunter2@/correct ;; esac\n")
+    ask.chmod(0o755)
+    monkeypatch.setenv("GIT_ASKPASS", str(ask))
+    repository = Repository(f"http://127.0.0.1:{forge}/shop.git")
+    assert len(repository.commit_of("HEAD")) == 40
+    environment = repository.environment(submodules=True)
+    for name, works in (("127.0.0.1", True), ("localhost", False)):
+        Forge.seen = []
+        command = ["git", "ls-remote", f"http://{name}:{forge}/shop.git"]
+        done = subprocess.run(command, env=environment, check=False, capture_output=True)
+        assert (done.returncode == 0) == works
+        assert any(login for _path, login in Forge.seen) == works

@@ -38,7 +38,8 @@ def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
     assert (tree / "link").lstat().st_uid == 12345
     assert {path.stat().st_uid for path in (outside, outside / "file")} == {0}
     (tmp_path / "top").symlink_to(outside)
-    give_to(str(tmp_path / "top"), 12345, 12345)
+    with pytest.raises(NotADirectoryError):
+        give_to(str(tmp_path / "top"), 12345, 12345)
     assert outside.stat().st_uid == 0
 
 

@@ -94,6 +94,7 @@ FOUND: dict[str, Any] = {
         "python": {"path": "venv/bin/python", "there": True, "venvs": "/srv/webapps/shop/venvs"},
     },
     "exposed": {},
+    "changeable": [],
     "direct": OK,
     "front": OK,
 }
@@ -519,7 +520,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
     "no other account can read its files": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
-    "it can not change its own code": {"found": {"files": {"source": {"owner": "shop"}}}},
+    "it can not change its own code": {"found": {"changeable": ["/srv/webapps/shop/src/app.py has mode 0666"]}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
     "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
     "its background processes run": background(state="failed"),

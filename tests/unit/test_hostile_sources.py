@@ -79,7 +79,7 @@ def empty(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "most"), [("MOST_MEMBERS", 2), ("MOST_BYTES", 2)])
+@pytest.mark.parametrize(("name", "most"), [("MOST_FILES", 2), ("MOST_BYTES", 2)])
 def test_an_archive_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
     monkeypatch.setattr(archives, name, most)
     entries = [("a", "file", "x"), ("b", "file", "x"), ("c", "file", "x")]

@@ -109,16 +109,29 @@ LEAVES: dict[str, list[str]] = {
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
     "action": ["module_utils.tls.certificate"],
+    "callback": ["module_utils.host.texts"],
     "lookup": ["module_utils.tls.certificate"],
-    "plugin_utils.doctor": ["module_utils.host.lines", "module_utils.host.probe", "module_utils.tls.certificate"],
+    "plugin_utils.actions": ["module_utils.host.texts"],
+    "plugin_utils.doctor": [
+        "module_utils.host.lines",
+        "module_utils.host.probe",
+        "module_utils.host.texts",
+        "module_utils.tls.certificate",
+    ],
     "plugin_utils.nginx": [
         "module_utils.host.lines",
         "module_utils.nginx.owners",
         "module_utils.tls.acme",
         "module_utils.tls.certificate",
     ],
-    "plugin_utils.plan": ["module_utils.release.releases", "module_utils.requirements.reading"],
-    "plugin_utils.sources": ["module_utils.host.lines"],
+    "plugin_utils.plan": [
+        "module_utils.host.texts",
+        "module_utils.release.releases",
+        "module_utils.requirements.lines",
+        "module_utils.requirements.reading",
+    ],
+    "plugin_utils.sources": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.host.trees"],
+    "plugin_utils.specs": ["module_utils.host.texts"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

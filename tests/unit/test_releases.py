@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.release import locking, releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
@@ -336,10 +337,10 @@ def test_what_is_half_removed_is_taken_for_nothing_whole(layout: Layout, monkeyp
     Path(layout.venvs, "v", ".complete").touch()
     assert has_environment(layout, manifest(1, venv="v"))
 
-    def killed(path: str) -> None:
+    def killed(_folder: int) -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(releases.shutil, "rmtree", killed)
+    monkeypatch.setattr(trees, "some_names", killed)
     for path in (layout.release(identity(1)), os.path.join(layout.venvs, "v")):
         with pytest.raises(KeyboardInterrupt):
             remove_tree(path)

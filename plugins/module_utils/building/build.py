@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
@@ -57,4 +58,4 @@ class Build:
         return self.run([launcher, *command], self.layout.home, {}, timeout)
 
     def error(self, text: str) -> ReleaseError:
-        return ReleaseError(self.name, masked(text, self.spec["env"]))
+        return ReleaseError(self.name, redacted(masked(text, self.spec["env"])))

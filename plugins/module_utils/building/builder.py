@@ -88,7 +88,8 @@ def run_build_commands(build: Build) -> None:
         return
     # Only before the first command: after it the account may have put anything there.
     owner = existing_account(build.name)
-    give_to(build.root, owner.pw_uid, owner.pw_gid)
+    root = os.path.realpath(build.root)
+    give_to(root, owner.pw_uid, owner.pw_gid)
     for command in build.spec["build_commands"]:
         try:
             answer = build.run_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
@@ -101,4 +102,4 @@ def run_build_commands(build: Build) -> None:
             raise build.error(
                 f"the build command '{command}' failed with status {answer.returncode}. Its output:\n{output}"
             )
-    take_for_root(build.root)
+    take_for_root(root, fresh=True)

@@ -10,7 +10,6 @@ import platform
 import re
 import shutil
 import tempfile
-from contextlib import suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
@@ -22,10 +21,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import interpreter_version
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
-from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root, writers
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
@@ -34,8 +35,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     Line,
+    RequirementsError,
     constraint_files,
-    content,
     kind,
     normalized,
     text_of,
@@ -53,6 +54,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_cont
     points_into_source,
 )
 
+# Bytes of a file that records a link to code.
+MOST_NOTE = 256 * 1024
+
 
 def provide_environment(build: Build) -> tuple[str, bool]:
     """An environment for the dependencies of a build: an existing one, else a new one.
@@ -60,15 +64,19 @@ def provide_environment(build: Build) -> tuple[str, bool]:
     Return its name, and whether it links into the release.
     """
     interpreter, version = find_interpreter(build)
-    wanted = wanted_requirements(build)
+    try:
+        wanted = wanted_requirements(build)
+    except RequirementsError as error:
+        raise build.error(str(error)) from error
     try:
         read_requirements(build, wanted)
         check_requirements(build, wanted)
         return find_or_install(build, wanted, interpreter, version)
+    except RequirementsError as error:
+        raise build.error(str(error)) from error
     finally:
         for path in wanted.exported.values():
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_tree(path)
 
 
 def find_interpreter(build: Build) -> tuple[str, str]:
@@ -80,10 +88,11 @@ def find_interpreter(build: Build) -> tuple[str, str]:
             f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
             "name one that is."
         )
-    version = interpreter_version(interpreter)
+    version = version_of(interpreter, build.layout.root)
     if not version:
         raise build.error(
-            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter. Set one, such as python3."
+            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter, or other accounts than root "
+            "can't run it. Set one that they can, such as python3."
         )
     return interpreter, version
 
@@ -102,6 +111,7 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
                 take_for_root(path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
+                check_closed(build, path)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:
@@ -121,18 +131,21 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
     texts = {
         name: "\n".join(line.text for line in wanted.lines[name])
         if name in wanted.exported
-        else text_of(build.root, name)
+        else text_of(build.root, name, build.source)
         for name in wanted.files
     }
     key: dict[str, Any] = {
         "interpreter": version,
         "machine": platform.machine(),
         "files": texts,
-        "packages": [*wanted.packages, *build.spec["server_packages"]],
+        "packages": list(map(recorded, [*wanted.packages, *build.spec["server_packages"]])),
     }
     indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
     if any(indexes):
         key["indexes"] = [without_login(index or "") for index in indexes]
+    if indexes[0] and len(indexes) > 1:
+        # Up to version 0.1.0, a package of an extra index could replace one of the named index.
+        key["order"] = "the named index first"
     is_self_contained = are_lines_self_contained([*lines, *(Line(one) for one in wanted.packages)]) and all(
         is_file_self_contained(build.root, build.source, name) for name in tables
     )
@@ -167,7 +180,9 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)  # noqa: S103  # the application's account reads it
         constraints = os.path.join(scratch, "installed.txt")
-        arguments = [part for name in unlocked for part in ("-r", name)] + wanted.packages
+        arguments = [part for name in unlocked for part in ("-r", name)]
+        if wanted.packages:
+            arguments += ["-r", requirements_file(build, scratch, "packages", wanted.packages)]
         if arguments:
             # The packages of a lock keep their versions, except where the inventory names them.
             named = {package_name(package) for package in wanted.packages}
@@ -175,11 +190,20 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
             write(File(constraints, as_pins(locked)))
             listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
             run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
-        install_server(build, path, pip, unlocked, constraints)
+        install_server(build, path, pip, unlocked, scratch)
 
 
-def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], constraints: str) -> None:
+def requirements_file(build: Build, folder: str, name: str, requirements: list[str]) -> str:
+    """A requirements file for uv: an address may hold a password, and everyone can read a command line."""
+    path = os.path.join(folder, f"{name}.txt")
+    group = existing_account(build.name).pw_name
+    write(File(path, "".join(f"{one}\n" for one in requirements), mode=0o640, group=group))
+    return path
+
+
+def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], scratch: str) -> None:
     """Add the app server to the installed packages, unless the application has installed one; check its version."""
+    constraints = os.path.join(scratch, "installed.txt")
     servers = build.spec["server_packages"]
     found = installed_packages(path)
     missing = [one for one in servers if not found.keys() & {*same_program(one)}]
@@ -187,7 +211,8 @@ def install_server(build: Build, path: str, pip: list[str], unlocked: list[str],
         write(File(constraints, as_pins(found)))
         files = [limit for name in unlocked for limit in constraint_files(build.root, name)]
         bounds = [part for limit in [constraints, *dict.fromkeys(files)] for part in ("-c", limit)]
-        run_uv(build, [*pip, *bounds, *missing], f"install {' and '.join(missing)} beside what is required")
+        arguments = ["-r", requirements_file(build, scratch, "server", missing)]
+        run_uv(build, [*pip, *bounds, *arguments], f"install {' and '.join(missing)} beside what is required")
         found = installed_packages(path)
     for server in servers[:1]:
         for name in found.keys() & {*same_program(server)}:
@@ -219,8 +244,26 @@ def links_into(path: str, folder: str) -> bool:
     """Whether an environment links to code in a folder, by the files in which installers record such links."""
     for pattern in ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json"):
         for note in site_packages(path, pattern):
-            text = content(note) if os.path.isfile(note) and not os.path.islink(note) else ""
+            text = note_text(note)
             is_named = folder in text or os.path.realpath(folder) in text
             if is_named and (not note.endswith(".json") or '"editable":true' in re.sub(r"\s", "", text)):
                 return True
     return False
+
+
+def note_text(path: str) -> str:
+    """The text of a file that a package has installed; empty for anything that is not one of a common size."""
+    try:
+        return read_untrusted(path, MOST_NOTE).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def check_closed(build: Build, path: str) -> None:
+    """Refuse an environment that a process can still change, by a file that it has opened before."""
+    found = writers(path)
+    if found:
+        raise build.error(
+            f"the process {found[0]} still has a file of the new environment {path} open for writing. A package has "
+            "started it, or the application itself holds it. End that process, and run again."
+        )

@@ -55,7 +55,10 @@ def check_import(build: Build) -> None:
             f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last "
             f"output:\n{tail(answer.stdout + answer.stderr, 12)}"
         )
-    text = import_problem(spec["wsgi"], json.loads(found))
+    try:
+        text = import_problem(spec["wsgi"], json.loads(found))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        text = f"importing '{spec['wsgi']}' printed a line of {MARKER}, which is for the check alone. Remove it."
     if text:
         raise build.error(text)
 

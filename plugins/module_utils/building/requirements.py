@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass, field
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import indexes_of, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
+    MOST_BYTES,
     Line,
     content,
     kind,
@@ -23,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks imp
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     automatic,
+    check_files,
     ignored,
     is_too_old,
     old_server_message,
@@ -54,6 +58,7 @@ def wanted_requirements(build: Build) -> Requirements:
 
 def requirement_files(build: Build) -> list[str]:
     named = build.spec["python"].get("requirements")
+    check_files(build.root, build.source, named)
     problem = ignored(build.root, build.source, named)
     if problem:
         raise build.error(problem)
@@ -72,7 +77,7 @@ def read_requirements(build: Build, wanted: Requirements) -> None:
     """Read the lines of requirements files, and have uv write the locks as requirements files for this host."""
     for name in wanted.files:
         if kind(name) == "text":
-            wanted.lines[name] = lines_of(build.root, name)
+            wanted.lines[name] = lines_of(build.root, name, build.source)
         if kind(name) == "lock":
             export_lock(build, wanted, name)
 
@@ -89,13 +94,16 @@ def export_lock(build: Build, wanted: Requirements, name: str) -> None:
     # From a workspace, uv exports what the member in the application root needs. Its paths begin at the lock.
     is_above = os.path.realpath(build.root).startswith(os.path.realpath(os.path.dirname(lock)) + "/")
     project = build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
-    path = os.path.join(build.layout.cache, f"{build.identity}-{len(wanted.exported)}.txt")
+    path = os.path.join(build.layout.cache, f"{build.identity}-{secrets.token_hex(8)}.txt")
     wanted.exported[name] = path
     options = ["--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
     run_uv(build, ["export", *options, "--project", project, "--output-file", path], f"read {name}")
-    # The application's account has written the file, so it may be a link; root must not follow it.
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8", errors="replace") as stream:
-        wanted.lines[name] = [Line(text) for text in logical_lines(stream.read())]
+    # The application's account has written the file, so it may be anything.
+    try:
+        text = read_untrusted(path, MOST_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise build.error(f"{path}, which uv has made of {name}, can't be read: {error.strerror}.") from error
+    wanted.lines[name] = [Line(text) for text in logical_lines(text)]
 
 
 def check_requirements(build: Build, wanted: Requirements) -> None:
@@ -108,7 +116,7 @@ def check_requirements(build: Build, wanted: Requirements) -> None:
                 "python.index_url or in python.extra_index_urls."
             )
     for server in build.spec["server_packages"][:1]:
-        problem = pinned_too_old(build.root, wanted.files, wanted.packages, server)
+        problem = pinned_too_old(build.root, wanted.files, wanted.packages, server, build.source)
         if problem:
             raise build.error(problem)
         for name in wanted.exported:

@@ -92,10 +92,7 @@ def environment_of_uv(build: Build) -> dict[str, str]:
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
     }
-    if python.get("index_url"):
-        environment["UV_DEFAULT_INDEX"] = python["index_url"]
-    if python.get("extra_index_urls"):
-        environment["UV_INDEX"] = " ".join(python["extra_index_urls"])
+    environment |= environment_of_indexes(python)
     if python.get("ca_bundle"):
         environment["SSL_CERT_FILE"] = python["ca_bundle"]
         if not os.path.isfile(python["ca_bundle"]):
@@ -104,6 +101,22 @@ def environment_of_uv(build: Build) -> dict[str, str]:
                 "out to use the host's certificate store."
             )
     return {**environment, **{name: os.environ[name] for name in PROXIES if name in os.environ}}
+
+
+def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
+    """The package indexes for uv, which asks UV_INDEX in its order, then those of requirements files, then the default.
+
+    A package comes from the first index that has it, in any version. So the named index is asked before the extra ones:
+    none of these can replace its packages. It is also the default, in place of the public index. Without a named index,
+    the extra ones are asked before the public one.
+    """
+    environment = {"UV_INDEX_STRATEGY": "first-index"}
+    indexes = indexes_of(python)
+    if indexes:
+        environment["UV_INDEX"] = " ".join(indexes)
+    if python.get("index_url"):
+        environment["UV_DEFAULT_INDEX"] = python["index_url"]
+    return environment
 
 
 def indexes_of(python: dict[str, Any]) -> list[str]:

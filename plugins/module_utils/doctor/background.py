@@ -10,16 +10,16 @@ import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import LINE_BYTES
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import LOGS
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
     SupervisorError,
     read_daemon,
-    tail,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import LINE_BYTES, read_journal
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import unit_state
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
@@ -100,8 +100,8 @@ def look_at_jobs(layout: Layout, jobs: list[dict[str, Any]], units: Units, run: 
 def job_log(service: str, systemd: bool, run: Run) -> str:
     if not systemd:
         return tail(f"{LOGS}/{service}.log", LOG_LINES * LINE_BYTES)
-    fields = [f"_SYSTEMD_UNIT={service}.service", "_TRANSPORT=stdout"]
-    rc, out, _err = run(["journalctl", *fields, "-n", str(LOG_LINES), "-o", "cat", "--no-pager", "--quiet"])
+    fields = [f"_SYSTEMD_UNIT={service}.service", "_TRANSPORT=stdout", "-o", "cat"]
+    rc, out, _err = read_journal(run, fields, LOG_LINES)
     return out if rc == 0 else ""
 
 

@@ -10,6 +10,7 @@ import pwd
 import stat
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Maximum number of files to check per account and folder.
@@ -64,20 +65,24 @@ def first_exposed(folders: list[str], accounts: list[tuple[str, int, list[int]]]
 
 def readable_below(folder: str) -> str:
     """The first path that the real account of this process can list, read or connect to; empty if there is none."""
-    waiting, seen = [folder], 0
-    while waiting and seen < EXPOSURE_ENTRIES:
-        path = waiting.pop()
-        if os.access(path, os.R_OK):
-            return path
-        if not os.access(path, os.X_OK):
-            continue
-        with os.scandir(path) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                seen += 1
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                elif not entry.is_symlink():
-                    is_socket = stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-                    if os.access(entry.path, os.W_OK if is_socket else os.R_OK):
-                        return entry.path
+    if os.access(folder, os.R_OK) or not os.access(folder, os.X_OK):
+        return folder if os.access(folder, os.R_OK) else ""
+    try:
+        for visit in trees.walk(folder, trees.Budget(entries=EXPOSURE_ENTRIES)):
+            here = visit.descriptor
+            if visit.leaving:
+                continue
+            readable = [name for name in sorted(visit.folders) if os.access(name, os.R_OK, dir_fd=here)]
+            # A folder that is closed to the account closes all in it. Beyond the deepest, no application has files.
+            is_deep = visit.path.count("/") >= trees.DEEPEST - 2
+            visit.folders[:] = [name for name in visit.folders if os.access(name, os.X_OK, dir_fd=here) and not is_deep]
+            for name, status in sorted(visit.files.items()):
+                wanted = os.W_OK if stat.S_ISSOCK(status.st_mode) else os.R_OK
+                if not stat.S_ISLNK(status.st_mode) and os.access(name, wanted, dir_fd=here):
+                    readable.append(name)
+            if readable:
+                return os.path.join(folder, visit.below(readable[0]))
+    except trees.TreeError:
+        # As far as the search goes, nothing is exposed.
+        return ""
     return ""

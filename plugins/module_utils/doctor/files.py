@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at, web_account
-from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of, octal, user
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
 # Maximum number of files in a static folder to search for one to request.
 STATIC_ENTRIES = 1000
+# The most paths that a check of modes names.
+MOST_NAMED = 5
 
 
 def look_at_static(spec: dict[str, Any], item: dict[str, str], group: str) -> dict[str, Any]:
@@ -38,16 +43,49 @@ def look_at_static(spec: dict[str, Any], item: dict[str, str], group: str) -> di
 
 def first_file(folder: str) -> str:
     """A file whose name needs no quoting in a URL, as a path below the folder; empty if there is none."""
-    seen = 0
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            seen += 1
-            relative = os.path.relpath(os.path.join(base, name), folder)
-            if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", relative) and "/." not in relative:
-                return relative
-            if seen > STATIC_ENTRIES:
-                return ""
+    with contextlib.suppress(OSError):
+        for visit in walk(folder, Budget(entries=STATIC_ENTRIES)):
+            for name, status in sorted(visit.files.items()):
+                relative = visit.below(name)
+                plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", relative) and "/." not in relative
+                if plain and stat.S_ISREG(status.st_mode):
+                    return relative
+    return ""
+
+
+def look_at_modes(layout: Layout, live: str) -> list[str]:
+    """The files and folders of the live release and of its environment that others than root can change, some of them.
+
+    Each is a path with the reason. A walk that can't be finished is a reason, too.
+    """
+    release = layout.release(live)
+    found = []
+    for top in (release, os.path.realpath(os.path.join(release, "venv"))):
+        try:
+            for visit in walk(top):
+                entries = {} if visit.leaving else {**visit.files, ".": os.fstat(visit.descriptor)}
+                for name, status in sorted(entries.items()):
+                    if why := changeable(status):
+                        found.append(f"{os.path.normpath(os.path.join(top, visit.below(name)))} {why}")
+                if len(found) >= MOST_NAMED:
+                    return found[:MOST_NAMED]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(f"{error.filename or top} can't be checked: {error.strerror}")
+    return found
+
+
+def changeable(status: os.stat_result) -> str:
+    """Why others than root can change a file of a release, or become another account by it; empty if they can't."""
+    if status.st_uid != 0:
+        return f"belongs to {user(status.st_uid)}"
+    if stat.S_ISLNK(status.st_mode):
+        return ""
+    if status.st_mode & 0o022:
+        return f"has mode {octal(status.st_mode)}, so others than root can write it"
+    if status.st_mode & 0o6000 and not stat.S_ISDIR(status.st_mode):
+        return f"has mode {octal(status.st_mode)}, so it runs as its owner or group"
     return ""
 
 

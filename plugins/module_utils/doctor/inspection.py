@@ -19,7 +19,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import look_at_jobs, look_at_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.certificates import look_at_certificate
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.exposure import look_at_exposure
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import look_at_files, look_at_static
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
+    look_at_files,
+    look_at_modes,
+    look_at_static,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import LOG_BYTES, is_configured, nginx_errors
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import (
     last_traceback,
@@ -31,8 +35,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import lo
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 
@@ -122,6 +126,7 @@ def look_at_app(
         "processes": processes,
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
+        "changeable": look_at_modes(layout, live) if live else [],
         "exposed": look_at_exposure(layout),
     }
 

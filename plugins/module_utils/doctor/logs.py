@@ -9,11 +9,9 @@ import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import BEFORE, LOGS
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
-
-# Bytes of a log file that are read for each requested line. Longer lines are cut.
-LINE_BYTES = 1000
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import LINE_BYTES, read_journal
 
 
 def parts(app: str, paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
@@ -35,9 +33,7 @@ def from_systemd(app: str, lines: int, run: Run, units: str = "/etc/systemd/syst
     found = {}
     for service in parts(app, paths, (".service", "@")):
         words = ["-u", f"{service}.service", "-u", f"{service}@*.service"]
-        rc, out, err = run(
-            ["journalctl", *words, "-n", str(lines), "-o", "short-iso", "--no-hostname", "--no-pager", "--quiet"]
-        )
+        rc, out, err = read_journal(run, [*words, "-o", "short-iso", "--no-hostname"], lines)
         found[service] = lines_of(out) if rc == 0 else [f"(the journal can't be read: {err.strip()})"]
     return found
 

@@ -15,11 +15,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import properties
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Bytes from the end of a log.

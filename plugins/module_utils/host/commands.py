@@ -7,6 +7,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+
 # Runs a command, given as a list of arguments; returns its exit status, standard output and standard error. In modules
 # this is AnsibleModule.run_command.
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -49,5 +51,5 @@ def must(run: Run, doing: str, argv: list[str], remedy: str, error: type[HostErr
     """
     status, out, err = run(argv)
     if status != 0:
-        raise error(f"{doing}: `{' '.join(argv)}` failed with {status}: {(err or out).strip()}. {remedy}")
+        raise error(redacted(f"{doing}: `{' '.join(argv)}` failed with {status}: {(err or out).strip()}. {remedy}"))
     return out

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files, lines
+from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files, lines, texts, untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import lock, processes, renewal_program
@@ -50,7 +50,9 @@ PARTS: tuple[ModuleType, ...] = (
     serving,
     signing,
     store,
+    texts,
     tls_files,
+    untrusted,
 )
 MAIN = f"""\
 import sys
@@ -63,14 +65,14 @@ sys.exit(main(sys.argv[1:]))
 
 def program() -> bytes:
     """The program as one file that Python runs: a zip archive with the same bytes on every host."""
-    texts = {f"{part.__name__.replace('.', '/')}.py": inspect.getsource(part) for part in PARTS}
-    for path in list(texts):
+    sources = {f"{part.__name__.replace('.', '/')}.py": inspect.getsource(part) for part in PARTS}
+    for path in list(sources):
         while path := os.path.dirname(path):
-            texts[f"{path}/__init__.py"] = ""
-    texts["__main__.py"] = MAIN
+            sources[f"{path}/__init__.py"] = ""
+    sources["__main__.py"] = MAIN
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for path, text in sorted(texts.items()):
+        for path, text in sorted(sources.items()):
             packed.writestr(zipfile.ZipInfo(path), text)
     return archive.getvalue()
 

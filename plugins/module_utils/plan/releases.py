@@ -51,7 +51,7 @@ class Releases:
             check_mode=check_mode,
         )
         self.activations: list[dict[str, Any]] = inputs.get("activations") or []
-        self.versions = InterpreterVersions()
+        self.versions = InterpreterVersions(inputs["root"])
         self.answer: dict[str, Any] = {"changed": False, "apps": [], "diff": []}
 
     def build(self) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
 from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     cpus,
@@ -54,7 +54,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "stamps": stamps.valid(),
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},
-        "interpreters": {name: interpreter(name) for name in params["interpreters"]},
+        "interpreters": {name: interpreter(name, root) for name in params["interpreters"]},
         "pythons": pythons(),
         "disks": [disk(path) for path in (root, "/var/cache")],
         "time": time.time(),
@@ -117,7 +117,7 @@ def clashes(name: str, root: str) -> list[str]:
     return found
 
 
-def interpreter(name: str) -> dict[str, str]:
+def interpreter(name: str, root: str = "/srv/webapps") -> dict[str, str]:
     """Path and version (such as 3.11) of a Python. The version is empty if the program is not one."""
     path = shutil.which(name, path=SYSTEM_PATH)
     if not path:
@@ -125,12 +125,7 @@ def interpreter(name: str) -> dict[str, str]:
     name_version = re.fullmatch(r"python(3\.\d+)", os.path.basename(os.path.realpath(path)))
     if name_version:
         return {"path": path, "version": name_version[1]}
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True, timeout=20)
-    except (subprocess.SubprocessError, OSError):
-        return {"path": path, "version": ""}
-    return {"path": path, "version": answer.stdout.strip()}
+    return {"path": path, "version": version_of(path, root).rpartition("-")[2]}
 
 
 def pythons() -> list[str]:

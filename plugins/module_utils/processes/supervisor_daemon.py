@@ -13,13 +13,13 @@ import tempfile
 import time
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_plan import ProgramError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Daemon,
     Rpc,
     kill_group,
-    tail,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl import Systemctl
 

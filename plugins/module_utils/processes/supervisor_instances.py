@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read, sweep, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import (
     ProcessManagerError,
     check_instance,
@@ -30,7 +31,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     SupervisorError,
     read_daemon,
     read_parser,
-    tail,
 )
 
 # Seconds that a stopping instance gets before it is started again.

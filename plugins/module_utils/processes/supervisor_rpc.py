@@ -241,13 +241,3 @@ def kill_group(pid: int) -> None:
     if pid > 1 and pid != os.getpgrp():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-
-
-def tail(path: str, size: int) -> str:
-    """The end of a text file, empty if there is no file."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
-            return stream.read().decode(errors="replace")
-    except OSError:
-        return ""

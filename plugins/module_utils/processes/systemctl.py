@@ -7,6 +7,8 @@ from __future__ import annotations
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
+# Bytes that are read of the journal for each requested line.
+LINE_BYTES = 1000
 REMEDY = "Look at systemctl status on the host."
 
 
@@ -47,8 +49,20 @@ class Systemctl:
         """The last lines that a unit's own processes have written, without what systemd says about the unit."""
         # --unit would add systemd's own lines; these fields do not.
         fields = [f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout", "_TRANSPORT=syslog"]
-        status, out, err = self.run(["journalctl", *fields, "-n", str(lines), "-o", "cat", "--no-pager", "--quiet"])
+        status, out, err = read_journal(self.run, [*fields, "-o", "cat"], lines)
         return out.rstrip("\n") if status == 0 else f"(the journal of {unit} can't be read: {err.strip()})"
+
+
+def read_journal(run: Run, arguments: list[str], lines: int) -> tuple[int, str, str]:
+    """The last lines that journalctl finds: exit status, output and errors.
+
+    A process can write lines of any length, so only the end of the output is read.
+    """
+    words = ["journalctl", "-n", str(lines), "--no-pager", "--quiet", *arguments]
+    # tail(1) hides the status of journalctl, which says in words what is wrong.
+    script = 'size=$1; shift; "$@" | tail -c "$size"'
+    status, out, err = run(["/bin/sh", "-c", script, "sh", str(lines * LINE_BYTES), *words])
+    return (status or 1) if err and not out else status, out, err
 
 
 def parse_properties(text: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import secrets
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import without_login
@@ -48,9 +49,9 @@ def fingerprint(
     dependencies = [
         versions[python["interpreter"]],
         python.get("requirements"),
-        python.get("packages"),
-        spec["server_packages"],
-        source.get("package"),
+        recorded_all(python.get("packages")),
+        recorded_all(spec["server_packages"]),
+        source.get("package") and recorded(source["package"]),
         source.get("requirements_digest"),
         *(indexes if any(indexes) else []),
     ]
@@ -60,6 +61,11 @@ def fingerprint(
         "settings": digest([spec[key] for key in SETTINGS]),
         "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
     }
+
+
+def recorded_all(requirements: list[str] | None) -> list[str] | None:
+    """Requirements without their credentials: another password makes no other release."""
+    return requirements if requirements is None else list(map(recorded, requirements))
 
 
 def digest(value: Any) -> str:

@@ -12,6 +12,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
+
 
 def give_outward_links(path: str, release: Iterable[str], uid: int, gid: int) -> list[str]:
     """Give each link below ``path`` that leads out of all folders of ``release`` to an account; return these links.
@@ -37,7 +39,7 @@ def copy_owners_of_links(source: str, copy: str) -> None:
 
 def links_below(path: str) -> Iterator[tuple[str, str, int]]:
     """Each link below a folder: its path, its name, and the descriptor of the folder that it is in."""
-    for base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
-        for name in (*folders, *files):
-            if stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                yield os.path.join(base, name), name, descriptor
+    for visit in walk(path):
+        for name, status in visit.files.items():
+            if not visit.leaving and stat.S_ISLNK(status.st_mode):
+                yield os.path.join(path, visit.below(name)), name, visit.descriptor

@@ -5,45 +5,116 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from contextlib import suppress
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import MOST_BYTES, TreeError, walk
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import READ
+
+# Bytes that are copied at a time.
+CHUNK = 256 * 1024
 
 
 def give_to(path: str, uid: int, gid: int) -> None:
-    """Give a folder and all in it to an account. Descriptors prevent it from following a swapped-in link."""
-    for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
-        os.fchown(descriptor, uid, gid)
-        for name in folders + files:
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+    """Give a folder of root and all in it to an account.
+
+    The files of a folder come first, then the folder: from then on the account can exchange what is in it.
+    """
+    for visit in walk(path):
+        if not visit.leaving:
+            continue
+        for name, status in visit.files.items():
+            if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                raise TreeError(os.path.join(path, visit.below(name)), "it has another name by a hard link")
+            os.chown(name, uid, gid, dir_fd=visit.descriptor, follow_symlinks=False)
+        os.fchown(visit.descriptor, uid, gid)
 
 
-def take_for_root(path: str) -> None:
-    """Give a folder and all in it to root. Its former account can no longer change it."""
-    for _base, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
-        seal(descriptor)
-        for name in [*files, *(folder for folder in folders if is_link(folder, descriptor))]:
-            try:
-                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
-            except OSError:
-                # A link or a socket, whose mode does not matter.
-                os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
-                continue
-            try:
-                seal(file)
-            finally:
-                os.close(file)
+def take_for_root(path: str, fresh: bool = False) -> None:
+    """Give a folder and all in it to root. Its former account can no longer change it.
+
+    A folder comes first, then what is in it, so that nothing is exchanged meanwhile. With ``fresh``, every file becomes
+    a copy: a process that has opened the original for writing can't write into the release. A file that has another
+    name outside becomes a copy in any case. Sockets, pipes and devices are removed: they are of no use without the
+    process that made them.
+    """
+    left = MOST_BYTES
+    for visit in walk(path, enter=seal):
+        if visit.leaving:
+            continue
+        for name, status in visit.files.items():
+            if stat.S_ISLNK(status.st_mode):
+                os.chown(name, 0, 0, dir_fd=visit.descriptor, follow_symlinks=False)
+            elif not stat.S_ISREG(status.st_mode):
+                os.unlink(name, dir_fd=visit.descriptor)
+            elif fresh or status.st_nlink > 1:
+                left -= replace_by_copy(visit.descriptor, name, left, os.path.join(path, visit.below(name)))
+            else:
+                file = os.open(name, READ, dir_fd=visit.descriptor)
+                try:
+                    seal(file)
+                finally:
+                    os.close(file)
 
 
-def is_link(name: str, folder: int) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+def replace_by_copy(folder: int, name: str, most: int, path: str) -> int:
+    """Replace a file of root's folder by a copy that belongs to root; return its size."""
+    temporary = f".{secrets.token_hex(8)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    source = os.open(name, READ, dir_fd=folder)
+    try:
+        status = os.fstat(source)
+        target = os.open(temporary, flags, 0o600, dir_fd=folder)
+        try:
+            size = copy(source, target, most, path)
+            remove_entries(target)
+            os.fchmod(target, sealed_mode(status.st_mode, from_account=status.st_uid != 0))
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return size
+
+
+def copy(source: int, target: int, most: int, path: str) -> int:
+    """Copy an open file of at most this many bytes into another; return its size. Some disks share the blocks."""
+    size, count, by_kernel = 0, 0, True
+    while size <= most:
+        try:
+            count = os.copy_file_range(source, target, 64 * CHUNK) if by_kernel else 0
+        except OSError:
+            # Not on this file system, or between these two.
+            by_kernel = False
+        if not by_kernel:
+            data = os.read(source, CHUNK)
+            count = len(data)
+            while data:
+                data = data[os.write(target, data) :]
+        if not count:
+            return size
+        size += count
+    raise TreeError(path, f"with this file, the folder has more than {MOST_BYTES // 1024**3} GiB")
 
 
 def seal(descriptor: int) -> None:
     """Give an open file or folder to root. Only root can write it; its former account can still read it."""
     before = os.fstat(descriptor)
     os.fchown(descriptor, 0, 0)
+    remove_entries(descriptor)
     mode = sealed_mode(before.st_mode, from_account=before.st_uid != 0)
     if mode != stat.S_IMODE(os.fstat(descriptor).st_mode):
         os.fchmod(descriptor, mode)
+
+
+def remove_entries(descriptor: int) -> None:
+    """Remove the access control lists of an open file or folder, which could let other accounts write."""
+    for kind in (acl.ACCESS, acl.DEFAULT):
+        with suppress(OSError):
+            os.removexattr(descriptor, kind)
 
 
 def sealed_mode(mode: int, from_account: bool = True) -> int:
@@ -52,3 +123,41 @@ def sealed_mode(mode: int, from_account: bool = True) -> int:
     Group permissions are copied to 'others', so that the application's account can still read the file.
     """
     return mode & 0o755 | (mode >> 3 & 0o005 if from_account else 0)
+
+
+def writers(path: str) -> list[int]:
+    """The processes of other accounts than root that have opened a file below a folder for writing."""
+    inside = os.path.realpath(path) + "/"
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid != 0 and (has_open(pid, inside) or has_mapped(pid, inside)):
+                found.append(int(pid))
+    return sorted(found)
+
+
+def has_open(pid: str, inside: str) -> bool:
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{number}").startswith(inside):
+                with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as stream:
+                    flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY and has_name(f"/proc/{pid}/fd/{number}"):
+                    return True
+    return False
+
+
+def has_mapped(pid: str, inside: str) -> bool:
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s" and fields[5].startswith(inside):
+                with suppress(OSError):
+                    if has_name(f"/proc/{pid}/map_files/{fields[0]}"):
+                        return True
+    return False
+
+
+def has_name(link: str) -> bool:
+    """Whether a file that a process has opened still exists under a name, rather than having been replaced."""
+    return os.stat(link).st_nlink > 0

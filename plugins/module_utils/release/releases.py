@@ -8,13 +8,13 @@ import datetime
 import json
 import os
 import pwd
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 
 # datetime.UTC needs Python 3.11.
 UTC = datetime.timezone(datetime.timedelta(0))
@@ -156,7 +156,8 @@ def read_manifest(layout: Layout, identity: str) -> Manifest | None:
 
 
 def write_manifest(layout: Layout, manifest: Manifest) -> None:
-    content = json.dumps(manifest.__dict__, indent=2) + "\n"
+    texts = {"revision": redacted(manifest.revision), "reason": redacted(manifest.reason)}
+    content = json.dumps({**manifest.__dict__, **texts}, indent=2) + "\n"
     write(File(os.path.join(layout.release(manifest.id), MANIFEST), content, mode=0o600))
 
 
@@ -180,13 +181,7 @@ def remove_tree(path: str) -> None:
     The file that marks a folder as complete is removed first, so that an interrupted removal leaves nothing that looks
     complete.
     """
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
-        for mark in (MANIFEST, COMPLETE):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(path, mark))
-        shutil.rmtree(path)
+    trees.remove(path, first=(MANIFEST, COMPLETE))
 
 
 def account(name: str) -> pwd.struct_passwd | None:
@@ -211,6 +206,7 @@ def now() -> datetime.datetime:
 
 def record(layout: Layout, **entry: Any) -> None:
     """Add one line to the application's log of deployments."""
+    entry = {key: redacted(value) if isinstance(value, str) else value for key, value in entry.items()}
     line = json.dumps({"time": f"{now():%Y-%m-%dT%H:%M:%SZ}", "app": layout.name, **entry}, ensure_ascii=False)
     descriptor = os.open(layout.history, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
     try:

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,18 @@ tomllib: Any = None
 with contextlib.suppress(ImportError):  # Python 3.10 and older do not have it.
     tomllib = importlib.import_module("tomllib")
 
+# Limits of the lists of a source: the largest known lock has some ten MiB.
+MOST_BYTES = 32 * 1024**2
+MOST_FILES = 100
+
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 EXTRAS = rf"(?:\s*\[\s*(?:{NAME}(?:\s*,\s*{NAME})*)?\s*\])?"
 HASH = re.compile(r"\s+--hash[=\s]\s*[a-z0-9]+:[0-9a-fA-F]+")
 NESTED = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)(?:[=\s]\s*|(?=[^-\s]))(?P<file>\S.*)")
+
+
+class RequirementsError(ValueError):
+    """The files of a source that list dependencies can't be used; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,24 @@ def kind(name: str) -> str:
 
 
 def content(path: str) -> str:
-    """The text of a file; empty where there is none."""
+    """The text of a file of a source; empty where there is none.
+
+    A source can hold a link to a device, a pipe, or a file without end. Only a regular file of a common size is read.
+    Raises RequirementsError for a larger one.
+    """
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return ""
+            data = stream.read(MOST_BYTES + 1)
     except OSError:
         return ""
+    if len(data) > MOST_BYTES:
+        raise RequirementsError(
+            f"{path} has more than {MOST_BYTES // 1024**2} MiB, so it is no list of dependencies. Name another file in "
+            "python.requirements."
+        )
+    return data.decode(errors="replace")
 
 
 def table(text: str) -> dict[str, Any] | None:
@@ -63,7 +84,7 @@ def table(text: str) -> dict[str, Any] | None:
     try:
         parsed: dict[str, Any] = tomllib.loads(text)
         return parsed
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, a number of too many digits, or nested without end
         return None
 
 
@@ -80,21 +101,37 @@ def logical_lines(text: str) -> list[str]:
     return [line.strip() for line in [*lines, pending] if line.strip()]
 
 
-def lines_of(root: str, name: str) -> list[Line]:
-    """The lines of a requirements file and of those it refers to, whatever these are called."""
-    return lines_below(os.path.normpath(os.path.join(root, name)), False, {})
+def lines_of(root: str, name: str, top: str = "") -> list[Line]:
+    """The lines of a requirements file and of those it refers to, whatever these are called.
+
+    ``top`` is the folder of the source. Raises RequirementsError for a file outside of it.
+    """
+    return lines_below(os.path.normpath(os.path.join(root, name)), False, {}, top)
 
 
-def text_of(root: str, name: str) -> str:
+def text_of(root: str, name: str, top: str = "") -> str:
     """The text of a requirements file and of those it refers to."""
     seen: dict[tuple[str, bool], str] = {}
-    lines_below(os.path.normpath(os.path.join(root, name)), False, seen)
+    lines_below(os.path.normpath(os.path.join(root, name)), False, seen, top)
     return "\n".join(seen.values())
 
 
-def lines_below(path: str, constraint: bool, seen: dict[tuple[str, bool], str]) -> list[Line]:
+def check_inside(path: str, top: str) -> None:
+    """Refuse a file that is outside of the source when every link is followed: root reads it, and records it."""
+    real, base = os.path.realpath(path), os.path.realpath(top)
+    if top and not real.startswith(f"{base}/"):
+        raise RequirementsError(
+            f"{path} is the file {real}, outside of the source, so it can't list dependencies. Put the file itself "
+            "into the source."
+        )
+
+
+def lines_below(path: str, constraint: bool, seen: dict[tuple[str, bool], str], top: str) -> list[Line]:
     """The lines of a file and of those it refers to. ``seen`` receives their texts, and ends a circle of references."""
+    check_inside(path, top)
     text_here = seen[(path, constraint)] = content(path)
+    if len(seen) > MOST_FILES:
+        raise RequirementsError(f"{path} is one of more than {MOST_FILES} files of requirements. Use fewer files.")
     found: list[Line] = []
     for text in logical_lines(text_here):
         nested = NESTED.fullmatch(text)
@@ -103,10 +140,12 @@ def lines_below(path: str, constraint: bool, seen: dict[tuple[str, bool], str]) 
             continue
         inner = referred_file(path, nested)
         follows = kind(inner) == "text" and os.path.isfile(inner)
+        if not follows and os.path.exists(inner) and not stat.S_ISREG(os.stat(inner).st_mode):
+            raise RequirementsError(f"{path} names {inner}, which is not a file. Name a file of the source.")
         found.append(Line(text, constraint, follows))
         mark = (inner, constraint or nested["option"] in ("-c", "--constraint"))
         if follows and mark not in seen:
-            found += lines_below(*mark, seen)
+            found += lines_below(*mark, seen, top)
     return found
 
 

@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     EXTRAS,
     HASH,
     NAME,
+    check_inside,
     content,
     kind,
     lines_of,
@@ -147,11 +148,24 @@ def old_server_message(requirement: str, place: str, name: str, version: str) ->
     )
 
 
-def pinned_too_old(root: str, files: list[str], packages: list[str], requirement: str) -> str:
+def check_files(root: str, top: str, named: list[str] | None) -> None:
+    """Refuse lists of dependencies that are outside of the source, by a link. Raises RequirementsError."""
+    for name in (*REQUIREMENT_FILES, *IGNORED_LOCKS, *(named or [])):
+        if os.path.lexists(os.path.join(root, name)):
+            check_inside(os.path.normpath(os.path.join(root, name)), top)
+    folder = os.path.realpath(root)
+    while folder.startswith(f"{os.path.realpath(top)}/"):
+        folder = os.path.dirname(folder)
+        for name in ("uv.lock", "pyproject.toml"):
+            if os.path.lexists(os.path.join(folder, name)):
+                check_inside(os.path.join(folder, name), top)
+
+
+def pinned_too_old(root: str, files: list[str], packages: list[str], requirement: str, top: str = "") -> str:
     """The message for an app server that the application pins too low; empty where it does not."""
     for name in files:
         if kind(name) == "text":
-            lines = [line.text for line in lines_of(root, name)]
+            lines = [line.text for line in lines_of(root, name, top)]
         elif kind(name) == "project":
             lines = project_dependencies(content(os.path.join(root, name)))
         elif kind(name) in ("lock", "pylock"):

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import atomic_symlink
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
@@ -47,5 +47,5 @@ def restore_links(links: dict[str, str | None]) -> None:
 
 
 def remove_link(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+    """Remove a link or a socket. In a folder of the application, there may be a folder in its place."""
+    trees.remove(path)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import sweep
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
@@ -72,7 +73,9 @@ def remove_other_sockets(layout: Layout, release: str) -> None:
     with suppress(FileNotFoundError):
         for name in os.listdir(folder):
             if not name.startswith(release):
-                os.unlink(os.path.join(folder, name))
+                # The application can put anything there, and exchange it meanwhile. The switch has succeeded already.
+                with suppress(OSError):
+                    trees.remove(os.path.join(folder, name))
 
 
 def remove_temporary_files(layout: Layout, managers: Iterable[str], run: Run) -> None:

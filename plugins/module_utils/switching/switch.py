@@ -306,7 +306,8 @@ class Switch:
                 undefine_unused(self.layout, self.manager)
         # A process that had to be killed has left its socket.
         for path in glob.glob(f"{glob.escape(self.layout.socket(self.target).removesuffix('.sock'))}*"):
-            remove_link(path)
+            with suppress(OSError):
+                remove_link(path)
 
     def variables(self) -> dict[str, str]:
         """The user's variables of the release: a log may contain values that no message may show."""

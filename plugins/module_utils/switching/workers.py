@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+
+# Bytes of the notes. A line has some twenty, and a worker writes three.
+MOST_NOTES = 1024**2
 
 
 def read_notes(layout: Layout, release: str) -> str:
     """The notes of a release's app server about its workers; empty if it writes none."""
     try:
-        with open(f"{layout.socket(release)}.ready", encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+        return read_untrusted(f"{layout.socket(release)}.ready", MOST_NOTES).decode(errors="replace")
     except OSError:
         return ""
 

@@ -23,7 +23,10 @@ WARN_DAYS = 21
 # days as well.
 RENEW_AT = 1 / 3
 
-BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(?:(?!-----).)+-----END CERTIFICATE-----", re.DOTALL)
+KEY_BLOCK = re.compile(
+    r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----(?:(?!-----).)+-----END (?P=kind)-----", re.DOTALL
+)
 KEY = re.compile(r"-----BEGIN (?P<kind>[A-Z0-9 ]*)PRIVATE KEY-----")
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h: an expired certificate is read, too, so that messages show its
 # date.
@@ -82,6 +85,16 @@ def normal(name: str) -> str:
 def blocks(text: str) -> list[str]:
     """The certificates of a text in PEM form. The site's own is the first."""
     return BLOCK.findall(text)
+
+
+def certificates_of(text: str) -> str:
+    """The certificates of a text alone. A file may also hold their key, which is not for every reader."""
+    return "".join(f"{block}\n" for block in blocks(text))
+
+
+def keys_of(text: str) -> str:
+    """The private keys of a text alone, without the certificates that a file may also hold."""
+    return "".join(f"{found.group()}\n" for found in KEY_BLOCK.finditer(text))
 
 
 def fingerprint(text: str) -> str:

@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import
     inspect,
     problems,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.files import read, write
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.files import read, read_given, write
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.serving import served, server_name
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.signing import HostAuthority, host_names
 
@@ -78,7 +78,7 @@ class Store:
     def texts(self, wanted: Wanted) -> tuple[str | None, str | None]:
         """Certificate and key as they are on the host."""
         if wanted.certificate_path:
-            return read(wanted.certificate_path), read(wanted.key_path)
+            return read_given(wanted.certificate_path), read_given(wanted.key_path)
         both = read(self.path(wanted))
         return both, both
 
@@ -112,8 +112,10 @@ class Store:
         certificate, key = wanted.certificate, wanted.key
         if wanted.certificate_path:
             for path in (wanted.certificate_path, wanted.key_path):
-                if read(path) is None:
-                    raise CertificateError(f"there is no file {path} on the host")
+                if read_given(path) is None:
+                    raise CertificateError(
+                        f"there is no file {path} on the host, or it is behind a link that others than root can change"
+                    )
             certificate, key = (str(text) for text in self.texts(wanted))
         found = inspect(certificate, key)
         if wrong := problems(found, list(wanted.names), now):

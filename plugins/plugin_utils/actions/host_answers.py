@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable_data
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -118,21 +119,32 @@ def checked_facts(found: Any, host: str) -> dict[str, Any]:
             raise AnsibleActionFail(
                 f"{host} answered with facts of the wrong kind: pyweb.{name} is {type(value).__name__}. {REMEDY}"
             )
-    return {name: found[name] for name in FACTS}
+    return {name: shown(found[name]) for name in FACTS}
 
 
 REMEDY = "Check the host: its Python or a module on it was changed. Nothing of the answer was used."
 
 
+def shown(value: Any) -> Any:
+    """Data of a host with all texts printable, because a terminal would act on others."""
+    try:
+        return printable_data(value)
+    except ValueError as error:
+        raise AnsibleActionFail(f"the host answered with {error}. {REMEDY}") from None
+
+
 def answer_of(result: Mapping[str, Any], returns: Iterable[str], discovered: str | None = None) -> dict[str, Any]:
-    """The part of a module's answer that is passed on; of its facts only the interpreter that Ansible found."""
+    """The part of a module's answer that is passed on; of its facts only the interpreter that Ansible found.
+
+    All texts of it are printable.
+    """
     known = COMMON | set(returns)
-    answer = {name: value for name, value in result.items() if name in known}
+    answer: dict[str, Any] = {name: shown(value) for name, value in result.items() if name in known}
     for name in LISTS & set(answer):
         answer[name] = answer[name][:MOST_WARNINGS] if isinstance(answer[name], (list, tuple)) else []
     facts = result.get("ansible_facts")
     if discovered and isinstance(facts, Mapping) and discovered in facts:
-        answer["ansible_facts"] = {discovered: facts[discovered]}
+        answer["ansible_facts"] = {discovered: shown(facts[discovered])}
     return answer
 
 

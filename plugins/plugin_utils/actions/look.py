@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -20,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, pem, with_texts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
@@ -123,9 +124,9 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         return look
 
-    def pem(self, value: str) -> str:
+    def pem(self, value: str, kind: str = "any") -> str:
         """The text of a certificate or key that is one, or that is the path of a file of the controller."""
-        return pem(value, folders(self.task_vars, self._loader), self._loader)
+        return part_of(pem(value, folders(self.task_vars, self._loader), self._loader), kind)
 
     def look(
         self,
@@ -257,5 +258,5 @@ def sudo_problem(account: str, host: str) -> str:
 def failed(problems: list[str]) -> dict[str, Any]:
     """The failed result of a task that found these problems."""
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    listed = "\n".join(f"- {problem}" for problem in problems)
+    listed = "\n".join(f"- {redacted(problem)}" for problem in problems)
     return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}"}

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
@@ -189,10 +190,10 @@ def no_other_account_can_read_its_files(view: View) -> str:
 
 
 def it_can_not_change_its_own_code(view: View) -> str:
-    source = view.found["files"].get("source", {})
-    if source and source["owner"] != "root":
-        return f"{source['path']} belongs to {source['owner']}"
-    return f"{source['path']} has mode {source['mode']}" if source and int(source["mode"], 8) & 0o002 else ""
+    """No file and no folder of the live release, or of its environment."""
+    found = view.found["changeable"]
+    remedy = f"Give it to root, without write permission for others, or run restart.yml -e app={view.name} after that"
+    return f"{'; '.join(found)}. {remedy}" if found else ""
 
 
 def only_nginx_reaches_its_socket(view: View) -> str:
@@ -275,6 +276,6 @@ def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
         failed = [one for one in app["checks"] if one["problem"]]
         held = len(app["checks"]) - len(failed)
         lines.append(f"{app['name']} on {host}: {held} of {len(app['checks'])} hold")
-        lines += [f"  FAILED {one['check']}: {one['problem']}" for one in failed]
+        lines += [f"  FAILED {one['check']}: {one_line(one['problem'])}" for one in failed]
         lines += [f"  ok     {one['check']}" for one in app["checks"] if not one["problem"]]
     return lines

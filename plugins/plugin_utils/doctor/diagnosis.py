@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import answers, front, host, process
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background import background_processes, jobs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
@@ -86,5 +87,5 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
     for number, finding in enumerate([*broken, *warnings]):
         if number or not broken:
             lines.append(f"  also broken: {finding['link']}" if number < len(broken) else f"  watch: {finding['link']}")
-        lines += [f"    seen:   {finding['seen']}", f"    cause:  {finding['cause']}", f"    fix:    {finding['fix']}"]
+        lines += [f"    {key}:".ljust(12) + one_line(finding[key]) for key in ("seen", "cause", "fix")]
     return lines

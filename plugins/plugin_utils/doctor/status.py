@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 
 COLUMNS = {
@@ -81,7 +82,7 @@ def cell(row: dict[str, Any], key: str) -> str:
     value = row[key]
     if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
         return "-"
-    return CELLS.get(key, str)(value)
+    return one_line(CELLS.get(key, str)(value))
 
 
 def moment(time: str) -> str:

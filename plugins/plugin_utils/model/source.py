@@ -45,7 +45,7 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
     for key in ("git", "version"):
         text = source.get(key) or ""
         if text.startswith("-") or re.search(r"[\x00-\x20]", text):
-            # An address may hold credentials.
+            # An address may hold credentials, here with whitespace.
             shown = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
             checker.problem(
                 f"{where}.{key}",

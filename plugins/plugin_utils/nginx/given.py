@@ -10,8 +10,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError, inspect, problems
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import (
+    CertificateError,
+    certificates_of,
+    inspect,
+    keys_of,
+    problems,
+)
 
+# Characters of a path. A longer value is another text.
+LONGEST_PATH = 255
 PEM = "-----BEGIN "
 
 
@@ -30,11 +38,24 @@ def pem(value: str, places: list[str], loader: Any) -> str:
     found = next((name for name in tried if os.path.isfile(name)), None)
     if found is None:
         where = "it is not there" if os.path.isabs(path) else f"it is not in {', '.join(places)}"
-        raise CertificateError(f"'{value}' is not a file on the controller: {where}")
+        # It may be a key without its first line.
+        shown = "its value" if len(value) > LONGEST_PATH or "\n" in value else f"'{value}'"
+        raise CertificateError(f"{shown} is not a file on the controller: {where}")
     try:
         return str(loader.get_text_file_contents(found))
     except AnsibleError as error:
         raise CertificateError(f"'{value}' can't be read: {error}") from error
+
+
+def part_of(text: str, kind: str) -> str:
+    """The certificates (``certificate``) or the private keys (``key``) of a text; all of it for another kind."""
+    parts = {"certificate": certificates_of, "key": keys_of}
+    if kind not in parts or not text:
+        return text
+    found = parts[kind](text)
+    if not found:
+        raise CertificateError(f"a text or file that was given as a {kind} holds none in PEM form")
+    return found
 
 
 def with_texts(
@@ -48,8 +69,10 @@ def with_texts(
     for item in items:
         if item["certificate"]:
             try:
-                item = {**item, "certificate": read(item["certificate"]), "key": read(item["key"])}
-                reasons = problems(inspect(item["certificate"], item["key"]), item["names"], time.time())
+                # A file may hold both. Ansible shows the certificate of a task, and hides its key.
+                certificate, key = certificates_of(read(item["certificate"])), keys_of(read(item["key"]))
+                item = {**item, "certificate": certificate, "key": key}
+                reasons = problems(inspect(certificate, key), item["names"], time.time())
             except CertificateError as error:
                 reasons = [str(error)]
             name = item["name"]

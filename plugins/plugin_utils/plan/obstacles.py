@@ -164,8 +164,8 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
         return
     if not found["version"]:
         yield (
-            f".python.interpreter: '{name}' ({found['path']}) is not a Python interpreter. Set an interpreter, such as "
-            "python3."
+            f".python.interpreter: '{name}' ({found['path']}) is not a Python interpreter, or other accounts than "
+            "root can't run it. Set one that they can, such as python3."
         )
         return
     required = wanted.requires_python.get(app["name"], "")

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded, redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Part
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import stamp_key
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
@@ -41,6 +42,10 @@ def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
         if app["state"] == "present":
             secrets[app["name"]] = app_secrets(given)
             app["python"] = {key: value for key, value in app["python"].items() if key not in LOGINS}
+            if app["python"].get("packages"):
+                app["python"]["packages"] = list(map(recorded, app["python"]["packages"]))
+            if app.get("server_packages"):
+                app["server_packages"] = list(map(recorded, app["server_packages"]))
             app["source"] = dict(origins[app["name"]].description)
         apps.append(app)
     return Part(part.role, {**part.inputs, "apps": apps}, {"apps": secrets} if secrets else {})
@@ -51,8 +56,25 @@ LOGINS = ("index_url", "extra_index_urls")
 
 
 def app_secrets(app: dict[str, Any]) -> dict[str, Any]:
+    """The environment of an application, its package indexes, and the requirements that hold credentials."""
     hidden = {key: app["python"][key] for key in LOGINS if app["python"].get(key)}
-    return {"env": {key: str(value) for key, value in (app.get("env") or {}).items()}, "python": hidden}
+    secrets: dict[str, Any] = {
+        "env": {key: str(value) for key, value in (app.get("env") or {}).items()},
+        "python": hidden,
+    }
+    packages, servers = app["python"].get("packages") or [], app.get("server_packages") or []
+    if has_login(packages):
+        hidden["packages"] = packages
+    if has_login(servers):
+        secrets["server_packages"] = servers
+    package = app["source"].get("package")
+    if package and has_login([package]):
+        secrets["package"] = package
+    return secrets
+
+
+def has_login(requirements: list[str]) -> bool:
+    return any(redacted(one) != one for one in requirements)
 
 
 class Shipment:

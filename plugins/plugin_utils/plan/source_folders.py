@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import reading as requirements
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import RequirementsError, content, table
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 
 
@@ -46,14 +46,23 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
 def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
     """Lock files that would be ignored, and an app server that is pinned to a version that is too old."""
     where = f"webapps '{app['name']}'.python"
+    try:
+        return [f"{where}: {problem}" for problem in (dependency_problem(app, root, folder, servers),) if problem]
+    except RequirementsError as error:
+        return [f"{where}: {error}"]
+
+
+def dependency_problem(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> str:
+    requirements.check_files(str(root), str(folder), app["python"]["requirements"])
     problem = requirements.ignored(str(root), str(folder), app["python"]["requirements"])
     if problem:
-        return [f"{where}: {problem}"]
+        return problem
     files = app["python"]["requirements"]
-    files = [requirements.automatic(str(root), str(folder))] if files is None else files
+    if files is None:
+        files = [name for name in (requirements.automatic(str(root), str(folder)),) if name]
     for server in server_packages(app, servers)[:1]:
-        problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server)
-    return [f"{where}: {problem}"] if problem else []
+        problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server, str(folder))
+    return problem
 
 
 def is_shared(path: str, shared: list[str]) -> bool:
@@ -71,8 +80,7 @@ def same_name(root: Path, path: str) -> str:
 def required_python(path: Path) -> str:
     """requires-python of a pyproject.toml; empty if it is missing, or the file can't be read."""
     try:
-        with open(path, "rb") as stream:
-            project = tomllib.load(stream).get("project", {})
-    except (OSError, tomllib.TOMLDecodeError):
+        project = (table(content(str(path))) or {}).get("project", {})
+    except RequirementsError:
         return ""
     return str(project.get("requires-python", "")) if isinstance(project, dict) else ""

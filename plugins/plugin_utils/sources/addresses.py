@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Addresses of sources, and texts about them that hold no credentials."""
+"""Addresses of sources."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-
-def redacted(text: str) -> str:
-    """A text without the credentials in its addresses: accounts and signed queries."""
-    # A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
-    text = re.sub(r"(?<=://)(?:[^\s/:'\"]*:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@", "***@", text)
-    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", text)
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 
 
 def is_address(name: str) -> bool:

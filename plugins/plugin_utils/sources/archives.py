@@ -18,13 +18,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_address
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import (
+    DEEPEST,
+    MOST_BYTES,
+    MOST_FILES,
+    MOST_RATIO,
+    REMEDY,
+    SMALL,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.downloads import downloaded, verify
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find
 
-# Limits of an archive: far more than any application has, and less than a disk.
-MOST_MEMBERS = 200_000
-MOST_BYTES = 4 * 1024**3
 # Bytes. The kernel accepts no longer target of a link.
 LONGEST_LINK = 4096
 # The number of links that the kernel follows on one path.
@@ -64,14 +69,15 @@ class Member:
 def unpack(path: Path, target: Path, name: str = "") -> Path:
     """Unpack an archive and refuse hostile members. Return the folder of the source: the single top folder, if any."""
     name = name or path.name
+    most = min(MOST_BYTES, max(SMALL, MOST_RATIO * path.stat().st_size))
     try:
         # tar comes first, because a tar archive that ends with a zip archive looks like a zip archive.
         if tarfile.is_tarfile(path):
             with tarfile.open(path) as tar:
-                write(checked_plan(tar_members(tar, name), name), target, name)
+                write(checked_plan(tar_members(tar, name), name), target, name, most)
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as packed:
-                write(checked_plan(zip_members(packed, name), name), target, name)
+                write(checked_plan(zip_members(packed, name), name), target, name, most)
         else:
             raise SourceError(f"{name} is neither a tar nor a zip archive, or it is cut off. Make or copy it again.")
     except SourceError:
@@ -97,7 +103,9 @@ def is_hostile_name(name: str) -> bool:
 
 
 def check_member(archive: str, name: str) -> str:
-    """The name of a member; refuse one that leads out of the source."""
+    """The name of a member; refuse one that leads out of the source, or that is too deep."""
+    if len(PurePosixPath(name).parts) > DEEPEST:
+        raise SourceError(f"{archive} has members that are more than {DEEPEST} folders deep. {REMEDY}")
     if is_hostile_name(name):
         raise SourceError(
             f"{archive} has the hostile member '{name}', which would be written outside of the source. "
@@ -190,10 +198,8 @@ def zip_members(packed: zipfile.ZipFile, archive: str) -> Iterator[Member]:
 
 
 def check_count(count: int, archive: str) -> None:
-    if count > MOST_MEMBERS:
-        raise SourceError(
-            f"{archive} has more than {MOST_MEMBERS} members. Leave out what the application doesn't need."
-        )
+    if count > MOST_FILES:
+        raise SourceError(f"{archive} has more than {MOST_FILES} members. Leave out what the application doesn't need.")
 
 
 Parts = tuple[str, ...]
@@ -257,9 +263,12 @@ def check_target(parts: Parts, member: Member, plan: dict[Parts, Member], archiv
             left += next_link.link.split("/")[::-1]
 
 
-def write(plan: dict[Parts, Member], target: Path, archive: str) -> None:
-    """Write folders and files, then links. Names are opened by descriptors of folders, so no link is followed."""
-    left = MOST_BYTES
+def write(plan: dict[Parts, Member], target: Path, archive: str, most: int = MOST_BYTES) -> None:
+    """Write folders and files, then links. Names are opened by descriptors of folders, so no link is followed.
+
+    ``most`` is the number of bytes that all files may have.
+    """
+    left = most
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for parts, member in sorted(plan.items(), key=lambda entry: entry[1].link is not None):
@@ -283,8 +292,8 @@ def write_file(parent: int, name: str, member: Member, most: int, archive: str) 
             size += len(chunk)
             if size > most:
                 raise SourceError(
-                    f"{archive} unpacks to more than {MOST_BYTES // 1024**3} GiB. Leave out what the application "
-                    "doesn't need."
+                    f"{archive} unpacks to more than {MOST_BYTES // 1024**3} GiB, or to more than {MOST_RATIO} times "
+                    f"its own size. {REMEDY}"
                 )
             stream.write(chunk)
         stream.flush()

@@ -7,10 +7,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
+from typing import IO
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import MOST_BYTES, REMEDY
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
 
@@ -47,7 +48,7 @@ def downloaded(url: str, checksum: str) -> Path:
 
     try:
         with open_url(url, timeout=SILENCE) as answer, open(partial, "wb") as stream:
-            shutil.copyfileobj(answer, stream)
+            copy(answer, stream, redacted(url))
         verify(partial, checksum, redacted(url))
         partial.rename(target)
     except SourceError:
@@ -57,6 +58,16 @@ def downloaded(url: str, checksum: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def copy(answer: IO[bytes], stream: IO[bytes], name: str) -> None:
+    """Write what a server sends into a file, within the limits of a source."""
+    room = MOST_BYTES
+    while chunk := answer.read(1 << 20):
+        room -= len(chunk)
+        if room < 0:
+            raise SourceError(f"{name} has more than {MOST_BYTES // 1024**3} GiB. {REMEDY}")
+        stream.write(chunk)
 
 
 def is_running(number: str) -> bool:

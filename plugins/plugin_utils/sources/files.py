@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ import stat
 import tarfile
 from pathlib import Path
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import DEEPEST, REMEDY, Bounds, TooLarge
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import (
     ALWAYS_LEFT_OUT,
@@ -20,8 +22,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import
 )
 
 
-def source_files(folder: Path) -> list[str]:
+def source_files(folder: Path, depth: int = 0) -> list[str]:
     """The files of a source, relative to it and sorted, without what its .gitignore files name."""
+    if depth > DEEPEST:
+        raise TooLarge(f"{folder} is a repository inside more than {DEEPEST} others. {REMEDY}")
     listed = listed_by_git(folder)
     if listed is None:
         listed = listed_by_walk(folder)
@@ -35,7 +39,7 @@ def source_files(folder: Path) -> list[str]:
             names.append(name)
         # A folder in git's list is another repository inside this one. Git does not list its files.
         elif (folder / name / ".git").exists():
-            names += [os.path.join(name, inner) for inner in source_files(folder / name)]
+            names += [os.path.join(name, inner) for inner in source_files(folder / name, depth + 1)]
         elif not os.listdir(folder / name):
             raise SourceError(
                 f"{folder / name} is a submodule that is not checked out. Run git submodule update --init in {folder}."
@@ -54,38 +58,49 @@ def is_inside(folder: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def regular_bytes(path: Path) -> bytes:
-    """The content of a file. Raises SourceError for anything without content, and for an unreadable file."""
-    if not path.is_file():
-        raise SourceError(
-            f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in "
-            ".gitignore."
-        )
+def opened(path: Path) -> io.BufferedReader:
+    """A file of a source, open for reading. Raises SourceError for anything without content, or that can't be read."""
     try:
-        return path.read_bytes()
+        stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # returned
     except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            raise no_content(path) from None
         raise SourceError(
             f"{path} can't be read: {error.strerror}. Correct its mode, or name it in .gitignore."
         ) from None
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise no_content(path)
+    return stream
+
+
+def no_content(path: Path) -> SourceError:
+    return SourceError(
+        f"{path} is neither a file, a folder nor a link, so it can't be part of a release. Remove it or name it in "
+        ".gitignore."
+    )
 
 
 def fingerprint(folder: Path, names: list[str]) -> str:
     """One digest of the names, contents, link targets and executable bits. Times and owners don't count."""
-    total = hashlib.sha256()
+    total, bounds = hashlib.sha256(), Bounds(str(folder))
     for name in names:
         path = folder / name
         if path.is_symlink():
-            mark, content = b"l", os.fsencode(os.readlink(path))
+            mark, content = b"l", hashlib.sha256(os.fsencode(os.readlink(path)))
         else:
-            mark = b"x" if os.stat(path).st_mode & stat.S_IXUSR else b"f"
-            content = regular_bytes(path)
-        total.update(mark + os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
+            with opened(path) as stream:
+                status = os.fstat(stream.fileno())
+                bounds.add(name, status.st_size)
+                mark = b"x" if status.st_mode & stat.S_IXUSR else b"f"
+                content = hashlib.file_digest(stream, "sha256")
+        total.update(mark + os.fsencode(name) + b"\0" + content.digest())
     return total.hexdigest()
 
 
 def archive(folder: Path, names: list[str]) -> bytes:
     """A compressed tar archive of the files, owned by root, with their times."""
-    buffer = io.BytesIO()
+    buffer, bounds = io.BytesIO(), Bounds(str(folder))
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w|") as tar,
@@ -97,10 +112,12 @@ def archive(folder: Path, names: list[str]) -> bytes:
                 member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
                 tar.addfile(member)
                 continue
-            content = regular_bytes(path)
-            member.size = len(content)
-            # nginx makes the ETag of a static file from its time and size.
-            member.mtime = int(os.stat(path).st_mtime)
-            member.mode = 0o755 if os.stat(path).st_mode & stat.S_IXUSR else 0o644
-            tar.addfile(member, io.BytesIO(content))
+            with opened(path) as stream:
+                status = os.fstat(stream.fileno())
+                bounds.add(name, status.st_size)
+                member.size = status.st_size
+                # nginx makes the ETag of a static file from its time and size.
+                member.mtime = int(status.st_mtime)
+                member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+                tar.addfile(member, stream)
     return buffer.getvalue()

@@ -14,10 +14,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import remove
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import Bounds, TooLarge
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.credentials import credentials, without_login
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import walked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
 
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
@@ -42,9 +47,10 @@ class Repository:
     """A git repository, with a mirror on the controller."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        self.url = url
+        # The address is part of command lines, of the mirror's settings and of messages, so it holds no credentials.
+        self.url, self.username, self.password = without_login(url)
         self.key = key
-        self.mirror = cache_folder() / "git" / hashlib.sha256(url.encode()).hexdigest()[:24]
+        self.mirror = cache_folder() / "git" / hashlib.sha256(self.url.encode()).hexdigest()[:24]
 
     def environment(self, cwd: Path | None = None, *, submodules: bool = False) -> dict[str, str]:
         """The environment of git: it asks no question, runs nothing in the background, and its messages are English."""
@@ -59,12 +65,20 @@ class Repository:
             settings += [(f"protocol.{name}.allow", "always") for name in PROTOCOLS if name != "file"]
         else:
             environment["GIT_ALLOW_PROTOCOL"] = ":".join(PROTOCOLS)
+        known, secrets = credentials(
+            self.url, self.username, self.password, environment.get("GIT_ASKPASS", "") if submodules else ""
+        )
+        settings += known
+        if submodules:
+            # Git would send the token to any server that .gitmodules names.
+            environment.pop("GIT_ASKPASS", None)
         for number, (name, value) in enumerate(settings):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         return {
             # Empty rather than unset, or git would open the window of SSH_ASKPASS.
             "GIT_ASKPASS": "",
             **environment,
+            **secrets,
             "GIT_CONFIG_COUNT": str(len(settings)),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_SSH_COMMAND": shlex.join(self.ssh_command()),
@@ -159,13 +173,17 @@ class Repository:
             if not self.has_commit(commit):
                 self.fetch(commit, version)
             try:
+                self.check_size(commit)
                 time = self.copy(commit, target)
+            except TooLarge:
+                raise
             except SourceError:
                 # A full disk or a crash has damaged the mirror. It is only a copy: create another.
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.rmtree(self.mirror, ignore_errors=True)
                 self.prepare()
                 self.fetch(commit, version)
+                self.check_size(commit)
                 time = self.copy(commit, target)
         if (target / ".gitmodules").exists():
             self.git(
@@ -180,14 +198,17 @@ class Repository:
                 cwd=target,
                 submodules=True,
             )
-        for path in sorted(target.rglob(".git")):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        # The same commit has the same times on every host, so that static files have the same ETag on all of them.
-        for path in target.rglob("*"):
-            os.utime(path, (time, time), follow_symlinks=False)
+        try:
+            for path in list(walked(target, f"{redacted(self.url)} at '{version}'", left_out=frozenset())):
+                if os.path.basename(path) == ".git":
+                    remove(path)
+                elif os.path.lexists(path):
+                    # The same commit has the same times on every host, so static files have the same ETag on all.
+                    os.utime(path, (time, time), follow_symlinks=False)
+        except SourceError:
+            # A submodule may have folders of any depth, which Python's own removal does not survive.
+            remove(str(target))
+            raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -225,6 +246,24 @@ class Repository:
         if lost:
             raise SourceError(f"{doing} failed: {lost[0]} can't be read. Remove {self.mirror} and try again.")
         return int(self.git("show", "-s", "--format=%ct", commit, doing=doing, cwd=target).split()[-1])
+
+    def check_size(self, commit: str) -> None:
+        """Refuse a commit that would fill the disk, before it is written: a few objects can name billions of files."""
+        bounds = Bounds(f"{redacted(self.url)} at {commit[:12]}")
+        with subprocess.Popen(
+            ["git", "ls-tree", "-r", "-z", "--long", commit],
+            cwd=self.mirror,
+            env=self.environment(self.mirror),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as listing:
+            try:
+                for line in records(listing.stdout):
+                    fields, _tab, name = line.partition(b"\t")
+                    size = fields.split()[-1:]
+                    bounds.add(os.fsdecode(name), int(size[0]) if size and size[0].isdigit() else 0)
+            finally:
+                listing.kill()
 
     def has_commit(self, commit: str) -> bool:
         answer = subprocess.run(
@@ -276,6 +315,15 @@ def repository_address(address: str, bases: list[str]) -> str:
     if "://" in address or re.match(r"[^/]+:", address):
         return address
     return str(find(address, bases, os.path.isdir, "source.git", "folder, and no address either"))
+
+
+def records(stream: IO[bytes] | None) -> Iterator[bytes]:
+    """The records of a stream, each with a zero byte at its end; a record without end is cut off."""
+    rest = b""
+    while stream is not None and (chunk := stream.read(1 << 16)):
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole
+        rest = rest[: 1 << 16]
 
 
 def git_hint(text: str, has_key: bool) -> str:

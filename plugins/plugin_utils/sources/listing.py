@@ -8,8 +8,10 @@ import os
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import Bounds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 
 # Never part of a source, whatever .gitignore says: version control, environments, caches.
@@ -50,12 +52,30 @@ NO_FETCH = {
 
 def listed_by_walk(folder: Path) -> list[str]:
     """All files and links below a folder, without version control, environments and caches."""
-    names = []
-    for root, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        folders[:] = [name for name in folders if name not in ALWAYS_LEFT_OUT and name not in links]
-        names += [os.path.relpath(os.path.join(root, name), folder) for name in files + links]
-    return names
+    return [
+        os.path.relpath(path, folder)
+        for path in walked(folder, str(folder))
+        if os.path.islink(path) or not os.path.isdir(path)
+    ]
+
+
+def walked(folder: Path, source: str, left_out: frozenset[str] = ALWAYS_LEFT_OUT) -> Iterator[str]:
+    """The paths of all files, links and folders below a folder, without the folders that are left out."""
+    bounds, waiting = Bounds(source), [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as listed:
+                entries = list(listed)
+        except (PermissionError, FileNotFoundError):
+            continue
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name in left_out and is_folder:
+                continue
+            bounds.add(os.path.relpath(entry.path, folder))
+            yield entry.path
+            if is_folder:
+                waiting.append(entry.path)
 
 
 def has_ignore_rules(folder: Path) -> bool:
@@ -96,7 +116,11 @@ def git_ls_files(folder: Path, repository: list[str], kinds: list[str]) -> list[
     if answer.returncode != 0:
         output = answer.stderr.decode(errors="replace").strip()
         raise SourceError(f"git could not list the files of {folder}. Correct what it says: {output}")
-    return sorted({os.fsdecode(name) for name in answer.stdout.split(b"\0") if name})
+    names = sorted({os.fsdecode(name) for name in answer.stdout.split(b"\0") if name})
+    bounds = Bounds(str(folder))
+    for name in names:
+        bounds.add(name)
+    return names
 
 
 def repository_of(folder: Path) -> Path | None:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name, redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded, redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     archive,
     fingerprint,
     is_inside,
-    regular_bytes,
+    opened,
     source_files,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
@@ -49,9 +50,10 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
         return Origin(
             {
                 "kind": "package",
-                "package": source["package"],
-                "digest": source["package"],
-                "revision": source["package"],
+                # The whole requirement goes to the host among the secrets.
+                "package": redacted(source["package"]),
+                "digest": recorded(source["package"]),
+                "revision": redacted(source["package"]),
             }
         )
     if source.get("git"):
@@ -156,6 +158,9 @@ def requirements_digest(folder: Path, names: list[str]) -> str:
         if base in LOCKS or (base.endswith(".txt") and ("require" in base or "constraint" in base)):
             # A link that leads nowhere or out of the source lists nothing.
             readable = (folder / name).is_file() and is_inside(folder, folder / name)
-            content = regular_bytes(folder / name) if readable else b""
+            content = b""
+            if readable:
+                with opened(folder / name) as stream:
+                    content = hashlib.file_digest(stream, "sha256").digest()
             total.update(os.fsencode(name) + b"\0" + content)
     return total.hexdigest()

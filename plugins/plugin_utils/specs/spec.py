@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -93,7 +94,7 @@ class Checker:
         self.problems: list[str] = []
 
     def problem(self, where: str, text: str) -> None:
-        self.problems.append(f"{where}: {text}")
+        self.problems.append(redacted(f"{where}: {text}"))
 
     def mapping(self, value: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
         """A mapping with known keys only."""
