@@ -55,13 +55,16 @@ def test_a_killed_worker_is_replaced_and_nobody_notices(host, visit, facts, app)
     with ThreadPoolExecutor(1) as pool:
         replacing = pool.submit(host.check_output, "timeout 10 sh -c %s", replaced)
         while not replacing.done():
-            answer = visit(app)
-            if answer.status_code != 200:
-                wrong.append(answer.status_code)
+            try:
+                answer = visit(app)
+                if answer.status_code != 200:
+                    wrong.append(f"status {answer.status_code}")
+            except requests.RequestException as error:
+                wrong.append(str(error))
     took = int(replacing.result()) / 1000
     print(f"{facts.name}, {app} ({', '.join(served_by(facts, app))}): a killed worker was replaced after {took:.2f} s")
-    # What the victim was answering itself would be lost; nobody was asking at that moment.
-    assert wrong == []
+    # One response may be lost: the one that the victim was sending when it was killed. Requests here follow each other.
+    assert len(wrong) <= 1, wrong
     assert took < WORKER_BACK
     assert master_of(processes(host, app)) == master
 
