@@ -33,12 +33,14 @@ class PaperSystemd:
         self.finding = ""  # of systemd-analyze
         self.crashes = False
         self.refuses = False
+        self.output = "no database\n"  # of the unit's own processes
 
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[0] == "systemd-analyze":
             return bool(self.finding), "", self.finding
         if "journalctl" in argv:
-            return 0, "no database\n", ""
+            own = any(word.startswith("_SYSTEMD_UNIT=") for word in argv)
+            return 0, self.output if own else "Failed at step NAMESPACE spawning /bin/w\n", ""
         verb, units = argv[1], [word for word in argv[2:] if not word.startswith("-")]
         if verb == "show":
             return 0, "\n\n".join(self.shown(pattern) for pattern in units), ""
@@ -167,6 +169,12 @@ def test_failed_start_tells_the_last_output(paper: PaperSystemd) -> None:
 def test_service_that_exits_at_once_is_an_error(paper: PaperSystemd) -> None:
     paper.crashes = True
     with pytest.raises(ServiceError, match=r"Starting w\.service: it exited at once .*no database"):
+        paper.apply(service("w"))
+
+
+def test_a_service_that_writes_nothing_is_explained_by_systemd(paper: PaperSystemd) -> None:
+    paper.crashes, paper.output = True, ""
+    with pytest.raises(ServiceError, match="Its last output: Failed at step NAMESPACE"):
         paper.apply(service("w"))
 
 

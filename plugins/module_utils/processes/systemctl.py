@@ -46,10 +46,15 @@ class Systemctl:
         self.must("Reloading systemd's unit files", "daemon-reload")
 
     def last_output(self, unit: str, lines: int) -> str:
-        """The last lines that a unit's own processes have written, without what systemd says about the unit."""
+        """The last lines that a unit's own processes have written. If there are none, what systemd says about the unit.
+
+        A process that could not be started writes nothing. Then only systemd knows the reason.
+        """
         # --unit would add systemd's own lines; these fields do not.
         fields = [f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout", "_TRANSPORT=syslog"]
         status, out, err = read_journal(self.run, [*fields, "-o", "cat"], lines)
+        if status == 0 and not out.strip():
+            status, out, err = read_journal(self.run, [f"UNIT={unit}", "-o", "cat"], lines)
         return out.rstrip("\n") if status == 0 else f"(the journal of {unit} can't be read: {err.strip()})"
 
 
