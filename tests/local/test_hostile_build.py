@@ -35,13 +35,16 @@ TOKEN = "hunter2-correct-horse"
 
 
 def wrong(release: Path) -> list[str]:
-    """The files of a release and of its environment that others than root can change."""
+    """The files of a release and of its environment that others than root can change.
+
+    Nobody can change a link. Who could replace it is a matter of its folder.
+    """
     found = []
     for top in (release, release / "venv/"):
         for base, folders, files in os.walk(top):
             for path in (Path(base), *(Path(base, name) for name in folders + files)):
                 status = path.lstat()
-                if status.st_uid or (not path.is_symlink() and status.st_mode & 0o6022):
+                if not path.is_symlink() and (status.st_uid or status.st_mode & 0o6022):
                     found.append(f"{path} {stat.filemode(status.st_mode)}")
     return found
 

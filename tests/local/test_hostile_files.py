@@ -388,6 +388,9 @@ def test_verify_says_what_of_a_release_can_be_changed(attacker: Attacker) -> Non
     environment = Path(layout.venvs) / "v/bin"
     environment.mkdir(parents=True)
     (source.parent / "venv").symlink_to("../../venvs/v")
+    # As outward_links leaves it: only root can replace it.
+    (source / "out").symlink_to("/etc/passwd")
+    os.chown(source / "out", attacker.uid, 0, follow_symlinks=False)
     assert look_at_modes(layout, ID) == []
     (source / "open.py").chmod(0o666)
     (source / "setuid").chmod(0o4755)

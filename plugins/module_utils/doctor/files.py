@@ -78,10 +78,12 @@ def look_at_modes(layout: Layout, live: str) -> list[str]:
 
 def changeable(status: os.stat_result) -> str:
     """Why others than root can change a file of a release, or become another account by it; empty if they can't."""
-    if status.st_uid != 0:
-        return f"belongs to {user(status.st_uid)}"
+    # Only who can write its folder can replace a link. Links that lead out of a release belong to the account: see
+    # outward_links.
     if stat.S_ISLNK(status.st_mode):
         return ""
+    if status.st_uid != 0:
+        return f"belongs to {user(status.st_uid)}"
     if status.st_mode & 0o022:
         return f"has mode {octal(status.st_mode)}, so others than root can write it"
     if status.st_mode & 0o6000 and not stat.S_ISDIR(status.st_mode):
