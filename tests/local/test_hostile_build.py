@@ -37,7 +37,7 @@ TOKEN = "hunter2-correct-horse"
 def wrong(release: Path) -> list[str]:
     """The files of a release and of its environment that others than root can change.
 
-    Nobody can change a link. Who could replace it is a matter of its folder.
+    Links do not count: an account can replace a link only if it can write its folder.
     """
     found = []
     for top in (release, release / "venv/"):

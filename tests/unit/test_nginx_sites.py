@@ -529,3 +529,16 @@ OUTSIDE: dict[str, Any] = {"enabled": True, "open_paths": ["/healthz"]}
 def test_rules_that_depend_on_the_path_are_recognised(keys: dict[str, Any], paths: list[str]) -> None:
     (found,), _settings, problems = checked([{"name": "shop", **keys}], {})
     assert (problems, paths_with_rules(found)) == ([], paths)
+
+
+@pytest.mark.parametrize("fallback", [[], ["/srv/old"]])
+@pytest.mark.parametrize(
+    ("brotli", "links"), [(False, "disable_symlinks if_not_owner"), (True, "disable_symlinks off;")]
+)
+def test_links_are_checked_unless_the_module_for_brotli_would_fail(
+    render: Callable[..., Any], fallback: list[str], brotli: bool, links: str
+) -> None:
+    folder = {"path": "/static", "alias": "/srv/new", "precompressed": True, "fallback": fallback}
+    files = render("nginx", nginx_files(site(locations=[APP, folder]), {"brotli": brotli}))
+    text = next(file["content"] for file in files if file["path"] == "sites/shop.conf")
+    assert text.count(links) == text.count("disable_symlinks") > 0

@@ -8,6 +8,10 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
 
+# nginx's module for FILE.br passes on the length of a path before it has set it. With a check of links, it then leaves
+# out such files now and then.
+UNCHECKED = "disable_symlinks off;"
+
 
 def link_line(site: dict[str, Any], folder: str) -> str:
     """The directive for files below a folder.
