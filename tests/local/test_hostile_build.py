@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.environment i
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError, record
 from hostile_account import needs_root
+from watching_server import WatchingServer
 
 from local import test_building as builds
 from local.test_building import APP, ID, NAME, Bench, wheel
@@ -195,27 +196,15 @@ def test_without_a_named_index_the_extra_ones_are_asked_first(bench: Bench) -> N
 # Credentials
 
 
-class Shop(http.server.SimpleHTTPRequestHandler):
+class Shop(WatchingServer):
     """A server of wheels, which notes the command lines of this machine meanwhile."""
 
-    root = ""
     commands: ClassVar[set[str]] = set()
     logins: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
         self.logins.add(self.headers.get("Authorization", ""))
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                self.commands.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                continue
         super().do_GET()
-
-    def translate_path(self, path: str) -> str:
-        return self.root + path.partition("?")[0]
-
-    def log_message(self, *_arguments: Any) -> None:
-        pass
 
 
 @pytest.fixture

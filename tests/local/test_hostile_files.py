@@ -343,7 +343,7 @@ def test_access_lists_do_not_stay_in_a_release(attacker: Attacker) -> None:
     attacker.run("os.mkdir('src'); open('src/a', 'w')")
     source = attacker.folder / "src"
     if not acl.is_supported(str(source)):
-        pytest.skip("the file system has no access control lists")
+        pytest.skip("the file system has no access control lists")  # then a release cannot have any
     entries = [(acl.OWNER, 7, acl.NOBODY), (acl.OWNING_GROUP, 7, acl.NOBODY), (acl.OTHER, 7, acl.NOBODY)]
     entries += [(acl.USER, 7, 65534), (acl.MASK, 7, acl.NOBODY)]
     for kind in (acl.ACCESS, acl.DEFAULT):

@@ -27,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
+from watching_server import WatchingServer
 
 # Settings in a repository's own configuration that would run a command; {run} creates the marker.
 TRICKS: dict[str, list[tuple[str, str]]] = {
@@ -324,19 +325,13 @@ def test_a_table_that_breaks_its_parser_is_none(text: str) -> None:
 # Credentials of git
 
 
-class Forge(http.server.SimpleHTTPRequestHandler):
+class Forge(WatchingServer):
     """A server of one repository that wants a login, and notes the command lines of this machine meanwhile."""
 
-    root = ""
     commands: ClassVar[set[str]] = set()
     seen: ClassVar[list[tuple[str, str]]] = []
 
     def do_GET(self) -> None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                self.commands.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                continue
         login = self.headers.get("Authorization", "")
         self.seen.append((self.path, login))
         if login != f"Basic {base64.b64encode(b'me:hunter2@/correct').decode()}":
@@ -346,12 +341,6 @@ class Forge(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             return
         super().do_GET()
-
-    def translate_path(self, path: str) -> str:
-        return self.root + path.partition("?")[0]
-
-    def log_message(self, *_arguments: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_records_of_a_release_have_no_credential(tmp_path: Any) -> None:
     try:
         write_manifest(layout, Manifest("R", revision=ADDRESS, reason=f"no {ADDRESS}"))
     except PermissionError:
-        pytest.skip("needs root")
+        pytest.skip("needs root")  # a manifest gets the owner root; CI runs as root
     written = (tmp_path / "shop/releases/R/release.json").read_text() + (tmp_path / "shop/deployments.log").read_text()
     assert TOKEN not in written
     assert written.count("https://***@forge.example/shop.tar.gz") == 4
