@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """The plan of a host: its desired state, with one part for each role. Pure.
 
-A part holds everything that the code on the host needs to apply its role. Parts are independent: if a role is left
-out, the other parts do not change.
+A part holds everything that the code on the host needs to apply its role. If a role is left out, the other parts do not
+change. The roles gunicorn and uwsgi have no part: without one of them, the part webapp lacks the files of that server.
 """
 
 from __future__ import annotations
