@@ -324,6 +324,8 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
+        ({"app.py": "class box: inner = print"}, "app:box.iner", ["the module 'app' has no 'box.iner'"]),
+        ({"app.py": "def make_app(): return 1"}, "app:make_app().x", ["has no 'make_app().x'. Did you mean 'app:make_app"]),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app()()", ["must be plain values"]),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app() or (1)", ["must be plain values"]),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app(*[1])", ["must be plain values"]),
@@ -339,9 +341,22 @@ def test_a_callable_that_is_none_is_told_with_its_remedy(
 
 
 @needs_root
-@pytest.mark.parametrize("wsgi", ["app:create_app()", "app:create_app(2)", "app:create_app(x=3)", "app:box.inner"])
+@pytest.mark.parametrize(
+    "wsgi",
+    [
+        *("app:create_app()", "app:create_app(2)", "app:create_app(x=3)", "app:box.inner", "app:box.made()"),
+        *("app:box.make('.)').inner", "app:box.make().inner.inner"),
+    ],
+)
 def test_factories_and_dotted_names_are_fine(bench: Bench, wsgi: str) -> None:
-    code = "class box: inner = print\ndef create_app(x=1): return print\n"
+    code = """
+        class box:
+            def inner(self, *words): pass
+            inner.inner = inner
+            made = lambda: print
+            make = lambda x=1: box
+        def create_app(x=1): return print
+    """
     bench.build({"app.py": code}, wsgi=wsgi)
 
 

@@ -126,3 +126,87 @@ def test_hooks_are_named_by_their_function(serve: Callable[..., Any]) -> None:
     """
     server = serve("sync", code=code, settings={"post_fork": "shop.forked"})
     assert "a worker was forked" in server.log.read_text()
+
+
+BESIDE = """
+    import os, sys
+    def told(name, pid, *rest):
+        noted = open(os.environ["NOTES"]).read() if os.path.exists(os.environ["NOTES"]) else ""
+        print(f"own {name} {pid}", *(f"{what} {pid}" in noted for what in rest), file=sys.stderr, flush=True)
+    def begun(worker):
+        told("post_worker_init", worker.pid, "ready")
+    def left(server, worker):
+        told("worker_exit", worker.pid, "left")
+    def gone(server, worker):
+        told("child_exit", worker.pid, "left", "gone")
+    def answered(worker, req):
+        told("post_request", worker.pid)
+    def app(environ, start_response):
+        body = str(os.getpid()).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+    def fails(*words):
+        raise ValueError("this hook fails")
+    def fails_at_start(worker):
+        fails()
+    def fails_at_exit(server, worker):
+        fails()
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_hooks_of_ones_own_are_called_beside_ours(serve: Callable[..., Any], tmp_path: Path, kind: str) -> None:
+    hooks = {"post_worker_init": "shop.begun", "worker_exit": "shop.left", "child_exit": "shop.gone"}
+    notes = {"NOTES": str(tmp_path / "server-0/web.sock.ready")}
+    server = serve(kind, code=BESIDE, settings={**hooks, "post_request": "shop.answered"}, env=notes)
+    pid = server.ask()
+    server.wait(lambda: f"own post_request {pid}" in server.log.read_text())
+    server.process.terminate()
+    server.process.wait(10)
+    said = [line for line in server.log.read_text().split("\n") if line.startswith("own ")]
+    # A worker is ready when their hook has succeeded. Its end is noted before their hooks, which may take their time.
+    assert said == [
+        f"own post_worker_init {pid} False",
+        f"own post_request {pid}",
+        f"own worker_exit {pid} True",
+        f"own child_exit {pid} True True",
+    ]
+
+
+def test_a_hook_that_fails_at_the_start_stops_the_server(serve: Callable[..., Any]) -> None:
+    server = serve("sync", code=BESIDE, settings={"post_worker_init": "shop.fails_at_start"}, wait=False)
+    assert server.process.wait(10) == 3, "gunicorn's status for a worker that can't boot"
+    assert "this hook fails" in server.log.read_text()
+    assert server.ready() == 0
+
+
+@pytest.mark.parametrize("hook", ["worker_exit", "child_exit"])
+def test_a_hook_that_fails_at_the_end_is_reported_by_gunicorn(serve: Callable[..., Any], hook: str) -> None:
+    server = serve("sync", code=BESIDE, settings={hook: "shop.fails_at_exit"})
+    server.process.terminate()
+    server.process.wait(10)
+    assert "ValueError: this hook fails" in server.log.read_text()
+    assert Path(f"{server.socket}.ready").read_text().count("left") == 1
+
+
+def test_a_hook_of_the_wrong_shape_is_refused_by_gunicorn(serve: Callable[..., Any]) -> None:
+    server = serve("sync", code=BESIDE, settings={"child_exit": "shop.begun"}, wait=False)
+    assert server.process.wait(10) == 1
+    assert "Value must have an arity of: 2" in server.log.read_text()
+
+
+def test_a_full_disk_costs_a_note_and_no_worker(serve: Callable[..., Any]) -> None:
+    server = serve("sync", wait=False, settings={"pre_fork": "shop.forked"}, code=FULL)
+    server.wait(lambda: "This is not noted: ready" in server.log.read_text())
+    assert server.ask()["pid"]
+
+
+FULL = """
+    import json, os
+    def forked(server, worker):
+        os.symlink("/dev/full", "web.sock.ready")
+    def app(environ, start_response):
+        body = json.dumps({"pid": os.getpid()}).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+"""

@@ -17,7 +17,19 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
-from serving import ASGI_KINDS, KINDS, WSGI_KINDS, ask_uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
+from serving import ASGI, ASGI_KINDS, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
+
+CONTAINER = """
+class Board:
+    def __init__(self):
+        self.server, self.inner = app, self
+
+board = Board()
+
+def make(name):
+    return Board()
+"""
 
 TRICKY = {
     "TOLD_QUOTES": 'it\'s "quoted" \\ `id`',
@@ -125,6 +137,20 @@ def test_a_killed_master_leaves_no_worker_behind(serve: Callable[..., Any], kind
     server.process.kill()
     server.process.wait()
     server.wait(lambda: not server.children(), 5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wsgi", ["shop:board.server", "shop:make(name='x').inner.server"])
+def test_a_callable_may_be_an_attribute_on_every_server(serve: Callable[..., Any], kind: str, wsgi: str) -> None:
+    """As planned for a release: where a server can't read the expression, it gets our module."""
+    worker = {} if kind == "uwsgi" else {"gunicorn": {"worker_class": kind}}
+    planned = {"name": "shop", "wsgi": wsgi, "source": {"path": "shop"}, "threads": 1, **worker}
+    planned["server"] = "uwsgi" if kind == "uwsgi" else "gunicorn"
+    (release,) = releases([planned], {"init": "systemd", "cpus": 2, "memory_bytes": 2**32, "supervisor": False})
+    code = (ASGI if kind in ASGI_KINDS else WSGI) + CONTAINER
+    entry = release["entry"]
+    server = serve(kind, code=code, entry=entry and entry_module(wsgi, **entry), application="" if entry else wsgi)
+    assert server.ask()["pid"]
 
 
 def test_gunicorn_knows_the_prefix(serve: Callable[..., Any]) -> None:

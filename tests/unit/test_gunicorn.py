@@ -105,6 +105,18 @@ def test_what_becomes_of_workers_is_noted_beside_the_socket(settings: Callable[.
     assert worker_crashes(told) == 1
 
 
+def test_own_hooks_are_called_without_notes_too(settings: Callable[..., Any]) -> None:
+    hooks = settings(bind="127.0.0.1:8000", settings={"child_exit": "fnmatch.fnmatch"})
+    assert hooks["child_exit"]("a", "b") is None
+    assert hooks["own_child_exit"]("a", "a") is True
+
+
+@pytest.mark.parametrize("wsgi_app", ["shop:dash.server", "shop:make().server", "shop:[]"])
+def test_a_callable_that_gunicorn_can_not_load_is_refused(wsgi_app: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="Assign anything else to a name in the module"):
+        gunicorn_files([{**SERVICE, "wsgi_app": wsgi_app}])
+
+
 def test_a_port_has_no_file_beside_it(settings: Callable[..., Any]) -> None:
     assert settings(bind="127.0.0.1:8000")["bind"] == "127.0.0.1:8000"
 

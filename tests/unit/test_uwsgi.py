@@ -55,6 +55,12 @@ def test_a_service_listens_somewhere() -> None:
         uwsgi_files([{**SERVICE, "socket": None}])
 
 
+@pytest.mark.parametrize("module", ["shop:dash.server", "shop:create_app('x')"])
+def test_a_callable_that_uwsgi_can_not_load_is_refused(module: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="Assign anything else to a name in the module"):
+        uwsgi_files([{**SERVICE, "module": module}])
+
+
 def test_options_in_uwsgis_own_words() -> None:
     found = options(
         settings={

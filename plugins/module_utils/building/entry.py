@@ -173,15 +173,16 @@ undrained, application = application, draining
 def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
     """The text of the module ``pyweb_entry``, whose ``application`` the server calls."""
     module, _colon, expression = wsgi.partition(":")
-    does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
+    changed = proxy_fix or prefix
+    does = "its callable is evaluated"
+    if changed:
+        does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
+    fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix and protocol == "wsgi" else ""
+    text = LOAD.format(does=does, imports=fix, module=module, expression=expression)
     if protocol == "asgi":
-        text = LOAD.format(does=does, imports="", module=module, expression=expression)
-        text += ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix)
+        wrapped = ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix)
+        text += wrapped if changed else "\napplication = _callable\n"
         return text + (ASGI_DRAIN if drain else "")
-    fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
-    text = LOAD.format(
-        does=does if proxy_fix or prefix else "its factory is called", imports=fix, module=module, expression=expression
-    )
     text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
     text += WSGI_PREFIX.format(prefix=prefix) if prefix else ""
     return text + (WSGI_DRAIN if drain else "")

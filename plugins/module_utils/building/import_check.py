@@ -101,12 +101,12 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
 
 
 def no_callable(wsgi: str, found: dict[str, Any]) -> str:
-    module, _colon, rest = wsgi.partition(":")
+    module = wsgi.partition(":")[0]
     names = ", ".join(f"'{module}:{name}'" for name in found["found"])
     remedy = (
         f"Did you mean {names}?" if names else "Name the application object or a factory call, such as 'create_app()'."
     )
-    return f"wsgi is '{wsgi}', but the module '{module}' has no '{rest.partition('(')[0]}'. {remedy}"
+    return f"wsgi is '{wsgi}', but the module '{module}' has no '{found['name']}'. {remedy}"
 
 
 def is_factory(wsgi: str, found: dict[str, Any]) -> str:

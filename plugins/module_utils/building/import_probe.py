@@ -60,39 +60,52 @@ def import_module(name: str) -> Any:
         report(problem="import", trace=last_lines(error), missing=None)
 
 
-def attribute_of(module: Any, dotted: str) -> Any:
-    found = module
+def evaluate(module: Any, node: ast.expr) -> Any:
+    """The object that an expression of names, attributes and calls with plain values stands for."""
+    if isinstance(node, ast.Call):
+        return call_factory(evaluate(module, node.func), node)
+    owner, name = (module, node.id) if isinstance(node, ast.Name) else (None, "")
+    if isinstance(node, ast.Attribute):
+        owner, name = evaluate(module, node.value), node.attr
+    elif not name:
+        report(problem="factory_arguments")
     try:
-        for part in dotted.split("."):
-            found = getattr(found, part)
+        return getattr(owner, name)
     except AttributeError:
-        # The type is asked, because a proxy such as flask.request would fail outside of a request.
-        applications = sorted(
-            name
-            for name, value in vars(module).items()
-            if not name.startswith("_") and hasattr(type(value), "wsgi_app")
-        )
-        factories = [f"{name}()" for name in ("create_app", "make_app") if callable(getattr(module, name, None))]
-        report(problem="no_callable", found=applications + factories)
-    return found
+        report(problem="no_callable", name=ast.unparse(node), found=likely_callables(module))
+    except BaseException as error:
+        report(problem="import", trace=last_lines(error), missing=None)
 
 
-def call_factory(factory: Any, call: str) -> Any:
+def likely_callables(module: Any) -> list[str]:
+    """The applications and the factories of a module."""
+    # The type is asked, because a proxy such as flask.request would fail outside of a request.
+    applications = sorted(
+        name for name, value in vars(module).items() if not name.startswith("_") and hasattr(type(value), "wsgi_app")
+    )
+    return applications + [f"{name}()" for name in ("create_app", "make_app") if callable(getattr(module, name, None))]
+
+
+def call_factory(factory: Any, call: ast.Call) -> Any:
     """Call a factory with the plain values of its call expression."""
     try:
-        tree = ast.parse(call, mode="eval").body
-        if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
+        if isinstance(call.func, ast.Call) or any(one.arg is None for one in call.keywords):
             raise ValueError(call)
-        if any(one.arg is None for one in tree.keywords):
-            raise ValueError(call)
-        arguments = [ast.literal_eval(one) for one in tree.args]
-        options = {str(one.arg): ast.literal_eval(one.value) for one in tree.keywords}
-    except (SyntaxError, ValueError):
+        arguments = [ast.literal_eval(one) for one in call.args]
+        options = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except ValueError:
         report(problem="factory_arguments")
     try:
         return factory(*arguments, **options)
     except BaseException as error:
         report(problem="factory", trace=last_lines(error))
+
+
+def parsed(expression: str) -> ast.expr:
+    try:
+        return ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError):
+        report(problem="factory_arguments")
 
 
 def check_is_no_factory(found: Any, name: str) -> None:
@@ -196,16 +209,14 @@ def check_gunicorn_settings(path: str) -> None:
 
 
 def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: bool) -> None:
-    module_name, _colon, rest = wsgi.partition(":")
-    attribute, _parenthesis, call = rest.partition("(")
+    module_name, _colon, expression = wsgi.partition(":")
     module = import_module(module_name)
-    found = attribute_of(module, attribute)
-    if call:
-        found = call_factory(found, rest)
+    node = parsed(expression)
+    found = evaluate(module, node)
     if not callable(found):
         report(problem="not_callable", type=type(found).__name__)
-    if not call:
-        check_is_no_factory(found, attribute)
+    if not isinstance(node, ast.Call):
+        check_is_no_factory(found, expression.rpartition(".")[2])
     check_protocol(found, protocol)
     check_routes(found, module)
     if proxy_fix:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ast
 import posixpath
 import re
 from typing import Any
@@ -16,11 +15,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import chec
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind
 
-MODULE = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
-WSGI = re.compile(rf"(?P<module>{MODULE}):(?P<callable>[A-Za-z_][A-Za-z0-9_.]*)(?P<call>\(.*\))?\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Maximum bytes of "NAME=value" that the kernel passes to a program (MAX_ARG_STRLEN).
 VARIABLE_BYTES = 128 * 1024 - 1
@@ -58,10 +56,16 @@ def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:
     match = WSGI.match(wsgi)
     if not match:
         checker.problem(f"{where}.wsgi", f"'{wsgi}' is not a callable's name. {wsgi_remedy(wsgi)}")
-    elif match["call"] and not has_plain_arguments(match["call"]):
+    elif (problem := expression_problem(match["expression"])) == "arguments":
         checker.problem(
             f"{where}.wsgi",
             f"'{wsgi}': the arguments of a factory must be plain values, such as 'create_app(\"production\")'.",
+        )
+    elif problem:
+        checker.problem(
+            f"{where}.wsgi",
+            f"'{wsgi}': the callable must be a name, its attributes, and calls with plain values, such as 'shop:app', "
+            "'shop:dash.server' or 'shop:create_app()'. Assign anything else to a name in the module, and write that.",
         )
 
 
@@ -72,19 +76,6 @@ def wsgi_remedy(wsgi: str) -> str:
     if ":" not in wsgi:
         return f"The callable is missing. Write '{wsgi}:app' if it is called app."
     return "Write it as 'module:callable', such as 'shop.wsgi:app', or as a factory call, such as 'shop:create_app()'."
-
-
-def has_plain_arguments(call: str) -> bool:
-    """Whether the arguments of a call are plain values. The host refuses others."""
-    try:
-        tree = ast.parse(f"factory{call}", mode="eval").body
-        if not isinstance(tree, ast.Call) or isinstance(tree.func, ast.Call):
-            return False
-        for value in (*tree.args, *(keyword.value for keyword in tree.keywords)):
-            ast.literal_eval(value)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return False
-    return all(keyword.arg for keyword in tree.keywords)
 
 
 def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:

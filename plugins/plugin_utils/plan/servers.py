@@ -11,6 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, socket_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import worker_count
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_gunicorn
 
 # The callable of our module that wraps the application's callable.
 ENTRY = "pyweb_entry:application"
@@ -30,7 +31,7 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     # These two close a connection without reading the rest of a request body.
     # uWSGI supports neither a factory with arguments nor attributes, so it always gets the module.
     drain = app["server"] == "uwsgi" or app["gunicorn"].get("worker_class") == "asgi"
-    if not (app["proxy_fix"] or drain or prefix):
+    if not (app["proxy_fix"] or drain or prefix) and is_read_by_gunicorn(app["wsgi"]):
         return None
     return {"protocol": protocol(app), "proxy_fix": app["proxy_fix"], "prefix": prefix, "drain": drain}
 

@@ -8,14 +8,21 @@ import ipaddress
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn_settings import SETTINGS, VERSION
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
 DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+\Z")
 
-# Hooks in the settings file of the role.
-HOOKS = ("post_worker_init", "worker_exit", "child_exit")
+# Hooks that the settings file of the role defines, and how gunicorn checks the function that a setting names. The file
+# calls that function, too.
+HOOKS = {
+    "post_request": "validate_post_request",
+    "post_worker_init": "validate_callable(1)",
+    "worker_exit": "validate_callable(2)",
+    "child_exit": "validate_callable(2)",
+}
 
 # Settings of gunicorn that this collection sets itself, and what to use instead.
 OWN = {
@@ -30,7 +37,6 @@ OWN = {
     "config": "the settings given here become the file; leave it out.",
     "check_config": "every release is checked before it can go live; leave it out.",
     "print_config": "it would end instead of serving; leave it out.",
-    **dict.fromkeys(HOOKS, "the workers report their state with it; use another hook."),
     "protocol": "nginx speaks HTTP to it; leave it out.",
     "proxy_protocol": "nginx passes the visitor's address in headers; leave it out.",
     "certfile": "nginx ends TLS in front of it; leave it out.",
@@ -242,21 +248,28 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
     files: list[dict[str, Any]] = []
     for service in services:
         directory = service["directory"].rstrip("/")
-        lines = [
-            [key, repr_python(value)]
+        # gunicorn's own ASGI worker does this itself, and has no environ.
+        drain = not serves_asgi(service.get("settings", {}))
+        given = {
+            key: repr_python(value)
             for key, value in complete(service).items()
             if value is not None or key == "accesslog"
-        ]
+        }
+        hooks = {
+            key: [key, given.pop(key), check]
+            for key, check in HOOKS.items()
+            if key in given and (drain or key != "post_request")
+        }
         command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
         files += [
             {
                 "path": f"{directory}/gunicorn.conf.py",
                 "template": "gunicorn.conf.py.j2",
                 "vars": {
-                    "settings": lines,
+                    "settings": list(given.items()),
+                    "own_hooks": hooks,
                     "ready_file": ready_file(service["bind"]),
-                    # gunicorn's own ASGI worker does this itself, and has no environ.
-                    "drain": not serves_asgi(service.get("settings", {})),
+                    "drain": drain,
                 },
             },
             {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
@@ -267,9 +280,15 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
 def wrong_services(services: list[dict[str, Any]]) -> list[str]:
     """Problems of the items of ``gunicorn_services``."""
     checker = Checker()
-    inputs = {"wsgi_app", "bind", "workers", "threads", "timeout", "chdir", *HOOKS}
+    inputs = ("wsgi_app", "bind", "workers", "threads", "timeout", "chdir")
     for service in services:
         own = {key: f"give it as {key}, outside of settings." for key in inputs}
+        if not is_read_by_gunicorn(str(service["wsgi_app"])):
+            checker.problem(
+                f"gunicorn_services '{service['name']}'.wsgi_app",
+                f"gunicorn can't load '{service['wsgi_app']}'. Name an object of the module or a call with plain values, "
+                "such as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
+            )
         checked(checker, service.get("settings", {}), f"gunicorn_services '{service['name']}'.settings", own)
     check_texts(checker, services, role_options("gunicorn")["gunicorn_services"], "gunicorn_services")
     return checker.problems

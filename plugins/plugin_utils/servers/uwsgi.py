@@ -8,6 +8,7 @@ import re
 import shlex
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
@@ -183,6 +184,12 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         inputs = ("module", "socket", "http-socket", "stats", "workers", "threads", "harakiri", "chdir")
         own = dict.fromkeys(inputs, "it is an input of its own, outside of settings.")
         checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
+        if not is_read_by_uwsgi(str(service["module"])):
+            checker.problem(
+                f"uwsgi_services '{service['name']}'.module",
+                f"uWSGI can't load '{service['module']}'. Name an object of the module or a call without arguments, such "
+                "as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
+            )
         if not service.get("socket") and not service.get("http_socket"):
             checker.problem(f"uwsgi_services '{service['name']}'", "it has no socket. Give socket or http_socket.")
     check_texts(checker, services, role_options("uwsgi")["uwsgi_services"], "uwsgi_services")
