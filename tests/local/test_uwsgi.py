@@ -94,3 +94,31 @@ def test_workers_tell_their_own_numbers(serve: Callable[..., Any]) -> None:
     told = sorted(Path(f"{server.socket}.ready").read_text().split()[1::2])
     # The shell that reported the last worker ends a moment later.
     server.wait(lambda: told == sorted(str(pid) for pid in server.children()))
+
+
+def test_two_releases_share_the_ports_of_this_machine(serve: Callable[..., Any]) -> None:
+    """During a switch, the old and the new release run side by side."""
+    first, second, third = (free_port() for _ in range(3))
+    given = {
+        "socket": f"127.0.0.1:{first}",
+        "http-socket": f"127.0.0.1:{second}",
+        "stats": f"127.0.0.1:{third}",
+        "stats-http": True,
+    }
+    old = serve("uwsgi", settings=given)
+    new = serve("uwsgi", settings=given)
+    assert new.ask()["pid"]
+    old.process.terminate()
+    old.process.wait(10)
+    for port in (second, third):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        assert json.loads(connection.getresponse().read())
+    with socket.create_connection(("127.0.0.1", first), timeout=10):
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -16,8 +16,9 @@ from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import worker_crashes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import GUNICORN_NAMES, GUNICORN_SENTENCES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
-from gunicorn.config import Config
+from gunicorn.config import KNOWN_SETTINGS, Config
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -162,6 +163,17 @@ def test_the_table_is_that_of_the_locked_gunicorn() -> None:
         ({"worker_class": "eventlet"}, "'eventlet'", "gevent"),
         ({"worker_class": "none"}, "'none'", "It has: sync, gthread"),
         ({"bind": "0.0.0.0:80"}, "bind", "outside of settings"),
+        ({"-w": 4}, "'-w'", "Did you mean 'workers'? There, give it as workers, outside of settings."),
+        ({"--bind": ":80"}, "'--bind'", "Did you mean 'bind'? There, give it as bind"),
+        ({"logfile": "/x"}, "'logfile'", "Did you mean 'errorlog'?"),
+        ({"log-level": "debug"}, "'log-level'", "Did you mean 'loglevel'?"),
+        ({"access_logfile": "-"}, "'access_logfile'", "Did you mean 'accesslog'?"),
+        ({"debug": True}, "'debug'", "gunicorn 19 dropped it. Use loglevel: debug"),
+        ({"django_settings": "shop.settings"}, "'django_settings'", "env: {DJANGO_SETTINGS_MODULE: shop.settings}"),
+        ({"environment": {}}, "'environment'", "Set variables as env"),
+        ({"monkey": "x"}, "'monkey'", "The worker class gevent patches the standard library by itself"),
+        ({"worker_class": "egg:gunicorn#gevent"}, "'egg:gunicorn#gevent'", "Write it as 'gevent'."),
+        ({"worker_class": "egg:gunicorn#eventlet"}, "'egg:gunicorn#eventlet'", "gunicorn 26 dropped it"),
     ],
 )
 def test_what_gunicorn_would_not_understand_is_refused(given: dict[str, Any], found: str, remedy: str) -> None:
@@ -169,6 +181,57 @@ def test_what_gunicorn_would_not_understand_is_refused(given: dict[str, Any], fo
         gunicorn_files([{**SERVICE, "settings": given}])
     assert found in str(error.value)
     assert remedy in str(error.value)
+
+
+def test_every_option_of_the_command_line_is_translated() -> None:
+    translator = gunicorn.translator(gunicorn.OWN)
+    for one in KNOWN_SETTINGS:
+        for flag in one.cli or []:
+            assert translator.remedy(flag).startswith(f" Did you mean '{one.name}'?"), flag
+
+
+def test_every_translation_names_a_setting() -> None:
+    assert set(GUNICORN_NAMES.values()) <= set(gunicorn.SETTINGS)
+    assert not set(GUNICORN_NAMES) & set(gunicorn.SETTINGS)
+    assert not set(GUNICORN_NAMES) & set(GUNICORN_SENTENCES)
+
+
+PYTHON_FILE = """
+from gevent import monkey; monkey.patch_all()
+import multiprocessing
+
+bind = "127.0.0.1:8000"
+workers = multiprocessing.cpu_count() * 2 + 1   # as the tutorial says
+worker_class = "egg:gunicorn#gevent"
+max_requests = 1000
+debug = True
+logfile = "/var/log/gunicorn.log"
+pythonpath = "/srv"
+"""
+
+
+def test_a_settings_file_is_translated_line_by_line() -> None:
+    said = gunicorn.translator(gunicorn.OWN).text_problem(PYTHON_FILE)
+    for words in (
+        "this is a text, but settings are a mapping, such as gunicorn: {max_requests: 1000}",
+        "monkey: The worker class gevent patches the standard library by itself",
+        "bind: a release listens on its own socket",
+        "workers: auto is twice the number of cores plus one",
+        "max_requests: write max_requests: 1000",
+        "debug: gunicorn 19 dropped it",
+        "logfile: Did you mean 'errorlog'?",
+        "pythonpath: write pythonpath:",
+    ):
+        assert words in said
+    assert "multiprocessing" not in said
+
+
+def test_a_command_line_is_translated() -> None:
+    said = gunicorn.translator(gunicorn.OWN).text_problem("-w 4 --max-requests=100 --preload -b :8000 --log-level debug")
+    assert "-w: Did you mean 'workers'? There, give it as workers, outside of gunicorn" in said
+    assert "--max-requests: write max_requests: 100" in said
+    assert "--preload: Did you mean 'preload_app'?" in said
+    assert "--log-level: Did you mean 'loglevel'?" in said
 
 
 def test_values_get_the_type_that_gunicorn_wants() -> None:

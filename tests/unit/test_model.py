@@ -155,7 +155,7 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"gunicorn": {"max-requests": 3}}, ".gunicorn", "'max-requests'", "'max_requests'"),
         ({"gunicorn": {"x = 1\nimport os": 3}}, ".gunicorn", "not the name", "Leave it out"),
         ({"gunicorn": {"worker_class": "gthreads"}}, ".gunicorn.worker_class", "'gthreads'", "'gthread'"),
-        ({"uwsgi": {"socket": ":3031"}}, ".uwsgi.socket", "can't be set", "leave it out"),
+        ({"uwsgi": {"socket": ":3031"}}, ".uwsgi.socket", "':3031'", "Write 127.0.0.1:3031"),
         ({"uwsgi": {"max_requests": 5}}, ".uwsgi", "'max_requests'", "'max-requests'"),
         ({"env": {"A-B": "1"}}, ".env", "'A-B'", "letters, digits and '_'"),
         ({"env": {1: "1"}}, ".env", "'1'", "letters, digits and '_'"),

@@ -12,6 +12,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import uwsgi_crashes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import UWSGI_NAMES, UWSGI_SENTENCES
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 uwsgi_files = FilterModule().filters()["uwsgi_files"]
 
@@ -41,6 +43,11 @@ def options(**changes: Any) -> dict[str, list[str]]:
         ({"static-map": "a=b\nhttp=:80"}, "static-map", "one line"),
         ({"cheaper": "few"}, "'few'", "a whole number"),
         ({"socket": ":3031"}, "socket", "input of its own"),
+        ({"environment": "A=1"}, "'environment'", "Did you mean 'env'?"),
+        ({"logfile": "/x"}, "'logfile'", "Did you mean 'logto'?"),
+        ({"preload_app": True}, "'preload_app'", "lazy-apps: false"),
+        ({"worker_class": "gevent"}, "'worker_class'", "gevent: 100"),
+        ({"plugins": "python3"}, "'python3'", "Python is a part of the installed uWSGI"),
     ],
 )
 def test_what_uwsgi_would_not_understand_is_refused(given: dict[str, Any], found: str, remedy: str) -> None:
@@ -97,6 +104,62 @@ def test_a_crash_is_told_from_a_worker_that_was_not_needed() -> None:
     assert uwsgi_crashes(f"ready {ended}\nready {alive}\n", 1) == 1
     assert uwsgi_crashes(f"ready {ended}\nready {alive}\n", 2) == 0
     assert uwsgi_crashes(f"ready {ended}1\nready {ended}2\nready {ended}3\n", 1) == 2
+
+
+def checked(**given: Any) -> list[str]:
+    checker = Checker()
+    uwsgi.checked(checker, given, "uwsgi")
+    return checker.problems
+
+
+def test_ports_of_this_machine_are_added() -> None:
+    given = {"socket": "127.0.0.1:8001", "http-socket": ["127.0.0.1:8002", "[::1]:8002"], "stats": "127.0.0.1:9191"}
+    assert checked(**given) == []
+    found = options(http_socket="/run/1.sock", stats="/run/1.stats.sock", settings=given)
+    assert found["socket"] == ["/run/shop.sock", "127.0.0.1:8001"]
+    assert found["http-socket"] == ["/run/1.sock", "127.0.0.1:8002", "[::1]:8002"]
+    assert found["stats"] == ["127.0.0.1:9191"]
+    assert found["reuse-port"] == ["true"]
+    assert "reuse-port" not in options()
+    assert list(uwsgi.ports(given).values()) == [8001, 8002, 8002, 9191]
+
+
+@pytest.mark.attack("14.6", "An application listens past nginx, on an address that other machines reach")
+@pytest.mark.parametrize("key", ["socket", "http-socket", "stats"])
+@pytest.mark.parametrize(
+    "address", [":8001", "0.0.0.0:8001", "10.0.0.1:8001", "*:8001", "8001", 8001, "/tmp/s.sock", "127.0.0.1:8001,x"]
+)
+def test_an_address_of_other_machines_is_refused(key: str, address: Any) -> None:
+    (problem,) = checked(**{key: address})
+    assert f"uwsgi.{key}: '{address}' is not a port of this machine alone" in problem
+    assert "Write 127.0.0.1:8001" in problem
+
+
+@pytest.mark.parametrize("port", [80, 70000])
+def test_a_port_that_an_account_can_not_open_is_refused(port: int) -> None:
+    (problem,) = checked(socket=f"127.0.0.1:{port}")
+    assert f"can't open port {port}" in problem
+
+
+@pytest.mark.parametrize("key", ["http", "shared-socket", "raw-socket", "puwsgi-socket", "stats-server", "wsgi-lite"])
+def test_other_spellings_of_what_the_collection_sets_are_refused(key: str) -> None:
+    (problem,) = checked(**{key: "127.0.0.1:8001"})
+    assert f"uwsgi.{key}: it can't be set here" in problem
+
+
+def test_every_translation_names_an_option() -> None:
+    assert set(UWSGI_NAMES.values()) <= uwsgi.OPTIONS
+    assert not set(UWSGI_NAMES) & uwsgi.OPTIONS
+    assert not set(UWSGI_NAMES) & set(UWSGI_SENTENCES)
+
+
+def test_an_ini_file_is_translated_line_by_line() -> None:
+    text = "[uwsgi]\nmodule = wsgi:app\nmaster = true\nprocesses = 5\nmax-requests = 100\nenvironment = A=1\n"
+    said = uwsgi.translator(uwsgi.OWN).text_problem(text)
+    assert "module: name the callable as wsgi." in said
+    assert "processes: give it as workers, outside of uwsgi." in said
+    assert "max-requests: write max-requests: 100" in said
+    assert "environment: Did you mean 'env'? There, give variables as env, outside of uwsgi." in said
 
 
 def test_a_port_has_no_file_beside_it() -> None:

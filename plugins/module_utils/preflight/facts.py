@@ -87,10 +87,23 @@ def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:
     if not ports:
         return []
     return [
-        {"port": listener.port, "address": listener.address, "program": listener.program, "pid": listener.pid}
+        {
+            "port": listener.port,
+            "address": listener.address,
+            "program": listener.program,
+            "pid": listener.pid,
+            "account": account_name(listener.uid),
+        }
         for listener in listeners()
         if listener.port in ports
     ]
+
+
+def account_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def clashes(name: str, root: str) -> list[str]:

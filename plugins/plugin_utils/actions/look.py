@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
     checked_facts,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
@@ -63,6 +64,8 @@ class Look:
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=dict)
+    # What the inventory sets without effect
+    unused: list[str] = field(default_factory=list)
 
     @property
     def certificate_packages(self) -> list[str]:
@@ -112,6 +115,7 @@ class LookAction(HostAction):
             webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites
         )
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
+        look.unused = unused_settings(webapps, apps) if apps else []
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += core_problems(__version__) + misspelt_inputs(self.task_vars)

@@ -83,8 +83,10 @@ def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:
     if isinstance(workers, str) and workers.isdecimal():
         app["workers"] = workers = int(workers)
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
+        auto = " auto is twice the number of cores plus one." if "cpu_count" in str(workers) else ""
         checker.problem(
-            f"{where}.workers", f"'{workers}' is not a number of processes. Set a whole number from 1 to 1000, or auto."
+            f"{where}.workers",
+            f"'{workers}' is not a number of processes. Set a whole number from 1 to 1000, or auto.{auto}",
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 
@@ -27,6 +28,7 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
     present = [app for app in apps if app["state"] == "present"]
     share_tls(checker, present)
     check_tls_ports(checker, present)
+    check_uwsgi_ports(checker, present)
     for app in present:
         site = app["site"]
         for domain in site["domains"] or [""]:
@@ -101,6 +103,24 @@ def check_tls_ports(checker: Checker, apps: list[dict[str, Any]]) -> None:
                     f"'{owner['name']}' also serves {domain or 'the default site'} with TLS on port {port}, but has "
                     "another site.port. Set the same site.port for both, or different ports for TLS.",
                 )
+
+
+def check_uwsgi_ports(checker: Checker, apps: list[dict[str, Any]]) -> None:
+    """A port of uWSGI belongs to one application, and to no site."""
+    used: dict[int, str] = {}
+    for app in apps:
+        site = app["site"]
+        for port in (site["port"], *([site["tls"]["port"]] if has_tls(site) else [])):
+            used.setdefault(port, f"the site of '{app['name']}'")
+    for app in apps:
+        own: set[int] = set()
+        for key, port in uwsgi.ports(app["uwsgi"]).items() if app["server"] == "uwsgi" else ():
+            where = f"webapps '{app['name']}'.uwsgi.{key.partition(':')[0]}"
+            if port in used or port in own:
+                holder = used.get(port, "another of its addresses")
+                checker.problem(where, f"port {port} belongs to {holder}. Choose another port.")
+            own.add(port)
+        used.update(dict.fromkeys(own, f"uWSGI of '{app['name']}'"))
 
 
 def taken(place: tuple[int, str, str], name: str) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.application import check_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.together import check_together
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
+
+SERVERS = {"gunicorn": gunicorn, "uwsgi": uwsgi}
 
 
 class Applications(list[dict[str, Any]]):
@@ -38,7 +41,7 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     for index, item in enumerate(webapps):
         where = f"webapps {label(item, index)}"
         before = len(checker.problems)
-        app = checker.mapping(item, options, where)
+        app = checker.mapping(with_settings(checker, item, where), options, where)
         if len(checker.problems) == before:
             check_app(checker, app, where)
             check_texts(checker, app, {"options": options}, where)
@@ -46,3 +49,11 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     if not checker.problems:
         check_together(checker, apps)
     return (apps if checker.problems else Applications(apps)), checker.problems
+
+
+def with_settings(checker: Checker, item: Any, where: str) -> Any:
+    """An application without a text in the place of a server's settings, which is translated."""
+    texts = {key: item[key] for key in SERVERS if isinstance(item.get(key), str)} if isinstance(item, dict) else {}
+    for key, text in texts.items():
+        checker.problem(f"{where}.{key}", SERVERS[key].translator(SERVERS[key].OWN).text_problem(text))
+    return {**item, **dict.fromkeys(texts, {})} if texts else item

@@ -103,12 +103,25 @@ def clock_problems(facts: dict[str, Any]) -> Iterator[str]:
 def ports_of(app: dict[str, Any]) -> dict[str, int]:
     """The ports that an application needs, by their keys in the model."""
     site = app["site"]
-    return {"site.port": site["port"]} | ({"site.tls.port": site["tls"]["port"]} if has_tls(site) else {})
+    tls = {"site.tls.port": site["tls"]["port"]} if has_tls(site) else {}
+    return {"site.port": site["port"]} | tls | uwsgi_ports(app)
+
+
+def uwsgi_ports(app: dict[str, Any]) -> dict[str, int]:
+    """The ports on which uWSGI itself listens, by their keys in the model."""
+    return {f"uwsgi.{key}": port for key, port in uwsgi.ports(app["uwsgi"]).items()} if app["server"] == "uwsgi" else {}
 
 
 def port_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
+    own = uwsgi_ports(app)
     for where, port in ports_of(app).items():
-        others = [one for one in facts["listeners"] if one["port"] == port and one["program"] != "nginx"]
+        others = [
+            one
+            for one in facts["listeners"]
+            if one["port"] == port
+            # During a switch, two releases of an application listen on its ports.
+            and (one.get("account") != app["name"] if where in own else one["program"] != "nginx")
+        ]
         if not others:
             continue
         holder = others[0]

@@ -6,10 +6,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn_settings import SETTINGS, VERSION
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import (
+    AUTO,
+    GUNICORN_NAMES,
+    GUNICORN_SENTENCES,
+    Translator,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
@@ -28,7 +35,7 @@ HOOKS = {
 OWN = {
     "bind": "a release listens on its own socket, which nginx finds; leave it out.",
     "wsgi_app": "name the callable as wsgi.",
-    "workers": "give it as workers, outside of gunicorn.",
+    "workers": f"give it as workers, outside of gunicorn. {AUTO}",
     "threads": "give it as threads, outside of gunicorn.",
     "timeout": "give it as timeout, outside of gunicorn.",
     "raw_env": "give variables as env, outside of gunicorn.",
@@ -94,22 +101,32 @@ def checked(
         if key in own:
             checker.problem(f"{where}.{key}", f"it can't be set here: {own[key]}")
         elif key not in SETTINGS:
-            likely = str(key).strip("-").lower().replace("-", "_")
-            hint = f" Did you mean '{likely}'?" if likely in SETTINGS else nearest(likely, list(SETTINGS))
-            checker.problem(
-                where, f"'{key}' is not the name of a setting of gunicorn {VERSION}.{hint or ' Leave it out.'}"
-            )
+            hint = translator(own).remedy(key)
+            checker.problem(where, f"'{key}' is not the name of a setting of gunicorn {VERSION}.{hint}")
         else:
             # None leaves the setting to gunicorn.
             result[key] = value if value is None else setting(checker, key, value, f"{where}.{key}")
     name = result.get("worker_class")
     if isinstance(name, str) and not DOTTED.match(name) and name not in WORKER_CLASSES:
-        hint = GONE.get(name.lower()) or nearest(name, list(WORKER_CLASSES)).strip()
+        hint = worker_class_hint(name) or nearest(name, list(WORKER_CLASSES)).strip()
         listed = f"It has: {', '.join(WORKER_CLASSES)}; others by their dotted name."
         checker.problem(
             f"{where}.worker_class", f"'{name}' is not a worker class of gunicorn {VERSION}. {hint or listed}"
         )
     return result
+
+
+def translator(own: Mapping[str, str]) -> Translator:
+    """What names of tutorials and old versions mean. ``own`` are the settings that can't be set there."""
+    return Translator("gunicorn", "_", frozenset(SETTINGS), own, GUNICORN_NAMES, GUNICORN_SENTENCES)
+
+
+def worker_class_hint(name: str) -> str:
+    """What to write instead of a worker class that gunicorn has dropped, or whose spelling is old."""
+    short = name.rpartition("#")[2].lower() if name.startswith("egg:") else name.lower()
+    if short in GONE:
+        return GONE[short]
+    return f"Write it as '{short}'." if short != name and short in WORKER_CLASSES else ""
 
 
 def setting(checker: Checker, key: str, value: Any, where: str) -> Any:

@@ -6,43 +6,62 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import (
+    AUTO,
+    UWSGI_NAMES,
+    UWSGI_SENTENCES,
+    Translator,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
 # Options that this collection sets itself, and what to use instead.
-SOCKET = "a release listens on its own sockets, which nginx finds; leave it out."
+SOCKET = (
+    "a release listens on its own sockets, which nginx finds; leave it out. For programs of this host, add a port: "
+    "socket: 127.0.0.1:8001 for the uwsgi protocol, http-socket: 127.0.0.1:8002 for HTTP."
+)
 CALLABLE = "name the callable as wsgi."
 ACCOUNT = "the application's own account runs it; leave it out."
 FOREGROUND = "the process manager keeps uWSGI in the foreground; leave it out."
 ENVIRONMENT = "the release has its own environment; leave it out."
+WORKERS = f"give it as workers, outside of uwsgi. {AUTO}"
 OWN = {
-    **dict.fromkeys(
-        ("socket", "uwsgi-socket", "http-socket", "http", "https", "http11-socket", "fastcgi-socket"), SOCKET
-    ),
+    **dict.fromkeys(("http", "https", "http11-socket", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket"), SOCKET),
+    **dict.fromkeys(("scgi-nph-socket", "puwsgi-socket", "raw-socket", "shared-socket"), SOCKET),
+    **dict.fromkeys(("undeferred-shared-socket", "map-socket", "zerg", "zerg-server", "zerg-pool", "zergpool"), SOCKET),
     **dict.fromkeys(("chmod-socket", "chown-socket", "abstract-socket"), SOCKET),
     **dict.fromkeys(("module", "wsgi", "wsgi-file", "file", "callable", "mount", "manage-script-name"), CALLABLE),
-    **dict.fromkeys(("uid", "gid"), ACCOUNT),
+    **dict.fromkeys(("paste", "ini-paste", "ini-paste-logged", "pecan", "web3", "wsgi-lite"), CALLABLE),
+    **dict.fromkeys(("uid", "gid", "immediate-uid", "immediate-gid"), ACCOUNT),
     **dict.fromkeys(("daemonize", "daemonize2", "master", "die-on-term"), FOREGROUND),
     **dict.fromkeys(("home", "virtualenv", "venv", "pyhome"), ENVIRONMENT),
-    "processes": "give it as workers, outside of uwsgi.",
-    "workers": "give it as workers, outside of uwsgi.",
+    "emperor": "a release runs one application; name each as an application of webapps.",
+    "processes": WORKERS,
+    "workers": WORKERS,
     "threads": "give it as threads, outside of uwsgi.",
     "harakiri": "give it as timeout, outside of uwsgi.",
     "env": "give variables as env, outside of uwsgi.",
     "chdir": "the application runs in its own source; source.subdir names a folder in it.",
     "strict": "uWSGI always refuses an unknown option; leave it out.",
-    "stats": "every release has a stats socket of its own; leave it out.",
+    "stats-server": "write it as stats.",
+    "uwsgi-socket": "write it as socket.",
 }
+
+# Options whose addresses are added to those of the collection: ports of this machine, for its own programs.
+ADDRESSES = ("socket", "http-socket", "stats")
+ADDRESS = re.compile(r"(?:127(?:\.[0-9]{1,3}){3}|localhost|\[::1\]):([0-9]{1,5})")
+PLUGINS = ("plugin", "plugins", "need-plugin", "need-plugins")
 
 # Options whose numbers this collection uses, too.
 NUMBERS = ("cheaper", "cheaper-initial")
 
 # Options that may occur several times. The given values are added to those of this collection.
-ADDED = ("hook-master-start", "hook-accepting")
+ADDED = ("hook-master-start", "hook-accepting", "socket", "http-socket")
 
 DEFAULTS: dict[str, Any] = {
     # If the application can't be loaded, uWSGI ends instead of answering with errors.
@@ -69,14 +88,15 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
         if key in own:
             checker.problem(f"{where}.{key}", f"it can't be set here: {own[key]}")
         elif key not in OPTIONS:
-            likely = str(key).strip("-").lower().replace("_", "-")
-            hint = f" Did you mean '{likely}'?" if likely in OPTIONS else nearest(likely, sorted(OPTIONS))
-            checker.problem(
-                where, f"'{key}' is not the name of an option of uWSGI {VERSION}.{hint or ' Leave it out.'}"
-            )
+            hint = translator(own).remedy(key)
+            checker.problem(where, f"'{key}' is not the name of an option of uWSGI {VERSION}.{hint}")
         elif key in NUMBERS and value is not None and not re.fullmatch(r"[0-9]+", str(value)):
             checker.problem(f"{where}.{key}", f"this is {kind(value)} ('{value}'), but it must be a whole number.")
+        elif key in PLUGINS and re.search(r"python", str(value)):
+            checker.problem(f"{where}.{key}", f"Python is a part of the installed uWSGI ('{value}'); leave it out.")
         else:
+            if key in ADDRESSES:
+                check_addresses(checker, value, f"{where}.{key}")
             for item in value if isinstance(value, list) else [value]:
                 if not isinstance(item, (str, int, float, bool, type(None))):
                     checker.problem(
@@ -85,6 +105,38 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
                 elif re.search(r"[\x00-\x1f\x7f]", str(item)):
                     checker.problem(f"{where}.{key}", "the value of an option is one line. Take the line breaks out.")
     return options
+
+
+def translator(own: Mapping[str, str]) -> Translator:
+    """What names of tutorials mean. ``own`` are the options that can't be set there."""
+    return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES)
+
+
+def check_addresses(checker: Checker, value: Any, where: str) -> None:
+    """Report addresses that others than programs of this machine could reach, or that a release can't open."""
+    for item in value if isinstance(value, list) else [value]:
+        match = ADDRESS.fullmatch(str(item))
+        if item is not None and not match:
+            port = re.sub(r".*:", "", str(item))
+            address = f"127.0.0.1:{port if port.isdecimal() else 8001}"
+            checker.problem(
+                where,
+                f"'{item}' is not a port of this machine alone. Releases have their own unix sockets, and other "
+                f"machines use the site. Write {address}, or leave it out.",
+            )
+        elif match and not 1024 <= int(match[1]) <= 65535:
+            checker.problem(where, f"the account of an application can't open port {match[1]}. Use one from 1024 to 65535.")
+
+
+def ports(options: dict[str, Any]) -> dict[str, int]:
+    """The ports that the options add, by option and address."""
+    found = {}
+    for key in ADDRESSES:
+        value = options.get(key)
+        for item in value if isinstance(value, list) else [value]:
+            if match := ADDRESS.fullmatch(str(item)):
+                found[f"{key}: {item}"] = int(match[1])
+    return found
 
 
 def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
@@ -137,6 +189,9 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         # uWSGI closes a connection after each answer, but announces it only with this header. While an application
         # moves between gunicorn and uWSGI, nginx speaks HTTP here and keeps connections. It would lose a request.
         hooks.append(["add-header", "Connection: close"])
+    if ports(own):
+        # During a switch, the old and the new release listen on the same port.
+        options["reuse-port"] = True
     given = {key: value for key, value in own.items() if key not in ADDED}
     more = {key: value for key, value in own.items() if key in ADDED}
     ours = {key: doubled(value) for key, value in options.items() if key not in given}
@@ -181,9 +236,14 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
     """Problems of the items of ``uwsgi_services``."""
     checker = Checker()
     for service in services:
+        settings = service.get("settings", {})
         inputs = ("module", "socket", "http-socket", "stats", "workers", "threads", "harakiri", "chdir")
-        own = dict.fromkeys(inputs, "it is an input of its own, outside of settings.")
-        checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
+        own = {
+            key: "it is an input of its own, outside of settings."
+            for key in inputs
+            if not ports({key: settings.get(key)})
+        }
+        checked(checker, settings, f"uwsgi_services '{service['name']}'.settings", own)
         if not is_read_by_uwsgi(str(service["module"])):
             checker.problem(
                 f"uwsgi_services '{service['name']}'.module",

@@ -46,6 +46,25 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
+# Other words for keys, as other tools and tutorials have them: a word, and the keys that may be meant.
+MEANINGS = {
+    **dict.fromkeys(("environment", "environ", "env_vars", "envs", "variables", "environment_variables"), ("env",)),
+    **dict.fromkeys(("callable", "application", "module", "entrypoint", "entry_point", "wsgi_app", "asgi"), ("wsgi",)),
+    **dict.fromkeys(("hostname", "host", "hosts", "server_name", "server_names", "fqdn"), ("domains",)),
+    **dict.fromkeys(("repo", "repository", "git_url"), ("git",)),
+    **dict.fromkeys(("num_workers", "worker_processes", "concurrency"), ("workers",)),
+    **dict.fromkeys(("https", "ssl"), ("tls",)),
+    **dict.fromkeys(("volumes", "persistent", "linked_dirs"), ("shared",)),
+    **dict.fromkeys(("cron", "crons", "timers", "scheduled"), ("jobs",)),
+    **dict.fromkeys(("python_version", "version"), ("interpreter", "version")),
+    **dict.fromkeys(("app_server", "wsgi_server"), ("server",)),
+    **dict.fromkeys(("healthcheck", "health_check"), ("health",)),
+    **dict.fromkeys(("dependencies", "requirements_file"), ("requirements",)),
+    **dict.fromkeys(("settings", "gunicorn_settings", "gunicorn_options"), ("gunicorn",)),
+    **dict.fromkeys(("uwsgi_settings", "uwsgi_options"), ("uwsgi",)),
+}
+
+
 def nearest_key(key: str, options: dict[str, Any]) -> str:
     """A question that offers the nearest key here or one level deeper, or an empty string."""
     deeper = {
@@ -56,6 +75,11 @@ def nearest_key(key: str, options: dict[str, Any]) -> str:
     }
     if key in deeper:
         return f" Did you mean '{deeper[key]}'?"
+    words = {word: name for word, names in MEANINGS.items() for name in names if name in options or name in deeper}
+    meant = difflib.get_close_matches(key.lower(), words, n=1, cutoff=0.9)
+    if meant and not difflib.get_close_matches(key.lower(), options, n=1, cutoff=0.85):
+        name = words[meant[0]]
+        return f" Did you mean '{name if name in options else deeper[name]}'?"
     here = nearest(key, list(options))
     match = difflib.get_close_matches(key.lower(), deeper, n=1, cutoff=0.8)
     return here or (f" Did you mean '{deeper[match[0]]}'?" if match else "")

@@ -1,0 +1,55 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Settings of app servers that have no effect, because another server or another kind of worker serves. Pure.
+
+They are announced instead of refused: an application may change to the other server and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+
+# gunicorn's worker classes, and settings that gunicorn documents as without effect in them.
+GEVENT = ("gevent", "gevent_wsgi", "gevent_pywsgi")
+WITHOUT = {
+    "worker_connections": ("sync", "tornado"),
+    "keepalive": ("sync",),
+    **dict.fromkeys(
+        ("asgi_loop", "asgi_lifespan", "asgi_disconnect_grace_period", "websocket_max_message_size"),
+        ("sync", "gthread", "tornado", *GEVENT),
+    ),
+}
+# Known worker classes that have no threads.
+UNTHREADED = ("sync", "tornado", "asgi", *GEVENT)
+
+
+def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
+    """What the inventory sets without effect. ``webapps`` is as the user wrote it, ``apps`` is normalised."""
+    if len(webapps) != len(apps):
+        return []
+    found = zip(webapps, apps, strict=True)
+    return [text for given, app in found if app["state"] == "present" for text in unused(given, app)]
+
+
+def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
+    where, server = f"webapps '{app['name']}'", app["server"]
+    other = "uwsgi" if server == "gunicorn" else "gunicorn"
+    if app[other]:
+        yield (
+            f"{where}.{other}: {', '.join(map(str, app[other]))}: no effect, because {server} serves the application. "
+            f"Remove {other}, or set server: {other}."
+        )
+    if server != "gunicorn":
+        return
+    name = gunicorn.worker_class(app["gunicorn"], app["threads"])
+    for key, value in app["gunicorn"].items():
+        if value is not None and name in WITHOUT.get(key, ()):
+            yield f"{where}.gunicorn.{key}: no effect, because the worker class '{name}' ignores it. Remove it."
+    if name in UNTHREADED and "threads" in given and app["threads"] > 1:
+        yield (
+            f"{where}.threads: {app['threads']}: no effect, because the worker class '{name}' has no threads. Remove "
+            "threads, or remove worker_class."
+        )

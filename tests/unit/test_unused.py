@@ -1,0 +1,50 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Settings of app servers that have no effect are announced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+
+
+def said(**changes: Any) -> list[str]:
+    webapps = [{"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app", **changes}]
+    return unused_settings(webapps, applications(webapps))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"uwsgi": {"cheaper": 2, "listen": 9}}, "'shop'.uwsgi: cheaper, listen: no effect, because gunicorn serves"),
+        ({"server": "uwsgi", "gunicorn": {"keepalive": 2}}, "'shop'.gunicorn: keepalive: no effect, because uwsgi"),
+        ({"gunicorn": {"worker_class": "sync", "keepalive": 2}}, "gunicorn.keepalive: no effect, because the worker"),
+        ({"threads": 1, "gunicorn": {"worker_connections": 9}}, "the worker class 'sync' ignores it"),
+        ({"gunicorn": {"asgi_loop": "asyncio"}}, "the worker class 'gthread' ignores it"),
+        ({"threads": 8, "gunicorn": {"worker_class": "gevent"}}, "'shop'.threads: 8: no effect"),
+        ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
+    ],
+)
+def test_what_has_no_effect_is_announced(changes: dict[str, Any], words: str) -> None:
+    (text,) = said(**changes)
+    assert words in text
+    assert "Remove" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gunicorn": {"worker_class": "gevent", "keepalive": 2, "worker_connections": 9}},
+        {"gunicorn": {"worker_class": "asgi", "asgi_loop": "asyncio"}},
+        {"gunicorn": {"worker_class": "shop.Own", "asgi_loop": "asyncio"}, "threads": 8},
+        {"server": "uwsgi", "threads": 8, "uwsgi": {"cheaper": 2}},
+        {"threads": 1, "gunicorn": {"worker_class": "sync", "keepalive": None}},
+        {"state": "absent", "uwsgi": {"cheaper": 2}},
+    ],
+)
+def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
+    assert said(**changes) == []
