@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
-from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
@@ -33,8 +32,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
-
-display = Display()
 
 # The variable that the result of the stage deploy is registered in.
 REGISTERED = "__deployment"
@@ -85,8 +82,6 @@ class ActionModule(LookAction, PackagesAction):
         look = self.look_for_roles()
         model = self.model(look)
         answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
-        for text in look.unused:
-            display.warning(text)
         due, origins = self.due_parts(model, look, answer)
         self.install_packages(model, look, answer)
         pending: dict[str, Any] = {}

@@ -65,3 +65,11 @@ def test_a_case_that_asked_its_host_would_be_noticed(tmp_path_factory: pytest.Te
     good = variables({"hello": {}}, tmp_path_factory.mktemp("source"))
     inventory.write_text(json.dumps({"web": {"hosts": {"good": {**NOWHERE, **good}}}}))
     assert ansible_playbook("pyweb.stack.site", inventory).counts("good")["unreachable"] == 1
+
+
+def test_settings_without_effect_are_announced(tmp_path_factory: pytest.TempPathFactory) -> None:
+    inventory = tmp_path_factory.mktemp("inventory") / "hosts.json"
+    both = variables({"hello": {"uwsgi": {"cheaper": 2}}}, tmp_path_factory.mktemp("source"))
+    inventory.write_text(json.dumps({"web": {"hosts": {"good": {**NOWHERE, **both}}}}))
+    said = " ".join(ansible_playbook("pyweb.stack.site", inventory).output.split())
+    assert "[WARNING]: webapps 'hello'.uwsgi: cheaper: no effect, because gunicorn serves the application" in said

@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
@@ -45,6 +46,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role
 
 preload()
 
+display = Display()
+
 UNCHANGED = "Nothing on the host has changed."
 
 
@@ -64,8 +67,6 @@ class Look:
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=dict)
-    # What the inventory sets without effect
-    unused: list[str] = field(default_factory=list)
 
     @property
     def certificate_packages(self) -> list[str]:
@@ -115,7 +116,8 @@ class LookAction(HostAction):
             webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites
         )
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
-        look.unused = unused_settings(webapps, apps) if apps else []
+        for text in unused_settings(webapps, apps) if apps and builds else ():
+            display.warning(text)
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += core_problems(__version__) + misspelt_inputs(self.task_vars)
