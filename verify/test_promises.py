@@ -12,6 +12,7 @@ PROMISES = (
     "it comes back after a boot",
     "nginx runs what is configured",
     "it is started again when it ends",
+    "its workers stay alive",
     "nginx is started again when it ends",
     "it listens on loopback only",
     "every domain is healthy",

@@ -325,7 +325,11 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
         ({"app.py": "class box: inner = print"}, "app:box.iner", ["the module 'app' has no 'box.iner'"]),
-        ({"app.py": "def make_app(): return 1"}, "app:make_app().x", ["has no 'make_app().x'. Did you mean 'app:make_app"]),
+        (
+            {"app.py": "def make_app(): return 1"},
+            "app:make_app().x",
+            ["has no 'make_app().x'. Did you mean 'app:make_app"],
+        ),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app()()", ["must be plain values"]),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app() or (1)", ["must be plain values"]),
         ({"app.py": "def create_app(x=1): return print"}, "app:create_app(*[1])", ["must be plain values"]),

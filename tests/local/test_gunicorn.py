@@ -39,7 +39,7 @@ CRASHER = """
 import os, threading, time
 
 def crash():
-    ready = f"ready {os.getpid()}\\n"
+    ready = f"ready {os.getpid()} "
     while not os.path.exists("s.ready") or ready not in open("s.ready").read():
         time.sleep(0.02)
     os._exit(1)

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import DEATH
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
+from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from serving import ASGI, ASGI_KINDS, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
 
@@ -127,6 +129,75 @@ def test_a_killed_worker_is_back_within_a_second(serve: Callable[..., Any], kind
     took = time.monotonic() - began
     print(f"{kind}: a killed worker was back after {took:.2f} s")
     assert took < 1.5  # one second on an idle machine
+    assert server.ask()["pid"]
+
+
+DYING = """
+import os, signal, time
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/exit":
+        os._exit(1)
+    if path == "/segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if path == "/hang":
+        time.sleep(30)
+    body = b'{"pid": %d}' % os.getpid()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def death_server(serve: Callable[..., Any], kind: str, **changes: Any) -> Any:
+    entry = entry_module("shop:app", "wsgi", False, "", True) if kind == "uwsgi" else ""
+    return serve(kind, code=DYING, entry=entry, **changes)
+
+
+def told_deaths(server: Any, kind: str) -> Any:
+    notes = Path(f"{server.socket}.ready").read_text()
+    return summary(notes, kind == "uwsgi", time.time())
+
+
+@pytest.mark.parametrize("kind", WSGI_KINDS)
+@pytest.mark.parametrize("path", ["/exit", "/segfault", "/hang"])
+def test_workers_that_die_are_counted(serve: Callable[..., Any], kind: str, path: str) -> None:
+    if path == "/hang" and kind in ("gthread", "gevent"):
+        pytest.skip("timeout limits no request there")
+    server = death_server(serve, kind, timeout=1 if path == "/hang" else 30)
+    for number in range(2):
+        with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
+            server.ask(path)
+        server.wait(lambda number=number: server.ready() >= number + 2)
+    server.wait(lambda: told_deaths(server, kind)["count"] == 2)
+    assert told_deaths(server, kind)["recent"] == 2
+    assert DEATH.search(server.log.read_text())
+
+
+@pytest.mark.parametrize("kind", WSGI_KINDS)
+def test_workers_that_are_recycled_are_not_counted_as_dead(serve: Callable[..., Any], kind: str) -> None:
+    limit = {"max-requests": 2, "min-worker-lifetime": 0} if kind == "uwsgi" else {"max_requests": 2}
+    server = death_server(serve, kind, workers=2, settings=limit)
+    until = time.monotonic() + 20
+    while server.ready() < 6 and time.monotonic() < until:
+        server.ask()
+        time.sleep(0.1)
+    assert server.ready() >= 5
+    server.process.terminate()
+    server.process.wait(20)
+    told = told_deaths(server, kind)
+    assert (told["count"], told["recent"]) == (0, 0), Path(f"{server.socket}.ready").read_text()
+
+
+@pytest.mark.parametrize("kind", ["sync", "uwsgi"])
+def test_the_notes_about_workers_stay_short(serve: Callable[..., Any], kind: str) -> None:
+    server = death_server(serve, kind)
+    notes = Path(f"{server.socket}.ready")
+    with notes.open("a") as stream:
+        stream.write(f"left 4000001 {int(time.time())}\n" * 20_000)
+    os.kill(server.ask()["pid"], signal.SIGKILL)
+    server.wait(lambda: notes.stat().st_size < 100_000)
+    server.wait(lambda: notes.read_text().count("ready") >= 1)
     assert server.ask()["pid"]
 
 

@@ -79,6 +79,7 @@ FOUND: dict[str, Any] = {
             "CapabilityBoundingSet": "",
         },
     },
+    "deaths": {"count": 0, "recent": 0, "since": 0, "last": 0},
     "log": "",
     "traceback": "",
     "nginx_errors": [],
@@ -497,6 +498,52 @@ def test_a_report_names_the_first_link_then_the_others() -> None:
     assert lines[1].startswith("  Checked: name, port,")
 
 
+# Workers that die again and again
+
+LOOP = {
+    "count": 12,
+    "recent": 5,
+    "since": NOW - 600,
+    "last": NOW - 5,
+    "reason": "[ERROR] Worker (pid:7) was sent SIGSEGV!",
+}
+
+
+def test_workers_that_die_again_and_again_are_reported_although_the_site_answers() -> None:
+    seen = view(found={"deaths": LOOP, "traceback": 'File "/srv/src/shop.py", line 3\nValueError: x'})
+    lines = report("web1", "shop", diagnose(seen))
+    assert lines[0].startswith("shop on web1 answers its visitors, but a part of it DOES NOT WORK")
+    text = "\n".join(lines)
+    for words in ("its workers died 5 times in the last hour, since 20", "SIGSEGV", "ValueError: x (shop.py, line 3)"):
+        assert words in text
+    row = status_row(seen)
+    assert (row["restarts"], row["worker_deaths"]) == (0, 12)
+    assert row["health"].startswith("ok (200), BUT its workers died 5 times in the last hour, since")
+    assert "0, of workers 12" in status_table([row])[1]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"deaths": {**LOOP, "recent": 2}},
+        {"deaths": None},
+        {"process": {"restarts": 9, "started": NOW - 7200}},
+        {"process": {"restarts": 2, "started": NOW - 7}},
+    ],
+)
+def test_few_or_old_deaths_are_no_alarm(found: dict[str, Any]) -> None:
+    seen = view(found=found)
+    assert [one["check"] for one in checks(seen) if one["problem"]] == []
+    assert status_row(seen)["health"] == "ok (200)"
+
+
+def test_a_process_that_ends_again_and_again_breaks_the_promise() -> None:
+    seen = view(found={"process": {"restarts": 3, "started": NOW - 7}})
+    (problem,) = [one["problem"] for one in checks(seen) if one["problem"]]
+    assert "its process was started again 3 times, the last time at 20" in problem
+    assert "its log shows no reason" in problem
+
+
 # The checks, each broken once
 
 BROKEN: dict[str, dict[str, Any]] = {
@@ -505,6 +552,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "it comes back after a boot": {"found": {"process": {"enabled": False}}},
     "nginx runs what is configured": {"host": {"nginx": {"loaded": "other"}}},
     "it is started again when it ends": {"found": {"process": {"unit": {"Restart": "on-failure"}}}},
+    "its workers stay alive": {"found": {"deaths": LOOP}},
     "nginx is started again when it ends": {"host": {"nginx": {"restart": "on-failure"}}},
     "it listens on loopback only": {
         "host": {

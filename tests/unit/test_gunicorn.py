@@ -99,10 +99,15 @@ def test_what_becomes_of_workers_is_noted_beside_the_socket(settings: Callable[.
     hooks = settings(bind=f"unix:{socket}")
     hooks["post_worker_init"](SimpleNamespace(pid=5))
     hooks["worker_exit"](None, SimpleNamespace(pid=5))
-    hooks["child_exit"](None, SimpleNamespace(pid=5))
-    hooks["child_exit"](None, SimpleNamespace(pid=6))
+    hooks["child_exit"](None, SimpleNamespace(pid=5, aborted=False))
+    hooks["child_exit"](None, SimpleNamespace(pid=6, aborted=True))
     told = (tmp_path / "it's 1.sock.ready").read_text()
-    assert told == "ready 5\nleft 5\ngone 5\ngone 6\n"
+    assert [line.rpartition(" ")[0] for line in told.strip().split("\n")] == [
+        "ready 5",
+        "left 5",
+        "gone 5",
+        "aborted 6",
+    ]
     assert worker_crashes(told) == 1
 
 
@@ -227,7 +232,9 @@ def test_a_settings_file_is_translated_line_by_line() -> None:
 
 
 def test_a_command_line_is_translated() -> None:
-    said = gunicorn.translator(gunicorn.OWN).text_problem("-w 4 --max-requests=100 --preload -b :8000 --log-level debug")
+    said = gunicorn.translator(gunicorn.OWN).text_problem(
+        "-w 4 --max-requests=100 --preload -b :8000 --log-level debug"
+    )
     assert "-w: Did you mean 'workers'? There, give it as workers, outside of gunicorn" in said
     assert "--max-requests: write max_requests: 100" in said
     assert "--preload: Did you mean 'preload_app'?" in said

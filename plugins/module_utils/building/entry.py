@@ -65,6 +65,7 @@ application = VisitorMiddleware(_callable)
 # of the response. So the rest is read and discarded. A half-close ends the response first; nginx then stops sending.
 WSGI_DRAIN = '''
 
+import atexit
 import os
 import select
 import socket
@@ -73,6 +74,21 @@ import time
 import uwsgi
 
 DRAIN_SECONDS = 4
+
+
+def note_end():
+    # uWSGI notes only that a worker is ready. One that ends without this line has crashed.
+    sockets = uwsgi.opt.get("http-socket")
+    path = os.fsdecode(sockets[-1] if isinstance(sockets, list) else sockets or b"")
+    if path.startswith("/"):
+        try:
+            with open(path + ".ready", "a") as notes:
+                notes.write(f"left {os.getpid()} {int(time.time())}\\n")
+        except OSError:
+            pass
+
+
+atexit.register(note_end)
 
 
 class DrainingResponse:

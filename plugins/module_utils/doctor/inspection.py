@@ -27,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import LOG_BYTES, is_configured, nginx_errors
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import (
     last_traceback,
+    look_at_deaths,
     look_at_log,
     look_at_process,
 )
@@ -98,6 +99,9 @@ def look_at_app(
     variables = release_variables(layout, live) if live else {}
     log = look_at_log(manager, name, live, run) if manifest else ""
     secrets = {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
+    deaths = look_at_deaths(layout, live, log) if live else None
+    if deaths and deaths["count"]:
+        deaths["reason"] = masked(deaths["reason"], secrets)
     sites = [f"/var/log/nginx/{name}.error.log", "/var/log/nginx/error.log"]
     errors = [line for path in sites for line in nginx_errors(path, f"/{name}/current.sock", asked)]
     processes = look_at_processes(manifest, process_manager(manager, run), units) if manifest else []
@@ -120,6 +124,7 @@ def look_at_app(
         "maintenance": in_maintenance(layout),
         "socket": look_at_socket(layout, group),
         "process": look_at_process(manager, name, live, run, units),
+        "deaths": deaths,
         "log": masked("\n".join(lines_of(log)[-5:]), secrets),
         "traceback": masked(last_traceback(log), secrets),
         "nginx_errors": errors[-3:],

@@ -8,6 +8,7 @@ import contextlib
 import glob
 import os
 import re
+import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
@@ -19,11 +20,19 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     SupervisorError,
     read_daemon,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 
 # Lines of a log that are searched for its last traceback.
 LOG_LINES = 200
 # Bytes of a program's definition that are read.
 DEFINITION_BYTES = 64 * 1024
+# Bytes of the notes about workers that are read.
+NOTES_BYTES = 1024**2
+# How the servers log that a worker has died.
+DEATH = re.compile(
+    r"Worker \(pid:\s?\d+\) (was sent SIG|exited with code)|WORKER TIMEOUT|DAMN ! worker|got Segmentation Fault|HARAKIRI ON WORKER"
+)
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
 
@@ -52,12 +61,33 @@ def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[st
         found["autorestart"] = autorestart(tail(f"/etc/supervisor/conf.d/{name}-{live}.conf", DEFINITION_BYTES))
         found["enabled"] = os.path.exists(f"/etc/supervisor/conf.d/{name}-{live}.conf")
     if found["pid"]:
+        found["started"] = started(found["pid"])
         family = descendants(found["pid"])
         found["workers"] = sum(1 for _pid, parent, _state in family if parent == found["pid"])
         found["memory"] = sum(memory_of(pid) for pid, _parent, _state in family)
         # "T": stopped by a signal or a debugger. It exists, but can't answer.
         found["stopped"] = bool(family) and all(state in "Tt" for _pid, _parent, state in family)
     return found
+
+
+def look_at_deaths(layout: Layout, live: str, log: str) -> dict[str, Any] | None:
+    """The workers of the live release that have died, and the last lines of its log about that. None: unknown."""
+    notes = tail(f"{layout.socket(live)}.ready", NOTES_BYTES)
+    found = summary(notes, os.path.exists(layout.uwsgi_socket(live)), time.time())
+    if found and found["count"]:
+        lines = [line.strip() for line in lines_of(log) if DEATH.search(line)]
+        found["reason"] = lines[-1] if lines else ""
+    return found
+
+
+def started(pid: int) -> float:
+    """The time at which a process started; 0 if that can't be known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream, open("/proc/uptime", encoding="ascii") as up:
+            ticks = int(stream.read().rpartition(b")")[2].split()[19])
+            return time.time() - (float(up.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def autorestart(definition: str) -> str:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import deaths, events, is_timed
 
-# Bytes of the notes. A line has some twenty, and a worker writes three.
+# Bytes of the notes. A line has some thirty, and a worker writes three. The servers keep the file below a quarter of this.
 MOST_NOTES = 1024**2
 
 
@@ -24,8 +24,7 @@ def read_notes(layout: Layout, release: str) -> str:
 
 def workers_with(notes: str, event: str) -> set[str]:
     """The process IDs of the workers with an event in the notes: ``ready``, ``left`` or ``gone``."""
-    words = (line.split() for line in lines_of(notes))
-    return {word[1] for word in words if len(word) == 2 and word[0] == event}
+    return {pid for found, pid, _time in events(notes) if found == event}
 
 
 def crashes(layout: Layout, release: str, most_workers: int) -> int:
@@ -38,14 +37,17 @@ def crashes(layout: Layout, release: str, most_workers: int) -> int:
 
 def worker_crashes(notes: str) -> int:
     """How many workers are gone without leaving. A worker leaves on a signal, or after its maximum of requests."""
-    return len(workers_with(notes, "gone") - workers_with(notes, "left"))
+    return len((workers_with(notes, "gone") | workers_with(notes, "aborted")) - workers_with(notes, "left"))
 
 
 def uwsgi_crashes(notes: str, most: int) -> int:
-    """How many workers of uWSGI have crashed. It notes only ready ones.
+    """How many workers of uWSGI have crashed.
 
-    In uWSGI's cheaper mode a worker may end for lack of work. Then there are no more than ``most`` ready ones in all.
+    A release of an older version notes only ready ones. There, in uWSGI's cheaper mode, a worker may end for lack of
+    work. Then there are no more than ``most`` ready ones in all.
     """
+    if is_timed(notes):
+        return len(deaths(notes, uwsgi=True))
     ready = workers_with(notes, "ready")
     ended = [pid for pid in ready if not os.path.exists(f"/proc/{pid}")]
     return min(len(ended), max(0, len(ready) - most))

@@ -12,6 +12,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import its_workers_stay_alive
 
 # Properties that systemd must report for every unit of an application.
 HARDENED = {
@@ -246,6 +247,7 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     it_comes_back_after_a_boot,
     nginx_runs_what_is_configured,
     it_is_started_again_when_it_ends,
+    its_workers_stay_alive,
     nginx_is_started_again_when_it_ends,
     it_listens_on_loopback_only,
     every_domain_is_healthy,

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import workers
 
 LINKS: dict[str, Callable[[View], Finding | None]] = {
     "name": front.name,
@@ -31,6 +32,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "upstream link": process.upstream_link,
     "socket": process.socket,
     "process": process.process,
+    "workers": workers,
     "answer on the socket": answers.direct_answer,
     "answer through nginx": answers.answer_through_nginx,
     "scheme and host": answers.scheme_and_host,
@@ -80,8 +82,8 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
         checked = f".\n  Checked: {', '.join(diagnosis['links'])}."
         lines = lines_of(f"{app} on {host} works{', but:' if warnings else checked}")
     else:
-        # Visitors do not notice a failure in the background.
-        partly = broken[0]["link"] == "background processes"
+        # Visitors do not notice a failure in the background, and most of them no dying worker.
+        partly = broken[0]["link"] in ("background processes", "workers")
         what = "answers its visitors, but a part of it DOES NOT WORK" if partly else "DOES NOT WORK"
         lines = [f"{app} on {host} {what}. The first failing part: {broken[0]['link']}"]
     for number, finding in enumerate([*broken, *warnings]):

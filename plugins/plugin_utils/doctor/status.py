@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
 
 COLUMNS = {
     "host": "host",
@@ -41,6 +42,7 @@ def status_row(view: View) -> dict[str, Any]:
         "workers": process["workers"],
         "memory": process["memory"],
         "restarts": process["restarts"],
+        "worker_deaths": (found["deaths"] or {}).get("count"),
         "healthy": view.front_works,
         "health": health(view),
         "certificate_days": certificate_days(view),
@@ -65,7 +67,8 @@ def health(view: View) -> str:
     answer = answer_text(view.found["front"])
     if view.front_works:
         closed = ", in maintenance" if view.found["maintenance"] else ""
-        return f"ok ({view.found['front']['status']}){closed}"
+        seen = unstable(view)
+        return f"ok ({view.found['front']['status']}){closed}{', BUT ' if seen else ''}{seen}"
     state = view.process["state"]
     return f"BAD: {answer}" if state == "running" else f"BAD: {answer}; its process is {state}"
 
@@ -80,6 +83,8 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
 def cell(row: dict[str, Any], key: str) -> str:
     """A value as text; a dash where it does not apply."""
     value = row[key]
+    if key == "restarts" and row["release"] and row["worker_deaths"]:
+        return f"{value}, of workers {row['worker_deaths']}"
     if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
         return "-"
     return one_line(CELLS.get(key, str)(value))

@@ -31,6 +31,9 @@ HOOKS = {
     "child_exit": "validate_callable(2)",
 }
 
+# Bytes of the file with notes about workers, and the lines that are kept of a longer one.
+MOST_NOTES, KEPT_LINES = 256 * 1024, 2000
+
 # Settings of gunicorn that this collection sets itself, and what to use instead.
 OWN = {
     "bind": "a release listens on its own socket, which nginx finds; leave it out.",
@@ -286,6 +289,8 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
                     "settings": list(given.items()),
                     "own_hooks": hooks,
                     "ready_file": ready_file(service["bind"]),
+                    "most_notes": MOST_NOTES,
+                    "kept_lines": KEPT_LINES,
                     "drain": drain,
                 },
             },

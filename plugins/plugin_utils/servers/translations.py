@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import nearest
 
 AUTO = "workers: auto is twice the number of cores plus one; write it outside of the server's settings."
-MONKEY = "The worker class gevent patches the standard library by itself: write worker_class: gevent, and leave this out."
+MONKEY = (
+    "The worker class gevent patches the standard library by itself: write worker_class: gevent, and leave this out."
+)
 ENV = "Set variables as env, outside of the server's settings."
 SITE_STATIC = "nginx serves static files: use site.static."
 PROCESS_LOG = "The process manager has the log (logs.yml shows it)."

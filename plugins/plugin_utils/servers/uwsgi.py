@@ -63,6 +63,9 @@ NUMBERS = ("cheaper", "cheaper-initial")
 # Options that may occur several times. The given values are added to those of this collection.
 ADDED = ("hook-master-start", "hook-accepting", "socket", "http-socket")
 
+# Bytes of the file with notes about workers, and what is kept of a longer one.
+MOST_NOTES, KEPT_NOTES = 256 * 1024, 64 * 1024
+
 DEFAULTS: dict[str, Any] = {
     # If the application can't be loaded, uWSGI ends instead of answering with errors.
     "need-app": True,
@@ -125,7 +128,9 @@ def check_addresses(checker: Checker, value: Any, where: str) -> None:
                 f"machines use the site. Write {address}, or leave it out.",
             )
         elif match and not 1024 <= int(match[1]) <= 65535:
-            checker.problem(where, f"the account of an application can't open port {match[1]}. Use one from 1024 to 65535.")
+            checker.problem(
+                where, f"the account of an application can't open port {match[1]}. Use one from 1024 to 65535."
+            )
 
 
 def ports(options: dict[str, Any]) -> dict[str, int]:
@@ -182,9 +187,10 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
     # process manager limits the time.
     hooks = [["hook-master-start", "unix_signal:15 gracefully_kill_them_all"]]
     if ready := ready_file(service):
-        # One line for every worker that is ready. A deployment counts them.
-        report = f'echo "ready $PPID" >> {doubled(shlex.quote(ready))}'
-        hooks.append(["hook-accepting", f"exec:{report}"])
+        # One line for every worker that is ready. A deployment counts them. uWSGI itself replaces "$(...)".
+        report = f'f={shlex.quote(ready)}; echo "ready $PPID `date +%s`" >> "$f"'
+        shorten = f'[ `wc -c < "$f"` -lt {MOST_NOTES} ] || {{ k=`tail -c {KEPT_NOTES} "$f"`; echo "$k" > "$f"; }}'
+        hooks.append(["hook-accepting", f"exec:{doubled(report)}; {shorten}"])
     if service.get("http_socket"):
         # uWSGI closes a connection after each answer, but announces it only with this header. While an application
         # moves between gunicorn and uWSGI, nginx speaks HTTP here and keeps connections. It would lose a request.
@@ -193,9 +199,11 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         # During a switch, the old and the new release listen on the same port.
         options["reuse-port"] = True
     given = {key: value for key, value in own.items() if key not in ADDED}
-    more = {key: value for key, value in own.items() if key in ADDED}
+    addresses = {key: value for key, value in own.items() if key in ADDED and key in ADDRESSES}
+    more = {key: value for key, value in own.items() if key in ADDED and key not in ADDRESSES}
     ours = {key: doubled(value) for key, value in options.items() if key not in given}
-    return [*lines(ours), *hooks, *lines(given), *lines(more)]
+    # uwsgi.opt has the last value of an option: the module pyweb_entry finds the release's own socket there.
+    return [*lines(addresses), *lines(ours), *hooks, *lines(given), *lines(more)]
 
 
 def doubled(value: Any) -> Any:

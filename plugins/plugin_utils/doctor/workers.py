@@ -1,0 +1,60 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Workers and processes that die again and again, although the site answers. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+
+# Seconds for which a restart counts as recent. A worker that ends in order, as after max_requests, does not count.
+RECENT = 3600.0
+# Characters of the reason that are shown.
+MOST_REASON = 300
+
+
+def unstable(view: View) -> str:
+    """How often workers of the live release have died recently, or its process was restarted; empty if rarely."""
+    found = view.found["deaths"]
+    if found and found["recent"] >= RESTARTS:
+        return f"its workers died {found['recent']} times in the last hour, since {moment(found['since'])}"
+    process = view.process
+    up = view.host["time"] - (process.get("started") or 0)
+    if process["restarts"] >= RESTARTS and up < RECENT:
+        return (
+            f"its process was started again {process['restarts']} times, the last time at {moment(process['started'])}"
+        )
+    return ""
+
+
+def reason(view: View) -> str:
+    """What the log says about the last death."""
+    found = view.found["deaths"] or {}
+    told = one_line(str(found.get("reason") or ""))[:MOST_REASON]
+    return "; ".join(filter(None, (told, last_words(view.found)))) or "its log shows no reason"
+
+
+def workers(view: View) -> Finding | None:
+    """The workers of the live release."""
+    found = view.found["deaths"]
+    if not view.running or not found or found["recent"] < RESTARTS:
+        return None
+    return Finding(
+        "workers",
+        f"{unstable(view)}; each time, the requests that it served got no answer",
+        reason(view),
+        f"fix the cause and deploy: ansible-playbook site.yml; its whole log: ansible-playbook logs.yml -e app={view.name}",
+    )
+
+
+def its_workers_stay_alive(view: View) -> str:
+    """Neither its workers nor its process end again and again."""
+    seen = unstable(view)
+    return f"{seen}: {reason(view)}" if seen else ""
+
+
+def moment(time: float) -> str:
+    return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
