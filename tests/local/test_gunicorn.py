@@ -130,17 +130,17 @@ def test_hooks_are_named_by_their_function(serve: Callable[..., Any]) -> None:
 
 BESIDE = """
     import os, sys
-    def told(name, pid, *rest):
+    def show(name, pid, *rest):
         noted = open(os.environ["NOTES"]).read() if os.path.exists(os.environ["NOTES"]) else ""
         print(f"own {name} {pid}", *(f"{what} {pid}" in noted for what in rest), file=sys.stderr, flush=True)
     def begun(worker):
-        told("post_worker_init", worker.pid, "ready")
+        show("post_worker_init", worker.pid, "ready")
     def left(server, worker):
-        told("worker_exit", worker.pid, "left")
+        show("worker_exit", worker.pid, "left")
     def gone(server, worker):
-        told("child_exit", worker.pid, "left", "gone")
+        show("child_exit", worker.pid, "left", "gone")
     def answered(worker, req):
-        told("post_request", worker.pid)
+        show("post_request", worker.pid)
     def app(environ, start_response):
         body = str(os.getpid()).encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])

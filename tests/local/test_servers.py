@@ -224,6 +224,21 @@ def test_a_callable_may_be_an_attribute_on_every_server(serve: Callable[..., Any
     assert server.ask()["pid"]
 
 
+@pytest.mark.parametrize("name", ["TERM", "INT", "QUIT"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_to_the_master_ends_all_within_seconds(serve: Callable[..., Any], kind: str, name: str) -> None:
+    """The process manager starts a new master then. Until the old workers have ended, visitors get no answer."""
+    if kind == "uwsgi" and name != "TERM":
+        pytest.skip("the signals have other meanings for uWSGI")
+    server = serve(kind, workers=2, timeout=15)
+    server.ask()
+    began = time.monotonic()
+    server.process.send_signal(getattr(signal, f"SIG{name}"))
+    server.process.wait(10)
+    server.wait(lambda: not server.children())
+    assert time.monotonic() - began < 3
+
+
 def test_gunicorn_knows_the_prefix(serve: Callable[..., Any]) -> None:
     told = serve("gthread", threads=2, env={"SCRIPT_NAME": "/shop"}).ask("/shop/page")
     assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == ("/shop", "/page")

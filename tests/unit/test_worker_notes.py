@@ -47,6 +47,12 @@ def test_old_deaths_are_counted_and_not_recent() -> None:
     assert summary(notes, False, NOW) == {"count": 3, "recent": 1, "since": NOW - 10, "last": NOW - 10}
 
 
+def test_the_workers_of_an_earlier_master_have_ended_with_it() -> None:
+    notes = lines(("ready", OVER + "1", -90), ("ready", OVER + "2", -90), ("ready", OVER + "3", -60))
+    found = summary(notes, True, NOW, since=NOW - 70)
+    assert found == {"count": 1, "recent": 1, "since": NOW - 60, "last": NOW - 60}
+
+
 @pytest.mark.parametrize("notes", ["", "ready 1\ngone 1\n", "ready 1 x\n", "gone ../../etc/passwd 5\n", "\0\n1 2 3 4"])
 def test_notes_of_older_releases_and_forged_ones_say_nothing(notes: str) -> None:
     assert summary(notes, False, NOW) is None

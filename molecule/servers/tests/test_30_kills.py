@@ -91,9 +91,6 @@ def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, s
     if served_by(facts, app)[1] == "systemd":
         # Else the kills of these tests together reach the start limit.
         host.check_output(f"systemctl reset-failed '{app}@*.service'")
-    worker_class = facts.variables[app].get("worker_class", "")
-    if signal in ("INT", "QUIT") and "uvicorn" in worker_class:
-        pytest.skip("uvicorn's workers ignore SIGQUIT; gunicorn kills them after its graceful_timeout of 15 s")
     time.sleep(STARTED)
     before = processes(host, app)
     host.check_output(f"kill -{signal} {master_of(before)}")

@@ -99,7 +99,8 @@ def look_at_app(
     variables = release_variables(layout, live) if live else {}
     log = look_at_log(manager, name, live, run) if manifest else ""
     secrets = {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
-    deaths = look_at_deaths(layout, live, log) if live else None
+    process = look_at_process(manager, name, live, run, units)
+    deaths = look_at_deaths(layout, live, log, process.get("started", 0)) if live else None
     if deaths and deaths["count"]:
         deaths["reason"] = masked(deaths["reason"], secrets)
     sites = [f"/var/log/nginx/{name}.error.log", "/var/log/nginx/error.log"]
@@ -123,7 +124,7 @@ def look_at_app(
         "configured": is_configured(layout),
         "maintenance": in_maintenance(layout),
         "socket": look_at_socket(layout, group),
-        "process": look_at_process(manager, name, live, run, units),
+        "process": process,
         "deaths": deaths,
         "log": masked("\n".join(lines_of(log)[-5:]), secrets),
         "traceback": masked(last_traceback(log), secrets),

@@ -31,7 +31,8 @@ DEFINITION_BYTES = 64 * 1024
 NOTES_BYTES = 1024**2
 # How the servers log that a worker has died.
 DEATH = re.compile(
-    r"Worker \(pid:\s?\d+\) (was sent SIG|exited with code)|WORKER TIMEOUT|DAMN ! worker|got Segmentation Fault|HARAKIRI ON WORKER"
+    r"Worker \(pid:\s?\d+\) (was sent SIG|exited with code)|WORKER TIMEOUT"
+    r"|DAMN ! worker|got Segmentation Fault|HARAKIRI ON WORKER"
 )
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
@@ -70,10 +71,10 @@ def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[st
     return found
 
 
-def look_at_deaths(layout: Layout, live: str, log: str) -> dict[str, Any] | None:
-    """The workers of the live release that have died, and the last lines of its log about that. None: unknown."""
+def look_at_deaths(layout: Layout, live: str, log: str, since: float) -> dict[str, Any] | None:
+    """The workers of the live release that have died since its process started, and the log's reason. None: unknown."""
     notes = tail(f"{layout.socket(live)}.ready", NOTES_BYTES)
-    found = summary(notes, os.path.exists(layout.uwsgi_socket(live)), time.time())
+    found = summary(notes, os.path.exists(layout.uwsgi_socket(live)), time.time(), since)
     if found and found["count"]:
         lines = [line.strip() for line in lines_of(log) if DEATH.search(line)]
         found["reason"] = lines[-1] if lines else ""

@@ -1,10 +1,10 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the notes of an app server say about its workers. Pure, except for the process table.
+"""The notes of an app server about the lives of its workers. Pure, except for the process table.
 
-A line is an event, a process ID and, since version 0.2, the time: ``ready``, ``left`` (an orderly end), ``gone`` (the
-master has noticed the end; uWSGI does not note it), ``aborted`` (instead of gone: the master has ended it, because it did
-not respond in time).
+A line is an event, a process ID and, since version 0.2, the time. The events are ``ready``, ``left`` (an orderly end),
+``gone`` (the master has noticed the end; uWSGI does not note it) and ``aborted`` (instead of gone, if the master has
+ended a worker that did not respond in time).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def is_timed(notes: str) -> bool:
 def deaths(notes: str, uwsgi: bool) -> list[int]:
     """The times at which workers have ended without leaving.
 
-    uWSGI does not note an end. So the time at which such a worker was ready counts: in a crash loop, it is shortly before.
+    uWSGI does not note an end. So the time at which such a worker was ready counts. In a crash loop, it is shortly
+    before.
     """
     ready: dict[str, int] = {}
     left: set[str] = set()
@@ -56,13 +57,14 @@ def deaths(notes: str, uwsgi: bool) -> list[int]:
     return sorted(found)
 
 
-def summary(notes: str, uwsgi: bool, now: float) -> dict[str, Any] | None:
+def summary(notes: str, uwsgi: bool, now: float, since: float = 0) -> dict[str, Any] | None:
     """How many workers have died, how many of them recently, and the times of the first and the last of those.
 
-    None where a release does not note times: its orderly ends could look like deaths.
+    ``since`` is the start of the master: the workers of an earlier one have ended with it. The result is None where a
+    release does not note times, because its orderly ends could look like deaths.
     """
     if not is_timed(notes):
         return None
-    times = deaths(notes, uwsgi)
+    times = [time for time in deaths(notes, uwsgi) if time >= since - 1]
     recent = [time for time in times if now - RECENT <= time <= now + 60]
     return {"count": len(times), "recent": len(recent), "since": min(recent, default=0), "last": max(recent, default=0)}

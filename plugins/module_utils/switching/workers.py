@@ -10,7 +10,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import deaths, events, is_timed
 
-# Bytes of the notes. A line has some thirty, and a worker writes three. The servers keep the file below a quarter of this.
+# Bytes of the notes. A line has some thirty, and a worker writes three. The servers keep them below a quarter of this.
 MOST_NOTES = 1024**2
 
 

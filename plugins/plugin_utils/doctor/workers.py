@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
@@ -31,7 +31,7 @@ def unstable(view: View) -> str:
 
 
 def reason(view: View) -> str:
-    """What the log says about the last death."""
+    """The reason of the last death, from the log."""
     found = view.found["deaths"] or {}
     told = one_line(str(found.get("reason") or ""))[:MOST_REASON]
     return "; ".join(filter(None, (told, last_words(view.found)))) or "its log shows no reason"
@@ -46,7 +46,8 @@ def workers(view: View) -> Finding | None:
         "workers",
         f"{unstable(view)}; each time, the requests that it served got no answer",
         reason(view),
-        f"fix the cause and deploy: ansible-playbook site.yml; its whole log: ansible-playbook logs.yml -e app={view.name}",
+        "fix the cause and deploy: ansible-playbook site.yml; its whole log: ansible-playbook logs.yml -e "
+        f"app={view.name}",
     )
 
 
@@ -57,4 +58,4 @@ def its_workers_stay_alive(view: View) -> str:
 
 
 def moment(time: float) -> str:
-    return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -27,7 +27,7 @@ UNTHREADED = ("sync", "tornado", "asgi", *GEVENT)
 
 
 def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
-    """What the inventory sets without effect. ``webapps`` is as the user wrote it, ``apps`` is normalised."""
+    """The settings of an inventory that have no effect. ``webapps`` is as the user wrote it, ``apps`` is normalised."""
     if len(webapps) != len(apps):
         return []
     found = zip(webapps, apps, strict=True)

@@ -52,8 +52,8 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def with_settings(checker: Checker, item: Any, where: str) -> Any:
-    """An application without a text in the place of a server's settings, which is translated."""
+    """An application without a text as the settings of a server; the problem translates it."""
     texts = {key: item[key] for key in SERVERS if isinstance(item.get(key), str)} if isinstance(item, dict) else {}
     for key, text in texts.items():
         checker.problem(f"{where}.{key}", SERVERS[key].translator(SERVERS[key].OWN).text_problem(text))
-    return {**item, **dict.fromkeys(texts, {})} if texts else item
+    return {**item, **{key: {} for key in texts}} if texts else item

@@ -2,7 +2,8 @@
 # MIT License (see LICENSE)
 """The callable of an application, ``module:expression``: what it may be, and what a server reads without help. Pure.
 
-An expression is a name, its attributes, and calls with plain values: ``app``, ``dash.server``, ``create_app("x").wsgi``.
+An expression is a name, its attributes, and calls with plain values, such as ``app``, ``dash.server`` and
+``create_app("x").server``.
 On a host, the import check evaluates the same expressions.
 """
 

@@ -120,12 +120,12 @@ def checked(
 
 
 def translator(own: Mapping[str, str]) -> Translator:
-    """What names of tutorials and old versions mean. ``own`` are the settings that can't be set there."""
+    """The meanings of names in tutorials and old versions. ``own`` are the settings that can't be set there."""
     return Translator("gunicorn", "_", frozenset(SETTINGS), own, GUNICORN_NAMES, GUNICORN_SENTENCES)
 
 
 def worker_class_hint(name: str) -> str:
-    """What to write instead of a worker class that gunicorn has dropped, or whose spelling is old."""
+    """The words to use instead of a worker class that gunicorn has dropped, or whose spelling is old."""
     short = name.rpartition("#")[2].lower() if name.startswith("egg:") else name.lower()
     if short in GONE:
         return GONE[short]
@@ -270,6 +270,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
         directory = service["directory"].rstrip("/")
         # gunicorn's own ASGI worker does this itself, and has no environ.
         drain = not serves_asgi(service.get("settings", {}))
+        name = worker_class(service.get("settings", {}), service.get("threads", 1))
         given = {
             key: repr_python(value)
             for key, value in complete(service).items()
@@ -292,6 +293,8 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
                     "most_notes": MOST_NOTES,
                     "kept_lines": KEPT_LINES,
                     "drain": drain,
+                    # A class of another package may be, or inherit from, the worker of uvicorn.
+                    "uvicorn": bool(DOTTED.match(name)),
                 },
             },
             {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
@@ -308,8 +311,8 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         if not is_read_by_gunicorn(str(service["wsgi_app"])):
             checker.problem(
                 f"gunicorn_services '{service['name']}'.wsgi_app",
-                f"gunicorn can't load '{service['wsgi_app']}'. Name an object of the module or a call with plain values, "
-                "such as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
+                f"gunicorn can't load '{service['wsgi_app']}'. Name an object of the module or a call with plain "
+                "values, such as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
             )
         checked(checker, service.get("settings", {}), f"gunicorn_services '{service['name']}'.settings", own)
     check_texts(checker, services, role_options("gunicorn")["gunicorn_services"], "gunicorn_services")

@@ -86,8 +86,8 @@ GUNICORN_NAMES = {
 }
 GUNICORN_SENTENCES = {
     "debug": "gunicorn 19 dropped it. Use loglevel: debug for more messages.",
-    "django_settings": "gunicorn 19 dropped it. Set env: {DJANGO_SETTINGS_MODULE: shop.settings}, and wsgi to the callable of "
-    "the project, such as 'shop.wsgi:application'.",
+    "django_settings": "gunicorn 19 dropped it. Set env: {DJANGO_SETTINGS_MODULE: shop.settings}, and wsgi to the "
+    "callable of the project, such as 'shop.wsgi:application'.",
     "settings": "Set env: {DJANGO_SETTINGS_MODULE: shop.settings}, outside of the server's settings.",
     "secure_scheme_header": "It is now secure_scheme_headers, a mapping.",
     "x_forwarded_for_header": "gunicorn 19 dropped it. Use proxy_fix: true, outside of the server's settings.",
@@ -177,7 +177,7 @@ class Translator:
     sentences: Mapping[str, str]
 
     def remedy(self, key: str) -> str:
-        """What to write instead of a name that the server does not have; begins with a space."""
+        """The words to use instead of a name that the server does not have; begins with a space."""
         likely = self.likely(key)
         if likely in self.known:
             return self.meant(likely)
@@ -195,7 +195,7 @@ class Translator:
         return f" Did you mean '{name}'?" + (f" There, {self.own[name]}" if name in self.own else "")
 
     def text_problem(self, text: str) -> str:
-        """The problem of a settings file or command line in the place of settings, translated line by line."""
+        """The problem of a settings file or command line as settings, translated line by line."""
         found = [line for name, value in statements(text) for line in (self.translation(name, value),) if line]
         form = f"{self.server}: {{max{self.dash}requests: 1000}}"
         begin = f"this is a text, but settings are a mapping, such as {form}. "

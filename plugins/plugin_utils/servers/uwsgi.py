@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_uwsgi
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import (
     AUTO,
     UWSGI_NAMES,
     UWSGI_SENTENCES,
     Translator,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
@@ -111,7 +111,7 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
 
 
 def translator(own: Mapping[str, str]) -> Translator:
-    """What names of tutorials mean. ``own`` are the options that can't be set there."""
+    """The meanings of names in tutorials. ``own`` are the options that can't be set there."""
     return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES)
 
 
@@ -255,8 +255,8 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         if not is_read_by_uwsgi(str(service["module"])):
             checker.problem(
                 f"uwsgi_services '{service['name']}'.module",
-                f"uWSGI can't load '{service['module']}'. Name an object of the module or a call without arguments, such "
-                "as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
+                f"uWSGI can't load '{service['module']}'. Name an object of the module or a call without arguments, "
+                "such as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
             )
         if not service.get("socket") and not service.get("http_socket"):
             checker.problem(f"uwsgi_services '{service['name']}'", "it has no socket. Give socket or http_socket.")
