@@ -324,6 +324,12 @@ def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
+        ({"app.py": "raise BlockingIOError(11, 'x')"}, "app:app", ["Another process holds a lock", "exclusive: true"]),
+        (
+            {"app.py": "def create_app(): raise OSError('Could not set lock on file')"},
+            "app:create_app()",
+            ["Another process holds a lock", "Could not set lock on file"],
+        ),
         ({"app.py": "class box: inner = print"}, "app:box.iner", ["the module 'app' has no 'box.iner'"]),
         (
             {"app.py": "def make_app(): return 1"},

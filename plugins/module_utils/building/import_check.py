@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building import import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # The problems that one sentence explains: {wsgi} and {module} are the application's, the rest is what the probe found.
@@ -97,6 +98,7 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
             f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
         )
     trace = "\n".join(found["trace"])
+    remedy = remedy or f" {lock_hint(trace)}".rstrip()
     return f"importing '{wsgi.partition(':')[0]}' failed.{remedy} The end of the traceback:\n{trace}"
 
 
@@ -121,7 +123,7 @@ def is_factory(wsgi: str, found: dict[str, Any]) -> str:
 def factory_failed(wsgi: str, found: dict[str, Any]) -> str:
     module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
-    hint = ""
+    hint = lock_hint(trace).rstrip() + " " if lock_hint(trace) else ""
     if f"{factory}() missing" in trace and "required positional argument" in trace:
         hint = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'. "
     return f"calling the factory of '{wsgi}' failed. {hint}The end of the traceback:\n{trace}"

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The notes of an app server about the lives of its workers. Pure, except for the process table.
+"""The notes of an app server about the start and the end of its workers. Pure, except for the process table.
 
 A line is an event, a process ID and, since version 0.2, the time. The events are ``ready``, ``left`` (an orderly end),
 ``gone`` (the master has noticed the end; uWSGI does not note it) and ``aborted`` (instead of gone, if the master has
