@@ -198,6 +198,12 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
+    with starting(tmp_path, render) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def starting(parent: Path, render: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
     """Starts a server: ``serve("gevent", workers=2, settings={…}, code=…, env={…})``, ready to answer."""
     from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 
@@ -213,7 +219,7 @@ def serve(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Callable[..., 
         wait: bool = True,
         **changes,
     ):
-        folder = tmp_path / f"server-{len(started)}"
+        folder = parent / f"server-{len(started)}"
         folder.mkdir()
         (folder / "shop.py").write_text(textwrap.dedent(code) or (ASGI if kind in ASGI_KINDS else WSGI))
         if entry:
@@ -237,6 +243,8 @@ def serve(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Callable[..., 
             server.wait(lambda: server.ready() >= workers)
         return server
 
-    yield run
-    for server in started:
-        server.end()
+    try:
+        yield run
+    finally:
+        for server in started:
+            server.end()

@@ -381,6 +381,16 @@ def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
     assert [one["name"] for one in gunicorn_services([app(server="uwsgi")], SYSTEMD)] == []
 
 
+def test_ports_of_uwsgi_reach_its_file() -> None:
+    items = uwsgi_services(
+        [app(server="uwsgi", uwsgi={"socket": "127.0.0.1:8001", "stats": "127.0.0.1:9191"})], SYSTEMD
+    )
+    (file, _web) = FilterModule().filters()["uwsgi_files"](items)
+    lines = [f"{name} = {value}" for name, value in file["vars"]["options"]]
+    assert {"socket = 127.0.0.1:8001", "stats = 127.0.0.1:9191", "reuse-port = true"} <= set(lines)
+    assert "socket = /run/webapps/shop/@RELEASE@.uwsgi.sock" in lines
+
+
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [

@@ -1,0 +1,246 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The same request and the same answer under every app server, behind our nginx and on the server's own socket.
+
+DIFFERENCES lists the exceptions. docs/guides/servers.md describes those that visitors can notice.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import probes
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
+from nginx_instance import BINARY, Front, needs_nginx
+from serving import starting
+from test_request_bodies import chunked
+
+pytestmark = needs_nginx
+
+PREFIX, HOST = "/shop", "shop.example.com"
+# A further server is one line: its name in tests/local/serving.py, its protocol, and whether it speaks uwsgi to nginx.
+SERVERS = {
+    "gthread": ("wsgi", False),
+    "sync": ("wsgi", False),
+    "gevent": ("wsgi", False),
+    "asgi": ("asgi", False),
+    "uvicorn_worker.UvicornWorker": ("asgi", False),
+    "uwsgi": ("wsgi", True),
+}
+PLACES = ("nginx", "socket")
+MEGABYTE = os.urandom(1024 * 1024)
+
+
+@dataclass
+class Case:
+    """A request, and the description of it that the application must give."""
+
+    target: str = "/echo"
+    method: str = "GET"
+    headers: tuple[str, ...] = ()
+    body: bytes = b""
+    wanted: dict[str, Any] | None = None
+
+
+def sent(body: bytes, *headers: str, wire: bytes | None = None, **wanted: Any) -> Case:
+    """A POST whose body must arrive whole; ``wire`` is its form on the connection."""
+    length = () if wire is not None else (f"Content-Length: {len(body)}",)
+    whole = {"size": len(body), "sha": hashlib.sha256(body).hexdigest(), **wanted}
+    return Case("/echo", "POST", (*length, *headers), body if wire is None else wire, whole)
+
+
+FORM = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n\0\xff\r\n--x--\r\n'
+PACKED = gzip.compress(b"text " * 1000)
+CASES = {
+    **{
+        f"method {name}": Case(method=name, wanted={"method": name})
+        for name in ("GET", "DELETE", "OPTIONS", "PROPFIND")
+    },
+    "plain path": Case("/echo/a", wanted={"raw": "/shop/echo/a", "path": "/echo/a", "prefix": "/shop", "query": ""}),
+    "empty segments": Case("/echo//a///b", wanted={"raw": "/shop/echo//a///b", "path": "/echo//a///b"}),
+    "an encoded slash": Case("/echo/a%2Fb", wanted={"raw": "/shop/echo/a%2Fb", "path": "/echo/a/b"}),
+    "an encoded percent sign": Case("/echo/a%2541", wanted={"raw": "/shop/echo/a%2541", "path": "/echo/a%41"}),
+    "letters beyond ASCII": Case(
+        "/echo/gr%C3%BC%C3%9Fe", wanted={"raw": "/shop/echo/gr%C3%BC%C3%9Fe", "path": "/echo/grüße"}
+    ),
+    "space and plus": Case("/echo/a%20b+c", wanted={"raw": "/shop/echo/a%20b+c", "path": "/echo/a b+c"}),
+    "a query": Case("/echo?a=1&b=%20%26&&c=%C3%BC", wanted={"query": "a=1&b=%20%26&&c=%C3%BC", "path": "/echo"}),
+    "an empty query": Case("/echo?", wanted={"query": "", "path": "/echo"}),
+    "the visitor": Case(wanted={"scheme": "http", "host": HOST, "prefix": PREFIX, "address": "127.0.0.1"}),
+    "a header": Case(headers=('X-Tag: a b;c="d"',), wanted={"header x-tag": 'a b;c="d"'}),
+    "a repeated header": Case(headers=("X-Tag: a", "X-Tag: b"), wanted={"header x-tag": "a,b"}),
+    "cookies": Case(headers=("Cookie: a=1; b=2",), wanted={"header cookie": "a=1; b=2"}),
+    "authorization": Case(headers=("Authorization: Basic YTpi",), wanted={"header authorization": "Basic YTpi"}),
+    "a header with an underscore": Case(headers=("X_User: evil",), wanted={"header x-user": None}),
+    "no body": Case(method="POST", wanted={"size": 0}),
+    "a body of 0 bytes": sent(b""),
+    "a body of 1 byte": sent(b"x", "Content-Type: text/plain", **{"header content-type": "text/plain"}),
+    "a body of 1 MB": sent(MEGABYTE),
+    "a body with Expect": sent(MEGABYTE, "Expect: 100-continue"),
+    "a packed body": sent(PACKED, "Content-Encoding: gzip", **{"header content-encoding": "gzip"}),
+    "a form": sent(
+        FORM,
+        "Content-Type: multipart/form-data; boundary=x",
+        **{"header content-type": "multipart/form-data; boundary=x"},
+    ),
+    "a chunked body": sent(MEGABYTE, "Transfer-Encoding: chunked", wire=chunked(MEGABYTE, 100_000)),
+    "a chunked body of 0 bytes": sent(b"", "Transfer-Encoding: chunked", wire=chunked(b"", 1)),
+    "a chunked body with trailers": sent(
+        MEGABYTE,
+        "Transfer-Encoding: chunked",
+        wire=chunked(MEGABYTE, 65_537, b"X-Sum: 1\r\n"),
+        **{"header x-sum": None},
+    ),
+}
+
+NGINX = subprocess.run([BINARY or "false", "-v"], capture_output=True, text=True, check=False).stderr
+NGINX_VERSION = tuple(int(number) for number in re.findall(r"\d+", NGINX)[:2])
+NOTHING = {"size": 0, "sha": hashlib.sha256(b"").hexdigest()}
+
+# The exceptions, by server, place and case. uWSGI's own HTTP socket is for the health check; visitors don't reach it.
+DIFFERENCES: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("uwsgi", "nginx", "empty segments"): {"path": "/echo/a/b"},
+    ("uwsgi", "nginx", "a repeated header"): {"header x-tag": "b"} if NGINX_VERSION < (1, 23) else {},
+    ("uwsgi", "socket", "a header with an underscore"): {"header x-user": "evil"},
+    ("uwsgi", "socket", "a chunked body"): NOTHING,
+    ("uwsgi", "socket", "a chunked body with trailers"): NOTHING,
+}
+
+
+class Stage:
+    """One server behind an nginx."""
+
+    def __init__(self, kind: str, front: Front, server: Any) -> None:
+        self.kind, self.front, self.server = kind, front, server
+
+    def connect(self, place: str) -> socket.socket:
+        if place == "nginx":
+            return socket.create_connection(("127.0.0.1", self.front.port), timeout=20)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(self.server.socket)
+        return connection
+
+    def ask(self, place: str, case: Case) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body of the answer."""
+        head = [f"{case.method} {PREFIX}{case.target} HTTP/1.1", f"Host: {HOST}", "Connection: close"]
+        if place == "socket":  # as nginx sends them
+            own = {"For": "127.0.0.1", "Proto": "http", "Host": HOST, "Prefix": PREFIX}
+            head += [f"X-Forwarded-{name}: {value}" for name, value in own.items()]
+        with self.connect(place) as visitor:
+            visitor.sendall("\r\n".join([*head, *case.headers]).encode() + b"\r\n\r\n" + case.body)
+            response = http.client.HTTPResponse(visitor, method=case.method)
+            response.begin()
+            return response.status, response.getheaders(), response.read()
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, render: Any) -> Iterator[Stage]:
+    kind = request.param
+    protocol, uwsgi = SERVERS[kind]
+    folder = tmp_path_factory.mktemp("stage")
+    os.chmod(folder, 0o755)
+    Path(folder / "nginx").mkdir()
+    front = Front(folder / "nginx", render)
+    under_gunicorn = protocol == "wsgi" and not uwsgi
+    entry = entry_module("shop:app", protocol, True, "" if under_gunicorn else PREFIX, uwsgi or kind == "asgi")
+    code = probes.WSGI if protocol == "wsgi" else probes.ASGI
+    env = {"SCRIPT_NAME": PREFIX} if under_gunicorn else {}
+    with starting(folder, render) as serve:
+        server = serve(kind, code=code, entry=entry, threads=2, workers=2, env=env)
+        upstream = f"uwsgi:unix:{server.folder}/web.uwsgi.sock" if uwsgi else f"unix:{server.socket}"
+        front.serve([front.site(max_body_size="64m", locations=[{"path": PREFIX, "upstream": upstream}])])
+        yield Stage(kind, front, server)
+        front.stop()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", CASES)
+def test_the_application_sees_the_request(stage: Stage, place: str, name: str) -> None:
+    case, differs = CASES[name], DIFFERENCES.get((stage.kind, place, name), {})
+    status, _headers, body = stage.ask(place, case)
+    assert status == 200, body[:500]
+    seen = json.loads(body)
+    found = {
+        key: (seen["headers"].get(key.removeprefix("header ")) or "").replace(", ", ",") or None
+        if key.startswith("header ")
+        else seen[key]
+        for key in case.wanted or {}
+    }
+    assert found == {**(case.wanted or {}), **differs}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("count", "size"), [(1, 16_000), (20, 1000)])
+def test_large_and_many_cookies_reach_the_visitor(stage: Stage, place: str, count: int, size: int) -> None:
+    status, headers, body = stage.ask(place, Case(f"/cookies?{count}x{size}"))
+    found = [value for name, value in headers if name.lower() == "set-cookie"]
+    assert (status, body) == (200, b"ok")
+    assert found == [f"c{number}=" + "v" * size for number in range(count)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_headers_of_the_answer_arrive(stage: Stage, place: str, method: str) -> None:
+    status, headers, body = stage.ask(place, Case("/headers", method))
+    found = {name.lower(): value for name, value in headers}
+    wanted = {"etag": '"v1"', "location": "/shop/a?b=c", "x-own": "1", "content-type": "text/plain"}
+    assert (status, body) == (200, b"ok" if method == "GET" else b"")
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert "Cookie" in found["vary"]
+    assert found["content-length"] == "2"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("status", [204, 304])
+def test_answers_without_a_body_have_none(stage: Stage, place: str, status: int) -> None:
+    seen, headers, body = stage.ask(place, Case(f"/status?{status}"))
+    assert (seen, body) == (status, b"")
+    assert {name.lower(): value for name, value in headers}.get("etag") == '"v1"'
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_range_arrives(stage: Stage, place: str) -> None:
+    status, headers, body = stage.ask(place, Case("/range", headers=("Range: bytes=2-4",)))
+    assert (status, body) == (206, b"234")
+    assert ("Content-Range", "bytes 2-4/10") in [(name.title(), value) for name, value in headers]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_stream_arrives_whole(stage: Stage, place: str) -> None:
+    status, _headers, body = stage.ask(place, Case("/stream"))
+    assert (status, body) == (200, b"".join(b"%d," % number for number in range(1000)))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_events_arrive_when_they_are_sent(stage: Stage, place: str) -> None:
+    with stage.connect(place) as visitor:
+        began = time.monotonic()
+        visitor.sendall(f"GET {PREFIX}/events HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        response = http.client.HTTPResponse(visitor, method="GET")
+        response.begin()
+        assert response.readline() == b"data: 0\n"
+        assert time.monotonic() - began < 1.5
+        assert response.read() == b"\ndata: 1\n\n"
+        assert time.monotonic() - began > 1.8
+
+
+@pytest.mark.parametrize("size", [20_000, 1_000_000])
+def test_an_answer_before_the_body_is_read_arrives(stage: Stage, size: int) -> None:
+    case = Case("/early", "POST", (f"Content-Length: {size}",), bytes(size))
+    for _ in range(4):
+        status, _headers, body = stage.ask("nginx", case)
+        assert (status, body) == (401, b"early")
