@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.exposure import readable_below
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import first_file, look_at_modes
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import look_at_deaths
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl, trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import Untrusted, read_untrusted, tail
@@ -93,6 +94,7 @@ def test_the_notes_of_workers_are_no_trap(attacker: Attacker, kind: str) -> None
     layout = Layout(attacker.folder.name, runtime_root=str(attacker.folder.parent))
     trap(attacker, kind, f"{ID}.sock.ready")
     assert soon(lambda: read_notes(layout, ID)) == ""
+    assert soon(lambda: look_at_deaths(layout, ID, "", 0)) is None
 
 
 @pytest.mark.parametrize("kind", TRAPS)

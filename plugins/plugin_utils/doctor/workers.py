@@ -58,4 +58,7 @@ def its_workers_stay_alive(view: View) -> str:
 
 
 def moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):  # the host reports it
+        return "an unknown time"
