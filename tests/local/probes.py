@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Two applications, for WSGI and ASGI, that describe the requests that they get and answer as their path says.
+"""Two applications, for WSGI and ASGI. They describe the requests that they get, and answer as the path says.
 
 Both describe a request in the same words: method, raw path and query, decoded path below the prefix, headers by name with
 repeated ones in a list, visitor, and size and hash of the body.

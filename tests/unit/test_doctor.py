@@ -542,6 +542,8 @@ def test_a_process_that_ends_again_and_again_breaks_the_promise() -> None:
     (problem,) = [one["problem"] for one in checks(seen) if one["problem"]]
     assert "its process was started again 3 times, the last time at 20" in problem
     assert "its log shows no reason" in problem
+    seen = view(found={"process": {"restarts": 3, "started": 1e30}})
+    assert "the last time at an unknown time" in next(one["problem"] for one in checks(seen) if one["problem"])
 
 
 # The checks, each broken once

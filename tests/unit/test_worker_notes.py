@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import look_at_deaths
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import deaths, summary
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import uwsgi_crashes, worker_crashes
 
@@ -51,6 +55,19 @@ def test_the_workers_of_an_earlier_master_have_ended_with_it() -> None:
     notes = lines(("ready", OVER + "1", -90), ("ready", OVER + "2", -90), ("ready", OVER + "3", -60))
     found = summary(notes, True, NOW, since=NOW - 70)
     assert found == {"count": 1, "recent": 1, "since": NOW - 60, "last": NOW - 60}
+
+
+def test_the_doctor_reads_the_notes_and_the_reason(tmp_path: Path) -> None:
+    layout = Layout("shop", str(tmp_path / "srv"), str(tmp_path / "run"))
+    (tmp_path / "run/shop").mkdir(parents=True)
+    now = int(time.time())
+    Path(f"{layout.socket('1')}.ready").write_text(f"ready 7 {now - 9}\ngone 7 {now - 5}\n")
+    log = "[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?\n[INFO] Booting worker with pid: 8\n"
+    found = look_at_deaths(layout, "1", log, now - 60)
+    assert found is not None
+    assert (found["count"], found["recent"], found["last"]) == (1, 1, now - 5)
+    assert found["reason"] == "[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"
+    assert look_at_deaths(layout, "1", log, now - 2) == {"count": 0, "recent": 0, "since": 0, "last": 0}
 
 
 @pytest.mark.parametrize("notes", ["", "ready 1\ngone 1\n", "ready 1 x\n", "gone ../../etc/passwd 5\n", "\0\n1 2 3 4"])
