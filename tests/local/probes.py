@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """Two applications, for WSGI and ASGI. They describe the requests that they get, and answer as the path says.
 
-Both describe a request in the same words: method, raw path and query, decoded path below the prefix, headers by name with
-repeated ones in a list, visitor, and size and hash of the body.
+Both describe a request in the same words: method, raw path, query, decoded path below the prefix, headers by name,
+visitor, and size and hash of the body. A repeated header has its values joined by commas.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ def app(environ, start_response):
         os._exit(1)
     if path == "/segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if path == "/hang":
-        time.sleep(30)
+    if path in ("/hang", "/wait"):
+        time.sleep(30 if path == "/hang" else 0.3)
     body = b'{"pid": %d}' % os.getpid()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
@@ -187,6 +187,43 @@ def test_workers_that_are_recycled_are_not_counted_as_dead(serve: Callable[..., 
     server.process.wait(20)
     told = told_deaths(server, kind)
     assert (told["count"], told["recent"]) == (0, 0), Path(f"{server.socket}.ready").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cheaper": 1, "cheaper-algo": "spare", "cheaper-overload": 1, "idle": 0},
+        {"max-worker-lifetime": 1, "min-worker-lifetime": 0},
+        {"reload-on-rss": 1, "min-worker-lifetime": 0},
+        {"lazy-apps": False, "max-worker-lifetime": 1, "min-worker-lifetime": 0},
+        {"threads": 4, "max-requests": 10, "min-worker-lifetime": 0},
+    ],
+    ids=["cheaper", "lifetime", "memory", "preforked", "threads"],
+)
+def test_workers_that_uwsgi_ends_itself_are_not_counted_as_dead(serve: Callable[..., Any], settings: Any) -> None:
+    threads = {"threads": settings.pop("threads")} if "threads" in settings else {}
+    server = death_server(serve, "uwsgi", workers=3, settings=settings, wait=False, **threads)
+    server.wait(lambda: server.ready() >= 1)
+    until = time.monotonic() + 12
+    while time.monotonic() < until:
+        if time.monotonic() < until - 8:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda _number: server.ask("/wait"), range(16)))
+        time.sleep(0.2)
+    notes = Path(f"{server.socket}.ready").read_text()
+    assert notes.count("left") >= 1, notes + server.log.read_text()
+    assert told_deaths(server, "uwsgi")["count"] == 0, notes + server.log.read_text()
+
+
+def test_workers_of_uwsgi_with_greenlets_are_not_counted(serve: Callable[..., Any]) -> None:
+    """There, uWSGI lets no worker note its orderly end."""
+    server = death_server(
+        serve, "uwsgi", workers=2, settings={"gevent": 10, "max-requests": 5, "min-worker-lifetime": 0}
+    )
+    for _ in range(30):
+        server.ask()
+    server.wait(lambda: server.ready() > 2)
+    assert told_deaths(server, "uwsgi") is None
 
 
 @pytest.mark.parametrize("kind", ["sync", "uwsgi"])

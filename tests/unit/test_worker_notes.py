@@ -47,7 +47,7 @@ def test_a_number_that_is_used_again_hides_no_death() -> None:
 
 
 def test_old_deaths_are_counted_and_not_recent() -> None:
-    notes = lines(("gone", "1", -9000), ("gone", "2", -8000), ("gone", "3", -10))
+    notes = lines(("ready", "1", -9001), ("gone", "1", -9000), ("gone", "2", -8000), ("gone", "3", -10))
     assert summary(notes, False, NOW) == {"count": 3, "recent": 1, "since": NOW - 10, "last": NOW - 10}
 
 
@@ -77,5 +77,5 @@ def test_notes_of_older_releases_and_forged_ones_say_nothing(notes: str) -> None
 
 
 def test_a_forged_time_is_not_recent() -> None:
-    notes = f"gone 1 {'9' * 4000}\ngone 2 {NOW}\n"
+    notes = f"ready 1 1\ngone 1 {'9' * 4000}\ngone 2 {NOW}\n"
     assert summary(notes, False, NOW) == {"count": 2, "recent": 1, "since": NOW, "last": NOW}

@@ -29,7 +29,7 @@ def events(notes: str) -> Iterator[tuple[str, str, int]]:
 
 def is_timed(notes: str) -> bool:
     """Whether the release notes times, and every orderly end."""
-    return any(time for _event, _pid, time in events(notes))
+    return any(time for event, _pid, time in events(notes) if event == "ready")
 
 
 def deaths(notes: str, uwsgi: bool) -> list[int]:

@@ -55,6 +55,8 @@ OWN = {
 # Options whose addresses are added to those of the collection: ports of this machine, for its own programs.
 ADDRESSES = ("socket", "http-socket", "stats")
 ADDRESS = re.compile(r"(?:127(?:\.[0-9]{1,3}){3}|localhost|\[::1\]):([0-9]{1,5})")
+# Options for which uWSGI runs no functions of Python's atexit when a worker ends.
+ASYNC = ("async", "gevent", "asyncio", "greenlet", "tornado", "ugreen", "skip-atexit", "skip-atexit-teardown")
 PLUGINS = ("plugin", "plugins", "need-plugin", "need-plugins")
 
 # Options whose numbers this collection uses, too.
@@ -188,7 +190,9 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
     hooks = [["hook-master-start", "unix_signal:15 gracefully_kill_them_all"]]
     if ready := ready_file(service):
         # One line for every worker that is ready. A deployment counts them. uWSGI itself replaces "$(...)".
-        report = f'f={shlex.quote(ready)}; echo "ready $PPID `date +%s`" >> "$f"'
+        # Without a time where the module pyweb_entry can't note an orderly end.
+        time = "" if any(own.get(key) for key in ASYNC) else " `date +%s`"
+        report = f'f={shlex.quote(ready)}; echo "ready $PPID{time}" >> "$f"'
         shorten = f'[ `wc -c < "$f"` -lt {MOST_NOTES} ] || {{ k=`tail -c {KEPT_NOTES} "$f"`; echo "$k" > "$f"; }}'
         hooks.append(["hook-accepting", f"exec:{doubled(report)}; {shorten}"])
     if service.get("http_socket"):
