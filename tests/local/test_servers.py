@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -130,6 +131,7 @@ def test_a_killed_worker_is_back_within_a_second(serve: Callable[..., Any], kind
     print(f"{kind}: a killed worker was back after {took:.2f} s")
     assert took < 1.5  # one second on an idle machine
     assert server.ask()["pid"]
+    assert kind == "uwsgi" or told_deaths(server, kind)["count"] == 1
 
 
 DYING = """
@@ -174,10 +176,11 @@ def test_workers_that_die_are_counted(serve: Callable[..., Any], kind: str, path
     assert DEATH.search(server.log.read_text())
 
 
-@pytest.mark.parametrize("kind", WSGI_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_workers_that_are_recycled_are_not_counted_as_dead(serve: Callable[..., Any], kind: str) -> None:
     limit = {"max-requests": 2, "min-worker-lifetime": 0} if kind == "uwsgi" else {"max_requests": 2}
-    server = death_server(serve, kind, workers=2, settings=limit)
+    begin = serve if kind in ASGI_KINDS else functools.partial(death_server, serve)
+    server = begin(kind, workers=2, settings=limit)
     until = time.monotonic() + 20
     while server.ready() < 6 and time.monotonic() < until:
         server.ask()
@@ -217,9 +220,8 @@ def test_workers_that_uwsgi_ends_itself_are_not_counted_as_dead(serve: Callable[
 
 def test_workers_of_uwsgi_with_greenlets_are_not_counted(serve: Callable[..., Any]) -> None:
     """There, uWSGI lets no worker note its orderly end."""
-    server = death_server(
-        serve, "uwsgi", workers=2, settings={"gevent": 10, "max-requests": 5, "min-worker-lifetime": 0}
-    )
+    settings = {"gevent": 10, "max-requests": 5, "min-worker-lifetime": 0}
+    server = death_server(serve, "uwsgi", workers=2, settings=settings)
     for _ in range(30):
         server.ask()
     server.wait(lambda: server.ready() > 2)
