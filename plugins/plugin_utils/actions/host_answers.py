@@ -146,8 +146,8 @@ def checked_facts(found: Any, host: str) -> dict[str, Any]:
     return {name: shown(found[name]) for name in FACTS}
 
 
-# What a host answers about each application that it has built: the keys that later stages rely on.
-BUILD = {"name": str, "candidate": (str, type(None)), "action": str}
+# The keys of a host's answer about an application that it has built, as far as later stages rely on them.
+BUILD: dict[str, type | tuple[type, ...]] = {"name": str, "candidate": (str, type(None)), "action": str}
 
 
 def checked_builds(found: Any, names: Iterable[str], host: str) -> list[dict[str, Any]]:
