@@ -15,7 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
     Look,
     LookAction,
@@ -321,6 +321,9 @@ class ActionModule(LookAction, PackagesAction):
         answer["changed"] = bool(changed or result.get("changed"))
         webapp = answer["parts"].get("webapp", {})
         answer["apps"] = webapp.get("apps", answer.get("apps", []))
+        if not answer.get("failed"):
+            host = self.task_vars["inventory_hostname"]
+            answer["apps"] = checked_builds(answer["apps"], [app["name"] for app in look.apps], host)
         if alone or self._task.check_mode or answer.get("failed"):
             return {}
         pending: dict[str, Any] = {"certificates": bool(answer["parts"].get("nginx", {}).get("due"))}

@@ -11,12 +11,15 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from host_facts import GOOD
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -41,7 +44,9 @@ def hostile_facts(folder: Path) -> dict[str, Any]:
     return {"webapps": [app], "nginx_ca_key": str(folder / "secrets/key")}
 
 
-def play(folder: Path, answer: dict[str, Any], playbook: str, extra: Sequence[str] = ()) -> tuple[str, bytes]:
+def play(
+    folder: Path, answer: dict[str, Any], playbook: str, extra: Sequence[str] = (), source: Any = None
+) -> tuple[str, bytes]:
     """The output of a run against the hostile host, and the data that was sent to it."""
     (folder / "secrets").mkdir()
     (folder / "secrets/key").write_text(MARKER)
@@ -52,7 +57,7 @@ def play(folder: Path, answer: dict[str, Any], playbook: str, extra: Sequence[st
     log = folder / "log"
     liar.write_text(LIAR.format(python=sys.executable, log=str(log), answer=str(folder / "answer")))
     liar.chmod(0o755)
-    good = {"name": "shop", "source": {"path": str(folder / "good")}, "wsgi": "shop:app"}
+    good = {"name": "shop", "source": source or {"path": str(folder / "good")}, "wsgi": "shop:app"}
     host = {"ansible_connection": "local", "ansible_python_interpreter": str(liar), "webapps": [good]}
     (folder / "hosts.yml").write_text(json.dumps({"web": {"hosts": {"liar": host}}}))
     (folder / "play.yml").write_text(playbook)
@@ -135,6 +140,51 @@ def test_facts_replace_no_variable_of_the_inventory(tmp_path: Path, beside: str)
     before = STOCK + f"\n- ansible.builtin.import_playbook: {place / site}\n"
     printed, _sent = play(tmp_path, answer, before)
     assert "liar reports facts that have the names of inputs: a_folder, b_folder, c_folder" in " ".join(printed.split())
+
+
+@pytest.mark.attack("1", "A fact sets a variable that a template of the inventory names and nothing defines")
+@pytest.mark.parametrize(
+    "template", ["{{{{ shop_path | default('{}') }}}}", "{{{{ lookup('vars', 'shop_path', default='{}') }}}}"]
+)
+def test_facts_fill_no_variable_of_a_template(tmp_path: Path, template: str) -> None:
+    answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, "shop_path": str(tmp_path / "secrets")}}
+    source = {"path": template.format(tmp_path / "good")}
+    printed, sent = play(tmp_path, answer, STOCK + SITE, source=source)
+    assert "liar reports facts that have the names of inputs: shop_path" in " ".join(printed.split())
+    assert MARKER.encode() not in sent
+
+
+BUILD = {"name": "shop", "candidate": "20261129T000000Z-ab12cd34", "action": "build", "activate": True, "current": ""}
+
+
+@pytest.mark.attack("1", "The answer of one host about its builds ends the run of all others")
+@pytest.mark.parametrize(
+    "lie", [[{"name": "shop"}], ["shop"], 5, [BUILD, BUILD], [{**BUILD, "name": "blog"}], [{**BUILD, "candidate": 5}]]
+)
+def test_a_build_of_the_wrong_kind_names_its_host(lie: Any) -> None:
+    with pytest.raises(AnsibleActionFail, match="liar answered with a build of the wrong kind"):
+        checked_builds(lie, ["shop", "other"], "liar")
+
+
+def test_builds_of_the_right_kind_are_taken() -> None:
+    builds = [BUILD, {**BUILD, "name": "other", "candidate": None}]
+    assert checked_builds(builds, ["shop", "other"], "web1") == builds
+
+
+@pytest.mark.attack("19", "Names of files and messages of servers bring escape sequences to the operator's terminal")
+@pytest.mark.parametrize("callback", ["default", "pyweb.stack.bare"])
+def test_names_in_a_source_do_not_reach_the_terminal_raw(
+    tmp_path: Path, callback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", callback)
+    monkeypatch.setenv("ANSIBLE_NOCOLOR", "true")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../x\x1b]0;pwned\x07\x1b[2J"))
+    answer = {"changed": False, "ansible_facts": {"pyweb": GOOD}}
+    printed, _sent = play(tmp_path, answer, SITE, source={"archive": str(tmp_path / "a.tar.gz")})
+    assert "hostile member" in printed
+    assert "pwned" in printed
+    assert "\x1b" not in printed
 
 
 def test_facts_of_the_wrong_kind_name_the_host(tmp_path: Path) -> None:

@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import http.server
+import io
 import os
 import resource
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -262,6 +266,121 @@ def test_an_archive_of_a_high_ratio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(SourceError, match="more than 200 times its own size"):
         unpack(tmp_path / "bomb.tar.xz", tmp_path / "taken")
+
+
+def limited(program: str, *arguments: str, gib: int = 1) -> str:
+    """The output of a Python program that may take so much memory. It stops itself after 60 seconds."""
+    limit = f"import resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({gib} << 30, {gib} << 30))\n"
+    path = os.environ["ANSIBLE_COLLECTIONS_PATH"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limit}sys.path.insert(0, {path!r})\n{program}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout + done.stderr[-500:]
+
+
+UNPACK = """
+from pathlib import Path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+try:
+    unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+except SourceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.attack("16", "An archive of a megabyte has one header of a gigabyte, which tar reads into memory")
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "long name"])
+def test_a_header_of_a_gigabyte_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    head = tarfile.TarInfo("x")
+    head.type, head.size = kind, 1 << 30
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb", compresslevel=1) as stream:
+        stream.write(head.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(1 << 10):
+            stream.write(bytes(1 << 20))
+    (tmp_path / "taken").mkdir()
+    found = limited(UNPACK, str(tmp_path / "bomb.tar.gz"), str(tmp_path / "taken"))
+    assert f"bomb.tar.gz can't be unpacked: it has a header of {1 << 30} bytes" in found
+
+
+@pytest.mark.attack("16", "An archive of two kilobytes has gigabytes behind its end, or in a member that is skipped")
+def test_what_lies_behind_the_end_of_an_archive_is_bounded(tmp_path: Path) -> None:
+    with bz2.open(tmp_path / "bomb.tar.bz2", "wb") as stream:
+        stream.write(tarfile.TarInfo("app.py").tobuf())
+        stream.write(bytes(10240))
+        for _ in range(500):
+            stream.write(bytes(1 << 20))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SourceError, match="more than 200 times its own size"):
+        unpack(tmp_path / "bomb.tar.bz2", tmp_path / "taken")
+
+
+@pytest.mark.attack("16", "Members of an archive name each other in an order that decompresses all of it for each one")
+def test_members_that_jump_back_are_bounded(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "bomb.tar.xz", "w:xz") as tar:
+        for number in range(30):
+            member = tarfile.TarInfo(f"large-{number}")
+            member.size = 2 * 1024**2
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+            link = tarfile.TarInfo(f"link-{number}")
+            link.type, link.linkname = tarfile.LNKTYPE, "large-0"
+            tar.addfile(link)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SourceError, match="an order that takes very long"):
+        unpack(tmp_path / "bomb.tar.xz", tmp_path / "taken")
+
+
+TOML = """
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import table
+print(table(open(sys.argv[1]).read()))
+"""
+
+
+@pytest.mark.attack("16", "A name of 100,000 parts in pyproject.toml takes 22 GB of memory")
+@pytest.mark.parametrize("text", ["{} = 1", "[{}]", "x = {{ {} = 1 }}", "a={}"])
+def test_a_dotted_name_does_not_take_all_memory(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text.format(".".join(["a"] * 100_000)) + "\n")
+    assert limited(TOML, str(tmp_path / "pyproject.toml")).strip() == "None"
+
+
+def test_names_and_values_with_many_dots_are_read() -> None:
+    text = "a.b.c = 1\nfiles = [" + ", ".join(f"'package-{n}.2.3.whl'" for n in range(500)) + "]\n"
+    text += "numbers = [" + ", ".join(f"{n}.5" for n in range(500)) + "]\n"
+    found = table(text)
+    assert found is None or (found["a"], len(found["files"]), found["numbers"][3]) == ({"b": {"c": 1}}, 500, 3.5)
+
+
+LFS = """#!/bin/sh
+printf 'url=%s\\n\\n' "$(git config -f .lfsconfig lfs.url)" | git credential fill > OUT 2>&1
+cat
+"""
+
+
+@pytest.mark.attack("17", "A repository names its own git-lfs server, which would get the token of the CI system")
+def test_a_filter_gets_no_token_for_a_server_of_the_repository(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "asked"
+    for name, text in (("lfs", LFS.replace("OUT", str(out))), ("askpass", "#!/bin/sh\necho the-token\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    git(tmp_path, "config", "--global", "filter.lfs.smudge", str(tmp_path / "lfs"))
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (folder / ".lfsconfig").write_text("[lfs]\n\turl = https://other.example/lfs\n")
+    (folder / "data.bin").write_text("x\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        git(folder, "-c", "filter.lfs.smudge=cat", "-c", "user.name=x", "-c", "user.email=x@example.com", *command)
+    monkeypatch.setenv("GIT_ASKPASS", str(tmp_path / "askpass"))
+    repository = Repository(str(folder))
+    repository.checkout(repository.commit_of("HEAD"), "HEAD", tmp_path / "taken")
+    assert out.exists(), "the filter did not run"
+    assert "the-token" not in out.read_text()
 
 
 def test_an_archive_without_a_bottom_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -231,11 +232,11 @@ def settings_of(environment: Mapping[str, str]) -> list[tuple[str, str]]:
 def test_the_program_of_a_ci_system_answers_for_one_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_ASKPASS", "/ci/askpass")
     repository = Repository("https://forge.example/x.git")
-    assert repository.environment()["GIT_ASKPASS"] == "/ci/askpass"
-    of_submodules = repository.environment(submodules=True)
-    assert (of_submodules["GIT_ASKPASS"], of_submodules["PYWEB_GIT_ASKPASS"]) == ("", "/ci/askpass")
-    helpers = [name for name, _value in settings_of(of_submodules) if name.endswith(".helper")]
-    assert helpers == ["credential.https://forge.example.helper"]
+    for submodules in (False, True):
+        environment = repository.environment(submodules=submodules)
+        assert (environment["GIT_ASKPASS"], environment["PYWEB_GIT_ASKPASS"]) == ("", "/ci/askpass")
+        helpers = [name for name, _value in settings_of(environment) if name.endswith(".helper")]
+        assert helpers == ["credential.https://forge.example.helper"]
 
 
 # Package indexes
@@ -285,3 +286,11 @@ def test_a_key_without_its_first_line_is_not_shown() -> None:
         with pytest.raises(CertificateError, match="its value is not a file") as caught:
             pem(value, ["/nowhere"], None)
         assert rest[0] not in str(caught.value)
+
+
+@pytest.mark.attack("17", "A text of a megabyte keeps the search for credentials busy for minutes")
+@pytest.mark.parametrize("part", ["://a:", "://a", "://a@", "://a:1/", "://?", "@", "?"])
+def test_credentials_are_searched_in_linear_time(part: str) -> None:
+    began = time.process_time()
+    redacted(part * 200_000)
+    assert time.process_time() - began < 2

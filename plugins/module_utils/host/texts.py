@@ -14,6 +14,10 @@ UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+# An address ends at a space or a quote.
+WORD = re.compile(r"[^\s'\"]+")
+ACCOUNT = re.compile(r"[^/:]*")
+PORT = re.compile(r":\d+/")
 # Levels of nested data. No answer of a module has ten.
 DEEPEST = 50
 
@@ -48,10 +52,35 @@ def printable_data(value: Any, depth: int = DEEPEST) -> Any:
 
 
 def redacted(text: str) -> str:
-    """A text without the credentials in its addresses: accounts and signed queries."""
-    # A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
-    text = re.sub(r"(?<=://)(?:[^\s/:'\"]*:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@", "***@", text)
-    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", r"\1***", text)
+    """A text without the credentials in its addresses: accounts and signed queries. Its time is linear."""
+    return WORD.sub(lambda word: without_query(without_accounts(word[0])), text) if "://" in text else text
+
+
+def without_accounts(word: str) -> str:
+    """A word without the accounts of its addresses.
+
+    A password may contain '/' or '@' that should have been encoded. A port is not treated as a password.
+    """
+    last = word.rfind("@")
+    kept, at, start = [], 0, word.find("://") + 3
+    while start > 2 and start <= last:
+        name = ACCOUNT.match(word, start)
+        colon = name.end() if name else start
+        end = last
+        if word[colon : colon + 1] != ":" or PORT.match(word, colon):
+            slash = word.find("/", start)
+            end = word.rfind("@", start, slash if slash >= 0 else len(word))
+        if end >= start:
+            kept += [word[at:start], "***@"]
+            at = start = end + 1
+        start = word.find("://", start) + 3
+    return "".join([*kept, word[at:]])
+
+
+def without_query(word: str) -> str:
+    """A word without the query of the first address that has one."""
+    mark = word.find("?", word.find("://")) if "://" in word else -1
+    return f"{word[: mark + 1]}***" if -1 < mark < len(word) - 1 else word
 
 
 def recorded(requirement: str) -> str:

@@ -22,6 +22,8 @@ with contextlib.suppress(ImportError):  # Python 3.10 and older do not have it.
 # Limits of the lists of a source: the largest known lock has some ten MiB.
 MOST_BYTES = 32 * 1024**2
 MOST_FILES = 100
+# The parts of a dotted name in a TOML file. A name of n parts takes n * n / 2 words of memory.
+MOST_PARTS = 50
 
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 EXTRAS = rf"(?:\s*\[\s*(?:{NAME}(?:\s*,\s*{NAME})*)?\s*\])?"
@@ -79,13 +81,23 @@ def content(path: str) -> str:
 
 def table(text: str) -> dict[str, Any] | None:
     """The content of a TOML file; None where it can't be parsed, as on a Python without a TOML parser."""
-    if tomllib is None:
+    if tomllib is None or has_long_key(text):
         return None
     try:
         parsed: dict[str, Any] = tomllib.loads(text)
         return parsed
     except (ValueError, RecursionError):  # not TOML, a number of too many digits, or nested without end
         return None
+
+
+def has_long_key(text: str) -> bool:
+    """Whether a line of a TOML file may be a name of very many parts, which takes much memory to parse."""
+    for line in text.split("\n"):
+        if line.count(".") > MOST_PARTS:
+            bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", line)
+            if max(run.count(".") for run in re.split(r"[^\w\-. \t]+", bare)) > MOST_PARTS:
+                return True
+    return False
 
 
 def logical_lines(text: str) -> list[str]:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable_data
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, printable_data
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -30,6 +31,10 @@ MOST_WARNINGS = 200
 
 # The prefixes of the names of gathered facts.
 PREFIXES = ("ansible_", "facter_", "ohai_")
+
+# Variables of Ansible's own that hold other variables, and no templates of the inventory.
+ANSIBLES = frozenset({"hostvars", "vars", "ansible_facts", "groups", "environment"})
+NAME = re.compile(r"[A-Za-z_]\w*")
 
 NUMBER = (int, float)
 # The facts of the preflight, and of what type each is.
@@ -91,7 +96,26 @@ def shadowed(variables: Mapping[str, Any]) -> list[str]:
     if not told:
         return []
     own = inventory_names(variables) if "hostvars" in variables else set()
+    own |= template_names(variables, told)
     return sorted(name for name in told if name in input_names() or name in own or name.startswith("__"))
+
+
+def template_names(variables: Mapping[str, Any], facts: set[str]) -> set[str]:
+    """The words in the templates of all variables, such as ``shop_path`` in ``{{ shop_path | default('shop') }}``.
+
+    Where the inventory does not define such a variable, a fact of its name would set it.
+    """
+    found: set[str] = set()
+    left = [value for name, value in variables.items() if name not in facts | ANSIBLES]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            found |= set(NAME.findall(value)) if "{{" in value or "{%" in value else set()
+        elif isinstance(value, Mapping):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            left += value
+    return found
 
 
 def shadow_problem(variables: Mapping[str, Any]) -> str:
@@ -120,6 +144,24 @@ def checked_facts(found: Any, host: str) -> dict[str, Any]:
                 f"{host} answered with facts of the wrong kind: pyweb.{name} is {type(value).__name__}. {REMEDY}"
             )
     return {name: shown(found[name]) for name in FACTS}
+
+
+# The keys of a host's answer about an application that it has built, as far as later stages rely on them.
+BUILD: dict[str, type | tuple[type, ...]] = {"name": str, "candidate": (str, type(None)), "action": str}
+
+
+def checked_builds(found: Any, names: Iterable[str], host: str) -> list[dict[str, Any]]:
+    """The builds of a host: one for each application at most, each key of its type."""
+    known = set(names)
+    builds = found if isinstance(found, list) else [found]
+    for build in builds:
+        right = isinstance(build, dict) and all(isinstance(build.get(key), kinds) for key, kinds in BUILD.items())
+        if not right or build["name"] not in known:
+            raise AnsibleActionFail(
+                f"{host} answered with a build of the wrong kind: {one_line(str(build))[:200]}. {REMEDY}"
+            )
+        known.remove(build["name"])
+    return builds
 
 
 REMEDY = "Check the host: its Python or a module on it was changed. Nothing of the answer was used."

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
 from ansible.utils.display import Display
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable, redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -264,5 +264,5 @@ def sudo_problem(account: str, host: str) -> str:
 def failed(problems: list[str]) -> dict[str, Any]:
     """The failed result of a task that found these problems."""
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    listed = "\n".join(f"- {redacted(problem)}" for problem in problems)
+    listed = "\n".join(f"- {printable(redacted(problem))}" for problem in problems)
     return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}"}

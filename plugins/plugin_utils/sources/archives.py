@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.downloads import downloaded, verify
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.tars import BombError, open_tar
 
 # Bytes. The kernel accepts no longer target of a link.
 LONGEST_LINK = 4096
@@ -71,15 +72,19 @@ def unpack(path: Path, target: Path, name: str = "") -> Path:
     name = name or path.name
     most = min(MOST_BYTES, max(SMALL, MOST_RATIO * path.stat().st_size))
     try:
-        # tar comes first, because a tar archive that ends with a zip archive looks like a zip archive.
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as tar:
+        with open_tar(path, most) as tar:
+            # tar comes first, because a tar archive that ends with a zip archive looks like a zip archive.
+            if tar:
                 write(checked_plan(tar_members(tar, name), name), target, name, most)
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as packed:
-                write(checked_plan(zip_members(packed, name), name), target, name, most)
-        else:
-            raise SourceError(f"{name} is neither a tar nor a zip archive, or it is cut off. Make or copy it again.")
+            elif zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as packed:
+                    write(checked_plan(zip_members(packed, name), name), target, name, most)
+            else:
+                raise SourceError(
+                    f"{name} is neither a tar nor a zip archive, or it is cut off. Make or copy it again."
+                )
+    except BombError as error:
+        raise SourceError(f"{name} can't be unpacked: {error}") from error
     except SourceError:
         raise
     except Exception as error:  # each format and compression raises its own errors for damaged data

@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
+
 
 class SourceError(Exception):
-    """A source can't be used; the message names it and says what to do."""
+    """A source can't be used; the message names it and says what to do.
+
+    It is printable, because names of files and messages of servers are chosen by others.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))

@@ -65,13 +65,10 @@ class Repository:
             settings += [(f"protocol.{name}.allow", "always") for name in PROTOCOLS if name != "file"]
         else:
             environment["GIT_ALLOW_PROTOCOL"] = ":".join(PROTOCOLS)
-        known, secrets = credentials(
-            self.url, self.username, self.password, environment.get("GIT_ASKPASS", "") if submodules else ""
-        )
+        # Git itself would give the token to every server that .gitmodules, or a filter such as git-lfs, names.
+        askpass = environment.pop("GIT_ASKPASS", "")
+        known, secrets = credentials(self.url, self.username, self.password, askpass)
         settings += known
-        if submodules:
-            # Git would send the token to any server that .gitmodules names.
-            environment.pop("GIT_ASKPASS", None)
         for number, (name, value) in enumerate(settings):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         return {
