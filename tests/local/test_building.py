@@ -45,6 +45,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     ReleaseError,
+    build_account,
     manifests,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
@@ -70,8 +71,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_pas
     number = str(free_number())
     add = ["useradd", "--uid", number, "--user-group", "--no-create-home", "--no-log-init", "--home-dir", home, NAME]
     subprocess.run(add, check=True, capture_output=True)
+    builder = build_account(NAME)
+    options = ["--gid", NAME, "--no-create-home", "--no-log-init", "--home-dir", f"{home}/build"]
+    subprocess.run(["useradd", "--uid", str(free_number()), *options, builder], check=True, capture_output=True)
     yield pwd.getpwnam(NAME)
-    subprocess.run(["userdel", NAME], check=False, capture_output=True)
+    for name in (builder, NAME):
+        subprocess.run(["userdel", name], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,8 @@ class Bench:
         for path in (self.layout.shared, self.layout.cache):
             os.mkdir(path)
             os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.mkdir(self.layout.build, 0o700)
+        os.chown(self.layout.build, pwd.getpwnam(build_account(NAME)).pw_uid, owner.pw_gid)
 
     def spec(self, files: dict[str, str], **changes: Any) -> dict[str, Any]:
         source = self.folder / f"source-{time.monotonic_ns()}"

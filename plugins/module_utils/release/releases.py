@@ -109,6 +109,11 @@ class Layout:
         return self.path(".command")
 
     @property
+    def sandbox(self) -> str:
+        """The file with the properties of the sandboxes for programs of deployments. Root alone can read it."""
+        return self.path(".sandbox.json")
+
+    @property
     def history(self) -> str:
         return self.path("deployments.log")
 
@@ -198,11 +203,13 @@ def account(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def existing_account(name: str) -> pwd.struct_passwd:
-    """The account of an application whose folders are prepared."""
-    found = account(name)
+def existing_account(name: str, wanted: str = "") -> pwd.struct_passwd:
+    """An account of an application whose folders are prepared: its own, or the one that is ``wanted``."""
+    found = account(wanted or name)
     if found is None:
-        raise ReleaseError(name, f"the account {name} was removed during the deployment. Run again to create it.")
+        raise ReleaseError(
+            name, f"the account {wanted or name} was removed during the deployment. Run again to create it."
+        )
     return found
 
 
