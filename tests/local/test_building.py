@@ -402,11 +402,12 @@ def test_a_failing_build_command_shows_what_it_said(bench: Bench) -> None:
 
 
 @needs_root
-def test_build_commands_run_as_the_application_in_its_environment(bench: Bench) -> None:
+def test_build_commands_run_as_the_build_account_in_the_environment_of_the_release(bench: Bench) -> None:
     release = bench.build(
-        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A >> who; pwd >> who"]
+        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A $HOME $USER >> who; pwd >> who"]
     )
-    assert (release / "src/who").read_text().split() == [NAME, "b", str(release / "src")]
+    builder = build_account(NAME)
+    assert (release / "src/who").read_text().split() == [builder, "b", bench.layout.build, builder, str(release / "src")]
 
 
 @needs_root
@@ -438,16 +439,25 @@ DYING = """
 
 
 @needs_root
-def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> None:
+@pytest.mark.parametrize("with_keeper", [False, True])
+def test_what_a_killed_run_leaves_running_is_ended(bench: Bench, with_keeper: bool) -> None:
+    """The keeper of the programs ends them. If it is killed too, the next run ends them."""
     path = next(entry for entry in sys.path if entry.endswith(".collections"))
     code = textwrap.dedent(DYING.format(path=path, name=NAME, root=bench.layout.root))
     with subprocess.Popen([sys.executable, "-B", "-c", code]) as killed:
         sleeping = wait_for(lambda: {"sleep 333", "sleep 334"} <= {line.split(maxsplit=1)[1] for line in running()}, 20)
+        if with_keeper:
+            keepers = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True, check=True)
+            for pid in keepers.stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
         killed.kill()
     assert (sleeping, killed.returncode) == (True, -signal.SIGKILL)
-    assert len(running()) == 3
-    with lock(bench.layout, "bob@desk"):
-        assert running() == []
+    if with_keeper:
+        assert len(running()) == 3
+        with lock(bench.layout, "bob@desk"):
+            assert running() == []
+    else:
+        assert wait_for(lambda: running() == [], 10)
 
 
 @needs_root
@@ -755,16 +765,17 @@ def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(
     release = bench.build(
         {"app.py": "open('data/by-import', 'w')\ndef app(environ, start_response): pass\n", "data/seed": "s"},
         shared=["data"],
-        build_commands=["echo built >data/by-build; mkdir data/folder; echo built >by-build"],
+        build_commands=["echo built >by-build"],
     )
     os.umask(umask)
-    run_as_account(bench.layout, [str(release / "bin/run"), "touch", "data/by-release"], "/", {}, 20)
+    written = ["sh", "-c", "touch data/by-release; mkdir data/folder"]
+    run_as_account(bench.layout, [str(release / "bin/run"), *written], "/", {}, 20)
     data = Path(bench.layout.shared, "data")
     files = {path.name: mode(path) for path in (data, *data.iterdir())}
     assert files == {
         "data": 0o750,
         "folder": 0o750,
-        **dict.fromkeys(("seed", "by-import", "by-build", "by-release"), 0o640),
+        **dict.fromkeys(("seed", "by-import", "by-release"), 0o640),
     }
     # Root owns it now, and the account can still read it.
     assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
@@ -806,13 +817,11 @@ def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Benc
             "media/public/own": "closed",
         },
         shared=["media", "data"],
-        build_commands=["chmod 0600 media/public/own; echo x >media/private/c; echo new >media/public/old/new"],
         served=["media/public"],
     )
     shared = Path(bench.layout.shared)
-    run_as_account(
-        bench.layout, ["sh", "-c", "mkdir -p deep/er && echo x >deep/er/file"], f"{shared}/media/public", {}, 9
-    )
+    written = "chmod 0600 own; echo x >../private/c; echo new >old/new; mkdir -p deep/er && echo x >deep/er/file"
+    run_as_account(bench.layout, ["/bin/sh", "-c", written], f"{shared}/media/public", {}, 9)
     nginx = grp.getgrnam("www-data").gr_gid
 
     def reads(path: str) -> bool:
