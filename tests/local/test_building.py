@@ -407,7 +407,13 @@ def test_build_commands_run_as_the_build_account_in_the_environment_of_the_relea
         {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A $HOME $USER >> who; pwd >> who"]
     )
     builder = build_account(NAME)
-    assert (release / "src/who").read_text().split() == [builder, "b", bench.layout.build, builder, str(release / "src")]
+    assert (release / "src/who").read_text().split() == [
+        builder,
+        "b",
+        bench.layout.build,
+        builder,
+        str(release / "src"),
+    ]
 
 
 @needs_root

@@ -17,3 +17,4 @@ def app(environ, start_response):
 
 
 note("import")
+note("import", "data")
