@@ -286,7 +286,8 @@ def test_an_environment_with_a_file_that_is_open_for_writing_is_refused(attacker
         "mapped": "import mmap\nmapped = mmap.mmap(file, 4)\nos.closerange(3, 50)\n",
     }
     process = attacker.start(
-        "os.mkdir('cache'); os.mkdir('venv'); open('cache/a.py', 'w').write('good'); os.link('cache/a.py', 'venv/a.py')\n"
+        "os.mkdir('cache'); os.mkdir('venv'); open('cache/a.py', 'w').write('good')\n"
+        "os.link('cache/a.py', 'venv/a.py')\n"
         "file = os.open('cache/a.py', os.O_RDWR)\n" + keep[way] + "print('ready', flush=True); sys.stdin.readline()\n"
     )
     with pytest.raises(StillOpen, match=f"the process {process.pid}" if way == "open" else "a process has it open"):
@@ -297,14 +298,16 @@ def test_an_environment_with_a_file_that_is_open_for_writing_is_refused(attacker
 @pytest.mark.attack("13.10", "A package keeps another name of a file of the environment, by a hard link")
 def test_another_name_of_a_file_of_an_environment_is_taken_too(attacker: Attacker) -> None:
     attacker.run(
-        "os.mkdir('venv'); open('kept.py', 'w').write('good'); os.chmod('kept.py', 0o666); os.link('kept.py', 'venv/a.py')"
+        "os.mkdir('venv'); open('kept.py', 'w').write('good'); os.chmod('kept.py', 0o666)\n"
+        "os.link('kept.py', 'venv/a.py')"
     )
     take_for_root(str(attacker.folder / "venv"), linked_by=attacker.uid)
     kept = attacker.folder / "kept.py"
     assert kept.stat().st_ino == (attacker.folder / "venv/a.py").stat().st_ino, "there is no second copy on the disk"
     attacker.run(
-        "try:\n    open('kept.py', 'w')\nexcept PermissionError:\n    pass\nelse:\n    raise SystemExit('it was written')\n"
-        "try:\n    os.chmod('kept.py', 0o666)\nexcept PermissionError:\n    pass\nelse:\n    raise SystemExit('its mode')\n"
+        "for change in (lambda: open('kept.py', 'w'), lambda: os.chmod('kept.py', 0o666)):\n"
+        "    try:\n        change()\n    except PermissionError:\n        continue\n"
+        "    raise SystemExit('it was changed')\n"
     )
 
 
@@ -376,12 +379,10 @@ def test_what_an_import_leaves_ends_with_it(bench: Bench) -> None:
 
 @pytest.mark.attack("13.9", "A command forks all the time, and each parent ends")
 def test_a_command_that_always_forks_is_ended(bench: Bench) -> None:
-    code = f"exec('''{CHAIN}''')".replace("3000", "100000")
-    with pytest.raises(subprocess.TimeoutExpired):
-        run_as_account(bench.layout, ["/usr/bin/python3", "-c", code + "\nimport time; time.sleep(60)"], "/", {}, 0.5)
-        # The first process of the chain ends at once, so the rest is what it has left.
-        raise subprocess.TimeoutExpired("", 0)
-    assert wait_for(lambda: processes_of(pwd.getpwnam(NAME).pw_uid) == [], 5)
+    code = CHAIN.replace("\\n", "\n").replace("3000", "100000")
+    answer = run_as_account(bench.layout, ["/usr/bin/python3", "-c", code], "/", {"TARGET": "/dev/null"}, 20)
+    assert answer.returncode == 0
+    assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
 
 
 @pytest.mark.attack("13.9", "A command becomes the parent of its orphans itself, so that its keeper does not get them")
@@ -429,7 +430,7 @@ def test_output_without_end_is_kept_on_no_disk(bench: Bench, monkeypatch: pytest
     assert "/tmp" not in files  # no such file is used
     answer = run_as_account(bench.layout, ["/bin/sh", "-c", "yes evil; echo never"], "/", {}, 60)
     assert len(answer.stdout) <= capture.MOST_OUTPUT
-    assert answer.stdout.endswith("evil\n") or "evil" in answer.stdout
+    assert "evil\n" in answer.stdout
     assert "ended, because it has printed more than" in answer.stderr
     assert answer.returncode != 0
     assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
@@ -439,7 +440,8 @@ def test_output_without_end_is_kept_on_no_disk(bench: Bench, monkeypatch: pytest
 def test_the_service_can_not_touch_a_process_of_the_build(bench: Bench) -> None:
     program = (
         "import ctypes, subprocess\n"
-        "pid = int(subprocess.run(['pgrep', '-u', sys.argv[1], '-x', 'sleep'], capture_output=True, check=True).stdout)\n"
+        "found = subprocess.run(['pgrep', '-u', sys.argv[1], '-x', 'sleep'], capture_output=True, check=True)\n"
+        "pid = int(found.stdout)\n"
         "assert ctypes.CDLL(None).ptrace(16, pid, 0, 0) == -1\n"
         "os.kill(pid, 9)\n"
     )
