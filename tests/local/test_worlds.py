@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import folders
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import installed_packages
-from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.release import capture
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
@@ -84,7 +83,7 @@ def service(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-# What builds trust
+# The files that builds trust
 
 PLACES = (
     "uv/archive-v0/x",
@@ -139,7 +138,7 @@ def test_a_build_takes_nothing_from_the_home_of_the_service(bench: Bench) -> Non
     }
     bench.build({"app.py": APP}, python=python, build_commands=["/usr/bin/python3 -c pass", "cat $HOME/.netrc || true"])
     assert not Path(f"{mark}{builder().pw_uid}").exists()
-    assert not Path(bench.layout.cache, "uv").exists(), "the cache of version 0.1.0 is not trusted any more"
+    assert not Path(bench.layout.cache, "uv").exists(), "the cache of version 0.1.0 is no longer trusted"
 
 
 @pytest.mark.attack("13.7", "The service replaces the old cache of uv by a link, which root then removes")
@@ -152,7 +151,7 @@ def test_the_removal_of_the_old_cache_follows_no_link(bench: Bench) -> None:
     assert (victim / "data").read_text() == "root's"
 
 
-# What builds know
+# The secrets of builds
 
 WATCH = """
 import re
@@ -206,7 +205,7 @@ def test_the_service_reads_no_password_of_an_index(bench: Bench) -> None:
         server.shutdown()
 
 
-# What builds leave
+# Processes and descriptors that builds leave
 
 LATER = "sleep 1; echo evil >>{path}; chmod 666 {path}"
 LEAVING = {
@@ -214,7 +213,7 @@ LEAVING = {
     "double fork": "(setsid sh -c '{later}' >/dev/null 2>&1 &) & wait",
     "chain": 'python -c "{chain}" >/dev/null 2>&1',
 }
-# Each process lives for a moment, and its child goes on, in a session of its own.
+# Each process ends at once, and its child continues, in a session of its own.
 CHAIN = (
     "import os, time\n"
     "for _ in range(3000):\n"
@@ -346,7 +345,7 @@ def test_bytecode_of_an_environment_is_roots(bench: Bench) -> None:
         assert "PermissionError" in answer.stderr
 
 
-# What commands of the run world leave
+# Processes that commands of the run world leave
 
 STAY = {
     "setsid": "setsid sleep 333 >/dev/null 2>&1 &",
@@ -440,21 +439,21 @@ def test_output_without_end_is_kept_on_no_disk(bench: Bench, monkeypatch: pytest
 def test_the_service_can_not_touch_a_process_of_the_build(bench: Bench) -> None:
     program = (
         "import ctypes, subprocess\n"
-        "found = subprocess.run(['pgrep', '-u', sys.argv[1], '-x', 'sleep'], capture_output=True, check=True)\n"
-        "pid = int(found.stdout)\n"
+        "pid = b''\n"
+        "while not pid:\n"
+        "    pid = subprocess.run(['pgrep', '-u', sys.argv[1], '-x', 'sleep'], capture_output=True).stdout\n"
+        "pid = int(pid)\n"
         "assert ctypes.CDLL(None).ptrace(16, pid, 0, 0) == -1\n"
         "os.kill(pid, 9)\n"
     )
     answers = []
 
     def attack() -> None:
-        wait_for(lambda: processes_of(builder().pw_uid) != [], 10)
-        time.sleep(0.3)
         answers.append(as_service(program, builder().pw_name).stderr)
 
     thread = threading.Thread(target=attack)
     thread.start()
-    bench.build({"app.py": APP}, build_commands=["sleep 2"])
+    bench.build({"app.py": APP}, build_commands=["sleep 3"])
     thread.join()
     assert "PermissionError" in answers[0]
 
@@ -474,11 +473,11 @@ def test_the_next_holder_of_the_lock_ends_what_a_killed_build_has_left(bench: Be
     assert processes_of(owner.pw_uid) == []
 
 
-# What builds reach
+# The reach of builds
 
 
 @pytest.mark.parametrize("place", ["shared", "cache"])
-def test_a_build_command_that_writes_elsewhere_is_told_to_be_a_release_command(bench: Bench, place: str) -> None:
+def test_the_message_for_a_build_command_that_writes_elsewhere_names_release_commands(bench: Bench, place: str) -> None:
     message = bench.refuse({"app.py": APP}, build_commands=[f"echo x >{bench.layout.path(place)}/x"])
     assert "Move a command that writes other files to commands.release." in message
     assert os.listdir(bench.layout.path(place)) == []
@@ -486,10 +485,10 @@ def test_a_build_command_that_writes_elsewhere_is_told_to_be_a_release_command(b
 
 def test_builds_read_what_is_shared_and_the_environment_of_the_release(bench: Bench) -> None:
     release = bench.build(
-        {"app.py": APP, "data/a": "read\n"}, shared=["data"], env={"A": "b"}, build_commands=["cat data/a ../env >told"]
+        {"app.py": APP, "data/a": "read\n"}, shared=["data"], env={"A": "b"}, build_commands=["cat data/a ../env >seen"]
     )
-    assert "read\n" in (release / "src/told").read_text()
-    assert "A=b\n" in (release / "src/told").read_text()
+    assert "read\n" in (release / "src/seen").read_text()
+    assert "A=b\n" in (release / "src/seen").read_text()
 
 
 @pytest.mark.attack("13.7", "Another account of the host already has the name of the build account")

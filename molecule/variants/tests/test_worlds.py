@@ -14,7 +14,7 @@ from test_accounts import WRITE
 HOME = "/srv/webapps/writer"
 BUILDER = f"pyweb-b-{hashlib.sha256(b'writer').hexdigest()[:12]}"
 
-# Variables that tell a process what it is; docs/architecture.md lists them.
+# Variables that describe the process itself; docs/architecture.md lists them.
 OWN = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET", "WEBAPP_DEPLOYMENT", "WEBAPP_JOB"}
 OWN |= {"WEBAPP_PROCESS", "WEBAPP_PROCESS_NUMBER", "SERVER_SOFTWARE", "PWD", "OLDPWD", "SHLVL", "_", "GUNICORN_PID"}
 OWN |= {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"}
@@ -66,7 +66,7 @@ def test_a_command_runs_in_a_unit_without_rights(host, facts, author):
 
 
 ATTACKS = {
-    # What it tries, and the words of its failure
+    # The command, and the words of its failure
     "write into the system": ("echo evil >/etc/evil", "ead-only file system"),
     "write into the release": ("echo evil >>writer.py", "denied|ead-only"),
     "read the folder of the build": (f"ls {HOME}/build", "denied"),

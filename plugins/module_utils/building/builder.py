@@ -30,7 +30,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     write_manifest,
 )
 
-# What programs say about a file that they must not write.
+# The words of programs about a file that they must not write.
 DENIED = re.compile(r"permission denied|read-only file system|unable to open database file|readonly database", re.I)
 
 
@@ -39,7 +39,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
     Raises ReleaseError with what to do.
     """
-    # Up to version 0.1.0, uv's cache was in a folder that the application can write. It is not trusted any more.
+    # Up to version 0.1.0, uv's cache was in a folder that the application can write. It is no longer trusted.
     remove_tree(os.path.join(build.layout.cache, "uv"))
     os.makedirs(os.path.join(build.release, "bin"), mode=0o755)
     manifest.state = BUILDING
@@ -118,7 +118,7 @@ def run_build_commands(build: Build) -> None:
 
 
 def remedy_of(build: Build, output: str) -> str:
-    """What to do where a command could not write; empty for other failures."""
+    """The remedy where a command could not write; empty for other failures."""
     if not DENIED.search(output):
         return ""
     return (

@@ -289,7 +289,7 @@ def take_environment(build: Build, path: str) -> None:
     try:
         take_for_root(path, linked_by=builder.pw_uid)
     except StillOpen as error:
-        # What the cache holds may be changed too.
+        # The cache may be changed too.
         remove_tree(os.path.join(build.layout.build, "uv"))
         raise build.error(
             f"the new environment can still be changed: of {error.filename}, {error.why}. A package of the "

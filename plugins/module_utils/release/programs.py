@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """Run the programs of a deployment, in one of two worlds, and end every process that they leave running.
 
-Programs of the *build* world run as the build account: they install dependencies and run build commands. What they
-trust, such as their caches, the application can neither read nor write. Programs of the *run* world run as the
+Programs of the *build* world run as the build account: they install dependencies and run build commands. The
+application can neither read nor write their caches and settings. Programs of the *run* world run as the
 application's account, in the sandbox of its services.
 """
 

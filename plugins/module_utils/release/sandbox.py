@@ -23,7 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 # Exists if systemd is the init of this host.
 SYSTEMD = "/run/systemd/system"
 
-# Instead of the program, its shell has the status: systemd-run tells no signal that ended a program.
+# A shell passes the status on: systemd-run does not return the signal that ended a program.
 STATUS = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
 
 # The values of specifiers that unit files of an application can contain, besides the release, %i.

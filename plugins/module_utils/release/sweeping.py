@@ -19,7 +19,7 @@ def processes_of(uid: int) -> list[int]:
     """The living processes that have a user ID as the real, effective, saved or file system one."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        # The owner of /proc/PID is not always the account of the process, but its status tells.
+        # The owner of /proc/PID is not always the account of the process. Its status has it.
         with suppress(OSError, ValueError), open(f"/proc/{pid}/status", "rb") as stream:
             fields = dict(line.split(b":", 1) for line in stream if b":" in line)
             if uid in map(int, fields[b"Uid"].split()) and fields[b"State"].split()[0] not in (b"Z", b"X"):

@@ -72,7 +72,7 @@ SANDBOX: list[tuple[str, Any]] = [
 ]
 
 
-# What starts, watches and ends a service. The rest is its sandbox and its limits, which its commands get too.
+# The directives that start, watch and end a service. Its commands get all others: the sandbox and the limits.
 LIFECYCLE = re.compile(
     r"Type|ExitType|Exec[A-Z]\w*|RemainAfterExit|GuessMainPID|PIDFile|BusName|NotifyAccess|Restart(?!rict)\w*|"
     r"Success\w*|Timeout\w*|Runtime(Max|Randomized)\w*|Watchdog\w*|FinalKillSignal|Kill\w*|SendSIG\w*|"
@@ -281,7 +281,7 @@ def run_properties(service: dict[str, Any]) -> list[str]:
     """The sandbox and the limits of a checked service as lines, for the commands of its application."""
     directives = service_sections(service)["Service"]
     kept = {name: value for name, value in directives.items() if not LIFECYCLE.fullmatch(name)}
-    return _lines({"Service": kept})[0]["lines"]
+    return list(_lines({"Service": kept})[0]["lines"])
 
 
 def build_properties(user: str, group: str, folder: str) -> list[str]:
@@ -291,13 +291,13 @@ def build_properties(user: str, group: str, folder: str) -> list[str]:
         "User": double_percent(user),
         "Group": double_percent(group),
         "TasksMax": BUILD_TASKS,
-        # The kernel ends one process of a build that needs too much memory. The build sees that, and fails.
+        # The kernel ends one process of a build that needs too much memory. Then the build fails.
         "OOMPolicy": "continue",
         **given,
         "ReadWritePaths": systemd_quote(folder),
         "RestrictAddressFamilies": BUILD_FAMILIES,
     }
-    return _lines({"Service": directives})[0]["lines"]
+    return list(_lines({"Service": directives})[0]["lines"])
 
 
 def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
