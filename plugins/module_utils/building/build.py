@@ -70,18 +70,16 @@ class Build:
         cwd: str,
         environment: dict[str, str],
         timeout: float,
-        writable: tuple[str, ...] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the build world: as the build account, which may also write the folders ``writable``."""
-        program = Program(command, cwd, environment, timeout, self.identity, writable)
+        """Run a program in the build world: as the build account."""
+        program = Program(command, cwd, environment, timeout, self.identity)
         return run_as_builder(self.layout, program)
 
     def build_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a program in the build world, in the environment of the release. It may write the application root."""
+        """Run a program in the build world, in the environment of the release."""
         # The file of the environment names the HOME of the application.
         own = ["/usr/bin/env", f"HOME={self.layout.build}", f"USER={self.builder}", f"LOGNAME={self.builder}"]
-        root = (os.path.realpath(self.root),)
-        return self.build_with([self.launcher, *own, *command], self.layout.home, {}, timeout, root)
+        return self.build_with([self.launcher, *own, *command], self.layout.home, {}, timeout)
 
     @property
     def launcher(self) -> str:

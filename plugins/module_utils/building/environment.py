@@ -175,16 +175,16 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
     os.makedirs(path, mode=0o700)
     os.chown(path, owner.pw_uid, owner.pw_gid)
     venv = ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path]
-    run_uv(build, venv, "create the virtual environment", writable=(path,))
+    run_uv(build, venv, "create the virtual environment")
     python = os.path.join(path, "bin", "python")
     pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", "hardlink", "--compile-bytecode"]
     for name, exported in wanted.exported.items():
         # As it is locked: nothing is resolved a second time.
         folder = os.path.dirname(os.path.normpath(os.path.join(build.root, name)))
-        run_uv(build, [*pip, "--no-deps", "-r", exported], f"install what {name} lists", folder, (path,))
+        run_uv(build, [*pip, "--no-deps", "-r", exported], f"install what {name} lists", folder)
     for name in wanted.files:
         if kind(name) == "pylock":
-            run_uv(build, [*pip, "-r", name], f"install what {name} lists", writable=(path,))
+            run_uv(build, [*pip, "-r", name], f"install what {name} lists")
     unlocked = [name for name in wanted.files if name not in wanted.exported and kind(name) != "pylock"]
     with scratch_folder(build) as scratch:
         constraints = os.path.join(scratch, "installed.txt")
@@ -197,7 +197,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
             locked = {name: one for name, one in installed_packages(path).items() if name not in named}
             write(for_builder(build, constraints, as_pins(locked)))
             listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
-            run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}", writable=(path,))
+            run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
         install_server(build, path, pip, unlocked, scratch)
 
 

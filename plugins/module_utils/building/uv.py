@@ -66,11 +66,11 @@ REMEDIES = (
 )
 
 
-def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "", writable: tuple[str, ...] = ()) -> None:
+def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
     """Run uv as the build account; ``doing`` completes "could not"."""
     command = [build.uv, *arguments]
     try:
-        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT, writable)
+        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."

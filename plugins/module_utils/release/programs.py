@@ -51,8 +51,6 @@ class Program:
     timeout: float | None
     # The release that it belongs to, if any.
     identity: str = ""
-    # The folders that a program of the build world may write, besides its own.
-    writable: tuple[str, ...] = ()
 
 
 def run_as_account(
@@ -119,7 +117,6 @@ def run(
         return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
     values = sandbox.specifiers(layout, program.identity)
     lines = [sandbox.expanded(line, values) for line in lines]
-    lines += [f"ReadWritePaths={path}" for path in program.writable]
     if program.timeout is not None:
         # systemd ends the program even if this process is killed before.
         lines.append(f"RuntimeMaxSec={program.timeout + 60:.0f}")

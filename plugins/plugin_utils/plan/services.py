@@ -62,11 +62,11 @@ def sandboxes(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, lis
     Commands have the sandbox of the web process, also if supervisor runs that, because systemd starts them.
     """
     services, _problems = systemd.checked([systemd_web(app, root, nginx_group)])
-    folder = f"{root}/{app['name']}/build"
+    home = f"{root}/{app['name']}"
     return {
         # The unit has its problems reported when its role is planned.
         "run": systemd.run_properties(services[0]) if services else [],
-        "build": systemd.build_properties(build_account(app["name"]), app["name"], folder),
+        "build": systemd.build_properties(build_account(app["name"]), app["name"], home, f"{home}/shared"),
     }
 
 

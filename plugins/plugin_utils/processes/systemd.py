@@ -284,8 +284,11 @@ def run_properties(service: dict[str, Any]) -> list[str]:
     return list(_lines({"Service": kept})[0]["lines"])
 
 
-def build_properties(user: str, group: str, folder: str) -> list[str]:
-    """The sandbox of an application's builds, which may write a folder, as lines."""
+def build_properties(user: str, group: str, folder: str, kept: str) -> list[str]:
+    """The sandbox of an application's builds, which may write below a folder, except in ``kept``, as lines.
+
+    The owners of the folders below say the rest. Environment and cache have to be in one mount, or uv can't link files.
+    """
     given = dict(SANDBOX)
     directives: dict[str, Any] = {
         "User": double_percent(user),
@@ -295,6 +298,7 @@ def build_properties(user: str, group: str, folder: str) -> list[str]:
         "OOMPolicy": "continue",
         **given,
         "ReadWritePaths": systemd_quote(folder),
+        "ReadOnlyPaths": systemd_quote(kept),
         "RestrictAddressFamilies": BUILD_FAMILIES,
     }
     return list(_lines({"Service": directives})[0]["lines"])
