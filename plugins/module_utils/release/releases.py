@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import pwd
@@ -71,6 +72,11 @@ class Layout:
         return self.path("cache")
 
     @property
+    def build(self) -> str:
+        """The HOME and the caches of the build account, closed to the application's account."""
+        return self.path("build")
+
+    @property
     def jobs(self) -> str:
         return self.path("jobs")
 
@@ -101,6 +107,11 @@ class Layout:
     def command(self) -> str:
         """The file with the session ID of the program that a deployment is running; empty if none is running."""
         return self.path(".command")
+
+    @property
+    def sandbox(self) -> str:
+        """The file with the properties of the sandboxes for programs of deployments. Root alone can read it."""
+        return self.path(".sandbox.json")
 
     @property
     def history(self) -> str:
@@ -192,12 +203,30 @@ def account(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def existing_account(name: str) -> pwd.struct_passwd:
-    """The account of an application whose folders are prepared."""
-    found = account(name)
+def existing_account(name: str, wanted: str = "") -> pwd.struct_passwd:
+    """An account of an application whose folders are prepared: its own, or the one that is ``wanted``."""
+    found = account(wanted or name)
     if found is None:
-        raise ReleaseError(name, f"the account {name} was removed during the deployment. Run again to create it.")
+        raise ReleaseError(
+            name, f"the account {wanted or name} was removed during the deployment. Run again to create it."
+        )
     return found
+
+
+def build_account(name: str) -> str:
+    """The name of the account that builds the releases of an application.
+
+    It is hashed, because ``NAME-build`` could be another application, and could be too long.
+    """
+    return f"pyweb-b-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def accounts_of(name: str) -> list[pwd.struct_passwd]:
+    """The existing accounts of an application, in the order in which they can be removed.
+
+    The application's own account is last, because its group is the primary group of the other.
+    """
+    return [found for one in (build_account(name), name) if (found := account(one)) is not None]
 
 
 def now() -> datetime.datetime:
