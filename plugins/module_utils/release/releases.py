@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import pwd
@@ -69,6 +70,11 @@ class Layout:
     @property
     def cache(self) -> str:
         return self.path("cache")
+
+    @property
+    def build(self) -> str:
+        """The HOME and the caches of the build account, closed to the application's account."""
+        return self.path("build")
 
     @property
     def jobs(self) -> str:
@@ -198,6 +204,22 @@ def existing_account(name: str) -> pwd.struct_passwd:
     if found is None:
         raise ReleaseError(name, f"the account {name} was removed during the deployment. Run again to create it.")
     return found
+
+
+def build_account(name: str) -> str:
+    """The name of the account that builds the releases of an application.
+
+    It is hashed, because ``NAME-build`` could be another application, and could be too long.
+    """
+    return f"pyweb-b-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def accounts_of(name: str) -> list[pwd.struct_passwd]:
+    """The existing accounts of an application, in the order in which they can be removed.
+
+    The application's own account is last, because its group is the primary group of the other.
+    """
+    return [found for one in (build_account(name), name) if (found := account(one)) is not None]
 
 
 def now() -> datetime.datetime:
