@@ -68,13 +68,6 @@ def check_file_system(layout: Layout) -> None:
             )
 
 
-def create_account(layout: Layout, run: Run) -> None:
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home]
-    status, _output, error = run([*command, "--shell", "/usr/sbin/nologin", layout.name])
-    if status != 0:
-        raise ReleaseError(layout.name, f"the account could not be created: {error.strip()}")
-
-
 def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP, check_mode: bool = False) -> bool:
     """Create or correct the account and the folders of an application; return whether something differed."""
     check_file_system(layout)
@@ -84,7 +77,10 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
     changed = False
     os.makedirs(layout.root, mode=0o755, exist_ok=True)
     if account(layout.name) is None:
-        create_account(layout, run)
+        # Imported only here, because the host compiles all imports, and few runs create accounts.
+        from ansible_collections.pyweb.stack.plugins.module_utils.building import accounts
+
+        accounts.create(layout.name, layout, run)
         changed = True
     owner = existing_account(layout.name)
     root = os.stat(layout.root)

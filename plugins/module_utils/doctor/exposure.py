@@ -9,8 +9,8 @@ import os
 import pwd
 import stat
 
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
+from ansible_collections.pyweb.stack.plugins.module_utils.host.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Maximum number of files to check per account and folder.
