@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pwd
@@ -25,35 +24,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import leftovers
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove
 from hostile_account import DEEP, Attacker, needs_root
+from hostile_application import Application
 
 pytestmark = needs_root
 
-# Another run of these tests, and containers, may use any common ID.
 NAME = f"pywebgone{os.getpid()}"
-NUMBERS = itertools.count(20_000 + os.getpid() % 1_000 * 30)
 WAIT = "print('ready', flush=True); time.sleep(1000)"
-
-
-class Application:
-    """An application with an account, as the role webapp makes them, whose programs are hostile."""
-
-    def __init__(self, base: Path) -> None:
-        self.layout = Layout(NAME, str(base / "apps"), str(base / "run"))
-        home = Path(self.layout.home)
-        for folder in (home, Path(self.layout.shared)):
-            folder.mkdir(parents=True)
-        os.chmod(base, 0o755)
-        # pytest keeps the folders of earlier tests.
-        uid = next(NUMBERS)
-        add = ["useradd", "--uid", str(uid), "--user-group", "--no-create-home", "--no-log-init"]
-        add += ["--shell", "/usr/sbin/nologin", "--home-dir", str(home), NAME]
-        subprocess.run(add, check=True, capture_output=True)
-        self.account = pwd.getpwnam(NAME)
-        self.attacker = Attacker(Path(self.layout.shared), self.account.pw_uid)
-
-    def remove(self, purge: bool = True) -> dict[str, Any]:
-        spec = {"name": NAME, "process_managers": [], "stop_timeout": 1.0, "purge": purge}
-        return remove(spec, self.layout, run_command, "alice@desk")
 
 
 @pytest.fixture
@@ -62,10 +38,13 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App
         os.chmod(parent, 0o755)
     monkeypatch.setattr(leftovers, "PATH", str(tmp_path / "retired-ids.json"))
     monkeypatch.setattr(account_processes, "TERM_PATIENCE", 0.5)
-    found = Application(tmp_path)
-    yield found
-    subprocess.run(["pkill", "-KILL", "-U", str(found.account.pw_uid)], check=False)
-    subprocess.run(["userdel", "--force", NAME], check=False, capture_output=True)
+    with Application(tmp_path, NAME) as found:
+        yield found
+
+
+def removed(application: Application, purge: bool = True) -> dict[str, Any]:
+    spec = {"name": NAME, "process_managers": [], "stop_timeout": 1.0, "purge": purge}
+    return remove(spec, application.layout, run_command, "alice@desk")
 
 
 def processes(application: Application) -> list[Any]:
@@ -101,7 +80,7 @@ SURVIVORS = {
 @pytest.mark.parametrize("kind", SURVIVORS)
 def test_no_process_survives(application: Application, kind: str) -> None:
     process = application.attacker.start(SURVIVORS[kind])
-    told = application.remove()
+    told = removed(application)
     process.wait(10)
     assert processes(application) == []
     # One that changes all the time is killed, even if it was never seen.
@@ -113,8 +92,8 @@ def test_a_process_ends_even_if_the_folder_was_removed_by_hand(application: Appl
     application.attacker.folder = Path("/")
     process = application.attacker.start(WAIT)
     subprocess.run(["rm", "-rf", application.layout.home], check=True)
-    assert application.remove(purge=False)["removed"] is False
-    assert application.remove()["account"] == "removed"
+    assert removed(application, purge=False)["removed"] is False
+    assert removed(application)["account"] == "removed"
     process.wait(10)
     assert not os.path.exists(application.layout.home)
 
@@ -127,7 +106,7 @@ def test_a_process_that_cannot_be_ended_keeps_the_account(
     monkeypatch.setattr(account_processes, "kill_at_once", lambda _uid: b"")
     monkeypatch.setattr(account_processes, "KILL_PATIENCE", 0.5)
     with pytest.raises(ReleaseError, match=rf"webapps '{NAME}': 1 processes of its .* {process.pid} \(python3"):
-        application.remove()
+        removed(application)
     assert pwd.getpwnam(NAME)
     monkeypatch.undo()
     process.kill()
@@ -149,7 +128,7 @@ def test_processes_of_other_accounts_and_of_containers_stay(application: Applica
         assert account_processes.kill_at_once(uid) == b"shared"
         ignoring = application.attacker.start(SURVIVORS["ignores SIGTERM and SIGHUP"])
         hopping = application.attacker.start(SURVIVORS["is another process all the time"])
-        application.remove()
+        removed(application)
         assert (ignoring.wait(10), hopping.wait(10)) == (-9, 0)
         assert (other.poll(), container.poll()) == (None, None)
         assert len(account_processes.numbers_of(uid)) == 1, "that of the container"
@@ -182,7 +161,7 @@ def test_nothing_starts_it_again(application: Application, tmp_path: Path, monke
         Path(folder, NAME).write_text("@reboot /srv/evil\n")
         Path(folder, "other").write_text("@daily true\n")
     monkeypatch.setattr(belongings.remove_schedules, "__defaults__", (folders,))
-    told = application.remove()
+    told = removed(application)
     assert told["found"] == [f"{folder}/{NAME}" for folder in folders]
     assert [os.listdir(folder) for folder in folders] == [["other"], ["other"]]
 
@@ -270,7 +249,7 @@ def test_its_ipc_objects_go(application: Application) -> None:
         "open('/dev/shm/pyweb-gone-' + str(os.getpid()), 'w')\n"
     )
     assert [kind for kind, _id, _option in belongings.ipc_objects([uid])] == ["shm", "sem", "msg"]
-    found = application.remove()["found"]
+    found = removed(application)["found"]
     kinds = [f"System V object {kind}" for kind in ("shm", "sem", "msg")]
     assert [text.rpartition(" ")[0] for text in found] == [*kinds, ""]
     assert found[3].startswith("/dev/shm/pyweb-gone-")
@@ -281,7 +260,7 @@ def test_its_ipc_objects_go(application: Application) -> None:
 def test_a_root_in_a_public_folder_keeps_its_data(application: Application) -> None:
     application.attacker.run("open('data', 'w'); open(sys.argv[1], 'w')", f"/var/tmp/{NAME}")
     assert application.layout.root.startswith("/tmp/")
-    assert application.remove(purge=False)["found"] == [f"/var/tmp/{NAME}"]
+    assert removed(application, purge=False)["found"] == [f"/var/tmp/{NAME}"]
     assert os.listdir(application.layout.shared) == ["data"]
 
 
@@ -292,12 +271,12 @@ def test_the_account_stays_locked_while_its_data_stay(application: Application) 
     application.attacker.run("open('data', 'w')")
     subprocess.run(["usermod", "--shell", "/bin/sh", NAME], check=True)
     subprocess.run(["chpasswd"], input=f"{NAME}:secret", text=True, check=True)
-    told = application.remove(purge=False)
+    told = removed(application, purge=False)
     assert (told["account"], told["found"]) == ("kept", [f"the account '{NAME}' could log in, and is locked now"])
     assert pwd.getpwnam(NAME).pw_shell == "/usr/sbin/nologin"
     assert leftovers.has_locked_password(NAME)
     assert os.listdir(application.layout.home) == ["shared"]
-    assert application.remove(purge=False)["found"] == []
+    assert removed(application, purge=False)["found"] == []
 
 
 @pytest.mark.attack("13.low", "A new application gets the user ID of a removed one, and so its forgotten files")
@@ -305,7 +284,7 @@ def test_a_removed_id_is_not_used_again(application: Application, monkeypatch: p
     uid = application.account.pw_uid
     # A group with another member stays after userdel.
     subprocess.run(["usermod", "--append", "--groups", NAME, "nobody"], check=True)
-    assert application.remove()["account"] == "removed"
+    assert removed(application)["account"] == "removed"
     with pytest.raises(KeyError):
         pwd.getpwnam(NAME)
     assert subprocess.run(["getent", "group", NAME], check=False, capture_output=True).returncode == 2
@@ -381,7 +360,7 @@ def test_a_failure_of_userdel_is_told(application: Application) -> None:
         remove(spec, application.layout, run, "alice@desk")
     # The next run finds the folder, and tries again.
     assert os.path.isdir(application.layout.home)
-    assert application.remove()["account"] == "removed"
+    assert removed(application)["account"] == "removed"
 
 
 def test_the_record_of_ids_survives_damage(tmp_path: Path) -> None:
