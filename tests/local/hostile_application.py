@@ -14,9 +14,8 @@ from types import TracebackType
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from hostile_account import Attacker
 
-# Another run of these tests, and containers, may use any common ID. No two tests use the same one, because pytest keeps
-# the folders of earlier tests.
-NUMBERS = itertools.count(20_000 + os.getpid() % 1_000 * 30)
+# Another run of these tests, and containers, may use any common ID. No two tests use the same one.
+NUMBERS = itertools.count(20_000 + os.getpid() % 400 * 70)
 
 
 class Application:

@@ -33,12 +33,13 @@ WAIT = "print('ready', flush=True); time.sleep(1000)"
 
 
 @pytest.fixture
-def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
-    for parent in tmp_path.parents[:2]:
+def application(short_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+    """Its folder is removed at once. pytest keeps the others, in a public folder."""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
         os.chmod(parent, 0o755)
     monkeypatch.setattr(leftovers, "PATH", str(tmp_path / "retired-ids.json"))
     monkeypatch.setattr(account_processes, "TERM_PATIENCE", 0.5)
-    with Application(tmp_path, NAME) as found:
+    with Application(short_path, NAME) as found:
         yield found
 
 

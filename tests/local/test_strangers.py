@@ -50,6 +50,7 @@ class Pair:
             os.chown(folder, 0, gid)
         for name in (f"releases/{ID}/env", "maintenance.json", "deployments.log"):
             Path(self.layout.path(name)).write_text("x")
+            os.chmod(self.layout.path(name), 0o640)
         Path(self.layout.home).chmod(0o750)
         os.chown(self.layout.home, 0, gid)
         self.runtime = Path(self.layout.runtime_root, shop.name)
@@ -148,8 +149,6 @@ def test_verify_finds_each_folder_that_is_open(pair: Pair, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["maintenance.json", "deployments.log"])
 def test_verify_finds_a_file_in_a_folder_that_may_be_passed(pair: Pair, name: str) -> None:
-    for file in ("maintenance.json", "deployments.log"):
-        os.chmod(pair.layout.path(file), 0o640)
     os.chmod(pair.layout.home, 0o751)
     assert pair.look() == NOTHING
     os.chmod(pair.layout.path(name), 0o644)

@@ -330,10 +330,10 @@ def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
     lines = []
     for app in apps:
         failed = [one for one in app["checks"] if one["problem"]]
-        others = [one for one in app["checks"] if one["note"]]
+        others = [one for one in app["checks"] if one.get("note")]
         applicable = len(app["checks"]) - len(others)
         lines.append(f"{app['name']} on {host}: {applicable - len(failed)} of {applicable} hold")
         lines += [f"  FAILED {one['check']}: {one_line(one['problem'])}" for one in failed]
         lines += [f"  n/a    {one['check']}: {one_line(one['note'])}" for one in others]
-        lines += [f"  ok     {one['check']}" for one in app["checks"] if not one["problem"] and not one["note"]]
+        lines += [f"  ok     {one['check']}" for one in app["checks"] if not one["problem"] and not one.get("note")]
     return lines
