@@ -88,7 +88,7 @@ def test_no_process_survives(application: Application, kind: str) -> None:
     assert "another process" in kind or f"{process.pid} (python3" in told["found"][0]
 
 
-@pytest.mark.attack("13.9", "A process of a removed application goes on without its account, after the folder is gone")
+@pytest.mark.attack("13.9", "A process of a removed application continues after its folder is gone")
 def test_a_process_ends_even_if_the_folder_was_removed_by_hand(application: Application) -> None:
     application.attacker.folder = Path("/")
     process = application.attacker.start(WAIT)

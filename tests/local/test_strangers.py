@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What one application must not reach of another: tried as its account, and found by verify where it can."""
+"""Attempts of one application to reach another: tried as its account, and found by verify where they succeed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def pair(short_path: Path) -> Iterator[Pair]:
 
 
 def read_by(pair: Pair, path: str) -> str:
-    """What the hostile application gets of a file: its content, or the error."""
+    """The result of the hostile application for a file: its content, or the error."""
     program = "try:\n    print(open(sys.argv[1], 'rb').read(100))\nexcept OSError as error:\n    print(error.strerror)"
     pair.hostile.attacker.folder = Path("/")
     return pair.hostile.attacker.run(program, path).strip()

@@ -53,7 +53,7 @@ class Stranger:
 
 
 def target_of(layout: Layout, private: Iterable[str] = (), logs: tuple[str, ...] = (*LOGS, *JOURNALS)) -> Target:
-    """What other accounts try with an application. ``private`` are files in public folders that have its secrets."""
+    """The things of an application that others try. ``private`` are files in public folders that have its secrets."""
     found = Target(layout.name, [layout.home], [*private])
     with suppress(FileNotFoundError):
         # The folders of sockets have the application's name, or begin with it and a dot.
@@ -98,7 +98,7 @@ def look_at_strangers(targets: list[Target], accounts: list[Stranger]) -> dict[s
 
 
 def tried(targets: list[Target], account: Stranger, patience: float) -> dict[str, dict[str, str]]:
-    """What one account reaches of each application."""
+    """The first file and the first process of each application that one account reaches."""
     if not targets:
         return {}
 
@@ -141,7 +141,7 @@ def first_exposed(target: Target) -> str:
 
 
 def reached(pid: int) -> str:
-    """What the account of this process can do to another process; empty if nothing."""
+    """The thing that the account of this process can do to another process; empty if there is none."""
     for name, what in (("environ", "read its environment"), ("mem", "trace it and read its memory")):
         # The kernel lets a process open both exactly where it could also trace the other one.
         with suppress(OSError):

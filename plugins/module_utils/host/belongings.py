@@ -36,8 +36,8 @@ def remove_files(
 ) -> tuple[list[str], list[str]]:
     """Remove the files and folders of accounts in public folders; return the removed paths, and what was not searched.
 
-    The folder ``spared`` is left out: the one of the applications, which may be in a public one. The accounts must have
-    no processes any more. Other accounts may change their own folders meanwhile. So each entry is removed by the
+    The folder ``spared`` is left out: the one of the applications, which may be in a public one. The accounts must no
+    longer have processes. Other accounts may change their own folders meanwhile. So each entry is removed by the
     descriptor of its folder, and no link is followed.
     """
     removed: list[str] = []

@@ -38,9 +38,9 @@ def own_accounts(layout: Layout) -> list[pwd.struct_passwd]:
 
 
 def remove_leftovers(layout: Layout, run: Run, places: Sequence[str] = PLACES) -> list[str]:
-    """End all processes of an application's accounts, then remove what they have left; return what was found.
+    """End all processes of an application's accounts, then remove their files elsewhere; return what was found.
 
-    What could start processes again is removed first.
+    Schedules, which could start processes again, are removed first.
     """
     accounts = own_accounts(layout)
     uids = {entry.pw_uid for entry in accounts}

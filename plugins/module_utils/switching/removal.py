@@ -30,7 +30,7 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
     if not os.path.isdir(layout.home):
         if not (spec["purge"] and own_accounts(layout)):
             return {**result, "removed": False}
-        # Somebody has removed the folder by hand. The lock is in it.
+        # The folder was removed by hand. The lock is in it.
         os.mkdir(layout.home, 0o750)
     with lock(layout, owner):
         for name in spec["process_managers"]:
@@ -59,7 +59,7 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
 
 
 def warnings_of(results: list[dict[str, Any]]) -> list[str]:
-    """What removed applications had left outside their folders, for the people who have them removed."""
+    """The leftovers of removed applications outside their folders, as warnings."""
     return [
         f"webapps '{result['name']}': it is removed, and had left on the host: {found}"
         for result in results

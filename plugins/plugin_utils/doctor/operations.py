@@ -112,7 +112,7 @@ def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, 
 
 
 def removal_report(results: list[dict[str, Any]], name: str, root: str = "/srv/webapps") -> list[str]:
-    """What a host says of the removal of an application, as lines of text. In check mode there are no results."""
+    """The result of the removal of an application on one host, as lines of text. In check mode it is unknown."""
     result = next((one for one in results if one["name"] == name), {})
     lines = [f"{name} is removed. Remove it from webapps, or the next run of site.yml deploys it again."]
     if result.get("account") == "kept":
