@@ -20,9 +20,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.host.belongings import remove_files
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.release import retired_ids
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, build_account
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import leftovers
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import removal_report
 from hostile_account import DEEP, Attacker, needs_root
 from hostile_application import Application
 
@@ -149,6 +150,45 @@ def test_all_at_once_ends_what_one_by_one_does_not(application: Application, mon
 
 def test_a_signal_to_all_is_never_sent_as_root() -> None:
     assert account_processes.kill_at_once(0) in (b"", b"shared")
+
+
+@pytest.mark.attack("13.19", "A process names itself so that its user ID seems to be root's, or with escape sequences")
+def test_the_name_of_a_process_is_only_a_name(application: Application) -> None:
+    name = "x\rUid:\t0\t0\t0\t0"
+    process = application.attacker.start(f"open('/proc/self/comm', 'w').write({name!r})\n{WAIT}")
+    assert account_processes.status_of(str(process.pid))["Name"] == name
+    assert [found.pid for found in processes(application)] == [process.pid]
+    told = removal_report([removed(application)], NAME)
+    assert process.wait(10) == -15
+    assert not any(set(line) & set("\r\n\t\x1b") for line in told)
+    assert any(f"1 processes: {process.pid} (x" in line for line in told)
+
+
+@pytest.mark.attack("13.9", "An application prepares for its whole life that it lives on in the next one of its name")
+def test_the_next_application_of_the_same_name_inherits_nothing(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once: a process, a crontab, public files and IPC objects; then it is removed, and deployed again."""
+    crontabs = tmp_path / "crontabs"
+    crontabs.mkdir()
+    (crontabs / NAME).write_text("* * * * * /srv/evil\n")
+    monkeypatch.setattr(belongings.remove_schedules, "__defaults__", ((str(crontabs),),))
+    monkeypatch.setattr(accounts, "CRONTABS", str(crontabs))
+    monkeypatch.setattr(accounts.unowned_ids, "__defaults__", (accounts.IDS, leftovers.PATH))
+    uid = application.account.pw_uid
+    process = application.attacker.start(
+        f"os.mkdir('/tmp/{NAME}'); open('/dev/shm/{NAME}', 'w')\n"
+        "import ctypes; assert ctypes.CDLL(None).shmget(0, 4096, 0o1666) >= 0\n"
+        + SURVIVORS["ignores SIGTERM and SIGHUP"]
+    )
+    told = removed(application)
+    assert process.wait(10) == -9
+    assert len(told["found"]) == 5
+    accounts.create(NAME, application.layout, run_command, ids=[uid, uid + 11_000])
+    again = pwd.getpwnam(NAME)
+    assert again.pw_uid == uid + 11_000
+    owned = [path for place in belongings.PLACES for path in Path(place).glob(f"*{NAME}*")]
+    assert (owned, os.listdir(crontabs), belongings.ipc_objects([uid])) == ([], [], [])
 
 
 # Schedules
@@ -345,11 +385,36 @@ def test_an_account_gets_the_first_free_id() -> None:
         return (0, "", "")
 
     layout = Layout(f"{NAME}x", "/nowhere")
-    accounts.create(layout.name, layout, run, [1, 58_999])
+    accounts.create(layout.name, layout, run, ids=[1, 58_999])
     (argv,) = asked
     assert argv[argv.index("--uid") + 1] == "58999"
     with pytest.raises(ReleaseError, match="each user ID from 1 to 2 is in use, or owns files"):
-        accounts.create(layout.name, layout, run, [1, 2])
+        accounts.create(layout.name, layout, run, ids=[1, 2])
+
+
+def test_an_account_for_builds_goes_while_the_data_stay(application: Application) -> None:
+    name, home = build_account(NAME), application.layout.build
+    accounts.create(
+        name, application.layout, run_command, home=home, group=NAME, ids=[application.account.pw_uid + 10_000]
+    )
+    builder = pwd.getpwnam(name)
+    assert (builder.pw_gid, builder.pw_dir) == (application.account.pw_gid, home)
+    application.attacker.run("open('data', 'w')")
+    process = subprocess.Popen(["sleep", "1000"], user=builder.pw_uid)
+    told = removed(application, purge=False)
+    assert process.wait(10) == -15
+    assert (told["account"], pwd.getpwnam(NAME).pw_uid) == ("kept", application.account.pw_uid)
+    with pytest.raises(KeyError):
+        pwd.getpwnam(name)
+    assert retired_ids.retired_ids(leftovers.PATH) == [builder.pw_uid]
+
+
+def test_all_folders_below_run_go(application: Application) -> None:
+    root = application.layout.runtime_root
+    for name in (NAME, f"{NAME}.sockets", f"{NAME}x"):
+        os.makedirs(f"{root}/{name}")
+    removed(application)
+    assert os.listdir(root) == [f"{NAME}x"]
 
 
 def test_a_failure_of_userdel_is_told(application: Application) -> None:

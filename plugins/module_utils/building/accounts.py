@@ -25,15 +25,19 @@ FOLDERS = ("/etc/cron.d", "/etc/nginx", "/etc/supervisor", "/etc/systemd/system"
 MOST_ENTRIES = 5_000
 
 
-def create(name: str, layout: Layout, run: Run, ids: Sequence[int] = IDS) -> None:
-    """Create an account of an application. Raises ReleaseError."""
+def create(name: str, layout: Layout, run: Run, home: str = "", group: str = "", ids: Sequence[int] = IDS) -> None:
+    """Create an account of an application, in a group of its own or in a given one. Raises ReleaseError.
+
+    Its home is the application's folder, unless it has another.
+    """
     if left := [path for folder in (CRONTABS, LINGER) if os.path.lexists(path := os.path.join(folder, name))]:
         raise ReleaseError(
             layout.name,
             f"an earlier account '{name}' has left {' and '.join(left)}, and the new account would use it. Read and "
             "remove it, then run again.",
         )
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home]
+    command = ["useradd", "--system", *(["--gid", group] if group else ["--user-group"])]
+    command += ["--no-create-home", "--home-dir", home or layout.home]
     error = ""
     for number in unowned_ids(layout, ids):
         status, _out, error = run([*command, "--shell", "/usr/sbin/nologin", "--uid", str(number), name])

@@ -37,8 +37,8 @@ class Process:
 
 
 def status_of(pid: str) -> dict[str, str]:
-    """The fields of /proc/PID/status."""
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+    """The fields of /proc/PID/status. The name of a process can have any character but a newline, also a return."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace", newline="\n") as stream:
         return dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
 
 

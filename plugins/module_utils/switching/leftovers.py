@@ -73,10 +73,11 @@ def shortened(texts: list[str]) -> list[str]:
     return texts[:MOST_NAMED] + ([f"{rest} more"] if rest > 0 else [])
 
 
-def remove_accounts(layout: Layout, run: Run) -> list[str]:
-    """Remove the accounts of an application, whose IDs no other account gets; return their names."""
-    accounts = own_accounts(layout)
-    retire([number for entry in accounts for number in dict.fromkeys((entry.pw_uid, entry.pw_gid))], PATH)
+def remove_accounts(layout: Layout, run: Run, accounts: list[pwd.struct_passwd]) -> None:
+    """Remove accounts of an application, and their groups. No other account gets their IDs."""
+    kept = {entry.pw_gid for entry in own_accounts(layout) if entry not in accounts}
+    numbers = [number for entry in accounts for number in (entry.pw_uid, entry.pw_gid) if number not in kept]
+    retire(numbers, PATH)
     for entry in accounts:
         name = entry.pw_name
         # A process that is left is one of a container, and another account there.
@@ -85,7 +86,6 @@ def remove_accounts(layout: Layout, run: Run) -> list[str]:
         # userdel leaves a group that has other members.
         if run(["getent", "group", name])[0] == 0:
             must(run, f"Removing the group '{name}'", ["groupdel", name], REMEDY, error=HostError)
-    return [entry.pw_name for entry in accounts]
 
 
 def lock_accounts(layout: Layout, run: Run) -> list[str]:

@@ -47,7 +47,8 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
         for entry in os.listdir(layout.home):
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
-        remove_tree(os.path.dirname(layout.socket("any")))
+        for path in runtime_folders(layout):
+            remove_tree(path)
         settle_accounts(layout, run, result, bool(keeps))
         # The lock goes last, so that the next run that takes it finds the rest gone.
         os.unlink(layout.path(".lock"))
@@ -56,6 +57,15 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
             with suppress(OSError):
                 os.rmdir(layout.home)
     return {**result, "removed": True}
+
+
+def runtime_folders(layout: Layout) -> list[str]:
+    """The folders of an application below /run: they have its name, or begin with it and a dot."""
+    try:
+        names = os.listdir(layout.runtime_root)
+    except FileNotFoundError:
+        return []
+    return [os.path.join(layout.runtime_root, name) for name in names if name.partition(".")[0] == layout.name]
 
 
 def warnings_of(results: list[dict[str, Any]]) -> list[str]:
@@ -71,10 +81,13 @@ def settle_accounts(layout: Layout, run: Run, result: dict[str, Any], keeps_data
     """Lock the accounts that stay because they own data, or remove them. A failure is one of the application."""
     try:
         if keeps_data:
+            # An account for builds owns no data.
+            remove_accounts(layout, run, [one for one in own_accounts(layout) if one.pw_dir != layout.home])
             opened = lock_accounts(layout, run)
             result["found"] += [f"the account '{name}' could log in, and is locked now" for name in opened]
             result["account"] = "kept" if own_accounts(layout) else ""
-        elif remove_accounts(layout, run):
+        elif accounts := own_accounts(layout):
+            remove_accounts(layout, run, accounts)
             result["account"] = "removed"
     except HostError as error:
         raise ReleaseError(layout.name, str(error)) from error
