@@ -8,14 +8,13 @@ import json
 import os
 import pwd
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import accounts
-from ansible_collections.pyweb.stack.plugins.module_utils.host import account_processes, belongings
+from ansible_collections.pyweb.stack.plugins.module_utils.host import account_processes, belongings, trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import end_processes, processes_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.belongings import remove_files
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
@@ -233,39 +232,26 @@ def test_its_public_files_go(application: Application, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("13.11", "An account exchanges its folder for a link while root removes files in it")
-def test_an_exchanged_folder_leads_root_nowhere(application: Application, attacker: Attacker) -> None:
-    """The second account helps the one that is removed."""
+def test_an_exchanged_folder_leads_root_nowhere(
+    application: Application, attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second account helps the one that is removed: its folder has a folder of the other one."""
     outside = attacker.folder.parent / "outside"
     (outside / "victim/below").mkdir(parents=True)
-    (outside / "victim/file").write_text("x")
-    os.chmod(outside, 0o777)
-    attacker.run("os.mkdir('d'); os.chmod('d', 0o777)")
-    # A process of another account than the removed one, so it stays.
-    process = attacker.start(
-        "print('ready', flush=True)\n"
-        "while os.getppid() > 1:\n"
-        "    try:\n"
-        "        os.rename('d', 'e'); os.symlink(sys.argv[1], 'd'); os.unlink('d'); os.rename('e', 'd')\n"
-        "    except OSError:\n"
-        "        pass\n",
-        str(outside),
-    )
-    try:
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
-            for name in ("d", "e"):
-                path = attacker.folder / name / "victim"
-                try:
-                    os.makedirs(path / "below")
-                    os.chown(path, application.account.pw_uid, 0)
-                except OSError:
-                    continue
-            remove_files([application.account.pw_uid], places=[str(attacker.folder)])
-            assert sorted(os.listdir(outside / "victim")) == ["below", "file"]
-            os.chown(outside / "victim", 0, 0)
-    finally:
-        process.kill()
-        process.wait()
+    victim = attacker.folder / "d/victim"
+    (victim / "below").mkdir(parents=True)
+    os.chown(attacker.folder / "d", attacker.uid, 0)
+    os.chown(victim, application.account.pw_uid, 0)
+    original = trees.remove
+
+    def exchanged(*arguments: Any, **named: Any) -> None:
+        attacker.run("os.rename('d', 'e'); os.symlink(sys.argv[1], 'd')", str(outside))
+        original(*arguments, **named)
+
+    monkeypatch.setattr(trees, "remove", exchanged)
+    remove_files([application.account.pw_uid], places=[str(attacker.folder)])
+    assert os.listdir(outside / "victim") == ["below"]
+    assert os.listdir(attacker.folder / "e") == []
 
 
 def test_a_file_system_in_a_folder_is_not_emptied(

@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import
 PUBLIC = ("/etc/systemd/system", "/etc/supervisor", "/etc/cron.d", "/etc/nginx")
 # Maximum size of a file, and number of files per folder.
 MOST_BYTES = 1024 * 1024
-MOST_FILES = 5_000
+MOST_FILES = 20_000
 # A private key, or a line of a file with users and hashed passwords.
 ALWAYS_PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|(?m:^[^\s:#]+:(\$[0-9a-z]+\$|\{[A-Z0-9]+\})\S+$)")
 # Bytes of a command line that are read.

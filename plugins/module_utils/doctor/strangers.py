@@ -75,7 +75,7 @@ def strangers(root: str) -> list[Stranger]:
         if entry.pw_uid != 0 and (application or entry.pw_name == "nobody"):
             groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
             found.append(Stranger(entry.pw_name, entry.pw_uid, groups, application))
-    return found
+    return sorted(found, key=lambda one: not one.application)
 
 
 def look_at_strangers(targets: list[Target], accounts: list[Stranger]) -> dict[str, dict[str, dict[str, str]]]:
