@@ -63,6 +63,15 @@ def test_a_log_that_was_open_is_closed_and_still_written(nginx: Instance) -> Non
     assert mode(log) == "0o640"
 
 
+@needs_nginx
+def test_an_open_log_of_an_earlier_site_is_closed_at_once(nginx: Instance) -> None:
+    site, log = logged_site(nginx)
+    log.touch(0o644)
+    nginx.run(shop=site)
+    assert mode(log) == "0o640"
+    assert nginx.run(shop=site)["actions"] == []
+
+
 @needs_root
 @pytest.mark.attack("13.11", "An application links a log of nginx to a file of root, so that root creates or opens it")
 def test_a_log_in_a_folder_of_an_account_is_left_alone(attacker: Attacker) -> None:

@@ -163,7 +163,7 @@ def test_the_name_of_a_process_is_only_a_name(application: Application) -> None:
     assert any(f"1 processes: {process.pid} (x" in line for line in told)
 
 
-@pytest.mark.attack("13.9", "An application prepares for its whole life that it lives on in the next one of its name")
+@pytest.mark.attack("13.9", "An application prepares everything to continue in the next one that has its name")
 def test_the_next_application_of_the_same_name_inherits_nothing(
     application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,13 @@ def open_logs(paths: Iterable[str]) -> list[str]:
     return found
 
 
+def provide_logs(paths: list[str]) -> None:
+    """Close the logs that every account can read, and create the missing ones."""
+    for path in open_logs(paths):
+        close_log(path)
+    create_logs(paths)
+
+
 def close_log(path: str) -> None:
     """Take the permissions of other accounts from a log."""
     with suppress(OSError):

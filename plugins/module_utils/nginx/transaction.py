@@ -302,10 +302,9 @@ class Transaction:
             self.warnings.append(
                 f"Other accounts could read {path}. It is protected now. If one of them did read it, replace that key."
             )
-        for path in changes.open_logs:
-            log_files.close_log(path)
+        if changes.service or changes.open_logs:
+            log_files.provide_logs(log_files.logs_of(self.wanted(state.live).values(), self.trees.home))
         if changes.service:
-            log_files.create_logs(log_files.logs_of(self.wanted(state.live).values(), self.trees.home))
             name = state.live
             if changes.tree or name is None:
                 name = tree_name(self.tree_files.all, time.time())
