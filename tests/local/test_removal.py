@@ -126,17 +126,26 @@ def test_processes_of_other_accounts_and_of_containers_stay(application: Applica
         assert container.stdout is not None
         if not container.stdout.readline():
             pytest.skip("this machine has no namespaces for processes")
-        assert account_processes.kill_at_once(uid) == b"shared"
+        assert account_processes.kill_at_once(uid) == account_processes.NOT_POSSIBLE
         ignoring = application.attacker.start(SURVIVORS["ignores SIGTERM and SIGHUP"])
-        hopping = application.attacker.start(SURVIVORS["is another process all the time"])
         removed(application)
-        assert (ignoring.wait(10), hopping.wait(10)) == (-9, 0)
+        assert ignoring.wait(10) == -9
         assert (other.poll(), container.poll()) == (None, None)
         assert len(account_processes.numbers_of(uid)) == 1, "that of the container"
     finally:
         for one in (other, container):
             one.kill()
             one.wait()
+
+
+def test_processes_that_no_look_finds_are_no_success(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a container prevents that they are killed all at once."""
+    monkeypatch.setattr(account_processes, "kill_at_once", lambda _uid: account_processes.NOT_POSSIBLE)
+    monkeypatch.setattr(account_processes, "KILL_PATIENCE", 0.5)
+    monkeypatch.setattr(account_processes, "LOOKS", 10_000)
+    with pytest.raises(ReleaseError, match=r"because a container has processes with the same user ID\. Stop that"):
+        removed(application)
+    assert pwd.getpwnam(NAME)
 
 
 def test_all_at_once_ends_what_one_by_one_does_not(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +157,7 @@ def test_all_at_once_ends_what_one_by_one_does_not(application: Application, mon
 
 
 def test_a_signal_to_all_is_never_sent_as_root() -> None:
-    assert account_processes.kill_at_once(0) in (b"", b"shared")
+    assert account_processes.kill_at_once(0) == account_processes.NOT_POSSIBLE
 
 
 @pytest.mark.attack("13.19", "A process names itself so that its user ID seems to be root's, or with escape sequences")

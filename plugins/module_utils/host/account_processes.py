@@ -17,8 +17,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.forks import in_c
 # Seconds that processes may take to end after SIGTERM, and after SIGKILL.
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 20.0
+NOT_POSSIBLE = b"not possible"
 # How often no process must be found in a row, where they can't be killed all at once.
-LOOKS = 50
+LOOKS = 20
 # Seconds for a child process to send a signal.
 SIGNAL_PATIENCE = 2.0
 # The most processes that a message names.
@@ -100,11 +101,7 @@ def end_processes(uids: Collection[int], doing: str) -> list[str]:
         found.update({process.pid: str(process) for process in new})
         took = time.monotonic() - began
         if took > TERM_PATIENCE + KILL_PATIENCE:
-            raise HostError(
-                f"{doing}: {len(left) or 'some'} processes of its accounts don't end, in spite of SIGKILL: "
-                f"{named([*map(str, left)]) or 'they change all the time'}. Find out what they wait for, such as a "
-                "disk or a network file system that does not answer. Then run again."
-            )
+            raise HostError(f"{doing}: {unended(left)}")
         if left and took < TERM_PATIENCE:
             for process in new:
                 send(process.pid, uids, signal.SIGTERM)
@@ -114,10 +111,23 @@ def end_processes(uids: Collection[int], doing: str) -> list[str]:
             kill(left, uids)
             answers = [kill_at_once(uid) for uid in uids]
             # Where a look has to do, one look can miss a process that is another one all the time.
-            sure = 0 if left or b"" in answers else sure + (1 if b"shared" in answers else LOOKS)
+            sure = 0 if left or b"" in answers else sure + (1 if NOT_POSSIBLE in answers else LOOKS)
         if left:
             time.sleep(0.02)
     return [found[pid] for pid in sorted(found)]
+
+
+def unended(left: list[Process]) -> str:
+    """The message about processes that do not end; ``left`` is empty if they are others at each look."""
+    if not left:
+        return (
+            "its accounts start new processes all the time. They can't be killed all at once, because a container has "
+            "processes with the same user ID. Stop that container, then run again."
+        )
+    return (
+        f"{len(left)} processes of its accounts don't end, in spite of SIGKILL: {named([*map(str, left)])}. Find out "
+        "what they wait for, such as a disk or a network file system that does not answer. Then run again."
+    )
 
 
 def kill(processes: list[Process], uids: Collection[int]) -> None:
@@ -144,18 +154,21 @@ def kill_at_once(uid: int) -> bytes:
 
     A child process that has become the account does it, so that no process of another account gets the signal. Return
     ``sent``, or empty if the account has killed or stopped the child. The call would reach into containers: return
-    ``shared`` if one has processes with the same ID.
+    ``not possible`` if one has processes with the same ID, or if this process can't become the account.
     """
     if any(is_contained(pid) for pid in numbers_of(uid)):
-        return b"shared"
+        return NOT_POSSIBLE
 
     def kill_all() -> bytes:
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(uid, uid, uid)
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(uid, uid, uid)
+        except OSError:
+            return NOT_POSSIBLE
         # With a capability, the signal would reach every process of the host.
         if uid == 0 or os.getresuid() != (uid, uid, uid) or int(status_of("self")["CapEff"], 16) != 0:
-            return b""
+            return NOT_POSSIBLE
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         return b"sent"
