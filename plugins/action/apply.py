@@ -331,7 +331,9 @@ class ActionModule(LookAction, PackagesAction):
 
     def deployment(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
         """The values that the later stages need from this host."""
-        deployment: dict[str, Any] = {"apps": answer["apps"], **pending}
+        # A host that reports applications of others would become the one that runs their release commands.
+        declared = {app["name"] for app in look.apps if app["state"] == "present"}
+        deployment: dict[str, Any] = {"apps": [app for app in answer["apps"] if app["name"] in declared], **pending}
         if pending:
             model = self.model(look)
             found = {app["name"]: app for app in answer["apps"] if app.get("activate")}

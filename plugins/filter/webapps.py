@@ -66,6 +66,7 @@ class FilterModule:
             "webapp_nginx_sites": told(sites.nginx_sites),
             "webapp_switches": told(switches.switches),
             "webapp_removal": told(operations.removal),
+            "webapp_removal_report": operations.removal_report,
             "webapp_maintenance": told(operations.maintenance_switch),
             "webapp_release_table": reports.release_table,
             "webapp_urls": told(reports.urls),

@@ -79,6 +79,14 @@ apps:
     replaced:
       description: The release that was live before, empty if there was none or it is the same.
       type: str
+    found:
+      description:
+        - What the accounts of a removed application had left outside its folders, and what was ended or removed.
+      type: list
+      elements: str
+    account:
+      description: V(kept) if the account of a removed application still owns data, V(removed) if it had one.
+      type: str
 """
 
 import os  # the documentation stands first in a module
@@ -88,7 +96,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_release_commands
 
 
@@ -112,6 +120,8 @@ def main() -> None:
     if problems:
         answer: dict[str, Any] = {"apps": results} if results else {}
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
+    for warning in warnings_of(results):
+        module.warn(warning)
     stamp = module.params["stamp"]
     if stamp and work is activate:
         seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], module.run_command))

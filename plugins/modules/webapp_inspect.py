@@ -86,7 +86,8 @@ apps:
       type: dict
     checks:
       description:
-        - The promises of a deployed site, each with C(check) (its name) and C(problem) (empty where it holds).
+        - The promises of a deployed site, each with C(check) (its name), C(problem) (empty where it holds) and C(note)
+          (why it does not apply, empty where it does).
       type: list
       elements: dict
     findings:

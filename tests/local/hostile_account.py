@@ -19,8 +19,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the attac
 class Attacker:
     """Runs Python programs with a user ID that is neither root's nor an account's."""
 
-    def __init__(self, folder: Path) -> None:
-        self.uid = self.gid = 51_000 + os.getpid() % 8_000
+    def __init__(self, folder: Path, uid: int = 0) -> None:
+        self.uid = self.gid = uid or 51_000 + os.getpid() % 8_000
         self.folder = folder
         os.chown(folder, self.uid, self.gid)
 

@@ -73,6 +73,7 @@ FOUND: dict[str, Any] = {
             "NoNewPrivileges": "yes",
             "ProtectSystem": "strict",
             "ProtectHome": "yes",
+            "ProtectProc": "invisible",
             "PrivateTmp": "yes",
             "PrivateDevices": "yes",
             "RestrictSUIDSGID": "yes",
@@ -95,6 +96,9 @@ FOUND: dict[str, Any] = {
         "python": {"path": "venv/bin/python", "there": True, "venvs": "/srv/webapps/shop/venvs"},
     },
     "exposed": {},
+    "reached": {},
+    "told": [],
+    "open_proc": [],
     "changeable": [],
     "direct": OK,
     "front": OK,
@@ -572,6 +576,9 @@ BROKEN: dict[str, dict[str, Any]] = {
     "static files come from nginx": {"found": {"static": [{"url": "/s/", "folder": "/f", "there": False}]}},
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
     "no other account can read its files": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
+    "no other account can reach its processes": {"found": {"reached": {"path": "process 7: x", "account": "blog"}}},
+    "its command lines hold no secret": {"found": {"told": ["process 7 has API_KEY"]}},
+    "it sees no processes of others": {"found": {"process": {"unit": {"ProtectProc": "default"}}}},
     "it can not change its own code": {"found": {"changeable": ["/srv/webapps/shop/src/app.py has mode 0666"]}},
     "what its builds trust is closed to it": {"found": {"worlds": {**WORLDS, "build": {**BUILD, "mode": "0755"}}}},
     "its commands are sandboxed": {"found": {"worlds": {**WORLDS, "in_unit": False}}},
@@ -633,6 +640,21 @@ def test_what_does_not_hold_is_printed_first() -> None:
     lines = check_table("web1", [{"name": "shop", "checks": told}])
     assert lines[0] == f"shop on web1: {len(CHECKS) - 1} of {len(CHECKS)} hold"
     assert lines[1] == "  FAILED it comes back after a boot: the instance of the live release is not enabled"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"found": {"open_proc": None}}, "supervisor has no sandbox"),
+        ({"found": {"open_proc": [7]}}, "processes 7 see all others"),
+        ({"systemd": {"ProtectProc": "default"}}, "the inventory sets ProtectProc: default"),
+    ],
+)
+def test_a_promise_that_does_not_apply_is_told_apart(changes: dict[str, Any], words: str) -> None:
+    told = checks(view(**changes))
+    lines = check_table("web1", [{"name": "shop", "checks": told}])
+    assert lines[0] == f"shop on web1: {len(CHECKS) - 1} of {len(CHECKS) - 1} hold"
+    assert lines[1].startswith(f"  n/a    it sees no processes of others: {words}")
 
 
 def test_what_the_inventory_loosens_is_no_broken_promise() -> None:

@@ -293,6 +293,26 @@ def test_release_commands_run_once_on_the_first_host(shop: dict[str, Any], monke
     assert run.hosts["web2"].trips == ["preflight", "apply"]
 
 
+@pytest.mark.attack("13.low", "A host without the application reports a new release of it, so that no host migrates")
+def test_a_host_does_not_lead_for_an_application_that_it_does_not_have(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Liar(Host):
+        def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+            answer = super().apply(arguments)
+            answer["parts"].setdefault("webapp", {})["apps"] = [built("shop", True), built("blog", True)]
+            return answer
+
+    run = Run({"web1": Liar(), "web2": Host()}, monkeypatch)
+    app = {**shop, "commands": {"release": ["flask db upgrade"]}}
+    webapps = {"web1": [{**shop, "name": "blog", "site": {"domains": ["blog.example.com"]}}], "web2": [app]}
+    for stage in ("deploy", "commands"):
+        for host in run.hosts:
+            run(webapps[host], stage=stage, host=host)
+    assert run.hosts["web1"].trips == ["preflight", "apply"]
+    assert run.hosts["web2"].calls[-1][1]["apps"][0]["release_commands"] == ["flask db upgrade"]
+
+
 def test_one_host_with_release_commands_runs_them_before_the_switch(run: Run, shop: dict[str, Any]) -> None:
     app = {**shop, "commands": {"release": ["flask db upgrade"]}}
     for stage in ("deploy", "commands", "switch"):

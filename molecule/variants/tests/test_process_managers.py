@@ -187,10 +187,33 @@ def provision(run_playbook):
     return lambda given: run_playbook("pyweb.stack.site", {"managers": decided, **given}, "--limit", ",".join(SITE))
 
 
+# An upload, and what a hostile application leaves: a process outside its session, a crontab, files in public folders.
+LEFTOVERS = r"""
+set -e
+echo kept >/srv/webapps/second/shared/uploads/file
+cat >/tmp/leave.py <<'END'
+import os, signal, time
+os.setsid()
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+for path in ("/dev/shm/left", "/var/tmp/left"):
+    open(path, "w").close()
+os.makedirs("/tmp/left/" + "d/" * 200)
+time.sleep(100000)
+END
+setpriv --reuid second --regid second --clear-groups python3 /tmp/leave.py >/dev/null 2>&1 </dev/null &
+mkdir -p /var/spool/cron/crontabs
+echo '* * * * * true' >/var/spool/cron/crontabs/second
+for _ in $(seq 50); do ! test -d /tmp/left || break; sleep 0.1; done
+test -f /dev/shm/left
+"""
+LEFT = "/dev/shm/left /var/tmp/left /tmp/left /var/spool/cron/crontabs/second"
+
+
 @pytest.fixture(scope="session")
 def removed(provision, sites, switched):
     """Two runs without the second application, after an upload to it."""
-    everywhere(lambda place: place.run("echo kept >/srv/webapps/second/shared/uploads/file"), sites)
+    everywhere(lambda place: place.run(LEFTOVERS), sites)
     return [provision({"second_state": "absent"}) for _ in range(2)]
 
 
@@ -206,6 +229,7 @@ def assert_gone(host, http) -> None:
     assert not host.file("/etc/supervisor/templates/second@.conf").exists
     assert host.run("pgrep -u second").rc != 0
     assert not host.file("/run/webapps/second").exists
+    assert host.run(f"ls -d {LEFT} 2>/dev/null").stdout == ""
     # Its domain is one like any other now, and the default site answers.
     assert http("/facts", headers=SECOND).json()["application"] == "hello"
 
@@ -216,6 +240,8 @@ def test_an_application_that_is_taken_away_leaves_its_data_alone(host, http, rem
     assert host.file("/srv/webapps/second").listdir() == ["shared"]
     assert host.file("/srv/webapps/second/shared/uploads/file").content_string == "kept\n"
     assert host.user("second").exists
+    assert host.user("second").shell == "/usr/sbin/nologin"
+    assert "'second': it is removed, and had left on the host: 1 processes:" in " ".join(removed[0].output.split())
 
 
 def test_a_run_after_a_removal_changes_nothing(host, removed):
@@ -228,6 +254,8 @@ def test_a_purge_takes_data_and_account_too(host, http, purged):
     assert_gone(host, http)
     assert not host.file("/srv/webapps/second").exists
     assert not host.user("second").exists
+    assert host.run("getent group second").rc == 2
+    assert host.file("/var/lib/pyweb/retired-ids.json").content_string.count(",") <= 3
 
 
 def test_a_run_after_a_purge_changes_nothing(host, purged):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import NGINX_GROUP, serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
@@ -21,7 +20,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     existing_account,
     remove_tree,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import processes_of
 
 
 def check_account(layout: Layout) -> None:
@@ -78,10 +76,6 @@ def check_file_system(layout: Layout) -> None:
             )
 
 
-def create_account(layout: Layout, run: Run) -> None:
-    add_account(layout, run, layout.name, "--user-group", "--home-dir", layout.home)
-
-
 def provide_builder(layout: Layout, run: Run, check_mode: bool) -> bool:
     """Create or correct the build account; return whether it differed.
 
@@ -94,29 +88,15 @@ def provide_builder(layout: Layout, run: Run, check_mode: bool) -> bool:
     if check_mode:
         return True
     if found is None:
-        number = str(free_user_id())
-        add_account(layout, run, name, "--uid", number, "--gid", layout.name, "--home-dir", layout.build)
+        # Imported only here, because the host compiles all imports, and few runs create accounts.
+        from ansible_collections.pyweb.stack.plugins.module_utils.building import accounts
+
+        accounts.create(name, layout, run, home=layout.build, group=layout.name)
     else:
         status, _output, error = run(["usermod", "--gid", layout.name, name])
         if status != 0:
             raise ReleaseError(layout.name, f"the group of the account {name} could not be set: {error.strip()}")
     return True
-
-
-def free_user_id() -> int:
-    """A user ID of the system that nothing has. All processes of a build account end after each step of a build.
-
-    The processes of a container on this host may have the ID of an account that only the container knows.
-    """
-    taken = {entry.pw_uid for entry in pwd.getpwall()}
-    return next(number for number in range(999, 99, -1) if number not in taken and not processes_of(number))
-
-
-def add_account(layout: Layout, run: Run, name: str, *options: str) -> None:
-    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", *options, name]
-    status, _output, error = run(command)
-    if status != 0:
-        raise ReleaseError(layout.name, f"the account {name} could not be created: {error.strip()}")
 
 
 def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP, check_mode: bool = False) -> bool:
@@ -128,7 +108,10 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
     changed = False
     os.makedirs(layout.root, mode=0o755, exist_ok=True)
     if account(layout.name) is None:
-        create_account(layout, run)
+        # Imported only here, because the host compiles all imports, and few runs create accounts.
+        from ansible_collections.pyweb.stack.plugins.module_utils.building import accounts
+
+        accounts.create(layout.name, layout, run)
         changed = True
     changed = provide_builder(layout, run, check_mode) or changed
     owner = existing_account(layout.name)

@@ -1,66 +1,16 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Find what other accounts can read of an application. Changes nothing."""
+"""Find the files of an application that the account of this process can reach. Changes nothing."""
 
 from __future__ import annotations
 
-import json
 import os
-import pwd
 import stat
 
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Maximum number of files to check per account and folder.
 EXPOSURE_ENTRIES = 20_000
-
-
-def look_at_exposure(layout: Layout) -> dict[str, str]:
-    """The first path of an application that another account can read, and that account. Empty if there is none.
-
-    The search switches to each account in turn. It needs root.
-    """
-    if os.geteuid() != 0:
-        return {}
-    folders = [path for path in (layout.home, os.path.dirname(layout.socket("any"))) if os.path.isdir(path)]
-    accounts = [
-        (entry.pw_name, entry.pw_uid, os.getgrouplist(entry.pw_name, entry.pw_gid))
-        for entry in strangers(layout.name, layout.root)
-    ]
-
-    def search() -> bytes:
-        try:
-            return json.dumps(first_exposed(folders, accounts)).encode()
-        except OSError as error:
-            return json.dumps(failed(error.strerror or str(error))).encode()
-
-    def failed(reason: str) -> dict[str, str]:
-        return {"path": f"{layout.home} ({reason})", "account": "nobody"}
-
-    exposed: dict[str, str] = json.loads(in_child(search) or json.dumps(failed("the search failed")))
-    return exposed
-
-
-def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
-    """The accounts that must not read an application's files: accounts of other applications, and ``nobody``."""
-    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
-    others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
-    return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]
-
-
-def first_exposed(folders: list[str], accounts: list[tuple[str, int, list[int]]]) -> dict[str, str]:
-    for name, uid, groups in accounts:
-        os.setgroups(groups)
-        # access() checks the real account. The effective one stays root, which can list everything.
-        os.setresgid(groups[0], 0, 0)
-        os.setresuid(uid, 0, 0)
-        for folder in folders:
-            path = readable_below(folder)
-            if path:
-                return {"path": path, "account": name}
-    return {}
 
 
 def readable_below(folder: str) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import look_at_jobs, look_at_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.certificates import look_at_certificate
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.exposure import look_at_exposure
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
     look_at_files,
     look_at_modes,
@@ -30,8 +29,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
     look_at_deaths,
     look_at_log,
     look_at_process,
+    sees_others,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.secrets import private_files, told_by_command_lines
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import look_at_socket
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers import (
+    look_at_strangers,
+    strangers,
+    target_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.worlds import look_at_worlds
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
@@ -69,7 +75,29 @@ def look_at_apps(
         entry["direct"], entry["front"] = direct[number].result().as_dict(), front[number].result().as_dict()
         entry["static"] = [folder.result() for folder in static[number]]
         entry["certificates"] = [one.result() for one in shown[number]]
+    return with_strangers(found, layouts, manifests)
+
+
+def with_strangers(
+    found: list[dict[str, Any]], layouts: list[Layout], manifests: list[Manifest | None]
+) -> list[dict[str, Any]]:
+    """The applications with what other accounts reach of them, and with the secrets that they show."""
+    secrets = {at.name: secret_variables(at) for at in layouts}
+    own, always = private_files(secrets)
+    targets = [target_of(at, [*own[at.name], *always]) for at in layouts]
+    reached = look_at_strangers(targets, strangers(layouts[0].root) if layouts else [])
+    for entry, target, manifest in zip(found, targets, manifests):
+        entry.update(reached[target.name])
+        entry["told"] = told_by_command_lines(target.processes, secrets[target.name])
+        is_unit = manifest is not None and manifest.process_manager == "systemd"
+        entry["open_proc"] = [pid for pid in target.processes if sees_others(pid)] if is_unit else None
     return found
+
+
+def secret_variables(layout: Layout) -> dict[str, str]:
+    live = layout.current_release()
+    variables = release_variables(layout, live) if live else {}
+    return {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
 
 
 def live_manifest(layout: Layout) -> Manifest | None:
@@ -134,7 +162,6 @@ def look_at_app(
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
         "changeable": look_at_modes(layout, live) if live else [],
-        "exposed": look_at_exposure(layout),
         "worlds": look_at_worlds(layout),
     }
 

@@ -113,6 +113,15 @@ def descendants(master: int) -> list[tuple[int, int, str]]:
     return found
 
 
+def sees_others(pid: int) -> bool:
+    """Whether a process finds those of other accounts in its own /proc: its mount has no option hidepid."""
+    mounts = []
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as stream:
+        mounts = [line.split() for line in stream]
+    options = [fields[-1] for fields in mounts if len(fields) > 4 and fields[4] == "/proc"]
+    return bool(options) and not re.search(r"\bhidepid=(?!0\b|off\b)", options[-1])
+
+
 def memory_of(pid: int) -> int:
     """Bytes of memory of a process: its own and its share of common pages, if the kernel provides that."""
     for path, key in ((f"/proc/{pid}/smaps_rollup", "Pss:"), (f"/proc/{pid}/status", "RssAnon:")):

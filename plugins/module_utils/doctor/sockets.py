@@ -10,9 +10,9 @@ import socket
 import stat
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.host.acl import permits
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.forks import in_child
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 

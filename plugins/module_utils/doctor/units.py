@@ -27,6 +27,7 @@ UNIT_PROPERTIES = (
     "NoNewPrivileges",
     "ProtectSystem",
     "ProtectHome",
+    "ProtectProc",
     "PrivateTmp",
     "PrivateDevices",
     "RestrictSUIDSGID",

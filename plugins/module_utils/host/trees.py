@@ -118,22 +118,22 @@ def listed(descriptor: int, path: str, top: str, budget: Budget, enter: Callable
     return visit
 
 
-def remove(path: str, first: tuple[str, ...] = ()) -> None:
+def remove(path: str, first: tuple[str, ...] = (), folder: int | None = None) -> None:
     """Remove a folder and all in it, a file or a link; a missing path is no error.
 
-    The names ``first`` of a folder are removed before the others. Whatever is in the folder, however deep it is, two
-    descriptors are enough: every folder is moved to the top before it is emptied. It becomes root's before, so that
-    its former owner can't put anything in meanwhile.
+    The path is one of the open ``folder``, if that is given. The names ``first`` of a folder are removed before the
+    others. Whatever is in the folder, however deep it is, two descriptors are enough: every folder is moved to the top
+    before it is emptied. It becomes root's before, so that its former owner can't put anything in meanwhile.
     """
     try:
-        top = os.open(path, FOLDER)
+        top = os.open(path, FOLDER, dir_fd=folder)
     except FileNotFoundError:
         return
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
         with suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(path, dir_fd=folder)
         return
     try:
         own(top)
@@ -144,7 +144,7 @@ def remove(path: str, first: tuple[str, ...] = ()) -> None:
                 remove_entry(top, name, top)
     finally:
         os.close(top)
-    os.rmdir(path)
+    os.rmdir(path, dir_fd=folder)
 
 
 def remove_entry(folder: int, name: str, top: int) -> None:

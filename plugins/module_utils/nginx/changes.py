@@ -24,6 +24,7 @@ class State:
     new_certificates: list[str] = field(default_factory=list)
     stale_certificates: bool = False
     exposed_keys: list[str] = field(default_factory=list)
+    open_logs: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
 
@@ -41,6 +42,7 @@ class Changes:
     service: str | None
     new_certificates: list[str] = field(default_factory=list)
     exposed_keys: list[str] = field(default_factory=list)
+    open_logs: list[str] = field(default_factory=list)
     renewal: bool = False
 
     @property
@@ -57,7 +59,7 @@ class Changes:
         return [
             *(name for name, wanted in names.items() if wanted),
             *(f"install certificate {name}" for name in self.new_certificates),
-            *(f"protect {path}" for path in self.exposed_keys),
+            *(f"protect {path}" for path in [*self.exposed_keys, *self.open_logs]),
             *(["renew certificates by a timer"] if self.renewal else []),
             *([self.service] if self.service else []),
         ]
@@ -90,6 +92,7 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         service=service,
         new_certificates=state.new_certificates,
         exposed_keys=state.exposed_keys,
+        open_logs=state.open_logs,
         renewal=bool(state.renewal),
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run, must
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx import log_files, owners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import (
     Changes,
@@ -265,6 +265,7 @@ class Transaction:
             new_certificates=[one.name for one in self.certificates.new()],
             stale_certificates=master is not None and self.certificates.are_stale(),
             exposed_keys=self.certificates.exposed_keys(),
+            open_logs=log_files.open_logs(log_files.logs_of(content.values(), self.trees.home)),
             entry_exposed=self.system.entry_is_exposed(),
             renewal=self.renewal.diffs(),
         )
@@ -301,6 +302,8 @@ class Transaction:
             self.warnings.append(
                 f"Other accounts could read {path}. It is protected now. If one of them did read it, replace that key."
             )
+        if changes.service or changes.open_logs:
+            log_files.provide_logs(log_files.logs_of(self.wanted(state.live).values(), self.trees.home))
         if changes.service:
             name = state.live
             if changes.tree or name is None:

@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     ReleaseError,
+    accounts_of,
     has_environment,
     manifests,
     now,
@@ -86,7 +87,10 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
 
 def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
     """The result of an application that is to be removed: ``activate`` says whether there is anything to remove."""
-    there = os.path.isdir(layout.home) and (purge or os.listdir(layout.home) not in ([], ["shared"]))
+    if os.path.isdir(layout.home):
+        there = purge or os.listdir(layout.home) not in ([], ["shared"])
+    else:
+        there = purge and any(entry.pw_dir == layout.home for entry in accounts_of(layout.name))
     return {
         "name": layout.name,
         "state": "absent",
@@ -153,7 +157,8 @@ def activate_at_once(
     if not problems:
         for spec in specs:
             due[spec["name"]]["activate"] = False
-    return {"activated": activated, "changed": True}, problems
+    told = activation().warnings_of(activated)
+    return {"activated": activated, "changed": True, **({"warnings": told} if told else {})}, problems
 
 
 def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:

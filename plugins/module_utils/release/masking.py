@@ -37,6 +37,22 @@ OWN_VARIABLES = frozenset(
 # passwords and for variables whose names mark them as secret.
 SHORTEST_SECRET = 4
 SHORTEST_VALUE = 12
+# Minimum length of a secret that is searched for in files and command lines.
+SHORTEST_TOLD = 8
+
+
+def secret_values(variables: dict[str, Any]) -> set[str]:
+    """The passwords in URLs, and the values of variables whose names mark them as secret.
+
+    A value such as ``django.contrib.auth`` occurs elsewhere, too. So a value must have a letter and a digit.
+    """
+    found: set[str] = set()
+    for name, value in variables.items():
+        text = str(value)
+        found |= {word for word in PASSWORD_IN_URL.findall(text) if len(word) >= SHORTEST_TOLD}
+        if SECRET_NAME.search(name) and len(text) >= SHORTEST_TOLD and re.search(r"[a-zA-Z]", text):
+            found |= {text} if re.search(r"[0-9]", text) and "://" not in text else set()
+    return found
 
 
 def masked(text: str, variables: dict[str, Any]) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
+
+__all__ = ["activate", "warnings_of"]
 
 # The number of applications that switch at a time: their starts share the processors, and each is polled repeatedly.
 MOST_AT_A_TIME = 8

@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port, health_question
@@ -108,6 +109,21 @@ def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, 
         "gone": gone,
         "activations": activations(gone, [{"name": name, "activate": True, "candidate": ""}], facts),
     }
+
+
+def removal_report(results: list[dict[str, Any]], name: str, root: str = "/srv/webapps") -> list[str]:
+    """The result of the removal of an application on one host, as lines of text. In check mode it is unknown."""
+    result = next((one for one in results if one["name"] == name), {})
+    lines = [f"{name} is removed. Remove it from webapps, or the next run of site.yml deploys it again."]
+    if result.get("account") == "kept":
+        lines.append(
+            f"Its data stay in {root}/{name}/shared, and its account stays, locked, because it owns them. "
+            "-e purge=true removes both."
+        )
+    elif result.get("account") == "removed":
+        lines.append("Its data and its account are removed. No account that this collection creates gets its user ID.")
+    lines += [f"It had left: {found}" for found in result.get("found", [])]
+    return [one_line(line) for line in lines]
 
 
 def boolean(value: Any) -> bool:

@@ -242,7 +242,8 @@ def check_cache(checker: Checker, location: dict[str, Any], where: str) -> None:
         if not values.COOKIE.fullmatch(name):
             checker.problem(
                 f"{where}.cache.bypass_cookies",
-                f"nginx can't read a cookie named '{name}'. Use letters, digits and '_'.",
+                f"'{name}' is not the name of a cookie here. Use letters, digits and '_', and * for any end, such as "
+                "session*.",
             )
     if location["websocket"]:
         checker.problem(f"{where}.cache", "nginx can't cache a WebSocket. Give it a location of its own.")

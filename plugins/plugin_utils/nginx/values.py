@@ -22,7 +22,10 @@ HOST = r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 ADDRESS = re.compile(rf"(?P<scheme>http|uwsgi)://{HOST}(:(?P<port>[0-9]{{1,5}}))?/?")
 RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-COOKIE = re.compile(r"[A-Za-z0-9_]+")
+# The * stands for any end of the name.
+COOKIE = re.compile(r"[A-Za-z0-9_]+\*?")
+# Names of cookies by which applications and their login frameworks know their users.
+LOGIN_COOKIE = "[^=;]*(?:sess|auth|login|logged|remember|identity|jwt)[^=;]*"
 UPSTREAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 SERVER = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 USER = re.compile(r"[^:#\s\x00-\x1f\x7f][^:\x00-\x1f\x7f]*")
