@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supervisor_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import instantiate
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.supervisor import RESTRICTED
 from supervisor_files import NASTY, read_groups, read_programs, rendered
 
 datatypes = pytest.importorskip("supervisor.datatypes")
@@ -46,7 +47,7 @@ def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(r
     program = programs[f"shop-{INSTANCE}"]
     words = shlex.split(program.command)
     assert words[2].startswith("/usr/bin/install -d -o daemon -g www-data -m 0710 /run/webapps/shop && ")
-    drop = ["/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", "--inh-caps=-all"]
+    drop = ["/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", *RESTRICTED]
     assert words[4:] == [*drop, f"/srv/{INSTANCE}/web"]
     assert program.uid == 0
 

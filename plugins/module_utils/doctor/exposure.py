@@ -24,7 +24,7 @@ def look_at_exposure(layout: Layout) -> dict[str, str]:
     """
     if os.geteuid() != 0:
         return {}
-    folders = [path for path in (layout.home, os.path.dirname(layout.socket("any"))) if os.path.isdir(path)]
+    folders = [path for path in (layout.home, layout.runtime, layout.sockets) if os.path.isdir(path)]
     accounts = [
         (entry.pw_name, entry.pw_uid, os.getgrouplist(entry.pw_name, entry.pw_gid))
         for entry in strangers(layout.name, layout.root)

@@ -32,7 +32,8 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
         for entry in os.listdir(layout.home):
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
-        remove_tree(os.path.dirname(layout.socket("any")))
+        remove_tree(layout.runtime)
+        remove_tree(layout.sockets)
         if not keeps and account(spec["name"]) is not None:
             run(["userdel", spec["name"]])
         # The lock goes last, so that the next run that takes it finds the rest gone.

@@ -12,6 +12,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
+# As address: a socket that the process manager passes, by its descriptor.
+INHERITED = re.compile(r"fd://([34])")
+
 # Options that this collection sets itself, and what to use instead.
 SOCKET = "a release listens on its own sockets, which nginx finds; leave it out."
 CALLABLE = "name the callable as wsgi."
@@ -116,7 +119,7 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         **({"threads": threads} if threads > 1 else {"enable-threads": True}),
         "socket": service.get("socket"),
         "http-socket": service.get("http_socket"),
-        "chmod-socket": "666",
+        "chmod-socket": None if inherited(service) else "666",
         "stats": service.get("stats"),
         "harakiri": timeout,
         "die-on-term": True,
@@ -158,9 +161,15 @@ def lines(options: dict[str, Any]) -> list[list[str]]:
 
 
 def ready_file(service: dict[str, Any]) -> str:
-    """The file in which workers report that they are ready: beside a unix socket. None for a port."""
+    """The file in which workers report that they are ready, by default beside a unix socket; empty for a port."""
     path = service.get("http_socket") or service.get("socket") or ""
-    return f"{path}.ready" if path.startswith("/") else ""
+    return service.get("ready_file") or (f"{path}.ready" if path.startswith("/") else "")
+
+
+def inherited(service: dict[str, Any]) -> int:
+    """The number of sockets that the process manager passes, by the highest descriptor that the service names."""
+    found = [INHERITED.fullmatch(service.get(key) or "") for key in ("socket", "http_socket")]
+    return max((int(match[1]) - 2 for match in found if match), default=0)
 
 
 def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
@@ -169,9 +178,10 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
     for service in services:
         directory = service["directory"].rstrip("/")
         command = " ".join(quote(word) for word in [*service["program"], "--ini", f"{directory}/uwsgi.ini"])
+        start = {"command": command, "inherits": inherited(service)}
         files += [
             {"path": f"{directory}/uwsgi.ini", "template": "uwsgi.ini.j2", "vars": {"options": complete(service)}},
-            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": start},
         ]
     return files
 
@@ -183,6 +193,13 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         inputs = ("module", "socket", "http-socket", "stats", "workers", "threads", "harakiri", "chdir")
         own = dict.fromkeys(inputs, "it is an input of its own, outside of settings.")
         checked(checker, service.get("settings", {}), f"uwsgi_services '{service['name']}'.settings", own)
+        for key in ("socket", "http_socket"):
+            address = service.get(key) or ""
+            if address.startswith("fd://") and not INHERITED.fullmatch(address):
+                checker.problem(
+                    f"uwsgi_services '{service['name']}'.{key}",
+                    f"'{address}' is no socket that a process manager passes. Write fd://3 or fd://4.",
+                )
         if not service.get("socket") and not service.get("http_socket"):
             checker.problem(f"uwsgi_services '{service['name']}'", "it has no socket. Give socket or http_socket.")
     check_texts(checker, services, role_options("uwsgi")["uwsgi_services"], "uwsgi_services")
