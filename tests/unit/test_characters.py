@@ -174,7 +174,8 @@ GUNICORN = yaml.safe_load("""
 """)
 UWSGI = yaml.safe_load("""
 - {name: shop, directory: /srv/shop, module: "shop:app", socket: /run/shop.sock, http_socket: /run/h.sock,
-   stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, ready_file: /run/ready, settings: {procname-prefix: shop}}
+   stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, ready_file: /run/ready,
+   settings: {procname-prefix: shop}}
 """)
 
 
