@@ -25,6 +25,7 @@ PROMISES = (
     "no other account can read its files",
     "it can not change its own code",
     "only nginx reaches its socket",
+    "its sockets belong to root",
     "its units are hardened",
     "its background processes run",
     "its jobs are scheduled",

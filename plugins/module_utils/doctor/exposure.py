@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import stat
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.forks import in_child
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import strangers
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
@@ -41,13 +41,6 @@ def look_at_exposure(layout: Layout) -> dict[str, str]:
 
     exposed: dict[str, str] = json.loads(in_child(search) or json.dumps(failed("the search failed")))
     return exposed
-
-
-def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
-    """The accounts that must not read an application's files: accounts of other applications, and ``nobody``."""
-    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
-    others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
-    return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]
 
 
 def first_exposed(folders: list[str], accounts: list[tuple[str, int, list[int]]]) -> dict[str, str]:
