@@ -97,13 +97,13 @@ def test_a_promise_that_does_not_hold_fails_the_run(places, run):
 FOLDER = "/run/webapps/$name.sockets"
 OPENED = {
     f"chown $name {FOLDER}": f"chown root {FOLDER}",
-    f"setfacl -m u:$name:rwx {FOLDER}": f"setfacl -b {FOLDER}; chmod 0711 {FOLDER}",
+    f"chmod 0777 {FOLDER}": f"chmod 0711 {FOLDER}",
     "chown $name $socket": "chown root $socket",
     "mv $socket $socket.away; ln -s $socket.away $socket": "mv -f $socket.away $socket",
 }
 SAID = (
     r"sockets is ailing:root 0711; the account ailing can write to the folder of the sockets",
-    r"the account ailing can write to the folder of the sockets",
+    r"sockets is root:root 0777; the account ailing can write to the folder of the sockets",
     r"\.sock is ailing:www-data 0660",
     r"\.sock is not a socket",
 )
