@@ -43,7 +43,7 @@ while True:
 
 @pytest.fixture
 def run_folder() -> Iterator[Path]:
-    """A folder of root in the place of /run/webapps, which every account may pass."""
+    """A folder of root that every account may pass, as /run/webapps."""
     with tempfile.TemporaryDirectory(prefix="pyweb-") as base:
         os.chmod(base, 0o755)
         yield Path(base)
@@ -51,7 +51,7 @@ def run_folder() -> Iterator[Path]:
 
 @contextmanager
 def served(layout: Layout, account: Attacker, *before: str) -> Iterator[subprocess.Popen[str]]:
-    """An application that serves on sockets of root, started as supervisor starts it."""
+    """An application with sockets of root, started as supervisor starts it."""
     options = ["--group", "www-data", "--mode", "0660"]
     for path in layout.inherited_sockets(ID):
         options += ["--socket", path]
@@ -87,7 +87,7 @@ def listing(folder: str) -> dict[str, tuple[int, int, int, int]]:
     return {name: (one.st_ino, one.st_uid, one.st_gid, one.st_mode) for name, one in paths.items()}
 
 
-# What an application runs as its own account. The arguments: its socket, another application's socket, its own folder.
+# Statements that an application runs as its own account. The arguments: its socket, another application's socket, its own folder.
 ATTEMPTS = {
     "replace by a link": "os.unlink(mine); os.symlink(other, mine)",
     "rename over it": "os.symlink(other, own + '/link'); os.rename(own + '/link', mine)",
@@ -177,7 +177,7 @@ def test_no_socket_is_made_in_a_folder_that_another_can_change(run_folder: Path,
     options = ["--group", "www-data", "--mode", "0660", "--socket", shop.inherited_sockets(ID)[0]]
     done = subprocess.run([*LAUNCHER, *options, "--", "/bin/echo", "ran"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "must be a folder of root that no one else may change" in done.stderr
+    assert "must be a folder that only root can change" in done.stderr
     assert shop.sockets in done.stderr
 
 

@@ -29,7 +29,7 @@ def test_a_server_serves_on_the_sockets_that_it_inherits(serve: Callable[..., Se
         )
     slow = server.begin_slow(1)
     server.process.send_signal(signal.SIGTERM)
-    # It still answers what it has begun, and leaves the sockets to whoever has made them.
+    # It still answers what it has begun, and does not remove the sockets.
     server.answer(slow[0])
     assert server.process.wait(20) == 0, server.log.read_text()
     assert "Permission" not in server.log.read_text()
@@ -43,7 +43,7 @@ def test_gunicorn_does_not_serve_http_on_the_socket_for_uwsgi(serve: Callable[..
     inodes = {words[4]: words[5] for line in listed if len(words := line.split()) > 5}
     found = {os.readlink(one) for one in descriptors.iterdir() if one.exists() or one.is_symlink()}
     assert f"socket:[{inodes[server.socket]}]" in found
-    assert f"{server.folder}/web.uwsgi.sock" not in inodes, "somebody still listens there"
+    assert f"{server.folder}/web.uwsgi.sock" not in inodes, "a process still listens there"
 
 
 @pytest.mark.parametrize("kind", SERVERS)

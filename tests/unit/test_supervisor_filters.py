@@ -52,6 +52,33 @@ def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(r
     assert program.uid == 0
 
 
+def test_root_makes_the_sockets_before_the_program_loses_its_privileges(render: Any, tmp_path: Path) -> None:
+    sockets = {"paths": ["/run/shop/%i.sock"], "condition_path": "/srv/%i/sockets"}
+    item = {"name": "shop@", "command": ["/srv/%i/web"], "user": "daemon", "sockets": sockets}
+    programs = read_programs(tmp_path, instantiate(rendered(render, tmp_path, item), INSTANCE))
+    words = shlex.split(programs[f"shop-{INSTANCE}"].command)
+    assert words[4:] == [
+        *("/usr/bin/python3", "-I", "-S", "/usr/local/lib/pyweb/with_sockets.py"),
+        *("--group", "www-data", "--mode", "0660", "--if-exists", f"/srv/{INSTANCE}/sockets"),
+        *("--socket", f"/run/shop/{INSTANCE}.sock", "--"),
+        *("/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", *RESTRICTED),
+        f"/srv/{INSTANCE}/web",
+    ]
+
+
+def test_every_program_of_an_account_loses_its_privileges(render: Any, tmp_path: Path) -> None:
+    item = {"name": "w", "command": ["/bin/w"], "user": "daemon"}
+    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    assert program.uid == 0
+    assert shlex.split(program.command)[4:9] == [
+        "/usr/bin/setpriv",
+        "--reuid=daemon",
+        "--regid=daemon",
+        "--init-groups",
+        "--no-new-privs",
+    ]
+
+
 def test_stop_reaches_the_master_and_the_kill_reaches_all(render: Any, tmp_path: Path) -> None:
     program = read_programs(tmp_path, rendered(render, tmp_path, {"name": "w", "command": ["/bin/w"]}))["w"]
     assert (program.stopasgroup, program.killasgroup, program.stopwaitsecs) == (False, True, 30)
@@ -83,6 +110,8 @@ def test_settings_replace_the_roles_own(render: Any, tmp_path: Path) -> None:
         ({"user": "a b"}, "not the name of an account"),
         ({"directory": "/srv/a ;b"}, "begins a comment"),
         ({"settings": {"a b": 1}}, "not the name of an option"),
+        ({"settings": {"user": "daemon"}}, "Give user outside of settings"),
+        ({"sockets": {"paths": ["/run/w.sock"]}, "schedule": "1 2 * * *"}, "cron passes no sockets"),
         ({"settings": {"umask": "1\n[program:x]"}}, "one line"),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_stop_by_the_manager_stays_a_stop(host, visit, facts):
             # Of supervisor the other applications are the programs.
             host.check_output(f"systemctl stop {' '.join(fronts)}")
         for _ in range(6):
-            # Whoever connects does not start it.
+            # A connection does not start it.
             assert host.run(f"python3 -c 'import socket; {CONNECT}'").rc != 0
             time.sleep(1)
         assert host.run(f"pgrep -u {app}").rc == 1

@@ -46,7 +46,7 @@ def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
 
 
 def socket_of(path: str) -> dict[str, Any]:
-    """Owner, group and mode of a socket, or of what is in its place; empty for a missing one."""
+    """Owner, group and mode of a socket, or of another file at its path; empty if there is none."""
     found = mode_of(path)
     return {**found, "is_socket": stat.S_ISSOCK(os.lstat(path).st_mode)} if found else {}
 

@@ -39,13 +39,13 @@ def check_folder(folder: str) -> None:
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError(
-            f"{folder} must be a folder of root that no one else may change, but its owner has the ID {found.st_uid} "
+            f"{folder} must be a folder that only root can change, but its owner has the ID {found.st_uid} "
             f"and its mode is {stat.filemode(found.st_mode)}. Remove it; the next start makes it"
         )
 
 
 def listen(path: str, group: int, mode: int) -> int:
-    """Make a socket in the place of an old one, and return its descriptor."""
+    """Make a socket, remove an old one before, and return its descriptor."""
     check_folder(os.path.dirname(path))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

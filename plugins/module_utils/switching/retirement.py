@@ -70,7 +70,7 @@ def end_together(instances: Iterable[Instance], layout: Layout, web_timeout: flo
 
 
 def close_sockets_folder(layout: Layout) -> None:
-    """Let nobody but root change the folder of the sockets. A process manager sets its mode only when it creates it."""
+    """Let only root change the folder of the sockets. A process manager sets its mode only when it creates it."""
     os.makedirs(layout.sockets, mode=0o711, exist_ok=True)
     os.chown(layout.sockets, 0, 0)
     os.chmod(layout.sockets, 0o711)  # noqa: S103  # nginx passes it; the sockets have modes of their own
