@@ -87,7 +87,7 @@ def listing(folder: str) -> dict[str, tuple[int, int, int, int]]:
     return {name: (one.st_ino, one.st_uid, one.st_gid, one.st_mode) for name, one in paths.items()}
 
 
-# Statements that an application runs as its own account. The arguments: its socket, another application's socket, its own folder.
+# Statements that an application runs as its own account: its socket, another application's socket, its own folder.
 ATTEMPTS = {
     "replace by a link": "os.unlink(mine); os.symlink(other, mine)",
     "rename over it": "os.symlink(other, own + '/link'); os.rename(own + '/link', mine)",
