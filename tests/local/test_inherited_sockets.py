@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
 from serving import KINDS, Server, ask_uwsgi
 
 SERVERS = ("gunicorn", "uwsgi")
@@ -58,3 +62,40 @@ def test_a_release_without_its_sockets_refuses_to_run(render: Any, tmp_path: Pat
         done = subprocess.run(["/bin/sh", "-c", program], env=found, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"passes no sockets to {'uWSGI' if kind == 'uwsgi' else kind}. Run the playbook site" in done.stderr
+
+
+class Ended:
+    """A process manager whose process has ended, or ends again and again, while its socket still listens."""
+
+    def __init__(self, state: str, restarts: int) -> None:
+        self.found = (state, restarts)
+
+    def state(self, _service: str, _instance: str) -> str:
+        return self.found[0]
+
+    def restarts(self, _service: str, _instance: str) -> int:
+        return self.found[1]
+
+    def log(self, _service: str, _instance: str, _lines: int) -> str:
+        return "no database"
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "reason"),
+    [("failed", 0, "its process has ended"), ("starting", 2, "its process ends again and again")],
+)
+def test_a_health_check_does_not_wait_at_the_socket_of_an_ended_process(
+    short_path: Path, state: str, restarts: int, reason: str
+) -> None:
+    layout = Layout("shop", str(short_path), str(short_path))
+    spec = {"name": "shop", "health": {"path": "/", "host": "h", "scheme": "http", "status": [], "timeout": 60}}
+    os.makedirs(layout.release("1"))
+    Path(layout.release("1"), INHERITS_SOCKETS).touch()
+    os.mkdir(layout.sockets)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(layout.socket("1"))
+        held.listen(8)
+        began = time.monotonic()
+        with pytest.raises(Unhealthy, match=rf"(?s){reason}.*no answer yet.*no database"):
+            Gate(spec, layout, "1", Ended(state, restarts), began).await_healthy()  # type: ignore[arg-type]
+        assert time.monotonic() - began < 5
