@@ -31,6 +31,7 @@ PROMISES = (
     "what its builds trust is closed to it",
     "its commands are sandboxed",
     "only nginx reaches its socket",
+    "its sockets belong to root",
     "its units are hardened",
     "its background processes run",
     "its jobs are scheduled",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Server:
     """One server with its files in a folder; ``ask`` speaks HTTP to it."""
 
-    def __init__(self, folder: Path, files: list[dict[str, Any]], env: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, files: list[dict[str, Any]], env: dict[str, str], launcher: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.socket = str(folder / "web.sock")
         self.log = folder / "log"
@@ -123,7 +125,7 @@ class Server:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **env}
         with self.log.open("w") as stream:
             self.process = subprocess.Popen(
-                [str(folder / "bin/web")],
+                [*launcher, str(folder / "bin/web")],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -196,6 +198,16 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
 
 
+def with_sockets(folder: Path) -> list[str]:
+    """The beginning of a command that inherits two sockets, as supervisor runs it."""
+    from ansible_collections.pyweb.stack.plugins.module_utils.processes import with_sockets as launcher
+
+    options = ["--group", str(os.getegid()), "--mode", "0660"]
+    for name in ("web.sock", "web.uwsgi.sock"):
+        options += ["--socket", str(folder / name)]
+    return ["/usr/bin/python3", "-I", "-S", launcher.__file__, *options, "--"]
+
+
 @pytest.fixture
 def serve(tmp_path: Path, render: Callable[..., Any]) -> Iterator[Callable[..., Server]]:
     with starting(tmp_path, render) as run:
@@ -217,6 +229,7 @@ def starting(parent: Path, render: Callable[..., Any]) -> Iterator[Callable[...,
         entry: str = "",
         env: Any = None,
         wait: bool = True,
+        inherited: bool = False,
         **changes,
     ):
         folder = parent / f"server-{len(started)}"
@@ -236,8 +249,11 @@ def starting(parent: Path, render: Callable[..., Any]) -> Iterator[Callable[...,
             if kind != "gunicorn":
                 service["settings"] = {"worker_class": kind, **service.get("settings", {})}
             name = "gunicorn"
+        if inherited:
+            service |= {"ready_file": str(folder / "web.sock.ready")}
+            service |= {"http_socket": "fd://3", "socket": "fd://4"} if kind == "uwsgi" else {"bind": "fd://3"}
         files = render(name, FilterModule().filters()[f"{name}_files"]([service]))
-        server = Server(folder, files, env or {})
+        server = Server(folder, files, env or {}, with_sockets(folder) if inherited else ())
         started.append(server)
         if wait:
             server.wait(lambda: server.ready() >= workers)

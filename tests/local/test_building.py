@@ -193,7 +193,14 @@ APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    
 @needs_root
 def test_a_release_has_all_that_a_process_needs(bench: Bench) -> None:
     release = bench.build({"app.py": APP, "pkg/data.txt": "x"})
-    assert sorted(entry.name for entry in release.iterdir()) == ["bin", "env", "release.json", "src", "venv"]
+    assert sorted(entry.name for entry in release.iterdir()) == [
+        "bin",
+        "env",
+        "inherits_sockets",
+        "release.json",
+        "src",
+        "venv",
+    ]
     assert (release / "src/pkg/data.txt").read_text() == "x"
     assert (release / "venv/bin/python").exists()
     assert os.readlink(release / "venv").startswith("../../venvs/")

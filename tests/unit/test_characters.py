@@ -142,6 +142,7 @@ SYSTEMD = yaml.safe_load("""
   working_directory: /srv
   environment: {A: b}
   runtime_directory: {path: /run/shop, owner: shop, group: shop, mode: "0755"}
+  sockets: {paths: [/run/shop/shop.sock], group: www-data, mode: "0660", condition_path: /srv/shop/sockets}
   stop_signal: TERM
   timer: {on_calendar: [daily]}
   restart: "no"
@@ -158,6 +159,7 @@ PROGRAMS = yaml.safe_load("""
   directory: /srv
   environment: {A: b}
   runtime_directory: {path: /run/shop, owner: shop, group: shop, mode: "0755"}
+  sockets: {paths: [/run/shop/shop.sock], group: www-data, mode: "0660", condition_path: /srv/shop/sockets}
   autorestart: "true"
   stopsignal: TERM
   stdout_logfile: /var/log/shop.log
@@ -168,11 +170,12 @@ PROGRAMS = yaml.safe_load("""
 GROUPS = [{"name": "all", "state": "present", "programs": ["shop"]}]
 GUNICORN = yaml.safe_load("""
 - {name: shop, directory: /srv/shop, wsgi_app: "shop:app", bind: "unix:/run/shop.sock", program: [/usr/bin/gunicorn],
-   chdir: /srv, settings: {access_log_format: "%(h)s"}}
+   chdir: /srv, ready_file: /run/ready, settings: {access_log_format: "%(h)s"}}
 """)
 UWSGI = yaml.safe_load("""
 - {name: shop, directory: /srv/shop, module: "shop:app", socket: /run/shop.sock, http_socket: /run/h.sock,
-   stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, settings: {procname-prefix: shop}}
+   stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, ready_file: /run/ready,
+   settings: {procname-prefix: shop}}
 """)
 
 

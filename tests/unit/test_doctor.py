@@ -31,7 +31,7 @@ APP = {
     "site": {"domains": ["shop.example.com"], "redirects": ["www.shop.example.com"]},
 }
 RELEASE = "20261121T010735Z-ab12cd34"
-SOCKET = f"/run/webapps/shop/{RELEASE}.sock"
+SOCKET = f"/run/webapps/shop.sockets/{RELEASE}.sock"
 NOW = 1_800_000_000.0
 DAY = 86400
 OK = {"status": 200, "error": "", "headers": {"server": "nginx"}}
@@ -52,7 +52,10 @@ FOUND: dict[str, Any] = {
         "expected": SOCKET,
         "there": True,
         "is_socket": True,
-        "folder": {"path": "/run/webapps/shop", "owner": "shop", "group": "www-data", "mode": "0710"},
+        "inherited": True,
+        "live": [{"path": SOCKET, "owner": "root", "group": "www-data", "mode": "0660", "is_socket": True}],
+        "writer": "",
+        "folder": {"path": "/run/webapps/shop.sockets", "owner": "root", "group": "root", "mode": "0711"},
         "blocked": "",
         "nginx": "ok",
         "stranger": "Permission denied",
@@ -583,6 +586,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "what its builds trust is closed to it": {"found": {"worlds": {**WORLDS, "build": {**BUILD, "mode": "0755"}}}},
     "its commands are sandboxed": {"found": {"worlds": {**WORLDS, "in_unit": False}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
+    "its sockets belong to root": {"found": {"socket": {"writer": "shop"}}},
     "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
     "its background processes run": background(state="failed"),
     "its jobs are scheduled": job(scheduled=False),
@@ -596,6 +600,28 @@ def test_every_check_is_broken_once() -> None:
 def test_what_pytest_verifies_is_every_check() -> None:
     path = Path(__file__).resolve().parents[2] / "verify" / "test_promises.py"
     assert list(runpy.run_path(str(path))["PROMISES"]) == list(BROKEN)
+
+
+LIVE = {"path": SOCKET, "owner": "root", "group": "www-data", "mode": "0660", "is_socket": True}
+FOLDER = {"path": "/run/webapps/shop.sockets", "owner": "root", "group": "root", "mode": "0711"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inherited": False}, "makes its own sockets: run the playbook site"),
+        ({"live": [{**LIVE, "owner": "shop"}]}, "is shop:www-data 0660"),
+        ({"live": [{**LIVE, "mode": "0666"}]}, "is root:www-data 0666"),
+        ({"live": [LIVE, {**LIVE, "is_socket": False}]}, "is not a socket"),
+        ({"live": [LIVE, {}]}, "a socket is missing"),
+        ({"folder": {**FOLDER, "owner": "shop"}}, "shop.sockets is shop:root 0711"),
+        ({"folder": {**FOLDER, "mode": "0733"}}, "shop.sockets is root:root 0733"),
+        ({"writer": "blog"}, "the account blog can write to the folder of the sockets"),
+    ],
+)
+def test_sockets_that_an_application_could_replace_are_told(changes: dict[str, Any], words: str) -> None:
+    told = {one["check"]: one["problem"] for one in checks(view(found={"socket": changes}))}
+    assert words in told["its sockets belong to root"]
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -130,6 +130,8 @@ SHARED = {
         "module_utils.requirements.lines",
         "module_utils.requirements.reading",
     ],
+    # The path of a program that definitions name and hosts get.
+    "plugin_utils.processes": ["module_utils.processes.with_sockets"],
     "plugin_utils.sources": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.host.trees"],
     "plugin_utils.specs": ["module_utils.host.texts"],
 }

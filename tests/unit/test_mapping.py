@@ -363,7 +363,8 @@ def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
     assert item["name"] == "shop"
     assert item["workers"] == 5
     assert item["directory"] == "/srv/webapps/shop/releases/@RELEASE@"
-    assert item["bind"] == "unix:/run/webapps/shop/@RELEASE@.sock"
+    assert item["bind"] == "fd://3"
+    assert item["ready_file"] == "/run/webapps/shop/@RELEASE@.sock.ready"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "gunicorn"]
 
 
@@ -375,8 +376,8 @@ def test_proxy_fix_serves_the_wrapper() -> None:
 def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
     (item,) = uwsgi_services([app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
     assert (item["name"], item["module"], item["settings"]) == ("shop", "pyweb_entry:application", {"listen": 64})
-    assert item["http_socket"] == "/run/webapps/shop/@RELEASE@.sock"
-    assert item["socket"] == "/run/webapps/shop/@RELEASE@.uwsgi.sock"
+    assert (item["http_socket"], item["socket"]) == ("fd://3", "fd://4")
+    assert item["ready_file"] == "/run/webapps/shop/@RELEASE@.sock.ready"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
     assert [one["name"] for one in gunicorn_services([app(server="uwsgi")], SYSTEMD)] == []
 
@@ -468,6 +469,11 @@ def test_systemd_keeps_its_own() -> None:
         "owner": "shop",
         "group": "www-data",
         "mode": "0710",
+    }
+    assert shop["sockets"] == {
+        "paths": ["/run/webapps/shop.sockets/%i.sock", "/run/webapps/shop.sockets/%i.uwsgi.sock"],
+        "group": "www-data",
+        "condition_path": "/srv/webapps/shop/releases/%i/inherits_sockets",
     }
     assert no_jobs == {"name": "shop.*", "state": "absent"}
     assert gone == [{"name": name, "state": "absent"} for name in ("old@", "old.*@", "old.*")]

@@ -125,6 +125,17 @@ def test_forget_stops_disables_and_clears_the_failure(tmp_path: Path) -> None:
     assert paper.asked[-1] == ["systemctl", "reset-failed", UNIT]
 
 
+def test_the_sockets_of_an_instance_end_and_fail_with_it(tmp_path: Path) -> None:
+    (tmp_path / "shop@.socket").write_text("")
+    sockets = f"shop@{INSTANCE}.socket"
+    paper = Paper(ActiveState="failed")
+    Systemd(paper, str(tmp_path)).start("shop", INSTANCE)
+    assert paper.asked[0] == ["systemctl", "reset-failed", UNIT, sockets]
+    paper.asked.clear()
+    Systemd(paper, str(tmp_path)).forget("shop", INSTANCE)
+    assert paper.asked[1:] == [["systemctl", "stop", sockets], ["systemctl", "reset-failed", UNIT, sockets]]
+
+
 def test_instances_are_those_that_run_failed_or_are_enabled(tmp_path: Path) -> None:
     enable(tmp_path, "shop@20261121T010736Z-b.service")
     enable(tmp_path, "shop@notes.service")

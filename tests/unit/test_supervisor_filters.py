@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.filter.supervisor_quote import supervisor_quote
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_instances import instantiate
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.supervisor import RESTRICTED
 from supervisor_files import NASTY, read_groups, read_programs, rendered
 
 datatypes = pytest.importorskip("supervisor.datatypes")
@@ -46,9 +47,36 @@ def test_runtime_directory_is_made_by_root_and_the_program_runs_as_its_account(r
     program = programs[f"shop-{INSTANCE}"]
     words = shlex.split(program.command)
     assert words[2].startswith("/usr/bin/install -d -o daemon -g www-data -m 0710 /run/webapps/shop && ")
-    drop = ["/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", "--inh-caps=-all"]
+    drop = ["/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", *RESTRICTED]
     assert words[4:] == [*drop, f"/srv/{INSTANCE}/web"]
     assert program.uid == 0
+
+
+def test_root_makes_the_sockets_before_the_program_loses_its_privileges(render: Any, tmp_path: Path) -> None:
+    sockets = {"paths": ["/run/shop/%i.sock"], "condition_path": "/srv/%i/sockets"}
+    item = {"name": "shop@", "command": ["/srv/%i/web"], "user": "daemon", "sockets": sockets}
+    programs = read_programs(tmp_path, instantiate(rendered(render, tmp_path, item), INSTANCE))
+    words = shlex.split(programs[f"shop-{INSTANCE}"].command)
+    assert words[4:] == [
+        *("/usr/bin/python3", "-I", "-S", "/usr/local/lib/pyweb/with_sockets.py"),
+        *("--group", "www-data", "--mode", "0660", "--if-exists", f"/srv/{INSTANCE}/sockets"),
+        *("--socket", f"/run/shop/{INSTANCE}.sock", "--"),
+        *("/usr/bin/setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", *RESTRICTED),
+        f"/srv/{INSTANCE}/web",
+    ]
+
+
+def test_every_program_of_an_account_loses_its_privileges(render: Any, tmp_path: Path) -> None:
+    item = {"name": "w", "command": ["/bin/w"], "user": "daemon"}
+    program = read_programs(tmp_path, rendered(render, tmp_path, item))["w"]
+    assert program.uid == 0
+    assert shlex.split(program.command)[4:9] == [
+        "/usr/bin/setpriv",
+        "--reuid=daemon",
+        "--regid=daemon",
+        "--init-groups",
+        "--no-new-privs",
+    ]
 
 
 def test_stop_reaches_the_master_and_the_kill_reaches_all(render: Any, tmp_path: Path) -> None:
@@ -82,6 +110,8 @@ def test_settings_replace_the_roles_own(render: Any, tmp_path: Path) -> None:
         ({"user": "a b"}, "not the name of an account"),
         ({"directory": "/srv/a ;b"}, "begins a comment"),
         ({"settings": {"a b": 1}}, "not the name of an option"),
+        ({"settings": {"user": "daemon"}}, "Give user outside of settings"),
+        ({"sockets": {"paths": ["/run/w.sock"]}, "schedule": "1 2 * * *"}, "cron passes no sockets"),
         ({"settings": {"umask": "1\n[program:x]"}}, "one line"),
     ],
 )

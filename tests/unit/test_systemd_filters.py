@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.pyweb.stack.plugins.filter.supervisor_definitions import supervisor_definitions
 from ansible_collections.pyweb.stack.plugins.filter.systemd_quote import systemd_quote
 from ansible_collections.pyweb.stack.plugins.filter.systemd_units import systemd_units
 
@@ -156,6 +157,54 @@ def test_runtime_directory_is_made_as_root_before_each_start_and_writable(render
         "/srv/a b",
         "-/run/webapps/shop",
     ]
+
+
+SOCKETS = {
+    "paths": ["/run/webapps/shop.sockets/%i.sock", "/run/100%/%i.uwsgi.sock"],
+    "condition_path": "/srv/webapps/shop/releases/%i/inherits_sockets",
+}
+
+
+def units_of(render: Any, service: dict[str, Any]) -> dict[str, str]:
+    return {unit["name"]: unit["content"] for unit in render("systemd", systemd_units([service]))}
+
+
+def test_sockets_are_made_by_root_and_live_as_long_as_the_service(render: Any) -> None:
+    found = units_of(render, {**SHOP, "sockets": SOCKETS})
+    lines = found["shop@.socket"].split("\n")
+    assert [line for line in lines if line.startswith("ListenStream=")] == [
+        "ListenStream=/run/webapps/shop.sockets/%i.sock",
+        "ListenStream=/run/100%%/%i.uwsgi.sock",
+    ]
+    for line in ("SocketUser=root", "SocketGroup=www-data", "SocketMode=0660", "RemoveOnStop=yes"):
+        assert line in lines
+    assert f"ConditionPathExists={SOCKETS['condition_path']}" in lines
+    # A connection must not start a service that was stopped, and a crash must not close the sockets.
+    assert "StopWhenUnneeded=yes" in lines
+    assert not [line for line in lines if line.startswith(("PartOf=", "WantedBy=", "[Install]"))]
+    assert "Requires=shop@%i.socket" in found["shop@"].split("\n")
+
+
+def test_units_that_a_service_requires_come_beside_its_sockets(render: Any) -> None:
+    service = {"name": "w", "command": ["/bin/w"], "sockets": {"paths": ["/run/w/w.sock"]}}
+    found = units_of(render, {**service, "settings": {"Unit": {"Requires": "redis.service"}}})
+    assert "Requires=w.socket\nRequires=redis.service\n" in found["w"]
+
+
+@pytest.mark.parametrize(
+    ("sockets", "message"),
+    [
+        ({"paths": []}, "the list is empty"),
+        ({"paths": ["run/a.sock"]}, "not an absolute path"),
+        ({"paths": ["/run/a b.sock"]}, "needs quotes"),
+        ({"paths": ["/run/a.sock"], "group": "a b"}, "not the name of a group"),
+        ({"paths": ["/run/a.sock"], "mode": "rw"}, "not a mode"),
+    ],
+)
+def test_wrong_sockets_are_named(sockets: dict[str, Any], message: str) -> None:
+    for kind in (systemd_units, supervisor_definitions):
+        with pytest.raises(AnsibleFilterError, match=message):
+            kind([{"name": "w", "command": ["/bin/w"], "sockets": sockets}])
 
 
 def test_limits_are_no_specifiers(render: Any) -> None:

@@ -70,6 +70,27 @@ def test_reload_that_an_interrupted_run_owes_is_done(tmp_path: Path) -> None:
     assert todo.changes
 
 
+def test_a_changed_socket_unit_restarts_an_ordinary_service_with_it(tmp_path: Path) -> None:
+    (tmp_path / "w.service").write_text(CONTENT)
+    (tmp_path / "w.socket").write_text(CONTENT + "# old\n")
+    items = [service("w"), service("w.socket", triggered=True)]
+    todo = decide(tmp_path, items, {**shown("w.service"), **shown("w.socket")})
+    assert (todo.restart, todo.start, todo.enable) == (["w.socket", "w.service"], [], [])
+    (tmp_path / "w.socket").write_text(CONTENT)
+    assert not decide(tmp_path, items, {**shown("w.service"), **shown("w.socket")}).changes
+
+
+def test_a_socket_template_goes_with_its_service(tmp_path: Path) -> None:
+    for kind in ("service", "socket"):
+        (tmp_path / f"shop@.{kind}").write_text(CONTENT)
+    items = systemd_plan.resolve_removals([{"name": "shop@", "state": "absent"}], str(tmp_path))
+    assert [item["name"] for item in items] == ["shop@", "shop@.socket"]
+    instance = "shop@20261121T010735Z-ab12cd34"
+    todo = decide(tmp_path, items, {**shown(f"{instance}.service"), **shown(f"{instance}.socket")})
+    assert todo.stop == [f"{instance}.service", f"{instance}.socket"]
+    assert {os.path.basename(file.path) for file in todo.files} == {"shop@.service", "shop@.socket"}
+
+
 def test_instances_of_a_changed_template_are_left_alone(tmp_path: Path) -> None:
     todo = decide(tmp_path, [service("shop@")], shown("shop@20261121T010735Z-ab12cd34.service"))
     assert (todo.start, todo.restart, todo.stop, todo.enable) == ([], [], [], [])

@@ -21,7 +21,7 @@ PRELUDE = r"""
 home=/srv/webapps/$name
 release=$(basename "$(readlink $home/current)")
 source=$home/releases/$release/src
-socket=/run/webapps/$name/$release.sock
+socket=/run/webapps/$name.sockets/$release.sock
 if [ -d /run/systemd/system ]; then
     web() { systemctl "$1" "$name@$release"; }
     reborn() { systemctl --no-block restart "$name@$release"; }

@@ -94,6 +94,34 @@ def test_a_promise_that_does_not_hold_fails_the_run(places, run):
         assert re.search(r"FAILED it listens on loopback only: reachable past nginx: .* on 0.0.0.0:8099", message)
 
 
+FOLDER = "/run/webapps/$name.sockets"
+OPENED = {
+    f"chown $name {FOLDER}": f"chown root {FOLDER}",
+    f"chmod 0777 {FOLDER}": f"chmod 0711 {FOLDER}",
+    "chown $name $socket": "chown root $socket",
+    "mv $socket $socket.away; ln -s $socket.away $socket": "mv -f $socket.away $socket",
+}
+SAID = (
+    r"sockets is ailing:root 0711; the account ailing can write to the folder of the sockets",
+    r"sockets is root:root 0777; the account ailing can write to the folder of the sockets",
+    r"\.sock is ailing:www-data 0660",
+    r"\.sock is not a socket",
+)
+
+
+@pytest.mark.attack("13.6", "An application becomes able to replace a live socket, which verify reports")
+@pytest.mark.parametrize(("number", "opened"), list(enumerate(OPENED)))
+def test_a_socket_that_the_application_could_replace_fails_the_run(places, run, number, opened):
+    everywhere(lambda place: place.do(opened), places)
+    try:
+        told = run("verify", app="ailing")
+    finally:
+        everywhere(lambda place: place.do(OPENED[opened]), places)
+    assert told.status == 2
+    for place in places:
+        assert re.search(f"FAILED its sockets belong to root: .*{SAID[number]}", told.failure(place.name))
+
+
 # Maintenance
 
 

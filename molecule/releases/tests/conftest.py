@@ -82,7 +82,8 @@ for home in sorted(glob.glob("/srv/webapps/*")):
         "enabled": sorted(enabled),
         "processes": processes(name),
         "leftovers": leftovers + glob.glob(f"{home}/.activating"),
-        "sockets": sorted(os.listdir(f"/run/webapps/{name}")) if os.path.isdir(f"/run/webapps/{name}") else [],
+        "sockets": [path for folder in (f"/run/webapps/{name}", f"/run/webapps/{name}.sockets")
+                    if os.path.isdir(folder) for path in sorted(os.listdir(folder))],
     }
 print(json.dumps(apps))
 """
@@ -108,9 +109,9 @@ class Place(pyweb_places.Place):
         found = self.look(app)
         live = found["current"]
         assert found["instances"] == found["enabled"] == [live], f"{self.name}: {found}"
-        assert found["socket"] == f"/run/webapps/{app}/{live}.sock", f"{self.name}: {found}"
+        assert found["socket"] == f"/run/webapps/{app}.sockets/{live}.sock", f"{self.name}: {found}"
         assert not found["unfinished"] + found["leftovers"], f"{self.name}: {found}"
-        assert {name.split(".sock")[0] for name in found["sockets"]} == {live}, f"{self.name}: {found}"
+        assert {name.split(".")[0] for name in found["sockets"]} == {live}, f"{self.name}: {found}"
         strangers = {pid: words for pid, words in found["processes"].items() if f"/releases/{live}/" not in words}
         # A worker's words are its server's, so that every process of the account names its release.
         assert found["processes"], f"{self.name}: nothing runs"

@@ -48,7 +48,7 @@ def written(sites, run_playbook):
 
 def readable(host, account: str) -> list[str]:
     drop = f"setpriv --reuid {account} --regid $(id -g {account}) --init-groups"
-    find = f"find {HOME} /run/webapps/writer ! -type l -print0"
+    find = f"find {HOME} /run/webapps/writer /run/webapps/writer.sockets ! -type l -print0"
     return json.loads(host.check_output(f"cd / && {find} | {drop} python3 -c %s", TRIED))
 
 

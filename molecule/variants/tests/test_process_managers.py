@@ -228,8 +228,9 @@ def assert_gone(host, http) -> None:
     assert not host.file("/etc/systemd/system/second@.service").exists
     assert not host.file("/etc/supervisor/templates/second@.conf").exists
     assert host.run("pgrep -u second").rc != 0
-    assert not host.file("/run/webapps/second").exists
     assert host.run(f"ls -d {LEFT} 2>/dev/null").stdout == ""
+    assert not host.file("/etc/systemd/system/second@.socket").exists
+    assert host.run("ls -d /run/webapps/second*").rc != 0
     # Its domain is one like any other now, and the default site answers.
     assert http("/facts", headers=SECOND).json()["application"] == "hello"
 

@@ -78,11 +78,13 @@ DRAIN_SECONDS = 4
 
 def note_end():
     # uWSGI notes only that a worker is ready. One that ends without this line has crashed.
-    sockets = uwsgi.opt.get("http-socket")
-    path = os.fsdecode(sockets[-1] if isinstance(sockets, list) else sockets or b"")
-    if path.startswith("/"):
+    given = uwsgi.opt.get("set-placeholder") or []
+    for value in map(os.fsdecode, given if isinstance(given, list) else [given]):
+        name, _, path = value.partition("=")
+        if name != "pyweb-notes":
+            continue
         try:
-            with open(path + ".ready", "a") as notes:
+            with open(path, "a") as notes:
                 notes.write(f"left {os.getpid()} {int(time.time())}\\n")
         except OSError:
             pass

@@ -11,7 +11,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.build import 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, existing_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    INHERITS_SOCKETS,
+    RELEASE,
+    existing_account,
+)
 
 
 def variables(build: Build) -> dict[str, str]:
@@ -34,7 +38,7 @@ def variables(build: Build) -> dict[str, str]:
         "FLASK_APP": build.spec["wsgi"],
         "WEBAPP_NAME": build.name,
         "WEBAPP_RELEASE": build.identity,
-        "WEBAPP_SOCKET": build.layout.socket(build.identity),
+        "WEBAPP_SOCKET": build.layout.inherited_sockets(build.identity)[0],
         **build.spec["environment"],
         **{key: str(value) for key, value in build.spec["env"].items()},
     }
@@ -43,6 +47,8 @@ def variables(build: Build) -> dict[str, str]:
 def write_launcher(build: Build) -> None:
     """Write ``env``, ``bin/run``, the entry module where one is needed, and the files of the app server."""
     group = existing_account(build.name).pw_name
+    marker = "# The process manager passes the sockets to the processes of this release, by descriptors from 3 on.\n"
+    write(File(os.path.join(build.release, INHERITS_SOCKETS), marker))
     env = os.path.join(build.release, "env")
     lines = [f"{key}={shlex.quote(value)}\n" for key, value in variables(build).items()]
     write(File(env, "".join(lines), mode=0o640, group=group))

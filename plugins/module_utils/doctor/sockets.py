@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.acl import permits
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.forks import in_child
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account
 
 
 def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
@@ -22,9 +22,14 @@ def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
     target = os.readlink(link) if os.path.islink(link) else ""
     there = bool(target) and os.path.exists(target)
     folder = os.path.dirname(target) if target else ""
+    release = layout.current_release() or ""
+    live = [layout.socket(release), *([layout.uwsgi_socket(release)] if layout.speaks_uwsgi(release) else [])]
     found = {
         "link": target,
-        "expected": layout.socket(layout.current_release() or ""),
+        "expected": layout.socket(release),
+        "inherited": layout.inherits_sockets(release),
+        "live": [socket_of(path) for path in live],
+        "writer": writer(layout) if layout.inherits_sockets(release) else "",
         "there": there,
         "is_socket": there and stat.S_ISSOCK(os.stat(target).st_mode),
         "folder": mode_of(folder) if folder else {},
@@ -38,6 +43,42 @@ def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
         found["nginx"] = connect_as(account, groups, link)
         found["stranger"] = connect_as(65534, [65534], target)
     return found
+
+
+def socket_of(path: str) -> dict[str, Any]:
+    """Owner, group and mode of a socket, or of another file at its path; empty if there is none."""
+    found = mode_of(path)
+    return {**found, "is_socket": stat.S_ISSOCK(os.lstat(path).st_mode)} if found else {}
+
+
+def writer(layout: Layout) -> str:
+    """An account that can change the folder of the sockets: the application's, or another one; empty if none can."""
+    if os.geteuid() != 0:
+        return ""
+    own = [entry for entry in [account(layout.name)] if entry]
+    accounts = [
+        (entry.pw_name, entry.pw_uid, os.getgrouplist(entry.pw_name, entry.pw_gid))
+        for entry in [*own, *strangers(layout.name, layout.root)]
+    ]
+
+    def search() -> bytes:
+        for name, uid, groups in accounts:
+            os.setgroups(groups)
+            # access() checks the real account. The effective one stays root, which can switch again.
+            os.setresgid(groups[0], 0, 0)
+            os.setresuid(uid, 0, 0)
+            if os.access(layout.sockets, os.W_OK):
+                return name.encode()
+        return b""
+
+    return in_child(search).decode()
+
+
+def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
+    """The accounts that must not reach an application's files: accounts of other applications, and ``nobody``."""
+    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
+    others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
+    return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]
 
 
 def web_account(group: str) -> tuple[int, list[int]]:

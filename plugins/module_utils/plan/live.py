@@ -118,8 +118,15 @@ def witnesses(layouts: dict[str, Layout], releases: dict[str, str], root: str, r
         paths += [os.path.join(layout.release(entry), MANIFEST) for entry in os.listdir(layout.releases)]
         owned += [layout.shared, layout.cache, layout.build, layout.jobs]
         # Process ID 0 matches no process, so the stamp is invalid and the next run checks again.
-        pids += [listener(layout.current_socket) or 0, *background_pids(manifest, run)]
+        pids += [web_pid(layout, manifest, run), *background_pids(manifest, run)]
     return stamps.witnesses(paths, pids, owned=owned)
+
+
+def web_pid(layout: Layout, manifest: Manifest, run: Run) -> int:
+    """The ID of the web process of a release; 0 if it does not run. systemd listens on the sockets that it passes."""
+    if layout.inherits_sockets(manifest.id):
+        return process_manager(manifest.process_manager, run).pid(layout.name, manifest.id)
+    return listener(layout.current_socket) or 0
 
 
 def background_pids(manifest: Manifest, run: Run) -> list[int]:

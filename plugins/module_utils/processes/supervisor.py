@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files, differs, write
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_check import check_files
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_cron import plan_pam
@@ -193,7 +194,7 @@ def install(supervisord: Supervisord, paths: Paths, found: Findings, stop_timeou
     """Write the files, end orphans and start the daemon."""
     for folder in (paths.programs, paths.templates, paths.scripts):
         os.makedirs(folder, mode=0o755, exist_ok=True)
-    for file in found.system_files:
+    for file in [*found.system_files, *(file for file in found.todo.files if file.content is not None)]:
         os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
     apply_files(found.system_files)
     if found.reload:
@@ -252,7 +253,7 @@ def witnesses(params: dict[str, Any], programs: list[dict[str, Any]], paths: Pat
     drop_ins = os.path.join(os.path.dirname(DROP_IN), "*")
     files = [params["config_file"], params["cron_pam_file"], DROP_IN, *glob.glob(drop_ins)]
     files += [f"/lib/systemd/system/{UNIT}", f"/etc/systemd/system/{UNIT}"]
-    files.append(f"/etc/systemd/system/multi-user.target.wants/{UNIT}")
+    files += [f"/etc/systemd/system/multi-user.target.wants/{UNIT}", with_sockets.PROGRAM]
     for program in programs:
         files.append(paths.definition(program))
         if program["kind"] == "program" and not is_template(program):

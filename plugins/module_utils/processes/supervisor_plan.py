@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import inspect
 import os
 import re
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import instances_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import (
+    MARK,
     foreign_file_error,
     foreign_file_warning,
     is_foreign,
@@ -100,8 +103,22 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
         elif is_ours(path):
             # Only its file shows that a program of this name is ours.
             _plan_removal(result, program, paths, groups)
+    result.files += plan_launcher(programs, paths, {file.path for file in result.files if file.content is None})
     result.units = plan_units(programs, paths, {file.path for file in result.files if file.content is None})
     return result
+
+
+def plan_launcher(programs: list[dict[str, Any]], paths: Paths, removed: set[str]) -> list[File]:
+    """The program that makes sockets, while a program file of this collection names it; its removal after that."""
+    wanted = any(with_sockets.PROGRAM in (program.get("content") or "") for program in programs)
+    if not wanted:
+        found = [path for folder in (paths.programs, paths.templates) for path in glob.glob(f"{folder}/*.conf")]
+        wanted = any(
+            with_sockets.PROGRAM in (text_of(path) or "") for path in found if path not in removed and is_ours(path)
+        )
+    source = f"# {MARK} (role supervisor).\n{inspect.getsource(with_sockets)}"
+    file = File(with_sockets.PROGRAM, source if wanted else None)
+    return [file] if differs(file) and (wanted or is_ours(file.path)) else []
 
 
 def _plan_removal(result: Plan, program: dict[str, Any], paths: Paths, groups: list[str]) -> None:

@@ -19,6 +19,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_plan
     PROPERTIES,
     Plan,
     ServiceError,
+    instances,
+    is_template,
     plan,
     resolve_removals,
     unit_name,
@@ -97,7 +99,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
 def only_files_matter(services: list[dict[str, Any]]) -> bool:
     """Whether files alone decide if the services are up to date. An ordinary service may also have died."""
     return all(
-        service["name"].endswith("@") or service["state"] == "absent" or service["triggered"] for service in services
+        is_template(service["name"]) or service["state"] == "absent" or service["triggered"] for service in services
     )
 
 
@@ -108,7 +110,7 @@ def witnesses(services: list[dict[str, Any]], directory: str) -> dict[str, Any]:
         paths.append(f"{folder}/service.d")
         for service in services:
             unit = f"{folder}/{unit_name(service['name'])}"
-            found = [unit, f"{unit}.d", f"{folder}/{service['name']}.timer"]
+            found = [unit, f"{unit}.d", *(f"{folder}/{service['name']}.{kind}" for kind in ("timer", "socket"))]
             if "*" in service["name"]:
                 patterns += found
                 found = [path for pattern in found for path in glob.glob(pattern)]
@@ -161,7 +163,7 @@ class Host:
     def look(self, services: list[dict[str, Any]]) -> Plan:
         """Plan the changes that the services need in their present state."""
         names = [service["name"] for service in services]
-        patterns = [f"{name}*.service" if name.endswith("@") else unit_name(name) for name in names]
+        patterns = ["*".join(instances(name)) if is_template(name) else unit_name(name) for name in names]
         return plan(services, self.directory, self.show(patterns), self.links, _mtime, time.time())
 
     def show(self, patterns: list[str]) -> dict[str, dict[str, str]]:

@@ -36,6 +36,11 @@ class Systemd:
         check_instance(service, instance)
         return f"{service}@{instance}.service"
 
+    def _sockets(self, service: str, instance: str) -> list[str]:
+        """The socket unit of an instance, if its service has one. It ends with the instance, but a little later."""
+        has_sockets = os.path.exists(f"{self._unit_directory}/{service}@.socket")
+        return [f"{service}@{instance}.socket"] if has_sockets else []
+
     def _links(self, pattern: str) -> list[str]:
         """The links that enable units, in the folders of the targets that [Install] names."""
         return glob.glob(os.path.join(self._unit_directory, "*.wants", pattern))
@@ -53,7 +58,7 @@ class Systemd:
             )
         if shown["ActiveState"] == "failed":
             # Otherwise this start would count against the start limit together with earlier attempts.
-            self._systemctl.try_to("reset-failed", unit)
+            self._systemctl.try_to("reset-failed", unit, *self._sockets(service, instance))
         remedy = f"Look at `systemctl status {unit}` on the host."
         self._systemctl.must(f"Starting {unit}", "start", "--no-block", unit, remedy=remedy)
 
@@ -119,8 +124,12 @@ class Systemd:
         unit = self._unit(service, instance)
         self.disable(service, instance)
         self.stop(service, instance, timeout)
+        sockets = self._sockets(service, instance)
+        if sockets:
+            # This waits until they are gone, and does nothing else.
+            self._systemctl.try_to("stop", *sockets)
         if self._show(unit)["ActiveState"] == "failed":
-            self._systemctl.try_to("reset-failed", unit)
+            self._systemctl.try_to("reset-failed", unit, *sockets)
 
     def tidy(self, service: str) -> None:
         sweep(self._links(f"{service}@*.new"))
@@ -149,7 +158,8 @@ class Systemd:
 
     def undefine(self, services: list[str]) -> None:
         for service in services:
-            write(File(f"{self._unit_directory}/{service}@.service", None))
+            for kind in ("service", "socket"):
+                write(File(f"{self._unit_directory}/{service}@.{kind}", None))
         if services:
             self._systemctl.reload()
 

@@ -78,11 +78,21 @@ def is_running(unit: dict[str, str]) -> bool:
 
 def unit_name(name: str) -> str:
     """The full name of a unit."""
-    return name if name.endswith(".timer") else f"{name}.service"
+    return name if name.endswith((".timer", ".socket")) else f"{name}.service"
+
+
+def is_template(name: str) -> bool:
+    return name.endswith(("@", "@.socket"))
+
+
+def instances(name: str) -> tuple[str, str]:
+    """How the names of a template's instances begin and end."""
+    prefix, _at, suffix = unit_name(name).partition("@")
+    return f"{prefix}@", suffix
 
 
 def resolve_removals(services: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:
-    """The list with every pattern replaced by the units that match it, and with the timers of removed services."""
+    """The list with every pattern replaced by the units that match it. Timers and sockets go with their services."""
     listed = {service["name"] for service in services}
     result = []
     for service in services:
@@ -93,10 +103,10 @@ def resolve_removals(services: list[dict[str, Any]], directory: str) -> list[dic
         if "*" not in name:
             result.append(service)
         template = name.endswith("@")
-        for suffix in (".service",) if template else (".service", ".timer"):
+        for suffix in (".service", ".socket") if template else (".service", ".timer", ".socket"):
             for path in sorted(glob.glob(os.path.join(directory, f"{name}{suffix}"))):
                 found = os.path.basename(path).removesuffix(".service")
-                if found not in listed and found.endswith("@") == template and is_ours(path):
+                if found not in listed and is_template(found) == template and is_ours(path):
                     listed.add(found)
                     result.append({**service, "name": found})
     return result
@@ -112,11 +122,20 @@ def plan(
 ) -> Plan:
     """Decide what to do. ``links`` lists the links that enable a unit; ``mtime`` returns when a file was written."""
     result = Plan()
+    # A change of its socket unit restarts an ordinary service together with it.
+    new_sockets = {
+        service["name"].removesuffix(".socket")
+        for service in services
+        if service["name"].endswith(".socket")
+        and service["state"] == "present"
+        and differs(File(os.path.join(directory, service["name"]), service["content"]))
+    }
     for service in services:
         name = service["name"]
         unit = unit_name(name)
         path = os.path.join(directory, unit)
-        template = name.endswith("@")
+        template = is_template(name)
+        prefix, suffix = instances(name)
         if is_foreign(path):
             if service["state"] == "present":
                 raise ServiceError(foreign_file_error(path, "service"))
@@ -125,10 +144,10 @@ def plan(
         shown = {
             one: properties
             for one, properties in units.items()
-            if one == unit or (template and one.startswith(name) and one.endswith(".service"))
+            if one == unit or (template and one.startswith(prefix) and one.endswith(suffix))
         }
         if service["state"] == "absent":
-            _plan_removal(result, File(path, None), shown, links(f"{name}*.service" if template else unit))
+            _plan_removal(result, File(path, None), shown, links(f"{prefix}*{suffix}" if template else unit))
             continue
         file = File(path, service["content"])
         changed = differs(file)
@@ -137,7 +156,10 @@ def plan(
         if any(properties.get("NeedDaemonReload") == "yes" for properties in shown.values()):
             result.reload = True
         if not template and not service.get("triggered"):
+            changed = changed or name in new_sockets
             _plan_service(result, service, shown.get(unit, {}), changed, mtime(path), now)
+            if name in new_sockets and unit in result.restart:
+                result.restart.insert(result.restart.index(unit), f"{name}.socket")
     result.reload = result.reload or bool(result.files)
     return result
 

@@ -23,6 +23,13 @@ UTC = datetime.timezone(datetime.timedelta(0))
 # Stands for the ID of a release in files that are rendered before the release has one.
 RELEASE = "@RELEASE@"
 
+# A release that has this file gets its sockets from its process manager. systemd checks it as a condition, so it is a
+# file and no entry of release.json. Releases of earlier versions lack it: they bind their own sockets.
+INHERITS_SOCKETS = "inherits_sockets"
+
+# The settings of uWSGI. Only a release that uWSGI serves has this file.
+UWSGI_SETTINGS = "uwsgi.ini"
+
 # These files are written last: a release or an environment that has its file is complete.
 MANIFEST = "release.json"
 COMPLETE = ".complete"
@@ -120,11 +127,49 @@ class Layout:
     def release(self, identity: str) -> str:
         return os.path.join(self.releases, identity)
 
+    @property
+    def runtime(self) -> str:
+        """The application's own folder below /run. It can put anything there."""
+        return os.path.join(self.runtime_root, self.name)
+
+    @property
+    def sockets(self) -> str:
+        """The folder of root with the sockets of the application. No name of an application has a dot."""
+        return os.path.join(self.runtime_root, f"{self.name}.sockets")
+
+    def inherited_sockets(self, identity: str) -> list[str]:
+        """The sockets that a process manager makes for a release, in the order of their descriptors, from 3 on.
+
+        The first one is for HTTP, the second one for the uwsgi protocol.
+        """
+        return [os.path.join(self.sockets, f"{identity}{ending}") for ending in (".sock", ".uwsgi.sock")]
+
+    def inherits_sockets(self, identity: str) -> bool:
+        """Whether a release on this host gets its sockets from its process manager."""
+        return os.path.exists(os.path.join(self.release(identity), INHERITS_SOCKETS))
+
+    def speaks_uwsgi(self, identity: str) -> bool:
+        """Whether a release on this host also serves the uwsgi protocol."""
+        return os.path.exists(os.path.join(self.release(identity), UWSGI_SETTINGS))
+
     def socket(self, identity: str) -> str:
-        return os.path.join(self.runtime_root, self.name, f"{identity}.sock")
+        """The socket for HTTP of a release on this host."""
+        return os.path.join(self._folder_of_sockets(identity), f"{identity}.sock")
 
     def uwsgi_socket(self, identity: str) -> str:
-        return os.path.join(self.runtime_root, self.name, f"{identity}.uwsgi.sock")
+        """The socket for the uwsgi protocol of a release on this host."""
+        return os.path.join(self._folder_of_sockets(identity), f"{identity}.uwsgi.sock")
+
+    def _folder_of_sockets(self, identity: str) -> str:
+        return self.sockets if self.inherits_sockets(identity) else self.runtime
+
+    def notes(self, identity: str) -> str:
+        """The file in which the workers of a release report."""
+        return os.path.join(self.runtime, f"{identity}.sock.ready")
+
+    def stats_socket(self, identity: str) -> str:
+        """The socket at which uWSGI reports the state of its workers."""
+        return os.path.join(self.runtime, f"{identity}.stats.sock")
 
     def current_release(self) -> str | None:
         """The ID of the live release, None before the first deployment."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,20 +96,39 @@ class Gate:
         """Ask until the answer is healthy. Refuse at the deadline, or as soon as waiting is useless."""
         looked = time.monotonic()
         while True:
-            answer = ask(question, timeout=max(0.5, min(10.0, deadline - time.monotonic())))
+            timeout = max(0.5, min(10.0, deadline - time.monotonic()))
+            answer = self.ask_alive(question, timeout, statuses) if question.unix_socket else ask(question, timeout)
             if is_healthy(answer, question, statuses):
                 return
             if time.monotonic() > deadline:
                 self.refuse(question, answer, statuses, where)
             if question.unix_socket and time.monotonic() - looked > PROCESS_INTERVAL:
                 looked = time.monotonic()
-                reason = self.useless_to_wait()
-                if reason:
-                    self.refuse(question, answer, statuses, f"on its own socket because {reason}")
+                self.refuse_if_ended(question, answer, statuses)
             if answer.status is not None and answer.status not in (502, 503, 504):
                 # The release has booted, and this is its answer.
                 deadline = min(deadline, time.monotonic() + SECOND_THOUGHT)
             time.sleep(INTERVAL)
+
+    def ask_alive(self, question: Question, timeout: float, statuses: list[int]) -> Answer:
+        """Ask on the release's own socket, and refuse the release as soon as its process has ended.
+
+        Its process manager holds the socket. So a question waits there while the process starts, and while it starts
+        again and again.
+        """
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.append(ask(question, timeout)), daemon=True)
+        asking.start()
+        while True:
+            asking.join(PROCESS_INTERVAL)
+            if answers:
+                return answers[0]
+            self.refuse_if_ended(question, Answer(error="no answer yet"), statuses)
+
+    def refuse_if_ended(self, question: Question, answer: Answer, statuses: list[int]) -> None:
+        reason = self.useless_to_wait()
+        if reason:
+            self.refuse(question, answer, statuses, f"on its own socket because {reason}")
 
     def useless_to_wait(self) -> str:
         """Why the process of the release will never answer; empty where it may."""

@@ -8,7 +8,7 @@ import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import atomic_symlink
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import UWSGI_SETTINGS, Layout
 
 
 def read_links(layout: Layout) -> dict[str, str | None]:
@@ -26,10 +26,10 @@ def switch_links(layout: Layout, release: str) -> None:
     old release has ended.
     """
     current = os.path.join("releases", release)
-    if os.path.exists(layout.uwsgi_socket(release)):
+    if layout.speaks_uwsgi(release):
         atomic_symlink(layout.uwsgi_socket(release), layout.current_uwsgi_socket)
         # It leads to a file, because nginx does not find a socket when it checks whether a path exists.
-        atomic_symlink(os.path.join(current, "uwsgi.ini"), layout.current_uwsgi)
+        atomic_symlink(os.path.join(current, UWSGI_SETTINGS), layout.current_uwsgi)
         atomic_symlink(layout.socket(release), layout.current_socket)
     else:
         atomic_symlink(layout.socket(release), layout.current_socket)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
@@ -52,8 +52,10 @@ def await_accepted(layout: Layout, releases: Iterable[str], deadline: float) -> 
     clients that connected before the switch may still wait in the queue.
     """
     for release in releases:
-        for path in (layout.socket(release), layout.uwsgi_socket(release)):
-            await_turn(path, deadline)
+        await_turn(layout.socket(release), deadline)
+        # Every release that inherits sockets has one for uwsgi, but only uWSGI accepts connections there.
+        if layout.speaks_uwsgi(release):
+            await_turn(layout.uwsgi_socket(release), deadline)
 
 
 def end_together(instances: Iterable[Instance], layout: Layout, web_timeout: float) -> None:
@@ -67,13 +69,24 @@ def end_together(instances: Iterable[Instance], layout: Layout, web_timeout: flo
         manager.forget(service, instance, timeout=timeout)
 
 
+def close_sockets_folder(layout: Layout) -> None:
+    """Let only root change the folder of the sockets. A process manager sets its mode only when it creates it."""
+    os.makedirs(layout.sockets, mode=0o711, exist_ok=True)
+    os.chown(layout.sockets, 0, 0)
+    os.chmod(layout.sockets, 0o711)  # noqa: S103  # nginx passes it; the sockets have modes of their own
+
+
 def remove_other_sockets(layout: Layout, release: str) -> None:
-    """Remove the sockets that killed processes have left."""
-    folder = os.path.dirname(layout.socket(release))
-    with suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if not name.startswith(release):
-                # The application can put anything there, and exchange it meanwhile. The switch has succeeded already.
+    """Remove the sockets that killed processes have left, and their other files below /run."""
+    remove_runtime_files(layout, lambda name: not name.startswith(release))
+
+
+def remove_runtime_files(layout: Layout, is_left: Callable[[str], bool]) -> None:
+    """Remove what releases have left in the folders below /run, by its name."""
+    for folder in (layout.runtime, layout.sockets):
+        with suppress(FileNotFoundError):
+            for name in filter(is_left, os.listdir(folder)):
+                # The application can put anything in its folder, and exchange it meanwhile.
                 with suppress(OSError):
                     trees.remove(os.path.join(folder, name))
 

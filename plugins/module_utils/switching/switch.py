@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import os
 import shlex
 import time
@@ -54,9 +53,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import (
     Instance,
     await_accepted,
+    close_sockets_folder,
     end_together,
     other_instances,
     remove_other_sockets,
+    remove_runtime_files,
     remove_temporary_files,
 )
 
@@ -88,6 +89,8 @@ class Switch:
         """Take the lock, and start the release beside the live one."""
         self.prepare()
         write(File(self.marker, f"{self.target}\n", mode=0o600))
+        if self.layout.inherits_sockets(self.target):
+            close_sockets_folder(self.layout)
         with self.undone_if_unhealthy(), self.step("its start failed"):
             self.manager.start(self.name, self.target)
 
@@ -305,9 +308,8 @@ class Switch:
             with suppress(ProcessManagerError):
                 undefine_unused(self.layout, self.manager)
         # A process that had to be killed has left its socket.
-        for path in glob.glob(f"{glob.escape(self.layout.socket(self.target).removesuffix('.sock'))}*"):
-            with suppress(OSError):
-                remove_link(path)
+        with suppress(OSError):
+            remove_runtime_files(self.layout, lambda name: name.startswith(self.target))
 
     def variables(self) -> dict[str, str]:
         """The user's variables of the release: a log may contain values that no message may show."""

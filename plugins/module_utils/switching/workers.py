@@ -17,7 +17,7 @@ MOST_NOTES = 1024**2
 def read_notes(layout: Layout, release: str) -> str:
     """The notes of a release's app server about its workers; empty if it writes none."""
     try:
-        return read_untrusted(f"{layout.socket(release)}.ready", MOST_NOTES).decode(errors="replace")
+        return read_untrusted(layout.notes(release), MOST_NOTES).decode(errors="replace")
     except OSError:
         return ""
 
@@ -30,7 +30,7 @@ def workers_with(notes: str, event: str) -> set[str]:
 def crashes(layout: Layout, release: str, most_workers: int) -> int:
     """How many workers of a release have crashed."""
     notes = read_notes(layout, release)
-    if os.path.exists(layout.uwsgi_socket(release)):
+    if layout.speaks_uwsgi(release):
         return uwsgi_crashes(notes, most_workers)
     return worker_crashes(notes)
 

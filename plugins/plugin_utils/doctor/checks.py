@@ -282,6 +282,32 @@ def only_nginx_reaches_its_socket(view: View) -> str:
     return "any account can connect" if found["stranger"] == "ok" else ""
 
 
+def its_sockets_belong_to_root(view: View) -> str:
+    """Else an application could replace a socket, and nginx would ask another application under its name."""
+    found = view.found["socket"]
+    if not found["inherited"]:
+        return (
+            f"the release {view.found['release']} was built by an earlier version and makes its own sockets: run the "
+            "playbook site, which builds a new release"
+        )
+    wrong = [
+        f"{one['path']} is {one['owner']}:{one['group']} {one['mode']}"
+        if one["is_socket"]
+        else f"{one['path']} is not a socket"
+        for one in found["live"]
+        if one and (not one["is_socket"] or (one["owner"], one["mode"]) != ("root", "0660"))
+    ]
+    missing = len([one for one in found["live"] if not one])
+    folder = found["folder"]
+    if folder and (folder["owner"] != "root" or int(folder["mode"], 8) & 0o022):
+        wrong.append(f"{folder['path']} is {folder['owner']}:{folder['group']} {folder['mode']}")
+    if found["writer"]:
+        wrong.append(f"the account {found['writer']} can write to the folder of the sockets")
+    if missing:
+        wrong.append("a socket is missing")
+    return f"{'; '.join(wrong)}. Start new processes: restart.yml -e app={view.name}" if wrong else ""
+
+
 def its_units_are_hardened(view: View) -> str:
     """The units of the web process and of the background processes. supervisor has no sandbox."""
     # A different value in the inventory is intended.
@@ -342,6 +368,7 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     what_its_builds_trust_is_closed_to_it,
     its_commands_are_sandboxed,
     only_nginx_reaches_its_socket,
+    its_sockets_belong_to_root,
     its_units_are_hardened,
     its_background_processes_run,
     its_jobs_are_scheduled,

@@ -86,7 +86,8 @@ def blocked_socket(view: View, found: dict[str, Any]) -> Finding:
     folder, seen = found["folder"], f"nginx may not pass {found['blocked']}"
     if found["blocked"] == folder.get("path"):
         now = f"{folder['owner']}:{folder['group']} {folder['mode']}"
-        seen = f"nginx may not pass the folder {found['blocked']} ({now}, but it should be {view.name}:www-data 0710)"
+        wanted = "root:root 0711" if found["inherited"] else f"{view.name}:www-data 0710"
+        seen = f"nginx may not pass the folder {found['blocked']} ({now}, but it should be {wanted})"
     return Finding(
         "socket",
         seen,

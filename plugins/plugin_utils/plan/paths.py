@@ -7,13 +7,11 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout
+
 
 def release_directory(root: str, name: str, identity: str) -> str:
     return f"{root}/{name}/releases/{identity}"
-
-
-def socket_path(name: str, identity: str) -> str:
-    return f"/run/webapps/{name}/{identity}.sock"
 
 
 def source_folder(app: dict[str, Any], root: str, release: str = "current") -> str:
@@ -40,5 +38,16 @@ def published(app: dict[str, Any], root: str, path: str, release: str = "current
 
 
 def runtime_directory(app: dict[str, Any], nginx_group: str) -> dict[str, str]:
-    """The folder of the sockets, which only the application and the web server may enter."""
-    return {"path": f"/run/webapps/{app['name']}", "owner": app["name"], "group": nginx_group, "mode": "0710"}
+    """The application's own folder below /run. Releases of earlier versions have their sockets there, for nginx."""
+    return {"path": Layout(app["name"]).runtime, "owner": app["name"], "group": nginx_group, "mode": "0710"}
+
+
+def inherited_sockets(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
+    """The sockets that the process manager makes for an instance, in a folder of root."""
+    layout = Layout(app["name"], root)
+    return {
+        "paths": layout.inherited_sockets("%i"),
+        "group": nginx_group,
+        # A release of an earlier version binds its own sockets.
+        "condition_path": f"{layout.release('%i')}/{INHERITS_SOCKETS}",
+    }

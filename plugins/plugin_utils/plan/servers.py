@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, socket_path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import worker_count
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_gunicorn
@@ -39,8 +39,8 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
 def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
     """Input of the role uwsgi: one item for every application that it serves, for a release that has no ID yet.
 
-    nginx uses ``socket`` with the uwsgi protocol. ``http_socket`` speaks HTTP, for the health check and while nginx
-    still has the HTTP configuration of gunicorn.
+    The process manager makes the sockets (``Layout.inherited_sockets``). nginx uses ``socket`` with the uwsgi protocol.
+    ``http_socket`` speaks HTTP, for the health check and while nginx still has the HTTP configuration of gunicorn.
     """
     items = []
     for app in present(webapps):
@@ -57,9 +57,10 @@ def uwsgi_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/webapp
                 "timeout": app["timeout"],
                 "settings": app["uwsgi"],
                 "directory": directory,
-                "http_socket": layout.socket(RELEASE),
-                "socket": layout.uwsgi_socket(RELEASE),
-                "stats": layout.socket(RELEASE).removesuffix(".sock") + ".stats.sock",
+                "http_socket": "fd://3",
+                "socket": "fd://4",
+                "ready_file": layout.notes(RELEASE),
+                "stats": layout.stats_socket(RELEASE),
                 "program": [f"{directory}/bin/run", "uwsgi"],
             }
         )
@@ -82,7 +83,8 @@ def gunicorn_services(webapps: Any, facts: dict[str, Any], root: str = "/srv/web
                 "timeout": app["timeout"],
                 "settings": app["gunicorn"],
                 "directory": directory,
-                "bind": f"unix:{socket_path(app['name'], RELEASE)}",
+                "bind": "fd://3",
+                "ready_file": Layout(app["name"], root).notes(RELEASE),
                 "program": [f"{directory}/bin/run", "gunicorn"],
             }
         )

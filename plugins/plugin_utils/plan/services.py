@@ -9,7 +9,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import build_account
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, runtime_directory
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import (
+    inherited_sockets,
+    release_directory,
+    runtime_directory,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, stop_timeout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import NGINX_WATCH, WAKE_PROGRAM, WATCH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
@@ -51,6 +55,7 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         # Keep this short: requests wait until the process has restarted.
         "restart_delay": 0.1,
         "runtime_directory": runtime_directory(app, nginx_group),
+        "sockets": inherited_sockets(app, root, nginx_group),
         "start_timeout": app["health"]["timeout"],
         "stop_timeout": stop_timeout(app),
     }
@@ -109,5 +114,6 @@ def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str
         "user": app["name"],
         "directory": f"{root}/{app['name']}",
         "runtime_directory": runtime_directory(app, nginx_group),
+        "sockets": inherited_sockets(app, root, nginx_group),
         "stopwaitsecs": stop_timeout(app),
     }

@@ -109,6 +109,36 @@ def check_runtime_directory(
             checker.problem(f"{where}.runtime_directory.{key}", f"{value!r} {problem}")
 
 
+# The mode of folders with sockets. Everyone may pass them; the mode of each socket decides who may connect.
+SOCKETS_FOLDER_MODE = "0711"
+MODE = re.compile(r"0?[0-7]{3}")
+GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def check_sockets(
+    checker: Checker, sockets: dict[str, Any] | None, where: str, word_problem: Callable[[str], str | None]
+) -> None:
+    """The sockets that root makes, and that the program inherits."""
+    if not sockets:
+        return
+    place = f"{where}.sockets"
+    if not sockets["paths"]:
+        checker.problem(f"{place}.paths", "the list is empty. Give one or more absolute paths.")
+    for path in sockets["paths"]:
+        check_path(checker, path, f"{place}.paths")
+        # systemd takes these paths without quotes.
+        if problem := word_problem(path) or (re.search(r"[\s\"'\\$]", path) and "needs quotes. Choose another path."):
+            checker.problem(f"{place}.paths", f"{path!r} {problem}")
+    if not GROUP_NAME.fullmatch(sockets["group"]):
+        checker.problem(f"{place}.group", f"{sockets['group']!r} is not the name of a group.")
+    if not MODE.fullmatch(sockets["mode"]):
+        checker.problem(f"{place}.mode", f"{sockets['mode']!r} is not a mode. Give one such as '0660'.")
+    if sockets["condition_path"]:
+        check_path(checker, sockets["condition_path"], f"{place}.condition_path")
+        if problem := word_problem(sockets["condition_path"]):
+            checker.problem(f"{place}.condition_path", f"{sockets['condition_path']!r} {problem}")
+
+
 def make_directory(folder: dict[str, Any], user: str, group: str) -> list[str]:
     """The command that makes a runtime directory."""
     owner, owning_group = folder["owner"] or user, folder["group"] or group

@@ -9,10 +9,12 @@ import re
 import shlex
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.with_sockets import PROGRAM
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
     check_command,
     check_name,
     check_runtime_directory,
+    check_sockets,
     checked_items,
     make_directory,
 )
@@ -65,6 +67,7 @@ def check_program(checker: Checker, program: dict[str, Any], where: str) -> None
         if program[key] is not None and not ACCOUNT.fullmatch(program[key]):
             checker.problem(f"{where}.{key}", f"{program[key]!r} is not the name of an account or group.")
     check_runtime_directory(checker, program["runtime_directory"], where, supervisor_word_problem)
+    check_sockets(checker, program["sockets"], where, supervisor_word_problem)
     for key in ("directory", "stdout_logfile"):
         if program[key]:
             check_plain(checker, program[key], f"{where}.{key}")
@@ -73,12 +76,17 @@ def check_program(checker: Checker, program: dict[str, Any], where: str) -> None
     for name, value in program["settings"].items():
         if not OPTION.fullmatch(str(name)):
             checker.problem(f"{where}.settings", f"{name!r} is not the name of an option.")
+        elif name in ("user", "command"):
+            # supervisor starts every program as root, and the command drops the privileges.
+            checker.problem(f"{where}.settings.{name}", f"it can't be set here. Give {name} outside of settings.")
         elif isinstance(value, (dict, list, tuple)) or value is None:
             checker.problem(f"{where}.settings.{name}", f"{value!r} is not the value of an option. Set a string.")
         else:
             check_line(checker, str(value), f"{where}.settings.{name}")
     if program["schedule"]:
         check_schedule(checker, program, where)
+        if program["sockets"]:
+            checker.problem(f"{where}.sockets", "cron passes no sockets to a program. Leave out sockets or schedule.")
 
 
 def check_line(checker: Checker, value: str, where: str) -> None:
@@ -188,11 +196,10 @@ def log_file(program: dict[str, Any]) -> str:
 def option_lines(program: dict[str, Any]) -> list[str]:
     """The options of one program; its own settings replace those of the role."""
     instance = program["name"].endswith("@")
-    command, account = command_line(program)
     options: dict[str, Any] = {
-        "command": command,
+        "command": command_line(program),
         "directory": double_percent(program["directory"], instance),
-        "user": account,
+        "user": "root",
         "umask": "027",
         "autostart": program["autostart"],
         # App servers end with status 0 on SIGTERM, SIGINT and SIGQUIT from any sender.
@@ -224,31 +231,45 @@ def with_environment(program: dict[str, Any]) -> list[str]:
     return ["/usr/bin/env", *environment, *program["command"]] if environment else program["command"]
 
 
+# With these options, a program gains no privileges: not by a setuid program, and not by capabilities of a file.
+RESTRICTED = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]
+
+
 def as_account(user: str, group: str, command: list[str]) -> list[str]:
-    """The command, run as an account and a group."""
-    return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--inh-caps=-all", *command]
+    """The command, run as an account and a group. Only a program that runs as root keeps root's privileges."""
+    limits = RESTRICTED if user != "root" else ["--inh-caps=-all"]
+    return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", *limits, *command]
 
 
-def command_line(program: dict[str, Any]) -> tuple[str, str]:
-    """The command line, and the account that supervisor starts it as.
+def with_sockets(sockets: dict[str, Any], command: list[str]) -> list[str]:
+    """The command, run with the sockets that root makes for it."""
+    options = ["--group", sockets["group"], "--mode", sockets["mode"]]
+    if sockets["condition_path"]:
+        options += ["--if-exists", sockets["condition_path"]]
+    for path in sockets["paths"]:
+        options += ["--socket", path]
+    return ["/usr/bin/python3", "-I", "-S", PROGRAM, *options, "--", *command]
 
-    A shell sets the account's HOME, because supervisor alone would leave root's. Run as root, the shell also makes the
-    runtime directory. In the end the shell becomes the program (exec), so supervisor watches the program itself.
+
+def command_line(program: dict[str, Any]) -> str:
+    """The command line, which supervisor starts as root.
+
+    A shell sets the account's HOME, because supervisor would leave root's, and makes the runtime directory. Then root
+    makes the sockets, and setpriv drops all privileges. In the end the shell becomes the program (exec), so supervisor
+    watches the program itself.
     """
     user, group = program["user"], program["group"] or program["user"]
-    folder = program["runtime_directory"]
-    command, account, steps = with_environment(program), "root", []
-    if folder:
-        steps.append(shlex.join(make_directory(folder, user, group)))
+    command, steps = with_environment(program), []
+    if program["runtime_directory"]:
+        steps.append(shlex.join(make_directory(program["runtime_directory"], user, group)))
     if (user, group) != ("root", "root"):
         steps.append(f"export HOME=~{user} USER={user} LOGNAME={user}")
-        if folder or group != user:
-            command = as_account(user, group, command)
-        else:
-            account = user
+        command = as_account(user, group, command)
+    if program["sockets"]:
+        command = with_sockets(program["sockets"], command)
     if steps:
         command = ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
-    return supervisor_quote(command, instance=program["name"].endswith("@")), account
+    return supervisor_quote(command, instance=program["name"].endswith("@"))
 
 
 def script_variables(program: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,12 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
+    SOCKETS_FOLDER_MODE,
     check_command,
     check_name,
     check_path,
     check_runtime_directory,
+    check_sockets,
     checked_items,
     make_directory,
 )
@@ -101,12 +103,13 @@ def problems(services: Any) -> list[str]:
 def check_service(checker: Checker, service: dict[str, Any], where: str) -> None:
     """Check the rules for one service that the specification can't express."""
     check_name(checker, service, where, "unit")
-    if service["name"].endswith((".service", ".timer")):
+    if service["name"].endswith((".service", ".timer", ".socket")):
         checker.problem(f"{where}.name", f"leave out .{service['name'].rpartition('.')[2]}.")
     if service["state"] == "absent":
         return
     check_command(checker, service, where, systemd_word_problem)
     check_runtime_directory(checker, service["runtime_directory"], where, systemd_word_problem)
+    check_sockets(checker, service["sockets"], where, line_problem)
     check_lines(checker, service, where)
     if service["working_directory"]:
         check_path(checker, service["working_directory"], f"{where}.working_directory")
@@ -162,7 +165,7 @@ def check_settings(checker: Checker, settings: dict[str, Any], where: str) -> No
 
 
 def units(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The units of checked services. Each is a service, or a service and its timer."""
+    """The units of checked services. Each is a service, perhaps with a timer or a socket unit."""
     result = []
     for service in services:
         if service["state"] == "absent":
@@ -172,6 +175,8 @@ def units(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
         result.append(_unit(service, service["name"], service_sections(service), triggered=bool(timer)))
         if timer:
             result.append(_unit(service, f"{service['name']}.timer", timer_sections(service), triggered=False))
+        if service["sockets"]:
+            result.append(_unit(service, f"{service['name']}.socket", socket_sections(service), triggered=True))
     return result
 
 
@@ -214,7 +219,11 @@ def service_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "Install": {} if service["timer"] else {"WantedBy": "multi-user.target"},
     }
     for section, directives in service["settings"].items():
+        required = sections[section].get("Requires")
         sections[section] |= {str(name): _raw(value) for name, value in directives.items()}
+        if required and "Requires" in directives:
+            # Units that a service itself requires come beside its sockets.
+            sections[section]["Requires"] = [required, *sections[section]["Requires"]]
     return sections
 
 
@@ -226,6 +235,8 @@ def _unit_section(service: dict[str, Any]) -> dict[str, Any]:
         "StartLimitIntervalSec": _seconds(max(60.0, 2 * service["start_timeout"])),
         "StartLimitBurst": "5",
     }
+    if service["sockets"]:
+        section["Requires"] = f"{service['name']}{'%i' if service['name'].endswith('@') else ''}.socket"
     if service["timer"]:
         # It may run every minute, and a failed run must not prevent the next.
         section["StartLimitIntervalSec"], section["StartLimitBurst"] = "0", None
@@ -316,6 +327,33 @@ def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "Persistent": "yes" if service["timer"]["catch_up"] else None,
         },
         "Install": {"WantedBy": "timers.target"},
+    }
+
+
+def socket_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sockets of a service: sections with directives. Only the service starts and ends this unit.
+
+    It has no [Install], and ends with the service (StopWhenUnneeded=). So a connection can't start a service that was
+    stopped or has failed. PartOf= would also close the sockets when systemd restarts the service after a crash.
+    """
+    instance, sockets = service["name"].endswith("@"), service["sockets"]
+    condition = sockets["condition_path"]
+    return {
+        "Unit": {
+            "Description": _plain(service, f"{service['description'] or service['name'].rstrip('@')}: its sockets"),
+            "ConditionPathExists": double_percent(condition, instance) if condition else None,
+            "StopWhenUnneeded": "yes",
+        },
+        "Socket": {
+            "ListenStream": [double_percent(path, instance) for path in sockets["paths"]],
+            "SocketUser": "root",
+            "SocketGroup": sockets["group"],
+            "SocketMode": sockets["mode"],
+            "DirectoryMode": SOCKETS_FOLDER_MODE,
+            "Backlog": "2048",
+            "RemoveOnStop": "yes",
+            "FileDescriptorName": "web",
+        },
     }
 
 

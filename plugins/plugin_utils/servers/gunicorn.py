@@ -219,11 +219,14 @@ def trusted(bind: str) -> dict[str, Any]:
     machine is trusted. Only the header that nginx sets states the scheme; a second, different one would cause a 400.
     """
     return {
-        "forwarded_allow_ips": "*" if bind.startswith("unix:") else "127.0.0.1,::1",
+        "forwarded_allow_ips": "*" if bind.startswith(("unix:", "fd://")) else "127.0.0.1,::1",
         "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
         "forwarder_headers": "",
     }
 
+
+# As address: the first socket that the process manager passes.
+INHERITED = "fd://3"
 
 DEFAULTS = {
     # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
@@ -243,7 +246,8 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
     name = worker_class(own, service.get("threads", 1))
     settings = {
         "wsgi_app": service["wsgi_app"],
-        "bind": service["bind"],
+        # gunicorn takes the sockets that LISTEN_FDS counts in place of an address. Without both, it must not listen.
+        "bind": [] if service["bind"] == INHERITED else service["bind"],
         "proc_name": service["name"],
         "chdir": service.get("chdir"),
         "workers": service.get("workers", 1),
@@ -282,6 +286,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
             if key in given and (drain or key != "post_request")
         }
         command = " ".join(quote(word) for word in [*service["program"], "--config", f"{directory}/gunicorn.conf.py"])
+        start = {"command": command, "inherits": service["bind"] == INHERITED}
         files += [
             {
                 "path": f"{directory}/gunicorn.conf.py",
@@ -289,7 +294,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
                 "vars": {
                     "settings": list(given.items()),
                     "own_hooks": hooks,
-                    "ready_file": ready_file(service["bind"]),
+                    "ready_file": ready_file(service),
                     "most_notes": MOST_NOTES,
                     "kept_lines": KEPT_LINES,
                     "drain": drain,
@@ -297,7 +302,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
                     "uvicorn": bool(DOTTED.match(name)),
                 },
             },
-            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": start},
         ]
     return files
 
@@ -307,6 +312,11 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
     checker = Checker()
     inputs = ("wsgi_app", "bind", "workers", "threads", "timeout", "chdir")
     for service in services:
+        if service["bind"].startswith("fd://") and service["bind"] != INHERITED:
+            checker.problem(
+                f"gunicorn_services '{service['name']}'.bind",
+                f"'{service['bind']}' is not the first socket that a process manager passes. Write {INHERITED}.",
+            )
         own = {key: f"give it as {key}, outside of settings." for key in inputs}
         if not is_read_by_gunicorn(str(service["wsgi_app"])):
             checker.problem(
@@ -319,9 +329,11 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
     return checker.problems
 
 
-def ready_file(bind: str) -> str:
-    """The file in which workers report that they are ready: beside a unix socket. None for a port."""
-    return repr_python(bind.removeprefix("unix:") + ".ready") if bind.startswith("unix:") else ""
+def ready_file(service: dict[str, Any]) -> str:
+    """The file in which workers report that they are ready, by default beside a unix socket; empty for a port."""
+    bind = service["bind"]
+    path = service.get("ready_file") or (f"{bind.removeprefix('unix:')}.ready" if bind.startswith("unix:") else "")
+    return repr_python(path) if path else ""
 
 
 def repr_python(value: Any) -> str:

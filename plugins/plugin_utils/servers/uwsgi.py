@@ -20,6 +20,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
+# As address: a socket that the process manager passes, by its descriptor.
+INHERITED = re.compile(r"fd://([34])")
+
 # Options that this collection sets itself, and what to use instead.
 SOCKET = (
     "a release listens on its own sockets, which nginx finds; leave it out. For programs of this host, add a port: "
@@ -176,7 +179,7 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         **({"threads": threads} if threads > 1 else {"enable-threads": True}),
         "socket": service.get("socket"),
         "http-socket": service.get("http_socket"),
-        "chmod-socket": "666",
+        "chmod-socket": None if inherited(service) else "666",
         "stats": service.get("stats"),
         "harakiri": timeout,
         "die-on-term": True,
@@ -195,6 +198,8 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
         report = f'f={shlex.quote(ready)}; echo "ready $PPID{time}" >> "$f"'
         shorten = f'[ `wc -c < "$f"` -lt {MOST_NOTES} ] || {{ k=`tail -c {KEPT_NOTES} "$f"`; echo "$k" > "$f"; }}'
         hooks.append(["hook-accepting", f"exec:{doubled(report)}; {shorten}"])
+        # The module pyweb_entry finds the file there.
+        hooks.append(["set-placeholder", f"pyweb-notes={doubled(ready)}"])
     if service.get("http_socket"):
         # uWSGI closes a connection after each answer, but announces it only with this header. While an application
         # moves between gunicorn and uWSGI, nginx speaks HTTP here and keeps connections. It would lose a request.
@@ -206,7 +211,6 @@ def complete(service: dict[str, Any]) -> list[list[str]]:
     addresses = {key: value for key, value in own.items() if key in ADDED and key in ADDRESSES}
     more = {key: value for key, value in own.items() if key in ADDED and key not in ADDRESSES}
     ours = {key: doubled(value) for key, value in options.items() if key not in given}
-    # uwsgi.opt has the last value of an option: the module pyweb_entry finds the release's own socket there.
     return [*lines(addresses), *lines(ours), *hooks, *lines(given), *lines(more)]
 
 
@@ -226,9 +230,15 @@ def lines(options: dict[str, Any]) -> list[list[str]]:
 
 
 def ready_file(service: dict[str, Any]) -> str:
-    """The file in which workers report that they are ready: beside a unix socket. None for a port."""
+    """The file in which workers report that they are ready, by default beside a unix socket; empty for a port."""
     path = service.get("http_socket") or service.get("socket") or ""
-    return f"{path}.ready" if path.startswith("/") else ""
+    return service.get("ready_file") or (f"{path}.ready" if path.startswith("/") else "")
+
+
+def inherited(service: dict[str, Any]) -> int:
+    """The number of sockets that the process manager passes, by the highest descriptor that the service names."""
+    found = [INHERITED.fullmatch(service.get(key) or "") for key in ("socket", "http_socket")]
+    return max((int(match[1]) - 2 for match in found if match), default=0)
 
 
 def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
@@ -237,9 +247,10 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
     for service in services:
         directory = service["directory"].rstrip("/")
         command = " ".join(quote(word) for word in [*service["program"], "--ini", f"{directory}/uwsgi.ini"])
+        start = {"command": command, "inherits": inherited(service)}
         files += [
             {"path": f"{directory}/uwsgi.ini", "template": "uwsgi.ini.j2", "vars": {"options": complete(service)}},
-            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": {"command": command}},
+            {"path": f"{directory}/bin/web", "mode": "0755", "template": "web.j2", "vars": start},
         ]
     return files
 
@@ -262,6 +273,13 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
                 f"uWSGI can't load '{service['module']}'. Name an object of the module or a call without arguments, "
                 "such as 'shop:app' or 'shop:create_app()'. Assign anything else to a name in the module.",
             )
+        for key in ("socket", "http_socket"):
+            address = service.get(key) or ""
+            if address.startswith("fd://") and not INHERITED.fullmatch(address):
+                checker.problem(
+                    f"uwsgi_services '{service['name']}'.{key}",
+                    f"'{address}' is no socket that a process manager passes. Write fd://3 or fd://4.",
+                )
         if not service.get("socket") and not service.get("http_socket"):
             checker.problem(f"uwsgi_services '{service['name']}'", "it has no socket. Give socket or http_socket.")
     check_texts(checker, services, role_options("uwsgi")["uwsgi_services"], "uwsgi_services")
