@@ -433,11 +433,13 @@ def test_a_key_that_does_not_fit_is_told_with_the_remedy(forge, upstream, taken,
     assert remedy in told
 
 
+@pytest.mark.attack("low", "A deploy key is readable for others")
 def test_a_key_that_others_may_read_is_told(forge, upstream, taken):
     (forge.folder / "deploy").chmod(0o644)
     assert "chmod 600" in message(taken, forge.url(upstream.folder), "main", str(forge.folder / "deploy"))
 
 
+@pytest.mark.attack("low", "A server takes the place of the known git server")
 def test_a_server_with_another_host_key_than_before_is_refused(forge, upstream, taken):
     key = str(forge.folder / "deploy")
     taken(forge.url(upstream.folder), "main", key)

@@ -24,6 +24,7 @@ class Action(webapp_run.ActionModule):
         return told
 
 
+@pytest.mark.attack("4", "Another account reads the data that a command of the operator writes")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_a_command_has_its_umask_whatever_the_connection_has(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

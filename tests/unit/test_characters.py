@@ -291,6 +291,7 @@ def test_a_right_value_is_right(name: str) -> None:
     assert problems(value) == []
 
 
+@pytest.mark.attack("20", "A text of the inventory holds a newline or another control character")
 @pytest.mark.parametrize("name", sorted(INPUTS))
 def test_control_characters_are_refused_or_harmless(name: str) -> None:
     value, problems = found(name)
@@ -316,6 +317,7 @@ def accepted(name: str) -> Iterator[Any]:
                 yield other
 
 
+@pytest.mark.attack("20", "A control character in an input adds a line to a unit file")
 def test_no_line_of_a_unit_file_has_a_control_character() -> None:
     for items in accepted("systemd_services"):
         for unit in systemd.units(systemd.checked(items)[0]):
@@ -323,6 +325,7 @@ def test_no_line_of_a_unit_file_has_a_control_character() -> None:
             assert not [line for line in lines if CONTROL.search(line)]
 
 
+@pytest.mark.attack("20", "A control character in an input adds a setting of gunicorn")
 def test_no_setting_of_gunicorn_has_a_control_character() -> None:
     for items in accepted("gunicorn_services"):
         for file in gunicorn.files_of(items, shlex.quote):

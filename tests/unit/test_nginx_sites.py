@@ -149,6 +149,7 @@ def test_redirects_go_to_the_first_domain_and_keep_the_method(
     assert values(condition["block"], "return") == [["308", target]]
 
 
+@pytest.mark.attack("low", "A visitor sends the headers that nginx sets for the application")
 def test_a_visitor_cannot_forge_what_the_application_believes(
     parse: Callable[..., Block],
 ) -> None:
