@@ -61,7 +61,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.attack("10", "A build command makes files of the release writable for everybody")
+@pytest.mark.attack("10", "A build command makes files of the release writable for all accounts")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_leaves_a_file_that_others_can_change(bench: Bench, command: str) -> None:
     release = bench.build({"app.py": APP}, build_commands=[COMMANDS[command]])

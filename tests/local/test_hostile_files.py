@@ -189,7 +189,7 @@ def test_the_result_of_a_job_is_no_trap(attacker: Attacker, kind: str) -> None:
 # Removing
 
 
-@pytest.mark.attack("11", "An application puts a folder or a link in the place of its socket")
+@pytest.mark.attack("11", "An application puts a folder or a link where its socket was")
 @pytest.mark.parametrize("kind", [*TRAPS, "full folder"])
 def test_whatever_is_in_the_place_of_a_socket_is_removed(attacker: Attacker, kind: str) -> None:
     layout = Layout(attacker.folder.name, runtime_root=str(attacker.folder.parent))
@@ -284,7 +284,7 @@ def modes(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-@pytest.mark.attack("10", "A build leaves files and folders that everybody may write to")
+@pytest.mark.attack("10", "A build leaves files and folders that all accounts may write to")
 def test_no_file_that_root_has_taken_can_be_written(attacker: Attacker) -> None:
     attacker.run(
         "os.mkdir('src'); os.chdir('src'); os.umask(0)\n"

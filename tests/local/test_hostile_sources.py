@@ -229,7 +229,7 @@ def test_a_folder_without_a_bottom_is_refused(tmp_path: Path, git: bool) -> None
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-@pytest.mark.attack("16", "A source holds a pipe, to stop the run for ever")
+@pytest.mark.attack("16", "A source holds a pipe, to stop the run without end")
 def test_a_pipe_in_a_source_is_no_trap(tmp_path: Path) -> None:
     folder = grown(tmp_path / "source", git=False)
     os.mkfifo(folder / "pipe")

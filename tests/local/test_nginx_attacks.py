@@ -350,7 +350,7 @@ def test_a_uwsgi_application_without_internal_folders_redirects_nobody(gate: Gat
 # --- limits -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.attack("low", "A visitor uses many addresses of his IPv6 network, to pass a limit")
+@pytest.mark.attack("low", "A visitor uses many addresses of one IPv6 network, to pass a limit")
 def test_a_limit_counts_a_network_of_ipv6_and_an_address_of_ipv4(gate: Gate) -> None:
     def ask(address: str) -> int:
         return gate.get("limit", "/in", f"X-Forwarded-For: {address}", source=BALANCER).status

@@ -303,7 +303,7 @@ def test_a_failure_under_the_lock_frees_it(layout: Layout) -> None:
         pass
 
 
-@pytest.mark.attack("11", "An application puts a link in the place of the lock")
+@pytest.mark.attack("11", "An application replaces the lock by a link")
 def test_the_lock_is_no_link(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     os.symlink(tmp_path / "victim", layout.path(".lock"))
