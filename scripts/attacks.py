@@ -67,8 +67,12 @@ class Attack:
     @property
     def number(self) -> int | None:
         """The number of the finding; None for a mark of another list."""
-        found = self.finding.removeprefix(ISSUE)
-        return int(found) if found.isdigit() else None
+        return int(self.name) if self.name.isdigit() else None
+
+    @property
+    def name(self) -> str:
+        """The finding, without the number of the issue that lists the findings."""
+        return self.finding.removeprefix(ISSUE)
 
 
 def name_of(node: ast.expr) -> str:
@@ -107,15 +111,13 @@ def attacks_in(text: str, place: str) -> Iterator[Attack]:
             tables[node.targets[0].id] = node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             tables[node.target.id] = node.value
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        for mark in node.decorator_list:
+    for test in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        for mark in test.decorator_list:
             if isinstance(mark, ast.Call) and name_of(mark) == "pytest.mark.attack":
                 values = [one.value if isinstance(one, ast.Constant) else None for one in mark.args]
                 if len(values) != 2 or not all(isinstance(one, str) and one for one in values):
-                    raise SystemExit(f'{place}: {node.name}: write attack("finding", "attempt"), with two strings')
-                yield Attack(str(values[0]), str(values[1]), place, node.name, cases(node, tables))
+                    raise SystemExit(f'{place}: {test.name}: write attack("finding", "attempt"), with two strings')
+                yield Attack(str(values[0]), str(values[1]), place, test.name, cases(test, tables))
 
 
 def attacks() -> list[Attack]:
@@ -124,7 +126,7 @@ def attacks() -> list[Attack]:
     for folder in FOLDERS:
         for path in sorted((CHECKOUT / folder).rglob("test_*.py")):
             found += list(attacks_in(path.read_text("utf-8"), str(path.relative_to(CHECKOUT))))
-    return sorted(found, key=lambda one: (one.number is None, one.number or 0, "" if one.number else one.finding))
+    return sorted(found, key=lambda one: (one.number is None, one.number or 0, "" if one.number else one.name))
 
 
 def cell(text: str) -> str:

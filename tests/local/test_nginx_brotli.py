@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A real nginx with Debian's module for FILE.br: it follows no link out of what was published."""
+"""A real nginx with Debian's module for FILE.br: it follows no link out of a published folder."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
 
+
 def link_line(site: dict[str, Any], folder: str) -> str:
     """The directive for files below a folder.
 
