@@ -61,7 +61,7 @@ def site(text: str, page: str, prefix: str = "") -> dict[str, Any]:
     return yaml.safe_load(text.replace("PAGE", page).replace("PREFIX", prefix))
 
 
-def app(name: str, source: dict[str, str], **more: Any) -> dict[str, Any]:
+def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         **yaml.safe_load("""
             state: present
@@ -92,7 +92,13 @@ def app(name: str, source: dict[str, str], **more: Any) -> dict[str, Any]:
 WEBAPPS = [
     app(
         "shop",
-        {"git": "https://git.example.com/shop.git", "version": "v1", "key": "deploy_key", "subdir": "backend"},
+        {
+            "git": "ssh://git@git.example.com/shop.git",
+            "version": "v1",
+            "key": "deploy_key",
+            "host_key": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tr"],
+            "subdir": "backend",
+        },
         site={
             **site(SITE, "errors/sorry.html", "/shop"),
             "path": "/shop",
