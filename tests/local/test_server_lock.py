@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import uv as installer
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from hostile_account import needs_root
 
 from local import test_building as builds
@@ -148,6 +151,25 @@ def test_a_chosen_requirement_gets_the_newest_version(bench: Bench, shelf: Shelf
     shelf.serve("gunicorn", "99.0", requires="helper>=2")
     bench.build({"app.py": APP}, **shelf.given(server_packages=["gunicorn>=23"]))
     assert shelf.installed() == "99.0 2.0"
+
+
+def test_a_newer_lock_makes_no_new_environment(bench: Bench, shelf: Shelf) -> None:
+    """An upgrade of the collection does not rebuild an unchanged application."""
+    bench.build({"app.py": APP}, **shelf.given())
+    shelf.serve("gunicorn", "28.0")
+    for packages in shelf.lock["versions"].values():
+        packages["gunicorn"] = ["28.0", []]
+    shelf.lock["hashes"] = {"gunicorn==28.0": ["sha256:" + "0" * 64]}
+    bench.build({"app.py": APP}, "20261122T010203Z-ab12cd34", **shelf.given())
+    assert len(os.listdir(bench.layout.venvs)) == 1
+    spec = {**bench.spec({"app.py": APP}), "process_manager": "systemd", "limits": {}, "processes": []}
+    spec["source"]["digest"] = "x"
+    found = [
+        fingerprint({**spec, "server_lock": lock}, bench.layout, InterpreterVersions(bench.layout.root), True)
+        for lock in (shelf.lock, None)
+    ]
+    # Without a key, the digest of secrets is another one each time.
+    assert all(found[0][part] == found[1][part] for part in ("code", "dependencies", "settings"))
 
 
 # uv
