@@ -30,7 +30,7 @@ PLUGINS := ansible_collections.pyweb.stack.plugins
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: site
 site: $(SITE_READY) ## deploy to the hosts of INVENTORY (default: this machine); ANSIBLE_FLAGS=--ask-become-pass if sudo asks for a password
@@ -101,7 +101,11 @@ lock: $(TEST_READY) ## update requirements/*.txt to the newest releases that the
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
-	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py'
+	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py; make lock-servers'
+
+.PHONY: lock-servers
+lock-servers: $(TEST_READY) ## update the versions and hashes of uv and the app servers that the collection installs; ten minutes
+	@python scripts/server_locks.py
 
 .PHONY: clean
 clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also removes the images of the test hosts

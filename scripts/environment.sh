@@ -69,6 +69,19 @@ provide_program() {
     rm -rf "$scratch"
 }
 
+# A module of nginx, if it fits the nginx of this environment.
+provide_module() {
+    package=$1 path=$2
+    [ -x .venv/bin/nginx ] && [ ! -e ".venv/lib/nginx/${path##*/}" ] || return 0
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch"
+    (cd "$scratch" && apt-get -qq download "$package") 2>/dev/null
+    dpkg -x "$scratch/$package"_*.deb "$scratch/unpacked"
+    mkdir -p .venv/lib/nginx
+    cp "$scratch/unpacked/$path" .venv/lib/nginx/
+    rm -rf "$scratch"
+}
+
 # A program in an environment of its own: sslyze and galaxy-importer need older libraries than the rest.
 provide_apart() {
     .venv/bin/uv venv --quiet --clear --python "$python" ".venv/$1"
@@ -127,6 +140,9 @@ follow_the_machine
 .venv/bin/uv pip sync --quiet --compile-bytecode --python "$python" --require-hashes "$@"
 [ "$kind" = site ] || {
     provide_program nginx usr/sbin/nginx
+    for module in static filter; do
+        provide_module "libnginx-mod-http-brotli-$module" "usr/lib/nginx/modules/ngx_http_brotli_${module}_module.so"
+    done
     provide_program slowhttptest usr/bin/slowhttptest
     provide_apart sslyze
 }

@@ -521,6 +521,7 @@ def test_the_answer_over_a_kept_connection_does_not_speak_for_the_new_release(ho
     assert "Came back: status 403" in message
 
 
+@pytest.mark.attack("17", "An application prints its secrets to the log of a failed start")
 def test_a_secret_in_the_applications_log_is_not_shown(host: Host) -> None:
     host.manager.behaviour[NEW] = "dies"
     # A part of the server's last output that equals the application's password.

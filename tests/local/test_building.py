@@ -221,6 +221,7 @@ def test_nothing_of_a_release_can_be_changed_by_the_application(bench: Bench, ac
         assert os.lstat(base).st_uid == 0, base
 
 
+@pytest.mark.attack("4", "Another account reads the settings and secrets of a release")
 @needs_root
 def test_only_root_and_the_application_read_its_environment(bench: Bench, account: pwd.struct_passwd) -> None:
     release = bench.build({"app.py": APP}, env={"PASSWORD": "x"})
@@ -405,6 +406,7 @@ def test_an_application_that_prints_much_is_no_trouble(bench: Bench) -> None:
     bench.build({"app.py": APP + "print('x' * 5_000_000)\n"})
 
 
+@pytest.mark.attack("17", "An application prints its secrets during the import check")
 @needs_root
 def test_secrets_that_an_application_prints_do_not_reach_the_message(bench: Bench) -> None:
     code = "import os\nraise RuntimeError('bad ' + os.environ['DATABASE_URL'] + ' ' + os.environ['API_KEY'])"
@@ -523,6 +525,7 @@ def test_a_shared_folder_is_seeded_once_and_outlives_releases(bench: Bench, acco
     assert sorted(os.listdir(shared)) == ["instance", "var"]
 
 
+@pytest.mark.attack("11", "An application replaces a shared folder by a link")
 @needs_root
 def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account: pwd.struct_passwd) -> None:
     victim = bench.folder / "victim"
@@ -797,6 +800,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
+@pytest.mark.attack("4", "Another account reads the data that a deployment writes")
 @needs_root
 def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(bench: Bench, umask: int) -> None:
     os.umask(0o022)  # as the modules do, for files that root creates
@@ -819,6 +823,7 @@ def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(
     assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
 
 
+@pytest.mark.attack("10", "A build makes its files writable for others")
 @needs_root
 def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(
     bench: Bench, account: pwd.struct_passwd
@@ -843,6 +848,7 @@ def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(
     assert stat.S_IMODE(os.stat("/etc/passwd").st_mode) == 0o644
 
 
+@pytest.mark.attack("4", "nginx reads a shared folder that no site serves")
 @needs_root
 def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Bench, account: pwd.struct_passwd) -> None:
     for path in (bench.layout.home, bench.layout.shared):
@@ -1089,6 +1095,7 @@ def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
     assert "'poetry.lock' lists the versions to install, but uv can't read it. Run: poetry export" in message
 
 
+@pytest.mark.attack("10", "A link leads into a release that is taken over")
 @needs_root
 def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     install = environment.install
@@ -1105,6 +1112,7 @@ def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pyte
     assert {known.leans_on for known in manifests(bench.layout)} == {ID, "20261121T020304Z-ab12cd34"}
 
 
+@pytest.mark.attack("5", "A served folder of a release is a link to a foreign one")
 @needs_root
 def test_a_served_folder_that_is_a_link_leads_nobody_out(bench: Bench, public: Path) -> None:
     victim = public / f"victim-{time.monotonic_ns()}"

@@ -433,17 +433,49 @@ def test_a_key_that_does_not_fit_is_told_with_the_remedy(forge, upstream, taken,
     assert remedy in told
 
 
+@pytest.mark.attack("low", "A deploy key is readable for others")
 def test_a_key_that_others_may_read_is_told(forge, upstream, taken):
     (forge.folder / "deploy").chmod(0o644)
     assert "chmod 600" in message(taken, forge.url(upstream.folder), "main", str(forge.folder / "deploy"))
 
 
+@pytest.mark.attack("low", "A server takes the place of the known git server")
 def test_a_server_with_another_host_key_than_before_is_refused(forge, upstream, taken):
     key = str(forge.folder / "deploy")
     taken(forge.url(upstream.folder), "main", key)
     forge.stop()
     forge.start("other")
     assert "ssh-keygen -R" in message(taken, forge.url(upstream.folder), "main", key)
+
+
+@pytest.mark.attack("low", "A server with another key answers for a git server whose key is pinned")
+def test_a_pinned_host_key_is_the_only_one_that_is_accepted(forge, upstream, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "pinned"))
+    right, other = ((forge.folder / f"{name}.pub").read_text() for name in ("host", "other"))
+    url, key = forge.url(upstream.folder), str(forge.folder / "deploy")
+    assert Repository(url, key, [right]).commit_of("main") == upstream.head
+    with pytest.raises(SourceError, match=r"source\.host_key does not list"):
+        Repository(url, key, [other]).commit_of("main")
+    assert not forge.known.exists()
+
+
+@pytest.mark.skipif(not shutil.which("ssh"), reason="needs OpenSSH's client")
+def test_ssh_reads_the_pinned_keys(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / 'a "b" %h'))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "host")], check=True)
+    repository = Repository("ssh://git@forge.invalid:2222/x.git", None, [(tmp_path / "host.pub").read_text()])
+    command = repository.ssh_command()
+    told = subprocess.run(
+        [*command, "-F", "/dev/null", "-G", "forge.invalid"], capture_output=True, text=True, check=True
+    )
+    settings = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
+    (path,) = tmp_path.rglob("*.known_hosts")
+    assert settings["stricthostkeychecking"] == "true"
+    assert settings["userknownhostsfile"] == str(path)
+    assert settings["globalknownhostsfile"] == "/dev/null"
+    assert settings["hostkeyalias"] == "forge.invalid"
+    for name in ("forge.invalid", "[forge.invalid]:2222"):
+        assert subprocess.run(["ssh-keygen", "-F", name, "-f", str(path)], capture_output=True).returncode == 0
 
 
 # Archives: what they hold

@@ -60,6 +60,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.attack("10", "A build command makes files of the release writable for all accounts")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_leaves_a_file_that_others_can_change(bench: Bench, command: str) -> None:
     release = bench.build({"app.py": APP}, build_commands=[COMMANDS[command]])
@@ -101,6 +102,7 @@ def test_the_running_service_opens_no_file_of_a_release_that_is_being_built(benc
     assert (release / "src/app.py").read_text() == APP
 
 
+@pytest.mark.attack("16", "A build command leaves thousands of nested folders")
 def test_a_command_that_leaves_a_tree_without_a_bottom_is_refused(bench: Bench) -> None:
     code = "import os; [(os.mkdir('d'), os.chdir('d')) for _ in range(1500)]"
     with pytest.raises((ReleaseError, OSError), match="128 folders deep"):
@@ -108,6 +110,7 @@ def test_a_command_that_leaves_a_tree_without_a_bottom_is_refused(bench: Bench) 
     assert not os.path.exists(bench.layout.release(ID)), "nothing of it is left on the disk"
 
 
+@pytest.mark.attack("11", "The code of an application forges the answer of the import check")
 def test_an_import_that_forges_the_answer_of_the_check_is_told(bench: Bench) -> None:
     for answer in ("[" * 3000, '{"problem": "x"}', "[]", '{"problem": "no_module"}'):
         line = f"\n{MARKER}{answer}\n"
@@ -124,6 +127,7 @@ def interpreter(bench: Bench) -> Path:
     return folder / "python"
 
 
+@pytest.mark.attack("12", "An application replaces the interpreter in its own folder")
 def test_an_interpreter_of_the_application_does_not_run_as_root(bench: Bench) -> None:
     program = interpreter(bench)
     assert version_of(str(program), bench.layout.root).startswith("cpython-3.")
@@ -138,6 +142,7 @@ def test_builds_trust_no_interpreter_that_the_application_can_write(bench: Bench
     assert not (program.parent / "ran").exists()
 
 
+@pytest.mark.attack("11", "An application replaces a file of its cache by a link, a pipe or endless data")
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "endless"])
 def test_what_uv_has_written_is_read_as_what_an_application_writes(
     bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -177,6 +182,7 @@ def index(bench: Bench, name: str, packages: dict[str, str]) -> str:
     return folder.as_uri()
 
 
+@pytest.mark.attack("15", "An extra index offers a higher version of an internal package")
 def test_an_extra_index_replaces_no_package_of_the_named_one(bench: Bench) -> None:
     named = index(bench, "named", {"core": "1.0"})
     extra = index(bench, "extra", {"core": "9.0", "tool": "1.0"})
@@ -187,6 +193,7 @@ def test_an_extra_index_replaces_no_package_of_the_named_one(bench: Bench) -> No
     assert bench.run("python", "-c", code) == "named extra\n"
 
 
+@pytest.mark.attack("15", "An index of a requirements file offers a higher version of an internal package")
 def test_an_index_of_a_requirements_file_replaces_no_package_of_the_named_one(bench: Bench) -> None:
     named = index(bench, "named", {"core": "1.0"})
     other = index(bench, "other", {"core": "9.0", "tool": "1.0"})
@@ -228,6 +235,7 @@ def shop(bench: Bench) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.attack("17", "Another account reads the command lines of the build, to find a token")
 @pytest.mark.parametrize("place", ["python.packages", "source.package", "server"])
 def test_a_token_of_a_requirement_is_in_no_command_line_and_in_no_record(bench: Bench, shop: str, place: str) -> None:
     requirement = f"core @ {shop}/core-1.0-py3-none-any.whl"
@@ -249,6 +257,7 @@ def test_a_token_of_a_requirement_is_in_no_command_line_and_in_no_record(bench: 
     assert json.loads((home / "deployments.log").read_text())["release"] == ID
 
 
+@pytest.mark.attack("17", "A failing installation prints its address with a token")
 @pytest.mark.parametrize("place", ["python.packages", "index"])
 def test_a_token_is_in_no_message(bench: Bench, shop: str, place: str) -> None:
     python: dict[str, Any] = {"interpreter": "python3", "packages": [f"other @ {shop}/other-1.0-py3-none-any.whl"]}

@@ -81,6 +81,7 @@ def trap(attacker: Attacker, kind: str, name: str) -> Path:
 # Reading
 
 
+@pytest.mark.attack("11", "An application replaces a file that root reads by a link, a pipe, a device or endless data")
 @pytest.mark.parametrize("kind", TRAPS)
 def test_root_reads_regular_files_alone(attacker: Attacker, kind: str) -> None:
     path = trap(attacker, kind, "file")
@@ -89,6 +90,7 @@ def test_root_reads_regular_files_alone(attacker: Attacker, kind: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.attack("11", "An application replaces the notes of its workers by a link, a pipe or endless data")
 @pytest.mark.parametrize("kind", TRAPS)
 def test_the_notes_of_workers_are_no_trap(attacker: Attacker, kind: str) -> None:
     layout = Layout(attacker.folder.name, runtime_root=str(attacker.folder.parent))
@@ -97,6 +99,7 @@ def test_the_notes_of_workers_are_no_trap(attacker: Attacker, kind: str) -> None
     assert soon(lambda: look_at_deaths(layout, ID, "", 0)) is None
 
 
+@pytest.mark.attack("11", "An application replaces its log by a link, a pipe or endless data")
 @pytest.mark.parametrize("kind", TRAPS)
 def test_a_log_is_no_trap(attacker: Attacker, kind: str) -> None:
     path = trap(attacker, kind, "log")
@@ -105,6 +108,7 @@ def test_a_log_is_no_trap(attacker: Attacker, kind: str) -> None:
     assert len(text) <= 1000
 
 
+@pytest.mark.attack("11", "An application replaces a folder in the middle of a path by a link")
 def test_a_link_in_the_middle_of_a_path_is_not_followed(attacker: Attacker) -> None:
     secret_of_root(attacker)
     attacker.run("os.symlink(sys.argv[1], 'middle')", str(attacker.folder.parent))
@@ -120,6 +124,7 @@ def test_links_of_root_are_followed(attacker: Attacker) -> None:
     assert read_untrusted(str(base / "moved/moved/secret"), 1000) == SECRET.encode()
 
 
+@pytest.mark.attack("11", "An application exchanges a file for a link while root opens it")
 def test_a_file_that_is_exchanged_all_the_time_is_never_followed(attacker: Attacker) -> None:
     secret = secret_of_root(attacker)
     attacker.run("open('good', 'w').write('good')")
@@ -157,6 +162,7 @@ FORGERIES = {
 }
 
 
+@pytest.mark.attack("19", "An application writes a result of a job that has no valid form")
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_forged_result_of_a_job_is_none(attacker: Attacker, forgery: str) -> None:
     layout = Layout(attacker.folder.name, str(attacker.folder.parent))
@@ -166,12 +172,14 @@ def test_a_forged_result_of_a_job_is_none(attacker: Attacker, forgery: str) -> N
     assert last_run(layout, "nightly") == {}
 
 
+@pytest.mark.attack("11", "An application writes a result of a job that breaks the parser")
 def test_a_result_of_nested_lists_is_none(attacker: Attacker) -> None:
     layout = Layout(attacker.folder.name, str(attacker.folder.parent))
     attacker.run("os.mkdir('jobs'); open('jobs/nightly.json', 'w').write('[' * 4000)")
     assert last_run(layout, "nightly") == {}
 
 
+@pytest.mark.attack("11", "An application replaces the result of a job by a link, a pipe or endless data")
 @pytest.mark.parametrize("kind", TRAPS)
 def test_the_result_of_a_job_is_no_trap(attacker: Attacker, kind: str) -> None:
     layout = Layout(attacker.folder.name, str(attacker.folder.parent))
@@ -183,6 +191,7 @@ def test_the_result_of_a_job_is_no_trap(attacker: Attacker, kind: str) -> None:
 # Removing
 
 
+@pytest.mark.attack("11", "An application puts a folder or a link where its socket was")
 @pytest.mark.parametrize("kind", [*TRAPS, "full folder"])
 def test_whatever_is_in_the_place_of_a_socket_is_removed(attacker: Attacker, kind: str) -> None:
     layout = Layout(attacker.folder.name, runtime_root=str(attacker.folder.parent))
@@ -200,12 +209,14 @@ def test_whatever_is_in_the_place_of_a_socket_is_removed(attacker: Attacker, kin
     assert secret.read_text() == SECRET
 
 
+@pytest.mark.attack("11", "An application leaves a tree so deep that its removal fails")
 def test_a_tree_of_any_depth_is_removed(attacker: Attacker) -> None:
     attacker.run(DEEP, "3000")
     remove_tree(str(attacker.folder / "d"))
     assert os.listdir(attacker.folder) == []
 
 
+@pytest.mark.attack("11", "An application adds files while root removes the folder")
 def test_a_tree_that_grows_meanwhile_is_removed(attacker: Attacker) -> None:
     attacker.run("os.mkdir('tree')")
     program = (
@@ -226,6 +237,7 @@ def test_a_tree_that_grows_meanwhile_is_removed(attacker: Attacker) -> None:
             process.wait()
 
 
+@pytest.mark.attack("11", "An application leaves links to files of root in a folder that root removes")
 def test_a_removal_leaves_what_links_lead_to(attacker: Attacker) -> None:
     secret = secret_of_root(attacker)
     attacker.run("os.mkdir('tree'); os.symlink(sys.argv[1], 'tree/up')", str(attacker.folder.parent))
@@ -236,6 +248,7 @@ def test_a_removal_leaves_what_links_lead_to(attacker: Attacker) -> None:
 # Walking
 
 
+@pytest.mark.attack("11", "An application leaves a tree so deep that a check of it fails")
 def test_a_walk_is_no_recursion(attacker: Attacker) -> None:
     attacker.run(DEEP, "1500")
     with pytest.raises(trees.TreeError, match="more than 128 folders deep"):
@@ -248,12 +261,14 @@ def test_a_walk_is_no_recursion(attacker: Attacker) -> None:
     assert readable_below(str(attacker.folder)) == str(attacker.folder), "root itself can read it"
 
 
+@pytest.mark.attack("16", "An application leaves more files than a check may meet")
 def test_a_walk_counts_what_it_meets(attacker: Attacker) -> None:
     attacker.run("for number in range(2000): open(str(number), 'w')")
     with pytest.raises(trees.TreeError, match="too many files"):
         list(trees.walk(str(attacker.folder), trees.Budget(entries=1000)))
 
 
+@pytest.mark.attack("11", "An application leaves a link in a tree that root walks")
 def test_a_walk_follows_no_link(attacker: Attacker) -> None:
     attacker.run("os.symlink('/', 'root'); os.symlink('/etc', 'etc')")
     (visit, _again) = trees.walk(str(attacker.folder))
@@ -271,6 +286,7 @@ def modes(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
+@pytest.mark.attack("10", "A build leaves files and folders that all accounts may write to")
 def test_no_file_that_root_has_taken_can_be_written(attacker: Attacker) -> None:
     attacker.run(
         "os.mkdir('src'); os.chdir('src'); os.umask(0)\n"
@@ -292,6 +308,7 @@ def is_written(path: Path) -> bool:
         return has_writers(stream.fileno())
 
 
+@pytest.mark.attack("10", "A process of the build keeps a descriptor of a file in the release")
 def test_an_open_descriptor_does_not_write_into_a_release(attacker: Attacker) -> None:
     process = attacker.start(
         "os.mkdir('src'); stream = open('src/app.py', 'w'); stream.write('good'); stream.flush()\n"
@@ -308,6 +325,7 @@ def test_an_open_descriptor_does_not_write_into_a_release(attacker: Attacker) ->
     assert os.listdir(attacker.folder / "src") == ["app.py"]
 
 
+@pytest.mark.attack("10", "A process of the build keeps a file of the release mapped into its memory")
 def test_a_shared_mapping_is_found(attacker: Attacker) -> None:
     process = attacker.start(
         "import mmap\nos.mkdir('venv'); stream = open('venv/a', 'w+b'); stream.write(b'x' * 5000); stream.flush()\n"
@@ -321,6 +339,7 @@ def test_a_shared_mapping_is_found(attacker: Attacker) -> None:
     assert not is_written(attacker.folder / "venv/a")
 
 
+@pytest.mark.attack("10", "A build keeps a second name of a file in the release")
 def test_another_name_of_a_file_is_cut_off(attacker: Attacker) -> None:
     attacker.run(
         "os.mkdir('src'); open('data', 'w').write('good'); os.chmod('data', 0o666); os.link('data', 'src/app.py')"
@@ -331,6 +350,7 @@ def test_another_name_of_a_file_is_cut_off(attacker: Attacker) -> None:
     assert (attacker.folder / "data").stat().st_uid == attacker.uid, "its own file stays its own"
 
 
+@pytest.mark.attack("10", "A second name of a file of root is put where root changes owners")
 def test_a_file_with_another_name_is_not_given_away(attacker: Attacker) -> None:
     base = attacker.folder.parent
     (base / "tree").mkdir()
@@ -340,12 +360,14 @@ def test_a_file_with_another_name_is_not_given_away(attacker: Attacker) -> None:
     assert (base / "secret").stat().st_uid == 0
 
 
+@pytest.mark.attack("10", "A build leaves pipes and sockets in the release")
 def test_pipes_and_sockets_do_not_stay_in_a_release(attacker: Attacker) -> None:
     attacker.run("os.mkdir('src'); os.mkfifo('src/pipe'); socket.socket(socket.AF_UNIX).bind('src/socket')")
     soon(lambda: [take_for_root(str(attacker.folder / "src"))])
     assert os.listdir(attacker.folder / "src") == []
 
 
+@pytest.mark.attack("10", "A build leaves access lists that let an account write")
 def test_access_lists_do_not_stay_in_a_release(attacker: Attacker) -> None:
     attacker.run("os.mkdir('src'); open('src/a', 'w')")
     source = attacker.folder / "src"
@@ -360,6 +382,7 @@ def test_access_lists_do_not_stay_in_a_release(attacker: Attacker) -> None:
         assert acl.entries_of(str(path)) + acl.entries_of(str(path), acl.DEFAULT) == []
 
 
+@pytest.mark.attack("11", "An application exchanges folders for links while root changes owners")
 def test_a_folder_that_is_exchanged_meanwhile_leads_root_nowhere(attacker: Attacker) -> None:
     """The account exchanges folders for links to a folder of root, all the time."""
     outside = attacker.folder.parent / "outside"
@@ -386,6 +409,7 @@ def test_a_folder_that_is_exchanged_meanwhile_leads_root_nowhere(attacker: Attac
     assert {path.lstat().st_uid for path in (attacker.folder / "src").rglob("*")} == {0}
 
 
+@pytest.mark.attack("10", "A file of a release is writable after the deployment")
 def test_verify_says_what_of_a_release_can_be_changed(attacker: Attacker) -> None:
     layout = Layout("shop", str(attacker.folder.parent))
     source = Path(layout.release(ID)) / "src"
@@ -414,6 +438,7 @@ def test_verify_says_what_of_a_release_can_be_changed(attacker: Attacker) -> Non
 # Running
 
 
+@pytest.mark.attack("12", "An interpreter records the account that runs it")
 def test_an_interpreter_never_runs_as_root(attacker: Attacker) -> None:
     attacker.run("open('python', 'w').write('#!/bin/sh\\nid -u >' + os.getcwd() + '/ran; echo cpython-3.11\\n')")
     attacker.run("os.chmod('python', 0o755); os.chmod('.', 0o777); open('ran', 'w'); os.chmod('ran', 0o666)")
@@ -421,6 +446,7 @@ def test_an_interpreter_never_runs_as_root(attacker: Attacker) -> None:
     assert (attacker.folder / "ran").read_text() == "65534\n"
 
 
+@pytest.mark.attack("12", "An interpreter answers with endless data, or never")
 @pytest.mark.parametrize(
     "program",
     ["sleep 1000", "yes cpython-3.11", "echo 'cpython-3.11; evil'", "printf '\\033[2J'", "exec 1>&-; sleep 1000"],

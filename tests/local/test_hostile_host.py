@@ -106,6 +106,7 @@ GATHERED = """
 """
 
 
+@pytest.mark.attack("1", "A managed host names the operator's folder as a source")
 def test_facts_of_the_first_module_name_no_source(tmp_path: Path) -> None:
     answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, "webapps": hostile_facts(tmp_path)["webapps"]}}
     _printed, sent = play(tmp_path, answer, SITE)
@@ -114,6 +115,7 @@ def test_facts_of_the_first_module_name_no_source(tmp_path: Path) -> None:
     assert MARKER.encode() not in sent
 
 
+@pytest.mark.attack("1", "A managed host returns inputs as facts of a stock module")
 @pytest.mark.parametrize("before", [STOCK, GATHERED], ids=["stock module", "gathered"])
 def test_facts_of_other_modules_are_refused(tmp_path: Path, before: str) -> None:
     answer = {"changed": False, "ansible_facts": {"pyweb": GOOD, **hostile_facts(tmp_path)}}
@@ -126,6 +128,7 @@ def test_facts_of_other_modules_are_refused(tmp_path: Path, before: str) -> None
 VARIABLES = {"group_vars/web.yml": "a_folder", "host_vars/liar.yml": "b_folder", "group_vars/all/paths.yml": "c_folder"}
 
 
+@pytest.mark.attack("1", "A managed host returns facts with the names of the inventory's own variables")
 @pytest.mark.parametrize("beside", ["inventory", "playbook"])
 def test_facts_replace_no_variable_of_the_inventory(tmp_path: Path, beside: str) -> None:
     place = tmp_path if beside == "inventory" else tmp_path / "plays"
@@ -187,6 +190,7 @@ def test_names_in_a_source_do_not_reach_the_terminal_raw(
     assert "\x1b" not in printed
 
 
+@pytest.mark.attack("1", "A managed host returns facts of a wrong type")
 def test_facts_of_the_wrong_kind_name_the_host(tmp_path: Path) -> None:
     printed, _sent = play(tmp_path, {"ansible_facts": {"pyweb": ["{{ lookup('pipe', 'id') }}"]}}, SITE)
     assert "liar answered with facts of the wrong kind: pyweb is list" in " ".join(printed.split())
@@ -196,6 +200,7 @@ def test_facts_of_the_wrong_kind_name_the_host(tmp_path: Path) -> None:
 LOGS = f"- ansible.builtin.import_playbook: {CHECKOUT}/playbooks/logs.yml\n"
 
 
+@pytest.mark.attack("19", "A log of an application holds terminal control characters")
 @pytest.mark.parametrize("callback", ["default", "pyweb.stack.bare"])
 def test_no_log_of_a_host_reaches_the_terminal_raw(
     tmp_path: Path, callback: str, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +213,7 @@ def test_no_log_of_a_host_reaches_the_terminal_raw(
     assert not re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", printed)
 
 
+@pytest.mark.attack("19", "An error of a host holds terminal control characters")
 def test_an_error_of_a_host_does_not_reach_the_terminal_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "pyweb.stack.bare")
     printed, _sent = play(tmp_path, {"failed": True, "msg": "bad\x1b[2J"}, LOGS, ["-e", "app=shop"])

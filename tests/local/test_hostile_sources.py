@@ -124,6 +124,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.attack("3", "The settings of a repository name commands that git would run")
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("use", ["path", "git"])
 def test_a_local_repository_runs_nothing(tmp_path: Path, trick: str, use: str) -> None:
@@ -139,6 +140,7 @@ def test_a_local_repository_runs_nothing(tmp_path: Path, trick: str, use: str) -
     assert not marker.exists()
 
 
+@pytest.mark.attack("2", "A source links to a file of the operator")
 def test_a_file_behind_a_link_is_not_read(tmp_path: Path) -> None:
     folder, _marker = hostile_repository(tmp_path, [])
     (folder / "a").mkdir()
@@ -153,6 +155,7 @@ def test_a_file_behind_a_link_is_not_read(tmp_path: Path) -> None:
     assert "a/key" not in source_files(folder)
 
 
+@pytest.mark.attack("3", "A repository belongs to another account of the controller")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another account")
 def test_a_repository_of_another_account_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
@@ -186,6 +189,7 @@ def grown(folder: Path, git: bool) -> Path:
     return folder
 
 
+@pytest.mark.attack("16", "A folder holds a sparse file of enormous size")
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
 def test_a_folder_of_endless_files_is_refused(tmp_path: Path, git: bool) -> None:
@@ -202,6 +206,7 @@ def test_a_folder_of_endless_files_is_refused(tmp_path: Path, git: bool) -> None
         archive(folder, ["app.py", "huge.bin"])
 
 
+@pytest.mark.attack("16", "A folder holds too many files")
 @pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
 def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, git: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MOST_FILES", 50)
@@ -212,6 +217,7 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, git: bool, monkey
         source_files(folder)
 
 
+@pytest.mark.attack("16", "A folder holds thousands of nested folders")
 @pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
 def test_a_folder_without_a_bottom_is_refused(tmp_path: Path, git: bool) -> None:
     folder = grown(tmp_path / "source", git)
@@ -227,6 +233,7 @@ def test_a_folder_without_a_bottom_is_refused(tmp_path: Path, git: bool) -> None
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
+@pytest.mark.attack("16", "A source holds a pipe, to stop the run without end")
 def test_a_pipe_in_a_source_is_no_trap(tmp_path: Path) -> None:
     folder = grown(tmp_path / "source", git=False)
     os.mkfifo(folder / "pipe")
@@ -239,6 +246,7 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     return done.stdout.decode().strip()
 
 
+@pytest.mark.attack("16", "Ten git objects describe a billion files")
 def test_a_commit_of_a_billion_files_is_refused(tmp_path: Path) -> None:
     """Ten folders in each of ten folders, nine levels deep: ten objects."""
     folder = tmp_path / "bomb"
@@ -257,6 +265,7 @@ def test_a_commit_of_a_billion_files_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "taken").exists()
 
 
+@pytest.mark.attack("16", "A small archive unpacks to gigabytes")
 def test_an_archive_of_a_high_ratio_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "bomb.tar.xz", "w:xz") as tar:
         member = tarfile.TarInfo("x")
@@ -383,6 +392,7 @@ def test_a_filter_gets_no_token_for_a_server_of_the_repository(
     assert "the-token" not in out.read_text()
 
 
+@pytest.mark.attack("16", "An archive holds thousands of nested folders")
 def test_an_archive_without_a_bottom_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "deep.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("d/" * 1500 + "x"))
@@ -392,6 +402,7 @@ def test_an_archive_without_a_bottom_is_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "taken") == []
 
 
+@pytest.mark.attack("16", "A list of dependencies is a link out of the source, or endless data")
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("name", ["requirements.txt", "uv.lock", "pyproject.toml", "-r in requirements.txt"])
 @pytest.mark.parametrize("target", ["/dev/zero", "outside", "endless"])
@@ -422,6 +433,7 @@ def test_a_list_of_dependencies_is_a_file_of_the_source(tmp_path: Path, name: st
     assert "secret" not in str(problems)
 
 
+@pytest.mark.attack("16", "Requirements files include each other, to double the work with each level")
 def test_lists_that_include_each_other_are_read_once(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r {number + 1}.txt\nx{number}\n")
@@ -429,6 +441,7 @@ def test_lists_that_include_each_other_are_read_once(tmp_path: Path) -> None:
     assert len([line for line in lines if line.text.startswith("x")]) == 40
 
 
+@pytest.mark.attack("16", "Requirements files include further files without end")
 def test_lists_without_end_are_refused(tmp_path: Path) -> None:
     for number in range(300):
         (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n")
@@ -436,6 +449,7 @@ def test_lists_without_end_are_refused(tmp_path: Path) -> None:
         lines_of(str(tmp_path), "0.txt", str(tmp_path))
 
 
+@pytest.mark.attack("16", "A table of a source breaks its parser")
 @pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "9" * 10_000, "x = {" * 5000])
 def test_a_table_that_breaks_its_parser_is_none(text: str) -> None:
     assert table(text) is None
@@ -475,6 +489,7 @@ def forge(tmp_path: Path) -> Iterator[int]:
         server.shutdown()
 
 
+@pytest.mark.attack("17", "Another account reads the command lines of git, to find a password")
 def test_a_password_of_git_is_in_no_command_line_and_in_no_file(tmp_path: Path, forge: int) -> None:
     repository = Repository(f"http://me:hunter2%40%2Fcorrect@127.0.0.1:{forge}/shop.git")
     repository.checkout(repository.commit_of("HEAD"), "HEAD", tmp_path / "taken")
@@ -485,6 +500,7 @@ def test_a_password_of_git_is_in_no_command_line_and_in_no_file(tmp_path: Path, 
     assert kept == []
 
 
+@pytest.mark.attack("17", "A submodule on a foreign server asks for the password of the repository")
 def test_a_password_of_git_goes_to_its_own_server_alone(tmp_path: Path, forge: int) -> None:
     """The same server by another name stands for a foreign one, as a submodule may name it."""
     repository = Repository(f"http://me:hunter2%40%2Fcorrect@localhost:{forge}/shop.git")
@@ -499,6 +515,7 @@ def test_a_password_of_git_goes_to_its_own_server_alone(tmp_path: Path, forge: i
     assert {login for _path, login in Forge.seen} == {""}
 
 
+@pytest.mark.attack("low", "A submodule on a foreign server asks for the token of the CI system")
 def test_a_token_of_a_ci_system_goes_to_its_own_server_alone(
     tmp_path: Path, forge: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ DOTTED = [
 ]
 
 
+@pytest.mark.attack("14", "A visitor leaves an open path by raw or encoded dot segments")
 @pytest.mark.parametrize("site", EVERY_SITE)
 @pytest.mark.parametrize("target", DOTTED)
 def test_a_dot_segment_gets_400_on_every_site(gate: Gate, site: str, target: str) -> None:
@@ -160,12 +161,14 @@ def test_a_dot_segment_gets_400_on_every_site(gate: Gate, site: str, target: str
     assert not gate.uwsgi.asked
 
 
+@pytest.mark.attack("14", "A visitor sends dot segments in the absolute form of a request")
 @pytest.mark.parametrize("target", ["/hooks/../admin", "/hooks/%2e%2e/admin", "/hooks#/../admin"])
 def test_a_dot_segment_in_the_absolute_form_gets_400(gate: Gate, target: str) -> None:
     assert gate.get("plain", f"http://plain.example.com{target}").status == 400
     assert not gate.app.asked
 
 
+@pytest.mark.attack("14", "A visitor sends a target that is no valid path")
 @pytest.mark.parametrize("target", ["/x%00", "/%00/../x", "/x%zz", "/x%2", "x", "*", "/a\x01b", "/a\tb"])
 def test_what_is_no_path_gets_400_from_nginx_itself(gate: Gate, target: str) -> None:
     assert gate.get("plain", target).status == 400
@@ -188,6 +191,7 @@ AMBIGUOUS = [
 ]
 
 
+@pytest.mark.attack("14", "A visitor hides a slash by encoding it")
 @pytest.mark.parametrize("target", AMBIGUOUS)
 def test_an_encoded_slash_gets_400_only_where_rules_depend_on_the_path(gate: Gate, target: str) -> None:
     for site in WITH_RULES:
@@ -197,6 +201,7 @@ def test_an_encoded_slash_gets_400_only_where_rules_depend_on_the_path(gate: Gat
         assert (gate.get(site, target, LOGIN).status, gate.app.asked[0].line.split()[1]) == (200, target), site
 
 
+@pytest.mark.attack("14", "A visitor hides a dot segment at the end of a long path")
 def test_a_long_path_is_examined_to_its_end(gate: Gate) -> None:
     """A regular expression that gives up would let the path through."""
     long = "/" + "a/" * 2000 + ".a./" * 900
@@ -207,6 +212,7 @@ def test_a_long_path_is_examined_to_its_end(gate: Gate) -> None:
     assert gate.get("hooks", f"{long}%2Fx", LOGIN).status == 400
 
 
+@pytest.mark.attack("14", "A visitor leaves a protected path by a doubled slash")
 def test_a_doubled_slash_does_not_lead_into_an_open_path(gate: Gate) -> None:
     for site in ("inner", "closed"):
         assert gate.get(site, "/a//b").status == 400
@@ -274,6 +280,7 @@ NAMES = [*client_headers.FORWARDING, *client_headers.IDENTITY, *client_headers.I
 SET_BY_NGINX = ["X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix"]
 
 
+@pytest.mark.attack("low", "A visitor sends headers that claim an identity")
 @pytest.mark.parametrize("site", ["plain", "uwsgi", "secure"])
 def test_no_header_of_a_visitor_claims_who_he_is(gate: Gate, site: str) -> None:
     forged = [f"{name}: forged" for name in [*NAMES, *SET_BY_NGINX]]
@@ -281,12 +288,14 @@ def test_no_header_of_a_visitor_claims_who_he_is(gate: Gate, site: str) -> None:
     assert {name for name, value in found.items() if "forged" in value} == {"x-own"}
 
 
+@pytest.mark.attack("low", "A visitor spells an identity header in another way")
 @pytest.mark.parametrize("name", ["X_Remote_User", "x-remote-user", "X-REMOTE-USER", "REMOTE_USER", "X-Remote_User"])
 def test_no_other_spelling_of_a_header_passes(gate: Gate, name: str) -> None:
     for site in ("plain", "uwsgi"):
         assert "forged" not in gate.seen(f"{name}: forged", site=site).values()
 
 
+@pytest.mark.attack("low", "A trusted proxy passes on identity headers of a visitor")
 @pytest.mark.parametrize("site", ["plain", "uwsgi"])
 def test_a_trusted_proxy_may_set_headers_about_the_connection_only(gate: Gate, site: str) -> None:
     told = gate.seen(*(f"{name}: told" for name in NAMES), site=site, source=BALANCER)
@@ -295,6 +304,7 @@ def test_a_trusted_proxy_may_set_headers_about_the_connection_only(gate: Gate, s
     }
 
 
+@pytest.mark.attack("low", "A visitor asks for an upgrade to h2c, to pass nginx's rules")
 @pytest.mark.parametrize(
     ("upgrade", "passed"),
     [
@@ -326,6 +336,7 @@ def test_the_operator_s_own_directives_set_the_header_of_the_user(gate: Gate) ->
     assert gate.uwsgi.asked
 
 
+@pytest.mark.attack("13", "An application under uWSGI sends the visitor to a path of another one")
 def test_a_uwsgi_application_without_internal_folders_redirects_nobody(gate: Gate) -> None:
     usual, gate.uwsgi.answer = (
         gate.uwsgi.answer,
@@ -339,6 +350,7 @@ def test_a_uwsgi_application_without_internal_folders_redirects_nobody(gate: Gat
 # --- limits -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("low", "A visitor uses many addresses of one IPv6 network, to pass a limit")
 def test_a_limit_counts_a_network_of_ipv6_and_an_address_of_ipv4(gate: Gate) -> None:
     def ask(address: str) -> int:
         return gate.get("limit", "/in", f"X-Forwarded-For: {address}", source=BALANCER).status

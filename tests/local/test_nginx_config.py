@@ -265,6 +265,7 @@ def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
         assert folder.stat().st_mode & 0o011 == 0o011, folder
 
 
+@pytest.mark.attack("low", "Another account writes to a configuration file with wrong modes")
 @needs_nginx
 @pytest.mark.parametrize(
     ("path", "action", "mode"),

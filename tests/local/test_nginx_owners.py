@@ -86,6 +86,7 @@ def test_one_name_of_two_owners_is_refused_and_changes_nothing(nginx: Instance) 
     assert (nginx.live(), nginx.get()) == (live, "app")
 
 
+@pytest.mark.attack("low", "Another account writes to a site with wrong modes")
 @needs_nginx
 def test_a_site_that_others_may_write_to_is_not_dropped_in_silence(nginx: Instance) -> None:
     run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port))

@@ -202,6 +202,7 @@ OUT = {
 }
 
 
+@pytest.mark.attack("5", "An application links from a served shared folder to foreign files")
 @pytest.mark.parametrize("target", OUT.values(), ids=OUT)
 @pytest.mark.parametrize("place", ["media", "static/uploads"])
 def test_no_link_leads_out_of_a_shared_folder(host: Host, place: str, target: str) -> None:
@@ -216,6 +217,7 @@ def test_no_link_leads_out_of_a_shared_folder(host: Host, place: str, target: st
     path.unlink()
 
 
+@pytest.mark.attack("5", "A build command links from a served folder of the release to foreign files")
 @pytest.mark.parametrize("target", OUT.values(), ids=OUT)
 @pytest.mark.parametrize("folder", ["static", "dist"])
 def test_no_link_leads_out_of_a_release(host: Host, folder: str, target: str) -> None:
@@ -231,6 +233,7 @@ def test_no_link_leads_out_of_a_release(host: Host, folder: str, target: str) ->
     path.unlink()
 
 
+@pytest.mark.attack("5", "An application puts a pipe, a socket or a device in a served folder")
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR])
 def test_what_is_no_file_is_not_opened(host: Host, kind: int) -> None:
     path = host.media / "x"
@@ -241,6 +244,7 @@ def test_what_is_no_file_is_not_opened(host: Host, kind: int) -> None:
     assert (status in (403, 404, 500), len(text) < 1000) == (True, True)
 
 
+@pytest.mark.attack("5", "An application replaces a served folder by a link")
 def test_no_link_takes_the_place_of_a_published_folder(host: Host) -> None:
     (host.release / "src/dist").rename(host.release / "src/dist2")
     link(host.release / "src/dist", host.folder / "secrets", 0)
@@ -255,6 +259,7 @@ def test_no_link_takes_the_place_of_a_published_folder(host: Host) -> None:
     host.media.with_name("kept").rename(host.media)
 
 
+@pytest.mark.attack("5", "A package links to foreign files")
 def test_no_link_leads_out_of_the_packages_of_a_release(host: Host) -> None:
     """A link in the release leads to a package, and a link of the package leads on."""
     venv = host.apps / "shop/venvs/abc"
@@ -268,6 +273,7 @@ def test_no_link_leads_out_of_the_packages_of_a_release(host: Host) -> None:
         assert host.get(path)[0] in (403, 404)
 
 
+@pytest.mark.attack("5", "An error page is a link to a foreign file")
 @pytest.mark.parametrize("page", ["errors", "maintenance"])
 def test_no_page_is_a_link_out(host: Host, page: str) -> None:
     file = host.release / "src/errors/sorry_html"
@@ -283,6 +289,7 @@ def test_no_page_is_a_link_out(host: Host, page: str) -> None:
     host.serve_apps()
 
 
+@pytest.mark.attack("5", "A folder of a site holds a link to a foreign file")
 def test_a_folder_of_nginx_sites_follows_links_up_to_it_and_none_out(host: Host) -> None:
     tree(host.folder / "srv", SHOP, files__a_txt="file")
     link(host.folder / "named", host.folder / "srv/files", 0)
@@ -318,6 +325,7 @@ STRAY = {
 }
 
 
+@pytest.mark.attack("13", "An application sends the visitor to an internal path of another one")
 @pytest.mark.parametrize(("path", "target"), [(path, target) for path, found in STRAY.items() for target in found])
 def test_an_application_sends_no_visitor_to_another(both_private: Host, path: str, target: str) -> None:
     host = both_private
@@ -346,6 +354,7 @@ def test_an_application_sends_files_of_its_own_internal_folders(both_private: Ho
     assert host.get("/private/report_txt")[0] == host.get("/blog/private/report_txt")[0] == 404
 
 
+@pytest.mark.attack("13", "An application without internal folders sends X-Accel-Redirect")
 def test_the_header_of_an_application_without_an_internal_folder_has_no_effect(host: Host) -> None:
     host.serve_apps(shop=PRIVATE)
     for target in ("/private/report_txt", "/x", "@named", "/blog/other"):

@@ -271,6 +271,7 @@ def test_a_certificate_that_ends_soon_is_told_and_one_with_time_is_not(secure: S
         assert any("ends in" in warning and "'shop'" in warning for warning in transaction.warnings) is told
 
 
+@pytest.mark.attack("low", "Another account reads a private key with wrong modes")
 def test_a_key_that_others_could_read_is_protected_again_and_told(secure: Secure) -> None:
     secure.run(secure.item())
     for name in ("shop.pem", "ca.key"):

@@ -28,6 +28,7 @@ def test_an_interpreter_tells_its_version(name: str, version: str) -> None:
 # The result of the release module
 
 
+@pytest.mark.attack("17", "A reader of facts looks for secrets of a live release")
 def test_no_secret_comes_back_from_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Ansible shows the parameters of a module in its result, as the module left them."""
     spec = {

@@ -136,6 +136,7 @@ def test_an_upload_that_began_before_the_switch_arrives(stage: Callable[..., Sta
         assert answer.endswith(b"halffull")
 
 
+@pytest.mark.attack("low", "A visitor forges variables of the uwsgi protocol by headers")
 def test_a_visitor_can_forge_nothing_by_the_uwsgi_protocol(stage: Callable[..., Stage]) -> None:
     here = stage()
     here.swing(UWSGI)

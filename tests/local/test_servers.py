@@ -350,6 +350,7 @@ def test_a_large_body_and_large_headers_pass(serve: Callable[..., Any], kind: st
     assert server.ask("/body", {"Cookie": "c" * 8000, "X-More": "m" * 8000}, body) == body
 
 
+@pytest.mark.attack("low", "A visitor forges the scheme by a header")
 def test_another_header_can_not_forge_the_scheme(serve: Callable[..., Any]) -> None:
     server = serve("gthread", threads=2)
     assert server.ask("/", {"X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl"})["wsgi.url_scheme"] == "http"

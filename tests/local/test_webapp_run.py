@@ -42,6 +42,7 @@ def test_the_module_gets_the_command_as_it_was_written(written: str, monkeypatch
 
 
 @needs_root
+@pytest.mark.attack("4", "Another account reads the data that a command of the operator writes")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_a_command_has_its_umask_whatever_the_connection_has(bench: Bench, umask: int) -> None:
     bench.build({"app.py": APP}, shared=["data"])

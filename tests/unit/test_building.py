@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
 
 
+@pytest.mark.attack("11", "An application puts a link where root changes the owner of files")
 @needs_root
 def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
     outside = tmp_path / "outside"

@@ -61,7 +61,7 @@ def site(text: str, page: str, prefix: str = "") -> dict[str, Any]:
     return yaml.safe_load(text.replace("PAGE", page).replace("PREFIX", prefix))
 
 
-def app(name: str, source: dict[str, str], **more: Any) -> dict[str, Any]:
+def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         **yaml.safe_load("""
             state: present
@@ -92,7 +92,13 @@ def app(name: str, source: dict[str, str], **more: Any) -> dict[str, Any]:
 WEBAPPS = [
     app(
         "shop",
-        {"git": "https://git.example.com/shop.git", "version": "v1", "key": "deploy_key", "subdir": "backend"},
+        {
+            "git": "ssh://git@git.example.com/shop.git",
+            "version": "v1",
+            "key": "deploy_key",
+            "host_key": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tr"],
+            "subdir": "backend",
+        },
         site={
             **site(SITE, "errors/sorry.html", "/shop"),
             "path": "/shop",
@@ -294,6 +300,7 @@ def test_a_right_value_is_right(name: str) -> None:
     assert problems(value) == []
 
 
+@pytest.mark.attack("20", "A text of the inventory holds a newline or another control character")
 @pytest.mark.parametrize("name", sorted(INPUTS))
 def test_control_characters_are_refused_or_harmless(name: str) -> None:
     value, problems = found(name)
@@ -319,6 +326,7 @@ def accepted(name: str) -> Iterator[Any]:
                 yield other
 
 
+@pytest.mark.attack("20", "A control character in an input adds a line to a unit file")
 def test_no_line_of_a_unit_file_has_a_control_character() -> None:
     for items in accepted("systemd_services"):
         for unit in systemd.units(systemd.checked(items)[0]):
@@ -326,6 +334,7 @@ def test_no_line_of_a_unit_file_has_a_control_character() -> None:
             assert not [line for line in lines if CONTROL.search(line)]
 
 
+@pytest.mark.attack("20", "A control character in an input adds a setting of gunicorn")
 def test_no_setting_of_gunicorn_has_a_control_character() -> None:
     for items in accepted("gunicorn_services"):
         for file in gunicorn.files_of(items, shlex.quote):

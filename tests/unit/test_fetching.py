@@ -164,6 +164,7 @@ HOSTILE_ZIPS: dict[str, list[Entry]] = {
 }
 
 
+@pytest.mark.attack("2", "An archive names files outside its folder, devices and pipes")
 @pytest.mark.parametrize(
     ("kind", "entries"),
     [pytest.param("tgz", entries, id=f"tar {name}") for name, entries in HOSTILE_TARS.items()]

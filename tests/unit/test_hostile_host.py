@@ -25,6 +25,7 @@ from host_facts import GOOD
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.attack("1", "A managed host answers with a fact of another type than the check of the host expects")
 @pytest.mark.parametrize("name", FACTS)
 def test_every_fact_has_its_type(name: str) -> None:
     assert checked_facts({**GOOD, "sources": {"shop": {"path": "/etc"}}}, "web1") == GOOD
@@ -32,6 +33,7 @@ def test_every_fact_has_its_type(name: str) -> None:
         checked_facts({**GOOD, name: None}, "web1")
 
 
+@pytest.mark.attack("1", "A managed host returns data that Ansible would act on, such as tasks or variables")
 def test_an_answer_holds_nothing_that_ansible_acts_upon() -> None:
     acted_upon = (
         "ansible_facts add_host add_group ansible_stats ansible_job_id results skipped unreachable failed_when_result "
@@ -42,6 +44,7 @@ def test_an_answer_holds_nothing_that_ansible_acts_upon() -> None:
     assert answer == {"changed": True, "apps": [], "warnings": ["w"] * 200}
 
 
+@pytest.mark.attack("1", "A managed host names one of its facts like an input of a role")
 @pytest.mark.parametrize("name", sorted(input_names()))
 def test_no_input_is_taken_from_facts(name: str) -> None:
     assert name in shadow_problem({"ansible_facts": {name: 1}, "inventory_hostname": "web1"})
@@ -52,6 +55,7 @@ def test_usual_facts_are_no_inputs() -> None:
     assert shadow_problem({"ansible_facts": facts, "inventory_hostname": "web1"}) == ""
 
 
+@pytest.mark.attack("1", "A managed host answers with its own address for the source of another host")
 def test_settled_sources_hold_a_commit_and_nothing_else() -> None:
     app = {"name": "shop", "source": {"git": "https://git.example.com/shop.git"}, "wsgi": "shop:app"}
     lies = {"commit": "--upload-pack=x", "path": "/root/.ssh", "key": "/root/.ssh/id", "git": "ext::sh -c id"}

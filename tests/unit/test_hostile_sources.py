@@ -55,6 +55,7 @@ def packed(path: Path, entries: list[Entry], out: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.attack("2", "An archive holds links and names that lead out of its folder")
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @pytest.mark.parametrize("trick", HOSTILE)
 def test_a_hostile_archive_writes_nothing(tmp_path: Path, trick: str, kind: str) -> None:
@@ -79,6 +80,7 @@ def empty(path: Path) -> Path:
     return path
 
 
+@pytest.mark.attack("16", "An archive has too many files or too many bytes")
 @pytest.mark.parametrize(("name", "most"), [("MOST_FILES", 2), ("MOST_BYTES", 2)])
 def test_an_archive_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
     monkeypatch.setattr(archives, name, most)
@@ -92,6 +94,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.attack("3", "The address of a source names a command that git would run")
 @pytest.mark.parametrize("address", ["ext::sh -c id", "fd::3", "foo://x/y", "-u:x", "--upload-pack=x:y", "EXT::sh"])
 def test_an_address_that_runs_a_command_is_refused(address: str) -> None:
     with pytest.raises(SourceError, match=r"may not use here"):

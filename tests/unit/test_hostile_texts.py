@@ -72,6 +72,7 @@ TRICKS = {
 }
 
 
+@pytest.mark.attack("19", "A text from a host holds characters that control the operator's terminal")
 @pytest.mark.parametrize("trick", TRICKS)
 def test_what_a_terminal_acts_on_is_escaped(trick: str) -> None:
     text, shown = TRICKS[trick]
@@ -88,6 +89,7 @@ def test_ordinary_texts_stay_as_they_are() -> None:
     assert printable_data([text, 1, None, True, 2.5])[1:] == [1, None, True, 2.5]
 
 
+@pytest.mark.attack("19", "A host sends data that never ends")
 def test_data_without_end_is_refused() -> None:
     nested: Any = "x"
     for _level in range(100):
@@ -96,17 +98,20 @@ def test_data_without_end_is_refused() -> None:
         answer_of({"msg": nested}, ())
 
 
+@pytest.mark.attack("19", "A module's answer hides terminal control characters in its logs and errors")
 @pytest.mark.parametrize("key", ["msg", "logs", "module_stderr", "warnings", "diff", "exception"])
 def test_every_text_of_an_answer_is_printable(key: str) -> None:
     answer = answer_of({key: ["\x1b[2J"]}, {"logs"})
     assert answer == {key: ["\\x1b[2J"]}
 
 
+@pytest.mark.attack("19", "A fact of a host holds terminal control characters")
 def test_facts_are_printable() -> None:
     facts = checked_facts({**GOOD, "pythons": ["python3.1\x1b[2J"]}, "web1")
     assert facts["pythons"] == ["python3.1\\x1b[2J"]
 
 
+@pytest.mark.attack("19", "A log uses separators of Unicode to forge a line")
 def test_a_separator_of_unicode_ends_no_line_of_a_log() -> None:
     assert lines_of("one\u2028== blog (systemd) ==\x0btwo\x85three\nfour\n") == [
         "one\u2028== blog (systemd) ==\x0btwo\x85three",
@@ -114,6 +119,7 @@ def test_a_separator_of_unicode_ends_no_line_of_a_log() -> None:
     ]
 
 
+@pytest.mark.attack("19", "An application's state holds a newline, to forge a row of a table")
 def test_a_value_makes_no_row_of_a_table() -> None:
     release = {"id": "R", "state": "good\n*  blog", "revision": "x\ny", "created": "", "by": "me\x1b[2J"}
     table = release_table([{"name": "shop", "current": "", "releases": [release]}])
@@ -135,6 +141,7 @@ def test_a_value_makes_no_row_of_a_table() -> None:
 # Credentials
 
 
+@pytest.mark.attack("17", "A reader of the records looks for credentials in addresses")
 @pytest.mark.parametrize(
     "text", [ADDRESS, f"shop @ {ADDRESS}", f"-i https://{TOKEN}@a.example/simple", f"{ADDRESS}@v1"]
 )
@@ -150,6 +157,7 @@ def test_what_is_recorded_differs_where_the_requirement_does() -> None:
     assert recorded("shop==1.4") == "shop==1.4"
 
 
+@pytest.mark.attack("17", "A reader of a release's records looks for the token of a requirement")
 def test_records_of_a_release_have_no_credential(tmp_path: Any) -> None:
     layout = Layout("shop", str(tmp_path))
     for folder in ("releases/R",):
@@ -164,6 +172,7 @@ def test_records_of_a_release_have_no_credential(tmp_path: Any) -> None:
     assert written.count("https://***@forge.example/shop.tar.gz") == 4
 
 
+@pytest.mark.attack("17", "A reader of messages looks for the token of a requirement")
 def test_messages_have_no_credential() -> None:
     checker = Checker()
     checker.problem("webapps 'shop'.python.packages", f"this is a string ('x @ {ADDRESS}')")
@@ -174,6 +183,7 @@ def test_messages_have_no_credential() -> None:
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.attack("17", "A reader of verbose output looks for the token of a requirement")
 def test_requirements_with_credentials_travel_as_secrets() -> None:
     source = {"package": f"shop @ {ADDRESS}"}
     servers, packages = [f"gunicorn @ {ADDRESS}"], [f"x @ {ADDRESS}", "flask"]
@@ -229,6 +239,7 @@ def settings_of(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(environment[f"GIT_CONFIG_KEY_{n}"], environment[f"GIT_CONFIG_VALUE_{n}"]) for n in range(count)]
 
 
+@pytest.mark.attack("low", "A submodule on a foreign server asks for the token of the CI system")
 def test_the_program_of_a_ci_system_answers_for_one_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_ASKPASS", "/ci/askpass")
     repository = Repository("https://forge.example/x.git")
@@ -242,6 +253,7 @@ def test_the_program_of_a_ci_system_answers_for_one_server_alone(monkeypatch: py
 # Package indexes
 
 
+@pytest.mark.attack("15", "An extra index offers a package with the name of an internal one")
 @pytest.mark.parametrize(
     ("python", "asked"),
     [
@@ -262,6 +274,7 @@ def test_the_named_index_is_asked_first(python: dict[str, Any], asked: list[str]
 # Certificates
 
 
+@pytest.mark.attack("18", "A certificate file also holds the private key")
 def test_a_file_with_certificate_and_key_is_taken_apart() -> None:
     made = make(["shop.example"])
     both = f"a comment\n{made.certificate}{made.key}"
@@ -273,6 +286,7 @@ def test_a_file_with_certificate_and_key_is_taken_apart() -> None:
     assert (found["certificate"].strip(), found["key"].strip()) == (made.certificate.strip(), made.key.strip())
 
 
+@pytest.mark.attack("18", "A certificate file holds a private key between two halves of a certificate")
 def test_a_key_between_halves_of_a_certificate_is_not_passed_on() -> None:
     made = make(["shop.example"])
     cut = made.certificate.replace("-----END CERTIFICATE-----\n", "")
@@ -280,6 +294,7 @@ def test_a_key_between_halves_of_a_certificate_is_not_passed_on() -> None:
     assert keys_of(made.certificate) == ""
 
 
+@pytest.mark.attack("18", "A certificate file holds a damaged private key")
 def test_a_key_without_its_first_line_is_not_shown() -> None:
     _first, *rest = make(["shop.example"]).key.splitlines()
     for value in ("\n".join(rest), "".join(rest[:-1]) * 2):

@@ -57,6 +57,8 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.nginx",
         "plugin_utils.processes",
         "plugin_utils.servers",
+        # The form of an address and of a host key.
+        "plugin_utils.sources",
         "plugin_utils.specs",
     ],
     "plugin_utils.plan": [

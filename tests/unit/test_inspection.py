@@ -118,6 +118,7 @@ def test_a_job_that_was_cut_off_is_said_to_be_interrupted(layout: Layout) -> Non
     assert last_run(layout, "nightly")["state"] == "interrupted"
 
 
+@pytest.mark.attack("19", "An application forges the recorded result of a job")
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
 def test_a_result_that_nobody_can_read_is_none(layout: Layout, text: str) -> None:
     Path(layout.jobs, "nightly.json").write_text(text)

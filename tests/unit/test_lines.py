@@ -24,11 +24,13 @@ def test_only_a_newline_ends_a_line(separator: str) -> None:
     assert (lines_of(""), lines_of("\n"), lines_of("a\n\nb")) == ([], [""], ["a", "", "b"])
 
 
+@pytest.mark.attack("low", "A text uses another character than a newline to end a line")
 def test_no_plugin_splits_a_text_at_other_characters() -> None:
     found = [str(path) for path in PLUGINS.rglob("*.py") if ".splitlines(" in path.read_text(encoding="utf-8")]
     assert not found, "Use lines_of of module_utils/host/lines.py."
 
 
+@pytest.mark.attack("low", "A header's value holds U+2028, to drop the lines after it")
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029"])
 @pytest.mark.parametrize("ipv6", [True, False])
 def test_a_header_s_value_drops_no_line_of_the_site(

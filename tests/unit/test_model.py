@@ -241,6 +241,7 @@ def test_one_mistake_gets_one_message_with_place_value_and_remedy(
     assert remedy in message
 
 
+@pytest.mark.attack("17", "A reader of error messages looks for secrets of the inventory")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import chosen, program_facts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
@@ -107,3 +109,21 @@ def test_lines_are_chosen_by_facts_and_what_is_inside_by_both() -> None:
     assert re.sub(r"\s", "", chosen(text, {"x"})) == "abce"
     assert re.sub(r"\s", "", chosen(text, {"x", "y"})) == "abe"
     assert re.sub(r"\s", "", chosen(text, set())) == "ade"
+
+
+@pytest.mark.attack("14", "A visitor uses HTTP/3, in the hope of a server without the rules of the site")
+def test_http_3_adds_addresses_to_a_site_and_changes_no_rule(render: Callable[..., Any]) -> None:
+    given = site(
+        tls={"mode": "selfsigned"},
+        basic_auth={"users": {"alice": "$6$aa$" + "x" * 86}},
+        locations=[{"path": "/", "upstream": "unix:/a"}, {"path": "/nobody", "upstream": "unix:/a", "allow": ["::1"]}],
+    )
+    files = render("nginx", nginx_files([given], {}))
+    found = set()
+    for file in files:
+        with_it, without = (chosen(file["content"], {"http2_directive", *more}) for more in (["http3"], []))
+        removed = set(without.split("\n")) - set(with_it.split("\n"))
+        added = [line.strip() for line in with_it.split("\n") if line not in without.split("\n")]
+        assert removed == set()
+        found |= {re.sub(r"(listen ).*( quic).*", r"\1…\2", line) for line in added}
+    assert found == {"listen … quic", "add_header Alt-Svc 'h3=\":443\"; ma=86400' always;"}

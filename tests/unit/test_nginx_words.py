@@ -143,6 +143,7 @@ def shared_keys() -> set[str]:
     return (set(options) & set(options["locations"]["options"])) - {"extra", "max_body_size"} | {"headers{}"}
 
 
+@pytest.mark.attack("20", 'A text of a site is a word that nginx acts on, such as the realm "off"')
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_word_of_nginx_is_refused_unless_it_is_meant(name: str) -> None:
     site = {"name": "shop", "domains": ["shop.example.com"], "locations": [APP]}
@@ -150,6 +151,7 @@ def test_a_word_of_nginx_is_refused_unless_it_is_meant(name: str) -> None:
     assert accepted == ACCEPTED.get(name, set())
 
 
+@pytest.mark.attack("20", "A header of a site would frame the response in another way")
 @pytest.mark.parametrize("name", ["Connection", "content-length", "Transfer-Encoding", "Upgrade", "TE"])
 def test_a_header_that_frames_the_response_is_refused(name: str) -> None:
     (problem,) = nginx_problems([{"name": "shop", "headers": {name: "5"}}])

@@ -458,6 +458,7 @@ def test_a_role_takes_part_by_its_own_task_file(role: str) -> None:
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("17", "A reader of verbose output looks for secrets of an application")
 def test_secrets_travel_apart_from_what_a_log_shows(run: Run, shop: dict[str, Any]) -> None:
     run([{**shop, "python": {"index_url": "https://user:tok3n@example.org/simple"}}])
     _name, arguments = run.hosts["web1"].calls[-1]
@@ -467,6 +468,7 @@ def test_secrets_travel_apart_from_what_a_log_shows(run: Run, shop: dict[str, An
     assert json.loads(arguments["secrets"])["webapp"]["apps"]["shop"]["env"] == {"SECRET": "hunter2"}
 
 
+@pytest.mark.attack("17", "A reader of verbose output looks for the login of uv's index")
 def test_the_login_of_the_index_of_uv_is_a_secret(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run({"web1": Host(uv="")}, monkeypatch)
     run([shop], more={"python_uv_index_url": "https://user:tok3n@example.org/simple"})

@@ -303,6 +303,7 @@ def test_a_failure_under_the_lock_frees_it(layout: Layout) -> None:
         pass
 
 
+@pytest.mark.attack("11", "An application replaces the lock by a link")
 def test_the_lock_is_no_link(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     os.symlink(tmp_path / "victim", layout.path(".lock"))
@@ -350,6 +351,7 @@ def test_what_is_half_removed_is_taken_for_nothing_whole(layout: Layout, monkeyp
     assert not has_environment(layout, manifest(1, venv="v"))
 
 
+@pytest.mark.attack("11", "An application puts a link where root removes a folder")
 def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/x").touch()

@@ -77,6 +77,7 @@ def test_every_unit_is_sandboxed(places, tell):
             assert score <= 2.0
 
 
+@pytest.mark.attack("low", "A background process writes outside its folders and gains privileges")
 def test_the_sandbox_is_in_force(places):
     """systemd leaves out, and says nothing, what a host does not let it do."""
     for place in filter(systemd, places):

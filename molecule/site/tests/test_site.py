@@ -40,6 +40,7 @@ def test_the_running_release_is_the_current_one(http, host):
     assert host.file("/srv/webapps/hello/current").linked_to.endswith(http("/facts").json()["release"])
 
 
+@pytest.mark.attack("low", "A visitor forges address, scheme or host by headers")
 def test_a_visitor_cannot_forge_address_scheme_or_host(http, facts):
     forged = {
         "X-Forwarded-For": "203.0.113.9",
@@ -157,6 +158,7 @@ def test_only_nginx_can_reach_a_socket(host):
     assert host.run(f'setpriv --reuid httpbin --regid httpbin --clear-groups python3 -c "{connect}"').rc != 0
 
 
+@pytest.mark.attack("4", "Another account reads the secrets of an application")
 def test_secrets_are_for_root_and_the_application_alone(host):
     env = host.file("/srv/webapps/hello/current/env")
     assert (env.user, env.group, env.mode) == ("root", "hello", 0o640)

@@ -38,12 +38,10 @@ def curl(host, facts, domain):
         "ansible://tls-debian13?force_ansible=False", ansible_inventory=host.backend.ansible_inventory, sudo=True
     )
 
-    def run(protocol):
-        words = (
-            f"--silent --insecure --max-time 10 {protocol} --output /dev/null --resolve {domain}:443:{facts.address}"
-        )
+    def run(protocol, path="/", options="--output /dev/null"):
+        words = f"--silent --insecure --max-time 10 {protocol} {options} --resolve {domain}:443:{facts.address}"
         told = "%{http_version} %{http_code}"
-        return visitor.run(f"curl {words} --write-out '{told}' https://{domain}/").stdout
+        return visitor.run(f"curl {words} --write-out '{told}' 'https://{domain}{path}'").stdout
 
     return run
 
@@ -144,6 +142,34 @@ def test_http_3_is_spoken_and_told_of_where_nginx_has_it(browser, curl, domain, 
     has_it = facts.suite != "bookworm"
     assert (curl("--http3-only") == "3 200") is has_it
     assert browser.ask(domain).headers.get("alt-svc") == ('h3=":443"; ma=86400' if has_it else None)
+
+
+@pytest.mark.attack("14", "A visitor sends dot segments, and asks for a closed path, over HTTP/3")
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/open/../nobody", 400),
+        ("/open/%2e%2e/nobody", 400),
+        ("/open%2f..%2fnobody", 400),
+        ("/nobody", 403),
+        ("/nobody/x", 403),
+        ("//nobody", 400),
+        ("/open", 200),
+    ],
+)
+def test_rules_by_path_hold_over_http_3(curl, facts, path, status):
+    protocol = "--http2" if facts.suite == "bookworm" else "--http3-only"
+    found = curl(protocol, path, "--path-as-is --output /dev/null")
+    assert found == f"{'2' if facts.suite == 'bookworm' else '3'} {status}"
+
+
+@pytest.mark.attack("low", "A visitor claims an identity, an address and a path by headers over HTTP/3")
+def test_no_header_of_a_visitor_is_believed_over_http_3(curl, facts):
+    names = ("X-Remote-User", "X-Forwarded-For", "X-Original-URL", "X-Script-Name", "Forwarded")
+    headers = " ".join(f"--header '{name}: 192.0.2.99'" for name in names)
+    found = curl("--http2" if facts.suite == "bookworm" else "--http3-only", "/headers", headers)
+    assert '"' in found, "the application answers with what it got"
+    assert "192.0.2.99" not in found
 
 
 def test_browsers_are_told_to_stay_with_https_where_the_site_says_so(browser, domain):

@@ -52,6 +52,7 @@ def readable(host, account: str) -> list[str]:
     return json.loads(host.check_output(f"cd / && {find} | {drop} python3 -c %s", TRIED))
 
 
+@pytest.mark.attack("4", "Another account reads or lists files of an application")
 @pytest.mark.parametrize("account", STRANGERS)
 def test_no_other_account_can_read_or_list_anything(host, account):
     assert readable(host, account) == []

@@ -40,6 +40,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     RequirementsError,
     constraint_files,
     kind,
+    lines_of,
     normalized,
     text_of,
 )
@@ -54,6 +55,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_cont
     are_lines_self_contained,
     is_file_self_contained,
     points_into_source,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.server_lock import (
+    LockProblem,
+    locked_lines,
+    locked_packages,
+    only_wheels,
 )
 
 # Bytes of a file that records a link to code.
@@ -225,23 +232,64 @@ def for_builder(build: Build, path: str, text: str) -> File:
 
 def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], scratch: str) -> None:
     """Add the app server to the installed packages, unless the application has installed one; check its version."""
-    constraints = os.path.join(scratch, "installed.txt")
     servers = build.spec["server_packages"]
     found = installed_packages(path)
     missing = [one for one in servers if not found.keys() & {*same_program(one)}]
-    if missing:
-        write(for_builder(build, constraints, as_pins(found)))
-        files = [limit for name in unlocked for limit in constraint_files(build.root, name)]
-        bounds = [part for limit in [constraints, *dict.fromkeys(files)] for part in ("-c", limit)]
-        arguments = ["-r", requirements_file(build, scratch, "server", missing)]
-        run_uv(
-            build, [*pip, *bounds, *arguments], f"install {' and '.join(missing)} beside what is required", "", (path,)
-        )
-        found = installed_packages(path)
+    files = list(dict.fromkeys(limit for name in unlocked for limit in constraint_files(build.root, name)))
+    chosen = [one for one in missing if one not in (build.spec.get("server_lock") or {}).get("requirements", ())]
+    if chosen:
+        install_resolved(build, path, pip, chosen, files, scratch)
+    locked = [one for one in missing if one not in chosen]
+    if locked and not install_locked(build, path, pip, locked, files, scratch):
+        install_resolved(build, path, pip, locked, files, scratch)
+    found = installed_packages(path)
     for server in servers[:1]:
         for name in found.keys() & {*same_program(server)}:
             if is_too_old(found[name], server):
                 raise build.error(old_server_message(server, "a requirement", name, found[name]))
+
+
+def install_resolved(
+    build: Build, path: str, pip: list[str], missing: list[str], limits: list[str], scratch: str
+) -> None:
+    """Install packages in the versions that uv finds, beside the application's own packages and within its limits."""
+    constraints = os.path.join(scratch, "installed.txt")
+    write(for_builder(build, constraints, as_pins(installed_packages(path))))
+    bounds = [part for limit in [constraints, *limits] for part in ("-c", limit)]
+    arguments = ["-r", requirements_file(build, scratch, "server", missing)]
+    run_uv(build, [*pip, *bounds, *arguments], f"install {' and '.join(missing)} beside what is required")
+
+
+def install_locked(
+    build: Build, path: str, pip: list[str], missing: list[str], limits: list[str], scratch: str
+) -> bool:
+    """Install packages from the files whose hashes the lock of the collection has.
+
+    Return whether the locked versions fit the application's own packages and limits. Only files of the application
+    decide that. So no index can have this collection install packages without hashes.
+    """
+    python = python_of(path)
+    lines = [line.text for limit in limits for line in lines_of(build.root, limit, build.source)]
+    try:
+        packages = locked_packages(build.spec["server_lock"], python, missing, installed_packages(path), lines)
+    except LockProblem as problem:
+        names = " and ".join(map(package_name, missing))
+        build.spec.get("notes", []).append(
+            f"webapps '{build.name}': {names} is installed without the hashes of this collection, because {problem}."
+        )
+        return False
+    listed = requirements_file(build, scratch, "locked", [locked_lines(build.spec["server_lock"], packages)])
+    options = ["--no-deps", "--require-hashes", *only_wheels(build.spec["server_lock"], python, packages)]
+    names = " and ".join(as_pins({name: packages[name]}).strip() for name in map(package_name, missing))
+    choice = "webapp_server_requirements chooses another version, without hashes"
+    run_uv(build, [*pip, *options, "-r", listed], f"install {names} with the hashes of this collection ({choice})")
+    return True
+
+
+def python_of(path: str) -> str:
+    """The version of CPython that an environment is for, such as 3.11; empty for any other interpreter."""
+    found = [re.search(r"/lib/python(3\.\d+)/site-packages/?$", place) for place in site_packages(path, "")]
+    return next((one[1] for one in found if one), "")
 
 
 def site_packages(path: str, pattern: str) -> list[str]:

@@ -41,6 +41,11 @@ LIBRARIES = {
 # Remedies for common failures: a pattern that matches uv's output, and what to try.
 REMEDIES = (
     (
+        r"hash mismatch",
+        "The index has another file for this version of a package than the one whose hash was recorded, so it may have "
+        "been replaced: compare the package on your index or mirror with the original.",
+    ),
+    (
         r"was not found in the package registry|there are no versions of|there is no version of",
         "A requirement has no such name or version; check its spelling in the requirements.",
     ),

@@ -7,12 +7,18 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
+from ansible_collections.pyweb.stack.plugins.module_utils.host.uv_lock import HASHES, VERSION
 
 REMEDY = "Check that the package python3-venv is installed, and that the host reaches the package index."
+HASH_REMEDY = (
+    f"{REMEDY} If pip says that the hashes do not match, the index has another file for uv {VERSION} than the one "
+    "whose hash this collection contains: check the index or mirror (python_uv_index_url)."
+)
 
 
 def installed_version(home: str) -> str:
@@ -38,6 +44,19 @@ def index_in_environment(url: str) -> Iterator[None]:
             os.environ["PIP_INDEX_URL"] = before
 
 
+def requirement(version: str, scratch: str) -> tuple[list[str], str]:
+    """The arguments by which pip installs a version of uv, and the remedy for a failure.
+
+    The tested version is installed from a wheel whose hash is known. Of any other version, no hash is known.
+    """
+    if version != VERSION:
+        return [f"uv=={version}"], REMEDY
+    path = os.path.join(scratch, "uv.txt")
+    with open(path, "w") as stream:
+        stream.write(" ".join([f"uv=={version}", *(f"--hash={one}" for one in HASHES)]) + "\n")
+    return ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", path], HASH_REMEDY
+
+
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str, Any], None]:
     """Install uv's ``version`` into the folder ``home``, from ``index_url`` if that is set; raises HostError."""
     home, version = params["home"], params["version"]
@@ -50,6 +69,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
         wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
         pip = [f"{home}/bin/python", f"{wheels[-1]}/pip"] if wheels else [f"{home}/bin/python", "-m", "pip"]
         options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-        with index_in_environment(params.get("index_url") or ""):
-            must(run, "Installing uv", [*pip, "install", *options, f"uv=={version}"], REMEDY)
+        with index_in_environment(params.get("index_url") or ""), tempfile.TemporaryDirectory() as scratch:
+            arguments, remedy = requirement(version, scratch)
+            must(run, "Installing uv", [*pip, "install", *options, *arguments], remedy)
     return {"changed": True, "before": before, "version": version}, None

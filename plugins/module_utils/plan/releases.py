@@ -64,9 +64,16 @@ class Releases:
             # Import the activation in a thread. The checks and the build mostly wait for subprocesses.
             threading.Thread(target=activation, daemon=True).start()
         results, problems, missing = [], [], []
+        # A build adds its warnings to the notes.
+        notes: list[str] = []
+        shared = {
+            "nginx_group": self.deployment.nginx_group,
+            "server_lock": self.inputs.get("server_lock"),
+            "notes": notes,
+        }
         for spec in self.inputs["apps"]:
             try:
-                result = release(self.deployment, {**spec, "nginx_group": self.deployment.nginx_group}, self.versions)
+                result = release(self.deployment, {**spec, **shared}, self.versions)
             except ReleaseError as error:
                 problems.append(str(error))
                 continue
@@ -81,7 +88,7 @@ class Releases:
         self.answer = {"changed": any(changed), "apps": results, "diff": diff_of(results)}
         if problems:
             raise DeploymentFailed([*problems, UNCHANGED], self.answer)
-        return {**self.answer, "missing_sources": missing}
+        return {**self.answer, "missing_sources": missing, "warnings": notes}
 
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built; raises DeploymentFailed. In check mode, only predict it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys import problem_of_key, server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
@@ -18,7 +19,13 @@ SOURCES = {
     "package": "a requirement from the package index",
 }
 # Keys of a source that belong to some kinds only.
-SOURCE_OPTIONS = {"version": ("git",), "key": ("git",), "checksum": ("archive",), "subdir": ("git", "path", "archive")}
+SOURCE_OPTIONS = {
+    "version": ("git",),
+    "key": ("git",),
+    "host_key": ("git",),
+    "checksum": ("archive",),
+    "subdir": ("git", "path", "archive"),
+}
 
 
 def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
@@ -45,11 +52,32 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
     for key in ("git", "version"):
         text = source.get(key) or ""
         if text.startswith("-") or re.search(r"[\x00-\x20]", text):
-            # An address may hold credentials, here with whitespace.
-            shown = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
             checker.problem(
                 f"{where}.{key}",
-                f"'{shown}' contains whitespace or begins with '-'. Remove the whitespace and the leading '-'.",
+                f"'{shown(text)}' contains whitespace or begins with '-'. Remove the whitespace and the leading '-'.",
             )
+    check_host_keys(checker, source, f"{where}.host_key")
     if source.get("package") and not is_requirement(source["package"]):
         checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
+
+
+def shown(address: str) -> str:
+    """An address without credentials, which may contain whitespace."""
+    return re.sub(r"://.*@", "://***@", address, flags=re.DOTALL)
+
+
+def check_host_keys(checker: Checker, source: dict[str, Any], where: str) -> None:
+    keys, address = source.get("host_key"), source.get("git")
+    if keys is None or not address:
+        return
+    if not keys:
+        checker.problem(where, "the list is empty. List the public keys of the server, or leave it out.")
+    elif not server_of(address)[0]:
+        checker.problem(
+            where,
+            f"source.git '{shown(address)}' is no address for ssh, so no host key is checked. Use an address such as "
+            "git@server:path, or remove host_key.",
+        )
+    for number, key in enumerate(keys):
+        if problem := problem_of_key(key):
+            checker.problem(f"{where}[{number}]", f"'{key}' {problem}")

@@ -8,16 +8,15 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
 
-# nginx's module for FILE.br passes on the length of a path before it has set it. With a check of links, it then leaves
-# out such files now and then.
-UNCHECKED = "disable_symlinks off;"
-
 
 def link_line(site: dict[str, Any], folder: str) -> str:
     """The directive for files below a folder.
 
     The folder itself may be reached by links: it was named by the operator. Only for applications, which could put a
     link there themselves, the check begins at ``links_root``.
+
+    Debian's module for FILE.br gives nginx a path that is three bytes too long. If these bytes happen to contain a
+    slash, the check fails, and nginx sends FILE.gz or compresses FILE itself. So it never sends a file unchecked.
     """
     folder = folder.rstrip("/")
     root = (site["links_root"] or "").rstrip("/")

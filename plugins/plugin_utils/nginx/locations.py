@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, joined, quote
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import sender_lines
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import UNCHECKED, link_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import LOGIN_COOKIE
@@ -81,11 +81,10 @@ def folder(
     if location["precompressed"]:
         lines += ["gzip_static on;", *(["brotli_static on;"] if parts.brotli else [])]
     lines += [*shared_lines(location, site, parts), *error_lines(location, site, parts), *extra]
-    unchecked = location["precompressed"] and parts.brotli
     head = f"location ^~ {quote(path)}"
     if not location["fallback"]:
-        links = UNCHECKED if unchecked else link_line(site, alias)
-        return {**block(head, [f"alias {quote(alias)};", links, lifetime, *lines]), "inside": [HIDDEN]}
+        alias_lines = [f"alias {quote(alias)};", link_line(site, alias)]
+        return {**block(head, [*alias_lines, lifetime, *lines]), "inside": [HIDDEN]}
     places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"])]
     root = posixpath.commonpath(places)
     files = " ".join(joined(f"/{posixpath.relpath(place, root)}/", "$pyweb_file") for place in places)
@@ -96,7 +95,7 @@ def folder(
             *header_lines(location, parts),
             lifetime,
             f"root {quote(root)};",
-            UNCHECKED if unchecked else link_line(site, root),
+            link_line(site, root),
             # For a file that was requested within the last second, nginx does not search the folders again.
             "open_file_cache max=1000 inactive=1s;",
             "open_file_cache_valid 1s;",

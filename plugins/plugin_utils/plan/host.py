@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements, releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.locks import lock_of
 
 # The roles of the site, in the order in which their parts are applied.
 ROLES = ("python", "gunicorn", "uwsgi", "webapp", "systemd", "supervisor", "nginx")
@@ -116,6 +117,9 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
         "root": given["webapp_root"],
         "uv": given["webapp_uv"],
         "nginx_group": given["webapp_nginx_group"],
+        "server_lock": lock_of(
+            locked_requirements(model.apps, given["webapp_server_requirements"]), given["webapp_server_only_wheels"]
+        ),
     }
     return Part("webapp", inputs)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
 def releases(
@@ -100,6 +101,17 @@ def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[s
     if app["server"] == "gunicorn":
         return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
     return [requirement]
+
+
+def locked_requirements(webapps: Any, requirements: dict[str, str]) -> set[str]:
+    """The requirements of all app servers for which this collection has a lock: the user has not chosen them."""
+    defaults = role_options("webapp")["webapp_server_requirements"]["default"]
+    found: set[str] = set()
+    for app in present(webapps):
+        packages = server_packages(app, requirements)
+        is_chosen = requirements.get(app["server"]) != defaults.get(app["server"])
+        found |= {*(packages[1:] if is_chosen else packages)}
+    return found
 
 
 def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:

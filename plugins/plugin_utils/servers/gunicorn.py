@@ -206,6 +206,14 @@ def requirements(gunicorn: str, settings: dict[str, Any], websocket: bool = Fals
     return [f"{gunicorn},{ASGI_GUNICORN.removeprefix('gunicorn')}" if name == "asgi" else gunicorn, *needed]
 
 
+def every_requirement() -> set[str]:
+    """Every requirement that this collection itself can have for gunicorn and its settings."""
+    classes = [*WORKER_CLASSES, *(f"{module}.Worker" for module in WORKER_MODULES)]
+    other: dict[str, Any] = {"asgi_loop": "uvloop", "http_parser": "fast", "http_protocols": "h2"}
+    found = {one for name in classes for one in requirements("gunicorn", {**other, "worker_class": name}, True)}
+    return {one.replace("gunicorn,>", "gunicorn>") for one in found}
+
+
 def stop_seconds(settings: dict[str, Any], timeout: int) -> int:
     """Seconds that requests under way get at a stop."""
     graceful = settings.get("graceful_timeout")

@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import remo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import Bounds, TooLarge
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.credentials import credentials, without_login
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys import (
+    known_hosts,
+    pinning_options,
+    server_of,
+    written,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import walked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
 
@@ -46,10 +52,12 @@ KEPT = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
 class Repository:
     """A git repository, with a mirror on the controller."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None, host_keys: Sequence[str] = ()) -> None:
         # The address is part of command lines, of the mirror's settings and of messages, so it holds no credentials.
         self.url, self.username, self.password = without_login(url)
         self.key = key
+        # The public keys of ssh servers, if the user has pinned them.
+        self.host_keys = list(host_keys)
         self.mirror = cache_folder() / "git" / hashlib.sha256(self.url.encode()).hexdigest()[:24]
 
     def environment(self, cwd: Path | None = None, *, submodules: bool = False) -> dict[str, str]:
@@ -78,7 +86,7 @@ class Repository:
             **secrets,
             "GIT_CONFIG_COUNT": str(len(settings)),
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_SSH_COMMAND": shlex.join(self.ssh_command()),
+            "GIT_SSH_COMMAND": shlex.join(self.ssh_command(submodules=submodules)),
             "GIT_HTTP_LOW_SPEED_LIMIT": "1",
             "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE),
             # Messages are searched for what to try, so they must be English.
@@ -86,19 +94,24 @@ class Repository:
             "LANGUAGE": "",
         }
 
-    def ssh_command(self) -> list[str]:
-        """ssh as git runs it: it accepts and keeps an unknown host key, and refuses one that has changed."""
+    def ssh_command(self, *, submodules: bool = False) -> list[str]:
+        """ssh as git runs it: with pinned host keys, or it accepts an unknown key, and refuses one that has changed."""
         options = [
             "BatchMode=yes",
-            "StrictHostKeyChecking=accept-new",
             f"ConnectTimeout={SILENCE}",
             f"ServerAliveInterval={SILENCE // 2}",
             "ServerAliveCountMax=2",
         ]
+        if self.host_keys:
+            path = written(self.mirror.parent, known_hosts(self.url, self.host_keys))
+            # Submodules can be on other servers, whose names may not become that of this one.
+            options += pinning_options(path, "" if submodules else server_of(self.url)[0])
+        else:
+            options.append("StrictHostKeyChecking=accept-new")
         if self.key:
             # A connection that is already open was made with another key.
             options += ["IdentitiesOnly=yes", "ControlMaster=no", "ControlPath=none"]
-        words = ["ssh", *(word for option in options for word in ("-o", option))]
+        words = ["ssh", *(word for option in dict.fromkeys(options) for word in ("-o", option))]
         return [*words, "-i", self.key] if self.key else words
 
     def git(self, *arguments: str, doing: str, cwd: Path | None = None, submodules: bool = False) -> str:
@@ -117,7 +130,7 @@ class Repository:
             raise SourceError("a source from git needs git on the controller. Install it.") from None
         if answer.returncode != 0:
             words = [redacted(line.strip()) for line in lines_of(answer.stderr) if line.strip()]
-            hint = git_hint(answer.stderr, bool(self.key))
+            hint = git_hint(answer.stderr, bool(self.key), bool(self.host_keys))
             raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
         return answer.stdout
 
@@ -323,9 +336,14 @@ def records(stream: IO[bytes] | None) -> Iterator[bytes]:
         rest = rest[: 1 << 16]
 
 
-def git_hint(text: str, has_key: bool) -> str:
+def git_hint(text: str, has_key: bool, is_pinned: bool = False) -> str:
     """The remedy for a common failure of git; empty for any other."""
     lowered = text.lower()
+    if is_pinned and "host key verification failed" in lowered:
+        return (
+            "The server shows a host key that source.host_key does not list. If the server has a new key, list the one "
+            "that its operator publishes. A submodule on another server needs a line of its own: 'SERVER TYPE KEY'. "
+        )
     if "host key verification failed" in lowered or "remote host identification has changed" in lowered:
         return (
             "The server shows another host key than before: if that is right, remove the old one with ssh-keygen -R. "

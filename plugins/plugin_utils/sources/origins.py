@@ -104,7 +104,8 @@ def digest_of(path: Path) -> str:
 
 def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
     key = source.get("key")
-    return Repository(repository_address(source["git"], bases), find_key(key, bases) if key else None)
+    address = repository_address(source["git"], bases)
+    return Repository(address, find_key(key, bases) if key else None, source.get("host_key") or ())
 
 
 def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
