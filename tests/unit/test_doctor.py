@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import first_file
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import first_file, newest_file
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import last_traceback
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
@@ -161,6 +161,7 @@ def first(**changes: Any) -> tuple[dict[str, Any], bool]:
     return (told["broken"] or told["warnings"])[0], bool(told["broken"])
 
 
+UPLOADS = {"url": "/media/", "folder": "/srv/shared/media", "there": True, "shared": True}
 DOWN = {"status": None, "error": "there is no socket", "headers": {}}
 DEAD = {"process": {"state": "failed"}, "socket": {"there": False}, "direct": DOWN, "front": {**OK, "status": 502}}
 
@@ -343,6 +344,18 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         True,
         "static paths",
         ["/s/x is there, but nginx answers status 404"],
+    ),
+    (
+        {"found": {"static": [{**UPLOADS, "blocked": "/srv/shared/media/a.jpg", "mode": "0600", "lists": True}]}},
+        True,
+        "static paths",
+        ["may not read /srv/shared/media/a.jpg", "the mode 0600, as tempfile does", "os.chmod(path, 0o644)"],
+    ),
+    (
+        {"found": {"static": [{**UPLOADS, "blocked": "/srv/shared/media/a", "mode": "0750", "lists": False}]}},
+        True,
+        "static paths",
+        ["has no access control lists", "mode is 0750", "chmod -R go+rX /srv/shared/media"],
     ),
     # Certificates
     (
@@ -803,6 +816,14 @@ def test_of_a_static_folder_a_plain_file_is_asked_for(tmp_path: Any) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "style.css").touch()
     assert first_file(str(tmp_path)) == "sub/style.css"
+
+
+def test_the_newest_file_of_a_shared_folder_is_looked_at(tmp_path: Any) -> None:
+    for name in ("z", "sub/a", ".hidden/b", "sub/.c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert newest_file(str(tmp_path)) == "sub/a"
+    assert newest_file(str(tmp_path / "none")) == ""
 
 
 def test_names_for_tests_are_not_looked_up() -> None:

@@ -147,6 +147,25 @@ def draining(environ, start_response):
 undrained, application = application, draining
 '''
 
+# By the uwsgi protocol, a response without a length has no visible parts, so nginx keeps it until a buffer is full.
+WSGI_STREAM = """
+
+STREAMS = ("text/event-stream", "application/x-ndjson", "application/jsonl", "multipart/x-mixed-replace")
+
+
+def streaming(environ, start_response):
+    def started(status, headers, *error, **named):
+        known = {name.lower(): value for name, value in headers}
+        if known.get("content-type", "").lower().startswith(STREAMS) and "x-accel-buffering" not in known:
+            headers = [*headers, ("X-Accel-Buffering", "no")]
+        return start_response(status, headers, *error, **named)
+
+    return unstreamed(environ, started)
+
+
+unstreamed, application = application, streaming
+"""
+
 # gunicorn's ASGI worker may close a connection while a part of the request's body is unread. So the rest is read first.
 ASGI_DRAIN = """
 
@@ -203,4 +222,4 @@ def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: 
         return text + (ASGI_DRAIN if drain else "")
     text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
     text += WSGI_PREFIX.format(prefix=prefix) if prefix else ""
-    return text + (WSGI_DRAIN if drain else "")
+    return text + (WSGI_STREAM + WSGI_DRAIN if drain else "")

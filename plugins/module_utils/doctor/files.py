@@ -11,6 +11,7 @@ import stat
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at, web_account
+from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of, octal, user
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
@@ -24,7 +25,7 @@ STATIC_ENTRIES = 1000
 MOST_NAMED = 5
 
 
-def look_at_static(spec: dict[str, Any], item: dict[str, str], group: str) -> dict[str, Any]:
+def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group: str) -> dict[str, Any]:
     """A folder that nginx serves itself: whether it exists and is readable, and nginx's answer for one of its files."""
     folder = item["folder"].rstrip("/")
     found: dict[str, Any] = {"url": item["url"], "folder": folder, "there": os.path.isdir(folder), "blocked": ""}
@@ -33,8 +34,13 @@ def look_at_static(spec: dict[str, Any], item: dict[str, str], group: str) -> di
     uid, groups = web_account(group)
     found["blocked"] = blocked_at(folder, uid, groups)
     sample = first_file(folder)
+    # The newest file shows whether nginx can read what the application writes now.
+    found["shared"] = f"{folder}/".startswith(Layout(spec["name"], root).shared + "/")
+    for name in filter(None, (sample, newest_file(folder) if found["shared"] else "")):
+        found["blocked"] = found["blocked"] or blocked_at(os.path.join(folder, name), uid, groups)
+    if found["blocked"]:
+        found |= {"mode": mode_of(found["blocked"]).get("mode", ""), "lists": acl.is_supported(folder)}
     if sample:
-        found["blocked"] = found["blocked"] or blocked_at(os.path.join(folder, sample), uid, groups)
         found["asked"] = item["url"] + sample
         question = Question(port=spec["port"], **{**spec["question"], "path": found["asked"]})
         found["answer"] = ask(question, PATIENCE).as_dict()
@@ -51,6 +57,18 @@ def first_file(folder: str) -> str:
                 if plain and stat.S_ISREG(status.st_mode):
                     return relative
     return ""
+
+
+def newest_file(folder: str) -> str:
+    """The file that was changed last, among the first ones, as a path below the folder; empty if there is none."""
+    newest, found = 0, ""
+    with contextlib.suppress(OSError):
+        for visit in walk(folder, Budget(entries=STATIC_ENTRIES)):
+            visit.folders[:] = [name for name in visit.folders if not name.startswith(".")]
+            for name, status in visit.files.items():
+                if stat.S_ISREG(status.st_mode) and not name.startswith(".") and status.st_ctime_ns > newest:
+                    newest, found = status.st_ctime_ns, visit.below(name)
+    return found
 
 
 def look_at_modes(layout: Layout, live: str) -> list[str]:

@@ -61,7 +61,7 @@ def look_at_apps(
     with ThreadPoolExecutor(max_workers=32) as pool:
         direct = [pool.submit(ask_direct, spec, at) for spec, at in zip(specs, layouts)]
         front = [pool.submit(ask_front, spec) for spec in specs]
-        static = [[pool.submit(look_at_static, spec, item, group) for item in spec["static"]] for spec in specs]
+        static = [[pool.submit(look_at_static, spec, item, root, group) for item in spec["static"]] for spec in specs]
         folder = f"{conf_dir}/pyweb/certificates"
         shown = [[pool.submit(look_at_certificate, item, folder) for item in spec["certificates"]] for spec in specs]
     # Read the logs after the requests, which write to them. Run this part without threads, because it forks to switch

@@ -21,6 +21,7 @@ OWN_VARIABLES = frozenset(
         "VIRTUAL_ENV",
         "PYTHONPATH",
         "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUNBUFFERED",
         "LANG",
         "FLASK_APP",
         "WEBAPP_NAME",

@@ -124,6 +124,30 @@ def served(view: View) -> tuple[int, ...]:
     return (200, 401, 403) if protected(view.app["site"]) else (200,)
 
 
+def unreadable(found: dict[str, Any]) -> tuple[str, str]:
+    """Why nginx may not read a file or folder that it serves, and what to do."""
+    if not found.get("shared"):
+        return (
+            "its mode was changed, or the source has files that only their owner may read",
+            "make the source's own files readable for others (chmod -R o+rX), on the host and in the source; "
+            "then: ansible-playbook site.yml, which opens the other folders for nginx",
+        )
+    repair = f"for the files that are there: chmod -R go+rX {found['folder']}"
+    if not found.get("lists"):
+        return (
+            "the file system of this shared folder has no access control lists, so nginx has only the rights of all "
+            f"accounts, and the mode is {found['mode']}",
+            "mount it with access control lists, or let the application create files with the mode 0644 and folders "
+            f"with 0755; {repair}",
+        )
+    return (
+        f"the application gave it the mode {found['mode']}, as tempfile does, or moved it there from another folder, "
+        "so the right of nginx that new files get did not reach it",
+        "let the application set the mode after it has written or moved an upload: os.chmod(path, 0o644), for a folder "
+        f"0o755. In Django, FILE_UPLOAD_PERMISSIONS and FILE_UPLOAD_DIRECTORY_PERMISSIONS do it; {repair}",
+    )
+
+
 def static_paths(view: View) -> Finding | None:
     """The folders that nginx serves itself."""
     for found in view.found["static"]:
@@ -139,9 +163,7 @@ def static_paths(view: View) -> Finding | None:
             return Finding(
                 "static paths",
                 f"nginx may not read {found['blocked']}, which {found['url']} is served from",
-                "its mode was changed, or the source has files that only their owner may read",
-                "make the source's own files readable for others (chmod -R o+rX), on the host and in the source; "
-                "then: ansible-playbook site.yml, which opens the other folders for nginx",
+                *unreadable(found),
             )
         answer = found.get("answer")
         if answer and answer["status"] not in served(view) and view.nginx_listeners and view.front_works:

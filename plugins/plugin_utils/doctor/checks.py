@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served, unreadable
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import its_workers_stay_alive
@@ -171,7 +171,7 @@ def static_files_come_from_nginx(view: View) -> str:
         if not found["there"]:
             bad.append(f"{found['folder']} is not there")
         elif found["blocked"]:
-            bad.append(f"nginx may not read {found['blocked']}")
+            bad.append(f"nginx may not read {found['blocked']}: {'. Remedy: '.join(unreadable(found))}")
         elif found.get("answer", {"status": 200})["status"] not in served(view):
             bad.append(f"{found['asked']}: {answer_text(found['answer'])}")
     return "; ".join(bad)

@@ -236,6 +236,17 @@ def trusted(bind: str) -> dict[str, Any]:
 # As address: the first socket that the process manager passes.
 INHERITED = "fd://3"
 
+
+def limits(bind: str) -> dict[str, int]:
+    """The limits of a request, which must not be below those of nginx: lines of 16k, and 64k of headers.
+
+    Only nginx reaches a unix socket. gunicorn has no limit of a line between 8190 bytes and none.
+    """
+    if not bind.startswith("unix:") and bind != INHERITED:
+        return {}
+    return {"limit_request_line": 0, "limit_request_field_size": 32768, "limit_request_fields": 1000}
+
+
 DEFAULTS = {
     # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
     "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
@@ -265,6 +276,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         "timeout": timeout,
         "graceful_timeout": timeout,
         **trusted(service["bind"]),
+        **limits(service["bind"]),
         **DEFAULTS,
     }
     if own.get("max_requests"):

@@ -84,6 +84,8 @@ DEFAULTS: dict[str, Any] = {
     "listen": 1024,
     # Bytes of a request's headers. With uWSGI's default of 4096, large cookies cause a 502. nginx passes on 32k.
     "buffer-size": 65535,
+    # uWSGI's default of 64 is enough for about 120 variables, which include those of nginx. More cause a 502.
+    "max-vars": 1024,
     # nginx has the access log.
     "disable-logging": True,
 }
