@@ -338,4 +338,4 @@ def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str
         assert problems == []
         assert systemd.problems(services.systemd_services(apps, facts)) == []
         assert supervisor.problems(services.supervisor_programs(apps, facts)) == []
-        assert gunicorn.wrong_services(servers.gunicorn_services(apps, facts)) == []
+        assert gunicorn.wrong_services(servers.server_services("gunicorn", apps, facts)) == []

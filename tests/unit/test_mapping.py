@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, worker_count
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
@@ -359,7 +359,7 @@ def test_files_of_a_release_have_paths_within_it() -> None:
 
 def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
     apps = [app(), app("old", state="absent")]
-    (item,) = gunicorn_services(apps, SYSTEMD)
+    (item,) = server_services("gunicorn", apps, SYSTEMD)
     assert item["name"] == "shop"
     assert item["workers"] == 5
     assert item["directory"] == "/srv/webapps/shop/releases/@RELEASE@"
@@ -368,17 +368,17 @@ def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
 
 
 def test_proxy_fix_serves_the_wrapper() -> None:
-    (item,) = gunicorn_services([app(proxy_fix=True)], SYSTEMD)
+    (item,) = server_services("gunicorn", [app(proxy_fix=True)], SYSTEMD)
     assert item["wsgi_app"] == "pyweb_entry:application"
 
 
 def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
-    (item,) = uwsgi_services([app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
+    (item,) = server_services("uwsgi", [app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
     assert (item["name"], item["module"], item["settings"]) == ("shop", "pyweb_entry:application", {"listen": 64})
     assert item["http_socket"] == "/run/webapps/shop/@RELEASE@.sock"
     assert item["socket"] == "/run/webapps/shop/@RELEASE@.uwsgi.sock"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
-    assert [one["name"] for one in gunicorn_services([app(server="uwsgi")], SYSTEMD)] == []
+    assert [one["name"] for one in server_services("gunicorn", [app(server="uwsgi")], SYSTEMD)] == []
 
 
 @pytest.mark.parametrize(
@@ -591,6 +591,6 @@ def test_applications_are_checked_once_however_often_they_are_mapped(monkeypatch
         nginx_sites(one)
         systemd_services(one, facts)
         supervisor_programs(one, facts)
-        gunicorn_services(one, facts)
+        server_services("gunicorn", one, facts)
         activations(one, None, facts)
     assert (problems, checked) == ([], ["a", "b"])

@@ -41,24 +41,74 @@ class VisitorMiddleware:
     async def __call__(self, scope, receive, send):
         if scope["type"] in ("http", "websocket"):
             scope = {{**scope, "root_path": {prefix!r} or scope.get("root_path", "")}}
-            if {proxy_fix!r}:
-                headers = dict(scope["headers"])
+            headers = dict(scope["headers"])
+            if {visitor!r}:
                 if b"x-forwarded-for" in headers:
                     scope["client"] = (headers[b"x-forwarded-for"].decode("latin-1").split(",")[-1].strip(), 0)
                 if b"x-forwarded-proto" in headers:
                     is_secure = headers[b"x-forwarded-proto"] == b"https"
                     plain, secure = ("http", "https") if scope["type"] == "http" else ("ws", "wss")
                     scope["scheme"] = secure if is_secure else plain
-                if b"x-forwarded-host" in headers:
-                    host = headers[b"x-forwarded-host"]
-                    scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
-                    name, _, port = host.decode("latin-1").partition(":")
-                    default = 443 if scope["scheme"] in ("https", "wss") else 80
-                    scope["server"] = (name, int(port) if port.isdigit() else default)
+            if {proxy_fix!r} and b"x-forwarded-host" in headers:
+                host = headers[b"x-forwarded-host"]
+                scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
+                name, _, port = host.decode("latin-1").partition(":")
+                default = 443 if scope["scheme"] in ("https", "wss") else 80
+                scope["server"] = (name, int(port) if port.isdigit() else default)
         return await self.app(scope, receive, send)
 
 
 application = VisitorMiddleware(_callable)
+'''
+
+# On a unix socket, granian knows neither the visitor's address nor the scheme. It takes status and headers when the
+# application returns, but an application may be a generator, which starts its response later. It has no write().
+WSGI_VISITOR = '''
+
+
+class Response:
+    """The parts of a response, in their order."""
+
+    def __init__(self, first, rest, result):
+        self.first, self.rest, self.result = first, rest, result
+
+    def __iter__(self):
+        yield from self.first
+        yield from self.rest
+
+    def close(self):
+        if hasattr(self.result, "close"):
+            self.result.close()
+
+
+def visited(environ, start_response):
+    environ["REMOTE_ADDR"] = environ.get("HTTP_X_REAL_IP", "")
+    environ["wsgi.url_scheme"] = scheme = "https" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else "http"
+    name, colon, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if not colon or not port.isdecimal():
+        name, port = environ.get("HTTP_HOST", ""), "443" if scheme == "https" else "80"
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
+    started, written = [], []
+
+    def start(status, headers, exc_info=None):
+        started[:] = [status, headers]
+        return written.append
+
+    result = unvisited(environ, start)
+    if isinstance(result, list) and started and not written:
+        start_response(*started)
+        return result
+    rest = iter(result)
+    try:
+        while not started:
+            written.append(next(rest))
+    except StopIteration:
+        pass
+    start_response(*started)
+    return Response(written, rest, result)
+
+
+unvisited, application = application, visited
 '''
 
 # uWSGI closes the connection after the response. If a part of the request's body is unread, nginx gets an error instead
@@ -170,13 +220,19 @@ undrained, application = application, draining
 """
 
 
-def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
-    """The text of the module ``pyweb_entry``, whose ``application`` the server calls."""
+def entry_module(
+    wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False, visitor: bool = False
+) -> str:
+    """The text of the module ``pyweb_entry``, whose ``application`` the server calls.
+
+    With ``visitor``, the module also tells the application what its server does not know of the visitor.
+    """
     module, _colon, expression = wsgi.partition(":")
+    visitor = visitor or (proxy_fix and protocol == "asgi")
     does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
     if protocol == "asgi":
         text = LOAD.format(does=does, imports="", module=module, expression=expression)
-        text += ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix)
+        text += ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix, visitor=visitor)
         return text + (ASGI_DRAIN if drain else "")
     fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
     text = LOAD.format(
@@ -184,4 +240,5 @@ def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: 
     )
     text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
     text += WSGI_PREFIX.format(prefix=prefix) if prefix else ""
+    text += WSGI_VISITOR if visitor else ""
     return text + (WSGI_DRAIN if drain else "")

@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
 
 
 def releases(
@@ -25,7 +25,7 @@ def releases(
     files: list[dict[str, Any]] | None = None,
     root: str = "/srv/webapps",
 ) -> list[dict[str, Any]]:
-    """The desired releases of the applications. ``files`` are the files of the roles gunicorn and uwsgi."""
+    """The desired releases of the applications. ``files`` are the files of the roles of app servers."""
     items = []
     for app in applications(webapps):
         item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
@@ -93,10 +93,7 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
 
 def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
     """The requirements that install the application server."""
-    requirement = requirements.get(app["server"], app["server"])
-    if app["server"] == "gunicorn":
-        return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
-    return [requirement]
+    return server_of(app).requirements(app, requirements.get(app["server"], app["server"]))
 
 
 def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options import OPTIONS, VERSION
@@ -100,6 +101,41 @@ def booting_workers(options: dict[str, Any], workers: int) -> int:
     """The number of workers at the start. In uWSGI's cheaper mode the others start under load."""
     fewer = options.get("cheaper-initial") or options.get("cheaper")
     return min(workers, int(fewer)) if fewer else workers
+
+
+def problems_with(app: dict[str, Any], workers: int) -> Iterator[str]:
+    """Problems of an application's options with this number of workers."""
+    if problem := cheaper_problem(app["uwsgi"], workers):
+        yield f".uwsgi.{problem}"
+
+
+def entry(app: dict[str, Any]) -> dict[str, Any]:
+    """What our entry module does. uWSGI closes a connection without reading the rest of a request body.
+
+    It supports neither a factory with arguments nor attributes, so it always gets the module.
+    """
+    return {"prefix": True, "drain": True}
+
+
+def item(app: dict[str, Any], callable_name: str, workers: int, place: Any) -> dict[str, Any]:
+    """The item of ``uwsgi_services`` for a release of an application.
+
+    nginx uses ``socket`` with the uwsgi protocol. ``http_socket`` speaks HTTP, for the health check and while nginx
+    still has the HTTP configuration of another server.
+    """
+    return {
+        "name": app["name"],
+        "module": callable_name,
+        "workers": workers,
+        "threads": app["threads"],
+        "timeout": app["timeout"],
+        "settings": app["uwsgi"],
+        "directory": place.directory,
+        "http_socket": place.socket,
+        "socket": place.uwsgi_socket,
+        "stats": place.socket.removesuffix(".sock") + ".stats.sock",
+        "program": [f"{place.directory}/bin/run", "uwsgi"],
+    }
 
 
 def complete(service: dict[str, Any]) -> list[list[str]]:
