@@ -58,7 +58,7 @@ def table() -> str:
         "",
         f'VERSION = "{__version__}"',
         "",
-        "# Name: (type, choices, lowest and highest value). A duration is a number of seconds, or a text such as 1h30m.",
+        "# Name: (type, choices, lowest and highest value). A duration is seconds, or a text such as 1h30m.",
         "SETTINGS: dict[str, tuple[str, tuple[str, ...], tuple[int | None, int | None]]] = {",
     ]
     options = [option for option in cli.params if isinstance(option, click.Option) and option.name != "version"]

@@ -373,12 +373,16 @@ def test_proxy_fix_serves_the_wrapper() -> None:
 
 
 def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
-    (item,) = server_services("uwsgi", [app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
+    apps = [app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})]
+    (item,) = server_services("uwsgi", apps, SYSTEMD)
     assert (item["name"], item["module"], item["settings"]) == ("shop", "pyweb_entry:application", {"listen": 64})
     assert item["http_socket"] == "/run/webapps/shop/@RELEASE@.sock"
     assert item["socket"] == "/run/webapps/shop/@RELEASE@.uwsgi.sock"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
     assert [one["name"] for one in server_services("gunicorn", [app(server="uwsgi")], SYSTEMD)] == []
+
+
+TASKS = ("protocol", "proxy_fix", "prefix", "drain", "visitor")
 
 
 @pytest.mark.parametrize(
@@ -394,21 +398,33 @@ def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
         ({"server": "uwsgi", "gunicorn": {"worker_class": "asgi"}}, ("wsgi", False, "", True)),
         ({"server": "uwsgi", "wsgi": "shop:create_app('x')"}, ("wsgi", False, "", True)),
         ({"server": "uwsgi", "site": {"path": "/x"}}, ("wsgi", False, "/x", True)),
+        ({"server": "granian", "site": {"path": "/x"}}, ("wsgi", False, "/x", False, True)),
+        ({"server": "granian", "granian": {"interface": "asgi"}}, ("asgi", False, "", True, True)),
     ],
 )
 def test_a_module_of_ours_stands_before_what_a_server_cannot_call(changes: dict[str, Any], wanted: Any) -> None:
     (item,) = releases([app(**changes)], SYSTEMD)
-    assert item["entry"] == (wanted and dict(zip(("protocol", "proxy_fix", "prefix", "drain"), wanted, strict=True)))
+    assert item["entry"] == (wanted and dict(zip(TASKS, wanted, strict=False)))
 
 
 def test_what_the_server_needs_is_a_dependency() -> None:
     requirements = {"gunicorn": "gunicorn>=22", "uwsgi": "pyuwsgi"}
-    given = [app(server="uwsgi"), app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81})]
+    given = [
+        app(server="uwsgi"),
+        app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81}),
+        app("wiki", server="granian", granian={"loop": "uvloop"}, site={"port": 82}),
+    ]
     found = [item["server_packages"] for item in releases(given, SYSTEMD, "auto", requirements)]
-    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"]]
+    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"], ["granian", "uvloop>=0.22"]]
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+@pytest.mark.parametrize("own", [{"workers_lifetime": 3600}, {"workers_max_rss": 300}, {"http1_keep_alive": False}])
+def test_no_connection_is_kept_to_workers_of_granian_that_are_replaced(own: dict[str, Any]) -> None:
+    (site,) = nginx_sites([app(granian=own)])
+    assert "upstreams" not in site
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi", "granian"])
 def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves(server: str) -> None:
     (site,) = nginx_sites([app(server=server)])
     assert site["locations"][0]["instead"] == {
@@ -417,9 +433,17 @@ def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves(server: str) -> Non
     }
 
 
-@pytest.mark.parametrize("worker_class", ["asgi", "uvicorn_worker.UvicornWorker"])
-def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(worker_class: str) -> None:
-    (site,) = nginx_sites([app(gunicorn={"worker_class": worker_class})])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gunicorn": {"worker_class": "asgi"}},
+        {"gunicorn": {"worker_class": "uvicorn_worker.UvicornWorker"}},
+        {"server": "granian", "granian": {"interface": "asgi"}},
+        {"server": "granian", "granian": {"interface": "asginl"}},
+    ],
+)
+def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(changes: dict[str, Any]) -> None:
+    (site,) = nginx_sites([app(**changes)])
     assert "instead" not in site["locations"][0]
 
 
@@ -434,7 +458,8 @@ def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(worker
     ],
 )
 def test_a_change_of_the_server_leaves_the_site_of_nginx_alone(changes: dict[str, Any]) -> None:
-    assert nginx_sites([app(server="gunicorn", **changes)]) == nginx_sites([app(server="uwsgi", **changes)])
+    sites = [nginx_sites([app(server=server, **changes)]) for server in ("gunicorn", "uwsgi", "granian")]
+    assert sites[0] == sites[1] == sites[2]
 
 
 # Process managers

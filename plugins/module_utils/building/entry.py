@@ -62,23 +62,72 @@ application = VisitorMiddleware(_callable)
 '''
 
 # On a unix socket, granian knows neither the visitor's address nor the scheme. It takes status and headers when the
-# application returns, but an application may be a generator, which starts its response later. It has no write().
+# application returns, but a generator starts its response later. It has no write(). If a part of the request's body is
+# unread at the end, it closes the connection, and nginx may lose the response. So the rest is read at the end. nginx
+# must know the length of the response for that, because it sends no more of a body after the headers of a response. So
+# a short response gets a length.
 WSGI_VISITOR = '''
+
+import threading
+import time
+
+DRAIN_SECONDS = 2
+SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
+
+
+class Body:
+    """A request's body. ``reads`` counts its reads, ``over`` tells that all of it was read."""
+
+    def __init__(self, stream):
+        self.stream, self.reads, self.over = stream, 0, False
+
+    def read(self, size=-1, *more):
+        self.reads += 1
+        data = self.stream.read(size, *more)
+        self.over = self.over or size is None or size < 0 or (size > 0 and not data)
+        return data
+
+    def readline(self, *size):
+        self.reads += 1
+        line = self.stream.readline(*size)
+        self.over = self.over or not line
+        return line
+
+    def readlines(self, *hint):
+        return list(self)
+
+    def __iter__(self):
+        return iter(self.readline, b"")
+
+    def drain(self):
+        try:
+            while self.read(65536):
+                pass
+        except Exception:
+            pass  # nginx has closed the connection
 
 
 class Response:
-    """The parts of a response, in their order."""
+    """The chunks of a response, then the rest of the request's body."""
 
-    def __init__(self, first, rest, result):
-        self.first, self.rest, self.result = first, rest, result
+    def __init__(self, chunks, rest, result, body, framed):
+        self.chunks, self.rest, self.result, self.body, self.framed = chunks, rest, result, body, framed
 
     def __iter__(self):
-        yield from self.first
+        yield from self.chunks
         yield from self.rest
+        if self.body and not self.framed and not self.body.over:
+            reader = threading.Thread(target=self.body.drain, daemon=True)
+            reader.start()
+            reader.join(DRAIN_SECONDS)
 
     def close(self):
-        if hasattr(self.result, "close"):
-            self.result.close()
+        try:
+            if hasattr(self.result, "close"):
+                self.result.close()
+        finally:
+            if self.body and self.framed:
+                self.body.drain()
 
 
 def visited(environ, start_response):
@@ -88,24 +137,46 @@ def visited(environ, start_response):
     if not colon or not port.isdecimal():
         name, port = environ.get("HTTP_HOST", ""), "443" if scheme == "https" else "80"
     environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
-    started, written = [], []
+    begun, chunks, body = [], [], None
+    if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        environ["wsgi.input"] = body = Body(environ["wsgi.input"])
 
-    def start(status, headers, exc_info=None):
-        started[:] = [status, headers]
-        return written.append
+    def begin(status, headers, exc_info=None):
+        begun[:] = [status, headers]
+        return chunks.append
 
-    result = unvisited(environ, start)
-    if isinstance(result, list) and started and not written:
-        start_response(*started)
-        return result
-    rest = iter(result)
     try:
-        while not started:
-            written.append(next(rest))
-    except StopIteration:
-        pass
-    start_response(*started)
-    return Response(written, rest, result)
+        result = unvisited(environ, begin)
+        if isinstance(result, list) and begun and not chunks and (body is None or body.over):
+            start_response(*begun)
+            return result
+        rest = iter(result)
+        for chunk in rest:
+            chunks.append(chunk)
+            if begun:
+                break
+    except BaseException:
+        if body:
+            body.drain()
+        raise
+    status, headers = begun
+    framed = status[:3] in ("204", "304") or any(key.lower() == "content-length" for key, _value in headers)
+    if body and not body.over and not framed:
+        framed = is_short(chunks, rest, body)
+        headers = [*headers, ("Content-Length", str(sum(map(len, chunks))))] if framed else headers
+    start_response(status, headers)
+    return Response(chunks, rest, result, body, framed)
+
+
+def is_short(chunks, rest, body):
+    """Whether these are all chunks of a short response that does not depend on the request's body."""
+    reads, size, until = body.reads, sum(map(len, chunks)), time.monotonic() + SHORT_SECONDS
+    for chunk in rest:
+        chunks.append(chunk)
+        size += len(chunk)
+        if body.reads > reads or size > SHORT_BYTES or time.monotonic() > until:
+            return False
+    return body.reads == reads
 
 
 unvisited, application = application, visited
@@ -179,7 +250,8 @@ def draining(environ, start_response):
 undrained, application = application, draining
 '''
 
-# gunicorn's ASGI worker may close a connection while a part of the request's body is unread. So the rest is read first.
+# gunicorn's ASGI worker and granian may close a connection while a part of the request's body is unread. So the rest is
+# read first: with gunicorn after the response was sent, with granian before its last part.
 ASGI_DRAIN = """
 
 import asyncio
@@ -206,12 +278,14 @@ async def draining(scope, receive, send):
     async def sent(message):
         if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
             return await send(message)
-        await send({**message, "more_body": True})
+        if not DRAIN_FIRST:
+            await send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}
         try:
             await asyncio.wait_for(drain(), DRAIN_SECONDS)
         except asyncio.TimeoutError:
             pass
-        await send({"type": "http.response.body", "body": b""})
+        await send(message)
 
     await undrained(scope, received, sent)
 
@@ -228,12 +302,12 @@ def entry_module(
     With ``visitor``, the module also tells the application what its server does not know of the visitor.
     """
     module, _colon, expression = wsgi.partition(":")
-    visitor = visitor or (proxy_fix and protocol == "asgi")
+    drain_first, visitor = visitor, visitor or (proxy_fix and protocol == "asgi")
     does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
     if protocol == "asgi":
         text = LOAD.format(does=does, imports="", module=module, expression=expression)
         text += ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix, visitor=visitor)
-        return text + (ASGI_DRAIN if drain else "")
+        return text + (f"{ASGI_DRAIN}\n\nDRAIN_FIRST = {drain_first!r}\n" if drain else "")
     fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix else ""
     text = LOAD.format(
         does=does if proxy_fix or prefix else "its factory is called", imports=fix, module=module, expression=expression

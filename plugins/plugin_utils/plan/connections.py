@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
 # Seconds that nginx keeps a connection to an application. At high rates, that is dozens of requests. A connection of
@@ -36,4 +35,4 @@ def keepalive(app: dict[str, Any]) -> int:
 
 def may_use_uwsgi(app: dict[str, Any]) -> bool:
     """Whether a release of this application may run under uWSGI, now or after a change of its server."""
-    return app["server"] == "uwsgi" or not gunicorn.serves_asgi(app["gunicorn"])
+    return app["server"] == "uwsgi" or all(server.protocol(app) == "wsgi" for server in SERVERS.values())

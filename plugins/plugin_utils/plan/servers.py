@@ -29,8 +29,10 @@ def entry(app: dict[str, Any]) -> dict[str, Any] | None:
     return {"protocol": protocol(app), **tasks} if any(tasks.values()) else None
 
 
-def server_services(server: str, webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps") -> list[dict[str, Any]]:
-    """Input of the role of an app server: one item for every application that it serves, for a release without an ID."""
+def server_services(
+    server: str, webapps: Any, facts: dict[str, Any], root: str = "/srv/webapps"
+) -> list[dict[str, Any]]:
+    """Input of the role of an app server: one item for each application that it serves. Its release has no ID yet."""
     items = []
     for app in present(webapps):
         if app["server"] == server:

@@ -62,9 +62,7 @@ HTTP1 = {
 }
 
 
-def checked(
-    checker: Checker, options: dict[str, Any], where: str, own: dict[str, str] | None = None
-) -> dict[str, Any]:
+def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str, str] | None = None) -> dict[str, Any]:
     """The options with their types converted; every problem goes to the checker. ``own`` can't be set here."""
     own = OWN if own is None else own
     result = {}
@@ -114,7 +112,7 @@ def duration(value: Any) -> int | None:
     if text.isdecimal():
         return int(text)
     parts = DURATION.match(text) if isinstance(value, str) else None
-    return sum(int(part or 0) * unit for part, unit in zip(parts.groups(), UNITS)) if parts else None
+    return sum(int(part or 0) * unit for part, unit in zip(parts.groups(), UNITS, strict=True)) if parts else None
 
 
 def interface(options: dict[str, Any]) -> str:
@@ -127,9 +125,12 @@ def protocol(app: dict[str, Any]) -> str:
     return "wsgi" if interface(app["granian"]) == "wsgi" else "asgi"
 
 
-def entry(_app: dict[str, Any]) -> dict[str, Any]:
-    """What our entry module does. On a unix socket, granian knows neither the visitor's address nor the scheme."""
-    return {"prefix": True, "drain": False, "visitor": True}
+def entry(app: dict[str, Any]) -> dict[str, Any]:
+    """What our entry module does. On a unix socket, granian knows neither the visitor's address nor the scheme.
+
+    It also closes a connection without reading the rest of a request body.
+    """
+    return {"prefix": True, "drain": protocol(app) == "asgi", "visitor": True}
 
 
 def requirements_of(app: dict[str, Any], requirement: str) -> list[str]:
@@ -202,13 +203,14 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
         own = service.get("settings", {})
         command = " ".join(quote(word) for word in [*service["program"], f"{directory}/granian/start.py"])
         chdir = service.get("chdir")
+        path = service["bind"].removeprefix("unix:")
         settings = {
             "target": service["target"],
             "bind": service["bind"],
             "options": complete(service),
             "http1": {HTTP1[name]: value for name, value in own.items() if name in HTTP1 and value is not None},
             "log_config": own.get("log_config"),
-            "ready_file": service["bind"].removeprefix("unix:") + ".ready" if service["bind"].startswith("unix:") else "",
+            "ready_file": f"{path}.ready" if path != service["bind"] else "",
         }
         files += [
             {
@@ -237,7 +239,8 @@ def wrong_services(services: list[dict[str, Any]]) -> list[str]:
         service["settings"] = checked(checker, service.get("settings", {}), f"{where}.settings", own)
         if not re.fullmatch(r"unix:/.+|[^:/\s]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", service["bind"]):
             checker.problem(
-                f"{where}.bind", f"'{service['bind']}' is not an address. Use unix:/run/shop/shop.sock or 127.0.0.1:8000."
+                f"{where}.bind",
+                f"'{service['bind']}' is not an address. Use unix:/run/shop/shop.sock or 127.0.0.1:8000.",
             )
     check_texts(checker, services, role_options("granian")["granian_services"], "granian_services")
     return checker.problems

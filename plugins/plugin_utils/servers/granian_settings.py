@@ -6,7 +6,7 @@ from __future__ import annotations
 
 VERSION = "2.8.9"
 
-# Name: (type, choices, lowest and highest value). A duration is a number of seconds, or a text such as 1h30m.
+# Name: (type, choices, lowest and highest value). A duration is seconds, or a text such as 1h30m.
 SETTINGS: dict[str, tuple[str, tuple[str, ...], tuple[int | None, int | None]]] = {
     "access_log": ("bool", (), (None, None)),
     "access_log_fmt": ("str", (), (None, None)),
