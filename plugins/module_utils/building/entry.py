@@ -78,20 +78,23 @@ SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
 class Body:
     """A request's body. ``reads`` counts its reads, ``over`` tells that all of it was read."""
 
-    def __init__(self, stream):
-        self.stream, self.reads, self.over = stream, 0, False
+    def __init__(self, stream, length):
+        self.stream, self.left, self.reads, self.over = stream, length, 0, False
 
-    def read(self, size=-1, *more):
+    def count(self, data, over):
         self.reads += 1
-        data = self.stream.read(size, *more)
-        self.over = self.over or size is None or size < 0 or (size > 0 and not data)
+        if self.left is not None:
+            self.left -= len(data)
+        self.over = self.over or over or self.left == 0
         return data
 
+    def read(self, size=-1, *more):
+        data = self.stream.read(size, *more)
+        return self.count(data, size is None or size < 0 or (size > 0 and not data))
+
     def readline(self, *size):
-        self.reads += 1
         line = self.stream.readline(*size)
-        self.over = self.over or not line
-        return line
+        return self.count(line, not line)
 
     def readlines(self, *hint):
         return list(self)
@@ -138,8 +141,9 @@ def visited(environ, start_response):
         name, port = environ.get("HTTP_HOST", ""), "443" if scheme == "https" else "80"
     environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
     begun, chunks, body = [], [], None
-    if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
-        environ["wsgi.input"] = body = Body(environ["wsgi.input"])
+    length = environ.get("CONTENT_LENGTH") or ("" if "HTTP_TRANSFER_ENCODING" in environ else "0")
+    if length != "0":
+        environ["wsgi.input"] = body = Body(environ["wsgi.input"], int(length) if length else None)
 
     def begin(status, headers, exc_info=None):
         begun[:] = [status, headers]
