@@ -125,7 +125,7 @@ def test_an_inherited_socket_is_used_and_left(serve: Callable[..., Any], tmp_pat
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(100)
-        # What a process manager does for a service with a socket.
+        # As a process manager does for a service with a socket.
         exec_ = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True)"
         exec_ += "; os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); os.execv(sys.argv[2], sys.argv[2:])"
         start = [sys.executable, "-c", exec_, str(listener.fileno()), str(folder / "bin/web")]

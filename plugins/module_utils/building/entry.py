@@ -76,7 +76,7 @@ SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
 
 
 class Body:
-    """A request's body. ``reads`` counts its reads, ``over`` tells that all of it was read."""
+    """A request's body. ``reads`` counts its reads; ``over`` is set after the last one."""
 
     def __init__(self, stream, length):
         self.stream, self.left, self.reads, self.over = stream, length, 0, False
@@ -303,7 +303,7 @@ def entry_module(
 ) -> str:
     """The text of the module ``pyweb_entry``, whose ``application`` the server calls.
 
-    With ``visitor``, the module also tells the application what its server does not know of the visitor.
+    With ``visitor``, the module also passes the data of the visitor that the server lacks.
     """
     module, _colon, expression = wsgi.partition(":")
     drain_first, visitor = visitor, visitor or (proxy_fix and protocol == "asgi")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the releases of applications need from their app servers. Pure."""
+"""The app servers of releases: their settings, and our module between them and the application. Pure."""
 
 from __future__ import annotations
 

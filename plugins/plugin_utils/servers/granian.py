@@ -126,7 +126,7 @@ def protocol(app: dict[str, Any]) -> str:
 
 
 def entry(app: dict[str, Any]) -> dict[str, Any]:
-    """What our entry module does. On a unix socket, granian knows neither the visitor's address nor the scheme.
+    """The tasks of our entry module. On a unix socket, granian knows neither the visitor's address nor the scheme.
 
     It also closes a connection without reading the rest of a request body.
     """

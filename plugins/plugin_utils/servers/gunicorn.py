@@ -186,7 +186,7 @@ def protocol(app: dict[str, Any]) -> str:
 
 
 def entry(app: dict[str, Any]) -> dict[str, Any]:
-    """What our entry module does: WSGI workers apply a prefix themselves, and gunicorn's own ASGI worker reads no body
+    """The tasks of our entry module: WSGI workers apply a prefix themselves, and gunicorn's own ASGI worker reads no body
     that the application leaves.
     """
     return {"prefix": protocol(app) == "asgi", "drain": app["gunicorn"].get("worker_class") == "asgi"}

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The app servers: what the model and the plan ask of each of them. Pure.
+"""The app servers, as the model and the plan see them. Pure.
 
 An application is a checked item of ``webapps``. Each server has a key for its own settings there, with its own name.
 """
@@ -38,7 +38,7 @@ class Server:
     rules: ModuleType
     # The interface between server and application: wsgi or asgi.
     protocol: Callable[[Application], str]
-    # What the server leaves to our entry module.
+    # The tasks that the server leaves to our entry module.
     entry: Callable[[Application], dict[str, Any]]
     # The item of its role for a release: the callable, the number of workers, and the place.
     item: Callable[[Application, str, int, Place], dict[str, Any]]

@@ -110,7 +110,7 @@ def problems_with(app: dict[str, Any], workers: int) -> Iterator[str]:
 
 
 def entry(app: dict[str, Any]) -> dict[str, Any]:
-    """What our entry module does. uWSGI closes a connection without reading the rest of a request body.
+    """The tasks of our entry module. uWSGI closes a connection without reading the rest of a request body.
 
     It supports neither a factory with arguments nor attributes, so it always gets the module.
     """
