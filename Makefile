@@ -101,7 +101,7 @@ lock: $(TEST_READY) ## update requirements/*.txt to the newest releases that the
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
-	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py; make lock-servers'
+	@echo 'Then, in the new environment: python scripts/gunicorn_settings.py; python scripts/uwsgi_options.py; python scripts/granian_settings.py; make lock-servers'
 
 .PHONY: lock-servers
 lock-servers: $(TEST_READY) ## update the versions and hashes of uv and the app servers that the collection installs; ten minutes

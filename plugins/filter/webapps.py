@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, reports, services, sites, switches
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,8 +70,7 @@ class FilterModule:
             "webapp_maintenance": told(operations.maintenance_switch),
             "webapp_release_table": reports.release_table,
             "webapp_urls": told(reports.urls),
-            "gunicorn_files": files_of(gunicorn),
-            "uwsgi_files": files_of(uwsgi),
+            **{f"{server.name}_files": files_of(server.rules) for server in SERVERS.values()},
             "webapp_status_table": status_table,
             "webapp_doctor_report": doctor_report,
             "webapp_check_table": check_table,

@@ -26,7 +26,7 @@ options:
       - Name of the role, without the collection's.
     type: str
     required: true
-    choices: [python, gunicorn, uwsgi, webapp, systemd, supervisor, nginx]
+    choices: [python, gunicorn, uwsgi, granian, webapp, systemd, supervisor, nginx]
 """
 
 EXAMPLES = r"""

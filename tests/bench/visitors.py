@@ -25,7 +25,7 @@ import time
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 # Identifies the processes of an application server by their command line.
-SERVER = re.compile(rb"bin/(gunicorn|uwsgi|pyuwsgi)\0")
+SERVER = re.compile(rb"bin/(gunicorn|uwsgi|pyuwsgi)\0|granian/start.py\0")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -75,8 +75,10 @@ async def app(scope, receive, send):
 """.replace("BEGUN", repr(BEGUN))
 
 # A server and, for gunicorn, its worker class.
-WSGI_KINDS = ("sync", "gthread", "gevent", "uwsgi")
-ASGI_KINDS = ("asgi", "uvicorn_worker.UvicornWorker")
+WSGI_KINDS = ("sync", "gthread", "gevent", "uwsgi", "granian")
+ASGI_KINDS = ("asgi", "uvicorn_worker.UvicornWorker", "granian-asgi")
+# Kinds of granian, and its interface.
+GRANIAN = {"granian": "wsgi", "granian-asgi": "asgi"}
 KINDS = (*WSGI_KINDS, *ASGI_KINDS)
 
 
@@ -244,6 +246,10 @@ def starting(parent: Path, render: Callable[..., Any]) -> Iterator[Callable[...,
             service |= {"module": application, "program": [program("uwsgi")], "http_socket": str(folder / "web.sock")}
             service |= {"socket": str(folder / "web.uwsgi.sock"), "stats": str(folder / "web.stats.sock")}
             name = "uwsgi"
+        elif kind in GRANIAN:
+            service |= {"target": application, "program": [sys.executable], "bind": f"unix:{folder}/web.sock"}
+            service["settings"] = {"interface": GRANIAN[kind], **service.get("settings", {})}
+            name = "granian"
         else:
             service |= {"wsgi_app": application, "program": [program("gunicorn")], "bind": f"unix:{folder}/web.sock"}
             if kind != "gunicorn":

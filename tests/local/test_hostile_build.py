@@ -71,7 +71,7 @@ def test_no_command_leaves_a_file_that_others_can_change(bench: Bench, command: 
     assert Path("/etc/passwd").stat().st_uid == 0
 
 
-@pytest.mark.attack("13.7", "The running service opens a file of the next release while build commands run")
+@pytest.mark.attack("7", "The running service opens a file of the next release while build commands run")
 def test_the_running_service_opens_no_file_of_a_release_that_is_being_built(bench: Bench) -> None:
     owner = pwd.getpwnam(NAME)
     program = (
@@ -134,7 +134,7 @@ def test_an_interpreter_of_the_application_does_not_run_as_root(bench: Bench) ->
     assert (program.parent / "ran").read_text() != "0\n"
 
 
-@pytest.mark.attack("13.7", "The application offers its own builds an interpreter in a folder that it can write")
+@pytest.mark.attack("7", "The application offers its own builds an interpreter in a folder that it can write")
 def test_builds_trust_no_interpreter_that_the_application_can_write(bench: Bench) -> None:
     program = interpreter(bench)
     message = bench.refuse({"app.py": APP}, python={"interpreter": str(program), "packages": []})

@@ -119,7 +119,7 @@ else:
 """
 
 
-@pytest.mark.attack("13.6", "An application replaces its socket, or reaches another's, as its own account")
+@pytest.mark.attack("6", "An application replaces its socket, or reaches another's, as its own account")
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_an_application_can_change_no_socket(run_folder: Path, attacker: Attacker, attempt: str) -> None:
     shop, blog = (Layout(name, str(run_folder / "srv"), str(run_folder)) for name in ("shop", "blog"))
@@ -144,7 +144,7 @@ def test_sockets_belong_to_root_and_only_the_group_may_connect(run_folder: Path,
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (0, 0o711)
 
 
-@pytest.mark.attack("13.6", "An application fills the place of its next socket with a link, a file or a folder")
+@pytest.mark.attack("6", "An application fills the place of its next socket with a link, a file or a folder")
 @pytest.mark.parametrize("kind", ["socket", "link", "file"])
 def test_what_is_in_the_place_of_a_socket_is_replaced(run_folder: Path, attacker: Attacker, kind: str) -> None:
     shop, victim = Layout("shop", str(run_folder / "srv"), str(run_folder)), run_folder / "victim"
@@ -162,7 +162,7 @@ def test_what_is_in_the_place_of_a_socket_is_replaced(run_folder: Path, attacker
     assert victim.read_text() == "kept"
 
 
-@pytest.mark.attack("13.6", "An application owns the folder in which root makes its sockets, or puts a link there")
+@pytest.mark.attack("6", "An application owns the folder in which root makes its sockets, or puts a link there")
 @pytest.mark.parametrize("kind", ["owner", "mode", "link", "file"])
 def test_no_socket_is_made_in_a_folder_that_another_can_change(run_folder: Path, attacker: Attacker, kind: str) -> None:
     shop = Layout("shop", str(run_folder / "srv"), str(run_folder))
@@ -198,7 +198,7 @@ def test_a_release_of_an_earlier_version_gets_no_sockets(run_folder: Path) -> No
     assert os.listdir(run_folder) == []
 
 
-@pytest.mark.attack("13.6", "An application makes a socket for uwsgi in its folder, so that nginx follows a link to it")
+@pytest.mark.attack("6", "An application makes a socket for uwsgi in its folder, so that nginx follows a link to it")
 def test_files_of_an_application_do_not_choose_the_links_of_nginx(run_folder: Path, attacker: Attacker) -> None:
     layout = Layout(attacker.folder.name, str(run_folder), str(attacker.folder.parent))
     os.makedirs(layout.release(ID))

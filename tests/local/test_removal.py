@@ -77,7 +77,7 @@ SURVIVORS = {
 }
 
 
-@pytest.mark.attack("13.9", "A process of a removed application leaves its session, ignores signals or multiplies")
+@pytest.mark.attack("9", "A process of a removed application leaves its session, ignores signals or multiplies")
 @pytest.mark.parametrize("kind", SURVIVORS)
 def test_no_process_survives(application: Application, kind: str) -> None:
     process = application.attacker.start(SURVIVORS[kind])
@@ -88,7 +88,7 @@ def test_no_process_survives(application: Application, kind: str) -> None:
     assert "another process" in kind or f"{process.pid} (python3" in told["found"][0]
 
 
-@pytest.mark.attack("13.9", "A process of a removed application continues after its folder is gone")
+@pytest.mark.attack("9", "A process of a removed application continues after its folder is gone")
 def test_a_process_ends_even_if_the_folder_was_removed_by_hand(application: Application) -> None:
     application.attacker.folder = Path("/")
     process = application.attacker.start(WAIT)
@@ -160,7 +160,7 @@ def test_a_signal_to_all_is_never_sent_as_root() -> None:
     assert account_processes.kill_at_once(0) == account_processes.NOT_POSSIBLE
 
 
-@pytest.mark.attack("13.19", "A process names itself so that its user ID seems to be root's, or with escape sequences")
+@pytest.mark.attack("19", "A process names itself so that its user ID seems to be root's, or with escape sequences")
 def test_the_name_of_a_process_is_only_a_name(application: Application) -> None:
     name = "x\rUid:\t0\t0\t0\t0"
     process = application.attacker.start(f"open('/proc/self/comm', 'w').write({name!r})\n{WAIT}")
@@ -172,7 +172,7 @@ def test_the_name_of_a_process_is_only_a_name(application: Application) -> None:
     assert any(f"1 processes: {process.pid} (x" in line for line in told)
 
 
-@pytest.mark.attack("13.9", "An application prepares everything to continue in the next one that has its name")
+@pytest.mark.attack("9", "An application prepares everything to continue in the next one that has its name")
 def test_the_next_application_of_the_same_name_inherits_nothing(
     application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +202,7 @@ def test_the_next_application_of_the_same_name_inherits_nothing(
 # Schedules
 
 
-@pytest.mark.attack("13.9", "A removed application comes back by its crontab or by a user manager that lingers")
+@pytest.mark.attack("9", "A removed application comes back by its crontab or by a user manager that lingers")
 def test_nothing_starts_it_again(application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = (str(tmp_path / "crontabs"), str(tmp_path / "linger"))
     for folder in folders:
@@ -218,7 +218,7 @@ def test_nothing_starts_it_again(application: Application, tmp_path: Path, monke
 # Files
 
 
-@pytest.mark.attack("13.9", "A removed application leaves files, sockets and deep folders in public folders")
+@pytest.mark.attack("9", "A removed application leaves files, sockets and deep folders in public folders")
 def test_its_public_files_go(application: Application, tmp_path: Path) -> None:
     public = tmp_path / "public"
     public.mkdir()
@@ -240,7 +240,7 @@ def test_its_public_files_go(application: Application, tmp_path: Path) -> None:
     assert os.listdir("/etc")
 
 
-@pytest.mark.attack("13.11", "An account exchanges its folder for a link while root removes files in it")
+@pytest.mark.attack("11", "An account exchanges its folder for a link while root removes files in it")
 def test_an_exchanged_folder_leads_root_nowhere(
     application: Application, attacker: Attacker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +276,7 @@ def test_a_file_system_in_a_folder_is_not_emptied(
     assert (tmp_path / "a/mounted/data").exists()
 
 
-@pytest.mark.attack("13.9", "A removed application leaves shared memory, semaphores and queues for the next account")
+@pytest.mark.attack("9", "A removed application leaves shared memory, semaphores and queues for the next account")
 def test_its_ipc_objects_go(application: Application) -> None:
     uid = application.account.pw_uid
     application.attacker.run(

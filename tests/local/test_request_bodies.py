@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from nginx_instance import Front, needs_nginx, read_all
+from serving import GRANIAN
 
 pytestmark = needs_nginx
 
@@ -87,8 +88,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"log in first"})
 """
 
-WSGI_SERVERS = ("uwsgi", "gthread", "sync")
-SERVERS = (*WSGI_SERVERS, "asgi", "uvicorn_worker.UvicornWorker")
+WSGI_SERVERS = ("uwsgi", "gthread", "sync", "granian")
+SERVERS = (*WSGI_SERVERS, "asgi", "uvicorn_worker.UvicornWorker", "granian-asgi")
 
 
 class Stage:
@@ -118,8 +119,9 @@ def stage(tmp_path: Path, render: Callable[..., Any], serve: Callable[..., Any])
     front = Front(tmp_path / "nginx", render)
 
     def begin(kind: str, **location: Any) -> Stage:
-        protocol = {"uwsgi": "wsgi", "asgi": "asgi"}.get(kind)
-        entry = entry_module("shop:app", protocol, False, "", True) if protocol else ""
+        protocol = {"uwsgi": "wsgi", "asgi": "asgi", **GRANIAN}.get(kind)
+        own = kind in GRANIAN
+        entry = entry_module("shop:app", protocol, False, "", drain=kind != "granian", visitor=own) if protocol else ""
         code = WSGI if kind in WSGI_SERVERS else ASGI
         env = {"CLOSED": str(tmp_path / "closed")}
         return Stage(front, serve(kind, code=code, entry=entry, threads=2, workers=2, env=env), kind, **location)

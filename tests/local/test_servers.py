@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
-from serving import ASGI, ASGI_KINDS, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
+from serving import ASGI, ASGI_KINDS, GRANIAN, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
 
 CONTAINER = """
 class Board:
@@ -301,7 +301,7 @@ def test_uwsgi_is_told_the_prefix(serve: Callable[..., Any]) -> None:
         assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == wanted
 
 
-@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi", "granian"])
 def test_a_factory_is_called(serve: Callable[..., Any], kind: str) -> None:
     assert serve(kind, application="shop:create_app()").ask()["SERVER_NAME"] == "factory"
 
@@ -316,9 +316,10 @@ VISITOR = {
 }
 
 
-@pytest.mark.parametrize("kind", ["gthread", "uwsgi"])
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi", "granian"])
 def test_the_visitor_of_an_application_that_knows_nothing_of_proxies(serve: Callable[..., Any], kind: str) -> None:
-    entry = entry_module("shop:create_app('x')", "wsgi", True, "/shop" if kind == "uwsgi" else "")
+    prefix = "" if kind == "gthread" else "/shop"
+    entry = entry_module("shop:create_app('x')", "wsgi", True, prefix, visitor=kind in GRANIAN)
     server = serve(kind, entry=entry, env={"SCRIPT_NAME": "/shop"})
     told = server.ask("/shop/page", VISITOR)
     assert told["wsgi.url_scheme"] == "https"
@@ -330,7 +331,7 @@ def test_the_visitor_of_an_application_that_knows_nothing_of_proxies(serve: Call
 @pytest.mark.parametrize("kind", ASGI_KINDS)
 @pytest.mark.parametrize("fixed", [True, False])
 def test_the_visitor_of_an_asgi_application(serve: Callable[..., Any], kind: str, fixed: bool) -> None:
-    server = serve(kind, entry=entry_module("shop:app", "asgi", fixed, "/shop"))
+    server = serve(kind, entry=entry_module("shop:app", "asgi", fixed, "/shop", visitor=kind in GRANIAN))
     told = server.wait(lambda: server.ask("/shop/page", VISITOR))
     assert (told["root_path"], told["path"]) == ("/shop", "/shop/page")
     # The server sets the scheme from the header, because it trusts every process that can open the socket.

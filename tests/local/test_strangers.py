@@ -98,7 +98,7 @@ def read_by(pair: Pair, path: str) -> str:
 FILES = [f"{name}/file" for name in CLASSES] + [f"releases/{ID}/env", "maintenance.json", "deployments.log"]
 
 
-@pytest.mark.attack("13.4", "An application reads the releases, the data, the settings and the switches of another one")
+@pytest.mark.attack("4", "An application reads the releases, the data, the settings and the switches of another one")
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_of_another_application_is_read(pair: Pair, name: str) -> None:
     path = pair.layout.path(name)
@@ -106,7 +106,7 @@ def test_no_file_of_another_application_is_read(pair: Pair, name: str) -> None:
     assert read_by(pair, path) == "Permission denied"
 
 
-@pytest.mark.attack("13.6", "An application connects to the sockets of another one")
+@pytest.mark.attack("6", "An application connects to the sockets of another one")
 def test_no_socket_of_another_application_is_connected(pair: Pair) -> None:
     program = (
         "for path in sys.argv[1:]:\n    try:\n        socket.socket(socket.AF_UNIX).connect(path); print('ok')\n"
@@ -117,7 +117,7 @@ def test_no_socket_of_another_application_is_connected(pair: Pair) -> None:
     assert told.split("\n")[:2] == ["Permission denied"] * 2
 
 
-@pytest.mark.attack("13.9", "An application reads the environment or the memory of another one's process, or kills it")
+@pytest.mark.attack("9", "An application reads the environment or the memory of another one's process, or kills it")
 def test_no_process_of_another_application_is_reached(pair: Pair) -> None:
     process = pair.shop.attacker.start(WAIT)
     try:
@@ -252,7 +252,7 @@ def test_verify_says_whether_a_process_sees_others() -> None:
 # An account that fights back
 
 
-@pytest.mark.attack("13.11", "An account stops the process of verify that tries things as this account")
+@pytest.mark.attack("11", "An account stops the process of verify that tries things as this account")
 def test_an_account_that_stops_the_tries_does_not_stop_verify(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trying, "PATIENCE", 1.0)
 

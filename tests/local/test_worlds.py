@@ -95,7 +95,7 @@ PLACES = (
 )
 
 
-@pytest.mark.attack("13.7", "The service writes into the cache, or into the settings, that its next build reads")
+@pytest.mark.attack("7", "The service writes into the cache, or into the settings, that its next build reads")
 @pytest.mark.parametrize("place", PLACES)
 def test_the_service_reaches_nothing_that_a_build_trusts(bench: Bench, place: str) -> None:
     wheel(bench.folder / "wheels", "core", "1.0")
@@ -116,7 +116,7 @@ def test_the_service_reaches_nothing_that_a_build_trusts(bench: Bench, place: st
 USER_SITE = "import os; open({mark!r} + str(os.getuid()), 'w')\n"
 
 
-@pytest.mark.attack("13.7", "The service puts code and settings into its own HOME, where a build would find them")
+@pytest.mark.attack("7", "The service puts code and settings into its own HOME, where a build would find them")
 def test_a_build_takes_nothing_from_the_home_of_the_service(bench: Bench) -> None:
     mark = str(bench.folder / "ran-by-")
     bench.folder.chmod(0o777)
@@ -141,7 +141,7 @@ def test_a_build_takes_nothing_from_the_home_of_the_service(bench: Bench) -> Non
     assert not Path(bench.layout.cache, "uv").exists(), "the cache of version 0.1.0 is no longer trusted"
 
 
-@pytest.mark.attack("13.7", "The service replaces the old cache of uv by a link, which root then removes")
+@pytest.mark.attack("7", "The service replaces the old cache of uv by a link, which root then removes")
 def test_the_removal_of_the_old_cache_follows_no_link(bench: Bench) -> None:
     victim = bench.folder / "victim"
     victim.mkdir()
@@ -182,7 +182,7 @@ class Slow(WatchingServer):
         super().do_GET()
 
 
-@pytest.mark.attack("13.8", "The service reads the password of the index from a process of the build")
+@pytest.mark.attack("8", "The service reads the password of the index from a process of the build")
 def test_the_service_reads_no_password_of_an_index(bench: Bench) -> None:
     wheel(bench.folder / "wheels", "core", "1.0")
     Slow.root = str(bench.folder / "wheels")
@@ -259,7 +259,7 @@ print("written", flush=True)
 """.replace("os.lseek(ancillary[0][2][0], 0, 0)\n", "")
 
 
-@pytest.mark.attack("13.10", "A build command hands an open file of the release to the service, through a socket")
+@pytest.mark.attack("10", "A build command hands an open file of the release to the service, through a socket")
 def test_a_descriptor_that_was_handed_to_the_service_writes_into_no_release(bench: Bench) -> None:
     address = f"{bench.layout.shared}/s"
     code = SEND.format(path=f"{bench.layout.release(ID)}/src/app.py", address=address)
@@ -273,7 +273,7 @@ def test_a_descriptor_that_was_handed_to_the_service_writes_into_no_release(benc
     assert (release / "src/app.py").read_text() == APP
 
 
-@pytest.mark.attack("13.10", "A package keeps a file of the environment open, or sends it through a socket")
+@pytest.mark.attack("10", "A package keeps a file of the environment open, or sends it through a socket")
 @pytest.mark.parametrize("way", ["open", "in flight", "mapped"])
 def test_an_environment_with_a_file_that_is_open_for_writing_is_refused(attacker: Attacker, way: str) -> None:
     keep = {
@@ -294,7 +294,7 @@ def test_an_environment_with_a_file_that_is_open_for_writing_is_refused(attacker
     process.communicate("now\n", timeout=10)
 
 
-@pytest.mark.attack("13.10", "A package keeps another name of a file of the environment, by a hard link")
+@pytest.mark.attack("10", "A package keeps another name of a file of the environment, by a hard link")
 def test_another_name_of_a_file_of_an_environment_is_taken_too(attacker: Attacker) -> None:
     attacker.run(
         "os.mkdir('venv'); open('kept.py', 'w').write('good'); os.chmod('kept.py', 0o666)\n"
@@ -328,7 +328,7 @@ def test_the_file_of_another_account_keeps_owner_and_mode(attacker: Attacker) ->
     assert {path.stat().st_uid for path in (attacker.folder / "venv").iterdir()} == {0}
 
 
-@pytest.mark.attack("13.7", "The service, or a later build, writes bytecode into an environment")
+@pytest.mark.attack("7", "The service, or a later build, writes bytecode into an environment")
 def test_bytecode_of_an_environment_is_roots(bench: Bench) -> None:
     wheel(bench.folder / "wheels", "core", "1.0")
     python = {
@@ -354,7 +354,7 @@ STAY = {
 }
 
 
-@pytest.mark.attack("13.9", "A release command, or a command of run.yml, leaves a process that has left its session")
+@pytest.mark.attack("9", "A release command, or a command of run.yml, leaves a process that has left its session")
 @pytest.mark.parametrize("by_hand", [False, True], ids=["release command", "run.yml"])
 @pytest.mark.parametrize("way", STAY)
 def test_what_a_command_leaves_ends_with_it(bench: Bench, way: str, by_hand: bool) -> None:
@@ -369,14 +369,14 @@ def test_what_a_command_leaves_ends_with_it(bench: Bench, way: str, by_hand: boo
     assert builds.running() == before == []
 
 
-@pytest.mark.attack("13.9", "The import check starts a daemon by a double fork")
+@pytest.mark.attack("9", "The import check starts a daemon by a double fork")
 def test_what_an_import_leaves_ends_with_it(bench: Bench) -> None:
     code = f"import subprocess\nsubprocess.run([{'/bin/sh'!r}, '-c', {STAY['double fork']!r}])\n{APP}"
     bench.build({"app.py": code})
     assert builds.running() == []
 
 
-@pytest.mark.attack("13.9", "A command forks all the time, and each parent ends")
+@pytest.mark.attack("9", "A command forks all the time, and each parent ends")
 def test_a_command_that_always_forks_is_ended(bench: Bench) -> None:
     code = CHAIN.replace("\\n", "\n").replace("3000", "100000")
     answer = run_as_account(bench.layout, ["/usr/bin/python3", "-c", code], "/", {"TARGET": "/dev/null"}, 20)
@@ -384,7 +384,7 @@ def test_a_command_that_always_forks_is_ended(bench: Bench) -> None:
     assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
 
 
-@pytest.mark.attack("13.9", "A command becomes the parent of its orphans itself, so that its keeper does not get them")
+@pytest.mark.attack("9", "A command becomes the parent of its orphans itself, so that its keeper does not get them")
 def test_a_reaper_of_the_command_hides_nothing(bench: Bench) -> None:
     code = (
         "import ctypes, subprocess, os\nctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"
@@ -396,7 +396,7 @@ def test_a_reaper_of_the_command_hides_nothing(bench: Bench) -> None:
     assert builds.running() == []
 
 
-@pytest.mark.attack("13.9", "A command gains the rights of root by a setuid program")
+@pytest.mark.attack("9", "A command gains the rights of root by a setuid program")
 @pytest.mark.parametrize("world", ["run", "build"])
 def test_a_setuid_program_gives_no_rights(bench: Bench, public: Path, world: str) -> None:
     tool = public / "tool"
@@ -435,7 +435,7 @@ def test_output_without_end_is_kept_on_no_disk(bench: Bench, monkeypatch: pytest
     assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
 
 
-@pytest.mark.attack("13.9", "The service kills or traces a process of the build")
+@pytest.mark.attack("9", "The service kills or traces a process of the build")
 def test_the_service_can_not_touch_a_process_of_the_build(bench: Bench) -> None:
     program = (
         "import ctypes, subprocess\n"
@@ -458,7 +458,7 @@ def test_the_service_can_not_touch_a_process_of_the_build(bench: Bench) -> None:
     assert "PermissionError" in answers[0]
 
 
-@pytest.mark.attack("13.9", "A killed deployment leaves a build that has left its session and cleared its environment")
+@pytest.mark.attack("9", "A killed deployment leaves a build that has left its session and cleared its environment")
 def test_the_next_holder_of_the_lock_ends_what_a_killed_build_has_left(bench: Bench) -> None:
     owner = builder()
     left = subprocess.Popen(
@@ -491,7 +491,7 @@ def test_builds_read_what_is_shared_and_the_environment_of_the_release(bench: Be
     assert "A=b\n" in (release / "src/seen").read_text()
 
 
-@pytest.mark.attack("13.7", "Another account of the host already has the name of the build account")
+@pytest.mark.attack("7", "Another account of the host already has the name of the build account")
 def test_a_foreign_account_does_not_become_the_build_account(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     own, foreign = pwd.getpwnam(NAME), pwd.getpwnam("nobody")
     known = {NAME: pwd.struct_passwd([*own[:5], bench.layout.home, own[6]]), build_account(NAME): foreign}

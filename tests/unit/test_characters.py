@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
@@ -72,6 +72,7 @@ def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
             server: gunicorn
             workers: auto
             gunicorn: {access_log_format: "%(h)s", logconfig_dict: {version: "1"}, worker_class: gthread}
+            granian: {access_log_fmt: "%(addr)s"}
             uwsgi: {procname-prefix: shop, cheaper: "1"}
             env: {PASSWORD: secret}
             shared: [instance]
@@ -192,6 +193,10 @@ UWSGI = yaml.safe_load("""
    stats: /run/s.sock, program: [/usr/bin/uwsgi], chdir: /srv, ready_file: /run/ready,
    settings: {procname-prefix: shop}}
 """)
+GRANIAN = yaml.safe_load("""
+- {name: shop, directory: /srv/shop, target: "shop:app", bind: "unix:/run/shop.sock", program: [/usr/bin/python3],
+   chdir: /srv, settings: {access_log_fmt: "%(addr)s"}}
+""")
 
 
 # Every list of items: a right value, and what is wrong with another one.
@@ -203,6 +208,7 @@ LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "supervisor_groups": (GROUPS, lambda value: supervisor.problems(PROGRAMS, value)),
     "gunicorn_services": (GUNICORN, gunicorn.wrong_services),
     "uwsgi_services": (UWSGI, uwsgi.wrong_services),
+    "granian_services": (GRANIAN, granian.wrong_services),
 }
 # Made by the roles of the app servers, and written by a module that takes any text.
 MADE_BY_ROLES = {"webapp_release_files"}
@@ -222,6 +228,7 @@ SEVERAL_LINES = {
     "webapps.env.PASSWORD": "the environment's file quotes it for the shell",
     "webapps.gunicorn.access_log_format": "written as a literal of Python",
     "webapps.gunicorn.logconfig_dict.version": "written as a literal of Python",
+    "webapps.granian.access_log_fmt": "written as a literal of Python",
     "webapps.site.extra": "printed as it is, on purpose; nginx itself checks it before it is loaded",
     "webapps.site.locations.extra": "the same",
     "webapps.site.tls.certificate": "a path or a PEM text, read on the controller before a host is touched",
@@ -241,6 +248,7 @@ SEVERAL_LINES = {
     "systemd_services.runtime_directory.path": "systemd_quote escapes it",
     "systemd_services.writable_paths": "systemd_quote escapes it",
     "gunicorn_services.settings.access_log_format": "written as a literal of Python",
+    "granian_services.settings.access_log_fmt": "written as a literal of Python",
 }
 
 
@@ -359,4 +367,4 @@ def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str
         assert problems == []
         assert systemd.problems(services.systemd_services(apps, facts)) == []
         assert supervisor.problems(services.supervisor_programs(apps, facts)) == []
-        assert gunicorn.wrong_services(servers.gunicorn_services(apps, facts)) == []
+        assert gunicorn.wrong_services(servers.server_services("gunicorn", apps, facts)) == []

@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, worker_count
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
@@ -406,7 +406,7 @@ def test_files_of_a_release_have_paths_within_it() -> None:
 
 def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
     apps = [app(), app("old", state="absent")]
-    (item,) = gunicorn_services(apps, SYSTEMD)
+    (item,) = server_services("gunicorn", apps, SYSTEMD)
     assert item["name"] == "shop"
     assert item["workers"] == 5
     assert item["directory"] == "/srv/webapps/shop/releases/@RELEASE@"
@@ -416,22 +416,26 @@ def test_gunicorn_serves_a_release_that_has_no_name_yet() -> None:
 
 
 def test_proxy_fix_serves_the_wrapper() -> None:
-    (item,) = gunicorn_services([app(proxy_fix=True)], SYSTEMD)
+    (item,) = server_services("gunicorn", [app(proxy_fix=True)], SYSTEMD)
     assert item["wsgi_app"] == "pyweb_entry:application"
 
 
 def test_uwsgi_serves_a_release_that_has_no_name_yet() -> None:
-    (item,) = uwsgi_services([app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})], SYSTEMD)
+    apps = [app(server="uwsgi", uwsgi={"listen": 64}), app("blog", site={"port": 81})]
+    (item,) = server_services("uwsgi", apps, SYSTEMD)
     assert (item["name"], item["module"], item["settings"]) == ("shop", "pyweb_entry:application", {"listen": 64})
     assert (item["http_socket"], item["socket"]) == ("fd://3", "fd://4")
     assert item["ready_file"] == "/run/webapps/shop/@RELEASE@.sock.ready"
     assert item["program"] == ["/srv/webapps/shop/releases/@RELEASE@/bin/run", "uwsgi"]
-    assert [one["name"] for one in gunicorn_services([app(server="uwsgi")], SYSTEMD)] == []
+    assert [one["name"] for one in server_services("gunicorn", [app(server="uwsgi")], SYSTEMD)] == []
+
+
+TASKS = ("protocol", "proxy_fix", "prefix", "drain", "visitor")
 
 
 def test_ports_of_uwsgi_reach_its_file() -> None:
-    items = uwsgi_services(
-        [app(server="uwsgi", uwsgi={"socket": "127.0.0.1:8001", "stats": "127.0.0.1:9191"})], SYSTEMD
+    items = server_services(
+        "uwsgi", [app(server="uwsgi", uwsgi={"socket": "127.0.0.1:8001", "stats": "127.0.0.1:9191"})], SYSTEMD
     )
     (file, _web) = FilterModule().filters()["uwsgi_files"](items)
     lines = [f"{name} = {value}" for name, value in file["vars"]["options"]]
@@ -455,21 +459,33 @@ def test_ports_of_uwsgi_reach_its_file() -> None:
         ({"server": "uwsgi", "gunicorn": {"worker_class": "asgi"}}, ("wsgi", False, "", True)),
         ({"server": "uwsgi", "wsgi": "shop:create_app('x')"}, ("wsgi", False, "", True)),
         ({"server": "uwsgi", "site": {"path": "/x"}}, ("wsgi", False, "/x", True)),
+        ({"server": "granian", "site": {"path": "/x"}}, ("wsgi", False, "/x", False, True)),
+        ({"server": "granian", "granian": {"interface": "asgi"}}, ("asgi", False, "", True, True)),
     ],
 )
 def test_a_module_of_ours_stands_before_what_a_server_cannot_call(changes: dict[str, Any], wanted: Any) -> None:
     (item,) = releases([app(**changes)], SYSTEMD)
-    assert item["entry"] == (wanted and dict(zip(("protocol", "proxy_fix", "prefix", "drain"), wanted, strict=True)))
+    assert item["entry"] == (wanted and dict(zip(TASKS, wanted, strict=False)))
 
 
 def test_what_the_server_needs_is_a_dependency() -> None:
     requirements = {"gunicorn": "gunicorn>=22", "uwsgi": "pyuwsgi"}
-    given = [app(server="uwsgi"), app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81})]
+    given = [
+        app(server="uwsgi"),
+        app("blog", gunicorn={"worker_class": "gevent"}, site={"port": 81}),
+        app("wiki", server="granian", granian={"loop": "uvloop"}, site={"port": 82}),
+    ]
     found = [item["server_packages"] for item in releases(given, SYSTEMD, "auto", requirements)]
-    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"]]
+    assert found == [["pyuwsgi"], ["gunicorn>=22", "gevent>=24.10.1", "packaging"], ["granian", "uvloop>=0.22"]]
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+@pytest.mark.parametrize("own", [{"workers_lifetime": 3600}, {"workers_max_rss": 300}, {"http1_keep_alive": False}])
+def test_no_connection_is_kept_to_workers_of_granian_that_are_replaced(own: dict[str, Any]) -> None:
+    (site,) = nginx_sites([app(granian=own)])
+    assert "upstreams" not in site
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi", "granian"])
 def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves(server: str) -> None:
     (site,) = nginx_sites([app(server=server)])
     assert site["locations"][0]["instead"] == {
@@ -478,9 +494,17 @@ def test_nginx_prefers_the_uwsgi_protocol_while_uwsgi_serves(server: str) -> Non
     }
 
 
-@pytest.mark.parametrize("worker_class", ["asgi", "uvicorn_worker.UvicornWorker"])
-def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(worker_class: str) -> None:
-    (site,) = nginx_sites([app(gunicorn={"worker_class": worker_class})])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gunicorn": {"worker_class": "asgi"}},
+        {"gunicorn": {"worker_class": "uvicorn_worker.UvicornWorker"}},
+        {"server": "granian", "granian": {"interface": "asgi"}},
+        {"server": "granian", "granian": {"interface": "asginl"}},
+    ],
+)
+def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(changes: dict[str, Any]) -> None:
+    (site,) = nginx_sites([app(**changes)])
     assert "instead" not in site["locations"][0]
 
 
@@ -495,7 +519,8 @@ def test_nginx_uses_http_alone_for_an_application_that_uwsgi_cannot_serve(worker
     ],
 )
 def test_a_change_of_the_server_leaves_the_site_of_nginx_alone(changes: dict[str, Any]) -> None:
-    assert nginx_sites([app(server="gunicorn", **changes)]) == nginx_sites([app(server="uwsgi", **changes)])
+    sites = [nginx_sites([app(server=server, **changes)]) for server in ("gunicorn", "uwsgi", "granian")]
+    assert sites[0] == sites[1] == sites[2]
 
 
 # Process managers
@@ -657,6 +682,6 @@ def test_applications_are_checked_once_however_often_they_are_mapped(monkeypatch
         nginx_sites(one)
         systemd_services(one, facts)
         supervisor_programs(one, facts)
-        gunicorn_services(one, facts)
+        server_services("gunicorn", one, facts)
         activations(one, None, facts)
     assert (problems, checked) == ([], ["a", "b"])

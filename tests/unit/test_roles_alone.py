@@ -13,7 +13,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
@@ -125,7 +125,7 @@ def test_nginx_alone_serves_the_same_sites(apps: list[dict[str, Any]], monkeypat
 def test_an_app_server_alone_writes_the_same_files(
     apps: list[dict[str, Any]], server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services = {"gunicorn": gunicorn_services, "uwsgi": uwsgi_services}[server](apps, FACTS)
+    services = server_services(server, apps, FACTS)
     if not services:
         assert {"gunicorn": gunicorn, "uwsgi": uwsgi}[server].files_of(services, shlex.quote) == []
         return

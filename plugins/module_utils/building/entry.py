@@ -41,24 +41,149 @@ class VisitorMiddleware:
     async def __call__(self, scope, receive, send):
         if scope["type"] in ("http", "websocket"):
             scope = {{**scope, "root_path": {prefix!r} or scope.get("root_path", "")}}
-            if {proxy_fix!r}:
-                headers = dict(scope["headers"])
+            headers = dict(scope["headers"])
+            if {visitor!r}:
                 if b"x-forwarded-for" in headers:
                     scope["client"] = (headers[b"x-forwarded-for"].decode("latin-1").split(",")[-1].strip(), 0)
                 if b"x-forwarded-proto" in headers:
                     is_secure = headers[b"x-forwarded-proto"] == b"https"
                     plain, secure = ("http", "https") if scope["type"] == "http" else ("ws", "wss")
                     scope["scheme"] = secure if is_secure else plain
-                if b"x-forwarded-host" in headers:
-                    host = headers[b"x-forwarded-host"]
-                    scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
-                    name, _, port = host.decode("latin-1").partition(":")
-                    default = 443 if scope["scheme"] in ("https", "wss") else 80
-                    scope["server"] = (name, int(port) if port.isdigit() else default)
+            if {proxy_fix!r} and b"x-forwarded-host" in headers:
+                host = headers[b"x-forwarded-host"]
+                scope["headers"] = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
+                name, _, port = host.decode("latin-1").partition(":")
+                default = 443 if scope["scheme"] in ("https", "wss") else 80
+                scope["server"] = (name, int(port) if port.isdigit() else default)
         return await self.app(scope, receive, send)
 
 
 application = VisitorMiddleware(_callable)
+'''
+
+# On a unix socket, granian knows neither the visitor's address nor the scheme. It takes status and headers when the
+# application returns, but a generator starts its response later. It has no write(). If a part of the request's body is
+# unread at the end, it closes the connection, and nginx may lose the response. So the rest is read at the end. nginx
+# must know the length of the response for that, because it sends no more of a body after the headers of a response. So
+# a short response gets a length.
+WSGI_VISITOR = '''
+
+import threading
+import time
+
+DRAIN_SECONDS = 2
+SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
+
+
+class Body:
+    """A request's body. ``reads`` counts its reads; ``over`` is set after the last one."""
+
+    def __init__(self, stream, length):
+        self.stream, self.left, self.reads, self.over = stream, length, 0, False
+
+    def count(self, data, over):
+        self.reads += 1
+        if self.left is not None:
+            self.left -= len(data)
+        self.over = self.over or over or self.left == 0
+        return data
+
+    def read(self, size=-1, *more):
+        data = self.stream.read(size, *more)
+        return self.count(data, size is None or size < 0 or (size > 0 and not data))
+
+    def readline(self, *size):
+        line = self.stream.readline(*size)
+        return self.count(line, not line)
+
+    def readlines(self, *hint):
+        return list(self)
+
+    def __iter__(self):
+        return iter(self.readline, b"")
+
+    def drain(self):
+        try:
+            while self.read(65536):
+                pass
+        except Exception:
+            pass  # nginx has closed the connection
+
+
+class Response:
+    """The chunks of a response, then the rest of the request's body."""
+
+    def __init__(self, chunks, rest, result, body, framed):
+        self.chunks, self.rest, self.result, self.body, self.framed = chunks, rest, result, body, framed
+
+    def __iter__(self):
+        yield from self.chunks
+        yield from self.rest
+        if self.body and not self.framed and not self.body.over:
+            reader = threading.Thread(target=self.body.drain, daemon=True)
+            reader.start()
+            reader.join(DRAIN_SECONDS)
+
+    def close(self):
+        try:
+            if hasattr(self.result, "close"):
+                self.result.close()
+        finally:
+            if self.body and self.framed:
+                self.body.drain()
+
+
+def visited(environ, start_response):
+    environ["REMOTE_ADDR"] = environ.get("HTTP_X_REAL_IP", "")
+    environ["wsgi.url_scheme"] = scheme = "https" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else "http"
+    name, colon, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if not colon or not port.isdecimal():
+        name, port = environ.get("HTTP_HOST", ""), "443" if scheme == "https" else "80"
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
+    begun, chunks, body = [], [], None
+    length = environ.get("CONTENT_LENGTH") or ("" if "HTTP_TRANSFER_ENCODING" in environ else "0")
+    if length != "0":
+        environ["wsgi.input"] = body = Body(environ["wsgi.input"], int(length) if length else None)
+
+    def begin(status, headers, exc_info=None):
+        begun[:] = [status, headers]
+        return chunks.append
+
+    try:
+        result = unvisited(environ, begin)
+        if isinstance(result, list) and begun and not chunks and (body is None or body.over):
+            start_response(*begun)
+            return result
+        rest = iter(result)
+        for chunk in rest:
+            chunks.append(chunk)
+            if begun:
+                break
+    except BaseException:
+        if body:
+            body.drain()
+        raise
+    status, headers = begun
+    framed = status[:3] in ("204", "304") or any(key.lower() == "content-length" for key, _value in headers)
+    if body and not body.over and not framed:
+        framed = is_short(chunks, rest, body)
+        headers = [*headers, ("Content-Length", str(sum(map(len, chunks))))] if framed else headers
+    start_response(status, headers)
+    return Response(chunks, rest, result, body, framed)
+
+
+def is_short(chunks, rest, body):
+    """Whether these are all chunks of a short response that does not depend on the request's body."""
+    reads, size, until = body.reads, sum(map(len, chunks)), time.monotonic() + SHORT_SECONDS
+    for chunk in rest:
+        chunks.append(chunk)
+        size += len(chunk)
+        if body.reads > reads or size > SHORT_BYTES or time.monotonic() > until:
+            return False
+    return body.reads == reads
+
+
+unvisited, application = application, visited
 '''
 
 # uWSGI closes the connection after the response. If a part of the request's body is unread, nginx gets an error instead
@@ -166,7 +291,8 @@ def streaming(environ, start_response):
 unstreamed, application = application, streaming
 """
 
-# gunicorn's ASGI worker may close a connection while a part of the request's body is unread. So the rest is read first.
+# gunicorn's ASGI worker and granian may close a connection while a part of the request's body is unread. So the rest is
+# read first: with gunicorn after the response was sent, with granian before its last part.
 ASGI_DRAIN = """
 
 import asyncio
@@ -193,12 +319,14 @@ async def draining(scope, receive, send):
     async def sent(message):
         if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
             return await send(message)
-        await send({**message, "more_body": True})
+        if not DRAIN_FIRST:
+            await send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}
         try:
             await asyncio.wait_for(drain(), DRAIN_SECONDS)
         except asyncio.TimeoutError:
             pass
-        await send({"type": "http.response.body", "body": b""})
+        await send(message)
 
     await undrained(scope, received, sent)
 
@@ -207,19 +335,26 @@ undrained, application = application, draining
 """
 
 
-def entry_module(wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False) -> str:
-    """The text of the module ``pyweb_entry``, whose ``application`` the server calls."""
+def entry_module(
+    wsgi: str, protocol: str, proxy_fix: bool, prefix: str, drain: bool = False, visitor: bool = False
+) -> str:
+    """The text of the module ``pyweb_entry``, whose ``application`` the server calls.
+
+    With ``visitor``, the module also passes the data of the visitor that the server lacks.
+    """
     module, _colon, expression = wsgi.partition(":")
-    changed = proxy_fix or prefix
+    drain_first, visitor = visitor, visitor or (proxy_fix and protocol == "asgi")
+    changed = proxy_fix or prefix or visitor
     does = "its callable is evaluated"
     if changed:
         does = "scheme, host, address and prefix are those of the visitor" if proxy_fix else "it receives its prefix"
     fix = "from werkzeug.middleware.proxy_fix import ProxyFix\n\n" if proxy_fix and protocol == "wsgi" else ""
     text = LOAD.format(does=does, imports=fix, module=module, expression=expression)
     if protocol == "asgi":
-        wrapped = ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix)
+        wrapped = ASGI.format(does=does, prefix=prefix, proxy_fix=proxy_fix, visitor=visitor)
         text += wrapped if changed else "\napplication = _callable\n"
-        return text + (ASGI_DRAIN if drain else "")
+        return text + (f"{ASGI_DRAIN}\n\nDRAIN_FIRST = {drain_first!r}\n" if drain else "")
     text += f"\napplication = {WSGI_FIX if proxy_fix else '_callable'}\n"
     text += WSGI_PREFIX.format(prefix=prefix) if prefix else ""
+    text += WSGI_VISITOR if visitor else ""
     return text + (WSGI_STREAM + WSGI_DRAIN if drain else "")

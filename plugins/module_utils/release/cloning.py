@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 
 # The files of a release that contain its ID, besides the programs in bin/.
-FILES_WITH_ID = ("env", "gunicorn.conf.py", "uwsgi.ini")
+FILES_WITH_ID = ("env", "gunicorn.conf.py", "uwsgi.ini", "granian/start.py")
 
 
 def clone(layout: Layout, manifest: Manifest) -> Manifest:

@@ -14,8 +14,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind
 
@@ -116,9 +116,9 @@ def check_health(checker: Checker, health: dict[str, Any], where: str) -> None:
 
 
 def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
-    """Check the settings of both app servers, because the application may change to the other one."""
-    app["gunicorn"] = gunicorn.checked(checker, app["gunicorn"], f"{where}.gunicorn")
-    app["uwsgi"] = uwsgi.checked(checker, app["uwsgi"], f"{where}.uwsgi")
+    """Check the settings of every app server, because the application may change to another one."""
+    for server in SERVERS.values():
+        server.check(checker, app, where)
 
 
 def check_env(checker: Checker, env: dict[Any, Any], where: str) -> None:

@@ -3,7 +3,7 @@
 """The plan of a host: its desired state, with one part for each role. Pure.
 
 A part holds everything that the code on the host needs to apply its role. If a role is left out, the other parts do not
-change. The roles gunicorn and uwsgi have no part: without one of them, the part webapp lacks the files of that server.
+change. The roles of app servers have no part: without one of them, the part webapp lacks the files of that server.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements, releases
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import gunicorn_services, uwsgi_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.locks import lock_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
 # The roles of the site, in the order in which their parts are applied.
-ROLES = ("python", "gunicorn", "uwsgi", "webapp", "systemd", "supervisor", "nginx")
+ROLES = ("python", *SERVERS, "webapp", "systemd", "supervisor", "nginx")
 
 ACME_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
@@ -98,7 +98,7 @@ def python_part(_roles: Collection[str], model: Model) -> Part | None:
 def webapp_part(roles: Collection[str], model: Model) -> Part | None:
     """The releases of the applications.
 
-    The roles gunicorn and uwsgi add server settings and a start command to each release.
+    The roles of app servers add server settings and a start command to each release.
     """
     if not model.apps:
         return None
@@ -128,12 +128,10 @@ def server_files(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
     """The files that the roles of the app servers put into a release, as templates."""
     root = model.webapp["webapp_root"]
     files: list[dict[str, Any]] = []
-    if "gunicorn" in roles:
-        services = gunicorn_services(model.apps, model.facts, root)
-        files += of_role("gunicorn", gunicorn.files_of(services, shlex.quote))
-    if "uwsgi" in roles:
-        services = uwsgi_services(model.apps, model.facts, root)
-        files += of_role("uwsgi", uwsgi.files_of(services, shlex.quote))
+    for server in SERVERS.values():
+        if server.name in roles:
+            items = server_services(server.name, model.apps, model.facts, root)
+            files += of_role(server.name, server.rules.files_of(items, shlex.quote))
     return files
 
 

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
     worker_count,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
 
 # The systems that the tests run on.
 SUPPORTED = {("debian", "12"), ("debian", "13")}
@@ -158,9 +159,8 @@ def memory_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
 
 
 def worker_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
-    """Settings of uWSGI that depend on the number of workers; ``auto`` depends on the host."""
-    if app["server"] == "uwsgi" and (problem := uwsgi.cheaper_problem(app["uwsgi"], worker_count(app, facts))):
-        yield f".uwsgi.{problem}"
+    """Settings of an app server that depend on the number of workers; ``auto`` depends on the host."""
+    return server_of(app).problems(app, worker_count(app, facts))
 
 
 def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:

@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import rele
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
@@ -29,7 +29,7 @@ def releases(
     root: str = "/srv/webapps",
     nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
-    """The desired releases of the applications. ``files`` are the files of the roles gunicorn and uwsgi."""
+    """The desired releases of the applications. ``files`` are the files of the roles of app servers."""
     items = []
     for app in applications(webapps):
         item = {"name": app["name"], "state": app["state"], "purge": app["purge"]}
@@ -98,10 +98,7 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
 
 def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
     """The requirements that install the application server."""
-    requirement = requirements.get(app["server"], app["server"])
-    if app["server"] == "gunicorn":
-        return gunicorn.requirements(requirement, app["gunicorn"], app["site"]["websocket"])
-    return [requirement]
+    return server_of(app).requirements(app, requirements.get(app["server"], app["server"]))
 
 
 def locked_requirements(webapps: Any, requirements: dict[str, str]) -> set[str]:

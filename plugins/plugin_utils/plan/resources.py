@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
 
 # Memory (bytes) that `workers: auto` assumes for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
@@ -40,8 +40,7 @@ def memory_bytes(text: str) -> int:
 
 def stop_timeout(app: dict[str, Any]) -> int:
     """Seconds after which a process manager kills a process. By then, the app server has ended its last request."""
-    uwsgi_serves = app["server"] == "uwsgi"
-    return (app["timeout"] if uwsgi_serves else gunicorn.stop_seconds(app["gunicorn"], app["timeout"])) + STOP_MARGIN
+    return server_of(app).stop_seconds(app) + STOP_MARGIN
 
 
 def resolved_process_manager(app: dict[str, Any], default: str, facts: dict[str, Any]) -> str:
@@ -52,5 +51,4 @@ def resolved_process_manager(app: dict[str, Any], default: str, facts: dict[str,
 
 
 def booting_workers(app: dict[str, Any], facts: dict[str, Any]) -> int:
-    workers = worker_count(app, facts)
-    return uwsgi.booting_workers(app["uwsgi"], workers) if app["server"] == "uwsgi" else workers
+    return server_of(app).booting_workers(app, worker_count(app, facts))

@@ -214,6 +214,50 @@ def every_requirement() -> set[str]:
     return {one.replace("gunicorn,>", "gunicorn>") for one in found}
 
 
+def protocol(app: dict[str, Any]) -> str:
+    """The interface between gunicorn and an application: wsgi or asgi."""
+    return "asgi" if serves_asgi(app["gunicorn"]) else "wsgi"
+
+
+def entry(app: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of our entry module.
+
+    WSGI workers apply a prefix themselves. gunicorn's own ASGI worker reads no body that the application leaves.
+    """
+    return {"prefix": protocol(app) == "asgi", "drain": app["gunicorn"].get("worker_class") == "asgi"}
+
+
+def item(app: dict[str, Any], callable_name: str, workers: int, place: Any) -> dict[str, Any]:
+    """The item of ``gunicorn_services`` for a release of an application."""
+    return {
+        "name": app["name"],
+        "wsgi_app": callable_name,
+        "workers": workers,
+        "threads": app["threads"],
+        "timeout": app["timeout"],
+        "settings": app["gunicorn"],
+        "directory": place.directory,
+        "bind": INHERITED,
+        "ready_file": place.ready_file,
+        "program": [f"{place.directory}/bin/run", "gunicorn"],
+    }
+
+
+def requirements_of(app: dict[str, Any], requirement: str) -> list[str]:
+    """The packages to install for an application."""
+    return requirements(requirement, app["gunicorn"], app["site"]["websocket"])
+
+
+def keeps_connections(app: dict[str, Any]) -> bool:
+    """Whether nginx may keep connections without losing a request.
+
+    gthread workers support it, and a stopping worker still answers requests on them. Workers with `max_requests` don't:
+    in older versions, a restarting worker closes idle connections at once.
+    """
+    own = app["gunicorn"]
+    return worker_class(own, app["threads"]) == "gthread" and own.get("keepalive") != 0 and not own.get("max_requests")
+
+
 def stop_seconds(settings: dict[str, Any], timeout: int) -> int:
     """Seconds that requests under way get at a stop."""
     graceful = settings.get("graceful_timeout")

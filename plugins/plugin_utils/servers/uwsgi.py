@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_uwsgi
@@ -165,6 +165,42 @@ def booting_workers(options: dict[str, Any], workers: int) -> int:
     """The number of workers at the start. In uWSGI's cheaper mode the others start under load."""
     fewer = options.get("cheaper-initial") or options.get("cheaper")
     return min(workers, int(fewer)) if fewer else workers
+
+
+def problems_with(app: dict[str, Any], workers: int) -> Iterator[str]:
+    """Problems of an application's options with this number of workers."""
+    if problem := cheaper_problem(app["uwsgi"], workers):
+        yield f".uwsgi.{problem}"
+
+
+def entry(app: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of our entry module. uWSGI closes a connection without reading the rest of a request body.
+
+    It supports neither a factory with arguments nor attributes, so it always gets the module.
+    """
+    return {"prefix": True, "drain": True}
+
+
+def item(app: dict[str, Any], callable_name: str, workers: int, place: Any) -> dict[str, Any]:
+    """The item of ``uwsgi_services`` for a release of an application.
+
+    nginx uses ``socket`` with the uwsgi protocol. ``http_socket`` speaks HTTP, for the health check and while nginx
+    still has the HTTP configuration of another server.
+    """
+    return {
+        "name": app["name"],
+        "module": callable_name,
+        "workers": workers,
+        "threads": app["threads"],
+        "timeout": app["timeout"],
+        "settings": app["uwsgi"],
+        "directory": place.directory,
+        "http_socket": "fd://3",
+        "socket": "fd://4",
+        "ready_file": place.ready_file,
+        "stats": place.stats_socket,
+        "program": [f"{place.directory}/bin/run", "uwsgi"],
+    }
 
 
 def complete(service: dict[str, Any]) -> list[list[str]]:
