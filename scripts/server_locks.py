@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / ".collections"))
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn  # noqa: E402  # after the path
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn  # noqa: E402  # after the path
 
 SERVERS = CHECKOUT / "plugins/plugin_utils/servers/server_lock.py"
 UV = CHECKOUT / "plugins/module_utils/host/uv_lock.py"
@@ -45,7 +45,8 @@ HEAD = [
 
 def requirements() -> list[str]:
     """Every requirement that this collection has for an app server, without bounds that no old Python can meet."""
-    return sorted({*(one for one in gunicorn.every_requirement() if one != gunicorn.ASGI_GUNICORN), "pyuwsgi"})
+    ours = gunicorn.every_requirement() | granian.every_requirement()
+    return sorted({*(one for one in ours if one != gunicorn.ASGI_GUNICORN), "granian<2.9", "pyuwsgi"})
 
 
 def uv(*arguments: str) -> str:

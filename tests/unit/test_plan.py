@@ -306,9 +306,10 @@ def test_a_host_does_not_lead_for_an_application_that_it_does_not_have(
     run = Run({"web1": Liar(), "web2": Host()}, monkeypatch)
     app = {**shop, "commands": {"release": ["flask db upgrade"]}}
     webapps = {"web1": [{**shop, "name": "blog", "site": {"domains": ["blog.example.com"]}}], "web2": [app]}
+    with pytest.raises(AnsibleActionFail, match="web1 answered with a build of the wrong kind"):
+        run(webapps["web1"], stage="deploy", host="web1")
     for stage in ("deploy", "commands"):
-        for host in run.hosts:
-            run(webapps[host], stage=stage, host=host)
+        run(webapps["web2"], stage=stage, host="web2")
     assert run.hosts["web1"].trips == ["preflight", "apply"]
     assert run.hosts["web2"].calls[-1][1]["apps"][0]["release_commands"] == ["flask db upgrade"]
 

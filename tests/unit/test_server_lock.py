@@ -19,7 +19,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.server_lo
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.versions import fits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, gunicorn_settings, uwsgi_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import (
+    granian,
+    granian_settings,
+    gunicorn,
+    gunicorn_settings,
+    uwsgi_options,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.locks import lock_of, name_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.server_lock import HASHES, SOURCES, VERSIONS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -30,7 +36,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 SERVERS: dict[str, str] = role_options("webapp")["webapp_server_requirements"]["default"]
 # Upstream does not have these. They can't be installed, with or without a lock.
-MISSING = {**{python: {"gunicorn-h1c"} for python in PYTHONS}, "3.9": {"gunicorn-h1c", "h2"}}
+MISSING = {**{python: {"gunicorn-h1c"} for python in PYTHONS}, "3.9": {"gunicorn-h1c", "h2", "granian", "rloop", "uvloop"}}
 SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 # The lock
@@ -38,7 +44,7 @@ SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_server_and_every_extra_is_locked(python: str) -> None:
-    for requirement in sorted({*gunicorn.every_requirement(), *SERVERS.values()}):
+    for requirement in sorted({*gunicorn.every_requirement(), *granian.every_requirement(), *SERVERS.values()}):
         if name_of(requirement) not in MISSING[python] and requirement != gunicorn.ASGI_GUNICORN:
             assert locked_packages(lock_of([requirement]), python, [requirement], {}, [])
 
@@ -67,6 +73,7 @@ def test_wheels_are_missing_only_where_upstream_has_none() -> None:
 def test_the_locked_servers_are_those_whose_settings_are_checked() -> None:
     newest = VERSIONS[PYTHONS[-1]]
     assert newest["gunicorn"][0] == gunicorn_settings.VERSION
+    assert newest["granian"][0] == granian_settings.VERSION
     assert newest["pyuwsgi"][0].startswith(uwsgi_options.VERSION)
 
 
@@ -95,10 +102,14 @@ def test_uv_is_installed_by_its_hash_unless_another_version_is_chosen(tmp_path: 
 
 
 def test_a_chosen_requirement_is_not_locked() -> None:
-    apps = [app(gunicorn={"worker_class": "gevent"}), app("blog", server="uwsgi", site={"port": 81})]
+    apps = [
+        app(gunicorn={"worker_class": "gevent"}),
+        app("blog", server="uwsgi", site={"port": 81}),
+        app("wiki", server="granian", site={"port": 82}),
+    ]
     assert locked_requirements(apps, SERVERS) == {*SERVERS.values(), "gevent>=24.10.1", "packaging"}
     chosen = {**SERVERS, "gunicorn": "gunicorn==23.0.0"}
-    assert locked_requirements(apps, chosen) == {SERVERS["uwsgi"], "gevent>=24.10.1", "packaging"}
+    assert locked_requirements(apps, chosen) == {SERVERS["uwsgi"], SERVERS["granian"], "gevent>=24.10.1", "packaging"}
 
 
 def test_a_lock_holds_only_what_is_needed() -> None:

@@ -37,9 +37,9 @@ def folder_blocks(location: dict[str, Any], site: dict[str, Any], prefix: str, p
     # Both end in a slash: with only one of them, /static../secret would leave the folder.
     path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
     extra = extra_lines(location["extra"], f"extra of location {location['path']}")
-    lines = ["internal;"] if location["internal"] else []
-    lines += precompressed_lines(location, parts)
-    lines += [
+    lines = [
+        *(["internal;"] if location["internal"] else []),
+        *precompressed_lines(location, parts),
         *redirect_lines(location),
         *charset_lines(location),
         *rule_lines(location, parts),
@@ -49,12 +49,8 @@ def folder_blocks(location: dict[str, Any], site: dict[str, Any], prefix: str, p
     lifetime = lifetime_line(location["immutable"])
     head = f"location ^~ {quote(path)}"
     if not location["fallback"] and not location["page"]:
-        return [
-            {
-                **block(head, [f"alias {quote(alias)};", link_line(site, alias), lifetime, *lines]),
-                "inside": [HIDDEN],
-            }
-        ]
+        only = block(head, [f"alias {quote(alias)};", link_line(site, alias), lifetime, *lines])
+        return [{**only, "inside": [HIDDEN]}]
     places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"] or [])]
     root = posixpath.commonpath(places)
     found = [f"/{posixpath.relpath(place, root)}/".replace("/./", "/") for place in places]

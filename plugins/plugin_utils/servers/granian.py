@@ -144,6 +144,11 @@ def requirements_of(app: dict[str, Any], requirement: str) -> list[str]:
     return [requirement, *([LOOPS[loop]] if loop in LOOPS else [])]
 
 
+def every_requirement() -> set[str]:
+    """Every requirement that this collection itself can have for the settings of granian."""
+    return set(LOOPS.values())
+
+
 def stop_seconds(app: dict[str, Any]) -> int:
     """Seconds that open requests get at a stop."""
     return int(app["timeout"])
