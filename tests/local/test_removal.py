@@ -408,7 +408,8 @@ def test_all_folders_below_run_go(application: Application) -> None:
     root = application.layout.runtime_root
     for name in (NAME, f"{NAME}.sockets", f"{NAME}x"):
         os.makedirs(f"{root}/{name}")
-    removed(application)
+    os.chown(f"{root}/{NAME}", application.account.pw_uid, 0)
+    assert removed(application)["found"] == [], "they are no leftovers"
     assert os.listdir(root) == [f"{NAME}x"]
 
 

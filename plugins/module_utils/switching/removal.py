@@ -43,12 +43,12 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
         keeps = [os.path.basename(layout.shared)] if has_data and not spec["purge"] else []
         # Jobs start programs of the live release, and nothing else. From here on, they can't.
         remove_tree(layout.current)
+        for path in runtime_folders(layout):
+            remove_tree(path)
         result["found"] = remove_leftovers(layout, run)
         for entry in os.listdir(layout.home):
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
-        for path in runtime_folders(layout):
-            remove_tree(path)
         settle_accounts(layout, run, result, bool(keeps))
         # The lock goes last, so that the next run that takes it finds the rest gone.
         os.unlink(layout.path(".lock"))
