@@ -9,7 +9,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 
 # Bytes that are read of the journal for each requested line.
 LINE_BYTES = 1000
-# systemctl prints properties even for a unit that does not exist. On a busy host, AnsibleModule.run_command can lose the
+# systemctl prints properties even for a missing unit. On a busy host, AnsibleModule.run_command can lose the
 # output of a command that takes longer than a second: it stops reading if the command ends just after its select().
 ATTEMPTS = 5
 REMEDY = "Look at systemctl status on the host."
