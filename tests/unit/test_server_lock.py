@@ -36,7 +36,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 SERVERS: dict[str, str] = role_options("webapp")["webapp_server_requirements"]["default"]
 # Upstream does not have these. They can't be installed, with or without a lock.
-MISSING = {**{python: {"gunicorn-h1c"} for python in PYTHONS}, "3.9": {"gunicorn-h1c", "h2", "granian", "rloop", "uvloop"}}
+MISSING = {
+    **{python: {"gunicorn-h1c"} for python in PYTHONS},
+    "3.9": {"gunicorn-h1c", "h2", "granian", "rloop", "uvloop"},
+}
 SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 # The lock
