@@ -27,6 +27,9 @@ PROCESS_INTERVAL = 0.3
 WORKERS_TIMEOUT = 15.0
 # Seconds for an answer through nginx, which needs no time to start. They are for a host under load.
 FRONT_TIMEOUT = 5.0
+# Seconds for an answer on the release's own socket, where a question waits during the boot. A question that is given up
+# leaves a dead connection in the queue of the socket.
+OWN_TIMEOUT = 30.0
 # Seconds that a release gets for a better answer, once it has given a wrong one.
 SECOND_THOUGHT = 1.0
 # A process that was restarted this often is in a crash loop, and waiting longer does not help.
@@ -96,7 +99,8 @@ class Gate:
         """Ask until the answer is healthy. Refuse at the deadline, or as soon as waiting is useless."""
         looked = time.monotonic()
         while True:
-            timeout = max(0.5, min(10.0, deadline - time.monotonic()))
+            longest = OWN_TIMEOUT if question.unix_socket else 10.0
+            timeout = max(0.5, min(longest, deadline - time.monotonic()))
             answer = self.ask_alive(question, timeout, statuses) if question.unix_socket else ask(question, timeout)
             if is_healthy(answer, question, statuses):
                 return
