@@ -9,6 +9,7 @@ import errno
 import grp
 import os
 import pwd
+import select
 import shutil
 import signal
 import stat
@@ -33,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
     wanted_requirements,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import look_at_static
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
@@ -47,6 +49,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     manifests,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.packaged import copies
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an application has an account of its own")
@@ -248,6 +252,25 @@ def test_every_value_arrives_exactly(bench: Bench) -> None:
 def test_the_users_variables_win(bench: Bench) -> None:
     bench.build({"app.py": APP}, environment={"SCRIPT_NAME": "/a"}, env={"SCRIPT_NAME": "/b", "LANG": "C"})
     assert bench.run("sh", "-c", "echo $SCRIPT_NAME $LANG $WEBAPP_NAME $WEBAPP_RELEASE") == f"/b C {NAME} {ID}\n"
+
+
+@needs_root
+@pytest.mark.parametrize(("given", "wanted"), [({}, "1"), ({"PYTHONUNBUFFERED": ""}, "")])
+def test_what_is_printed_is_not_collected_unless_the_user_wants_it(
+    bench: Bench, given: dict[str, str], wanted: str
+) -> None:
+    bench.build({"app.py": APP}, env=given)
+    assert bench.run("sh", "-c", "echo $PYTHONUNBUFFERED") == f"{wanted}\n"
+    process = subprocess.Popen(
+        [f"{bench.layout.release(ID)}/bin/run", "python", "-c", "import time; print('here'); time.sleep(30)"],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        ready = select.select([process.stdout], [], [], 5 if wanted else 1)[0]
+    process.kill()
+    process.wait()
+    assert bool(ready) is bool(wanted)
 
 
 @needs_root
@@ -825,6 +848,65 @@ def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Benc
     assert serve_shared(bench.layout, ["media/public"], "www-data", check_mode=True)
     assert serve_shared(bench.layout, ["media/public"], "www-data")
     assert reads("media/public/old/a.jpg")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("upload", "mode"),
+    [
+        ("import os; os.makedirs('avatars'); open('avatars/a', 'w')", ""),
+        ("import os, tempfile; os.rename(tempfile.mkstemp(dir='.')[1], 'a')", "0600"),
+        ("import os; open('../a', 'w'); os.chmod('../a', 0o640); os.rename('../a', 'a')", "0640"),
+        ("import os, tempfile; os.rename(tempfile.mkstemp(dir='.')[1], 'a'); os.chmod('a', 0o644)", ""),
+        ("import os; open('../a', 'w'); os.rename('../a', 'a'); os.chmod('a', 0o644)", ""),
+    ],
+    ids=["written", "temporary", "moved", "temporary-0644", "moved-0644"],
+)
+def test_nginx_reads_an_upload_at_once_or_the_doctor_sees_why_not(bench: Bench, upload: str, mode: str) -> None:
+    for path in (bench.layout.home, bench.layout.shared):
+        os.chmod(path, 0o755)
+    bench.build({"app.py": APP, "media/first": "x"}, shared=["media"], served=["media"])
+    folder = f"{bench.layout.shared}/media"
+    answer = run_as_account(bench.layout, ["/usr/bin/python3", "-c", upload], folder, {}, 9)
+    assert answer.returncode == 0, answer.stderr
+    spec = {"name": NAME, "port": 1, "question": {"path": "/", "host": "x", "scheme": "http"}}
+    found = look_at_static(spec, {"url": "/media/", "folder": folder}, bench.layout.root, "www-data")
+    assert (bool(found["blocked"]), found.get("mode", "")) == (bool(mode), mode)
+    if mode:
+        assert (found["blocked"], found["shared"], found["lists"]) == (f"{folder}/a", True, True)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("package", "folder", "trouble"),
+    [
+        ("shop.web", "static", ""),
+        ("shop.web", "none", "the package shop.web has no folder none in"),
+        ("lost", "static", "the environment has no package lost"),
+        ("app", "static", "the environment has no package app"),
+    ],
+)
+def test_a_static_folder_of_a_package_becomes_part_of_the_release(
+    bench: Bench, package: str, folder: str, trouble: str
+) -> None:
+    static = [{"url": "/static/", "package": package, "path": folder}]
+    (planned,), problems = normalised(
+        [{"name": NAME, "source": {"package": "shop"}, "wsgi": "app:app", "site": {"static": static}}]
+    )
+    assert problems == []
+    files = {
+        "app.py": APP,
+        "src/shop/__init__.py": "",
+        "src/shop/web/__init__.py": "",
+        "src/shop/web/static/a.css": "a",
+    }
+    if trouble:
+        with pytest.raises(ReleaseError, match=trouble):
+            bench.build(files, build_commands=copies(planned))
+        return
+    release = bench.build(files, build_commands=copies(planned))
+    copied = release / "src" / planned["site"]["static"][0]["path"] / "a.css"
+    assert (copied.read_text(), copied.stat().st_uid, mode(copied)) == ("a", 0, 0o644)
 
 
 @needs_root

@@ -96,7 +96,15 @@ WEBAPPS = [
         site={
             **site(SITE, "errors/sorry.html", "/shop"),
             "path": "/shop",
-            "static": [{"url": "/static/", "path": "static"}],
+            "static": [
+                {
+                    "url": "/static/",
+                    "path": "static",
+                    "package": "shop",
+                    "fallback": "index.html",
+                    "charset": "utf-8",
+                }
+            ],
             "locations": [site(LOCATION, "errors/sorry.html")],
             "max_temp_file_size": "1m",
             "cache": {"bypass_cookies": ["session"], "max_size": "10m"},
@@ -125,6 +133,7 @@ SITES = [
                 "maintenance": site(SITE, "/srv/sorry.html")["maintenance"],
             },
             {"path": "/f/", "alias": "/srv/f/", "fallback": ["/srv/g/"], "internal": True, "internal_for": "backend"},
+            {"path": "/g/", "alias": "/srv/g/", "page": "index.html", "charset": "utf-8"},
         ],
         "links_root": "/srv",
         "access_log": "/var/log/a.log",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -199,6 +200,7 @@ def test_static_folders_lie_below_prefix_root_and_subdir() -> None:
         "path": "/shop/static/",
         "alias": "/apps/shop/current/src/backend/pub/",
         "immutable": True,
+        "charset": "utf-8",
         "fallback": ["/apps/shop/previous/src/backend/pub/"],
     }
 
@@ -230,6 +232,51 @@ def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
     main, events = site["locations"]
     assert (events["path"], events["upstream"]) == ("/shop/events", main["upstream"])
     assert (main["read_timeout"], events["read_timeout"], events["buffering"]) == (15, 3600, False)
+
+
+@pytest.mark.parametrize(
+    ("site", "wanted"),
+    [
+        ({}, [15, 15]),
+        ({"websocket": True}, [3600, 3600]),
+        ({"buffering": False}, [3600, 3600]),
+        ({"locations": [{"path": "/x", "websocket": True}]}, [15, 3600]),
+        ({"locations": [{"path": "/x", "buffering": False}]}, [15, 3600]),
+        ({"websocket": True, "locations": [{"path": "/x", "websocket": False}]}, [3600, 15]),
+        ({"websocket": True, "locations": [{"path": "/x", "read_timeout": 7}]}, [3600, 7]),
+        ({"locations": [{"path": "/", "read_timeout": 9}, {"path": "/x"}]}, [9, 15]),
+        ({"extra": "proxy_read_timeout 99s;"}, [None, None]),
+        ({"extra": "proxy_read_timeout 99s;", "locations": [{"path": "/x", "read_timeout": 7}]}, [None, 7]),
+    ],
+)
+def test_a_quiet_websocket_or_stream_is_not_cut(site: dict[str, Any], wanted: list[Any]) -> None:
+    paths = {"locations": [{"path": "/x"}], **site}
+    (planned,) = nginx_sites([app(timeout=10, site=paths)])
+    assert [location["read_timeout"] for location in planned["locations"]] == wanted
+
+
+def test_a_folder_at_the_root_leaves_the_application_its_paths() -> None:
+    site = {"static": [{"url": "/", "path": "dist", "fallback": "index.html"}], "locations": [{"path": "/api/"}]}
+    for path, own in (("/api/ping", []), ("/apiary", ["/apiary"]), ("/up?x=1", ["/up"])):
+        (planned,) = nginx_sites([app(site=site, health={"path": path})])
+        found = {location["path"]: "upstream" in location for location in planned["locations"]}
+        assert found == {"/": False, "/api/": True, **dict.fromkeys(own, True)}
+
+
+def test_a_static_folder_of_a_package_is_copied_by_the_build() -> None:
+    static = [
+        {"url": "/static/", "package": "shop.web", "path": "static/"},
+        {"url": "/more/", "package": "shop.web", "path": "static"},
+        {"url": "/own/", "path": "own"},
+    ]
+    given = app(source={"package": "shop==1"}, site={"static": static}, commands={"build": ["make"]})
+    (release,) = releases([given], SYSTEMD)
+    first, second = release["build_commands"]
+    assert second == "make"
+    assert shlex.split(first)[3:] == ["shop.web", "static", "pyweb-packages/shop.web/static"]
+    (site,) = nginx_sites([given], root="/apps")
+    folders = [location["alias"] for location in site["locations"] if "alias" in location]
+    assert folders == ["/apps/shop/current/src/pyweb-packages/shop.web/static/"] * 2 + ["/apps/shop/current/src/own/"]
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,45 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"shared": ["instance", "./instance/"]}, ".shared", "'instance' is listed twice", "Remove one"),
         ({"commands": {"build": [" "]}}, ".commands.build", "one line", "flask db upgrade"),
         ({"commands": {"release": ["a\nb"]}}, ".commands.release", "one line", "flask db upgrade"),
-        ({"site": {"domains": ["http://x.org/"]}}, ".site.domains", "is a URL", "shop.example.com"),
-        ({"site": {"domains": ["x.org:8080"]}}, ".site.domains", "has a port", "port as port"),
+        ({"site": {"domains": ["http://x.org/"]}}, ".site.domains", "is a URL", "'x.org'"),
+        ({"site": {"domains": ["x.org:8080"]}}, ".site.domains", "has a port", "and port: "),
+        (
+            {"site": {"domains": ["[2001:db8::1]:8080"]}},
+            ".site.domains",
+            "has a port",
+            "'[2001:db8::1]' here, and port",
+        ),
+        ({"site": {"domains": ["2001:DB8::1"]}}, ".site.domains", "without brackets", "Write '[2001:db8::1]'"),
+        ({"site": {"domains": ["192.0.2"]}}, ".site.domains", "looks like an IPv4 address", "192.0.2.7"),
+        ({"site": {"domains": ["a\u200db.org"]}}, ".site.domains", "is not a host name", "letters, digits"),
+        ({"site": {"extra": "proxy_set_header Host x;"}}, ".site.extra", "Host has no effect", "domains decide"),
+        ({"site": {"extra": "proxy_set_header Upgrade x;"}}, ".site.extra", "Upgrade has no", "websocket: true"),
+        ({"site": {"extra": "uwsgi_param A b;"}}, ".site.extra", "server is gunicorn", "proxy_set_header"),
+        (
+            {"site": {"static": [{"url": "/", "path": "s", "fallback": "index.html"}]}},
+            ".site.static '/'",
+            "[{path: /api/}]",
+            "Set health.path",
+        ),
+        (
+            {"site": {"static": [{"url": "/s/", "path": "s", "fallback": "/x"}]}},
+            ".site.static '/s/'.fallback",
+            "'/x'",
+            "index.html",
+        ),
+        (
+            {"site": {"static": [{"url": "/s/", "path": "s", "charset": "utf8"}]}},
+            ".site.static '/s/'.charset",
+            "'utf8'",
+            "utf-8",
+        ),
+        (
+            {"site": {"static": [{"url": "/s/", "path": "s", "package": "a-b"}]}},
+            ".site.static '/s/'.package",
+            "'a-b'",
+            "such as shop",
+        ),
+        ({"site": {"locations": [{"path": "/"}, {"path": "/"}]}}, ".site.locations", "'/' is listed twice", "Keep one"),
         ({"site": {"domains": ["a_b.org"]}}, ".site.domains", "'a_b.org'", "shop.example.com"),
         ({"site": {"domains": [""]}}, ".site.domains", "''", "shop.example.com"),
         ({"site": {"domains": ["x.org; }"]}}, ".site.domains", "'x.org; }'", "shop.example.com"),
@@ -207,7 +244,7 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"site": {"path": "/a b"}}, ".site.path", "'/a b'", "'/shop'"),
         ({"site": {"max_body_size": "16 MB"}}, ".site.max_body_size", "'16 MB'", "16m"),
         ({"site": {"static": [{"url": "static", "path": "s"}]}}, ".site.static", "'static'", "'/static/'"),
-        ({"site": {"static": [{"url": "/", "path": "s"}]}}, ".site.static", "'/'", "'/static/'"),
+        ({"site": {"static": [{"url": "/", "path": "s"}]}}, ".site.static '/'", "takes all paths", "index.html"),
         ({"site": {"static": [{"url": "/s/", "path": "/etc"}]}}, ".site.static", "'/etc'", "'static'"),
         ({"site": {"static": [{"url": "/s/"}]}}, ".site.static", "'path' is missing", "Folder inside"),
         (
@@ -392,6 +429,31 @@ def test_good_callables(wsgi: str) -> None:
 )
 def test_good_domains(domain: str) -> None:
     assert domain_problem(domain) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("*.B\u00dcCHER.example", "*.xn--bcher-kva.example"),
+        ("bu\u0308cher.example.", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        # As browsers look it up. Python's codec would make it strasse.de, another domain.
+        ("stra\u00dfe.de", "xn--strae-oqa.de"),
+        ("\u4f8b\u3048\u3002\u30c6\u30b9\u30c8", "xn--r8jz45g.xn--zckzah"),
+        ("[2001:DB8:0::1]", "[2001:db8::1]"),
+    ],
+)
+def test_a_domain_is_written_as_browsers_ask_for_it(given: str, wanted: str) -> None:
+    assert accepted(site={"domains": [given]})["site"]["domains"] == [wanted]
+    assert accepted(site={"domains": ["a.org"], "redirects": [given]})["site"]["redirects"] == [wanted]
+
+
+def test_two_spellings_of_a_domain_are_one() -> None:
+    message = only(
+        app(site={"domains": ["b\u00fccher.example"]}), app(name="blog", site={"domains": ["xn--bcher-kva.example"]})
+    )
+    assert "'shop' already serves http://xn--bcher-kva.example/" in message
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_a_visitor_cannot_forge_what_the_application_believes(
         "X-Forwarded-Port": "$pyweb_port",
         "X-Forwarded-Prefix": "",
         "X-Request-ID": "$pyweb_request_id",
+        "If-Match": "$pyweb_if_match",
         "Connection": "",
     }
     for name in ("Forwarded", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "Proxy", "X-Remote-User", "True-Client-IP"):
@@ -283,9 +284,30 @@ def site(**keys: Any) -> list[dict[str, Any]]:
         ),
         (
             site(domains=["shop.example.com:8080"]),
-            ["'shop.example.com:8080' has a port", "the port as port"],
+            ["'shop.example.com:8080' has a port", "Write 'shop.example.com' here, and port: 8080"],
         ),
-        (site(domains=["bücher.example"]), ["bücher.example", "xn--bcher-kva.example"]),
+        (site(domains=["a\u200db.example"]), ["'a\u200db.example' is not a host name"]),
+        (
+            site(domains=["[2001:db8::1]:8080"]),
+            ["'[2001:db8::1]:8080' has a port", "'[2001:db8::1]' here, and port: 8080"],
+        ),
+        (site(domains=["192.0.2.300"]), ["'192.0.2.300' looks like an IPv4 address", "such as 192.0.2.7"]),
+        (
+            site(locations=[{"path": "/x", "alias": "/srv", "page": "../x"}]),
+            ["page: '../x' is not a file of the folder", "index.html"],
+        ),
+        (site(locations=[{"path": "/x", "alias": "/srv", "internal": True, "page": "a"}]), ["page", "internal folder"]),
+        (site(locations=[{"path": "/x", "alias": "/srv", "charset": "a;b"}]), ["charset: 'a;b'", "utf-8"]),
+        (
+            site(locations=[APP], extra="proxy_set_header Host $host;"),
+            ["proxy_set_header Host has no effect", "domains"],
+        ),
+        (
+            site(locations=[APP], extra="location /x { return 204; } # }\nproxy_set_header\n 'X-Forwarded-For' a;"),
+            ["proxy_set_header X-Forwarded-For", "nginx_trusted_proxies"],
+        ),
+        (site(locations=[APP], extra="uwsgi_param PATH_INFO /;"), ["uwsgi_param PATH_INFO has no effect"]),
+        (site(locations=[APP], extra="proxy_http_version 1.1;"), ["proxy_http_version has no effect"]),
         (site(domains=["a b"]), ["'a b'", "*.example.com"]),
         (site(domains=["2001:db8::1"]), ["'2001:db8::1' is an IPv6 address without brackets", "'[2001:db8::1]'"]),
         (site(domains="shop.example.com"), ["'shop'.domains", "list; write it as [shop.example.com]"]),
@@ -408,7 +430,7 @@ def test_a_mistake_is_named_with_its_site_value_and_remedy(sites: Any, words: li
         [SHOP, {**SHOP, "port": 8080, "name": "shop-2"}],
         [SHOP, {**SHOP, "name": "old", "state": "absent"}],
         site(domains=["*.example.com", "localhost", "192.0.2.1", "xn--bcher-kva.example"]),
-        site(domains=["[2001:db8::1]", "my_app.local", "Shop.Example.com."]),
+        site(domains=["[2001:db8::1]", "my_app.local", "Shop.Example.com.", "b\u00fccher.example"]),
         site(locations=[{"path": "/.well-known/acme-challenge/", "alias": "/srv/acme"}]),
         site(locations=[{"path": "/x", "upstream": "http://[::1]:5000"}]),
         [],

@@ -96,7 +96,8 @@ DEBIAN_13 = (
 
 
 @pytest.mark.parametrize(
-    ("said", "facts"), [(DEBIAN_12, set()), (DEBIAN_13, {"http2_directive", "http3", "fresh_tickets", "mlkem"})]
+    ("said", "facts"),
+    [(DEBIAN_12, set()), (DEBIAN_13, {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"})],
 )
 def test_what_the_program_says_decides_what_it_is_told(said: str, facts: set[str]) -> None:
     assert program_facts(said) == facts

@@ -81,6 +81,8 @@ INPUTS: dict[str, Any] = {
     "locations[].cache.max_size": lambda text: {"locations": [{**APP, "cache": {"max_size": text}}]},
     "locations[].alias": lambda text: {"locations": [{**FILES, "alias": text}]},
     "locations[].fallback[]": lambda text: {"locations": [{**FILES, "fallback": [text]}]},
+    "locations[].page": lambda text: {"locations": [{**FILES, "page": text}]},
+    "locations[].charset": lambda text: {"locations": [{**FILES, "charset": text}]},
     "locations[].internal_for": lambda text: {"locations": [APP, {**FILES, "internal": True, "internal_for": text}]},
     "locations[].max_body_size": lambda text: {"locations": [{**APP, "max_body_size": text}]},
     "access_log": lambda text: {"access_log": text},
@@ -103,6 +105,9 @@ ACCEPTED: dict[str, AbstractSet[str]] = {
     **dict.fromkeys(("locations[].instead.exists", "locations[].alias", "locations[].fallback[]", "error_log"), PATHS),
     "access_log": PATHS | {"off"},
     "headers": TEXTS,
+    "locations[].charset": {"off"},
+    # Printed after a slash.
+    "locations[].page": {word for word in TEXTS if word and word[0] != "/"},
     "basic_auth.realm": TEXTS - {"off"},
     # A line of a file that nginx does not parse as configuration.
     "basic_auth.users{}": TEXTS

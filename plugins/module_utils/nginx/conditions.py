@@ -14,7 +14,7 @@ CONDITION_SIGN = "#@ "
 CONDITION = re.compile(r"\s*#@ (?:(?P<sense>if|unless) (?P<fact>\S+)|(?P<word>else|end))\s*")
 
 # The facts of nginx in the newest Debian. Check mode assumes it where nginx is not installed yet.
-NEWEST = frozenset({"http2_directive", "http3", "fresh_tickets", "mlkem"})
+NEWEST = frozenset({"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"})
 
 
 def for_host(files: dict[str, str], tree: str, ipv6: bool, facts: AbstractSet[str] = frozenset()) -> dict[str, str]:
@@ -58,6 +58,8 @@ def program_facts(output: str) -> set[str]:
         facts.add("http3")
     if version >= (1, 23, 2):  # from this version on, nginx changes the keys of tickets itself
         facts.add("fresh_tickets")
+    if version >= (1, 26):  # Debian 13's mime.types
+        facts.add("newer_types")
     if _version(output, r"(?:running with|built with) OpenSSL ") >= (3, 5):
         facts.add("mlkem")
     return facts

@@ -46,7 +46,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
         for command in commands:
             check_command(checker, command, f"{where}.commands.{stage}", "flask db upgrade")
     check_background(checker, app, where)
-    check_site(checker, app["site"], f"{where}.site")
+    check_site(checker, app, f"{where}.site")
 
 
 def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:

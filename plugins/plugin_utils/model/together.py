@@ -38,6 +38,8 @@ def check_together(checker: Checker, apps: list[dict[str, Any]]) -> None:
             inner = [("static", item["url"]) for item in site["static"]]
             inner += [("locations", item["path"]) for item in site["locations"]]
             for key, path in inner:
+                if path == "/":  # the application's own path
+                    continue
                 below = (site["port"], domain, f"{prefix}{path}".rstrip("/"))
                 if below in places:
                     checker.problem(f"webapps '{app['name']}'.site.{key}", taken(below, places[below]))

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values, words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
+    DAY,
     check_domains,
     check_extra,
     check_file,
@@ -19,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
     check_networks,
     check_range,
     check_shared,
+    check_site_extra,
     check_tls_names,
     check_tls_source,
 )
@@ -41,7 +43,7 @@ LOCATION_KINDS = {
         "connection_limit",
         "maintenance",
     ),
-    "alias": ("immutable", "precompressed", "fallback", "internal", "internal_for"),
+    "alias": ("immutable", "precompressed", "fallback", "page", "charset", "internal", "internal_for"),
 }
 
 
@@ -102,6 +104,7 @@ def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[s
             "nginx_worker_processes", f"'{processes}' is not a number. Use auto, or a number of at least 1."
         )
     check_range(checker, found["worker_connections"], "nginx_worker_connections", 1, 1_000_000)
+    check_range(checker, found["worker_shutdown_timeout"], "nginx_worker_shutdown_timeout", 1, DAY)
     check_extra(checker, found["extra"], "nginx_extra", "http block")
     check_range(checker, found["status_port"], "nginx_status_port", 0, 65535)
     check_networks(checker, found["trusted_proxies"], "nginx_trusted_proxies")
@@ -140,7 +143,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
     if problem := words.problem("error_log", site["error_log"] or ""):
         checker.problem(f"{where}.error_log", problem)
     check_file(checker, site["links_root"], f"{where}.links_root", "folder")
-    check_extra(checker, site["extra"], f"{where}.extra", "server block")
+    check_site_extra(checker, site["extra"], f"{where}.extra")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
     check_tls(checker, site, where)

@@ -38,10 +38,11 @@ def quoted(values: Iterable[Any]) -> str:
     return " ".join(quote(value) for value in values)
 
 
-def joined(text: str, variable: str) -> str:
-    """One argument of a plain text and a variable after it."""
-    quote(text)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + variable + '"'
+def joined(text: str, variable: str, rest: str = "") -> str:
+    """One argument of a plain text, a variable, and a plain text again."""
+    before, after = (part.replace("\\", "\\\\").replace('"', '\\"') for part in (text, rest))
+    quote(text + rest)
+    return f'"{before}{variable}{after}"'
 
 
 def block(head: str, lines: Iterable[str]) -> dict[str, Any]:

@@ -4,28 +4,28 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
-    access_lines,
-    answer_lines,
     error_lines,
-    header_lines,
     limit_lines,
     maintenance_lines,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, joined, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.folders import folder_blocks, rule_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import (
+    passed_by_http,
+    passed_by_uwsgi,
+    timeouts,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import sender_lines
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import UNCHECKED, link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
 
-IMMUTABLE = "public, max-age=31536000, immutable"
 TIMEOUT = 60  # seconds; nginx's own default
-# nginx serves no names that begin with a dot, except those of RFC 8615.
-HIDDEN = block(r"location ~ /\.(?!well-known/)", ["return 404;"])
+# Seconds without data on a WebSocket or a stream of events, which may be silent for long.
+SILENCE = 3600
 
 
 def location_blocks(
@@ -35,7 +35,7 @@ def location_blocks(
     prefix = location["path"].rstrip("/")
     extra = extra_lines(location["extra"], f"extra of location {location['path']}")
     if location["alias"] is not None:
-        return [folder(location, site, prefix, extra, parts)]
+        return folder_blocks(location, site, prefix, parts)
     # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer
     # prefixes.
     heads = [f"= {quote(prefix)}", quote(f"{prefix}/")] if prefix else ["/"]
@@ -48,19 +48,12 @@ def location_blocks(
     lines = [
         *passed,
         *sender_lines(location, site, upstreams),
-        *shared_lines(location, site, parts),
+        *rule_lines(location, parts),
         *limit_lines(location, site, parts),
         *maintenance(location, site, parts),
         *extra,
     ]
     return [{**block(f"location {head}", lines), "inside": inside} for head in heads]
-
-
-def shared_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
-    lines = []
-    if location["max_body_size"] is not None:
-        lines.append(f"client_max_body_size {quote(location['max_body_size'])};")
-    return [*lines, *access_lines(location, parts), *answer_lines(location, parts)]
 
 
 def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
@@ -70,50 +63,15 @@ def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) ->
     return maintenance_lines(item, site, own or error_lines(site, site, parts), parts) or own
 
 
-def folder(
-    location: dict[str, Any], site: dict[str, Any], prefix: str, extra: list[str], parts: Parts
-) -> dict[str, Any]:
-    # Both end in a slash: with only one of them, /static../secret would leave the folder.
-    path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
-    lifetime = f"set $pyweb_cache_control {quote(IMMUTABLE if location['immutable'] else 'no-cache')};"
-    lines = ["internal;"] if location["internal"] else []
-    if location["precompressed"]:
-        lines += ["gzip_static on;", *(["brotli_static on;"] if parts.brotli else [])]
-    lines += [*shared_lines(location, site, parts), *error_lines(location, site, parts), *extra]
-    unchecked = location["precompressed"] and parts.brotli
-    head = f"location ^~ {quote(path)}"
-    if not location["fallback"]:
-        links = UNCHECKED if unchecked else link_line(site, alias)
-        return {**block(head, [f"alias {quote(alias)};", links, lifetime, *lines]), "inside": [HIDDEN]}
-    places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"])]
-    root = posixpath.commonpath(places)
-    files = " ".join(joined(f"/{posixpath.relpath(place, root)}/", "$pyweb_file") for place in places)
-    first = block(
-        rf'location ~ "^{re.escape(path)}(?<pyweb_file>(?s:.*))\z"',
-        [
-            # A location inside another does not run the "set" of the outer one.
-            *header_lines(location, parts),
-            lifetime,
-            f"root {quote(root)};",
-            UNCHECKED if unchecked else link_line(site, root),
-            # For a file that was requested within the last second, nginx does not search the folders again.
-            "open_file_cache max=1000 inactive=1s;",
-            "open_file_cache_valid 1s;",
-            f"try_files {files} =404;",
-        ],
-    )
-    return {**block(head, lines), "inside": [HIDDEN, first]}
-
-
 def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, target: Target, parts: Parts) -> list[str]:
     """The directives that pass requests to a target. The first one names it."""
     module = "uwsgi" if target.protocol == "uwsgi" else "proxy"
     speak = uwsgi_lines if module == "uwsgi" else http_lines
-    timeout = location["read_timeout"] or TIMEOUT
-    lines = speak(location, prefix, target.name, parts)
+    lines = [*speak(location, prefix, target.name, parts), *if_match_lines(location, site, module)]
+    lines += (passed_by_uwsgi if module == "uwsgi" else passed_by_http)(site["extra"], location["extra"])
     if location["connect_timeout"]:
         lines.append(f"{module}_connect_timeout {location['connect_timeout']}s;")
-    lines += [f"{module}_read_timeout {timeout}s;", f"{module}_send_timeout {timeout}s;"]
+    lines += timeout_lines(location, site, module)
     if location["buffering"] is False:
         lines.append(f"{module}_buffering off;")
     if location["request_buffering"] is False:
@@ -127,6 +85,24 @@ def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, tar
     if location["cache"]:
         lines += cache_lines(location["cache"], module, location["path"], parts)
     return lines
+
+
+def timeout_lines(location: dict[str, Any], site: dict[str, Any], module: str) -> list[str]:
+    """The time that an application may be silent: the location's, else that of the site's own directives."""
+    usual = SILENCE if location["websocket"] or location["buffering"] is False else TIMEOUT
+    given = {} if location["read_timeout"] else timeouts(site["extra"])
+    own = f"{location['read_timeout'] or usual}s"
+    return [f"{module}_{name}_timeout {given.get(name, own)};" for name in ("read", "send")]
+
+
+def if_match_lines(location: dict[str, Any], site: dict[str, Any], module: str) -> list[str]:
+    """The header If-Match as the application expects it, where nginx may have compressed its response."""
+    if (site["gzip"] if location["gzip"] is None else location["gzip"]) is False:
+        return []
+    tags = "$pyweb_if_match_past_cache" if location["cache"] else "$pyweb_if_match"
+    if module == "uwsgi":
+        return [f"uwsgi_param HTTP_IF_MATCH {tags} if_not_empty;"]
+    return [f"proxy_set_header If-Match {tags};"]
 
 
 def http_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) -> list[str]:

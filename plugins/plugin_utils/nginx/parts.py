@@ -29,6 +29,7 @@ class Parts:
         self.pages: dict[str, list[str]] = {}
         self.secrets: dict[str, str] = {}
         self.headers: dict[str, str] = {}
+        self.named_locations = 0
 
     def zone(self, directive: str, owner: str) -> str:
         """The name of a memory zone. ``directive`` declares it in the http block, with ``{0}`` as its name.
@@ -54,6 +55,11 @@ class Parts:
         name = f"$pyweb_{self.slug}_{len(self.blocks) + 1}"
         self.blocks.append(block(f"{head} {name}", lines))
         return name
+
+    def named_location(self) -> str:
+        """The name of a location of the site that only nginx itself can redirect a visitor to."""
+        self.named_locations += 1
+        return f"@pyweb_{self.named_locations}"
 
     def page(self, file: str, *lines: str) -> str:
         """The path of a page of the site's own, which only nginx itself can redirect a visitor to."""

@@ -6,8 +6,9 @@ Each function reports to ``checker`` what is wrong. ``where`` is the path of the
 ``webapps 'shop'.site``, and begins every message.
 
 For one value: ``check_range``, ``check_size``, ``check_file``, ``check_page``, ``check_text``, ``check_networks``,
-``check_extra``. For a site: ``check_domains``, ``check_tls_source``, ``check_tls_names``. For a location:
-``check_location``. For both: ``check_shared``, ``check_cache``.
+``check_extra``, ``check_page_of_folder``, ``check_charset``. For a site: ``check_domains``, ``check_site_extra``,
+``check_tls_source``, ``check_tls_names``. For a location: ``check_location``. For both: ``check_shared``,
+``check_cache``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values, words
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import inheritance, values, words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import unbalanced
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
@@ -71,6 +72,24 @@ def check_networks(checker: Checker, networks: list[str] | None, where: str, wor
 def check_extra(checker: Checker, text: str | None, where: str, block: str) -> None:
     if trouble := unbalanced(text or ""):
         checker.problem(where, f"it can't be printed into the {block}: {trouble}. Write whole directives.")
+
+
+def check_page_of_folder(checker: Checker, text: str | None, where: str) -> None:
+    """A file that is named relative to the folder that nginx serves."""
+    if text is not None and (not text or "/" in (text[0], text[-1]) or not values.is_path(f"/{text}")):
+        checker.problem(where, f"'{text}' is not a file of the folder. Use a relative path such as index.html.")
+
+
+def check_charset(checker: Checker, text: str | None, where: str) -> None:
+    if text is not None and not values.CHARSET.fullmatch(text):
+        checker.problem(where, f"'{text}' is not a character set. Use one such as utf-8, or off.")
+
+
+def check_site_extra(checker: Checker, text: str | None, where: str) -> None:
+    """Directives for the server block, which must also have their effect in its locations."""
+    check_extra(checker, text, where, "server block")
+    for trouble in inheritance.problems(text or ""):
+        checker.problem(where, trouble)
 
 
 # --- a site -------------------------------------------------------------------------------------------------------
@@ -158,6 +177,10 @@ def check_location(checker: Checker, location: dict[str, Any], where: str, is_pa
     check_size(checker, location["max_temp_file_size"], f"{where}.max_temp_file_size")
     for place in location.get("fallback") or []:
         check_file(checker, place, f"{where}.fallback", "folder")
+    check_page_of_folder(checker, location.get("page"), f"{where}.page")
+    check_charset(checker, location.get("charset"), f"{where}.charset")
+    if location.get("internal") and location.get("page"):
+        checker.problem(f"{where}.page", "an internal folder has no pages for visitors. Remove it.")
     check_cache(checker, location, where)
 
 

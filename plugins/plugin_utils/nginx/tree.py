@@ -67,6 +67,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "worker_connections": connections,
         # A proxied connection has the visitor's socket, the application's, and in the worst case a buffer file.
         "worker_rlimit_nofile": 3 * connections + 512,
+        "worker_shutdown_timeout": settings["worker_shutdown_timeout"],
         "server_names_hash_bucket_size": bucket_size(sites),
         "variables_hash": variables_hash_lines(settings["extra"]),
         "trusted_proxies": settings["trusted_proxies"],
@@ -76,6 +77,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "status": bool(settings["status_port"]),
         "tls": http_lines(sites, settings["tls_profile"]),
         "buffers": buffer_lines(settings["extra"]),
+        "header_buffers": header_buffer_lines(settings["extra"]),
         "extra": extra_lines(settings["extra"], "nginx_extra"),
         "user": "www-data",
         "pid_file": "/run/nginx.pid",
@@ -91,6 +93,11 @@ def buffer_lines(extra: str) -> list[str]:
     """
     protocols = [name for name in ("proxy", "uwsgi") if not re.search(rf"\b{name}_(?:busy_)?buffer", extra)]
     return [line for name in protocols for line in (f"{name}_buffer_size 40k;", f"{name}_buffers 24 8k;")]
+
+
+def header_buffer_lines(extra: str) -> list[str]:
+    """The limits of a request line and of a header: 16k each. A request may have 64k of both."""
+    return [] if "large_client_header_buffers" in extra else ["large_client_header_buffers 4 16k;"]
 
 
 def variables_hash_lines(extra: str) -> list[str]:

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(\*\.)?{LABEL}(\.{LABEL})*")
+# Full stops of other scripts, which separate labels like a dot.
+DOTS = re.compile("[.\u3002\uff0e\uff61]")
+KEPT_LETTERS = "\u00df\u03c2"  # sharp s, final sigma
+JOINERS = "\u200c\u200d"  # invisible; Python's codec would drop them, but browsers keep them
 DOMAIN_WITH_UNDERSCORES = re.compile(rf"(\*\.)?[a-z0-9_]([a-z0-9_-]{{0,61}}[a-z0-9])?(\.{LABEL})*")
 SIZE = re.compile(r"[0-9]+[kKmMgG]?")
 # nginx compares a location with the decoded path, so a percent sign would never match.
@@ -22,6 +26,11 @@ HOST = r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 ADDRESS = re.compile(rf"(?P<scheme>http|uwsgi)://{HOST}(:(?P<port>[0-9]{{1,5}}))?/?")
 RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+# The names of the WHATWG's Encoding standard, and nginx's word for none.
+CHARSET = re.compile(
+    r"(?i:off|utf-8|us-ascii|iso-8859-[0-9]{1,2}|windows-[0-9]{3,4}|macintosh|koi8-[ru]|shift_jis|euc-(jp|kr)|gbk"
+    r"|gb18030|big5|iso-2022-jp|utf-16(le|be)?)"
+)
 COOKIE = re.compile(r"[A-Za-z0-9_]+")
 UPSTREAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 SERVER = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
@@ -81,8 +90,27 @@ def is_path(text: str) -> bool:
 
 
 def domain(text: str) -> str:
-    """A host name in the one spelling that names are compared in."""
-    return text.lower().rstrip(".")
+    """A host name in the one spelling that names are compared in: lower case, and ASCII if it has such a form."""
+    name = text.lower().rstrip(".")
+    if name.startswith("[") and is_address(name):
+        return f"[{compressed(name[1:-1])}]"
+    if name.isascii() or any(letter in name for letter in JOINERS):
+        return name
+    try:
+        return ".".join(ascii_label(label) for label in DOTS.split(unicodedata.normalize("NFKC", name)))
+    except UnicodeError:
+        return name
+
+
+def ascii_label(label: str) -> str:
+    """A label as browsers look it up. Python's codec follows IDNA 2003, which replaces two letters that they keep."""
+    if label.isascii():
+        return label
+    if any(letter in label for letter in KEPT_LETTERS):
+        for part in re.split(f"[{KEPT_LETTERS}]", label):
+            part.encode("idna")
+        return "xn--" + label.encode("punycode").decode()
+    return label.encode("idna").decode()
 
 
 def domain_problem(text: str, underscores: bool = False) -> str | None:
@@ -92,23 +120,34 @@ def domain_problem(text: str, underscores: bool = False) -> str | None:
     """
     name = domain(text)
     if "://" in name or "/" in name:
-        return "is a URL. Give the host name alone, such as shop.example.com."
+        host = re.sub(r"^[a-z]*://|[/:].*$", "", name)
+        return f"is a URL. Write the host name alone: '{host if DOMAIN.fullmatch(host) else 'shop.example.com'}'."
     if is_address(name):
-        return f"is an IPv6 address without brackets. Write '[{name}]'." if ":" in name and name[0] != "[" else None
-    if re.search(r":[0-9]+$", name):
-        return "has a port. Give the host name alone, and the port as port."
+        return (
+            None
+            if ":" not in name or name[0] == "["
+            else f"is an IPv6 address without brackets. Write '[{compressed(name)}]'."
+        )
+    if port := re.fullmatch(r"(.+):([0-9]+)", name):
+        return f"has a port. Write '{port[1]}' here, and port: {port[2]} beside it."
+    if re.fullmatch(r"[0-9.]*\.[0-9]+", name):
+        return "looks like an IPv4 address, but is none. Write four numbers from 0 to 255, such as 192.0.2.7."
     pattern = DOMAIN_WITH_UNDERSCORES if underscores else DOMAIN
     if len(name) <= 253 and pattern.fullmatch(name):
         return None
-    if not name.isascii():
-        with contextlib.suppress(UnicodeError):
-            return f"is not a host name. Write it in its ASCII form, '{name.encode('idna').decode()}'."
     return "is not a host name. Use letters, digits, '-' and dots, such as shop.example.com or *.example.com."
 
 
+def compressed(address: str) -> str:
+    return str(ipaddress.ip_address(address))
+
+
 def is_address(text: str) -> bool:
+    """Whether this is an IPv4 address, or an IPv6 address with or without brackets."""
+    bare = text[1:-1] if text[:1] + text[-1:] == "[]" else text
     try:
-        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+        found = ipaddress.ip_address(bare)
     except ValueError:
         return False
-    return True
+    # A zone such as %eth0 is for this machine only, and brackets are for IPv6.
+    return "%" not in bare and (found.version == 6 or bare == text)

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.packaged import copies
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
@@ -46,7 +47,7 @@ def releases(
                 "env": app["env"],
                 "shared": app["shared"],
                 "served": served_from_shared(app),
-                "build_commands": app["commands"]["build"],
+                "build_commands": [*copies(app), *app["commands"]["build"]],
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,
                 "limits": app["limits"],

@@ -9,6 +9,8 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import timeouts
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import SILENCE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
@@ -185,21 +187,25 @@ def kept_upstreams(members: list[dict[str, Any]], root: str) -> dict[str, Any]:
 def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[str, Any]]:
     site = app["site"]
     prefix = "" if site["path"] == "/" else site["path"]
+    whole: dict[str, Any] = next((item for item in site["locations"] if item["path"] == "/"), {})
+    at_root = next((item for item in site["static"] if item["url"] == "/"), None)
     main = {
         "path": site["path"],
         "upstream": app["name"] if keepalive(app) else upstream(app, root),
-        "read_timeout": app["timeout"] + STOP_MARGIN,
+        "read_timeout": read_timeout(app, site),
         "websocket": site["websocket"],
         **({"instead": uwsgi_upstream(app, root)} if may_use_uwsgi(app) else {}),
         **site_settings(app, PROXY_KEYS, root),
         **({} if alone else {"max_body_size": site["max_body_size"], **site_settings(app, SITE_KEYS, root)}),
     }
-    items: list[dict[str, Any]] = [main]
+    items: list[dict[str, Any]] = []
+    if not at_root:
+        items.append({**main, **own_settings(whole, app, root), "path": site["path"]})
+    elif health := uncovered_health_path(app):
+        items.append({**main, "path": f"{prefix}{health}"})
     for item in site["locations"]:
-        own = {key: value for key, value in item.items() if value is not None and (key, value) != ("extra", "")}
-        if "error_pages" in own:
-            own["error_pages"] = pages(own["error_pages"], app, root)
-        items.append({**main, **own, "path": f"{prefix}{item['path']}"})
+        if item is not whole:
+            items.append({**main, **own_settings(item, app, root), "path": f"{prefix}{item['path']}"})
     for item in with_shared_folders(site["static"], app["shared"]):
         places = [published(app, root, item["path"], release) + "/" for release in ("current", "previous")]
         items.append(
@@ -209,11 +215,38 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
                 "immutable": item["immutable"],
                 **({"fallback": places[1:]} if item["previous_release"] and places[0] != places[1] else {}),
                 **({"precompressed": True} if item["precompressed"] else {}),
+                **({"charset": item["charset"]} if item["charset"] != "off" else {}),
+                **({"page": item["fallback"]} if item["fallback"] else {}),
                 **({"internal": True, "internal_for": main["upstream"]} if item["internal"] else {}),
                 **({} if alone else site_settings(app, FOLDER_KEYS, root)),
             }
         )
     return items
+
+
+def own_settings(item: dict[str, Any], app: dict[str, Any], root: str) -> dict[str, Any]:
+    """The settings that a path of an application has of its own."""
+    own = {key: value for key, value in item.items() if value is not None and (key, value) != ("extra", "")}
+    if "error_pages" in own:
+        own["error_pages"] = pages(own["error_pages"], app, root)
+    if own.keys() & {"websocket", "buffering"}:
+        own = {"read_timeout": read_timeout(app, {**app["site"], **own}), **own}
+    return own
+
+
+def read_timeout(app: dict[str, Any], settings: dict[str, Any]) -> int | None:
+    """Seconds that the application may be silent. None leaves it to the site's own directives."""
+    if timeouts(app["site"]["extra"]):
+        return None
+    usual = int(app["timeout"]) + STOP_MARGIN
+    return max(usual, SILENCE) if settings["websocket"] or settings["buffering"] is False else usual
+
+
+def uncovered_health_path(app: dict[str, Any]) -> str:
+    """The health path, if no location of the application contains it; empty otherwise."""
+    path = (app["health"]["path"] or "").partition("?")[0].rstrip("/")
+    covered = any(f"{path}/".startswith(item["path"].rstrip("/") + "/") for item in app["site"]["locations"])
+    return "" if covered else path
 
 
 def with_shared_folders(static: list[dict[str, Any]], shared: list[str]) -> list[dict[str, Any]]:
