@@ -37,20 +37,16 @@ def folder_blocks(location: dict[str, Any], site: dict[str, Any], prefix: str, p
     # Both end in a slash: with only one of them, /static../secret would leave the folder.
     path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
     extra = extra_lines(location["extra"], f"extra of location {location['path']}")
-    lines = [
-        *(["internal;"] if location["internal"] else []),
-        *precompressed_lines(location, parts),
-        *redirect_lines(location),
-        *charset_lines(location),
-        *rule_lines(location, parts),
-        *error_lines(location, site, parts),
-        *extra,
-    ]
+    lines = [*(["internal;"] if location["internal"] else []), *own_lines(location, site, parts), *extra]
     lifetime = lifetime_line(location["immutable"])
     head = f"location ^~ {quote(path)}"
     if not location["fallback"] and not location["page"]:
-        only = block(head, [f"alias {quote(alias)};", link_line(site, alias), lifetime, *lines])
-        return [{**only, "inside": [HIDDEN]}]
+        return [
+            {
+                **block(head, [f"alias {quote(alias)};", link_line(site, alias), lifetime, *lines]),
+                "inside": [HIDDEN],
+            }
+        ]
     places = [alias, *(place.rstrip("/") + "/" for place in location["fallback"] or [])]
     root = posixpath.commonpath(places)
     found = [f"/{posixpath.relpath(place, root)}/".replace("/./", "/") for place in places]
@@ -102,8 +98,7 @@ def otherwise_block(
 ) -> dict[str, Any]:
     """The response to a path without a file: the way to a folder's start page, the page of the location, or 404."""
     root, places = where
-    lines = [*precompressed_lines(location, parts), *redirect_lines(location), *charset_lines(location)]
-    lines += [*rule_lines(location, parts), *error_lines(location, site, parts), lifetime_line(False), *common]
+    lines = [*own_lines(location, site, parts), lifetime_line(False), *common]
     for place in places:
         start = joined(root.rstrip("/") + place, "$pyweb_file", f"/{START_PAGE}")
         lines += [f"if (-f {start}) {{", "    return 301 $pyweb_with_slash;", "}"]
@@ -113,6 +108,17 @@ def otherwise_block(
     lines += [rf'if ($pyweb_file ~* "\.(?:{LOADED})\z") {{', "    return 404;", "}"]
     pages = " ".join(quote(place + location["page"]) for place in places)
     return {**block(f"location {name}", [*lines, f"try_files {pages} =404;"]), "inside": []}
+
+
+def own_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
+    """The settings of a folder, which hold for its files and for the responses without a file."""
+    return [
+        *precompressed_lines(location, parts),
+        *redirect_lines(location),
+        *charset_lines(location),
+        *rule_lines(location, parts),
+        *error_lines(location, site, parts),
+    ]
 
 
 def rule_lines(location: dict[str, Any], parts: Parts) -> list[str]:
