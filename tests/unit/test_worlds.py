@@ -81,7 +81,17 @@ def test_the_name_of_a_build_account_fits_and_is_no_application_s(name: str) -> 
 
 
 def test_the_own_account_of_an_application_is_removed_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {name: pwd.struct_passwd((name, "x", 1, 1, "", "/", "/")) for name in ("shop", build_account("shop"))}
+    homes = {"shop": "/srv/webapps/shop", build_account("shop"): "/srv/webapps/shop/build"}
+    known = {name: pwd.struct_passwd((name, "x", 1, 1, "", home, "/")) for name, home in homes.items()}
     monkeypatch.setattr(releases, "account", known.get)
     assert [entry.pw_name for entry in accounts_of("shop")] == [build_account("shop"), "shop"]
     assert accounts_of("blog") == []
+
+
+@pytest.mark.attack("13.9", "An account of another program has the name of a build account, and all its processes end")
+@pytest.mark.parametrize(("uid", "home"), [(0, "/srv/webapps/shop/build"), (5, "/home/build-agent")])
+def test_an_account_of_others_is_no_build_account(uid: int, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = pwd.struct_passwd((build_account("shop"), "x", uid, 1, "", home, "/"))
+    monkeypatch.setattr(releases, "account", {build_account("shop"): found}.get)
+    assert releases.builder_of("shop") is None
+    assert accounts_of("shop") == []

@@ -28,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     account,
     build_account,
+    builder_of,
     existing_account,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import end_processes_of
@@ -82,6 +83,8 @@ def run_by_hand(layout: Layout, command: list[str], unit: str, most: int) -> sub
 def run_as_builder(layout: Layout, program: Program) -> subprocess.CompletedProcess[str]:
     """Run a program in the build world, then end every process of the build account."""
     owner = existing_account(layout.name, build_account(layout.name))
+    if builder_of(layout.name) is None:
+        raise ReleaseError(layout.name, f"the account {owner.pw_name} is not this collection's. Remove it.")
     base = {"PATH": SYSTEM_PATH, "HOME": layout.build, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
     given = Program(**{**program.__dict__, "environment": {**base, **program.environment}})
     try:
@@ -167,7 +170,7 @@ def kill_abandoned(layout: Layout) -> None:
     """Kill the programs of this application that a killed deployment has left running."""
     if os.path.isdir(sandbox.SYSTEMD):
         sandbox.stop_unit(sandbox.unit_of(layout))
-    builder = account(build_account(layout.name))
+    builder = builder_of(layout.name)
     if builder is not None:
         end_processes_of(builder.pw_uid)
     until = time.monotonic() + 5

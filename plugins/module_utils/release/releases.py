@@ -266,12 +266,22 @@ def build_account(name: str) -> str:
     return f"pyweb-b-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
+def builder_of(name: str) -> pwd.struct_passwd | None:
+    """The build account of an application; None if there is none, or if the account is not this collection's.
+
+    All processes of a build account are killed again and again, so it must be no other account.
+    """
+    found = account(build_account(name))
+    is_own = found is not None and found.pw_uid > 0 and os.path.basename(found.pw_dir) == "build"
+    return found if is_own else None
+
+
 def accounts_of(name: str) -> list[pwd.struct_passwd]:
     """The existing accounts of an application, in the order in which they can be removed.
 
     The application's own account is last, because its group is the primary group of the other.
     """
-    return [found for one in (build_account(name), name) if (found := account(one)) is not None]
+    return [found for found in (builder_of(name), account(name)) if found is not None]
 
 
 def now() -> datetime.datetime:
