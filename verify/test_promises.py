@@ -24,6 +24,8 @@ PROMISES = (
     "secrets are for the application alone",
     "no other account can read its files",
     "it can not change its own code",
+    "what its builds trust is closed to it",
+    "its commands are sandboxed",
     "only nginx reaches its socket",
     "its units are hardened",
     "its background processes run",

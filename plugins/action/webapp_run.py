@@ -13,11 +13,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 
 
 class ActionModule(HostAction):
-    """Build the command on the controller. The module command runs it."""
+    """Check the application and the command on the controller. The module runs it on the host."""
 
-    returns = frozenset(
-        {"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "start", "end", "delta", "skipped"}
-    )
+    returns = frozenset({"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "skipped"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -34,19 +32,9 @@ class ActionModule(HostAction):
             raise AnsibleActionFail(unknown_app(app, arguments["names"]))
         if not command.strip():
             raise AnsibleActionFail("no command is given. Set one, such as -e command='flask db current'.")
-        home = f"{arguments['root']}/{app}"
-        account = ["setpriv", f"--reuid={app}", f"--regid={app}", "--init-groups", "--inh-caps=-all"]
-        # Set the umask so that other accounts can't read files that the command creates.
-        umask = ["/bin/sh", "-c", 'umask 027 && exec "$@"', "sh"]
-        # The lock prevents the removal of the release while the command uses it.
-        surroundings = ["flock", "--shared", f"{home}/current/env", "env", f"HOME={home}/cache"]
         return self._execute_module(
-            module_name="ansible.builtin.command",
-            module_args={
-                # The command's own shell expands variables, so the module must not.
-                "expand_argument_vars": False,
-                "argv": [*account, *umask, *surroundings, f"{home}/current/bin/run", "/bin/sh", "-c", command],
-            },
+            module_name="pyweb.stack.webapp_run",
+            module_args={**arguments, "command": command},
             task_vars=task_vars,
         )
 

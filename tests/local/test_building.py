@@ -45,6 +45,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     ReleaseError,
+    build_account,
     manifests,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
@@ -70,8 +71,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pwd.struct_pas
     number = str(free_number())
     add = ["useradd", "--uid", number, "--user-group", "--no-create-home", "--no-log-init", "--home-dir", home, NAME]
     subprocess.run(add, check=True, capture_output=True)
+    builder = build_account(NAME)
+    options = ["--gid", NAME, "--no-create-home", "--no-log-init", "--home-dir", f"{home}/build"]
+    subprocess.run(["useradd", "--uid", str(free_number()), *options, builder], check=True, capture_output=True)
     yield pwd.getpwnam(NAME)
-    subprocess.run(["userdel", NAME], check=False, capture_output=True)
+    for name in (builder, NAME):
+        subprocess.run(["userdel", name], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,8 @@ class Bench:
         for path in (self.layout.shared, self.layout.cache):
             os.mkdir(path)
             os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.mkdir(self.layout.build, 0o700)
+        os.chown(self.layout.build, pwd.getpwnam(build_account(NAME)).pw_uid, owner.pw_gid)
 
     def spec(self, files: dict[str, str], **changes: Any) -> dict[str, Any]:
         source = self.folder / f"source-{time.monotonic_ns()}"
@@ -395,11 +402,18 @@ def test_a_failing_build_command_shows_what_it_said(bench: Bench) -> None:
 
 
 @needs_root
-def test_build_commands_run_as_the_application_in_its_environment(bench: Bench) -> None:
+def test_build_commands_run_as_the_build_account_in_the_environment_of_the_release(bench: Bench) -> None:
     release = bench.build(
-        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A >> who; pwd >> who"]
+        {"app.py": APP}, env={"A": "b"}, build_commands=["id -un > who", "echo $A $HOME $USER >> who; pwd >> who"]
     )
-    assert (release / "src/who").read_text().split() == [NAME, "b", str(release / "src")]
+    builder = build_account(NAME)
+    assert (release / "src/who").read_text().split() == [
+        builder,
+        "b",
+        bench.layout.build,
+        builder,
+        str(release / "src"),
+    ]
 
 
 @needs_root
@@ -431,16 +445,25 @@ DYING = """
 
 
 @needs_root
-def test_what_a_killed_run_leaves_running_is_ended_by_the_next(bench: Bench) -> None:
+@pytest.mark.parametrize("with_keeper", [False, True])
+def test_what_a_killed_run_leaves_running_is_ended(bench: Bench, with_keeper: bool) -> None:
+    """The keeper of the programs ends them. If it is killed too, the next run ends them."""
     path = next(entry for entry in sys.path if entry.endswith(".collections"))
     code = textwrap.dedent(DYING.format(path=path, name=NAME, root=bench.layout.root))
     with subprocess.Popen([sys.executable, "-B", "-c", code]) as killed:
         sleeping = wait_for(lambda: {"sleep 333", "sleep 334"} <= {line.split(maxsplit=1)[1] for line in running()}, 20)
+        if with_keeper:
+            keepers = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True, check=True)
+            for pid in keepers.stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
         killed.kill()
     assert (sleeping, killed.returncode) == (True, -signal.SIGKILL)
-    assert len(running()) == 3
-    with lock(bench.layout, "bob@desk"):
-        assert running() == []
+    if with_keeper:
+        assert len(running()) == 3
+        with lock(bench.layout, "bob@desk"):
+            assert running() == []
+    else:
+        assert wait_for(lambda: running() == [], 10)
 
 
 @needs_root
@@ -748,16 +771,17 @@ def test_what_a_deployment_writes_is_for_its_account_whatever_umask_it_is_given(
     release = bench.build(
         {"app.py": "open('data/by-import', 'w')\ndef app(environ, start_response): pass\n", "data/seed": "s"},
         shared=["data"],
-        build_commands=["echo built >data/by-build; mkdir data/folder; echo built >by-build"],
+        build_commands=["echo built >by-build"],
     )
     os.umask(umask)
-    run_as_account(bench.layout, [str(release / "bin/run"), "touch", "data/by-release"], "/", {}, 20)
+    written = ["sh", "-c", "touch data/by-release; mkdir data/folder"]
+    run_as_account(bench.layout, [str(release / "bin/run"), *written], "/", {}, 20)
     data = Path(bench.layout.shared, "data")
     files = {path.name: mode(path) for path in (data, *data.iterdir())}
     assert files == {
         "data": 0o750,
         "folder": 0o750,
-        **dict.fromkeys(("seed", "by-import", "by-build", "by-release"), 0o640),
+        **dict.fromkeys(("seed", "by-import", "by-release"), 0o640),
     }
     # Root owns it now, and the account can still read it.
     assert (mode(release / "src/by-build"), (release / "src/by-build").stat().st_uid) == (0o644, 0)
@@ -799,13 +823,11 @@ def test_nginx_reads_the_shared_folders_that_it_serves_and_no_others(bench: Benc
             "media/public/own": "closed",
         },
         shared=["media", "data"],
-        build_commands=["chmod 0600 media/public/own; echo x >media/private/c; echo new >media/public/old/new"],
         served=["media/public"],
     )
     shared = Path(bench.layout.shared)
-    run_as_account(
-        bench.layout, ["sh", "-c", "mkdir -p deep/er && echo x >deep/er/file"], f"{shared}/media/public", {}, 9
-    )
+    written = "chmod 0600 own; echo x >../private/c; echo new >old/new; mkdir -p deep/er && echo x >deep/er/file"
+    run_as_account(bench.layout, ["/bin/sh", "-c", written], f"{shared}/media/public", {}, 9)
     nginx = grp.getgrnam("www-data").gr_gid
 
     def reads(path: str) -> bool:

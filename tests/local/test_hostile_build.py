@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import requirements
-from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import find_interpreter
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError, record
 from hostile_account import needs_root
 from watching_server import WatchingServer
@@ -67,12 +66,12 @@ def test_no_command_leaves_a_file_that_others_can_change(bench: Bench, command: 
     assert wrong(release) == []
     assert (release / "src/app.py").stat().st_nlink == 1
     if command == "hard link":
-        assert Path(bench.layout.cache, "outside").stat().st_uid != 0
+        assert Path(bench.layout.build, "outside").stat().st_uid != 0
     assert Path("/etc/passwd").stat().st_uid == 0
 
 
-def test_a_descriptor_of_the_running_service_does_not_write_into_a_new_release(bench: Bench) -> None:
-    """The service has the account of the build: it opens a file of the release while the build runs."""
+@pytest.mark.attack("13.7", "The running service opens a file of the next release while build commands run")
+def test_the_running_service_opens_no_file_of_a_release_that_is_being_built(bench: Bench) -> None:
     owner = pwd.getpwnam(NAME)
     program = (
         "import os, sys, time\n"
@@ -83,23 +82,22 @@ def test_a_descriptor_of_the_running_service_does_not_write_into_a_new_release(b
         "        stream = open(path, 'a'); break\n"
         "    except OSError:\n"
         "        time.sleep(0.001)\n"
-        "print('open', flush=True); sys.stdin.readline()\n"
-        "stream.write('raise SystemExit'); stream.flush(); print('done', flush=True)\n"
+        "stream.write('raise SystemExit'); stream.flush(); print('open', flush=True)\n"
     )
-    service = subprocess.Popen(
+    with subprocess.Popen(
         ["/usr/bin/python3", "-I", "-c", program, f"{bench.layout.release(ID)}/src/app.py"],
         user=owner.pw_uid,
         group=owner.pw_gid,
         extra_groups=[],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert service.stdout is not None
-    assert service.stdout.readline() == "ready\n"
-    release = bench.build({"app.py": APP}, build_commands=["sleep 0.5"])
-    assert service.stdout.readline() == "open\n"
-    service.communicate("now\n", timeout=10)
+    ) as service:
+        assert service.stdout is not None
+        assert service.stdout.readline() == "ready\n"
+        # The command opens its files for everyone.
+        release = bench.build({"app.py": APP}, build_commands=["chmod 666 app.py; sleep 0.5"])
+        service.kill()
+        assert service.stdout.read() == ""
     assert (release / "src/app.py").read_text() == APP
 
 
@@ -117,22 +115,34 @@ def test_an_import_that_forges_the_answer_of_the_check_is_told(bench: Bench) -> 
         assert "which is for the check alone" in bench.refuse({"app.py": marked})
 
 
-def test_an_interpreter_of_the_application_does_not_run_as_root(bench: Bench) -> None:
+def interpreter(bench: Bench) -> Path:
+    """An interpreter in a folder of the application; it notes the account that runs it."""
     folder = Path(bench.layout.shared)
     folder.chmod(0o777)
     (folder / "python").write_text(f'#!/bin/sh\nid -u >{folder}/ran\nexec /usr/bin/python3 "$@"\n')
     (folder / "python").chmod(0o755)
-    spec = bench.spec({"app.py": APP}, python={"interpreter": str(folder / "python"), "packages": []})
-    _path, version = find_interpreter(Build(spec, bench.layout, bench.uv, "code", ID))
-    assert version.startswith("cpython-3.")
-    assert (folder / "ran").read_text() != "0\n"
+    return folder / "python"
+
+
+def test_an_interpreter_of_the_application_does_not_run_as_root(bench: Bench) -> None:
+    program = interpreter(bench)
+    assert version_of(str(program), bench.layout.root).startswith("cpython-3.")
+    assert (program.parent / "ran").read_text() != "0\n"
+
+
+@pytest.mark.attack("13.7", "The application offers its own builds an interpreter in a folder that it can write")
+def test_builds_trust_no_interpreter_that_the_application_can_write(bench: Bench) -> None:
+    program = interpreter(bench)
+    message = bench.refuse({"app.py": APP}, python={"interpreter": str(program), "packages": []})
+    assert "can be changed by the application: its account can write" in message
+    assert not (program.parent / "ran").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "endless"])
 def test_what_uv_has_written_is_read_as_what_an_application_writes(
     bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service of the application exchanges the file, which is in its own cache."""
+    """A package of an earlier build exchanges the file, which is in the folder of the build account."""
     bench.folder.joinpath("secret").write_text("secret-of-root==1\n")
 
     def exchanged(_build: Any, arguments: list[str], _doing: str) -> None:
@@ -149,7 +159,7 @@ def test_what_uv_has_written_is_read_as_what_an_application_writes(
     message = bench.refuse({"app.py": APP, "uv.lock": lock, "pyproject.toml": '[project]\nname = "shop"\n'})
     assert "which uv has made of uv.lock, can't be read" in message
     assert "secret-of-root" not in message
-    assert os.listdir(bench.layout.cache) == []
+    assert os.listdir(bench.layout.build) == []
 
 
 # Indexes

@@ -82,7 +82,7 @@ def test_programs_of_a_run_that_was_killed_are_ended_by_the_next(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = pwd.getpwnam("nobody")
-    monkeypatch.setattr(programs, "account", lambda name: nobody)
+    monkeypatch.setattr(programs, "account", {"shop": nobody}.get)
 
     def start(**marks: str) -> subprocess.Popen[bytes]:
         argv = ["/bin/sh", "-c", "sleep 60; true"]

@@ -5,12 +5,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.action import webapp_run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_by_hand
+from ansible_collections.pyweb.stack.plugins.modules.webapp_run import argv_of
+from hostile_account import needs_root
+
+from local import test_building as builds
+from local.test_building import APP, ID, NAME, Bench
+
+# Fixtures
+account, bench, public, uv = builds.account, builds.bench, builds.public, builds.uv
 
 
 class Action(webapp_run.ActionModule):
@@ -24,24 +32,25 @@ class Action(webapp_run.ActionModule):
         return told
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_command_has_its_umask_whatever_the_connection_has(
-    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(webapp_run, "as_written", lambda: "")
+@pytest.mark.parametrize("written", ["", "touch 'a b' $HOME"])
+def test_the_module_gets_the_command_as_it_was_written(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webapp_run, "as_written", lambda: written)
     monkeypatch.setattr(webapp_run.HostAction, "run", lambda *_arguments: {})
-    release = tmp_path / "shop/current"
-    (release / "bin").mkdir(parents=True)
-    (release / "env").touch()
-    (release / "bin/run").write_text('#!/bin/sh\nexec "$@"\n')
-    (release / "bin/run").chmod(0o755)
-    arguments = {"app": "shop", "command": f"touch '{tmp_path}/a b'", "names": ["shop"], "root": str(tmp_path)}
-    argv = Action(arguments).run()["module_args"]["argv"]
-    assert argv[:3] == ["setpriv", "--reuid=shop", "--regid=shop"]
-    start = next(place for place, word in enumerate(argv) if not word.startswith("-") and place > 0)
+    told = Action({"app": "shop", "command": "flask db upgrade", "names": ["shop"]}).run()
+    assert told["module_name"] == "pyweb.stack.webapp_run"
+    assert told["module_args"]["command"] == (written or "flask db upgrade")
+
+
+@needs_root
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_command_has_its_umask_whatever_the_connection_has(bench: Bench, umask: int) -> None:
+    bench.build({"app.py": APP}, shared=["data"])
+    os.symlink(f"releases/{ID}", bench.layout.current)
     before = os.umask(umask)
     try:
-        subprocess.run(argv[start:], check=True)
+        answer = run_by_hand(bench.layout, argv_of(bench.layout, "touch 'data/a b'; pwd; id -un; exit 3"), "unit", 1000)
     finally:
         os.umask(before)
-    assert (tmp_path / "a b").stat().st_mode & 0o777 == 0o640
+    assert answer.returncode == 3
+    assert answer.stdout.split() == [f"{bench.layout.release(ID)}/src", NAME]
+    assert Path(bench.layout.shared, "data/a b").stat().st_mode & 0o777 == 0o640

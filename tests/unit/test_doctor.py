@@ -499,6 +499,8 @@ def test_a_report_names_the_first_link_then_the_others() -> None:
 
 # The checks, each broken once
 
+BUILD = {"path": "/b", "owner": "pyweb-b-1", "mode": "0700", "wanted": "pyweb-b-1"}
+WORLDS = {"build": BUILD, "systemd": True, "problem": "", "no_new_privs": "1", "capabilities": "", "in_unit": True}
 BROKEN: dict[str, dict[str, Any]] = {
     "the release runs and is good": {"found": {"process": {"state": "failed"}}},
     "no other release runs": {"found": {"process": {"others": ["20250101T000000Z-0"]}}},
@@ -521,6 +523,8 @@ BROKEN: dict[str, dict[str, Any]] = {
     "secrets are for the application alone": {"found": {"files": {"env": {"mode": "0644"}}}},
     "no other account can read its files": {"found": {"exposed": {"path": "/x", "account": "blog"}}},
     "it can not change its own code": {"found": {"changeable": ["/srv/webapps/shop/src/app.py has mode 0666"]}},
+    "what its builds trust is closed to it": {"found": {"worlds": {**WORLDS, "build": {**BUILD, "mode": "0755"}}}},
+    "its commands are sandboxed": {"found": {"worlds": {**WORLDS, "in_unit": False}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
     "its units are hardened": {"found": {"process": {"unit": {"ProtectSystem": "no"}}}},
     "its background processes run": background(state="failed"),

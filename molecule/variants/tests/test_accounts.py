@@ -12,7 +12,7 @@ from pyweb_places import everywhere
 
 WRITER = {"Host": "writer.example.com"}
 HOME = "/srv/webapps/writer"
-AUTHORS = ("build", "release", "import", "worker", "tick", "web", "command")
+AUTHORS = ("release", "import", "worker", "tick", "web", "command")
 STRANGERS = ("hello", "second", "nobody")
 
 # Which of the paths given on standard input an account may list, read, or (sockets) connect to.
@@ -56,7 +56,7 @@ def readable(host, account: str) -> list[str]:
 def test_no_other_account_can_read_or_list_anything(host, account):
     assert readable(host, account) == []
     drop = f"setpriv --reuid {account} --regid $(id -g {account}) --init-groups"
-    for path in (f"{HOME}/shared/data/by-build", f"{HOME}/current/src/by-build", f"{HOME}/current/env"):
+    for path in (f"{HOME}/shared/data/by-import", f"{HOME}/current/src/by-build", f"{HOME}/current/env"):
         assert host.run(f"{drop} cat {path}").rc == 1
         assert host.file(path).exists
 
@@ -75,9 +75,9 @@ def test_whatever_writes_has_the_same_umask(host, there, author):
 
 def test_a_folder_that_nginx_does_not_serve_is_not_for_nginx_either(host):
     www = "setpriv --reuid www-data --regid www-data --init-groups"
-    assert host.run(f"{www} cat {HOME}/shared/data/by-build").rc == 1
+    assert host.run(f"{www} cat {HOME}/shared/data/by-import").rc == 1
     assert host.run(f"{www} ls {HOME}").rc == 2
-    assert host.file(f"{HOME}/shared/data/by-build").mode == 0o640
+    assert host.file(f"{HOME}/shared/data/by-import").mode == 0o640
 
 
 @pytest.mark.parametrize("author", [*AUTHORS, "album"])

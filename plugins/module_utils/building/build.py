@@ -11,8 +11,16 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import (
+    Program,
+    run_as_account,
+    run_as_builder,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    Layout,
+    ReleaseError,
+    build_account,
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,38 @@ class Build:
     def run(
         self, command: list[str], cwd: str, environment: dict[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as the application's account."""
-        return run_as_account(self.layout, command, cwd, environment, timeout)
+        """Run a program in the run world: as the application's account."""
+        return run_as_account(self.layout, command, cwd, environment, timeout, self.identity)
 
     def run_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a program as the application's account, in the environment of the release."""
-        launcher = os.path.join(self.release, "bin", "run")
-        return self.run([launcher, *command], self.layout.home, {}, timeout)
+        """Run a program in the run world, in the environment of the release."""
+        return self.run([self.launcher, *command], self.layout.home, {}, timeout)
+
+    def build_with(
+        self,
+        command: list[str],
+        cwd: str,
+        environment: dict[str, str],
+        timeout: float,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the build world: as the build account."""
+        program = Program(command, cwd, environment, timeout, self.identity)
+        return run_as_builder(self.layout, program)
+
+    def build_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a program in the build world, in the environment of the release."""
+        # The file of the environment names the HOME of the application.
+        own = ["/usr/bin/env", f"HOME={self.layout.build}", f"USER={self.builder}", f"LOGNAME={self.builder}"]
+        return self.build_with([self.launcher, *own, *command], self.layout.home, {}, timeout)
+
+    @property
+    def launcher(self) -> str:
+        return os.path.join(self.release, "bin", "run")
+
+    @property
+    def builder(self) -> str:
+        """The name of the build account."""
+        return build_account(self.name)
 
     def error(self, text: str) -> ReleaseError:
         return ReleaseError(self.name, redacted(masked(text, self.spec["env"])))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
@@ -29,12 +30,17 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     write_manifest,
 )
 
+# The words of programs about a file that they must not write.
+DENIED = re.compile(r"permission denied|read-only file system|unable to open database file|readonly database", re.I)
+
 
 def build_release(build: Build, manifest: Manifest) -> None:
     """Create the folder of a release and all that its processes need in it. Then the manifest says BUILT.
 
     Raises ReleaseError with what to do.
     """
+    # Up to version 0.1.0, uv's cache was in a folder that the application can write. It is no longer trusted.
+    remove_tree(os.path.join(build.layout.cache, "uv"))
     os.makedirs(os.path.join(build.release, "bin"), mode=0o755)
     manifest.state = BUILDING
     write_manifest(build.layout, manifest)
@@ -83,16 +89,20 @@ def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
 
 
 def run_build_commands(build: Build) -> None:
-    """Run the build commands in the application root, which belongs to the application's account meanwhile."""
+    """Run the build commands in the application root, which belongs to the build account meanwhile.
+
+    It is closed then: whatever modes a command gives to its files, the application can't change them.
+    """
     if not build.spec["build_commands"]:
         return
     # Only before the first command: after it the account may have put anything there.
-    owner = existing_account(build.name)
+    owner = existing_account(build.name, build.builder)
     root = os.path.realpath(build.root)
     give_to(root, owner.pw_uid, owner.pw_gid)
+    os.chmod(root, 0o700)
     for command in build.spec["build_commands"]:
         try:
-            answer = build.run_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
+            answer = build.build_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
         except subprocess.TimeoutExpired:
             raise build.error(
                 f"the build command '{command}' did not end within {COMMAND_TIMEOUT} seconds. Make it end by itself."
@@ -100,6 +110,18 @@ def run_build_commands(build: Build) -> None:
         if answer.returncode != 0:
             output = tail(answer.stdout + answer.stderr, 15)
             raise build.error(
-                f"the build command '{command}' failed with status {answer.returncode}. Its output:\n{output}"
+                f"the build command '{command}' failed with status {answer.returncode}. {remedy_of(build, output)}"
+                f"Its output:\n{output}"
             )
     take_for_root(root, fresh=True)
+    os.chmod(root, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+
+
+def remedy_of(build: Build, output: str) -> str:
+    """The remedy where a command could not write; empty for other failures."""
+    if not DENIED.search(output):
+        return ""
+    return (
+        f"Build commands can write the source of their release alone, not {build.layout.shared}. Move a command that "
+        "writes other files to commands.release. "
+    )

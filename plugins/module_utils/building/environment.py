@@ -8,8 +8,10 @@ import glob
 import os
 import platform
 import re
+import secrets
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
@@ -21,12 +23,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
-from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import take_for_root, writers
+from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
@@ -80,13 +82,20 @@ def provide_environment(build: Build) -> tuple[str, bool]:
 
 
 def find_interpreter(build: Build) -> tuple[str, str]:
-    """The path and the version of the interpreter."""
+    """The path and the version of the interpreter. The application must not be able to change what builds run."""
     name = build.spec["python"]["interpreter"]
     interpreter = shutil.which(name, path=SYSTEM_PATH)
     if interpreter is None:
         raise build.error(
             f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
             "name one that is."
+        )
+    owner = existing_account(build.name)
+    place = changeable_by(interpreter, owner.pw_uid, owner.pw_gid)
+    if place:
+        raise build.error(
+            f"python.interpreter '{name}' can be changed by the application: its account can write {place}. Move the "
+            "interpreter to a folder of root, such as one below /opt."
         )
     version = version_of(interpreter, build.layout.root)
     if not version:
@@ -108,10 +117,9 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
         try:
             install(build, path, interpreter, wanted)
             if "release" in key or not links_into(path, build.release):
-                take_for_root(path)
+                take_environment(build, path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
-                check_closed(build, path)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:
@@ -159,16 +167,17 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
 def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
     """Create an environment and install all requirements.
 
-    Packages may run their own code when they are built, so the application's account installs them. Afterwards
-    all files become root's, so that the application can't edit its own environment.
+    Packages may run their own code when they are built, so the build account installs them, in a folder that is closed
+    meanwhile. Afterwards all files become root's, so that nothing can edit the environment. The files of packages are
+    links to those of uv's cache, which become root's too: the disk holds them once.
     """
-    owner = existing_account(build.name)
-    os.makedirs(path, mode=0o755)
+    owner = existing_account(build.name, build.builder)
+    os.makedirs(path, mode=0o700)
     os.chown(path, owner.pw_uid, owner.pw_gid)
     venv = ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path]
     run_uv(build, venv, "create the virtual environment")
     python = os.path.join(path, "bin", "python")
-    pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", "copy", "--compile-bytecode"]
+    pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", "hardlink", "--compile-bytecode"]
     for name, exported in wanted.exported.items():
         # As it is locked: nothing is resolved a second time.
         folder = os.path.dirname(os.path.normpath(os.path.join(build.root, name)))
@@ -177,8 +186,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
         if kind(name) == "pylock":
             run_uv(build, [*pip, "-r", name], f"install what {name} lists")
     unlocked = [name for name in wanted.files if name not in wanted.exported and kind(name) != "pylock"]
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chmod(scratch, 0o755)  # noqa: S103  # the application's account reads it
+    with scratch_folder(build) as scratch:
         constraints = os.path.join(scratch, "installed.txt")
         arguments = [part for name in unlocked for part in ("-r", name)]
         if wanted.packages:
@@ -187,7 +195,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
             # The packages of a lock keep their versions, except where the inventory names them.
             named = {package_name(package) for package in wanted.packages}
             locked = {name: one for name, one in installed_packages(path).items() if name not in named}
-            write(File(constraints, as_pins(locked)))
+            write(for_builder(build, constraints, as_pins(locked)))
             listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
             run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
         install_server(build, path, pip, unlocked, scratch)
@@ -196,9 +204,23 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
 def requirements_file(build: Build, folder: str, name: str, requirements: list[str]) -> str:
     """A requirements file for uv: an address may hold a password, and everyone can read a command line."""
     path = os.path.join(folder, f"{name}.txt")
-    group = existing_account(build.name).pw_name
-    write(File(path, "".join(f"{one}\n" for one in requirements), mode=0o640, group=group))
+    write(for_builder(build, path, "".join(f"{one}\n" for one in requirements)))
     return path
+
+
+@contextmanager
+def scratch_folder(build: Build) -> Iterator[str]:
+    """A folder of root for files that only the build account reads. The next run removes one that is left."""
+    path = build.layout.path(f".{secrets.token_hex(8)}.new")
+    os.mkdir(path)
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+
+
+def for_builder(build: Build, path: str, text: str) -> File:
+    return File(path, text, mode=0o400, owner=build.builder)
 
 
 def install_server(build: Build, path: str, pip: list[str], unlocked: list[str], scratch: str) -> None:
@@ -208,7 +230,7 @@ def install_server(build: Build, path: str, pip: list[str], unlocked: list[str],
     found = installed_packages(path)
     missing = [one for one in servers if not found.keys() & {*same_program(one)}]
     if missing:
-        write(File(constraints, as_pins(found)))
+        write(for_builder(build, constraints, as_pins(found)))
         files = [limit for name in unlocked for limit in constraint_files(build.root, name)]
         bounds = [part for limit in [constraints, *dict.fromkeys(files)] for part in ("-c", limit)]
         arguments = ["-r", requirements_file(build, scratch, "server", missing)]
@@ -259,11 +281,16 @@ def note_text(path: str) -> str:
         return ""
 
 
-def check_closed(build: Build, path: str) -> None:
-    """Refuse an environment that a process can still change, by a file that it has opened before."""
-    found = writers(path)
-    if found:
+def take_environment(build: Build, path: str) -> None:
+    """Give an environment to root; refuse one that a process can still change, by a file that it has opened before."""
+    builder = existing_account(build.name, build.builder)
+    try:
+        take_for_root(path, linked_by=builder.pw_uid)
+    except StillOpen as error:
+        # The cache may be changed too.
+        remove_tree(os.path.join(build.layout.build, "uv"))
         raise build.error(
-            f"the process {found[0]} still has a file of the new environment {path} open for writing. A package has "
-            "started it, or the application itself holds it. End that process, and run again."
-        )
+            f"the new environment can still be changed: of {error.filename}, {error.why}. A package of the "
+            "requirements has handed it over. Find out which one, and end that process. Then run again."
+        ) from error
+    os.chmod(path, 0o755)  # noqa: S103  # its parent is closed to other accounts

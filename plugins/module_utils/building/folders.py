@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import NGINX_GROUP, serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
@@ -16,9 +17,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     ReleaseError,
     account,
+    build_account,
     existing_account,
     remove_tree,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import processes_of
 
 
 def check_account(layout: Layout) -> None:
@@ -32,6 +35,13 @@ def check_account(layout: Layout) -> None:
         )
     if found is None and group_exists(layout.name):
         raise ReleaseError(layout.name, f"the host already has a group '{layout.name}'. Choose another name.")
+    builder = account(build_account(layout.name))
+    if builder is not None and builder.pw_dir != layout.build:
+        raise ReleaseError(
+            layout.name,
+            f"the host already has an account '{builder.pw_name}' with the home {builder.pw_dir}, but the builds of "
+            "this application need the name. Remove that account, or choose another name for the application.",
+        )
 
 
 def group_exists(name: str) -> bool:
@@ -69,10 +79,44 @@ def check_file_system(layout: Layout) -> None:
 
 
 def create_account(layout: Layout, run: Run) -> None:
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", layout.home]
-    status, _output, error = run([*command, "--shell", "/usr/sbin/nologin", layout.name])
+    add_account(layout, run, layout.name, "--user-group", "--home-dir", layout.home)
+
+
+def provide_builder(layout: Layout, run: Run, check_mode: bool) -> bool:
+    """Create or correct the build account; return whether it differed.
+
+    Its group is the application's, so that builds can read the environment of a release, and what is shared.
+    """
+    name, group = build_account(layout.name), existing_account(layout.name).pw_gid
+    found = account(name)
+    if found is not None and found.pw_gid == group:
+        return False
+    if check_mode:
+        return True
+    if found is None:
+        number = str(free_user_id())
+        add_account(layout, run, name, "--uid", number, "--gid", layout.name, "--home-dir", layout.build)
+    else:
+        status, _output, error = run(["usermod", "--gid", layout.name, name])
+        if status != 0:
+            raise ReleaseError(layout.name, f"the group of the account {name} could not be set: {error.strip()}")
+    return True
+
+
+def free_user_id() -> int:
+    """A user ID of the system that nothing has. All processes of a build account end after each step of a build.
+
+    The processes of a container on this host may have the ID of an account that only the container knows.
+    """
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    return next(number for number in range(999, 99, -1) if number not in taken and not processes_of(number))
+
+
+def add_account(layout: Layout, run: Run, name: str, *options: str) -> None:
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", *options, name]
+    status, _output, error = run(command)
     if status != 0:
-        raise ReleaseError(layout.name, f"the account could not be created: {error.strip()}")
+        raise ReleaseError(layout.name, f"the account {name} could not be created: {error.strip()}")
 
 
 def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP, check_mode: bool = False) -> bool:
@@ -86,6 +130,7 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
     if account(layout.name) is None:
         create_account(layout, run)
         changed = True
+    changed = provide_builder(layout, run, check_mode) or changed
     owner = existing_account(layout.name)
     root = os.stat(layout.root)
     if (root.st_uid, root.st_gid) != (0, 0):
@@ -93,12 +138,17 @@ def prepare(layout: Layout, run: Run, jobs: bool, nginx_group: str = NGINX_GROUP
         if not check_mode:
             os.chown(layout.root, 0, 0)
     uid, gid = owner.pw_uid, owner.pw_gid
+    builder = account(build_account(layout.name))
+    if builder is None:
+        # Check mode has not created it.
+        return True
     for path, owning, group, mode, passing in (
         (layout.home, 0, gid, 0o750, nginx),
         (layout.releases, 0, gid, 0o750, nginx),
         (layout.venvs, 0, gid, 0o750, None),
         (layout.shared, uid, gid, 0o750, nginx),
         (layout.cache, uid, gid, 0o700, None),
+        (layout.build, builder.pw_uid, gid, 0o700, None),
         *([(layout.jobs, uid, gid, 0o750, None)] if jobs else []),
     ):
         changed = acl.ensure_folder(path, owning, group, mode, passing, check_mode) or changed

@@ -21,6 +21,11 @@ def variables(build: Build) -> dict[str, str]:
     if os.path.isdir(os.path.join(build.root, "src")):
         folders.append(os.path.join(build.root, "src"))
     return {
+        # The same in web processes, background processes, jobs and commands, whatever starts them.
+        "HOME": build.layout.cache,
+        "USER": build.name,
+        "LOGNAME": build.name,
+        "SHELL": existing_account(build.name).pw_shell,
         "PATH": f"{os.path.join(venv, 'bin')}:{SYSTEM_PATH}",
         "VIRTUAL_ENV": venv,
         "PYTHONPATH": ":".join(folders),

@@ -94,11 +94,11 @@ def export_lock(build: Build, wanted: Requirements, name: str) -> None:
     # From a workspace, uv exports what the member in the application root needs. Its paths begin at the lock.
     is_above = os.path.realpath(build.root).startswith(os.path.realpath(os.path.dirname(lock)) + "/")
     project = build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
-    path = os.path.join(build.layout.cache, f"{build.identity}-{secrets.token_hex(8)}.txt")
+    path = os.path.join(build.layout.build, f"{build.identity}-{secrets.token_hex(8)}.txt")
     wanted.exported[name] = path
     options = ["--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
     run_uv(build, ["export", *options, "--project", project, "--output-file", path], f"read {name}")
-    # The application's account has written the file, so it may be anything.
+    # The build account has written the file, so it may be anything.
     try:
         text = read_untrusted(path, MOST_BYTES).decode(errors="replace")
     except OSError as error:

@@ -67,9 +67,10 @@ REMEDIES = (
 
 
 def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
-    """Run uv as the application's account; ``doing`` completes "could not"."""
+    """Run uv as the build account; ``doing`` completes "could not"."""
+    command = [build.uv, *arguments]
     try:
-        answer = build.run([build.uv, *arguments], cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
+        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
@@ -85,7 +86,7 @@ def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> Non
 def environment_of_uv(build: Build) -> dict[str, str]:
     python = build.spec["python"]
     environment = {
-        "UV_CACHE_DIR": os.path.join(build.layout.cache, "uv"),
+        "UV_CACHE_DIR": os.path.join(build.layout.build, "uv"),
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",  # the same, for uv before 0.10
         "UV_PYTHON_DOWNLOADS": "never",

@@ -32,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import look_at_socket
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.worlds import look_at_worlds
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
@@ -128,6 +129,7 @@ def look_at_app(
         "files": look_at_files(layout, live) if live else {},
         "changeable": look_at_modes(layout, live) if live else [],
         "exposed": look_at_exposure(layout),
+        "worlds": look_at_worlds(layout),
     }
 
 

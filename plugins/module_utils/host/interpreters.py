@@ -9,6 +9,7 @@ import pwd
 import re
 import selectors
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -32,6 +33,20 @@ def version_of(path: str, root: str = "/srv/webapps") -> str:
         return f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     answer = output([path, "-I", "-c", CODE], account_for(path, root)).strip()
     return answer if VERSION.fullmatch(answer) else ""
+
+
+def changeable_by(path: str, uid: int, gid: int) -> str:
+    """The part of a program's path that an account can write: the file or a folder; empty if there is none."""
+    here = os.path.realpath(path)
+    while True:
+        status = os.stat(here)
+        bits = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid == gid else 0)
+        is_open = status.st_mode & bits and not status.st_mode & stat.S_ISVTX
+        if status.st_uid == uid or is_open:
+            return here
+        if here == "/":
+            return ""
+        here = os.path.dirname(here)
 
 
 def account_for(path: str, root: str) -> tuple[int, int]:

@@ -29,6 +29,7 @@ class TreeError(OSError):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(errno.EFBIG, f"{why}. Remove what the application does not need", path)
+        self.why = why
 
 
 @dataclass

@@ -35,6 +35,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     record,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import keep_properties
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     check_account(layout)
     check_mode, owner, nginx_group = deployment.check_mode, deployment.owner, deployment.nginx_group
     changed = prepare(layout, deployment.run, spec["jobs"], nginx_group, check_mode)
+    if os.path.isdir(layout.home):
+        changed = keep_properties(layout, spec.get("sandbox") or {}, check_mode) or changed
     if not check_mode:
         changed = remove_unfinished(layout, owner) or changed
     changed = open_shared(layout, spec.get("served") or [], nginx_group, owner, check_mode) or changed

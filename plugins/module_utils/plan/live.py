@@ -113,10 +113,10 @@ def witnesses(layouts: dict[str, Layout], releases: dict[str, str], root: str, r
         if manifest is None:
             continue
         paths += [layout.releases, layout.venvs, layout.current, layout.current_socket]
-        paths += [layout.path(name) for name in (".lock", ".activating", ".fingerprint_key")]
+        paths += [layout.path(name) for name in (".lock", ".activating", ".fingerprint_key", ".sandbox.json")]
         paths += [os.path.realpath(layout.current_socket), os.path.join(layout.venvs, manifest.venv, COMPLETE)]
         paths += [os.path.join(layout.release(entry), MANIFEST) for entry in os.listdir(layout.releases)]
-        owned += [layout.shared, layout.cache, layout.jobs]
+        owned += [layout.shared, layout.cache, layout.build, layout.jobs]
         # Process ID 0 matches no process, so the stamp is invalid and the next run checks again.
         pids += [listener(layout.current_socket) or 0, *background_pids(manifest, run)]
     return stamps.witnesses(paths, pids, owned=owned)

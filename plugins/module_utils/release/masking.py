@@ -13,6 +13,10 @@ PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:([^/@\s]+)@")
 # Variables that this collection sets. Their values are not secret, and messages need them.
 OWN_VARIABLES = frozenset(
     [
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
         "PATH",
         "VIRTUAL_ENV",
         "PYTHONPATH",

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -32,13 +34,18 @@ def give_to(path: str, uid: int, gid: int) -> None:
         os.fchown(visit.descriptor, uid, gid)
 
 
-def take_for_root(path: str, fresh: bool = False) -> None:
+class StillOpen(TreeError):
+    """A process can still write a file that root has taken."""
+
+
+def take_for_root(path: str, fresh: bool = False, linked_by: int = 0) -> None:
     """Give a folder and all in it to root. Its former account can no longer change it.
 
     A folder comes first, then what is in it, so that nothing is exchanged meanwhile. With ``fresh``, every file becomes
     a copy: a process that has opened the original for writing can't write into the release. A file that has another
-    name outside becomes a copy in any case. Sockets, pipes and devices are removed: they are of no use without the
-    process that made them.
+    name outside becomes a copy too, except a file of the account ``linked_by``: root takes it under all its names, and
+    raises StillOpen if a process has it open for writing. So an environment shares its files with the cache of its
+    build account. Sockets, pipes and devices are removed: they are of no use without the process that made them.
     """
     left = MOST_BYTES
     for visit in walk(path, enter=seal):
@@ -47,16 +54,27 @@ def take_for_root(path: str, fresh: bool = False) -> None:
         for name, status in visit.files.items():
             if stat.S_ISLNK(status.st_mode):
                 os.chown(name, 0, 0, dir_fd=visit.descriptor, follow_symlinks=False)
-            elif not stat.S_ISREG(status.st_mode):
+                continue
+            if not stat.S_ISREG(status.st_mode):
                 os.unlink(name, dir_fd=visit.descriptor)
-            elif fresh or status.st_nlink > 1:
-                left -= replace_by_copy(visit.descriptor, name, left, os.path.join(path, visit.below(name)))
-            else:
-                file = os.open(name, READ, dir_fd=visit.descriptor)
-                try:
-                    seal(file)
-                finally:
-                    os.close(file)
+                continue
+            place = os.path.join(path, visit.below(name))
+            # Root's own file with another name may be any file of the host, so its mode must stay.
+            is_taken = status.st_nlink == 1 or (linked_by and status.st_uid == linked_by)
+            if fresh or not is_taken:
+                left -= replace_by_copy(visit.descriptor, name, left, place)
+                continue
+            file = os.open(name, READ, dir_fd=visit.descriptor)
+            try:
+                seal(file)
+                if linked_by and has_writers(file):
+                    raise StillOpen(place, f"{holder_of(file)} has it open for writing")
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                left -= replace_by_copy(visit.descriptor, name, left, place)
+            finally:
+                os.close(file)
 
 
 def replace_by_copy(folder: int, name: str, most: int, path: str) -> int:
@@ -125,39 +143,37 @@ def sealed_mode(mode: int, from_account: bool = True) -> int:
     return mode & 0o755 | (mode >> 3 & 0o005 if from_account else 0)
 
 
-def writers(path: str) -> list[int]:
-    """The processes of other accounts than root that have opened a file below a folder for writing."""
-    inside = os.path.realpath(path) + "/"
-    found = []
+def has_writers(descriptor: int) -> bool:
+    """Whether any process can write root's open file by a descriptor or a mapping that it has made before.
+
+    The kernel grants a read lease only on a file that is open for writing nowhere. That includes descriptors on their
+    way through a socket, which no list of open files shows. Raises OSError (EOPNOTSUPP) where the file system has no
+    leases.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return True
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from error
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def holder_of(descriptor: int) -> str:
+    """The process that has an open file open for writing, in words for a message."""
+    wanted = os.fstat(descriptor)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid != 0 and (has_open(pid, inside) or has_mapped(pid, inside)):
-                found.append(int(pid))
-    return sorted(found)
-
-
-def has_open(pid: str, inside: str) -> bool:
-    for number in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(OSError):
-            if os.readlink(f"/proc/{pid}/fd/{number}").startswith(inside):
-                with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as stream:
-                    flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
-                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY and has_name(f"/proc/{pid}/fd/{number}"):
-                    return True
-    return False
-
-
-def has_mapped(pid: str, inside: str) -> bool:
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            fields = line.split(maxsplit=5)
-            if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s" and fields[5].startswith(inside):
+            for number in os.listdir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
-                    if has_name(f"/proc/{pid}/map_files/{fields[0]}"):
-                        return True
-    return False
+                    found = os.stat(f"/proc/{pid}/fd/{number}")
+                    if os.path.samestat(found, wanted) and is_writable(pid, number):
+                        return f"the process {pid}"
+    return "a process"
 
 
-def has_name(link: str) -> bool:
-    """Whether a file that a process has opened still exists under a name, rather than having been replaced."""
-    return os.stat(link).st_nlink > 0
+def is_writable(pid: str, number: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as stream:
+        flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

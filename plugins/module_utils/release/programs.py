@@ -1,86 +1,164 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run the programs of a deployment as the application's account, and kill the processes that they leave running."""
+"""Run the programs of a deployment, in one of two worlds, and end every process that they leave running.
+
+Programs of the *build* world run as the build account: they install dependencies and run build commands. The
+application can neither read nor write their caches and settings. Programs of the *run* world run as the
+application's account, in the sandbox of its services.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
+import pwd
 import signal
 import subprocess
-import tempfile
+import sys
 import time
 from contextlib import suppress
-from typing import IO
+from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account, existing_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release import keeper, sandbox
+from ansible_collections.pyweb.stack.plugins.module_utils.release.capture import MOST_OUTPUT, captured
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    Layout,
+    ReleaseError,
+    account,
+    build_account,
+    builder_of,
+    existing_account,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import end_processes_of
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Set for every program that a deployment starts, so that the next run finds the programs of a killed deployment.
 DEPLOYMENT_VARIABLE = "WEBAPP_DEPLOYMENT"
 
-# Other accounts can't read the files that programs of an application's account create.
-UMASK = 0o027
-
 # Seconds for a command of a build. A command that takes longer is stuck.
 COMMAND_TIMEOUT = 3600
-# Bytes of a program's output that are kept; messages show the last lines.
-MOST_OUTPUT = 1024**2
 
-# Writes the session ID into the file that is standard input, then becomes the command.
-RECORD_SESSION = ("/bin/sh", "-c", 'echo $$ >&0 && exec "$@" </dev/null', "sh")
+
+@dataclass(frozen=True)
+class Program:
+    """A program of a deployment. ``timeout`` is in seconds; None means no limit."""
+
+    command: list[str]
+    cwd: str
+    environment: dict[str, str]
+    timeout: float | None
+    # The release that it belongs to, if any.
+    identity: str = ""
 
 
 def run_as_account(
-    layout: Layout, command: list[str], cwd: str, environment: dict[str, str], timeout: float | None
+    layout: Layout,
+    command: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    timeout: float | None,
+    identity: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of a deployment as the application's account, then kill every process that it has left running.
+    """Run a program in the run world, then kill every process that it has left running.
 
     Otherwise they would keep files and ports open. If this process is killed first, the next holder of the lock kills
     them.
     """
     owner = existing_account(layout.name)
     base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
-    # Output goes to files: a daemon that inherits a pipe would keep it open forever.
-    with (
-        tempfile.TemporaryFile() as output,
-        tempfile.TemporaryFile() as errors,
-        open(layout.command, "w+b", opener=open_private) as session,
-    ):
-        process = subprocess.Popen(
-            [*RECORD_SESSION, *command],
-            cwd=cwd,
-            env={**base, **environment},
-            user=owner.pw_uid,
-            group=owner.pw_gid,
-            extra_groups=[],
-            umask=UMASK,
-            stdin=session,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-        )
+    program = Program(command, cwd, {**base, **environment}, timeout, identity)
+    return run(layout, "run", owner, program, sandbox.unit_of(layout), layout.command)
+
+
+def run_by_hand(layout: Layout, command: list[str], unit: str, most: int) -> subprocess.CompletedProcess[str]:
+    """Run a command of an operator in the run world. It may run beside a deployment, which does not end it."""
+    base = {"PATH": SYSTEM_PATH, "HOME": layout.cache, "LANG": "C.UTF-8"}
+    program = Program(command, layout.home, base, None)
+    return run(layout, "run", existing_account(layout.name), program, unit, "", most)
+
+
+def run_as_builder(layout: Layout, program: Program) -> subprocess.CompletedProcess[str]:
+    """Run a program in the build world, then end every process of the build account."""
+    owner = existing_account(layout.name, build_account(layout.name))
+    if builder_of(layout.name) is None:
+        raise ReleaseError(layout.name, f"the account {owner.pw_name} is not this collection's. Remove it.")
+    base = {"PATH": SYSTEM_PATH, "HOME": layout.build, "LANG": "C.UTF-8", DEPLOYMENT_VARIABLE: layout.name}
+    given = Program(**{**program.__dict__, "environment": {**base, **program.environment}})
+    try:
+        return run(layout, "build", owner, given, sandbox.unit_of(layout), layout.command)
+    finally:
+        left = end_processes_of(owner.pw_uid)
+        if left:
+            raise ReleaseError(
+                layout.name,
+                f"the processes {', '.join(map(str, left[:5]))} of the account {owner.pw_name} can't be ended. End "
+                "them, and run again.",
+            )
+
+
+def run(
+    layout: Layout,
+    world: str,
+    owner: pwd.struct_passwd,
+    program: Program,
+    unit: str,
+    record: str,
+    most: int = MOST_OUTPUT,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in the sandbox of its world; without systemd, under a keeper that ends what it leaves."""
+    lines = sandbox.properties(layout, world)
+    if lines is None:
+        argv = kept(record, owner, program.command)
         try:
-            status = process.wait(timeout)
+            answer = captured(argv, program.environment, program.cwd, program.timeout, end_keeper, most)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            session.truncate(0)
-        return subprocess.CompletedProcess(command, status, last_bytes(output), last_bytes(errors))
+            with suppress(FileNotFoundError):
+                os.truncate(record, 0)
+        return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
+    values = sandbox.specifiers(layout, program.identity)
+    lines = [sandbox.expanded(line, values) for line in lines]
+    if program.timeout is not None:
+        # systemd ends the program even if this process is killed before.
+        lines.append(f"RuntimeMaxSec={program.timeout + 60:.0f}")
+
+    def end(process: subprocess.Popen[bytes]) -> None:
+        sandbox.stop_unit(unit)
+        end_process(process)
+
+    with sandbox.environment_file(program.environment) as path:
+        while True:
+            argv = sandbox.command_line(unit, lines, program.cwd, path, program.command)
+            answer = captured(argv, dict(os.environ), "/", program.timeout, end, most)
+            rest = sandbox.without_unknown(lines, answer.stderr) if answer.returncode == 1 else None
+            if rest is None:
+                return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
+            lines = rest
 
 
-def open_private(path: str, flags: int) -> int:
-    """Open a file that only root may read; refuse a link."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+def kept(record: str, owner: pwd.struct_passwd, command: list[str]) -> list[str]:
+    """The command line that runs a command as an account, without privileges, under a keeper."""
+    drop = [
+        *("/usr/bin/setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"),
+        *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
+    ]
+    return [sys.executable, "-I", "-S", "-c", inspect.getsource(keeper), record, *drop, *command]
 
 
-def last_bytes(stream: IO[bytes]) -> str:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - MOST_OUTPUT))
-    return stream.read().decode(errors="replace")
+def end_keeper(process: subprocess.Popen[bytes]) -> None:
+    """Let a keeper end what it has started."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(keeper.PATIENCE + 2)
+    end_process(process)
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def tail(text: str, lines: int) -> str:
@@ -90,6 +168,11 @@ def tail(text: str, lines: int) -> str:
 
 def kill_abandoned(layout: Layout) -> None:
     """Kill the programs of this application that a killed deployment has left running."""
+    if os.path.isdir(sandbox.SYSTEMD):
+        sandbox.stop_unit(sandbox.unit_of(layout))
+    builder = builder_of(layout.name)
+    if builder is not None:
+        end_processes_of(builder.pw_uid)
     until = time.monotonic() + 5
     # Repeat this, because a program may just have started another, and a killed program does not end at once.
     while (found := programs_of_deployments(layout)) and time.monotonic() < until:

@@ -109,6 +109,11 @@ class Layout:
         return self.path(".command")
 
     @property
+    def sandbox(self) -> str:
+        """The file with the properties of the sandboxes for programs of deployments. Root alone can read it."""
+        return self.path(".sandbox.json")
+
+    @property
     def history(self) -> str:
         return self.path("deployments.log")
 
@@ -198,11 +203,13 @@ def account(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def existing_account(name: str) -> pwd.struct_passwd:
-    """The account of an application whose folders are prepared."""
-    found = account(name)
+def existing_account(name: str, wanted: str = "") -> pwd.struct_passwd:
+    """An account of an application whose folders are prepared: its own, or the one that is ``wanted``."""
+    found = account(wanted or name)
     if found is None:
-        raise ReleaseError(name, f"the account {name} was removed during the deployment. Run again to create it.")
+        raise ReleaseError(
+            name, f"the account {wanted or name} was removed during the deployment. Run again to create it."
+        )
     return found
 
 
@@ -214,12 +221,22 @@ def build_account(name: str) -> str:
     return f"pyweb-b-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
+def builder_of(name: str) -> pwd.struct_passwd | None:
+    """The build account of an application; None if there is none, or if the account is not this collection's.
+
+    All processes of a build account are killed again and again, so it must be no other account.
+    """
+    found = account(build_account(name))
+    is_own = found is not None and found.pw_uid > 0 and os.path.basename(found.pw_dir) == "build"
+    return found if is_own else None
+
+
 def accounts_of(name: str) -> list[pwd.struct_passwd]:
     """The existing accounts of an application, in the order in which they can be removed.
 
     The application's own account is last, because its group is the primary group of the other.
     """
-    return [found for one in (build_account(name), name) if (found := account(one)) is not None]
+    return [found for found in (builder_of(name), account(name)) if found is not None]
 
 
 def now() -> datetime.datetime:

@@ -40,7 +40,7 @@ def run_commands_of(switch: Switch) -> None:
     with switch.undone_if_unhealthy():
         for command in switch.spec["release_commands"]:
             # No time limit: a migration takes its time, and half of one is worse than none.
-            answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None)
+            answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None, switch.target)
             if answer.returncode != 0:
                 output = tail(answer.stdout + answer.stderr, 15)
                 raise Unhealthy(

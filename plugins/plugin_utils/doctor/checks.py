@@ -196,6 +196,35 @@ def it_can_not_change_its_own_code(view: View) -> str:
     return f"{'; '.join(found)}. {remedy}" if found else ""
 
 
+def what_its_builds_trust_is_closed_to_it(view: View) -> str:
+    found = view.found.get("worlds")
+    if not found:
+        return ""
+    folder = found["build"]
+    if "path" not in folder:
+        return "there is no build account with a folder of its own: run the playbook site"
+    if (folder["owner"], folder["mode"]) == (folder["wanted"], "0700"):
+        return ""
+    return f"{folder['path']} is {folder['owner']} {folder['mode']}: run the playbook site, which sets both again"
+
+
+def its_commands_are_sandboxed(view: View) -> str:
+    """Tried by a command. Without systemd, commands have no sandbox, but they can't gain rights either."""
+    found = view.found.get("worlds")
+    if not found:
+        return ""
+    if found["problem"]:
+        return f"a command can't be run: {found['problem']}"
+    bad = []
+    if found["no_new_privs"] != "1" and "NoNewPrivileges" not in view.app["systemd"]:
+        bad.append("a command can gain rights by a setuid program")
+    if found["capabilities"] and "CapabilityBoundingSet" not in view.app["systemd"]:
+        bad.append(f"its capabilities are limited to {found['capabilities']}")
+    if found["systemd"] and not found["in_unit"]:
+        bad.append("a command runs in no unit of systemd")
+    return f"{', '.join(bad)}: run the playbook site" if bad else ""
+
+
 def only_nginx_reaches_its_socket(view: View) -> str:
     found = view.found["socket"]
     if found["link"] != found["expected"]:
@@ -258,6 +287,8 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     secrets_are_for_the_application_alone,
     no_other_account_can_read_its_files,
     it_can_not_change_its_own_code,
+    what_its_builds_trust_is_closed_to_it,
+    its_commands_are_sandboxed,
     only_nginx_reaches_its_socket,
     its_units_are_hardened,
     its_background_processes_run,

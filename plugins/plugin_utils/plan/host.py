@@ -109,6 +109,7 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
         given["webapp_server_requirements"],
         [*given["webapp_release_files"], *server_files(roles, model)],
         given["webapp_root"],
+        given["webapp_nginx_group"],
     )
     inputs = {
         "apps": wanted,

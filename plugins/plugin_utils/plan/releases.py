@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
 
 
@@ -24,6 +25,7 @@ def releases(
     server_requirements: dict[str, str] | None = None,
     files: list[dict[str, Any]] | None = None,
     root: str = "/srv/webapps",
+    nginx_group: str = "www-data",
 ) -> list[dict[str, Any]]:
     """The desired releases of the applications. ``files`` are the files of the roles gunicorn and uwsgi."""
     items = []
@@ -52,6 +54,7 @@ def releases(
                 "limits": app["limits"],
                 "processes": background.services(app),
                 "jobs": bool(app["jobs"]),
+                "sandbox": sandboxes(app, root, nginx_group) if facts["init"] == "systemd" else {},
                 "server_files": [
                     *files_of_release(files or [], release_directory(root, app["name"], RELEASE)),
                     *background.launchers(app, root),

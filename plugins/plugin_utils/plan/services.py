@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import build_account
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, runtime_directory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, stop_timeout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import NGINX_WATCH, WAKE_PROGRAM, WATCH
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
 
 
 def systemd_services(
@@ -51,6 +53,20 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "runtime_directory": runtime_directory(app, nginx_group),
         "start_timeout": app["health"]["timeout"],
         "stop_timeout": stop_timeout(app),
+    }
+
+
+def sandboxes(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, list[str]]:
+    """The properties of the commands of a deployment, in the world ``run`` and in the world ``build``.
+
+    Commands have the sandbox of the web process, also if supervisor runs that, because systemd starts them.
+    """
+    services, _problems = systemd.checked([systemd_web(app, root, nginx_group)])
+    home = f"{root}/{app['name']}"
+    return {
+        # The unit has its problems reported when its role is planned.
+        "run": systemd.run_properties(services[0]) if services else [],
+        "build": systemd.build_properties(build_account(app["name"]), app["name"], home, f"{home}/shared"),
     }
 
 

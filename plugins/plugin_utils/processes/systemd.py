@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
@@ -69,6 +70,20 @@ SANDBOX: list[tuple[str, Any]] = [
     ("KeyringMode", "private"),
     ("UMask", "0027"),
 ]
+
+
+# The directives that start, watch and end a service. Its commands get all others: the sandbox and the limits.
+LIFECYCLE = re.compile(
+    r"Type|ExitType|Exec[A-Z]\w*|RemainAfterExit|GuessMainPID|PIDFile|BusName|NotifyAccess|Restart(?!rict)\w*|"
+    r"Success\w*|Timeout\w*|Runtime(Max|Randomized)\w*|Watchdog\w*|FinalKillSignal|Kill\w*|SendSIG\w*|"
+    r"ReloadSignal|RootDirectoryStartOnly|NonBlocking|Sockets|FileDescriptorStore\w*|USBFunction\w*|OpenFile|"
+    r"Standard\w*|TTY\w*|Syslog\w*|WorkingDirectory|Description|X-.*"
+)
+
+# Builds get the sandbox without the application's own settings, such as its folders and its limits of memory. npm and
+# others list the network interfaces, for which they need netlink. Compilers start many processes.
+BUILD_FAMILIES = "AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+BUILD_TASKS = "4096"
 
 
 def checked(services: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -260,6 +275,33 @@ def _writable_paths(service: dict[str, Any]) -> list[str]:
     """With a dash in front, a folder may be missing: the command that makes it runs with the same file system."""
     folder = service["runtime_directory"]
     return [*service["writable_paths"], *([f"-{folder['path']}"] if folder else [])]
+
+
+def run_properties(service: dict[str, Any]) -> list[str]:
+    """The sandbox and the limits of a checked service as lines, for the commands of its application."""
+    directives = service_sections(service)["Service"]
+    kept = {name: value for name, value in directives.items() if not LIFECYCLE.fullmatch(name)}
+    return list(_lines({"Service": kept})[0]["lines"])
+
+
+def build_properties(user: str, group: str, folder: str, kept: str) -> list[str]:
+    """The sandbox of an application's builds, which may write below a folder, except in ``kept``, as lines.
+
+    The owners of the folders below say the rest. Environment and cache have to be in one mount, or uv can't link files.
+    """
+    given = dict(SANDBOX)
+    directives: dict[str, Any] = {
+        "User": double_percent(user),
+        "Group": double_percent(group),
+        "TasksMax": BUILD_TASKS,
+        # The kernel ends one process of a build that needs too much memory. Then the build fails.
+        "OOMPolicy": "continue",
+        **given,
+        "ReadWritePaths": systemd_quote(folder),
+        "ReadOnlyPaths": systemd_quote(kept),
+        "RestrictAddressFamilies": BUILD_FAMILIES,
+    }
+    return list(_lines({"Service": directives})[0]["lines"])
 
 
 def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:

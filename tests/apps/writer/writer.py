@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import probe
+
 
 def note(author, folder="uploads"):
     Path(folder, f"by-{author}").write_text(f"the secret of {author}\n", encoding="utf-8")
@@ -9,6 +11,7 @@ def note(author, folder="uploads"):
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/write":
+        probe.note("web")
         Path("uploads", "albums").mkdir(exist_ok=True)
         note("web")
         note("album", "uploads/albums")
@@ -17,3 +20,7 @@ def app(environ, start_response):
 
 
 note("import")
+# The import check comes first.
+if not Path("data", "probe-import.json").exists():
+    probe.note("import")
+note("import", "data")

@@ -1,5 +1,6 @@
 """The database: one connection for each request, and the command that makes the tables."""
 
+import os
 import sqlite3
 
 import click
@@ -19,14 +20,22 @@ def close_db(_error: BaseException | None = None) -> None:
         db.close()
 
 
+def make_tables() -> None:
+    with current_app.open_resource("schema.sql") as stream:
+        get_db().executescript(stream.read().decode())
+
+
 @click.command("init-db")
 def init_db_command() -> None:
     """Make the tables that are not there yet."""
-    with current_app.open_resource("schema.sql") as stream:
-        get_db().executescript(stream.read().decode())
+    make_tables()
     click.echo("Initialized the database.")
 
 
 def init_app(app: Flask) -> None:
     app.teardown_appcontext(close_db)
     app.cli.add_command(init_db_command)
+    # Each host of the tests has a database of its own, but a release command runs on one host alone.
+    if not os.path.exists(app.config["DATABASE"]):
+        with app.app_context():
+            make_tables()

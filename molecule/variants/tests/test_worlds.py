@@ -1,0 +1,107 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The world in which the programs of an application run: the same for its services, its jobs and its commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from pyweb_places import everywhere
+from test_accounts import WRITE
+
+HOME = "/srv/webapps/writer"
+BUILDER = f"pyweb-b-{hashlib.sha256(b'writer').hexdigest()[:12]}"
+
+# Variables that describe the process itself; docs/architecture.md lists them.
+OWN = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET", "WEBAPP_DEPLOYMENT", "WEBAPP_JOB"}
+OWN |= {"WEBAPP_PROCESS", "WEBAPP_PROCESS_NUMBER", "SERVER_SOFTWARE", "PWD", "OLDPWD", "SHLVL", "_", "GUNICORN_PID"}
+OWN |= {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"}
+AUTHORS = ("import", "web", "worker", "tick", "command")
+
+pytestmark = pytest.mark.usefixtures("on_site", "probed")
+
+
+@pytest.fixture(scope="session")
+def probed(sites, run_playbook):
+    everywhere(lambda place: place.run(WRITE), sites)
+    given = {"app": "writer", "command": "python probe.py command"}
+    runs = everywhere(lambda place: run_playbook("pyweb.stack.run", given, "--limit", place.name), sites)
+    assert [run.status for run in runs] == [0, 0, 0]
+
+
+def probe(host, author: str) -> dict:
+    found = json.loads(host.file(f"{HOME}/shared/data/probe-{author}.json").content_string)
+    found["env"] = {key: value for key, value in found["env"].items() if key not in OWN}
+    return found
+
+
+@pytest.fixture
+def managed(host):
+    if host.backend.host != "variants-mixed":
+        pytest.skip("systemd runs all of it on one host alone")  # supervisor has no sandbox
+
+
+@pytest.mark.parametrize("author", AUTHORS)
+def test_every_program_has_the_surroundings_of_the_web_process(host, managed, author):
+    web, other = probe(host, "web"), probe(host, author)
+    release = [host.check_output(f"basename $(readlink {HOME}/current)")]
+    assert release[0] in web["cwd"]
+    del web["unit"], other["unit"]
+    assert other == web
+
+
+@pytest.mark.parametrize("author", ["import", "command"])
+def test_a_command_runs_in_a_unit_without_rights(host, facts, author):
+    found = probe(host, author)
+    assert found["kernel"]["NoNewPrivs"] == "1"
+    assert int(found["kernel"]["CapBnd"], 16) == 0
+    assert found["home"] == f"{HOME}/cache"
+    assert found["umask"] == 0o027
+    if host.backend.host != "variants-noinit":
+        assert found["unit"].startswith("pyweb-")
+        assert found["unit"].endswith(".writer.service")
+        assert found["writable"] == ["/tmp", "data"]
+
+
+ATTACKS = {
+    # The command, and the words of its failure
+    "write into the system": ("echo evil >/etc/evil", "ead-only file system"),
+    "write into the release": ("echo evil >>writer.py", "denied|ead-only"),
+    "read the folder of the build": (f"ls {HOME}/build", "denied"),
+    "gain rights": ("/usr/bin/setpriv --reuid=0 true", "not permitted|denied"),
+}
+
+
+@pytest.mark.attack(
+    "13.9", "A command of run.yml writes outside of its folders, reads those of builds, or gains rights"
+)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_command_by_hand_is_sandboxed(host, managed, run_playbook, attack):
+    command, words = ATTACKS[attack]
+    run = run_playbook(
+        "pyweb.stack.run", {"app": "writer", "command": f"{command} 2>&1; true"}, "--limit", "variants-mixed"
+    )
+    assert run.status == 0
+    assert any(word in run.output for word in words.split("|"))
+    assert not host.file("/etc/evil").exists
+
+
+@pytest.mark.attack("13.9", "A command of run.yml leaves a process that has left its session")
+def test_what_a_command_by_hand_leaves_ends_with_it(host, run_playbook):
+    name = host.backend.host
+    command = "(setsid sleep 4321 >/dev/null 2>&1 &) & setsid sleep 4322 & sleep 0.2; echo said"
+    run = run_playbook("pyweb.stack.run", {"app": "writer", "command": command}, "--limit", name)
+    assert run.status == 0
+    assert host.run("pgrep -f 'sleep 432[12]'").rc == 1
+
+
+@pytest.mark.attack("13.7", "The service writes into the HOME and the caches of its builds")
+def test_the_application_reaches_nothing_that_builds_trust(host):
+    drop = "setpriv --reuid writer --regid writer --init-groups"
+    for command in ("ls {0}", "touch {0}/.netrc", "mkdir -p {0}/.config/pip", "touch {0}/uv/x"):
+        assert host.run(f"{drop} {command.format(f'{HOME}/build')}").rc != 0
+    folder = host.file(f"{HOME}/build")
+    assert (folder.user, folder.mode) == (BUILDER, 0o700)
+    assert host.run(f"pgrep -u {BUILDER}").rc == 1

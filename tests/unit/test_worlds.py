@@ -1,0 +1,97 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The sandboxes of the programs of a deployment, and the account of builds."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.release import releases, sandbox
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, accounts_of, build_account
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes, systemd_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
+
+SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "/shop"}, "wsgi": "app:app"}
+FACTS = {"init": "systemd"}
+
+
+def given(**more: Any) -> dict[str, Any]:
+    return applications([{**SHOP, **more}])[0]
+
+
+def lines_of_unit(app: dict[str, Any]) -> list[str]:
+    services, problems = systemd.checked(systemd_services([app], FACTS)[:1])
+    assert problems == []
+    sections = {section["name"]: section["lines"] for section in systemd.units(services)[0]["vars"]["unit"]["sections"]}
+    return sections["Service"]
+
+
+def test_commands_have_every_directive_of_the_web_process_except_its_life() -> None:
+    app = given(systemd={"ProtectHome": "read-only", "MemoryMax": "1G", "Restart": "no"}, limits={"cpu": "50%"})
+    run = sandboxes(app, "/srv/webapps", "www-data")["run"]
+    rest = [line for line in lines_of_unit(app) if line not in run]
+    assert {line.partition("=")[0] for line in rest} == {
+        *("Type", "ExecStartPre", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "TimeoutStopSec"),
+        *("KillMode", "SyslogIdentifier"),
+    }
+    assert {"User=shop", "ProtectHome=read-only", "MemoryMax=1G", "CPUQuota=50%", "UMask=0027"} <= set(run)
+    assert "RestrictNamespaces=yes" in run, "it only looks like Restart="
+    assert [line for line in lines_of_unit(app) if line in run] == run, "the order counts for filters"
+
+
+def test_builds_have_the_sandbox_without_the_settings_of_the_application() -> None:
+    app = given(systemd={"ProtectHome": "no", "MemoryMax": "1G"}, limits={"memory": "512M"})
+    build = sandboxes(app, "/srv/webapps", "www-data")["build"]
+    assert not [line for line in build if line.startswith(("Memory", "CPU"))]
+    assert {f"User={build_account('shop')}", "Group=shop", "NoNewPrivileges=yes", "ProtectHome=yes"} <= set(build)
+    assert {"TasksMax=4096", "ReadWritePaths=/srv/webapps/shop", "ReadOnlyPaths=/srv/webapps/shop/shared"} <= set(build)
+
+
+def test_specifiers_have_their_values_in_transient_units() -> None:
+    values = sandbox.specifiers(Layout("shop"), "ID")
+    line = "Environment=A=%i B=%%i C=%n D=%p E=%h F=%q"
+    assert sandbox.expanded(line, values) == "Environment=A=ID B=%i C=shop@ID.service D=shop E=/srv/webapps/shop F=%q"
+
+
+def test_no_secret_and_no_variable_is_in_the_command_line_of_systemd() -> None:
+    with sandbox.environment_file({"PASSWORD": 'a"b$c\\d`e'}) as path:
+        assert Path(path).read_text() == 'PASSWORD="a\\"b\\$c\\\\d\\`e"\n'
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+        words = sandbox.command_line("u.service", ["User=shop"], "/", path, ["/bin/sh", "-c", "echo $HOME $$"])
+    assert words[-3:] == ["/bin/sh", "-c", "echo $$HOME $$$$"]
+    assert not [word for word in words if 'a"b' in word]
+    assert words[words.index("User=shop") - 1] == "-p"
+
+
+def test_a_directive_that_systemd_does_not_know_is_left_out_as_in_a_unit_file() -> None:
+    lines = ["User=shop", "Sleep=yes", "UMask=0027"]
+    assert sandbox.without_unknown(lines, "Unknown assignment: Sleep=yes") == ["User=shop", "UMask=0027"]
+    assert sandbox.without_unknown(lines, "Unknown assignment: Other=yes") is None
+    assert sandbox.without_unknown(lines, "Failed to parse UMask=xyz") is None
+
+
+@pytest.mark.parametrize("name", ["a", "shop-build", "a" * 31])
+def test_the_name_of_a_build_account_fits_and_is_no_application_s(name: str) -> None:
+    assert len(build_account(name)) == 20
+    assert build_account(name) != build_account(f"{name}x")
+
+
+def test_the_own_account_of_an_application_is_removed_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = {"shop": "/srv/webapps/shop", build_account("shop"): "/srv/webapps/shop/build"}
+    known = {name: pwd.struct_passwd((name, "x", 1, 1, "", home, "/")) for name, home in homes.items()}
+    monkeypatch.setattr(releases, "account", known.get)
+    assert [entry.pw_name for entry in accounts_of("shop")] == [build_account("shop"), "shop"]
+    assert accounts_of("blog") == []
+
+
+@pytest.mark.attack("13.9", "An account of another program has the name of a build account, and all its processes end")
+@pytest.mark.parametrize(("uid", "home"), [(0, "/srv/webapps/shop/build"), (5, "/home/build-agent")])
+def test_an_account_of_others_is_no_build_account(uid: int, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = pwd.struct_passwd((build_account("shop"), "x", uid, 1, "", home, "/"))
+    monkeypatch.setattr(releases, "account", {build_account("shop"): found}.get)
+    assert releases.builder_of("shop") is None
+    assert accounts_of("shop") == []
