@@ -164,7 +164,7 @@ def told_deaths(server: Any, kind: str) -> Any:
 @pytest.mark.parametrize("kind", WSGI_KINDS)
 @pytest.mark.parametrize("path", ["/exit", "/segfault", "/hang"])
 def test_workers_that_die_are_counted(serve: Callable[..., Any], kind: str, path: str) -> None:
-    if path == "/hang" and kind in ("gthread", "gevent"):
+    if path == "/hang" and kind in ("gthread", "gevent", "granian"):
         pytest.skip("timeout limits no request there")
     server = death_server(serve, kind, timeout=1 if path == "/hang" else 30)
     for number in range(2):
@@ -176,7 +176,8 @@ def test_workers_that_die_are_counted(serve: Callable[..., Any], kind: str, path
     assert DEATH.search(server.log.read_text())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# granian replaces workers by their age and memory only: see test_granian.py.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in GRANIAN])
 def test_workers_that_are_recycled_are_not_counted_as_dead(serve: Callable[..., Any], kind: str) -> None:
     limit = {"max-requests": 2, "min-worker-lifetime": 0} if kind == "uwsgi" else {"max_requests": 2}
     begin = serve if kind in ASGI_KINDS else functools.partial(death_server, serve)
@@ -253,9 +254,10 @@ def test_a_killed_master_leaves_no_worker_behind(serve: Callable[..., Any], kind
 @pytest.mark.parametrize("wsgi", ["shop:board.server", "shop:make(name='x').inner.server"])
 def test_a_callable_may_be_an_attribute_on_every_server(serve: Callable[..., Any], kind: str, wsgi: str) -> None:
     """As planned for a release: where a server can't read the expression, it gets our module."""
-    worker = {} if kind == "uwsgi" else {"gunicorn": {"worker_class": kind}}
-    planned = {"name": "shop", "wsgi": wsgi, "source": {"path": "shop"}, "threads": 1, **worker}
-    planned["server"] = "uwsgi" if kind == "uwsgi" else "gunicorn"
+    own = {"granian": {"interface": GRANIAN[kind]}} if kind in GRANIAN else {"gunicorn": {"worker_class": kind}}
+    server = "uwsgi" if kind == "uwsgi" else next(iter(own))
+    planned = {"name": "shop", "wsgi": wsgi, "source": {"path": "shop"}, "threads": 1, "server": server}
+    planned |= {} if kind == "uwsgi" else own
     (release,) = releases([planned], {"init": "systemd", "cpus": 2, "memory_bytes": 2**32, "supervisor": False})
     code = (ASGI if kind in ASGI_KINDS else WSGI) + CONTAINER
     entry = release["entry"]

@@ -32,7 +32,7 @@ NOTES_BYTES = 1024**2
 # How the servers log that a worker has died.
 DEATH = re.compile(
     r"Worker \(pid:\s?\d+\) (was sent SIG|exited with code)|WORKER TIMEOUT"
-    r"|DAMN ! worker|got Segmentation Fault|HARAKIRI ON WORKER"
+    r"|DAMN ! worker|got Segmentation Fault|HARAKIRI ON WORKER|Unexpected exit from worker"
 )
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
