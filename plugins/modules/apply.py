@@ -93,6 +93,7 @@ import json  # the documentation stands first in a module
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.apply import Application, PartFailed
 
 # Secrets that belong to items of a part.
@@ -139,10 +140,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     # The words of commands are parsed, so they must not be translated.
-    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     parts = with_secrets(module.params["parts"], json.loads(module.params["secrets"] or "{}"))
     try:
-        answer = Application(module.run_command, module.check_mode, module.params["finish"]).apply(parts)
+        answer = Application(run_on_host, module.check_mode, module.params["finish"]).apply(parts)
     except PartFailed as failure:
         answer = {**failure.answer, "failed": True}
     for warning in answer.pop("warnings"):

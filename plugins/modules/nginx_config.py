@@ -242,6 +242,7 @@ unowned:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import ARGUMENTS, apply
 
@@ -249,7 +250,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction impo
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result, _seen = apply(module.params, module.run_command, module.check_mode)
+        result, _seen = apply(module.params, run_on_host, module.check_mode)
     except NginxError as error:
         for warning in error.warnings:
             module.warn(warning)

@@ -150,16 +150,15 @@ daemon_started:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
-from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import supervisor
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=supervisor.ARGUMENTS, supports_check_mode=True)
     # The output of commands is parsed, so it must not be translated.
-    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
-        result, _seen = supervisor.apply(module.params, module.run_command, module.check_mode)
+        result, _seen = supervisor.apply(module.params, run_on_host, module.check_mode)
     except (HostError, OSError, KeyError) as error:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):

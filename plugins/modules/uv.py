@@ -55,7 +55,7 @@ version:
 
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
 from ansible_collections.pyweb.stack.plugins.module_utils.host import uv
-from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, run_on_host
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result, _seen = uv.apply(module.params, module.run_command, module.check_mode)
+        result, _seen = uv.apply(module.params, run_on_host, module.check_mode)
     except HostError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

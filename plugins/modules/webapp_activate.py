@@ -94,6 +94,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, warnings_of
@@ -116,7 +117,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
     work = run_release_commands if module.params["stage"] == "commands" else activate
-    results, problems = work(apps, module.params["root"], module.run_command, module.params["owner"])
+    results, problems = work(apps, module.params["root"], run_on_host, module.params["owner"])
     if problems:
         answer: dict[str, Any] = {"apps": results} if results else {}
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
@@ -124,7 +125,7 @@ def main() -> None:
         module.warn(warning)
     stamp = module.params["stamp"]
     if stamp and work is activate:
-        seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], module.run_command))
+        seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], run_on_host))
         if seen is not None:
             stamps.record("webapp", stamp["key"], seen, report(stamp["releases"]))
     module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)

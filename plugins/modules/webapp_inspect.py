@@ -102,6 +102,7 @@ host:
 from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.host import look_at_host
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.inspection import look_at_apps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 
 
 def main() -> None:
@@ -116,8 +117,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     root = module.params["root"]
-    apps = look_at_apps(module.params["apps"], root, module.params["nginx_group"], module.run_command)
-    module.exit_json(changed=False, apps=apps, host=look_at_host(module.run_command, root))
+    apps = look_at_apps(module.params["apps"], root, module.params["nginx_group"], run_on_host)
+    module.exit_json(changed=False, apps=apps, host=look_at_host(run_on_host, root))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ import os  # the documentation stands first in a module
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.logs import from_supervisor, from_systemd
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
 
 MOST_LINES = 10000
@@ -85,7 +86,7 @@ def main() -> None:
     lines = int(wanted)
     found = {"supervisor": from_supervisor(app, lines)}
     if os.path.isdir("/run/systemd/system"):
-        found["systemd"] = from_systemd(app, lines, module.run_command)
+        found["systemd"] = from_systemd(app, lines, run_on_host)
     told = []
     for manager, services in found.items():
         for service, written in services.items():

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 
 # Runs a command, given as a list of arguments; returns its exit status, standard output and standard error. In modules
-# this is AnsibleModule.run_command.
+# this is run_on_host. AnsibleModule.run_command can lose output on a busy host: it stops reading if the command ends
+# just after its select().
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 
@@ -41,6 +44,30 @@ def run_command(argv: list[str], timeout: float | None = None) -> tuple[int, str
     except subprocess.TimeoutExpired as error:
         raise CommandTimeout(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from error
     return result.returncode, result.stdout, result.stderr
+
+
+def run_on_host(argv: list[str]) -> tuple[int, str, str]:
+    """The ``Run`` of modules. The status is 127 if there is no such program.
+
+    Output goes to files, because a daemon that the command starts may keep a pipe open forever.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            status = subprocess.call(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd="/",
+                env={**os.environ, "LC_ALL": "C.UTF-8"},
+            )
+        except OSError as error:
+            return 127, "", f"{argv[0]} can't be run: {error.strerror}"
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+        return status, texts[0], texts[1]
 
 
 def must(run: Run, doing: str, argv: list[str], remedy: str, error: type[HostError] = HostError) -> str:

@@ -9,9 +9,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 
 # Bytes that are read of the journal for each requested line.
 LINE_BYTES = 1000
-# systemctl prints properties even for a missing unit. On a busy host, AnsibleModule.run_command can lose the
-# output of a command that takes longer than a second: it stops reading if the command ends just after its select().
-ATTEMPTS = 5
 REMEDY = "Look at systemctl status on the host."
 
 
@@ -32,11 +29,11 @@ class Systemctl:
 
     def show(self, unit: str, properties: str) -> dict[str, str]:
         """Properties of one unit, which need not exist."""
-        for _ in range(ATTEMPTS):
-            found = parse_properties(self.must(f"Looking at {unit}", "show", f"--property={properties}", unit))
-            if found:
-                return found
-        raise self._error(f"Looking at {unit}: `systemctl show` prints nothing. {REMEDY}")
+        found = parse_properties(self.must(f"Looking at {unit}", "show", f"--property={properties}", unit))
+        if not found:
+            # systemctl prints properties even for a missing unit.
+            raise self._error(f"Looking at {unit}: `systemctl show` prints nothing. {REMEDY}")
+        return found
 
     def show_all(self, patterns: list[str], properties: str) -> dict[str, dict[str, str]]:
         """Properties of all units that match the patterns, by their Id. Times are in UTC with microseconds."""
