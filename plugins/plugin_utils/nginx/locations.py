@@ -21,6 +21,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import UNCHECKED, link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import (
+    AFTER_COOKIE,
+    BEFORE_COOKIE,
+    LOGIN_COOKIE,
+)
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 TIMEOUT = 60  # seconds; nginx's own default
@@ -166,6 +171,20 @@ def uwsgi_lines(location: dict[str, Any], prefix: str, name: str, parts: Parts) 
     return [*lines, 'uwsgi_param HTTP_CONNECTION "" if_not_empty;', 'uwsgi_param HTTP_UPGRADE "" if_not_empty;']
 
 
+def bypassing_cookies(names: list[str], parts: Parts) -> str:
+    """The variable that is set for a request with one of these cookies; without names, for one with any cookie.
+
+    A cookie that looks like one of a login counts, too. Otherwise a name that is missing in the list would let nginx
+    keep the response for one user, and send it to others. A map counts the value 0, which nginx takes for "no".
+    It reads the whole header: of two cookies with one name, nginx reads the first, but many applications the last.
+    """
+    if not names:
+        return "$http_cookie"
+    patterns = [name.replace("*", "[^=;]*") for name in names]
+    names_of_all = "|".join([*patterns, LOGIN_COOKIE])
+    return parts.map("$http_cookie", {f'"~*{BEFORE_COOKIE}(?:{names_of_all}){AFTER_COOKIE}"': "1"})
+
+
 def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) -> list[str]:
     # nginx makes the folder itself, but only one level of it.
     zone = parts.zone(
@@ -173,8 +192,7 @@ def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) ->
         f"max_size={cache['max_size']} inactive=10m use_temp_path=off;",
         owner=owner,
     )
-    cookies = [f"$cookie_{name}" for name in cache["bypass_cookies"]] or ["$http_cookie"]
-    private = " ".join([*cookies, "$http_authorization"])
+    private = f"{bypassing_cookies(cache['bypass_cookies'], parts)} $http_authorization"
     # Only the proxy module turns HEAD into GET for the cache.
     method = "$request_method" if module == "uwsgi" else ""
     lines = [

@@ -217,6 +217,13 @@ def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> No
                 f"{where}.users.{name}",
                 "this is not a password hash that nginx knows. Write what 'openssl passwd -6' prints for the password.",
             )
+        elif not values.is_cheap_hash(hashed):
+            checker.problem(
+                f"{where}.users.{name}",
+                "this hash is too expensive: nginx computes it for each request, and its worker serves no other client "
+                "meanwhile. Write what 'openssl passwd -6' prints for a long password. Also allowed: bcrypt up to cost "
+                f"{values.MOST_BCRYPT:02}, and SHA-256 or SHA-512 up to {values.MOST_ROUNDS} rounds.",
+            )
 
 
 def check_maintenance(
@@ -242,7 +249,8 @@ def check_cache(checker: Checker, location: dict[str, Any], where: str) -> None:
         if not values.COOKIE.fullmatch(name):
             checker.problem(
                 f"{where}.cache.bypass_cookies",
-                f"nginx can't read a cookie named '{name}'. Use letters, digits and '_'.",
+                f"'{name}' is not the name of a cookie here. Use letters, digits and '_', and * for any end, such as "
+                "session*.",
             )
     if location["websocket"]:
         checker.problem(f"{where}.cache", "nginx can't cache a WebSocket. Give it a location of its own.")

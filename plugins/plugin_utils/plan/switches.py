@@ -80,7 +80,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
 
 def protected(site: dict[str, Any]) -> bool:
     """Whether nginx itself may refuse a request for the health URL."""
-    return any(site[key] for key in ("basic_auth", "allow", "deny"))
+    return any(item[key] for item in (site, *site["locations"]) for key in ("basic_auth", "allow", "deny"))
 
 
 def release_commands(
