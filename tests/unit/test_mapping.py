@@ -295,8 +295,9 @@ def test_a_deployment_may_be_turned_away_where_nginx_asks_for_a_password() -> No
     ]
     assert status == [[], [200, 401, 403]]  # none stands for any that is well, 401 and 403 among them
     site = {"locations": [{"path": "/internal", **site}]}
-    (switch,) = switches([app(site=site, health={"path": "/internal/up", "status": [200]})], SYSTEMD, "restart")
-    assert switch["front_status"] == [200, 401, 403]
+    for path, expected in (("/internal/up?x=1", [200, 401, 403]), ("/internally", [200])):
+        (switch,) = switches([app(site=site, health={"path": path, "status": [200]})], SYSTEMD, "restart")
+        assert switch["front_status"] == expected
 
 
 @pytest.mark.parametrize("where", [("site",), ("site", "locations")])
