@@ -856,7 +856,7 @@ def test_a_build_leaves_no_file_or_folder_that_others_than_root_can_write(
         build_commands=[
             "umask 0; mkdir -p open/deep; echo x >open/deep/file; chmod a+w app.py; cp /bin/true own; chmod ug+s own",
             "mkdir -m 0700 secret; echo x >secret/file; chmod 0600 secret/file; ln -s /etc/passwd link; mkfifo fifo",
-            "ln -s tool inner; ln -s ../bin/web near; ln -s $(dirname $(which python)) packages; ln -s /nowhere lost",
+            "ln -s tool inner; ln -s ../bin/run near; ln -s $(dirname $(which python)) packages; ln -s /nowhere lost",
         ],
     )
     source = release / "src"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import signal
@@ -261,6 +262,8 @@ def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
     finally:
         os.umask(before)
     folders = [nginx.conf / "pyweb", nginx.conf / "pyweb/current/sites", nginx.folder / "state"]
+    trees = (nginx.conf / "pyweb/trees").stat()
+    assert (trees.st_mode & 0o777, trees.st_gid) == (0o710, grp.getgrnam("www-data").gr_gid)
     for folder in [*folders, nginx.folder / "state/acme", nginx.folder / "state/acme/challenges"]:
         assert folder.stat().st_mode & 0o011 == 0o011, folder
 
@@ -271,7 +274,7 @@ def test_a_strict_umask_does_not_keep_the_workers_out(nginx: Instance) -> None:
     ("path", "action", "mode"),
     [
         ("pyweb", "install tree", 0o755),
-        ("pyweb/trees", "install tree", 0o755),
+        ("pyweb/trees", "install tree", 0o710),
         ("nginx.conf", "install nginx.conf", 0o644),
     ],
 )

@@ -12,6 +12,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import user_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model import webapps as webapps_model
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import with_inherited_access
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications, present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
@@ -213,7 +215,15 @@ def test_what_an_application_says_holds_for_itself_alone() -> None:
     (shared,) = nginx_sites([app(site=protected), app("blog", site={"domains": ["a.org"], "path": "/blog"})])
     assert "allow" not in shared
     allowed = {location["path"]: location.get("allow") for location in shared["locations"]}
-    assert allowed == {"/": ["10.0.0.0/8"], "/s/": ["10.0.0.0/8"], "/blog": None}
+    assert allowed == {"/": ["10.0.0.0/8"], "/s/": None, "/blog": None}
+    assert {location["path"]: location.get("inherit_access") for location in shared["locations"]} == {
+        "/": False,
+        "/s/": None,
+        "/blog": False,
+    }
+    (found,), _settings, problems = checked([shared], {})
+    allowed = {location["path"]: location["allow"] for location in with_inherited_access(found["locations"])}
+    assert (allowed, problems) == ({"/": ["10.0.0.0/8"], "/s/": ["10.0.0.0/8"], "/blog": None}, [])
 
 
 def test_paths_of_an_application_take_what_they_do_not_say_from_it() -> None:
@@ -331,6 +341,10 @@ def test_a_deployment_may_be_turned_away_where_nginx_asks_for_a_password() -> No
         for wanted in ([], [200])
     ]
     assert status == [[], [200, 401, 403]]  # none stands for any that is well, 401 and 403 among them
+    site = {"locations": [{"path": "/internal", **site}]}
+    for path, expected in (("/internal/up?x=1", [200, 401, 403]), ("/internally", [200])):
+        (switch,) = switches([app(site=site, health={"path": path, "status": [200]})], SYSTEMD, "restart")
+        assert switch["front_status"] == expected
 
 
 @pytest.mark.parametrize("where", [("site",), ("site", "locations")])

@@ -248,7 +248,8 @@ class Transaction:
         master = self.nginx.master() if unit.active else None
         loaded = self.nginx.loaded(master)
         self.certificates.look()
-        content = self.trees.content(live, self.tree_files.secrets) if live else {}
+        # A tree that other accounts can read is written again.
+        content = self.trees.content(live, self.tree_files.secrets) if live and not self.trees.are_open() else {}
         self.tree_files.keep_others(live or loaded)
         self.certificates.kept = set(owners.sites(self.tree_files.others))
         self.renewal.keep(self.certificates.kept)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import grp
 import os
 import secrets as random_names
 import shutil
@@ -30,6 +31,8 @@ LOADED = "loaded"
 SECRETS = "secrets/"
 # Group of the workers, which read the secrets of a tree.
 WORKERS = "www-data"
+# The mode of the folder of all trees. The workers pass through it, and no other account.
+CLOSED = 0o710
 
 
 def tree_name(files: dict[str, str], moment: float) -> str:
@@ -106,6 +109,14 @@ class Trees:
                     found[relative] = stream.read()
         return found
 
+    def are_open(self) -> bool:
+        """Whether other accounts than root and the workers can read the trees, as those of earlier versions."""
+        try:
+            status = os.stat(self.all)
+        except FileNotFoundError:
+            return False
+        return stat.S_IMODE(status.st_mode) != CLOSED or group_of_workers() not in (-1, status.st_gid)
+
     def paths(self, name: str) -> list[str]:
         """The paths of all files of a tree, also of those that other accounts may write to."""
         folder = self.folder(name)
@@ -118,13 +129,15 @@ class Trees:
     def stage(self, name: str, files: dict[str, str], secrets: Iterable[str] = ()) -> None:
         """Write a whole tree beside the live one; ``secrets`` are paths that only root and nginx may read."""
         make_folder(self.all)
-        for path in (self.home, self.all):
-            os.chown(path, os.geteuid(), -1)
-            os.chmod(path, 0o755)  # noqa: S103  # the workers read secrets in here
+        os.chown(self.home, os.geteuid(), -1)
+        os.chmod(self.home, 0o755)  # noqa: S103  # everyone may read the certificate of the host's authority
+        os.chmod(self.all, CLOSED)
+        os.chown(self.all, os.geteuid(), group_of_workers())
         for relative, content in sorted(files.items()):
             path = os.path.join(self.folder(name), relative)
             make_folder(os.path.dirname(path))
-            file = own_file(path, content)
+            # Sites may hold secrets in the operator's own directives. The workers read secret files and pages alone.
+            file = own_file(path, content, 0o600 if relative.endswith(".conf") else 0o644)
             write(File(path, content, 0o640, file.owner, WORKERS) if relative in secrets else file)
 
     def point_to(self, name: str | None) -> None:
@@ -162,6 +175,11 @@ def is_private(path: str, forbidden: int = 0o022) -> bool:
     status = os.lstat(path)
     link = stat.S_ISLNK(status.st_mode)
     return not link and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & forbidden
+
+
+def group_of_workers() -> int:
+    """The ID of the group; -1 where this process can't give files to it."""
+    return grp.getgrnam(WORKERS).gr_gid if os.geteuid() == 0 else -1
 
 
 def make_folder(path: str) -> None:

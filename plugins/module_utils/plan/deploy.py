@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import check_known_releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
     Layout,
@@ -64,6 +65,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     if not check_mode:
         changed = remove_unfinished(layout, owner) or changed
     changed = open_shared(layout, spec.get("served") or [], nginx_group, owner, check_mode) or changed
+    changed = check_known_releases(layout, owner, check_mode) or changed
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]

@@ -195,6 +195,8 @@ class Manifest:
     processes: list[dict[str, Any]] = field(default_factory=list)
     # The release that the environment links to, if a requirement is installed as editable.
     leans_on: str = ""
+    # Whether its links have the owners of outward_links. Earlier versions followed the ways of links less strictly.
+    links_checked: bool = True
 
     @property
     def usable(self) -> bool:
@@ -205,7 +207,7 @@ def read_manifest(layout: Layout, identity: str) -> Manifest | None:
     """The manifest of a release; None if it is missing or incomplete."""
     try:
         with open(os.path.join(layout.release(identity), MANIFEST), encoding="utf-8") as stream:
-            data = json.load(stream)
+            data = {"links_checked": False, **json.load(stream)}
         return Manifest(**{key: data[key] for key in Manifest.__dataclass_fields__ if key in data})
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None

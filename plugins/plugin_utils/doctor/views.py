@@ -62,7 +62,8 @@ class View:
 
     def passes(self, answer: dict[str, Any]) -> bool:
         """Whether nginx answers correctly. A protected site refuses visitors without credentials."""
-        return self.healthy(answer) or (protected(self.app["site"]) and answer["status"] in (401, 403))
+        refusal = protected(self.app["site"], self.app["health"]["path"]) and answer["status"] in (401, 403)
+        return self.healthy(answer) or refusal
 
     @property
     def running(self) -> bool:

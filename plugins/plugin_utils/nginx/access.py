@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import quote
@@ -126,7 +127,8 @@ def maintenance_lines(item: dict[str, Any], site: dict[str, Any], error_pages: l
         return []
     visitors = ["default 1;", *(f"{quote(address)} 0;" for address in maintenance["allow"])]
     visitor = parts.variable("geo", visitors)
-    open_paths = {quote(f"1:{path}"): "0" for path in maintenance["open_paths"]}
+    # A plain text in a map would match in any case.
+    open_paths = {rf'"~^1:{re.escape(path)}\z"': "0" for path in maintenance["open_paths"]}
     closed = parts.map(f'"{visitor}:$uri"', {**open_paths, "~^1:": "1"}, default="0")
     retry = f"set $pyweb_retry_after {maintenance['retry_after']};"
     own = maintenance["page"]

@@ -18,6 +18,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import
 
 INTERNAL_DIRECTIVE = re.compile(r"(?:^|[;{\s])internal\s*;")
 FOLDER_DIRECTIVE = re.compile(r"(?:^|[;{\s])(?:alias|root)\s")
+# The beginning of a named location in the operator's own directives.
+NAMED = re.compile(r"((?:^|[;{}\s])location\s+@[^\s{]+\s*\{)")
+NO_JUMP = ' if ($upstream_http_x_accel_redirect ~ "^@") { return 404; }'
 
 
 def owner(folder: dict[str, Any], site: dict[str, Any]) -> str | None:
@@ -79,3 +82,14 @@ def redirect_lines(site: dict[str, Any], upstreams: Upstreams, parts: Parts) -> 
     outside = parts.variable('map "$pyweb_sender:$uri"', entries)
     stray = parts.variable("map $upstream_http_x_accel_redirect", ["volatile;", f"default {outside};", '"" "";'])
     return [f"if ({stray}) {{", "    return 404;", "}"]
+
+
+def guarded_extra(site: dict[str, Any]) -> str:
+    """The site's own directives. An application with an internal folder can't jump to their named locations.
+
+    For such a jump, nginx does not run the lines of the server again. The check stands on the user's own line, so that
+    the lines keep their numbers.
+    """
+    if not folders(site) or is_unrestricted(site):
+        return str(site["extra"])
+    return NAMED.sub(lambda match: match[1] + NO_JUMP, site["extra"])

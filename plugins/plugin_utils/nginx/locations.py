@@ -22,7 +22,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import sender_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import LOGIN_COOKIE
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import (
+    AFTER_COOKIE,
+    BEFORE_COOKIE,
+    LOGIN_COOKIE,
+)
 
 TIMEOUT = 60  # seconds; nginx's own default
 # Seconds without data on a WebSocket or a stream of events, which may be silent for long.
@@ -148,11 +152,13 @@ def bypassing_cookies(names: list[str], parts: Parts) -> str:
 
     A cookie that looks like one of a login counts, too. Otherwise a name that is missing in the list would let nginx
     keep the response for one user, and send it to others. A map counts the value 0, which nginx takes for "no".
+    It reads the whole header: of two cookies with one name, nginx reads the first, but many applications the last.
     """
     if not names:
         return "$http_cookie"
     patterns = [name.replace("*", "[^=;]*") for name in names]
-    return parts.map("$http_cookie", {f'"~*(?:^|;)[ ]*(?:{"|".join([*patterns, LOGIN_COOKIE])})="': "1"})
+    names_of_all = "|".join([*patterns, LOGIN_COOKIE])
+    return parts.map("$http_cookie", {f'"~*{BEFORE_COOKIE}(?:{names_of_all}){AFTER_COOKIE}"': "1"})
 
 
 def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) -> list[str]:

@@ -240,6 +240,13 @@ def check_users(checker: Checker, auth: dict[str, Any] | None, where: str) -> No
                 f"{where}.users.{name}",
                 "this is not a password hash that nginx knows. Write what 'openssl passwd -6' prints for the password.",
             )
+        elif not values.is_cheap_hash(hashed):
+            checker.problem(
+                f"{where}.users.{name}",
+                "this hash is too expensive: nginx computes it for each request, and its worker serves no other client "
+                "meanwhile. Write what 'openssl passwd -6' prints for a long password. Also allowed: bcrypt up to cost "
+                f"{values.MOST_BCRYPT:02}, and SHA-256 or SHA-512 up to {values.MOST_ROUNDS} rounds.",
+            )
 
 
 def check_maintenance(

@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import CHALLENGE_PATH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import HSTS, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 
 HTTPS = 443
 STORE = "@CERTIFICATES@"  # of the module nginx_config
@@ -170,7 +171,7 @@ def plain_servers(
     """The servers over http. They redirect every path to https, except proofs and ``plain_paths``."""
     port = site["tls"]["port"]
     rest = f"{'' if port == HTTPS else f':{port}'}$request_uri"
-    locations = [*proof, *plain_locations(site, own), moved_location(f"https://$host{rest}")]
+    locations = [*proof, *plain_locations(site, own, f"https://$host{rest}"), moved_location(f"https://$host{rest}")]
     servers = [server(own, locations=locations, extra=[])]
     if redirect:
         target = moved_location(f"https://{site['domains'][0]}{rest}")
@@ -178,16 +179,33 @@ def plain_servers(
     return servers
 
 
-def plain_locations(site: dict[str, Any], own: dict[str, Any]) -> list[dict[str, Any]]:
-    """The locations for ``plain_paths``, which are served over http as well."""
+def plain_locations(site: dict[str, Any], own: dict[str, Any], target: str) -> list[dict[str, Any]]:
+    """The locations for ``plain_paths``, which are served over http as well.
+
+    ``own["elsewhere"]`` is a variable that is set for clients on other machines. They are redirected to ``target``.
+    """
+    elsewhere = own.get("elsewhere")
+    redirect = [f"if ({elsewhere}) {{", f"    return 301 {target};", "}"] if elsewhere else []
     found = []
     for path in site["tls"]["plain_paths"]:
         location = location_of(site, path)
         if location is not None:
             head = "location " + (quote(location["path"].rstrip("/") + "/"))
             answered = next(item for item in own["locations"] if item["head"] == head)
-            found.append({**answered, "head": f"location = {quote(path)}"})
+            found.append({**answered, "head": f"location = {quote(path)}", "lines": [*redirect, *answered["lines"]]})
     return found
+
+
+def elsewhere(site: dict[str, Any], trusted: list[str], parts: Parts) -> str:
+    """The variable that is set for clients which are neither this host nor a trusted proxy; empty if it has no use.
+
+    The directives of ``extra`` can't be repeated in the server for http: they may have locations of their own, or be
+    about TLS. But they may close the site. So its plain paths are then for health checks alone.
+    """
+    if not site["tls"]["plain_paths"] or not site["extra"].strip():
+        return ""
+    known = dict.fromkeys(["127.0.0.1", "::1", *trusted])
+    return parts.variable("geo", ["default 1;", *(f"{quote(address)} 0;" for address in known)])
 
 
 def location_of(site: dict[str, Any], path: str) -> dict[str, Any] | None:

@@ -17,11 +17,17 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     in_maintenance,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import redirect_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
+    with_inherited_access,
+    with_inner_refusals,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import guarded_extra, redirect_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import location_blocks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.request_paths import REFUSE_AMBIGUOUS, path_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
+    elsewhere,
+    has_tls,
     http_lines,
     listen_lines,
     moved_lines,
@@ -119,15 +125,21 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
 
 def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The file of one site, with its servers, and the files of its secrets."""
+    site = {**site, "locations": with_inherited_access(site["locations"])}
     upstreams, parts = Upstreams(site), Parts(site["name"], settings)
-    locations = [block for location in site["locations"] for block in location_blocks(location, site, upstreams, parts)]
+    locations = [
+        with_inner_refusals(found, location)
+        for location in site["locations"]
+        for found in location_blocks(location, site, upstreams, parts)
+    ]
     lines = server_lines(site, upstreams, parts)
     own = {
         "listen": plain_listen_lines(site["port"], not site["domains"]),
         "lines": lines,
         "locations": locations,
         "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()],
-        "extra": extra_lines(site["extra"], "extra"),
+        "extra": extra_lines(guarded_extra(site), "extra"),
+        "elsewhere": elsewhere(site, settings["trusted_proxies"], parts) if has_tls(site) else "",
     }
     servers = with_tls(site, own, redirect_server(site) if site["redirects"] else None, settings["http3"])
     variables = {

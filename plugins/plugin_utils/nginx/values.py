@@ -33,6 +33,9 @@ CHARSET = re.compile(
 )
 # The * stands for any end of the name.
 COOKIE = re.compile(r"[A-Za-z0-9_]+\*?")
+# The signs before and after the name of a cookie, for every parser: some separate cookies by commas or spaces, and
+# some remove spaces, or characters that look like them, before the equals sign.
+BEFORE_COOKIE, AFTER_COOKIE = "(?<![A-Za-z0-9._=-])", "[^A-Za-z0-9._=;-]*="
 # Names of cookies by which applications and their login frameworks know their users.
 LOGIN_COOKIE = "[^=;]*(?:sess|auth|login|logged|remember|identity|jwt)[^=;]*"
 UPSTREAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
@@ -40,6 +43,9 @@ SERVER = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 USER = re.compile(r"[^:#\s\x00-\x1f\x7f][^:\x00-\x1f\x7f]*")
 # The hashes that Debian's crypt(3) and nginx itself know. A plain password has none of these forms.
 PASSWORD_HASH = re.compile(r"(\$(apr1|1|5|6|y|gy|7|2[aby])\$[!-9;-~]+|\{S?SHA\}[A-Za-z0-9+/=]+)")
+# Costs up to which nginx needs at most about 3 ms for a usual password. It hashes in its worker, so no other request of
+# that worker is served meanwhile. A cost of yescrypt is the beginning of its parameters.
+MOST_ROUNDS, MOST_BCRYPT, YESCRYPT = 5000, 6, ("j75", "j85")
 # A text that nginx can hold: it has no way to write a plain '$'.
 TEXT = re.compile(r"[^$\x00-\x1f\x7f]*")
 
@@ -50,6 +56,19 @@ class Upstream:
 
     protocol: str
     server: str
+
+
+def is_cheap_hash(text: str) -> bool:
+    """Whether nginx can compute this password hash for every request without a delay for other visitors."""
+    _empty, kind, cost = [*text.split("$"), "", ""][:3]
+    if kind in ("5", "6"):
+        rounds = cost.removeprefix("rounds=")
+        return rounds == cost or (rounds.isdecimal() and int(rounds) <= MOST_ROUNDS)
+    if kind in ("2a", "2b", "2y"):
+        return cost.isdecimal() and int(cost) <= MOST_BCRYPT
+    if kind in ("y", "gy"):
+        return cost in YESCRYPT
+    return kind != "7"
 
 
 def upstream(text: str) -> Upstream | None:

@@ -58,11 +58,11 @@ def nginx_sites(
             "max_body_size": max((app["site"]["max_body_size"] for app in members), key=size),
             **({"log_format": "json"} if any(app["site"]["log_format"] == "json" for app in members) else {}),
             # The settings of one application must not apply to others on the same domains.
-            **(site_settings(members[0], SITE_KEYS, root) if len(members) == 1 else {}),
+            **(site_settings(members[0], (*SITE_KEYS, *ACCESS_KEYS), root) if len(members) == 1 else {}),
             **kept_upstreams(members, root),
             # The applications are trusted with nothing below this folder.
             "links_root": root,
-            "locations": [location for app in members for location in locations(app, root, alone=len(members) == 1)],
+            "locations": [location for app in members for location in accessible(app, root, alone=len(members) == 1)],
             "extra": extra(members),
         }
         sites.append(site)
@@ -106,7 +106,11 @@ def size(text: str) -> int:
     return number or 1 << 62
 
 
-# Settings that a site and its locations share. Folders have only the settings of the second list.
+# Rules that a location inherits from the location around it.
+ACCESS_KEYS = ("basic_auth", "allow", "deny", "satisfy")
+
+
+# Other settings that a site and its locations share. Folders have only the settings of the second list.
 SITE_KEYS = (
     "header_preset",
     "headers",
@@ -114,10 +118,6 @@ SITE_KEYS = (
     "intercept_errors",
     "rate_limit",
     "connection_limit",
-    "basic_auth",
-    "allow",
-    "deny",
-    "satisfy",
     "gzip",
     "maintenance",
 )
@@ -162,6 +162,24 @@ def extra(members: list[dict[str, Any]]) -> str:
     if len(members) == 1:
         return "\n".join(text for _name, text in own)
     return "\n".join("\n".join(extra_lines(text, f"extra of {name}")) for name, text in own)
+
+
+def accessible(app: dict[str, Any], root: str, alone: bool) -> list[dict[str, Any]]:
+    """The locations of an application, with its access rules.
+
+    Beside other applications, its site has no rules of its own: its outermost location has them, and those below
+    inherit them. It inherits none itself, because its path may be below that of another application.
+    """
+    items = locations(app, root, alone)
+    if alone:
+        return items
+    rules, path = site_settings(app, ACCESS_KEYS, root), app["site"]["path"].rstrip("/")
+    return [
+        {**rules, **item, "inherit_access": False}
+        if item["path"].rstrip("/") == path or not item.get("inherit_access", True)
+        else item
+        for item in items
+    ]
 
 
 def upstream(app: dict[str, Any], root: str) -> str:
@@ -211,6 +229,7 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
         items.append(
             {
                 "path": f"{prefix}{item['url']}",
+                **({} if item["inherit_access"] else {"inherit_access": False}),
                 "alias": places[0],
                 "immutable": item["immutable"],
                 **({"fallback": places[1:]} if item["previous_release"] and places[0] != places[1] else {}),

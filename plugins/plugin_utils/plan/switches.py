@@ -73,14 +73,16 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
         "front_host": host_header(visited_name(app), site["port"], 80),
         # nginx refuses a request without a password or from a wrong address. That also shows that the site works.
-        "front_status": [*status, 401, 403] if status and protected(site) else status,
+        "front_status": [*status, 401, 403] if status and protected(site, app["health"]["path"]) else status,
         "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
     }
 
 
-def protected(site: dict[str, Any]) -> bool:
-    """Whether nginx itself may refuse a request for the health URL."""
-    return any(site[key] for key in ("basic_auth", "allow", "deny"))
+def protected(site: dict[str, Any], path: str | None = None) -> bool:
+    """Whether nginx itself may refuse a request for the health path, by rules of the site or a location around it."""
+    wanted = (path or "").partition("?")[0].rstrip("/") + "/"
+    around = [item for item in site["locations"] if wanted.startswith(item["path"].rstrip("/") + "/")]
+    return any(item[key] for item in (site, *around) for key in ("basic_auth", "allow", "deny"))
 
 
 def release_commands(
