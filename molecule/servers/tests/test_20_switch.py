@@ -55,5 +55,6 @@ def test_it_came_back_and_nothing_of_the_other_is_left(host, visit, facts, place
     assert {name.split(".")[0] for name in host.file(f"/run/webapps/{app}").listdir()} == {release}
     for name in ("current.uwsgi", "current.uwsgi.sock"):
         assert (host.run(f"test -L /srv/webapps/{app}/{name}").rc == 0) == (server == "uwsgi")
-    others = {"gunicorn": "uwsgi", "uwsgi": "gunicorn"}[server]
-    assert host.run(f"pgrep -u {app} -f bin/{others}").rc != 0
+    programs = {"gunicorn": "bin/gunicorn", "uwsgi": "bin/uwsgi", "granian": "granian/start.py"}
+    for other in programs.keys() - {server}:
+        assert host.run(f"pgrep -u {app} -f {programs[other]}").rc != 0
