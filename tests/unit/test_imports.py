@@ -130,7 +130,12 @@ SHARED = {
         "module_utils.requirements.lines",
         "module_utils.requirements.reading",
     ],
-    "plugin_utils.sources": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.host.trees"],
+    "plugin_utils.sources": [
+        "module_utils.host.lines",
+        "module_utils.host.links",
+        "module_utils.host.texts",
+        "module_utils.host.trees",
+    ],
     "plugin_utils.specs": ["module_utils.host.texts"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
