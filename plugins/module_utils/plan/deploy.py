@@ -150,7 +150,9 @@ def activate_at_once(
     if not problems:
         for spec in specs:
             due[spec["name"]]["activate"] = False
-    return {"activated": activated, "changed": True}, problems
+    warnings = [warning for result in activated for warning in result.pop("warnings", [])]
+    added = {"activated": activated, "changed": True}
+    return {**added, "warnings": warnings} if warnings else added, problems
 
 
 def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
