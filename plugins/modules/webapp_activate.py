@@ -118,6 +118,8 @@ def main() -> None:
         module.exit_json(changed=bool(apps), apps=[])
     work = run_release_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], run_on_host, module.params["owner"])
+    for warning in (warning for result in results for warning in result.pop("warnings", [])):
+        module.warn(warning)
     if problems:
         answer: dict[str, Any] = {"apps": results} if results else {}
         module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)

@@ -302,17 +302,10 @@ def test_the_application_root_can_lie_deeper(bench: Bench) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize(("subdir", "words"), [("front", "It has: backend."), ("way/out", "leads out of the source")])
-def test_a_root_that_is_none(bench: Bench, subdir: str, words: str) -> None:
-    files = {"backend/app.py": APP}
-    spec = bench.spec(files)
-    if "out" in subdir:
-        source = bench.folder / "links"
-        (source / "way").mkdir(parents=True)
-        (source / "way/out").symlink_to("/etc")
-        spec["source"]["data"] = base64.b64encode(archive(source, source_files(source))).decode()
-    spec["source"]["subdir"] = subdir
-    with pytest.raises(ReleaseError, match=words):
+def test_a_root_that_is_none(bench: Bench) -> None:
+    spec = bench.spec({"backend/app.py": APP})
+    spec["source"]["subdir"] = "front"
+    with pytest.raises(ReleaseError, match=r"It has: backend\."):
         bench.build_spec(spec)
 
 

@@ -446,6 +446,19 @@ def test_scheduled_program_is_crons_and_cron_is_kept_running(lab: Lab) -> None:
     assert "session    optional     pam_loginuid.so\nsession required pam_env.so" in (lab.folder / "pam").read_text()
 
 
+@pytest.mark.attack("21", "A program has the name of the crontab that renews certificates, and removes or replaces it")
+@pytest.mark.usefixtures("cron")
+def test_a_crontab_of_another_role_stays(lab: Lab) -> None:
+    table = lab.folder / "cron.d" / "pyweb-certificates"
+    lab.run(scheduled())
+    table.write_text(f"# {MARK} (role nginx).\n0 4 * * * root true\n")
+    before = table.read_text()
+    lab.run(lab.program("certificates"))
+    lab.run(removal("certificates"))
+    assert "pyweb-certificates: another file is there already" in lab.run(scheduled("certificates"))["msg"]
+    assert table.read_text() == before
+
+
 @pytest.mark.usefixtures("cron")
 def test_cron_goes_with_the_last_scheduled_program(lab: Lab) -> None:
     lab.run(scheduled(), scheduled("blog.tick"))

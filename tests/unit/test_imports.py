@@ -134,7 +134,12 @@ SHARED = {
     ],
     # The path of a program that definitions name and hosts get.
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
-    "plugin_utils.sources": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.host.trees"],
+    "plugin_utils.sources": [
+        "module_utils.host.lines",
+        "module_utils.host.links",
+        "module_utils.host.texts",
+        "module_utils.host.trees",
+    ],
     "plugin_utils.specs": ["module_utils.host.texts"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}

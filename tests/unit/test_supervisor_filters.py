@@ -148,6 +148,20 @@ def test_bad_schedule_is_named(change: dict[str, Any], message: str) -> None:
         supervisor_definitions([{**JOB, **change}])
 
 
+@pytest.mark.attack("21", "A schedule takes the crontab by which the host renews its certificates, or another's")
+@pytest.mark.parametrize(
+    ("names", "owner"),
+    [
+        (["certificates"], "the timer that renews certificates"),
+        (["shop.nightly", "shop_nightly"], "the program 'shop.nightly'"),
+    ],
+)
+def test_two_crontabs_are_never_one_file(names: list[str], owner: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=f"which is that of {owner}. Rename it."):
+        supervisor_definitions([{**JOB, "name": name} for name in names])
+    supervisor_definitions([{**JOB, "name": "certificates.x"}, {"name": "certificates", "command": ["/bin/x"]}])
+
+
 # Groups
 
 PROGRAMS: list[dict[str, Any]] = [

@@ -59,7 +59,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
 
 def make(build: Build, manifest: Manifest) -> None:
-    unpack(build)
+    build = unpack(build)
     manifest.venv, points_into_release = provide_environment(build)
     manifest.leans_on = build.identity if points_into_release else ""
     os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(build.release, "venv"))

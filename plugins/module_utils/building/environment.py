@@ -26,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
+from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
@@ -33,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
     existing_account,
+    manifests,
     remove_tree,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
@@ -118,12 +120,17 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
     while True:
         name = digest(key)[:16]
         path = os.path.join(build.layout.venvs, name)
-        if os.path.exists(os.path.join(path, COMPLETE)):
+        if is_complete(path):
             return name, "release" in key
+        if os.path.lexists(os.path.join(path, COMPLETE)) and is_used(build, name):
+            # Its release serves until the next one is live. Then both are removed.
+            key["instead_of"] = name
+            continue
         remove_tree(path)
         try:
             install(build, path, interpreter, wanted)
             if "release" in key or not links_into(path, build.release):
+                remove_mark(path)
                 take_environment(build, path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
@@ -136,6 +143,11 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
         # environment.
         remove_tree(path)
         key["release"] = build.identity
+
+
+def is_used(build: Build, name: str) -> bool:
+    """Whether a release has an environment."""
+    return any(manifest.venv == name for manifest in manifests(build.layout))
 
 
 def environment_key(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:

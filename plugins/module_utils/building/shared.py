@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import inspect
 import os
@@ -14,8 +15,8 @@ import sys
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_within
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import FOLDER, open_below
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import (
     COMMAND_TIMEOUT,
     SYSTEM_PATH,
@@ -45,20 +46,50 @@ mv -T -- "$1.link" "$1"
 
 
 def link_shared(build: Build) -> None:
-    """Replace each shared folder of the source by a link into shared/, which gets the source's content at first."""
+    """Replace each shared folder of the source by a link into shared/, which gets the source's content at first.
+
+    The folder that it is in is opened part by part, and no part may be a link: root removes and creates what is there.
+    """
     for folder in build.spec["shared"]:
         target = os.path.join(build.layout.shared, folder)
         link = os.path.join(build.root, folder)
-        if not is_within(os.path.dirname(link), build.root):
-            raise build.error(f"shared names '{folder}', which leads out of the source, by a link. Name a folder.")
-        if os.path.isfile(link):
-            raise build.error(f"shared names '{folder}', which is a file in the source. Name the folder that it is in.")
-        if not os.path.isdir(target):
-            seed(build, folder, link, target)
-        remove_tree(link)
-        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
-        os.symlink(target, link)
+        parent = folder_of_shared(build, folder)
+        try:
+            if os.path.isfile(link):
+                raise build.error(
+                    f"shared names '{folder}', which is a file in the source. Name the folder that it is in."
+                )
+            if not os.path.isdir(target):
+                seed(build, folder, link, target)
+            remove_tree(os.path.basename(link), parent)
+            os.symlink(target, os.path.basename(link), dir_fd=parent)
+        finally:
+            os.close(parent)
     serve_shared(build.layout, build.spec.get("served") or [], build.spec.get("nginx_group") or NGINX_GROUP)
+
+
+def folder_of_shared(build: Build, folder: str) -> int:
+    """The descriptor of the folder that a shared one is in, which is created if it is missing."""
+    inside = [part for part in os.path.relpath(build.root, build.source).split("/") if part != "."]
+    parts = folder.split("/")[:-1]
+    source = os.open(build.source, FOLDER)
+    try:
+        return open_below(source, [*inside, *parts], create=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        places = (os.path.join(build.root, *parts[:end]) for end in range(1, len(parts) + 1))
+        link = next((place for place in places if os.path.islink(place)), "")
+        if not link:
+            raise build.error(
+                f"shared names '{folder}', which is inside of a file of the source. Correct the path."
+            ) from None
+        raise build.error(
+            f"shared names '{folder}', but '{os.path.relpath(link, build.root)}' is a link, to '{os.readlink(link)}'. "
+            "Name the folder that it leads to, so that no part of the path is a link."
+        ) from None
+    finally:
+        os.close(source)
 
 
 def seed(build: Build, folder: str, source: str, target: str) -> None:

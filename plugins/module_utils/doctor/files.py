@@ -12,9 +12,10 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at, web_account
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of, octal, user
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
+from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import changeable_files
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
@@ -80,33 +81,15 @@ def look_at_modes(layout: Layout, live: str) -> list[str]:
     found = []
     for top in (release, os.path.realpath(os.path.join(release, "venv"))):
         try:
-            for visit in walk(top):
-                entries = {} if visit.leaving else {**visit.files, ".": os.fstat(visit.descriptor)}
-                for name, status in sorted(entries.items()):
-                    if why := changeable(status):
-                        found.append(f"{os.path.normpath(os.path.join(top, visit.below(name)))} {why}")
+            for path, why in changeable_files(top):
+                found.append(f"{path} {why}")
                 if len(found) >= MOST_NAMED:
-                    return found[:MOST_NAMED]
+                    return found
         except FileNotFoundError:
             continue
         except OSError as error:
             found.append(f"{error.filename or top} can't be checked: {error.strerror}")
     return found
-
-
-def changeable(status: os.stat_result) -> str:
-    """Why others than root can change a file of a release, or become another account by it; empty if they can't."""
-    # Only who can write its folder can replace a link. Links that lead out of a release belong to the account: see
-    # outward_links.
-    if stat.S_ISLNK(status.st_mode):
-        return ""
-    if status.st_uid != 0:
-        return f"belongs to {user(status.st_uid)}"
-    if status.st_mode & 0o022:
-        return f"has mode {octal(status.st_mode)}, so others than root can write it"
-    if status.st_mode & 0o6000 and not stat.S_ISDIR(status.st_mode):
-        return f"has mode {octal(status.st_mode)}, so it runs as its owner or group"
-    return ""
 
 
 def look_at_files(layout: Layout, live: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 DEEPEST = 128
 MOST_ENTRIES = 1_000_000
 MOST_BYTES = 16 * 1024**3
+# Folders that others may change while root removes them.
+MOST_CHANGED = 10_000
 # Names of one folder that a removal reads at a time.
 BATCH = 10_000
 FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -63,14 +65,17 @@ class Visit:
         return f"{self.path}/{name}" if self.path else name
 
 
-def walk(top: str, budget: Budget | None = None, enter: Callable[[int], None] | None = None) -> Iterator[Visit]:
+def walk(
+    top: str, budget: Budget | None = None, enter: Callable[[int], None] | None = None, start: int | None = None
+) -> Iterator[Visit]:
     """Visit a folder and all folders below it. Raises TreeError beyond the budget, and OSError.
 
-    ``enter`` is called with the descriptor of each folder before its entries are read.
+    ``enter`` is called with the descriptor of each folder before its entries are read. ``start`` is the descriptor of
+    the folder itself, if it is open already; the walk closes it.
     """
     budget = budget or Budget()
     enter = enter or (lambda _descriptor: None)
-    opened = [listed(os.open(top, FOLDER), "", top, budget, enter)]
+    opened = [listed(os.open(top, FOLDER) if start is None else start, "", top, budget, enter)]
     waiting: list[list[str]] = []
     try:
         yield opened[0]
@@ -118,12 +123,30 @@ def listed(descriptor: int, path: str, top: str, budget: Budget, enter: Callable
     return visit
 
 
+def open_below(folder: int, names: Iterable[str], create: bool = False) -> int:
+    """Open a folder below an open one, and follow no link. With ``create``, missing folders are created."""
+    here = os.dup(folder)
+    try:
+        for name in names:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=here)
+            below = os.open(name, FOLDER, dir_fd=here)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
 def remove(path: str, first: tuple[str, ...] = (), folder: int | None = None) -> None:
     """Remove a folder and all in it, a file or a link; a missing path is no error.
 
     The path is one of the open ``folder``, if that is given. The names ``first`` of a folder are removed before the
     others. Whatever is in the folder, however deep it is, two descriptors are enough: every folder is moved to the top
-    before it is emptied. It becomes root's before, so that its former owner can't put anything in meanwhile.
+    before it is emptied. It becomes root's before, so that its former owner can't put anything in meanwhile. Raises
+    OSError if others fill the folder all the time.
     """
     try:
         top = os.open(path, FOLDER, dir_fd=folder)
@@ -136,42 +159,72 @@ def remove(path: str, first: tuple[str, ...] = (), folder: int | None = None) ->
             os.unlink(path, dir_fd=folder)
         return
     try:
-        own(top)
+        removal = Removal(path, top)
         for name in first:
-            remove_entry(top, name, top)
+            removal.remove(name)
         while names := some_names(top):
             for name in names:
-                remove_entry(top, name, top)
+                removal.remove(name)
     finally:
         os.close(top)
     os.rmdir(path, dir_fd=folder)
 
 
-def remove_entry(folder: int, name: str, top: int) -> None:
-    """Remove one entry of an open folder. The folders in a folder are first moved into the folder ``top``."""
+class Removal:
+    """The removal of all entries of an open folder, ``top``.
+
+    Until root has reached a folder, its owner can create others in it, by descriptors. So folders that are changed
+    after the beginning are counted: a few are normal, and a removal without end is an error.
+    """
+
+    def __init__(self, path: str, top: int) -> None:
+        own(top)
+        self.path, self.top = path, top
+        # The time of the file system, as it has just been set.
+        self.began = os.fstat(top).st_ctime_ns
+        # The beginning of the names of moved folders. No account can guess it.
+        self.moved = secrets.token_hex(16)
+        self.count = self.changed = 0
+
+    def remove(self, name: str) -> None:
+        """Remove one entry of the top. The folders in a folder are moved to the top, to be removed later."""
+        if is_unlinked(name, self.top):
+            return
+        below = os.open(name, FOLDER, dir_fd=self.top)
+        try:
+            if not name.startswith(self.moved):
+                self.check(os.fstat(below))
+            own(below)
+            while names := some_names(below):
+                for inner in names:
+                    if not is_unlinked(inner, below):
+                        self.check(os.stat(inner, dir_fd=below, follow_symlinks=False))
+                        self.count += 1
+                        os.rename(inner, f"{self.moved}.{self.count}", src_dir_fd=below, dst_dir_fd=self.top)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=self.top)
+
+    def check(self, status: os.stat_result) -> None:
+        """Count a folder that has been changed meanwhile; it must not have been touched by this removal before."""
+        self.changed += status.st_ctime_ns > self.began
+        if self.changed > MOST_CHANGED:
+            why = "its owner creates folders in it all the time. End the processes of its owner, and run again"
+            raise OSError(errno.EBUSY, why, self.path)
+
+
+def is_unlinked(name: str, folder: int) -> bool:
+    """Remove an entry of an open folder unless it is a folder; return whether it is gone."""
     try:
         os.unlink(name, dir_fd=folder)
-        return
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
         # Linux answers EISDIR for a folder, POSIX demands EPERM.
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
-    below = os.open(name, FOLDER, dir_fd=folder)
-    try:
-        own(below)
-        while names := some_names(below):
-            for inner in names:
-                try:
-                    os.unlink(inner, dir_fd=below)
-                except OSError as error:
-                    if error.errno not in (errno.EISDIR, errno.EPERM):
-                        raise
-                    os.rename(inner, secrets.token_hex(16), src_dir_fd=below, dst_dir_fd=top)
-    finally:
-        os.close(below)
-    os.rmdir(name, dir_fd=folder)
+        return False
+    return True
 
 
 def own(folder: int) -> None:

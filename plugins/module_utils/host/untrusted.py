@@ -38,11 +38,31 @@ def open_untrusted(path: str) -> int:
     A link counts only in a folder that no other account can write, such as /var/run. Every step is made by descriptors,
     so that nothing can be exchanged between a check and its use.
     """
+    folder, name = open_way(path)
+    try:
+        return regular(path, name, folder)
+    finally:
+        os.close(folder)
+
+
+def open_folder(path: str) -> int:
+    """Open a folder by the same rule, and return its descriptor. The path itself must not be a link."""
+    folder, name = open_way(path, ends_at_link=True)
+    try:
+        return os.open(name, FOLDER, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def open_way(path: str, ends_at_link: bool = False) -> tuple[int, str]:
+    """Open the folder of a path; return its descriptor, and the name in it. With ``ends_at_link``, it may be a link."""
     left, links = steps(path) or ["."], 0
     folder = os.open("/" if path.startswith("/") else ".", FOLDER)
     try:
         while True:
             name = left.pop()
+            if ends_at_link and not left:
+                return folder, name
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
                 links += 1
@@ -55,9 +75,10 @@ def open_untrusted(path: str) -> int:
             elif left:
                 folder = moved(folder, os.open(name, FOLDER, dir_fd=folder))
             else:
-                return regular(path, name, folder)
-    finally:
+                return folder, name
+    except BaseException:
         os.close(folder)
+        raise
 
 
 def steps(path: str) -> list[str]:

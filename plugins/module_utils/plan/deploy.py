@@ -159,8 +159,10 @@ def activate_at_once(
     if not problems:
         for spec in specs:
             due[spec["name"]]["activate"] = False
-    told = activation().warnings_of(activated)
-    return {"activated": activated, "changed": True, **({"warnings": told} if told else {})}, problems
+    warnings = [warning for result in activated for warning in result.pop("warnings", [])]
+    warnings += activation().warnings_of(activated)
+    added = {"activated": activated, "changed": True}
+    return {**added, "warnings": warnings} if warnings else added, problems
 
 
 def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def bring_to_state(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[
         # An earlier task may create the missing account or folder; in check mode it only predicts that.
         warnings.append(str(error))
     _paths, diffs = apply_files(found.system_files + todo.files, check_mode=True)
-    before = [File(file.path, text_of(file.path)) for file in todo.files]
+    before = [File(file.path, text_of(file.path), mode=file.mode) for file in todo.files]
     if not check_mode:
         install(supervisord, paths, found, longest_stop(programs))
     seen["rights"] = stamps.witnesses([], owned=[LOGS])["rights"]

@@ -31,6 +31,9 @@ redirect_stderr=true
 stdout_logfile=/var/log/supervisor/{CRON}.log
 """
 
+# The beginning of each crontab.
+TABLE = f"# {MARK} (role supervisor).\n"
+
 # A line of cron's PAM session. "required" makes cron refuse every job if it can't set its audit identity. That is so in
 # containers, where root may not change the identity that a login, as over SSH, has given to supervisord.
 LOGINUID = re.compile(r"(?m)^(session\s+)required(\s+pam_loginuid\.so)")
@@ -59,13 +62,25 @@ def plan_pam(path: str) -> list[File]:
     return [File(path, LOGINUID.sub(r"\1optional\2", text))] if LOGINUID.search(text) else []
 
 
+def is_table(path: str) -> bool:
+    """Whether a file is a crontab of this role. Another role has crontabs in the same folder."""
+    return (read(path) or b"").startswith(TABLE.encode())
+
+
+def foreign_table(program: dict[str, Any], paths: Paths) -> str:
+    """The path of a program's crontab if another file has that path; else empty."""
+    path = paths.table(program["name"])
+    is_wanted = program["state"] == "present" and program.get("schedule")
+    return path if is_wanted and os.path.lexists(path) and not is_table(path) else ""
+
+
 def plan_schedule(program: dict[str, Any], paths: Paths) -> list[File]:
     """The script and the crontab of a program that cron runs; their removal for any other program."""
     name = program["name"]
     script, table = paths.script(name), paths.table(name)
     if program["state"] == "absent" or not program.get("schedule"):
-        files = [File(path, None) for path in (table, script) if is_ours(path)]
+        files = [File(table, None)] * is_table(table) + [File(script, None)] * is_ours(script)
     else:
-        line = f"# {MARK} (role supervisor).\n{program['schedule']} root {script}\n"
-        files = [File(script, program["content"], mode=0o755), File(table, line)]
+        line = f"{TABLE}{program['schedule']} root {script}\n"
+        files = [File(script, program["content"], mode=0o700), File(table, line)]
     return [file for file in files if differs(file)]

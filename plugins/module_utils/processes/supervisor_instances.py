@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances im
     check_service,
     family_of,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_paths import program_file
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     CANT_REREAD,
     CONFIG_FILE,
@@ -85,7 +86,7 @@ class Supervisor:
                 f"Starting {service}-{instance}: its template {template} is missing. "
                 "Run the supervisor role for it first."
             )
-        return File(self._file(f"{service}-{instance}"), instantiate(data.decode(), instance))
+        return program_file(self._file(f"{service}-{instance}"), instantiate(data.decode(), instance))
 
     def start(self, service: str, instance: str) -> None:
         program = self._program(service, instance)
@@ -105,7 +106,7 @@ class Supervisor:
                 added, changed, _removed = rpc.reread()
             except xmlrpc.client.Fault as fault:
                 # Never leave the daemon with a file that it can't read.
-                write(File(definition.path, None if before is None else before.decode()))
+                write(File(definition.path, None) if before is None else program_file(definition.path, before.decode()))
                 if fault.faultCode != CANT_REREAD:
                     raise
                 raise ProcessManagerError(
@@ -118,7 +119,7 @@ class Supervisor:
             elif program in added:
                 rpc.add(program)
             elif info is None:
-                write(File(definition.path, None if before is None else before.decode()))
+                write(File(definition.path, None) if before is None else program_file(definition.path, before.decode()))
                 raise ProcessManagerError(
                     f"Starting {program}: supervisord does not see {definition.path}. "
                     f"[include] in {self._config_file} must have: files = {self._programs}/*.conf"
@@ -147,7 +148,11 @@ class Supervisor:
         program = self._program(service, instance)
         path = self._file(program)
         data = read(path)
-        wanted = self._definition(service, instance) if data is None else File(path, set_autostart(data.decode(), True))
+        wanted = (
+            self._definition(service, instance)
+            if data is None
+            else program_file(path, set_autostart(data.decode(), True))
+        )
         if differs(wanted):
             write(wanted)
 
@@ -155,7 +160,7 @@ class Supervisor:
         path = self._file(self._program(service, instance))
         data = read(path)
         if data is not None:
-            wanted = File(path, set_autostart(data.decode(), False))
+            wanted = program_file(path, set_autostart(data.decode(), False))
             if differs(wanted):
                 write(wanted)
 

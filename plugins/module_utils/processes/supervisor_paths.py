@@ -8,6 +8,13 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
+
+
+def program_file(path: str, text: str) -> File:
+    """The file of a program. Only root can read it if it has variables, because they may be secret."""
+    return File(path, text, mode=0o600 if "\nenvironment=" in text else 0o644)
+
 
 @dataclass
 class Paths:

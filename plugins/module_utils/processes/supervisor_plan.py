@@ -24,14 +24,18 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership im
     is_foreign,
     is_ours,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_cron import cron_program, plan_schedule
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_cron import (
+    cron_program,
+    foreign_table,
+    plan_schedule,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_groups import (
     Section,
     Unit,
     check_sections,
     read_sections,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_paths import Paths
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_paths import Paths, program_file
 
 
 class ProgramError(HostError):
@@ -88,6 +92,11 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
     result = Plan()
     for program in programs:
         if program["kind"] == "program" and not is_template(program):
+            if table := foreign_table(program, paths):
+                raise ProgramError(
+                    f"Installing {table}: another file is there already, which this role has not made. Give the "
+                    f"program '{program['name']}' another name, or remove that file."
+                )
             result.files += plan_schedule(program, paths)
         # A program with a schedule has no file of supervisor's, even if it had one before.
         wanted = program["state"] == "present" and not program.get("schedule")
@@ -97,7 +106,7 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
                 raise ProgramError(foreign_file_error(path, program["kind"]))
             result.warnings.append(foreign_file_warning(path))
         elif wanted:
-            file = File(path, program["content"])
+            file = program_file(path, program["content"])
             if differs(file):
                 result.files.append(file)
         elif is_ours(path):

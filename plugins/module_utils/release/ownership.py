@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import MOST_BYTES, TreeError, walk
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import READ
+from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import READ, open_folder
 
 # Bytes that are copied at a time.
 CHUNK = 256 * 1024
@@ -24,7 +24,7 @@ def give_to(path: str, uid: int, gid: int) -> None:
 
     The files of a folder come first, then the folder: from then on the account can exchange what is in it.
     """
-    for visit in walk(path):
+    for visit in walk(path, start=open_folder(path)):
         if not visit.leaving:
             continue
         for name, status in visit.files.items():
@@ -48,7 +48,7 @@ def take_for_root(path: str, fresh: bool = False, linked_by: int = 0) -> None:
     build account. Sockets, pipes and devices are removed: they are of no use without the process that made them.
     """
     left = MOST_BYTES
-    for visit in walk(path, enter=seal):
+    for visit in walk(path, enter=seal, start=open_folder(path)):
         if visit.leaving:
             continue
         for name, status in visit.files.items():

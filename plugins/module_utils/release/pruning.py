@@ -55,6 +55,36 @@ def in_use(layout: Layout, identity: str) -> bool:
     return False
 
 
+def kept_by_locks(layout: Layout, keep: int) -> list[str]:
+    """A warning for each old release that is kept because a process holds a lock on it.
+
+    Jobs do that while they run. Any process of the application can do it without limit, and so fill the disk.
+    """
+    warnings = []
+    for identity in prunable(manifests(layout), layout.current_release(), keep):
+        if in_use(layout, identity):
+            pids = lock_holders(os.path.join(layout.release(identity), "env"))
+            holder = f"the process {pids[0]} holds" if pids else "a process holds"
+            warnings.append(
+                f"webapps '{layout.name}': the old release {identity} is not removed, because {holder} a lock on its "
+                "env file, as a running job does. If it is no job that still has to finish, end this process."
+            )
+    return warnings
+
+
+def lock_holders(path: str) -> list[int]:
+    """The processes that hold a lock (flock) on a file, as far as the kernel shows them."""
+    status = os.stat(path)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    found = set()
+    with suppress(OSError), open("/proc/locks", encoding="ascii") as stream:
+        for line in stream:
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == place and fields[4].isdigit():
+                found.add(int(fields[4]))
+    return sorted(found)
+
+
 def prune(layout: Layout, keep: int) -> list[str]:
     """Remove old releases and unused environments; return the IDs of the removed releases."""
     known = manifests(layout)

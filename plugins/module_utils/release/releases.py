@@ -233,13 +233,13 @@ def has_environment(layout: Layout, manifest: Manifest) -> bool:
     return os.path.exists(os.path.join(layout.venvs, manifest.venv, COMPLETE))
 
 
-def remove_tree(path: str) -> None:
-    """Remove a folder, a file or a link.
+def remove_tree(path: str, folder: int | None = None) -> None:
+    """Remove a folder, a file or a link. The path is one of the open ``folder``, if that is given.
 
     The file that marks a folder as complete is removed first, so that an interrupted removal leaves nothing that looks
     complete.
     """
-    trees.remove(path, first=(MANIFEST, COMPLETE))
+    trees.remove(path, first=(MANIFEST, COMPLETE), folder=folder)
 
 
 def account(name: str) -> pwd.struct_passwd | None:

@@ -24,7 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
-from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     GOOD,
@@ -111,7 +111,9 @@ class Switch:
         self.stop_others()
         self.clean_up()
         self.accept()
-        return {"name": self.name, "release": self.target, "replaced": self.replaced or ""}
+        result = {"name": self.name, "release": self.target, "replaced": self.replaced or ""}
+        warnings = kept_by_locks(self.layout, self.spec["keep"])
+        return {**result, "warnings": warnings} if warnings else result
 
     def close(self) -> None:
         """Give the lock back."""

@@ -43,6 +43,7 @@ def checked(programs: Any, groups: Any) -> tuple[list[dict[str, Any]], list[dict
     )
     members = checked_items(checker, groups, options["supervisor_groups"]["options"], "supervisor_groups", check_group)
     check_groups(checker, members, {program["name"]: program for program in found})
+    check_tables(checker, found)
     return found, members, checker.problems
 
 
@@ -57,12 +58,6 @@ def check_program(checker: Checker, program: dict[str, Any], where: str) -> None
     if program["state"] == "absent":
         return
     check_command(checker, program, where, supervisor_word_problem)
-    if program["environment"] and "=" in (program["command"] or [""])[0]:
-        checker.problem(
-            f"{where}.command",
-            f"the program {program['command'][0]!r} has a '=', which does not work together with environment. "
-            "Rename the program, or set its variables elsewhere.",
-        )
     for key in ("user", "group"):
         if program[key] is not None and not ACCOUNT.fullmatch(program[key]):
             checker.problem(f"{where}.{key}", f"{program[key]!r} is not the name of an account or group.")
@@ -114,6 +109,20 @@ def check_schedule(checker: Checker, program: dict[str, Any], where: str) -> Non
             f"{where}.schedule",
             f"{program['schedule']!r} is not the five fields of a crontab, in numbers, such as '30 2 * * *'.",
         )
+
+
+def check_tables(checker: Checker, programs: list[dict[str, Any]]) -> None:
+    """Each schedule has a crontab of its own. Its name has no dots, because cron ignores files with one."""
+    taken = {"certificates": "the timer that renews certificates"}
+    for program in programs:
+        if program["state"] == "present" and program["schedule"]:
+            table = program["name"].replace(".", "_")
+            if table in taken:
+                checker.problem(
+                    f"supervisor_programs '{program['name']}'.schedule",
+                    f"its crontab would be /etc/cron.d/pyweb-{table}, which is that of {taken[table]}. Rename it.",
+                )
+            taken[table] = f"the program '{program['name']}'"
 
 
 def check_group(checker: Checker, group: dict[str, Any], where: str) -> None:
@@ -216,7 +225,13 @@ def option_lines(program: dict[str, Any]) -> list[str]:
         "stdout_logfile_maxbytes": program["stdout_logfile_maxbytes"],
         "stdout_logfile_backups": program["stdout_logfile_backups"],
     }
-    options |= {str(name): value for name, value in program["settings"].items()}
+    settings = {str(name): value for name, value in program["settings"].items()}
+    variables = [f'{name}="{value}"' for name, value in handed_variables(program).items()]
+    if variables:
+        options["environment"] = ",".join(
+            [*variables, *(str(one) for one in (settings.pop("environment", ""),) if one)]
+        )
+    options |= settings
     return [f"{name}={_raw(value)}" for name, value in options.items()]
 
 
@@ -225,10 +240,30 @@ def _raw(value: Any) -> str:
     return "true" if value is True else "false" if value is False else str(value)
 
 
+# The beginning of the names of variables until the program starts. Root runs commands with them before: a variable such
+# as LD_PRELOAD must not have an effect there.
+HANDED = "PYWEB_"
+
+
+def handed_variables(program: dict[str, Any]) -> dict[str, str]:
+    """The variables as root hands them to the account: under other names, and encoded."""
+    instance = program["name"].endswith("@")
+    return {f"{HANDED}{name}": encoded(str(value), instance) for name, value in program["environment"].items()}
+
+
+def encoded(value: str, instance: bool) -> str:
+    """A value without the characters that supervisor can't read inside of quotes: each is an escape of printf."""
+    return re.sub(r"[\"'\\;#]|%(?!i)" if instance else r"[\"'\\;#%]", lambda found: f"\\0{ord(found[0]):03o}", value)
+
+
 def with_environment(program: dict[str, Any]) -> list[str]:
-    """The command with its environment. supervisor's own option can hold neither both quotes nor a ; after a space."""
-    environment = [f"{variable}={value}" for variable, value in program["environment"].items()]
-    return ["/usr/bin/env", *environment, *program["command"]] if environment else program["command"]
+    """The command with its environment. No value is in an argument, because every account can read the arguments."""
+    names = list(program["environment"])
+    if not names:
+        return list(program["command"])
+    steps = [f'export {name}="$(printf %b "${HANDED}{name}")"' for name in names]
+    steps.append(f"unset {' '.join(HANDED + name for name in names)}")
+    return ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *program["command"]]
 
 
 # With these options, a program gains no privileges: not by a setuid program, and not by capabilities of a file.
@@ -280,5 +315,6 @@ def script_variables(program: dict[str, Any]) -> dict[str, Any]:
         "log": shlex.quote(log_file(program)),
         "directory": shlex.quote(program["directory"]),
         "user": user,
+        "environment": [f"{name}={shlex.quote(value)}" for name, value in handed_variables(program).items()],
         "command": shlex.join(as_account(user, group, with_environment(program))),
     }

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.links import Parts, first_outward
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_address
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import (
     DEEPEST,
@@ -33,8 +34,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.tars import Bo
 
 # Bytes. The kernel accepts no longer target of a link.
 LONGEST_LINK = 4096
-# The number of links that the kernel follows on one path.
-MOST_LINKS = 40
 
 
 def archive_file(source: dict[str, Any], bases: list[str]) -> Path:
@@ -207,9 +206,6 @@ def check_count(count: int, archive: str) -> None:
         raise SourceError(f"{archive} has more than {MOST_FILES} members. Leave out what the application doesn't need.")
 
 
-Parts = tuple[str, ...]
-
-
 def checked_plan(members: Iterable[Member], archive: str) -> dict[Parts, Member]:
     """All members by their paths, checked against each other before any is written.
 
@@ -228,8 +224,7 @@ def checked_plan(members: Iterable[Member], archive: str) -> dict[Parts, Member]
             parent = plan.get(parts[:depth])
             if parent and parent.kind != "folder":
                 raise hostile(archive, member, f"would be written through the {parent.kind} '{parent.name}'")
-        if member.link is not None:
-            check_target(parts, member, plan, archive)
+    check_targets(plan, archive)
     return plan
 
 
@@ -239,33 +234,12 @@ def hostile(archive: str, member: Member, why: str) -> SourceError:
     return SourceError(f"{archive} has the hostile {kind} '{member.name}', which {why}. Nothing was unpacked.")
 
 
-def check_target(parts: Parts, member: Member, plan: dict[Parts, Member], archive: str) -> None:
-    """Follow a link through all others of the archive. None of them may lead out of the source."""
-    place = list(parts[:-1])
-    left = str(member.link).split("/")[::-1]
-    outside = hostile(archive, member, f"leads to '{member.link}', outside of the source")
-    if str(member.link).startswith("/") or "\0" in str(member.link):
-        raise outside
-    followed = 0
-    while left:
-        step = left.pop()
-        if step in ("", "."):
-            continue
-        if step == "..":
-            if not place:
-                raise outside
-            place.pop()
-            continue
-        place.append(step)
-        next_link = plan.get(tuple(place))
-        if next_link and next_link.link is not None:
-            followed += 1
-            if followed > MOST_LINKS:
-                return
-            if next_link.link.startswith("/"):
-                raise outside
-            place.pop()
-            left += next_link.link.split("/")[::-1]
+def check_targets(plan: dict[Parts, Member], archive: str) -> None:
+    """Follow each link through all others of the archive. None of them may lead out of the source."""
+    outward = first_outward({parts: member.link for parts, member in plan.items() if member.link is not None})
+    if outward:
+        member = plan[outward]
+        raise hostile(archive, member, f"leads to '{member.link}', outside of the source")
 
 
 def write(plan: dict[Parts, Member], target: Path, archive: str, most: int = MOST_BYTES) -> None:

@@ -13,6 +13,7 @@ import stat
 import tarfile
 from pathlib import Path
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.links import first_outward
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import DEEPEST, REMEDY, Bounds, TooLarge
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import (
@@ -81,6 +82,18 @@ def no_content(path: Path) -> SourceError:
     )
 
 
+def check_links(folder: Path, names: list[str], source: str) -> None:
+    """Refuse links out of the source: on the host, they would lead to files of others. Raises SourceError."""
+    links = {tuple(name.split("/")): os.readlink(folder / name) for name in names if (folder / name).is_symlink()}
+    outward = first_outward(links)
+    if outward:
+        raise SourceError(
+            f"{source} has the link '{'/'.join(outward)}', which leads to '{links[outward]}', outside of the source. "
+            "Replace it by a copy of its target, or leave it out (of source.path: by .gitignore). For a folder of the "
+            "host that outlives releases, such as uploads, use shared."
+        )
+
+
 def fingerprint(folder: Path, names: list[str]) -> str:
     """One digest of the names, contents, link targets and executable bits. Times and owners don't count."""
     total, bounds = hashlib.sha256(), Bounds(str(folder))
@@ -98,8 +111,9 @@ def fingerprint(folder: Path, names: list[str]) -> str:
     return total.hexdigest()
 
 
-def archive(folder: Path, names: list[str]) -> bytes:
-    """A compressed tar archive of the files, owned by root, with their times."""
+def archive(folder: Path, names: list[str], source: str = "") -> bytes:
+    """A compressed tar archive of the files, owned by root, with their times. ``source`` is a name for messages."""
+    check_links(folder, names, source or str(folder))
     buffer, bounds = io.BytesIO(), Bounds(str(folder))
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed,

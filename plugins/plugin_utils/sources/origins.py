@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     archive,
+    check_links,
     fingerprint,
     is_inside,
     opened,
@@ -64,6 +65,7 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     names = source_files(folder)
     if not names:
         raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
+    check_links(folder, names, f"source.path '{source['path']}' ({folder})")
     description = {
         "kind": "path",
         "subdir": subdir,
@@ -148,7 +150,7 @@ def pack_folder(folder: Path, name: str) -> bytes:
     names = sorted(listed_by_walk(folder))
     if not names:
         raise SourceError(f"{name} has no files.")
-    return archive(folder, names)
+    return archive(folder, names, name)
 
 
 def requirements_digest(folder: Path, names: list[str]) -> str:
