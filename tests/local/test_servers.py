@@ -143,6 +143,7 @@ def app(environ, start_response):
         os._exit(1)
     if path == "/segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(30)  # another thread may get the signal
     if path in ("/hang", "/wait"):
         time.sleep(30 if path == "/hang" else 0.3)
     body = b'{"pid": %d}' % os.getpid()

@@ -86,7 +86,9 @@ def test_account_gets_its_own_home(render: Any, tmp_path: Path) -> None:
         shlex.split(program.command), capture_output=True, text=True, check=True, env={"HOME": "/root", "PATH": "/bin"}
     ).stdout
     assert printed == "/usr/sbin daemon\n"
-    assert program.uid == 1
+    # Root starts setpriv, which drops all privileges.
+    assert program.uid == 0
+    assert "--reuid=daemon" in shlex.split(program.command)
 
 
 JOB: dict[str, Any] = {

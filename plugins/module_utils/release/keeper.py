@@ -29,33 +29,39 @@ def adopt_orphans() -> None:
 
 
 def children() -> list[int]:
-    """The processes whose parent this process is."""
+    """The processes whose parent this process is. The kernel lists them; a search takes so long that some escape."""
+    with suppress(OSError, ValueError), open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as stream:
+        return [int(pid) for pid in stream.read().split()]
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError, IndexError, ValueError):
             with open(f"/proc/{pid}/stat", "rb") as stream:
                 # The name of a program may contain anything, so the fields are counted after its last parenthesis.
-                state, parent = stream.read().rpartition(b")")[2].split()[:2]
-            if int(parent) == os.getpid() and state not in (b"Z", b"X"):
+                parent = stream.read().rpartition(b")")[2].split()[1]
+            if int(parent) == os.getpid():
                 found.append(int(pid))
     return found
 
 
 def end_descendants() -> bool:
     """Kill the children until there are none; the children of a killed one follow. Return whether all have ended."""
+    with suppress(OSError):
+        # A program that forks all the time must not be faster.
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
     until = time.monotonic() + PATIENCE
     while True:
         for pid in children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
+        try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not children():
+        except ChildProcessError:
+            # Only the kernel can say that there are none: each list may miss a process that has just been forked.
             return True
         if time.monotonic() > until:
             return False
-        time.sleep(0.002)
+        time.sleep(0.0005)
 
 
 def stop(_number: int, _frame: object) -> None:
