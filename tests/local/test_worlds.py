@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import folders
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import installed_packages
+from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import processes_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release import capture
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
@@ -28,7 +29,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
     run_by_hand,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError, build_account
-from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import processes_of
 from hostile_account import Attacker, needs_root
 from watching_server import WatchingServer
 
@@ -232,7 +232,7 @@ def test_what_a_build_command_leaves_is_ended_before_root_takes_the_files(bench:
     chain = f"exec(compile('''{CHAIN}''', 'c', 'exec'))".replace("$", r"\$")
     command = LEAVING[way].format(later=LATER.format(path=path), chain=chain)
     release = bench.build({"app.py": APP}, env={"TARGET": path}, build_commands=[command])
-    assert processes_of(builder().pw_uid) == []
+    assert processes_of([builder().pw_uid]) == []
     time.sleep(1.2)
     assert (release / "src/app.py").read_text() == APP
     assert (release / "src/app.py").stat().st_mode & 0o777 == 0o644
@@ -381,7 +381,7 @@ def test_a_command_that_always_forks_is_ended(bench: Bench) -> None:
     code = CHAIN.replace("\\n", "\n").replace("3000", "100000")
     answer = run_as_account(bench.layout, ["/usr/bin/python3", "-c", code], "/", {"TARGET": "/dev/null"}, 20)
     assert answer.returncode == 0
-    assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
+    assert processes_of([pwd.getpwnam(NAME).pw_uid]) == []
 
 
 @pytest.mark.attack("9", "A command becomes the parent of its orphans itself, so that its keeper does not get them")
@@ -432,7 +432,7 @@ def test_output_without_end_is_kept_on_no_disk(bench: Bench, monkeypatch: pytest
     assert "evil\n" in answer.stdout
     assert "ended, because it has printed more than" in answer.stderr
     assert answer.returncode != 0
-    assert processes_of(pwd.getpwnam(NAME).pw_uid) == []
+    assert processes_of([pwd.getpwnam(NAME).pw_uid]) == []
 
 
 @pytest.mark.attack("9", "The service kills or traces a process of the build")
@@ -470,7 +470,7 @@ def test_the_next_holder_of_the_lock_ends_what_a_killed_build_has_left(bench: Be
     Path(bench.layout.path(".lock")).write_text("alice, since then, process 1\n")
     with lock(bench.layout, "bob"):
         assert left.wait(5) == -9
-    assert processes_of(owner.pw_uid) == []
+    assert processes_of([owner.pw_uid]) == []
 
 
 # The reach of builds

@@ -5,12 +5,18 @@
 from __future__ import annotations
 
 import pwd
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.release import releases, sandbox
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, accounts_of, build_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release import programs, releases, sandbox
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    Layout,
+    ReleaseError,
+    accounts_of,
+    build_account,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
@@ -67,11 +73,56 @@ def test_no_secret_and_no_variable_is_in_the_command_line_of_systemd() -> None:
     assert words[words.index("User=shop") - 1] == "-p"
 
 
-def test_a_directive_that_systemd_does_not_know_is_left_out_as_in_a_unit_file() -> None:
-    lines = ["User=shop", "Sleep=yes", "UMask=0027"]
-    assert sandbox.without_unknown(lines, "Unknown assignment: Sleep=yes") == ["User=shop", "UMask=0027"]
-    assert sandbox.without_unknown(lines, "Unknown assignment: Other=yes") is None
-    assert sandbox.without_unknown(lines, "Failed to parse UMask=xyz") is None
+class OldSystemd:
+    """systemd-run of a version that lacks some properties. It refuses them before it starts the program."""
+
+    def __init__(self, *lacks: str) -> None:
+        self.lacks = lacks
+        self.ran: list[list[str]] = []
+
+    def __call__(self, argv: list[str], **_options: Any) -> subprocess.CompletedProcess[str]:
+        given = [argv[place + 1] for place, word in enumerate(argv) if word == "-p"]
+        for line in given:
+            if line.partition("=")[0] in self.lacks:
+                return subprocess.CompletedProcess(argv, 1, "", f"Unknown assignment: {line}")
+        self.ran.append(given)
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+
+LINES = ["User=shop", "Group=shop", "NoNewPrivileges=yes", "Sleep=yes", "UMask=0027"]
+
+
+def test_a_directive_that_systemd_does_not_know_is_left_out_as_in_a_unit_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.subprocess, "run", OldSystemd("Sleep"))
+    wanted = [line for line in LINES if line != "Sleep=yes"]
+    assert sandbox.known_properties(Layout("shop"), "x.service", LINES) == wanted
+
+
+@pytest.mark.attack("9", "systemd of the host lacks a property of the sandbox that protects other accounts")
+@pytest.mark.parametrize("name", sorted(sandbox.ESSENTIAL))
+def test_no_command_runs_without_the_essential_properties(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.subprocess, "run", OldSystemd(name))
+    with pytest.raises(ReleaseError, match=f"has no property {name}"):
+        sandbox.known_properties(Layout("shop"), "x.service", [f"{name}=x", *LINES])
+
+
+@pytest.mark.attack("9", "A command prints systemd's message about an unknown property, to run again as root")
+@pytest.mark.parametrize("name", ["User", "Group", "NoNewPrivileges", "Sleep"])
+def test_the_output_of_a_command_drops_no_property(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, runs = OldSystemd(), []
+
+    def captured(argv: list[str], *_more: Any) -> subprocess.CompletedProcess[str]:
+        runs.append(argv)
+        return subprocess.CompletedProcess(argv, 1, "", f"Unknown assignment: {name}=x")
+
+    monkeypatch.setattr(sandbox.subprocess, "run", probe)
+    monkeypatch.setattr(sandbox, "properties", lambda _layout, _world: LINES)
+    monkeypatch.setattr(programs, "captured", captured)
+    owner = pwd.struct_passwd(("shop", "x", 1, 1, "", "/", "/"))
+    program = programs.Program(["/bin/false"], "/", {}, None)
+    answer = programs.run(Layout("shop"), "run", owner, program, "x.service", "")
+    assert (answer.returncode, len(runs)) == (1, 1)
+    assert all(line in runs[0] for line in LINES)
 
 
 @pytest.mark.parametrize("name", ["a", "shop-build", "a" * 31])

@@ -42,7 +42,7 @@ def systemd_instances(host, app: str) -> list[str]:
     """All units of an application that systemd has loaded, and the links that enable them."""
     if not host.file("/run/systemd/system").is_directory:
         return []
-    units = host.check_output(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
+    units = host.check_output(f"systemctl list-units --all --plain --no-legend '{app}@*.service'").splitlines()
     # A query loads a unit that does not run.
     loaded = [line.split()[0] for line in units if line.split()[2] != "inactive"]
     links = host.check_output(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split()

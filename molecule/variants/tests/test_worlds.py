@@ -105,3 +105,15 @@ def test_the_application_reaches_nothing_that_builds_trust(host):
     folder = host.file(f"{HOME}/build")
     assert (folder.user, folder.mode) == (BUILDER, 0o700)
     assert host.run(f"pgrep -u {BUILDER}").rc == 1
+
+
+TRICK = "sh -c 'id -u >> data/ids; echo Unknown assignment: User=x >&2; exit 1'"
+
+
+@pytest.mark.attack("9", "A command prints systemd's message about an unknown property, to run again as root")
+def test_the_output_of_a_command_does_not_change_its_sandbox(host, facts, run_playbook):
+    given = {"app": "writer", "command": TRICK}
+    assert run_playbook("pyweb.stack.run", given, "--limit", facts.name).status != 0
+    ids = host.file(f"{HOME}/shared/data/ids").content_string.split()
+    assert ids == [host.check_output("id -u writer")]
+    host.run(f"rm {HOME}/shared/data/ids")

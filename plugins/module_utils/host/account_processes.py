@@ -88,10 +88,11 @@ def ids_of_processes() -> set[int]:
     return found
 
 
-def end_processes(uids: Collection[int], doing: str) -> list[str]:
+def end_processes(uids: Collection[int], doing: str, patience: float = TERM_PATIENCE) -> list[str]:
     """End all processes of these accounts: first SIGTERM, then SIGKILL until none is left. Return what they were.
 
-    Raises HostError with the processes that are left. ``doing`` begins its message.
+    They get ``patience`` seconds to end by SIGTERM. Raises HostError with the processes that are left. ``doing`` begins
+    its message.
     """
     found: dict[int, str] = {}
     began = time.monotonic()
@@ -100,9 +101,9 @@ def end_processes(uids: Collection[int], doing: str) -> list[str]:
         new = [process for process in left if process.pid not in found]
         found.update({process.pid: str(process) for process in new})
         took = time.monotonic() - began
-        if took > TERM_PATIENCE + KILL_PATIENCE:
+        if took > patience + KILL_PATIENCE:
             raise HostError(f"{doing}: {unended(left)}")
-        if left and took < TERM_PATIENCE:
+        if left and took < patience:
             for process in new:
                 send(process.pid, uids, signal.SIGTERM)
                 # A stopped process receives SIGTERM when it continues.

@@ -19,6 +19,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import end_processes, processes_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release import keeper, sandbox
@@ -31,7 +33,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     builder_of,
     existing_account,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.sweeping import end_processes_of
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -90,13 +91,15 @@ def run_as_builder(layout: Layout, program: Program) -> subprocess.CompletedProc
     try:
         return run(layout, "build", owner, given, sandbox.unit_of(layout), layout.command)
     finally:
-        left = end_processes_of(owner.pw_uid)
-        if left:
-            raise ReleaseError(
-                layout.name,
-                f"the processes {', '.join(map(str, left[:5]))} of the account {owner.pw_name} can't be ended. End "
-                "them, and run again.",
-            )
+        end_builders(layout, owner)
+
+
+def end_builders(layout: Layout, builder: pwd.struct_passwd) -> None:
+    """End all processes of a build account. Raises ReleaseError with those that are left."""
+    try:
+        end_processes([builder.pw_uid], f"ending the processes of the account {builder.pw_name}", patience=0)
+    except HostError as error:
+        raise ReleaseError(layout.name, str(error)) from error
 
 
 def run(
@@ -110,6 +113,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in the sandbox of its world; without systemd, under a keeper that ends what it leaves."""
     lines = sandbox.properties(layout, world)
+    if lines is None and record and os.path.isdir(sandbox.SYSTEMD):
+        raise ReleaseError(
+            layout.name, f"{layout.sandbox} does not describe the sandbox of this command. Remove it, and run again."
+        )
     if lines is None:
         argv = kept(record, owner, program.command)
         try:
@@ -132,10 +139,12 @@ def run(
         while True:
             argv = sandbox.command_line(unit, lines, program.cwd, path, program.command)
             answer = captured(argv, dict(os.environ), "/", program.timeout, end, most)
-            rest = sandbox.without_unknown(lines, answer.stderr) if answer.returncode == 1 else None
-            if rest is None:
-                return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
-            lines = rest
+            if answer.returncode == 1 and sandbox.UNKNOWN.search(answer.stderr):
+                known = sandbox.known_properties(layout, unit, lines)
+                if known != lines:  # so systemd has refused them, and the command has not run
+                    lines = known
+                    continue
+            return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
 
 
 def kept(record: str, owner: pwd.struct_passwd, command: list[str]) -> list[str]:
@@ -171,8 +180,8 @@ def kill_abandoned(layout: Layout) -> None:
     if os.path.isdir(sandbox.SYSTEMD):
         sandbox.stop_unit(sandbox.unit_of(layout))
     builder = builder_of(layout.name)
-    if builder is not None:
-        end_processes_of(builder.pw_uid)
+    if builder is not None and processes_of([builder.pw_uid]):
+        end_builders(layout, builder)
     until = time.monotonic() + 5
     # Repeat this, because a program may just have started another, and a killed program does not end at once.
     while (found := programs_of_deployments(layout)) and time.monotonic() < until:

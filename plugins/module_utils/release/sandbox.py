@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, read, write
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 
 # Exists if systemd is the init of this host.
 SYSTEMD = "/run/systemd/system"
@@ -28,6 +28,8 @@ STATUS = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
 
 # The values of specifiers that unit files of an application can contain, besides the release, %i.
 FIXED = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
+# No command runs without these.
+ESSENTIAL = frozenset({"User", "Group", "UMask", "NoNewPrivileges", "CapabilityBoundingSet", "ProtectSystem"})
 UNKNOWN = re.compile(r"Unknown assignment: ([A-Za-z0-9-]+)=")
 
 
@@ -112,13 +114,26 @@ def environment_file(environment: dict[str, str]) -> Iterator[str]:
         yield stream.name
 
 
-def without_unknown(lines: list[str], errors: str) -> list[str] | None:
-    """The properties without one that this version of systemd does not know. In a unit file, systemd ignores it."""
-    found = UNKNOWN.search(errors)
-    if not found:
-        return None
-    rest = [line for line in lines if not line.startswith(f"{found.group(1)}=")]
-    return rest if len(rest) < len(lines) else None
+def known_properties(layout: Layout, unit: str, lines: list[str]) -> list[str]:
+    """The properties without those that this version of systemd does not know. In a unit file, systemd ignores them.
+
+    A program of the system is run with them. The output of the command itself is no evidence: it could name a property,
+    such as ``User``, to run without it. Raises ReleaseError for a property that the sandbox can't do without.
+    """
+    while True:
+        argv = command_line(unit, lines, "/", "/dev/null", ["/bin/true"])
+        probe = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        found = UNKNOWN.search(probe.stderr) if probe.returncode else None
+        rest = [line for line in lines if not found or not line.startswith(f"{found.group(1)}=")]
+        if len(rest) == len(lines):
+            return lines
+        name = found.group(1) if found else ""
+        if name in ESSENTIAL:
+            raise ReleaseError(
+                layout.name,
+                f"systemd of this host has no property {name}, without which no command is run. Update systemd.",
+            )
+        lines = rest
 
 
 def stop_unit(unit: str) -> None:
