@@ -16,7 +16,7 @@ def described(environ):
     names = [name for name in environ if name.startswith("HTTP_")]
     headers = {name[5:].lower().replace("_", "-"): environ[name] for name in names}
     headers |= {name.lower().replace("_", "-"): environ[name] for name in ("CONTENT_TYPE",) if environ.get(name)}
-    raw = (environ.get("RAW_URI") or environ["REQUEST_URI"]).partition("?")[0]
+    raw = (environ.get("RAW_URI") or environ.get("REQUEST_URI", "")).partition("?")[0]
     decoded = lambda key: environ.get(key, "").encode("latin-1").decode()
     return {
         "method": environ["REQUEST_METHOD"], "raw": raw, "path": decoded("PATH_INFO"), "prefix": decoded("SCRIPT_NAME"),

@@ -770,7 +770,7 @@ def test_other_files_that_can_be_started_by_hand_are_fine(bench: Bench, code: st
     ("signature", "protocol", "remedy"),
     [
         ("async def app(scope, receive, send)", "wsgi", "worker_class: asgi"),
-        ("def app(environ, start_response)", "asgi", "Leave worker_class out"),
+        ("def app(environ, start_response)", "asgi", "calls it by ASGI. Remove"),
     ],
 )
 def test_an_application_of_the_other_protocol_is_recognised(

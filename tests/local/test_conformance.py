@@ -25,7 +25,7 @@ import probes
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from nginx_instance import BINARY, Front, needs_nginx
-from serving import starting
+from serving import GRANIAN, starting
 from test_request_bodies import chunked
 
 pytestmark = needs_nginx
@@ -39,6 +39,8 @@ SERVERS = {
     "asgi": ("asgi", False),
     "uvicorn_worker.UvicornWorker": ("asgi", False),
     "uwsgi": ("wsgi", True),
+    "granian": ("wsgi", False),
+    "granian-asgi": ("asgi", False),
 }
 PLACES = ("nginx", "socket")
 MEGABYTE = os.urandom(1024 * 1024)
@@ -111,12 +113,21 @@ NGINX_VERSION = tuple(int(number) for number in re.findall(r"\d+", NGINX)[:2])
 NOTHING = {"size": 0, "sha": hashlib.sha256(b"").hexdigest()}
 
 # The exceptions, by server, place and case. uWSGI's own HTTP socket is for the health check; visitors don't reach it.
+# A header with an underscore does not pass nginx.
 DIFFERENCES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("uwsgi", "nginx", "empty segments"): {"path": "/echo/a/b"},
     ("uwsgi", "nginx", "a repeated header"): {"header x-tag": "b"} if NGINX_VERSION < (1, 23) else {},
     ("uwsgi", "socket", "a header with an underscore"): {"header x-user": "evil"},
     ("uwsgi", "socket", "a chunked body"): NOTHING,
     ("uwsgi", "socket", "a chunked body with trailers"): NOTHING,
+    # By WSGI, granian passes no path as the visitor sent it: neither RAW_URI nor REQUEST_URI.
+    **{
+        ("granian", place, name): {"raw": ""}
+        for place in PLACES
+        for name, case in CASES.items()
+        if "raw" in (case.wanted or {})
+    },
+    ("granian", "socket", "a header with an underscore"): {"header x-user": "evil"},
 }
 
 
@@ -155,8 +166,11 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     os.chmod(folder, 0o755)
     Path(folder / "nginx").mkdir()
     front = Front(folder / "nginx", render)
-    under_gunicorn = protocol == "wsgi" and not uwsgi
-    entry = entry_module("shop:app", protocol, True, "" if under_gunicorn else PREFIX, uwsgi or kind == "asgi")
+    granian = kind in GRANIAN
+    under_gunicorn = protocol == "wsgi" and not uwsgi and not granian
+    drain = kind in ("uwsgi", "asgi", "granian-asgi")
+    prefix = "" if under_gunicorn else PREFIX
+    entry = entry_module("shop:app", protocol, True, prefix, drain, visitor=granian)
     code = probes.WSGI if protocol == "wsgi" else probes.ASGI
     env = {"SCRIPT_NAME": PREFIX} if under_gunicorn else {}
     with starting(folder, render) as serve:

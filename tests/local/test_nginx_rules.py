@@ -188,6 +188,34 @@ def test_what_protects_a_path_protects_the_locations_below_it(
     assert front.ask("/", **VISITOR).status == 200
 
 
+@pytest.mark.attack("21", "A visitor requests a location whose own directives end nginx's rewrite phase")
+@pytest.mark.parametrize("refusal", ["if ($arg_key != s3cret) {\n    return 403;\n}", "return 403;"])
+@pytest.mark.parametrize(
+    "own", ["rewrite ^/admin/files/(.*)$ /$1 break;", "break;", "if ($uri) {\n    break;\n}", "rewrite ^ /x last;"]
+)
+def test_own_directives_of_a_location_do_not_skip_an_inherited_refusal(
+    front: Front, app: App, refusal: str, own: str
+) -> None:
+    reports = f"{front.folder}/reports/old"
+    locations = [
+        {"path": "/admin", "extra": refusal},
+        {"path": "/admin/files/", "extra": own},
+        {"path": "/admin/files/deep", "extra": own},
+        {"path": "/admin/reports/", "alias": reports, "extra": own},
+        {"path": "/open", "extra": own},
+    ]
+    paths = ["/admin/files/", "/admin/files/x", "/admin/files/deep", "/admin/reports/q3.txt"]
+    assert answers(front, locations, [*paths, "/open"]) == [403] * 4 + [200]
+
+
+def test_a_location_with_a_response_of_its_own_inherits_no_other_response(front: Front, app: App) -> None:
+    locations = [
+        {"path": "/admin", "extra": "if ($arg_bad) {\n    return 403;\n}\nreturn 404;"},
+        {"path": "/admin/ping", "extra": "return 204;"},
+    ]
+    assert answers(front, locations, ["/admin", "/admin/ping", "/admin/ping?bad=1"]) == [404, 204, 403]
+
+
 def test_a_location_says_otherwise_for_each_kind_of_rule(front: Front, app: App) -> None:
     rules = {"basic_auth": AUTH, "allow": ["127.0.0.1"]}
     locations = [

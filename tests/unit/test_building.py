@@ -103,6 +103,20 @@ def test_every_problem_that_the_import_check_may_find_has_a_message() -> None:
 
 
 @pytest.mark.parametrize(
+    ("server", "problem", "words"),
+    [
+        ("gunicorn", "asgi", "gunicorn calls it by WSGI. Set gunicorn: {worker_class: asgi}."),
+        ("granian", "asgi", "granian calls it by WSGI. Set granian: {interface: asgi}."),
+        ("uwsgi", "asgi", "uwsgi calls it by WSGI. Choose a server that supports ASGI: server: gunicorn, with"),
+        ("gunicorn", "wsgi", "gunicorn calls it by ASGI. Remove gunicorn.worker_class, or name"),
+        ("granian", "wsgi", "granian calls it by ASGI. Remove granian.interface, or name"),
+    ],
+)
+def test_the_wrong_interface_is_named_by_the_key_of_the_server(server: str, problem: str, words: str) -> None:
+    assert words in str(import_check.import_problem("shop:application", {"problem": problem}, server))
+
+
+@pytest.mark.parametrize(
     ("problem", "found", "words"),
     [
         ("not_callable", {"type": "int"}, "Name the application object, such as 'shop:app'"),

@@ -100,3 +100,15 @@ def test_durations(text: Any, seconds: int | None) -> None:
 @pytest.mark.parametrize("text", [True, "", "-5", "x", None, 1.5])
 def test_what_is_no_duration(text: Any) -> None:
     assert granian.duration(text) is None
+
+
+def test_a_command_line_is_translated() -> None:
+    said = granian.translator(granian.OWN).text_problem("--interface asgi --host 0.0.0.0 --workers 4 --max-requests 9")
+    for words in (
+        "this is a text, but settings are a mapping, such as granian: {workers_lifetime: 6h}",
+        "--interface: write interface: asgi",
+        "--host: a release listens on its own socket",
+        "--workers: give it as workers, outside of granian",
+        "--max-requests: granian does not count requests. Use workers_lifetime",
+    ):
+        assert words in said

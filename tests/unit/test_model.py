@@ -493,3 +493,16 @@ def test_applications_that_were_normalised_are_not_normalised_again() -> None:
 )
 def test_good_requirements(package: str) -> None:
     assert accepted(python={"packages": [package]})["python"]["packages"] == [package]
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi", "granian"])
+def test_settings_as_a_text_are_translated_for_each_server(server: str) -> None:
+    (found,) = problems(app(**{"server": server, server: "--backlog 256"}))
+    assert f"'shop'.{server}: this is a text, but settings are a mapping, such as {server}: {{" in found
+    assert "--backlog:" in found
+
+
+@pytest.mark.parametrize("key", ["granian_settings", "granian_options"])
+def test_other_names_of_granians_settings(key: str) -> None:
+    (found,) = problems(app(**{key: {}}))
+    assert "Did you mean 'granian'?" in found

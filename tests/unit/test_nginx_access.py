@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
+    directive_lines,
     statements,
     with_inherited_access,
 )
@@ -85,17 +86,18 @@ def test_a_location_inherits_from_the_longest_path_around_it_in_any_order() -> N
 def test_own_directives_keep_their_lines_and_are_no_reason_to_lose_other_rules() -> None:
     outer = '# deny me;\nset $a b;\nauth_request /verify;\nif ($a = "};") {\n    return 403;\n}\nreturn 301 /x;\n'
     found = locations({"path": "/a", "extra": outer}, {"path": "/a/b", "extra": "proxy_read_timeout 9s;\n\nallow all;"})
-    assert found["/a/b"]["extra"].split("\n") == [
-        "proxy_read_timeout 9s;",
-        "",
-        "allow all;",
+    assert directive_lines(found["/a/b"]) == [
         "# Inherited:",
         "set $a b;",
         'if ($a = "};") {',
         "    return 403;",
         "}",
         "auth_request /verify;",
+        "# begin extra of location /a/b, as the inventory has it",
+        "proxy_read_timeout 9s;",
         "",
+        "allow all;",
+        "# end extra of location /a/b",
     ]
 
 

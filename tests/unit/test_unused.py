@@ -25,6 +25,11 @@ def said(**changes: Any) -> list[str]:
         ({"threads": 1, "gunicorn": {"worker_connections": 9}}, "the worker class 'sync' ignores it"),
         ({"gunicorn": {"asgi_loop": "asyncio"}}, "the worker class 'gthread' ignores it"),
         ({"threads": 8, "gunicorn": {"worker_class": "gevent"}}, "'shop'.threads: 8: no effect"),
+        ({"granian": {"backlog": 128}}, "'shop'.granian: backlog: no effect, because gunicorn serves"),
+        ({"server": "uwsgi", "granian": {"backlog": 128}}, "'shop'.granian: backlog: no effect, because uwsgi"),
+        ({"server": "granian", "gunicorn": {"keepalive": 2}}, "'shop'.gunicorn: keepalive: no effect, because granian"),
+        ({"server": "granian", "uwsgi": {"listen": 9}}, "'shop'.uwsgi: listen: no effect, because granian serves"),
+        ({"server": "granian", "threads": 8, "granian": {"interface": "asgi"}}, "granian has threads only for WSGI"),
         ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
     ],
 )
@@ -43,8 +48,15 @@ def test_what_has_no_effect_is_announced(changes: dict[str, Any], words: str) ->
         {"gunicorn": {"worker_class": "shop.Own", "asgi_loop": "asyncio"}, "threads": 8},
         {"server": "uwsgi", "threads": 8, "uwsgi": {"cheaper": 2}},
         {"threads": 1, "gunicorn": {"worker_class": "sync", "keepalive": None}},
+        {"server": "granian", "threads": 8, "granian": {"interface": "wsgi"}},
+        {"server": "granian", "granian": {"interface": "asgi"}},
         {"state": "absent", "uwsgi": {"cheaper": 2}},
     ],
 )
 def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
     assert said(**changes) == []
+
+
+def test_every_unused_server_is_announced() -> None:
+    found = said(server="granian", gunicorn={"keepalive": 2}, uwsgi={"listen": 9})
+    assert [text.partition(":")[0] for text in found] == ["webapps 'shop'.gunicorn", "webapps 'shop'.uwsgi"]

@@ -21,10 +21,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.programs impor
 MESSAGES = {
     "not_callable": "wsgi is '{wsgi}', but that is a {type}, which a server can't call. Name the application object, "
     "such as '{module}:app'.",
-    "asgi": "wsgi is '{wsgi}', which is an ASGI application, but the server calls it by WSGI. Give it a server that "
-    "speaks ASGI: server: gunicorn, with gunicorn: {{worker_class: asgi}}.",
-    "wsgi": "wsgi is '{wsgi}', which is a WSGI application, but the worker class calls it by ASGI. Leave worker_class "
-    "out, or name the application's ASGI callable.",
+    "asgi": "wsgi is '{wsgi}', which is an ASGI application, but {server} calls it by WSGI. {speaks_asgi}",
+    "wsgi": "wsgi is '{wsgi}', which is a WSGI application, but {server} calls it by ASGI. Remove {asgi_key}, or "
+    "name the application's ASGI callable.",
     "proxy_fix": "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or "
     "turn proxy_fix off.",
     "settings": "gunicorn does not accept its settings. Correct them as it says:\n{trace}",
@@ -35,6 +34,14 @@ MESSAGES = {
     "'python {file}'. Move these lines out of that block, to the left margin above it, and leave only what starts a "
     "server in it:\n{lines}",
 }
+
+# What makes a server call an application by ASGI: the key, and the remedy that names it.
+ASGI_KEYS = {"gunicorn": "gunicorn.worker_class", "granian": "granian.interface"}
+TO_ASGI = {
+    "gunicorn": "Set gunicorn: {worker_class: asgi}.",
+    "granian": "Set granian: {interface: asgi}.",
+}
+NO_ASGI = "Choose a server that supports ASGI: server: gunicorn, with gunicorn: {worker_class: asgi}."
 
 
 def check_import(build: Build) -> None:
@@ -57,7 +64,7 @@ def check_import(build: Build) -> None:
             f"output:\n{tail(answer.stdout + answer.stderr, 12)}"
         )
     try:
-        text = import_problem(spec["wsgi"], json.loads(found))
+        text = import_problem(spec["wsgi"], json.loads(found), spec["environment"].get("WEBAPP_SERVER", ""))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         text = f"importing '{spec['wsgi']}' printed a line of {MARKER}, which is for the check alone. Remove it."
     if text:
@@ -70,15 +77,25 @@ def gunicorn_settings(build: Build) -> str:
     return path if os.path.exists(path) else ""
 
 
-def import_problem(wsgi: str, found: dict[str, Any]) -> str | None:
-    """The message for what the probe found; None where the callable is fine."""
+def import_problem(wsgi: str, found: dict[str, Any], server: str = "") -> str | None:
+    """The message for what the probe found; None where the callable is fine. ``server`` is the name of its server."""
     problem = found["problem"]
     if problem is None:
         return None
     if problem in EXPLAINED:
         return EXPLAINED[problem](wsgi, found)
     lines = "\n".join(f"    {line}" for line in found.get("lines", []))
-    values = {**found, "lines": lines, "trace": "\n".join(found.get("trace", []))}
+    asgi = {
+        "asgi_key": ASGI_KEYS.get(server, "the setting that chooses ASGI"),
+        "speaks_asgi": TO_ASGI.get(server, NO_ASGI),
+    }
+    values = {
+        **found,
+        **asgi,
+        "server": server or "the server",
+        "lines": lines,
+        "trace": "\n".join(found.get("trace", [])),
+    }
     return MESSAGES[problem].format(wsgi=wsgi, module=wsgi.partition(":")[0], **values)
 
 

@@ -10,10 +10,11 @@ import socket
 import stat
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers import strangers
 from ansible_collections.pyweb.stack.plugins.module_utils.host.acl import permits
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.forks import in_child
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, accounts_of
 
 
 def look_at_socket(layout: Layout, group: str) -> dict[str, Any]:
@@ -52,14 +53,14 @@ def socket_of(path: str) -> dict[str, Any]:
 
 
 def writer(layout: Layout) -> str:
-    """An account that can change the folder of the sockets: the application's, or another one; empty if none can."""
+    """An account that can change the folder of the sockets, of this application or another one; empty if none can."""
     if os.geteuid() != 0:
         return ""
-    own = [entry for entry in [account(layout.name)] if entry]
-    accounts = [
+    own = [
         (entry.pw_name, entry.pw_uid, os.getgrouplist(entry.pw_name, entry.pw_gid))
-        for entry in [*own, *strangers(layout.name, layout.root)]
+        for entry in reversed(accounts_of(layout.name))
     ]
+    accounts = own + [(one.name, one.uid, one.groups) for one in strangers(layout.root)]
 
     def search() -> bytes:
         for name, uid, groups in accounts:
@@ -72,13 +73,6 @@ def writer(layout: Layout) -> str:
         return b""
 
     return in_child(search).decode()
-
-
-def strangers(name: str, root: str) -> list[pwd.struct_passwd]:
-    """The accounts that must not reach an application's files: accounts of other applications, and ``nobody``."""
-    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
-    others = [entry for entry in accounts.values() if os.path.dirname(entry.pw_dir) == root and entry.pw_name != name]
-    return [*others, *([accounts["nobody"]] if "nobody" in accounts else [])]
 
 
 def web_account(group: str) -> tuple[int, list[int]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
 # gunicorn's worker classes, and settings that gunicorn documents as without effect in them.
 GEVENT = ("gevent", "gevent_wsgi", "gevent_pywsgi")
@@ -36,11 +37,16 @@ def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
 
 def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
     where, server = f"webapps '{app['name']}'", app["server"]
-    other = "uwsgi" if server == "gunicorn" else "gunicorn"
-    if app[other]:
+    for other in SERVERS:
+        if other != server and app[other]:
+            yield (
+                f"{where}.{other}: {', '.join(map(str, app[other]))}: no effect, because {server} serves the "
+                f"application. Remove {other}, or set server: {other}."
+            )
+    if server == "granian" and granian.protocol(app) == "asgi" and "threads" in given and app["threads"] > 1:
         yield (
-            f"{where}.{other}: {', '.join(map(str, app[other]))}: no effect, because {server} serves the application. "
-            f"Remove {other}, or set server: {other}."
+            f"{where}.threads: {app['threads']}: no effect, because granian has threads only for WSGI. Remove threads, "
+            "or remove granian.interface."
         )
     if server != "gunicorn":
         return

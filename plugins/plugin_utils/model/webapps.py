@@ -9,11 +9,9 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.application import check_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.together import check_together
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
-
-SERVERS = {"gunicorn": gunicorn, "uwsgi": uwsgi}
 
 
 class Applications(list[dict[str, Any]]):
@@ -55,5 +53,6 @@ def with_settings(checker: Checker, item: Any, where: str) -> Any:
     """An application without a text as the settings of a server; the problem translates it."""
     texts = {key: item[key] for key in SERVERS if isinstance(item.get(key), str)} if isinstance(item, dict) else {}
     for key, text in texts.items():
-        checker.problem(f"{where}.{key}", SERVERS[key].translator(SERVERS[key].OWN).text_problem(text))
+        rules = SERVERS[key].rules
+        checker.problem(f"{where}.{key}", rules.translator(rules.OWN).text_problem(text))
     return {**item, **{key: {} for key in texts}} if texts else item

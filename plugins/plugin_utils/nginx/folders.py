@@ -14,7 +14,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     error_lines,
     header_lines,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, joined, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, joined, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import directive_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.links import link_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 
@@ -36,7 +37,7 @@ LOADED = (
 def folder_blocks(location: dict[str, Any], site: dict[str, Any], prefix: str, parts: Parts) -> list[dict[str, Any]]:
     # Both end in a slash: with only one of them, /static../secret would leave the folder.
     path, alias = f"{prefix}/", location["alias"].rstrip("/") + "/"
-    extra = extra_lines(location["extra"], f"extra of location {location['path']}")
+    extra = directive_lines(location)
     lines = [*(["internal;"] if location["internal"] else []), *own_lines(location, site, parts), *extra]
     lifetime = lifetime_line(location["immutable"])
     head = f"location ^~ {quote(path)}"
@@ -104,7 +105,7 @@ def otherwise_block(
         lines += [f"if (-f {start}) {{", "    return 301 $pyweb_with_slash;", "}"]
     if not location["page"]:
         return {**block(f"location {name}", [*lines, "return 404;"]), "inside": []}
-    lines += extra_lines(location["extra"], f"extra of location {location['path']}")
+    lines += directive_lines(location)
     lines += [rf'if ($pyweb_file ~* "\.(?:{LOADED})\z") {{', "    return 404;", "}"]
     pages = " ".join(quote(place + location["page"]) for place in places)
     return {**block(f"location {name}", [*lines, f"try_files {pages} =404;"]), "inside": []}

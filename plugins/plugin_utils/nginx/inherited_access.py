@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+
 # One token of nginx's language: spaces, a comment, a sign, or a word.
 TOKEN = re.compile(
     r"\s+|(?P<comment>#[^\n]*)|(?P<sign>[{};])"
@@ -33,6 +35,8 @@ REFUSAL = re.compile(r"\breturn\s+4\d\d\b|\bdeny\b")
 OFF = re.compile(r"auth_\w+\s+[\"']?off[\"']?\s*;")
 # Directives that are no rule alone.
 AIDS = re.compile(r"(?:auth_request_set|auth_basic_user_file|set)\s")
+# Directives that can end the ones after them.
+STEPS = ("return", "rewrite", "break", "if")
 # The kinds that satisfy is about.
 COMBINED = ("address", "password", "request")
 
@@ -62,7 +66,7 @@ def rules_of(location: dict[str, Any]) -> Rules:
     """The rules that a location has itself."""
     own = {kind: {key: location[key] for key in keys if location[key]} for kind, keys in KEYS.items()}
     found: Rules = {kind: (keys, []) for kind, keys in own.items() if keys}
-    for name, text in statements(location["extra"]):
+    for name, text in statements("\n".join([location.get("inherited", ""), location["extra"]])):
         for kind, pattern in DIRECTIVES.items():
             if pattern.fullmatch(name):
                 found.setdefault(kind, ({}, []))[1].append(text)
@@ -71,7 +75,7 @@ def rules_of(location: dict[str, Any]) -> Rules:
 
 def inherited(own: Rules, outer: Rules) -> Rules:
     """The rules that a location lacks, of those that the location around hands down."""
-    # Directives for the answer are added to a location's own ones, and run after them.
+    # Directives for the answer are added to a location's own ones, and run before them.
     missing = {kind: rules for kind, rules in outer.items() if kind not in own or kind == "answer"}
     has_own = any(kind in own for kind in COMBINED)
     if has_own:
@@ -87,7 +91,7 @@ def handed_on(own: Rules, missing: Rules, outer: Rules) -> Rules:
     closing = {kind: rules for kind, rules in own.items() if is_protection(kind, rules)}
     found = {**outer, **closing}
     if "answer" in closing and "answer" in outer:
-        found["answer"] = ({}, [*closing["answer"][1], *outer["answer"][1]])
+        found["answer"] = ({}, [*outer["answer"][1], *closing["answer"][1]])
     found.pop("satisfy", None)
     satisfy = own.get("satisfy") or missing.get("satisfy")
     return {**found, "satisfy": satisfy} if satisfy else found
@@ -108,13 +112,28 @@ def is_protection(kind: str, rules: tuple[dict[str, Any], list[str]]) -> bool:
 
 
 def extended(location: dict[str, Any], missing: Rules) -> dict[str, Any]:
-    """The location with these rules. Its own directives keep their line numbers, for the messages of nginx."""
+    """The location with these rules. Its own directives keep their line numbers, for the messages of nginx.
+
+    The inherited ones are printed first: after ``break`` or a rewrite, nginx runs no ``if`` and no ``return``.
+    """
     keys = {key: value for kind_keys, _texts in missing.values() for key, value in kind_keys.items()}
     texts = [text for _keys, kind_texts in missing.values() for text in kind_texts if is_inheritable(text)]
-    extra = location["extra"]
-    if texts:
-        extra = "\n".join([*([extra.rstrip()] if extra.strip() else []), "# Inherited:", *texts]) + "\n"
-    return {**location, **keys, "extra": extra}
+    if always_answers(location["extra"]):
+        texts = [text for text in texts if not text.startswith("return")]
+    return {**location, **keys, "inherited": "\n".join(texts)}
+
+
+def always_answers(extra: str) -> bool:
+    """Whether a location has a response of its own, which no other directive can prevent."""
+    steps = [name for name, _text in statements(extra) if name in STEPS]
+    return steps[:1] == ["return"]
+
+
+def directive_lines(location: dict[str, Any]) -> list[str]:
+    """The lines of a location's directives: inherited ones, and those of the user."""
+    inherited = location.get("inherited")
+    before = ["# Inherited:", *inherited.split("\n")] if inherited else []
+    return [*before, *extra_lines(location["extra"], f"extra of location {location['path']}")]
 
 
 def is_inheritable(text: str) -> bool:

@@ -12,13 +12,14 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     limit_lines,
     maintenance_lines,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.folders import folder_blocks, rule_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import (
     passed_by_http,
     passed_by_uwsgi,
     timeouts,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import directive_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import sender_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Target, Upstreams
@@ -38,7 +39,6 @@ def location_blocks(
 ) -> list[dict[str, Any]]:
     """The blocks of one location: each has the ``head`` that nginx matches, ``lines``, and blocks ``inside`` it."""
     prefix = location["path"].rstrip("/")
-    extra = extra_lines(location["extra"], f"extra of location {location['path']}")
     if location["alias"] is not None:
         return folder_blocks(location, site, prefix, parts)
     # /api and /api/... but not /apiary: an exact match and a prefix, because a regular expression would win over longer
@@ -56,7 +56,7 @@ def location_blocks(
         *rule_lines(location, parts),
         *limit_lines(location, site, parts),
         *maintenance(location, site, parts),
-        *extra,
+        *directive_lines(location),
     ]
     return [{**block(f"location {head}", lines), "inside": inside} for head in heads]
 

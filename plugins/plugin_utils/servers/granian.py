@@ -5,11 +5,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.granian_settings import SETTINGS, VERSION
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.gunicorn import repr_python
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, nearest, role_options
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import (
+    GRANIAN_NAMES,
+    GRANIAN_SENTENCES,
+    Translator,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
 
 # As address: the first socket that the process manager passes.
@@ -75,15 +81,18 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
         if key in own:
             checker.problem(f"{where}.{key}", f"it can't be set here: {own[key]}")
         elif key not in SETTINGS:
-            likely = str(key).strip("-").lower().replace("-", "_").removeprefix("no_")
-            hint = f" Did you mean '{likely}'?" if likely in SETTINGS else nearest(likely, list(SETTINGS))
-            checker.problem(
-                where, f"'{key}' is not the name of an option of granian {VERSION}.{hint or ' Leave it out.'}"
-            )
+            hint = translator(own).remedy(re.sub(r"^-*no[-_]", "", str(key).lower()))
+            checker.problem(where, f"'{key}' is not the name of an option of granian {VERSION}.{hint}")
         else:
             # None leaves the option to granian.
             result[key] = value if value is None else option(checker, key, value, f"{where}.{key}")
     return result
+
+
+def translator(own: Mapping[str, str]) -> Translator:
+    """The meanings of names in tutorials. ``own`` are the options that can't be set there."""
+    names, sentences = GRANIAN_NAMES, GRANIAN_SENTENCES
+    return Translator("granian", "_", frozenset(SETTINGS), own, names, sentences, "workers_lifetime: 6h")
 
 
 def option(checker: Checker, key: str, value: Any, where: str) -> Any:

@@ -121,7 +121,9 @@ def checked(
 
 def translator(own: Mapping[str, str]) -> Translator:
     """The meanings of names in tutorials and old versions. ``own`` are the settings that can't be set there."""
-    return Translator("gunicorn", "_", frozenset(SETTINGS), own, GUNICORN_NAMES, GUNICORN_SENTENCES)
+    return Translator(
+        "gunicorn", "_", frozenset(SETTINGS), own, GUNICORN_NAMES, GUNICORN_SENTENCES, "max_requests: 1000"
+    )
 
 
 def worker_class_hint(name: str) -> str:

@@ -164,6 +164,47 @@ UWSGI_SENTENCES = {
     "asgi": "uWSGI supports only WSGI. Use server: gunicorn with gunicorn: {worker_class: asgi}.",
 }
 
+# Options of granian's command line, and names of other servers.
+GRANIAN_NAMES = {
+    "b": "host",
+    "bind": "host",
+    "socket": "uds",
+    "uds_path": "uds",
+    "w": "workers",
+    "processes": "workers",
+    "num_workers": "workers",
+    "worker_processes": "workers",
+    "threads": "blocking_threads",
+    "keepalive": "http1_keep_alive",
+    "keep_alive": "http1_keep_alive",
+    "websockets": "ws",
+    "no_ws": "ws",
+    "loglevel": "log_level",
+    "accesslog": "access_log",
+    "log_access": "access_log",
+    "log_access_format": "access_log_fmt",
+    "logconfig": "log_config",
+    "working_directory": "working_dir",
+    "chdir": "working_dir",
+    "pid": "pid_file",
+    "pidfile": "pid_file",
+    "proc_name": "process_name",
+    "certfile": "ssl_certificate",
+    "keyfile": "ssl_keyfile",
+    "graceful_timeout": "workers_kill_timeout",
+}
+GRANIAN_SENTENCES = {
+    "timeout": "Give it as timeout, outside of granian.",
+    "worker_class": "granian has no worker classes. Use interface: asgi or interface: wsgi.",
+    "max_requests": "granian does not count requests. Use workers_lifetime or workers_max_rss.",
+    "max_requests_jitter": "granian does not count requests. Use workers_lifetime or workers_max_rss.",
+    "raw_env": ENV,
+    "env": ENV,
+    "environment": ENV,
+    "static": SITE_STATIC,
+    "cpu_count": AUTO,
+}
+
 
 @dataclass(frozen=True)
 class Translator:
@@ -175,6 +216,8 @@ class Translator:
     own: Mapping[str, str]
     names: Mapping[str, str]
     sentences: Mapping[str, str]
+    # Settings as a mapping.
+    example: str
 
     def remedy(self, key: str) -> str:
         """The words to use instead of a name that the server does not have; begins with a space."""
@@ -197,7 +240,7 @@ class Translator:
     def text_problem(self, text: str) -> str:
         """The problem of a settings file or command line as settings, translated line by line."""
         found = [line for name, value in statements(text) for line in (self.translation(name, value),) if line]
-        form = f"{self.server}: {{max{self.dash}requests: 1000}}"
+        form = f"{self.server}: {{{self.example}}}"
         begin = f"this is a text, but settings are a mapping, such as {form}. "
         return begin + ("Its lines mean:\n    " + "\n    ".join(found) if found else "Write it as one.")
 

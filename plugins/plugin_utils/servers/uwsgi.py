@@ -119,7 +119,7 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
 
 def translator(own: Mapping[str, str]) -> Translator:
     """The meanings of names in tutorials. ``own`` are the options that can't be set there."""
-    return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES)
+    return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES, "max-requests: 1000")
 
 
 def check_addresses(checker: Checker, value: Any, where: str) -> None:

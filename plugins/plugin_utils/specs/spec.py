@@ -57,11 +57,12 @@ MEANINGS = {
     **dict.fromkeys(("volumes", "persistent", "linked_dirs"), ("shared",)),
     **dict.fromkeys(("cron", "crons", "timers", "scheduled"), ("jobs",)),
     **dict.fromkeys(("python_version", "version"), ("interpreter", "version")),
-    **dict.fromkeys(("app_server", "wsgi_server"), ("server",)),
+    **dict.fromkeys(("app_server", "wsgi_server", "asgi_server"), ("server",)),
     **dict.fromkeys(("healthcheck", "health_check"), ("health",)),
     **dict.fromkeys(("dependencies", "requirements_file"), ("requirements",)),
     **dict.fromkeys(("settings", "gunicorn_settings", "gunicorn_options"), ("gunicorn",)),
     **dict.fromkeys(("uwsgi_settings", "uwsgi_options"), ("uwsgi",)),
+    **dict.fromkeys(("granian_settings", "granian_options"), ("granian",)),
 }
 
 
