@@ -1094,13 +1094,15 @@ def test_an_index_is_part_of_the_key_and_its_credentials_are_not(bench: Bench) -
     assert "first" not in str(one)
 
 
-def wheel(folder: Path, name: str, version: str, text: str = "", requires: str = "") -> None:
-    """A wheel of one module, for an index without network access."""
+def wheel(folder: Path, name: str, version: str, text: str = "", requires: str = "", script: str = "") -> None:
+    """A wheel of one module and perhaps a script, for an index without network access."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archived:
         archived.writestr(f"{name}.py", text)
+        if script:
+            archived.writestr(f"{name}-{version}.data/scripts/{name}", script)
         archived.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
         archived.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archived.writestr(f"{info}/RECORD", "")

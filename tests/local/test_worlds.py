@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import os
 import pwd
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.building import folders
+from ansible_collections.pyweb.stack.plugins.module_utils.building import builder as builder_module
+from ansible_collections.pyweb.stack.plugins.module_utils.building import environment, folders
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import installed_packages
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import HARDLINK
 from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import processes_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release import capture
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
@@ -518,3 +521,60 @@ def test_an_environment_shares_its_files_with_the_cache(bench: Bench) -> None:
     (other,) = (second / "venv/").resolve().rglob("tool.py")
     assert again.read_text() == module.read_text()
     assert {path.stat().st_uid for path in (module, again, other)} == {0}
+
+
+SCRIPT = "#!python\nprint('hello')\n"
+
+
+def programs(bench: Bench, count: int) -> list[str]:
+    """Requirements for this many wheels with one script each. uv writes a script anew, and links other files.
+
+    So the archive of such a wheel has files of two owners afterwards. uv reads folders in the order of the file system,
+    which hashes their names: among a dozen wheels, some begin with a file of the build account.
+    """
+    names = [f"tool{number}" for number in range(count)]
+    for name in names:
+        wheel(bench.folder / "wheels", name, "1.0", f"NAME = {name!r}\n", script=SCRIPT)
+    address = (bench.folder / "wheels").as_uri()
+    return [f"{name} @ {address}/{name}-1.0-py3-none-any.whl" for name in names]
+
+
+def test_a_second_environment_has_packages_whose_cache_has_two_owners(bench: Bench) -> None:
+    wanted = programs(bench, 13)
+    bench.build({"app.py": APP}, python={"interpreter": "python3", "packages": wanted[:12]})
+    second = bench.build({"app.py": APP}, SECOND, python={"interpreter": "python3", "packages": wanted})
+    assert len(installed_packages(str(second / "venv"))) == 13
+    assert bench.run("tool12", identity=SECOND) == bench.run("tool3", identity=SECOND) == "hello\n"
+
+
+@pytest.mark.parametrize("taken", ["*.py", "METADATA", "WHEEL", "RECORD"])
+def test_a_cache_that_a_killed_run_has_partly_taken_prevents_no_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """Whichever file uv reads first. The second attempt is by itself enough too."""
+    wanted = programs(bench, 3)
+    bench.build({"app.py": APP}, python={"interpreter": "python3", "packages": wanted[:2]})
+    for path in (path for path in Path(bench.layout.build, "uv").rglob("*") if path.is_file()):
+        os.chown(path, 0 if path.match(taken) else builder().pw_uid, -1)
+    monkeypatch.setattr(environment, "link_mode", lambda _build: HARDLINK)
+    second = bench.build({"app.py": APP}, SECOND, python={"interpreter": "python3", "packages": wanted})
+    assert len(installed_packages(str(second / "venv"))) == 3
+
+
+@pytest.mark.attack("7", "The application fills the old cache of uv, which no build reads, so that no release is built")
+def test_an_old_cache_that_can_not_be_removed_prevents_no_build(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = f"{bench.layout.cache}/uv"
+    assert as_service("os.mkdir(sys.argv[1]); os.mkdir(f'{sys.argv[1]}/x')", old).returncode == 0
+    monkeypatch.setattr(builder_module, "remove_tree", failing_for(old, builder_module.remove_tree))
+    bench.build({"app.py": APP})
+
+
+def failing_for(refused: str, remove: Any) -> Any:
+    """A removal that fails as it does if others fill the folder meanwhile."""
+
+    def removal(path: str) -> None:
+        if path == refused:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+        remove(path)
+
+    return removal

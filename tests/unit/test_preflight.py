@@ -175,6 +175,22 @@ def test_a_package_that_is_to_be_installed_may_bring_the_interpreter() -> None:
     assert host_problems(Wanted(served, packages=["python3.12-venv"]), HOST) == []
 
 
+@pytest.mark.parametrize(
+    "app",
+    [
+        {"python": {"ca_bundle": "/home/ca.pem"}, "systemd": {"ProtectHome": "read-only"}},
+        {"python": {"ca_bundle": "/root/ca.pem"}, "systemd": {"ProtectHome": False}},
+        {"python": {"ca_bundle": "/home/ca.pem"}, "systemd": {"ProtectHome": "tmpfs", "BindReadOnlyPaths": "-/home"}},
+        {"python": {"ca_bundle": "/tmp/a/ca.pem"}, "systemd": {"BindReadOnlyPaths": ["/opt", "/etc/a:/tmp/a:rbind"]}},
+        {"python": {"ca_bundle": "/tmp/ca.pem"}, "systemd": {"PrivateTmp": "no"}},
+        {"python": {"ca_bundle": "/homes/ca.pem", "index_url": "https://index.example/home/simple"}},
+    ],
+)
+def test_builds_see_what_the_settings_of_the_application_show(app: dict[str, Any]) -> None:
+    assert problems_of({"apps": [app], "host": {}}) == []
+    assert problems_of({"apps": [{"python": {"ca_bundle": "/tmp/ca.pem"}}], "host": {"init": "none"}}) == []
+
+
 def test_a_rollback_does_not_fail_for_what_only_a_deployment_needs() -> None:
     full = {"disks": [{"path": "/srv", "size": 2**35, "free": 0, "files": 1, "files_free": 0}], "ahead": 9999.0}
     assert len(problems_of({"host": full})) == 2

@@ -49,12 +49,52 @@ def test_commands_have_every_directive_of_the_web_process_except_its_life() -> N
     assert [line for line in lines_of_unit(app) if line in run] == run, "the order counts for filters"
 
 
-def test_builds_have_the_sandbox_without_the_settings_of_the_application() -> None:
-    app = given(systemd={"ProtectHome": "no", "MemoryMax": "1G"}, limits={"memory": "512M"})
-    build = sandboxes(app, "/srv/webapps", "www-data")["build"]
-    assert not [line for line in build if line.startswith(("Memory", "CPU"))]
+def test_builds_have_the_sandbox_without_the_limits_of_the_application() -> None:
+    app = given(systemd={"ProcSubset": "pid", "MemoryMax": "1G", "UMask": "0077"}, limits={"memory": "512M"})
+    build = build_of(app)
+    assert build == build_of(given())
     assert {f"User={build_account('shop')}", "Group=shop", "NoNewPrivileges=yes", "ProtectHome=yes"} <= set(build)
     assert {"TasksMax=4096", "ReadWritePaths=/srv/webapps/shop", "ReadOnlyPaths=/srv/webapps/shop/shared"} <= set(build)
+
+
+def build_of(app: dict[str, Any]) -> list[str]:
+    return sandboxes(app, "/srv/webapps", "www-data")["build"]
+
+
+RELAXED = [
+    ({"ProtectSystem": False, "PrivateDevices": "no"}, ["ProtectSystem=no", "PrivateDevices=no"]),
+    ({"ProtectHome": "read-only"}, ["ProtectHome=read-only"]),
+    ({"PrivateTmp": []}, ["PrivateTmp="]),
+    ({"BindReadOnlyPaths": "/home/ci/ca.pem", "ProtectHome": "tmpfs"}, ["BindReadOnlyPaths=/home/ci/ca.pem"]),
+    ({"SystemCallFilter": ""}, ["SystemCallFilter="]),
+    ({"SystemCallFilter": ["", "~@mount"]}, ["SystemCallFilter=~@mount"]),
+    ({"SystemCallFilter": "@mount"}, ["SystemCallFilter=@system-service", "SystemCallFilter=@mount"]),
+    ({"RestrictAddressFamilies": ["none"]}, ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"]),
+    ({"RestrictAddressFamilies": "AF_VSOCK"}, ["RestrictAddressFamilies=AF_VSOCK"]),
+    ({"RestrictNamespaces": False}, ["RestrictNamespaces=no"]),
+]
+
+
+@pytest.mark.parametrize(("settings", "wanted"), RELAXED)
+def test_what_relaxes_the_sandbox_of_services_relaxes_that_of_builds(
+    settings: dict[str, Any], wanted: list[str]
+) -> None:
+    """Where systemd can't make namespaces, builds would end like services: with 226/NAMESPACE."""
+    build, usual = build_of(given(systemd=settings)), build_of(given())
+    for line in wanted:
+        name, _, value = line.partition("=")
+        assert line in build if value else not [one for one in build if one.partition("=")[0] == name and one != line]
+    others = [line for line in usual if line.partition("=")[0] not in settings]
+    assert [line for line in build if line.partition("=")[0] not in settings] == others
+
+
+def test_the_end_of_a_command_removes_nothing_that_the_service_uses() -> None:
+    own = {"RuntimeDirectory": "shop-live", "RuntimeDirectoryMode": "0700", "RuntimeDirectoryPreserve": "no"}
+    app = given(systemd={**own, "RemoveIPC": True, "StateDirectory": "shop", "ExecPaths": "/opt", "NoExecPaths": "/"})
+    run = sandboxes(app, "/srv/webapps", "www-data")["run"]
+    assert not [line for line in run if line.startswith(("RuntimeDirectory", "RemoveIPC"))]
+    # systemd keeps a state directory at the end.
+    assert {"StateDirectory=shop", "ExecPaths=/opt", "NoExecPaths=/"} <= set(run)
 
 
 def test_specifiers_have_their_values_in_transient_units() -> None:

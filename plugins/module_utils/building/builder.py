@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import provide_environment
@@ -39,8 +40,10 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
     Raises ReleaseError with what to do.
     """
-    # Up to version 0.1.0, uv's cache was in a folder that the application can write. It is no longer trusted.
-    remove_tree(os.path.join(build.layout.cache, "uv"))
+    # Up to version 0.1.0, uv's cache was in a folder of the application. Nothing reads it any more, and the application
+    # may fill it meanwhile, so it may also stay.
+    with suppress(OSError):
+        remove_tree(os.path.join(build.layout.cache, "uv"))
     os.makedirs(os.path.join(build.release, "bin"), mode=0o755)
     manifest.state = BUILDING
     write_manifest(build.layout, manifest)

@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
     read_requirements,
     wanted_requirements,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, cache_of, link_mode, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
@@ -33,6 +33,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership impo
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
+    ReleaseError,
     existing_account,
     manifests,
     remove_tree,
@@ -128,7 +129,7 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
             continue
         remove_tree(path)
         try:
-            install(build, path, interpreter, wanted)
+            install_linked(build, path, interpreter, wanted)
             if "release" in key or not links_into(path, build.release):
                 remove_mark(path)
                 take_environment(build, path)
@@ -183,12 +184,28 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
     return key
 
 
-def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
+def install_linked(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
+    """Install all requirements, with links to the files of uv's cache if the build account can link all of them.
+
+    A copy never fails for want of a link, so it is the second attempt, in a new folder: uv writes through a link that
+    the first attempt has made.
+    """
+    how = link_mode(build)
+    try:
+        install(build, path, interpreter, wanted, how)
+    except ReleaseError as error:
+        if how == COPY or not UNLINKED.search(error.text):
+            raise
+        remove_tree(path)
+        install(build, path, interpreter, wanted, COPY)
+
+
+def install(build: Build, path: str, interpreter: str, wanted: Requirements, how: str) -> None:
     """Create an environment and install all requirements.
 
     Packages may run their own code when they are built, so the build account installs them, in a folder that is closed
-    meanwhile. Afterwards all files become root's, so that nothing can edit the environment. The files of packages are
-    links to those of uv's cache, which become root's too: the disk holds them once.
+    meanwhile. Afterwards all files become root's, so that nothing can edit the environment. If ``how`` is HARDLINK, the
+    files of packages are links to those of uv's cache, which become root's too: the disk holds them once.
     """
     owner = existing_account(build.name, build.builder)
     os.makedirs(path, mode=0o700)
@@ -196,7 +213,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements) -> 
     venv = ["venv", "--quiet", "--allow-existing", "--no-project", "--python", interpreter, path]
     run_uv(build, venv, "create the virtual environment")
     python = os.path.join(path, "bin", "python")
-    pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", "hardlink", "--compile-bytecode"]
+    pip = ["pip", "install", "--quiet", "--python", python, "--link-mode", how, "--compile-bytecode"]
     for name, exported in wanted.exported.items():
         # As it is locked: nothing is resolved a second time.
         folder = os.path.dirname(os.path.normpath(os.path.join(build.root, name)))
@@ -350,7 +367,7 @@ def take_environment(build: Build, path: str) -> None:
         take_for_root(path, linked_by=builder.pw_uid)
     except StillOpen as error:
         # The cache may be changed too.
-        remove_tree(os.path.join(build.layout.build, "uv"))
+        remove_tree(cache_of(build))
         raise build.error(
             f"the new environment can still be changed: of {error.filename}, {error.why}. A package of the "
             "requirements has handed it over. Find out which one, and end that process. Then run again."

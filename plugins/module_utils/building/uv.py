@@ -10,10 +10,17 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.
 UV_TIMEOUT = 1800
+
+# How uv brings files from its cache into an environment.
+HARDLINK, COPY = "hardlink", "copy"
+# The words of uv if it can't link a file after it has linked another of the same package.
+UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
 
 PROXIES = (
     "http_proxy",
@@ -88,10 +95,32 @@ def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> Non
         )
 
 
+def cache_of(build: Build) -> str:
+    return os.path.join(build.layout.build, "uv")
+
+
+def link_mode(build: Build) -> str:
+    """HARDLINK if all files of uv's cache belong to the build account, else COPY.
+
+    Root takes the files of an environment under all their names, and the kernel lets an account link its own files
+    alone. uv fails if it can link some files of a package and not all of them.
+    """
+    builder = existing_account(build.name, build.builder).pw_uid
+    try:
+        for visit in walk(cache_of(build)):
+            if any(status.st_uid != builder for status in visit.files.values()):
+                return COPY
+    except FileNotFoundError:
+        return HARDLINK
+    except OSError:
+        return COPY
+    return HARDLINK
+
+
 def environment_of_uv(build: Build) -> dict[str, str]:
     python = build.spec["python"]
     environment = {
-        "UV_CACHE_DIR": os.path.join(build.layout.build, "uv"),
+        "UV_CACHE_DIR": cache_of(build),
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",  # the same, for uv before 0.10
         "UV_PYTHON_DOWNLOADS": "never",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
     resolved_process_manager,
     worker_count,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.build_sandbox import hidden_by
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
 
@@ -66,7 +68,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
         ]
         problems += [
             f"{where}{problem}"
-            for check in (port_problems, memory_problems, worker_problems, interpreter_problems)
+            for check in (port_problems, memory_problems, worker_problems, interpreter_problems, hidden_problems)
             for problem in check(app, facts, wanted)
         ]
     return problems
@@ -201,3 +203,37 @@ def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wan
             f"requires-python = '{required}'. Choose a matching interpreter (the host has: {others}), use a newer "
             f"Debian, or change requires-python if the application supports {found['version']}."
         )
+
+
+def hidden_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
+    """Files of the host that a build needs, and that its sandbox hides."""
+    if facts["init"] != "systemd":
+        return
+    for key, path in files_of_builds(app, facts):
+        hidden = hidden_by(app["systemd"], path)
+        if hidden:
+            name, value = hidden
+            yield (
+                f".{key}: '{path}' can't be used, because {name}= hides its folder from builds and commands. Move it "
+                f"to another folder, such as /etc or /opt, or set systemd: {{{name}: {value}}} for this application."
+            )
+
+
+def files_of_builds(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys that name files of the host for a build, and the paths."""
+    python = app["python"]
+    interpreter = facts["interpreters"].get(python["interpreter"], {}).get("path")
+    if interpreter:
+        yield "python.interpreter", interpreter
+    if python["ca_bundle"]:
+        yield "python.ca_bundle", python["ca_bundle"]
+    addresses = {
+        "python.index_url": [python["index_url"]],
+        "python.extra_index_urls": python["extra_index_urls"],
+        "python.packages": python["packages"],
+        "source.package": [app["source"].get("package")],
+    }
+    for key, texts in addresses.items():
+        for text in texts or []:
+            for path in re.findall(r"\bfile://(?:localhost)?(/[^\s;#?]*)", text or ""):
+                yield key, urllib.parse.unquote(path)

@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import (
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, stop_timeout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import NGINX_WATCH, WAKE_PROGRAM, WATCH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.build_sandbox import build_properties
 
 
 def systemd_services(
@@ -71,7 +72,7 @@ def sandboxes(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, lis
     return {
         # The unit has its problems reported when its role is planned.
         "run": systemd.run_properties(services[0]) if services else [],
-        "build": systemd.build_properties(build_account(app["name"]), app["name"], home, f"{home}/shared"),
+        "build": build_properties(build_account(app["name"]), app["name"], home, f"{home}/shared", app["systemd"]),
     }
 
 

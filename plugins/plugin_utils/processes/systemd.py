@@ -75,17 +75,13 @@ SANDBOX: list[tuple[str, Any]] = [
 
 
 # The directives that start, watch and end a service. Its commands get all others: the sandbox and the limits.
+# At the end of a unit, systemd removes what RuntimeDirectory= and RemoveIPC= name, and the service may still use it.
 LIFECYCLE = re.compile(
-    r"Type|ExitType|Exec[A-Z]\w*|RemainAfterExit|GuessMainPID|PIDFile|BusName|NotifyAccess|Restart(?!rict)\w*|"
-    r"Success\w*|Timeout\w*|Runtime(Max|Randomized)\w*|Watchdog\w*|FinalKillSignal|Kill\w*|SendSIG\w*|"
+    r"Type|ExitType|Exec(Start|Stop|Reload|Condition)\w*|RemainAfterExit|GuessMainPID|PIDFile|BusName|NotifyAccess|Restart(?!rict)\w*|"
+    r"Success\w*|Timeout\w*|Runtime(Max|Randomized|Directory)\w*|RemoveIPC|Watchdog\w*|FinalKillSignal|Kill\w*|SendSIG\w*|"
     r"ReloadSignal|RootDirectoryStartOnly|NonBlocking|Sockets|FileDescriptorStore\w*|USBFunction\w*|OpenFile|"
     r"Standard\w*|TTY\w*|Syslog\w*|WorkingDirectory|Description|X-.*"
 )
-
-# Builds get the sandbox without the application's own settings, such as its folders and its limits of memory. npm and
-# others list the network interfaces, for which they need netlink. Compilers start many processes.
-BUILD_FAMILIES = "AF_UNIX AF_INET AF_INET6 AF_NETLINK"
-BUILD_TASKS = "4096"
 
 
 def checked(services: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -190,11 +186,11 @@ def _unit(
         "enabled": service["enabled"],
         "triggered": triggered,
         "template": "unit.service.j2",
-        "vars": {"unit": {"sections": _lines(sections)}},
+        "vars": {"unit": {"sections": section_lines(sections)}},
     }
 
 
-def _lines(sections: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def section_lines(sections: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Sections with their lines. A list repeats a directive, None leaves it out."""
     return [
         {
@@ -220,7 +216,7 @@ def service_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
     for section, directives in service["settings"].items():
         required = sections[section].get("Requires")
-        sections[section] |= {str(name): _raw(value) for name, value in directives.items()}
+        sections[section] |= {str(name): raw_values(value) for name, value in directives.items()}
         if required and "Requires" in directives:
             # Units that a service itself requires come beside its sockets.
             sections[section]["Requires"] = [required, *sections[section]["Requires"]]
@@ -292,27 +288,7 @@ def run_properties(service: dict[str, Any]) -> list[str]:
     """The sandbox and the limits of a checked service as lines, for the commands of its application."""
     directives = service_sections(service)["Service"]
     kept = {name: value for name, value in directives.items() if not LIFECYCLE.fullmatch(name)}
-    return list(_lines({"Service": kept})[0]["lines"])
-
-
-def build_properties(user: str, group: str, folder: str, kept: str) -> list[str]:
-    """The sandbox of an application's builds, which may write below a folder, except in ``kept``, as lines.
-
-    The owners of the folders below say the rest. Environment and cache have to be in one mount, or uv can't link files.
-    """
-    given = dict(SANDBOX)
-    directives: dict[str, Any] = {
-        "User": double_percent(user),
-        "Group": double_percent(group),
-        "TasksMax": BUILD_TASKS,
-        # The kernel ends one process of a build that needs too much memory. Then the build fails.
-        "OOMPolicy": "continue",
-        **given,
-        "ReadWritePaths": systemd_quote(folder),
-        "ReadOnlyPaths": systemd_quote(kept),
-        "RestrictAddressFamilies": BUILD_FAMILIES,
-    }
-    return list(_lines({"Service": directives})[0]["lines"])
+    return list(section_lines({"Service": kept})[0]["lines"])
 
 
 def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -367,7 +343,7 @@ def _plain(service: dict[str, Any], value: str) -> str:
     return double_percent(value, service["name"].endswith("@"))
 
 
-def _raw(value: Any) -> list[str]:
+def raw_values(value: Any) -> list[str]:
     """The values of a directive in systemd's syntax: booleans are yes and no, None is empty."""
     values = value if isinstance(value, (list, tuple)) else [value]
     return ["yes" if item is True else "no" if item is False else "" if item is None else str(item) for item in values]
