@@ -527,7 +527,7 @@ SCRIPT = "#!python\nprint('hello')\n"
 
 
 def programs(bench: Bench, count: int) -> list[str]:
-    """Requirements for this many wheels with one script each. uv writes a script anew, and links other files.
+    """Requirements for this many wheels with one script each. uv rewrites a script, and links other files.
 
     So the archive of such a wheel has files of two owners afterwards. uv reads folders in the order of the file system,
     which hashes their names: among a dozen wheels, some begin with a file of the build account.

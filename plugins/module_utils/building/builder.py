@@ -40,7 +40,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
     Raises ReleaseError with what to do.
     """
-    # Up to version 0.1.0, uv's cache was in a folder of the application. Nothing reads it any more, and the application
+    # Up to version 0.1.0, uv's cache was in a folder of the application. Nothing reads it, and the application
     # may fill it meanwhile, so it may also stay.
     with suppress(OSError):
         remove_tree(os.path.join(build.layout.cache, "uv"))

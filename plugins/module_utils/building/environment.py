@@ -187,7 +187,7 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
 def install_linked(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
     """Install all requirements, with links to the files of uv's cache if the build account can link all of them.
 
-    A copy never fails for want of a link, so it is the second attempt, in a new folder: uv writes through a link that
+    The second attempt copies the files, which needs no link. It gets a new folder, because uv writes through a link that
     the first attempt has made.
     """
     how = link_mode(build)

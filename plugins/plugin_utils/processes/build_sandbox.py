@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd impo
 BUILD_FAMILIES = "AF_UNIX AF_INET AF_INET6 AF_NETLINK"
 BUILD_TASKS = "4096"
 
-# Directives with lists of what is allowed. systemd adds the values of a repeated one; an empty value resets it.
+# Directives with lists of allowed items. systemd adds the values of a repeated one; an empty value resets it.
 LISTS = ("SystemCallFilter", "RestrictAddressFamilies")
 # All other directives of the sandbox have their strictest value, so any other value relaxes them.
 STRICTEST = {name for name, _value in SANDBOX} - {*LISTS, "ReadWritePaths", "UMask", "SystemCallErrorNumber"}
@@ -58,7 +58,7 @@ def relaxed(directives: dict[str, Any], settings: dict[str, Any]) -> dict[str, A
 
 
 def wider(allowed: list[str], own: list[str]) -> list[str]:
-    """The values of a list of what is allowed, which also allow what the application's own values do."""
+    """The allowed values of a list, and what the application allows by its own."""
     resets = [place for place, value in enumerate(own) if not value.strip()]
     last = own[resets[-1] + 1 :] if resets else own
     if not last or last[0].startswith("~"):
