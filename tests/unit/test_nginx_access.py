@@ -11,10 +11,10 @@ from ansible_collections.pyweb.stack.plugins.filter.nginx_problems import nginx_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
     directive_lines,
-    statements,
     with_inherited_access,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.internal_folders import guarded_extra
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.statements import statements
 
 SALT = "abcdefghijklmnopqrstuu"
 CHEAP = [

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.statements import TOKEN, statements
+
 # Headers that each location of an application sets itself. A second one would be sent as well.
 SET_BY_LOCATIONS = {
     "host": "domains decide which hosts arrive.",
@@ -35,24 +37,13 @@ ONLY_ONE = re.compile(r"(?:proxy|uwsgi)_(?:http_version|redirect|next_upstream(?
 TIMEOUT = re.compile(r"(?:proxy|uwsgi)_(read|send)_timeout")
 
 
-def statements(text: str) -> list[list[str]]:
-    """The directives outside of blocks, each as its words. Quotes stay."""
-    found: list[list[str]] = []
-    words: list[str] = []
-    depth = 0
-    for token in re.finditer(
-        r"\s+|(?P<comment>#[^\n]*)|(?P<sign>[{};])|(?P<word>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?:\\.|\$\{\w*\}|[^\s;{}\\])+)",
-        text,
-        re.DOTALL,
-    ):
-        if token["word"]:
-            words.append(token["word"])
-        elif token["sign"]:
-            if depth == 0 and token["sign"] == ";" and words:
-                found.append(words)
-            depth += {"{": 1, "}": -1}.get(token["sign"], 0)
-            words = []
-    return found
+def words_of(text: str) -> list[list[str]]:
+    """The directives outside of blocks, each as its words. Quotes stay. A directive with a block is left out."""
+    return [
+        [token["word"] for token in TOKEN.finditer(directive) if token["word"]]
+        for _name, directive in statements(text)
+        if directive.endswith(";")
+    ]
 
 
 def bare(word: str) -> str:
@@ -62,19 +53,19 @@ def bare(word: str) -> str:
 def headers(text: str) -> list[tuple[str, str]]:
     """Name and value of each header for the application, as written."""
     return [
-        (bare(words[1]), words[2]) for words in statements(text) if words[0] == "proxy_set_header" and len(words) == 3
+        (bare(words[1]), words[2]) for words in words_of(text) if words[0] == "proxy_set_header" and len(words) == 3
     ]
 
 
 def parameters(text: str) -> list[list[str]]:
-    return [words[1:] for words in statements(text) if words[0] == "uwsgi_param" and len(words) in (3, 4)]
+    return [words[1:] for words in words_of(text) if words[0] == "uwsgi_param" and len(words) in (3, 4)]
 
 
 def timeouts(text: str) -> dict[str, str]:
     """The values for ``read`` and ``send``. They hold for both protocols."""
     return {
         match[1]: words[1]
-        for words in statements(text)
+        for words in words_of(text)
         if len(words) == 2 and (match := TIMEOUT.fullmatch(words[0])) is not None
     }
 
@@ -102,13 +93,13 @@ def passed_by_uwsgi(site_extra: str, location_extra: str) -> list[str]:
 
 
 def ignored_headers(site_extra: str, module: str) -> list[str]:
-    return [" ".join(words) + ";" for words in statements(site_extra) if words[0] == f"{module}_ignore_headers"]
+    return [" ".join(words) + ";" for words in words_of(site_extra) if words[0] == f"{module}_ignore_headers"]
 
 
 def problems(text: str) -> list[str]:
     """The directives for the server block that would have no effect, or the wrong one."""
     found = []
-    for words in statements(text):
+    for words in words_of(text):
         name = bare(words[1]).lower() if len(words) > 1 else ""
         if words[0] == "proxy_set_header" and name in SET_BY_LOCATIONS:
             found.append(

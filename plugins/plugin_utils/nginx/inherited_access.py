@@ -13,13 +13,8 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import extra_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.statements import statements
 
-# One token of nginx's language: spaces, a comment, a sign, or a word.
-TOKEN = re.compile(
-    r"\s+|(?P<comment>#[^\n]*)|(?P<sign>[{};])"
-    r"|(?P<word>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?:\\.|\$\{\w*\}|[^\s;{}\\])+)",
-    re.DOTALL,
-)
 # Kinds of rules, with the keys and the directives of each.
 KEYS = {"address": ("allow", "deny"), "password": ("basic_auth",), "satisfy": ("satisfy",)}
 DIRECTIVES = {
@@ -155,18 +150,3 @@ def with_inner_refusals(found: dict[str, Any], location: dict[str, Any]) -> dict
         for inner in found["inside"]
     ]
     return {**found, "inside": inside}
-
-
-def statements(text: str) -> list[tuple[str, str]]:
-    """The directives outside of blocks, with their blocks: the name of each, and its text."""
-    found: list[tuple[str, str]] = []
-    name, start, depth = "", 0, 0
-    for token in TOKEN.finditer(text):
-        if token["word"] and not name:
-            name, start = token["word"], token.start()
-        if token["sign"] and token["sign"] != ";":
-            depth += 1 if token["sign"] == "{" else -1
-        if token["sign"] in (";", "}") and depth == 0 and name:
-            found.append((name, text[start : token.end()]))
-            name = ""
-    return found
