@@ -187,8 +187,8 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
 def install_linked(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
     """Install all requirements, with links to the files of uv's cache if the build account can link all of them.
 
-    The second attempt copies the files, which needs no link. It gets a new folder, because uv writes through a link that
-    the first attempt has made.
+    The second attempt copies the files, which needs no link. It gets a new folder, because uv writes through a link
+    that the first attempt has made.
     """
     how = link_mode(build)
     try:

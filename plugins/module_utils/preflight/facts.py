@@ -131,14 +131,17 @@ def clashes(name: str, root: str) -> list[str]:
 
 
 def interpreter(name: str, root: str = "/srv/webapps") -> dict[str, str]:
-    """Path and version (such as 3.11) of a Python. The version is empty if the program is not one."""
+    """Path and version (such as 3.11) of a Python, and the file that its links lead to, ``real``.
+
+    The version is empty if the program is not one.
+    """
     path = shutil.which(name, path=SYSTEM_PATH)
     if not path:
         return {"path": "", "version": ""}
-    name_version = re.fullmatch(r"python(3\.\d+)", os.path.basename(os.path.realpath(path)))
-    if name_version:
-        return {"path": path, "version": name_version[1]}
-    return {"path": path, "version": version_of(path, root).rpartition("-")[2]}
+    real = os.path.realpath(path)
+    name_version = re.fullmatch(r"python(3\.\d+)", os.path.basename(real))
+    version = name_version[1] if name_version else version_of(path, root).rpartition("-")[2]
+    return {"path": path, "real": real, "version": version}
 
 
 def pythons() -> list[str]:

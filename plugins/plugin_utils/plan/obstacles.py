@@ -222,9 +222,11 @@ def hidden_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
 def files_of_builds(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys that name files of the host for a build, and the paths."""
     python = app["python"]
-    interpreter = facts["interpreters"].get(python["interpreter"], {}).get("path")
-    if interpreter:
-        yield "python.interpreter", interpreter
+    interpreter = facts["interpreters"].get(python["interpreter"], {})
+    # A link in a visible folder may lead to a hidden one.
+    for path in dict.fromkeys(str(interpreter.get(key) or "") for key in ("path", "real")):
+        if path:
+            yield "python.interpreter", path
     if python["ca_bundle"]:
         yield "python.ca_bundle", python["ca_bundle"]
     addresses = {
