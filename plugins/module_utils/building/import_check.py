@@ -35,7 +35,7 @@ MESSAGES = {
     "server in it:\n{lines}",
 }
 
-# What makes a server call an application by ASGI: the key, and the remedy that names it.
+# The key with which a server calls an application by ASGI, and the remedy for one that calls it by WSGI.
 ASGI_KEYS = {"gunicorn": "gunicorn.worker_class", "granian": "granian.interface"}
 TO_ASGI = {
     "gunicorn": "Set gunicorn: {worker_class: asgi}.",
