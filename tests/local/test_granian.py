@@ -98,6 +98,33 @@ def test_events_arrive_one_by_one(odd: Any, path: str, body: Any) -> None:
     connection.close()
 
 
+WERKZEUG = """
+from werkzeug.wrappers import Request, Response
+
+@Request.application
+def app(request):
+    if request.path == "/form":
+        return Response(",".join(f"{key}={len(value)}" for key, value in sorted(request.form.items())))
+    return Response(request.get_data())
+"""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_werkzeug_reads_bodies(serve: Callable[..., Any], chunked: bool) -> None:
+    server = serve("granian", code=WERKZEUG, entry=entry_module("shop:app", "wsgi", False, "", visitor=True))
+    body = os.urandom(200_000)
+    connection = server.begin()
+    connection.getresponse().read()
+    connection.request("POST", "/", iter([body[:70_000], body[70_000:]]) if chunked else body, encode_chunked=chunked)
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, body), server.log.read_text()
+    form = b"a=" + b"x" * 100_000 + b"&b=y"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/form", iter([form]) if chunked else form, headers, encode_chunked=chunked)
+    assert connection.getresponse().read() == b"a=100000,b=1"
+    connection.close()
+
+
 def test_a_worker_that_crashes_is_counted_and_one_that_is_replaced_is_not(serve: Callable[..., Any]) -> None:
     server = serve("granian", workers=2)
     notes = Path(f"{server.socket}.ready")

@@ -133,7 +133,7 @@ def told(address: str, app: str) -> dict[str, Any]:
 
 def instances(place: Place, app: str) -> list[str]:
     """Every instance of either process manager, and the files that start one at boot."""
-    units = place.run(f"systemctl list-units --all --plain --no-legend '{app}@*'").splitlines()
+    units = place.run(f"systemctl list-units --all --plain --no-legend '{app}@*.service'").splitlines()
     # A unit that is only loaded, because a command named it, does not count.
     found = {line.split()[0] for line in units if line.split()[2] != "inactive"}
     found |= set(place.run(f"find /etc/systemd/system -name '{app}@*.service' -type l -printf '%f\\n'").split())

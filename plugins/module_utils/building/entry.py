@@ -88,16 +88,26 @@ class Body:
         self.over = self.over or over or self.left == 0
         return data
 
-    def read(self, size=-1, *more):
-        data = self.stream.read(size, *more)
-        return self.count(data, size is None or size < 0 or (size > 0 and not data))
+    def read(self, size=-1):
+        # granian accepts no negative number.
+        everything = size is None or size < 0
+        data = self.stream.read() if everything else self.stream.read(size)
+        return self.count(data, everything or (size > 0 and not data))
 
-    def readline(self, *size):
-        line = self.stream.readline(*size)
-        return self.count(line, not line)
+    def readline(self, size=-1):
+        line = self.stream.readline() if size is None or size < 0 else self.stream.readline(size)
+        return self.count(line, not line and size != 0)
+
+    def readinto(self, buffer):
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def readlines(self, *hint):
         return list(self)
+
+    def readable(self):
+        return True
 
     def __iter__(self):
         return iter(self.readline, b"")
