@@ -1177,8 +1177,8 @@ def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
 def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     install = environment.install
 
-    def linking(build: Build, path: str, interpreter: str, wanted: Requirements) -> None:
-        install(build, path, interpreter, wanted)
+    def linking(build: Build, path: str, interpreter: str, wanted: Requirements, how: str) -> None:
+        install(build, path, interpreter, wanted, how)
         (packages,) = Path(path).glob("lib/python*/site-packages")
         (packages / "_core.pth").write_text(f"{build.root}/libs/core\n")
 
