@@ -179,7 +179,7 @@ def test_a_package_that_is_to_be_installed_may_bring_the_interpreter() -> None:
     "app",
     [
         {"python": {"ca_bundle": "/home/ca.pem"}, "systemd": {"ProtectHome": "read-only"}},
-        {"python": {"ca_bundle": "/root/ca.pem"}, "systemd": {"ProtectHome": False}},
+        {"python": {"ca_bundle": "/home/shop/ca.pem"}, "systemd": {"ProtectHome": False}},
         {"python": {"ca_bundle": "/home/ca.pem"}, "systemd": {"ProtectHome": "tmpfs", "BindReadOnlyPaths": "-/home"}},
         {"python": {"ca_bundle": "/tmp/a/ca.pem"}, "systemd": {"BindReadOnlyPaths": ["/opt", "/etc/a:/tmp/a:rbind"]}},
         {"python": {"ca_bundle": "/tmp/ca.pem"}, "systemd": {"PrivateTmp": "no"}},

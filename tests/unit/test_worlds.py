@@ -65,7 +65,7 @@ RELAXED = [
     ({"ProtectSystem": False, "PrivateDevices": "no"}, ["ProtectSystem=no", "PrivateDevices=no"]),
     ({"ProtectHome": "read-only"}, ["ProtectHome=read-only"]),
     ({"PrivateTmp": []}, ["PrivateTmp="]),
-    ({"BindReadOnlyPaths": "/home/ci/ca.pem", "ProtectHome": "tmpfs"}, ["BindReadOnlyPaths=/home/ci/ca.pem"]),
+    ({"BindReadOnlyPaths": "/home/shop/ca.pem", "ProtectHome": "tmpfs"}, ["BindReadOnlyPaths=/home/shop/ca.pem"]),
     ({"SystemCallFilter": ""}, ["SystemCallFilter="]),
     ({"SystemCallFilter": ["", "~@mount"]}, ["SystemCallFilter=~@mount"]),
     ({"SystemCallFilter": "@mount"}, ["SystemCallFilter=@system-service", "SystemCallFilter=@mount"]),
