@@ -203,7 +203,7 @@ def test_no_redirect_of_a_folder_leads_to_another_host(front: Front, home: Path,
 @pytest.mark.attack("14.4", "A link in a published folder makes another file the start page or the fallback")
 def test_a_link_to_another_owner_s_file_is_no_page(front: Front, home: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can create files of two accounts")
+        pytest.skip("only root can create files of two accounts")  # CI runs as root, so it runs there
     for name in ("index.html", "linked/index.html"):
         path = home / "current/src/dist" / name
         path.parent.mkdir(exist_ok=True)

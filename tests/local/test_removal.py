@@ -125,7 +125,7 @@ def test_processes_of_other_accounts_and_of_containers_stay(application: Applica
     try:
         assert container.stdout is not None
         if not container.stdout.readline():
-            pytest.skip("this machine has no namespaces for processes")
+            pytest.skip("this machine has no namespaces for processes")  # a container of its own needs one
         assert account_processes.kill_at_once(uid) == account_processes.NOT_POSSIBLE
         ignoring = application.attacker.start(SURVIVORS["ignores SIGTERM and SIGHUP"])
         removed(application)

@@ -166,7 +166,7 @@ def told_deaths(server: Any, kind: str) -> Any:
 @pytest.mark.parametrize("path", ["/exit", "/segfault", "/hang"])
 def test_workers_that_die_are_counted(serve: Callable[..., Any], kind: str, path: str) -> None:
     if path == "/hang" and kind in ("gthread", "gevent", "granian"):
-        pytest.skip("timeout limits no request there")
+        pytest.skip("timeout limits no request there")  # so a request that hangs never costs a worker
     server = death_server(serve, kind, timeout=1 if path == "/hang" else 30)
     for number in range(2):
         with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
@@ -271,7 +271,7 @@ def test_a_callable_may_be_an_attribute_on_every_server(serve: Callable[..., Any
 def test_a_signal_to_the_master_ends_all_within_seconds(serve: Callable[..., Any], kind: str, name: str) -> None:
     """The process manager starts a new master then. Until the old workers have ended, visitors get no answer."""
     if kind == "uwsgi" and name != "TERM":
-        pytest.skip("the signals have other meanings for uWSGI")
+        pytest.skip("the signals have other meanings for uWSGI")  # they reload it or kill it at once
     server = serve(kind, workers=2, timeout=15)
     server.ask()
     began = time.monotonic()

@@ -242,7 +242,7 @@ def test_verify_says_whether_a_process_sees_others() -> None:
     try:
         assert process.stdout is not None
         if not process.stdout.readline():
-            pytest.skip("this machine can't mount a /proc")
+            pytest.skip("this machine can't mount a /proc")  # a container can't be imitated without one
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert not sees_others(int(child))
     finally:
