@@ -15,10 +15,21 @@ import pytest
 # Test modules import the helpers beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import pyweb_selection
 from hostile_account import attacker  # noqa: F401  # a fixture
 from nginx_instance import Instance
 from serving import serve  # noqa: F401  # a fixture
 from supervising import lab  # noqa: F401  # a fixture
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the full matrix out, as the scenarios do. The mark `sampled` says which tests are its sample."""
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark and not mark.kwargs["by"](**item.callspec.params):  # type: ignore[attr-defined]
+            item.add_marker("matrix")
+    pyweb_selection.pytest_collection_modifyitems(config, items)
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ WSGI = """
 import hashlib, json, time
 
 def described(environ):
-    body = b"".join(iter(lambda: environ["wsgi.input"].read(65536), b""))
+    size, digest = 0, hashlib.sha256()
+    for piece in iter(lambda: environ["wsgi.input"].read(65536), b""):
+        size += len(piece)
+        digest.update(piece)
     names = [name for name in environ if name.startswith("HTTP_")]
     headers = {name[5:].lower().replace("_", "-"): environ[name] for name in names}
     headers |= {name.lower().replace("_", "-"): environ[name] for name in ("CONTENT_TYPE",) if environ.get(name)}
@@ -22,7 +25,7 @@ def described(environ):
         "method": environ["REQUEST_METHOD"], "raw": raw, "path": decoded("PATH_INFO"), "prefix": decoded("SCRIPT_NAME"),
         "query": environ.get("QUERY_STRING", ""), "headers": headers, "scheme": environ["wsgi.url_scheme"],
         "address": environ.get("REMOTE_ADDR", ""), "host": environ.get("HTTP_HOST"),
-        "size": len(body), "sha": hashlib.sha256(body).hexdigest(),
+        "size": size, "sha": digest.hexdigest(),
     }
 
 def app(environ, start_response):
@@ -64,10 +67,12 @@ ASGI = """
 import asyncio, hashlib, json
 
 async def described(scope, receive):
-    body, more = b"", True
+    size, digest, more = 0, hashlib.sha256(), True
     while more:
         message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
+        size += len(message.get("body", b""))
+        digest.update(message.get("body", b""))
+        more = message.get("more_body", False)
     headers = {}
     for name, value in scope["headers"]:
         name, value = name.decode("latin-1"), value.decode("latin-1")
@@ -78,7 +83,7 @@ async def described(scope, receive):
         "method": scope["method"], "raw": scope["raw_path"].decode("latin-1").partition("?")[0],
         "path": scope["path"].removeprefix(prefix), "prefix": prefix, "query": scope["query_string"].decode("latin-1"),
         "headers": headers, "scheme": scope["scheme"], "address": (scope.get("client") or [""])[0],
-        "host": headers.get("host"), "size": len(body), "sha": hashlib.sha256(body).hexdigest(),
+        "host": headers.get("host"), "size": size, "sha": digest.hexdigest(),
     }
 
 async def app(scope, receive, send):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import json
 import os
 import re
@@ -24,11 +23,10 @@ from typing import Any
 import probes
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
-from nginx_instance import BINARY, Front, needs_nginx
+from nginx_instance import BINARY, free_port, needs_nginx
 from serving import GRANIAN, starting
-from test_request_bodies import chunked
-
-pytestmark = needs_nginx
+from test_nginx_tls_sites import SecureFront, needs_openssl
+from visitors import Http1, Http2, chunks, connect, pieces, secure
 
 PREFIX, HOST = "/shop", "shop.example.com"
 # A further server is one line: its name in tests/local/serving.py, its protocol, and whether it speaks uwsgi to nginx.
@@ -42,7 +40,9 @@ SERVERS = {
     "granian": ("wsgi", False),
     "granian-asgi": ("asgi", False),
 }
-PLACES = ("nginx", "socket")
+# Where visitors ask. "socket" is the server's own socket, the reference.
+FRONTS = ("nginx", "https", "h2")
+PLACES = (*FRONTS, "socket")
 MEGABYTE = os.urandom(1024 * 1024)
 
 
@@ -53,15 +53,16 @@ class Case:
     target: str = "/echo"
     method: str = "GET"
     headers: tuple[str, ...] = ()
-    body: bytes = b""
+    body: bytes | None = None
     wanted: dict[str, Any] | None = None
+    chunk: int = 0
+    trailer: str = ""
 
 
-def sent(body: bytes, *headers: str, wire: bytes | None = None, **wanted: Any) -> Case:
-    """A POST whose body must arrive whole; ``wire`` is its form on the connection."""
-    length = () if wire is not None else (f"Content-Length: {len(body)}",)
+def sent(body: bytes, *headers: str, chunk: int = 0, trailer: str = "", **wanted: Any) -> Case:
+    """A POST whose body must arrive whole. With ``chunk``, its length is not known at the start."""
     whole = {"size": len(body), "sha": hashlib.sha256(body).hexdigest(), **wanted}
-    return Case("/echo", "POST", (*length, *headers), body if wire is None else wire, whole)
+    return Case("/echo", "POST", headers, body, whole, chunk, trailer)
 
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n\0\xff\r\n--x--\r\n'
@@ -98,16 +99,26 @@ CASES = {
         "Content-Type: multipart/form-data; boundary=x",
         **{"header content-type": "multipart/form-data; boundary=x"},
     ),
-    "a chunked body": sent(MEGABYTE, "Transfer-Encoding: chunked", wire=chunked(MEGABYTE, 100_000)),
-    "a chunked body of 0 bytes": sent(b"", "Transfer-Encoding: chunked", wire=chunked(b"", 1)),
+    "a chunked body": sent(MEGABYTE, chunk=100_000),
+    "a chunked body of 0 bytes": sent(b"", chunk=1),
+    "a chunked packed body": sent(PACKED, "Content-Encoding: gzip", chunk=20),
     "a chunked body with trailers": sent(
-        MEGABYTE,
-        "Transfer-Encoding: chunked",
-        wire=chunked(MEGABYTE, 65_537, b"X-Sum: 1\r\n"),
-        **{"header x-sum": None},
+        MEGABYTE, "TE: trailers", chunk=65_537, trailer="X-Sum: 1", **{"header x-sum": None}
     ),
 }
 
+# The cases that every server gets in `make test`, wherever visitors ask.
+HARD = ("the visitor", "a repeated header", "cookies", "a form", "a chunked body", "a chunked body with trailers")
+
+
+def is_sample(stage: str, place: str = "nginx", name: str = "a chunked body", **_others: Any) -> bool:
+    """Whether `make test` runs this test. `make test-all` runs all."""
+    if place == "nginx" or stage in ("gthread", "uwsgi", "granian-asgi"):
+        return True
+    return name in HARD
+
+
+pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
 NGINX = subprocess.run([BINARY or "false", "-v"], capture_output=True, text=True, check=False).stderr
 NGINX_VERSION = tuple(int(number) for number in re.findall(r"\d+", NGINX)[:2])
 NOTHING = {"size": 0, "sha": hashlib.sha256(b"").hexdigest()}
@@ -115,10 +126,14 @@ NOTHING = {"size": 0, "sha": hashlib.sha256(b"").hexdigest()}
 # The exceptions, by server, place and case. uWSGI's own HTTP socket is for the health check; visitors don't reach it.
 # A header with an underscore does not pass nginx.
 DIFFERENCES: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("uwsgi", "nginx", "empty segments"): {"path": "/echo/a/b"},
-    ("uwsgi", "nginx", "a repeated header"): {"header x-tag": "b"} if NGINX_VERSION < (1, 23) else {},
+    **{("uwsgi", place, "empty segments"): {"path": "/echo/a/b"} for place in FRONTS},
+    **{
+        ("uwsgi", place, "a repeated header"): {"header x-tag": "b"} if NGINX_VERSION < (1, 23) else {}
+        for place in FRONTS
+    },
     ("uwsgi", "socket", "a header with an underscore"): {"header x-user": "evil"},
     ("uwsgi", "socket", "a chunked body"): NOTHING,
+    ("uwsgi", "socket", "a chunked packed body"): NOTHING,
     ("uwsgi", "socket", "a chunked body with trailers"): NOTHING,
     # By WSGI, granian passes no path as the visitor sent it: neither RAW_URI nor REQUEST_URI.
     **{
@@ -134,28 +149,48 @@ DIFFERENCES: dict[tuple[str, str, str], dict[str, Any]] = {
 class Stage:
     """One server behind an nginx."""
 
-    def __init__(self, kind: str, front: Front, server: Any) -> None:
+    def __init__(self, kind: str, front: SecureFront, server: Any) -> None:
         self.kind, self.front, self.server = kind, front, server
 
+    def visit(self, place: str, case: Case) -> Http1 | Http2:
+        """Send a request, and return the visitor, who may read the response."""
+        target, headers = PREFIX + case.target, list(case.headers)
+        if case.body is not None and not case.chunk:
+            headers.insert(0, f"Content-Length: {len(case.body)}")
+        if place == "h2":
+            connection = secure(connect(self.front.tls_port), HOST, "h2")
+            newer = Http2(connection, case.method, target, HOST, headers, ends=case.body is None)
+            if case.body is not None:
+                newer.send(pieces(case.body), [tuple(case.trailer.lower().split(": "))] if case.trailer else [])
+            return newer
+        if place == "socket":  # as nginx sends them
+            own = {"For": "127.0.0.1", "Proto": "http", "Host": HOST, "Prefix": PREFIX}
+            headers += [f"X-Forwarded-{name}: {value}" for name, value in own.items()]
+        if case.chunk:
+            headers.insert(0, "Transfer-Encoding: chunked")
+        visitor = Http1(self.connect(place), case.method, target, HOST, headers)
+        if case.chunk:
+            visitor.send(chunks(case.body or b"", case.chunk, f"{case.trailer}\r\n".encode() if case.trailer else b""))
+        elif case.body:
+            visitor.send(pieces(case.body))
+        return visitor
+
     def connect(self, place: str) -> socket.socket:
-        if place == "nginx":
-            return socket.create_connection(("127.0.0.1", self.front.port), timeout=20)
+        if place != "socket":
+            plain = connect(self.front.port if place == "nginx" else self.front.tls_port)
+            return plain if place == "nginx" else secure(plain, HOST)
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(20)
+        connection.settimeout(30)
         connection.connect(self.server.socket)
         return connection
 
     def ask(self, place: str, case: Case) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of the answer."""
-        head = [f"{case.method} {PREFIX}{case.target} HTTP/1.1", f"Host: {HOST}", "Connection: close"]
-        if place == "socket":  # as nginx sends them
-            own = {"For": "127.0.0.1", "Proto": "http", "Host": HOST, "Prefix": PREFIX}
-            head += [f"X-Forwarded-{name}: {value}" for name, value in own.items()]
-        with self.connect(place) as visitor:
-            visitor.sendall("\r\n".join([*head, *case.headers]).encode() + b"\r\n\r\n" + case.body)
-            response = http.client.HTTPResponse(visitor, method=case.method)
-            response.begin()
-            return response.status, response.getheaders(), response.read()
+        visitor = self.visit(place, case)
+        try:
+            return visitor.begin(), visitor.headers(), visitor.rest()
+        finally:
+            visitor.close()
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -165,7 +200,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("stage")
     os.chmod(folder, 0o755)
     Path(folder / "nginx").mkdir()
-    front = Front(folder / "nginx", render)
+    front = SecureFront(folder / "nginx", render)
     granian = kind in GRANIAN
     under_gunicorn = protocol == "wsgi" and not uwsgi and not granian
     drain = kind in ("uwsgi", "asgi", "granian-asgi")
@@ -176,7 +211,9 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with starting(folder, render) as serve:
         server = serve(kind, code=code, entry=entry, threads=2, workers=2, env=env)
         upstream = f"uwsgi:unix:{server.folder}/web.uwsgi.sock" if uwsgi else f"unix:{server.socket}"
-        front.serve([front.site(max_body_size="64m", locations=[{"path": PREFIX, "upstream": upstream}])])
+        site = {"max_body_size": "128m", "locations": [{"path": PREFIX, "upstream": upstream}]}
+        tls = {"name": "secure", "port": free_port(), "tls": {"mode": "selfsigned", "port": front.tls_port}}
+        front.serve([front.site(**site), front.site(**site, **tls)])
         yield Stage(kind, front, server)
         front.stop()
 
@@ -194,7 +231,10 @@ def test_the_application_sees_the_request(stage: Stage, place: str, name: str) -
         else seen[key]
         for key in case.wanted or {}
     }
-    assert found == {**(case.wanted or {}), **differs}
+    wanted = {**(case.wanted or {}), **differs}
+    if place in ("https", "h2") and "scheme" in wanted:
+        wanted["scheme"] = "https"
+    assert found == wanted
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -241,20 +281,32 @@ def test_a_stream_arrives_whole(stage: Stage, place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_events_arrive_when_they_are_sent(stage: Stage, place: str) -> None:
-    with stage.connect(place) as visitor:
-        began = time.monotonic()
-        visitor.sendall(f"GET {PREFIX}/events HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-        response = http.client.HTTPResponse(visitor, method="GET")
-        response.begin()
-        assert response.readline() == b"data: 0\n"
-        assert time.monotonic() - began < 1.5
-        assert response.read() == b"\ndata: 1\n\n"
-        assert time.monotonic() - began > 1.8
+    began = time.monotonic()
+    visitor = stage.visit(place, Case("/events"))
+    assert visitor.begin() == 200
+    assert visitor.part() == b"data: 0\n\n"
+    assert time.monotonic() - began < 1.5
+    assert visitor.rest() == b"data: 1\n\n"
+    assert time.monotonic() - began > 1.8
+    visitor.close()
 
 
+@pytest.mark.parametrize("place", FRONTS)
 @pytest.mark.parametrize("size", [20_000, 1_000_000])
-def test_an_answer_before_the_body_is_read_arrives(stage: Stage, size: int) -> None:
-    case = Case("/early", "POST", (f"Content-Length: {size}",), bytes(size))
+def test_an_answer_before_the_body_is_read_arrives(stage: Stage, place: str, size: int) -> None:
+    case = Case("/early", "POST", body=bytes(size))
     for _ in range(4):
-        status, _headers, body = stage.ask("nginx", case)
+        status, _headers, body = stage.ask(place, case)
         assert (status, body) == (401, b"early")
+
+
+@pytest.mark.parametrize("place", FRONTS)
+@pytest.mark.parametrize("chunk", [0, 1_000_000])
+def test_a_body_of_100_megabytes_arrives(stage: Stage, place: str, chunk: int) -> None:
+    began = time.monotonic()
+    case = sent(MEGABYTE * 100, chunk=chunk)
+    status, _headers, body = stage.ask(place, case)
+    assert status == 200, body[:500]
+    seen = json.loads(body)
+    assert {key: seen[key] for key in ("size", "sha")} == case.wanted
+    assert time.monotonic() - began < 20

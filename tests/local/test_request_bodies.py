@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from nginx_instance import Front, needs_nginx, read_all
 from serving import GRANIAN
+from visitors import chunked
 
 pytestmark = needs_nginx
 
@@ -128,11 +129,6 @@ def stage(tmp_path: Path, render: Callable[..., Any], serve: Callable[..., Any])
 
     yield begin
     front.stop()
-
-
-def chunked(body: bytes, size: int, trailer: bytes = b"") -> bytes:
-    pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailer + b"\r\n"
 
 
 @pytest.mark.parametrize("request_buffering", [None, False])
