@@ -51,6 +51,10 @@ def secure(plain: socket.socket, host: str, protocol: str = "http/1.1") -> ssl.S
     return wrapped
 
 
+class Refused(Exception):
+    """nginx ended the connection or the request with an error."""
+
+
 class Http1:
     """A request over HTTP/1.1, on a connection that is open: plain, with TLS, or to the socket of a server."""
 
@@ -143,11 +147,16 @@ class Http2:
                 self.ended = True
             elif isinstance(event, h2.events.StreamReset):
                 # NO_ERROR: the response is complete, and the rest of the request is not needed.
-                assert event.error_code == 0, f"nginx reset the stream: {event.error_code}"
+                self.check(event.error_code)
                 self.reset = True
             elif isinstance(event, h2.events.ConnectionTerminated):
-                assert event.error_code == 0, f"nginx ended the connection: {event.error_code}"
+                self.check(event.error_code)
         self.flush()
+
+    @staticmethod
+    def check(code: int | None) -> None:
+        if code:
+            raise Refused(f"nginx ended it with the error {code}")
 
     def begin(self) -> int:
         while not self.fields:
