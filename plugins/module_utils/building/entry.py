@@ -71,7 +71,7 @@ WSGI_VISITOR = '''
 import threading
 import time
 
-DRAIN_SECONDS = 2
+DRAIN_SECONDS, IDLE_SECONDS = 2, 0.3
 SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
 
 
@@ -130,9 +130,16 @@ class Response:
         yield from self.chunks
         yield from self.rest
         if self.body and not self.framed and not self.body.over:
-            reader = threading.Thread(target=self.body.drain, daemon=True)
-            reader.start()
-            reader.join(DRAIN_SECONDS)
+            self.drain_sent()
+
+    def drain_sent(self):
+        # nginx has the headers of the response, so it sends no more: what is left was sent before.
+        until, reads = time.monotonic() + DRAIN_SECONDS, -1
+        reader = threading.Thread(target=self.body.drain, daemon=True)
+        reader.start()
+        while reader.is_alive() and self.body.reads > reads and time.monotonic() < until:
+            reads = self.body.reads
+            reader.join(IDLE_SECONDS)
 
     def close(self):
         try:
@@ -302,19 +309,23 @@ unstreamed, application = application, streaming
 """
 
 # gunicorn's ASGI worker and granian may close a connection while a part of the request's body is unread. So the rest is
-# read first: with gunicorn after the response was sent, with granian before its last part.
+# read first: with gunicorn after the response was sent, with granian before its last part. nginx sends no more of a body
+# after the headers of a response. It must know the length of the response, otherwise it waits for the end. So a
+# response of one part gets a length. For others, the drain ends when nothing arrives for a short time.
 ASGI_DRAIN = """
 
 import asyncio
+import time
 
-DRAIN_SECONDS = 4
+DRAIN_SECONDS, IDLE_SECONDS = 4, 0.3
+FRAMES = (b"content-length", b"transfer-encoding")
 
 
 async def draining(scope, receive, send):
-    lengths = [value for name, value in scope.get("headers", ()) if name in (b"content-length", b"transfer-encoding")]
+    lengths = [value for name, value in scope.get("headers", ()) if name.lower() in FRAMES]
     if scope["type"] != "http" or lengths in ([], [b"0"]):
         return await undrained(scope, receive, send)
-    more = True
+    more, held, framed = True, None, True
 
     async def received():
         nonlocal more
@@ -323,19 +334,36 @@ async def draining(scope, receive, send):
         return message
 
     async def drain():
-        while more:
-            await received()
+        until = time.monotonic() + DRAIN_SECONDS
+        try:
+            while more and (left := until - time.monotonic()) > 0:
+                await asyncio.wait_for(received(), left if framed else min(left, IDLE_SECONDS))
+        except asyncio.TimeoutError:
+            pass
 
     async def sent(message):
-        if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
+        nonlocal held, framed
+        if message["type"] == "http.response.start":
+            known = any(name.lower() in FRAMES for name, _value in message.get("headers", ()))
+            framed = known or message["status"] in (204, 304) or scope["method"] == "HEAD"
+            if framed or not more:
+                return await send(message)
+            held = message
+            return None
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if held:
+            start, held = held, None
+            if is_last:
+                framed = True
+                length = (b"content-length", str(len(message.get("body", b""))).encode())
+                start = {**start, "headers": [*start.get("headers", ()), length]}
+            await send(start)
+        if not is_last or not more:
             return await send(message)
         if not DRAIN_FIRST:
             await send({**message, "more_body": True})
             message = {"type": "http.response.body", "body": b""}
-        try:
-            await asyncio.wait_for(drain(), DRAIN_SECONDS)
-        except asyncio.TimeoutError:
-            pass
+        await drain()
         await send(message)
 
     await undrained(scope, received, sent)

@@ -1,0 +1,127 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A response to an upload that the application has not read reaches the visitor, and the upload leaves nothing on disk.
+
+TRIES sets the number of uploads of each size. The requirement is 100, and none of them may get a 502.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nginx_instance import needs_nginx
+from stages import PREFIX, SERVERS, Case, Stage, staged
+from test_nginx_tls_sites import needs_openssl
+from visitors import Http1, chunks, connect
+
+TRIES = int(os.environ.get("TRIES", "5"))
+SIZES = (20_000, 1_000_000, 5_000_000, 20_000_000)
+PAGE = 300_000  # more than the buffers of nginx
+
+WSGI = """
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/redirect":
+        start_response("302 Found", [("Location", "/login")])
+        return []
+    if path == "/single":
+        start_response("403 Forbidden", [])
+        return [b"log in first"]
+    if path == "/page":
+        start_response("403 Forbidden", [("Content-Type", "text/html")])
+        return [b"p" * 100_000] * 3
+    if path == "/plain":
+        start_response("401 Unauthorized", [])
+        return iter([b"log in ", b"first"])
+    start_response("413 Content Too Large", [("Content-Length", "12")])
+    return [b"log in first"]
+"""
+
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    status, headers, pieces = {
+        "/redirect": (302, [(b"location", b"/login")], [b""]),
+        "/single": (403, [], [b"log in first"]),
+        "/page": (403, [(b"content-type", b"text/html")], [b"p" * 100_000] * 3),
+        "/plain": (401, [], [b"log in ", b"first"]),
+    }.get(scope["path"].removeprefix("/shop"), (413, [(b"content-length", b"12")], [b"log in first"]))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for number, piece in enumerate(pieces, 1):
+        await send({"type": "http.response.body", "body": piece, "more_body": number < len(pieces)})
+"""
+
+ANSWERS = {
+    "/length": (413, 12),
+    "/plain": (401, 12),
+    "/single": (403, 12),
+    "/redirect": (302, 0),
+    "/page": (403, PAGE),
+}
+
+
+def is_sample(stage: tuple[str, Any], place: str = "", **_others: Any) -> bool:
+    return place in ("", "nginx") or stage[0] in ("gthread", "granian-asgi")
+
+
+pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(kind, buffering) for kind in SERVERS for buffering in (None, False)],
+    ids=lambda param: f"{param[0]}{'' if param[1] is None else '-unbuffered'}",
+)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, render: Any) -> Iterator[Stage]:
+    kind, buffering = request.param
+    folder = tmp_path_factory.mktemp("stage")
+    folder.chmod(0o755)
+    with staged(folder, render, kind, (WSGI, ASGI), request_buffering=buffering) as found:
+        yield found
+
+
+@pytest.mark.parametrize("place", ["nginx", "https", "h2"])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_upload_refused_unread_gets_the_answer_of_the_application(stage: Stage, place: str, size: int) -> None:
+    body, seen = bytes(size), Counter[Any]()
+    for number in range(TRIES):
+        path = list(ANSWERS)[number % len(ANSWERS)]
+        status, headers, found = stage.ask(place, Case(path, "POST", body=body))
+        seen[(status, len(found)) == ANSWERS[path] or (path, status, len(found))] += 1
+    assert seen == {True: TRIES}, stage.server.log.read_text()[-2000:]
+    assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
+
+
+def files_of_uploads(stage: Stage) -> list[str]:
+    """Files in nginx's folder for bodies, and open files of nginx and of the server that have no name any more."""
+    found = [str(path) for path in (stage.front.folder / "client_body").rglob("*") if path.is_file()]
+    master = stage.front.master
+    workers = [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+    for pid in [master, *workers, stage.server.process.pid, *stage.server.children()]:
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    target = os.readlink(link)
+                    if target.endswith(" (deleted)") and link.stat().st_size >= 10_000:
+                        found.append(f"{pid}: {target}")
+    return found
+
+
+def wait_until(condition: Any, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not (good := condition()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(good)
