@@ -55,7 +55,9 @@ def sent(body: bytes, *headers: str, chunk: int = 0, trailer: str = "", **wanted
 
 
 class Stage:
-    """One server behind an nginx."""
+    """One server behind an nginx. ``buffered``: nginx stores the bodies of requests first."""
+
+    buffered = True
 
     def __init__(self, kind: str, front: SecureFront, server: Any) -> None:
         self.kind, self.front, self.server = kind, front, server

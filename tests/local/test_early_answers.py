@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 from nginx_instance import needs_nginx
-from stages import PREFIX, SERVERS, Case, Stage, staged
+from stages import HOST, PREFIX, SERVERS, Case, Stage, staged
 from test_nginx_tls_sites import needs_openssl
-from visitors import Http1, chunks, connect
+from visitors import Http1, chunked, connect
 
 TRIES = int(os.environ.get("TRIES", "5"))
 SIZES = (20_000, 1_000_000, 5_000_000, 20_000_000)
@@ -90,19 +90,8 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("stage")
     folder.chmod(0o755)
     with staged(folder, render, kind, (WSGI, ASGI), request_buffering=buffering) as found:
+        found.buffered = buffering is not False
         yield found
-
-
-@pytest.mark.parametrize("place", ["nginx", "https", "h2"])
-@pytest.mark.parametrize("size", SIZES)
-def test_an_upload_refused_unread_gets_the_answer_of_the_application(stage: Stage, place: str, size: int) -> None:
-    body, seen = bytes(size), Counter[Any]()
-    for number in range(TRIES):
-        path = list(ANSWERS)[number % len(ANSWERS)]
-        status, headers, found = stage.ask(place, Case(path, "POST", body=body))
-        seen[(status, len(found)) == ANSWERS[path] or (path, status, len(found))] += 1
-    assert seen == {True: TRIES}, stage.server.log.read_text()[-2000:]
-    assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
 
 
 def files_of_uploads(stage: Stage) -> list[str]:
@@ -116,8 +105,12 @@ def files_of_uploads(stage: Stage) -> list[str]:
                 with contextlib.suppress(OSError):
                     target = os.readlink(link)
                     if target.endswith(" (deleted)") and link.stat().st_size >= 10_000:
-                        found.append(f"{pid}: {target}")
+                        found.append(f"{pid}/fd/{link.name}: {target}")
     return found
+
+
+def open_sizes(stage: Stage) -> list[int]:
+    return [Path(f"/proc/{name.partition(': ')[0]}").stat().st_size for name in files_of_uploads(stage)]
 
 
 def wait_until(condition: Any, seconds: float) -> bool:
@@ -125,3 +118,65 @@ def wait_until(condition: Any, seconds: float) -> bool:
     while not (good := condition()) and time.monotonic() < until:
         time.sleep(0.02)
     return bool(good)
+
+
+@pytest.mark.parametrize("place", ["nginx", "https", "h2"])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_upload_refused_unread_gets_the_answer_of_the_application(stage: Stage, place: str, size: int) -> None:
+    body, seen = bytes(size), Counter[Any]()
+    for number in range(TRIES):
+        path = list(ANSWERS)[number % len(ANSWERS)]
+        began = time.monotonic()
+        status, _headers, found = stage.ask(place, Case(path, "POST", body=body))
+        seen[(status, len(found)) == ANSWERS[path] or (path, status, len(found))] += 1
+        assert time.monotonic() - began < 3, f"{path} waited for the end of a drain"
+    assert seen == {True: TRIES}, stage.server.log.read_text()[-2000:]
+    assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
+
+
+HEAD = f"POST {PREFIX}/length HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2000000\r\n\r\n".encode()
+
+
+def test_a_refused_upload_leaves_no_file_while_its_visitor_stays(stage: Stage) -> None:
+    with connect(stage.front.port) as visitor:
+        visitor.sendall(HEAD + bytes(2_000_000))
+        assert visitor.recv(100).startswith(b"HTTP/1.1 413 ")
+        assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
+
+
+def test_an_upload_that_its_visitor_abandons_leaves_no_file(stage: Stage) -> None:
+    with connect(stage.front.port) as visitor:
+        visitor.sendall(HEAD + bytes(1_000_000))
+        assert wait_until(lambda: stage.buffered == bool(files_of_uploads(stage)), 5)
+    assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
+
+
+def test_uwsgi_may_store_bodies_itself(tmp_path: Path, render: Any) -> None:
+    """With post-buffering, uWSGI reads the whole body before it calls the application."""
+    tmp_path.chmod(0o755)
+    with staged(tmp_path, render, "uwsgi", (WSGI, ASGI), settings={"post-buffering": 65536}) as stage:
+        for path, wanted in ANSWERS.items():
+            status, _headers, found = stage.ask("nginx", Case(path, "POST", body=bytes(5_000_000)))
+            assert (status, len(found)) == wanted
+        assert wait_until(lambda: not files_of_uploads(stage), 1), files_of_uploads(stage)
+
+
+def test_uploads_of_a_client_take_its_connections_times_the_largest_body(tmp_path: Path, render: Any) -> None:
+    """The bound that the documentation names. Loopback has no limit, so the client has another address."""
+    tmp_path.chmod(0o755)
+    limits = {"max_body_size": "1m", "connection_limit": 3}
+    with staged(tmp_path, render, "gthread", (WSGI, ASGI), **limits) as stage, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", stage.front.port)
+        statuses = []
+        for _ in range(6):
+            visitor = socket.create_connection(address, timeout=5, source_address=("127.0.0.2", 0))
+            stack.callback(visitor.close)
+            visit = Http1(visitor, "POST", f"{PREFIX}/length", HOST, ["Transfer-Encoding: chunked"])
+            # All but the end, which has five bytes.
+            visit.send([chunked(bytes(1_000_000), 100_000)[:-5]])
+            visitor.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):
+                statuses.append(visit.begin())
+        assert statuses == [429] * 3
+        assert len(files_of_uploads(stage)) == 3
+        assert sum(open_sizes(stage)) <= 3 * 1024 * 1024
