@@ -55,9 +55,10 @@ def sent(body: bytes, *headers: str, chunk: int = 0, trailer: str = "", **wanted
 
 
 class Stage:
-    """One server behind an nginx. ``buffered``: nginx stores the bodies of requests first."""
+    """One server behind an nginx. ``buffered``: nginx stores the bodies of requests first. ``data`` is for its test."""
 
     buffered = True
+    data = Path("/nonexistent")
 
     def __init__(self, kind: str, front: SecureFront, server: Any) -> None:
         self.kind, self.front, self.server = kind, front, server
@@ -111,6 +112,7 @@ def staged(
     codes: tuple[str, str],
     *,
     settings: dict[str, Any] | None = None,
+    env: dict[str, str] | None = None,
     **location: Any,
 ) -> Iterator[Stage]:
     """The stage of a server, for the WSGI or the ASGI application of ``codes``."""
@@ -122,7 +124,7 @@ def staged(
     drain = kind in ("uwsgi", "asgi", "granian-asgi")
     prefix = "" if under_gunicorn else PREFIX
     entry = entry_module("shop:app", protocol, True, prefix, drain, visitor=granian)
-    env = {"SCRIPT_NAME": PREFIX} if under_gunicorn else {}
+    env = {**(env or {}), **({"SCRIPT_NAME": PREFIX} if under_gunicorn else {})}
     with starting(folder, render) as serve:
         code = codes[protocol == "asgi"]
         server = serve(kind, code=code, entry=entry, threads=2, workers=2, env=env, settings=settings or {})
