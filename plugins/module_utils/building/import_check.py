@@ -54,14 +54,16 @@ def check_import(build: Build) -> None:
     except subprocess.TimeoutExpired:
         raise build.error(
             f"importing '{spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a "
-            'loop when it is imported? Put that under: if __name__ == "__main__"'
+            'loop when it is imported? Put that under: if __name__ == "__main__". Or does it wait for a lock that the '
+            "live release holds? Then set switch: stop_first"
         ) from None
     lines = reversed(lines_of(answer.stdout))
     found = next((line[len(MARKER) :] for line in lines if line.startswith(MARKER)), None)
     if found is None:
+        output = tail(answer.stdout + answer.stderr, 12)
         raise build.error(
-            f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last "
-            f"output:\n{tail(answer.stdout + answer.stderr, 12)}"
+            f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. {lock_hint(output)}"
+            f"Its last output:\n{output}"
         )
     try:
         text = import_problem(spec["wsgi"], json.loads(found), spec["environment"].get("WEBAPP_SERVER", ""))

@@ -11,6 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import R
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 __all__ = ["activate", "warnings_of"]
@@ -30,7 +31,7 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             if spec["state"] == "absent":
                 results.append(remove(spec, layout, run, owner))
             else:
-                started.append(start(Switch(spec, layout, run, owner)))
+                started.append(start(kind_of_switch(spec)(spec, layout, run, owner)))
         except (ReleaseError, ProcessManagerError) as error:
             problems.append(str(error))
         except OSError as error:
@@ -44,6 +45,10 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             results += [result] if result else []
             problems += [problem] if problem else []
     return results, problems
+
+
+def kind_of_switch(spec: dict[str, Any]) -> type[Switch]:
+    return StopFirst if spec.get("stop_first") else Switch
 
 
 def start(switch: Switch) -> Switch:
