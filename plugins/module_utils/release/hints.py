@@ -11,8 +11,8 @@ ERRNO = (
     r"\[Errno (?:11|16|98)\]|\b(?:EAGAIN|EWOULDBLOCK|EBUSY|EADDRINUSE)\b|Resource temporarily unavailable"
     r"|(?:Device|Resource) (?:or resource )?busy|Address already in use|\bGPIO busy"
 )
-# Names of exceptions: AlreadyLocked, LockError, LockException, DatabaseLockedError, LockTimeout, LockBusy. A server of a
-# database reports its own locks as DeadlockDetected or LockNotAvailable, which have other causes.
+# Names of exceptions: AlreadyLocked, LockError, LockException, DatabaseLockedError, LockTimeout, LockBusy. The server of
+# a database reports its own locks as DeadlockDetected or LockNotAvailable, which have other causes.
 EXCEPTION = r"\b\w*(?:AlreadyLocked|Lock(?:ed|ing|file)?(?:Error|Exception|Timeout|Fail(?:ed|ure)|Busy|Held))\w*"
 # Sentences: database is locked, could not set lock on file, unable to get write lock, lock held by process 7.
 LOCK = r"\w*lock(?:file)?\b"

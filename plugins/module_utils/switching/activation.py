@@ -41,9 +41,12 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             )
     # Side by side, because a switch mostly waits: for the boot, the probation, the last requests of the old release.
     with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
-        for result, problem in pool.map(finish, started):
-            results += [result] if result else []
-            problems += [problem] if problem else []
+        # Those that stop first come last: they are without service, so nothing else may take their processors.
+        for stops_first in (False, True):
+            due = [switch for switch in started if isinstance(switch, StopFirst) == stops_first]
+            for result, problem in pool.map(finish, due):
+                results += [result] if result else []
+                problems += [problem] if problem else []
     return results, problems
 
 

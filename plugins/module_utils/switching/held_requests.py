@@ -112,6 +112,7 @@ def uncover(path: str) -> None:
     """Give a release that still runs its socket back, which an interrupted run has covered."""
     if is_answered(path + COVERED) and not is_answered(path):
         os.replace(path + COVERED, path)
+    remove(path + COVERED)
 
 
 def is_answered(path: str) -> bool:
