@@ -9,10 +9,11 @@ import re
 # How the system says that only one process may have something: EAGAIN, EBUSY, EADDRINUSE.
 ERRNO = (
     r"\[Errno (?:11|16|98)\]|\b(?:EAGAIN|EWOULDBLOCK|EBUSY|EADDRINUSE)\b|Resource temporarily unavailable"
-    r"|(?:Device|Resource) (?:or resource )?busy|Address already in use|\bGPIO busy"
+    r"|(?:Device|Resource) (?:or resource )?busy|devices? (?:is |are )?(?:busy|unavailable)|Address already in use"
+    r"|\bGPIO busy"
 )
-# Names of exceptions: AlreadyLocked, LockError, LockException, DatabaseLockedError, LockTimeout, LockBusy. The server of
-# a database reports its own locks as DeadlockDetected or LockNotAvailable, which have other causes.
+# Names of exceptions: AlreadyLocked, LockError, LockException, DatabaseLockedError, LockTimeout, LockBusy. The server
+# of a database reports its own locks as DeadlockDetected or LockNotAvailable, which have other causes.
 EXCEPTION = r"\b\w*(?:AlreadyLocked|Lock(?:ed|ing|file)?(?:Error|Exception|Timeout|Fail(?:ed|ure)|Busy|Held))\w*"
 # Sentences: database is locked, could not set lock on file, unable to get write lock, lock held by process 7.
 LOCK = r"\w*lock(?:file)?\b"
@@ -23,8 +24,9 @@ SENTENCE = (
     rf"(?:acquire|obtain|get|take|set|lock)\b[^\n]{{0,40}}\b{LOCK}"
     r"|lock\b[^\n]{0,200} could not be acquired|could not (?:exclusively )?lock\b"
     rf"|\b{LOCK}[^\n]{{0,40}} (?:is |already )*(?:held|hold|owned|taken) by"
-    r"|database already open|already (?:locked|opened|in use|accessed|running) (?:by|in)\b"
-    r"|another (?:instance|process|program|copy)\b[^\n]{0,60}\b(?:running|uses|using|holds|holding|has)\b"
+    r"|database already open|already (?:locked|open(?:ed)?|in use|accessed|running) (?:by|in|for|with)\b"
+    r"|\bpid ?file\b[^\n]{0,80}\b(?:exists|locked)"
+    r"|another (?:instance|process|program|copy)\b[^\n]{0,60}\b(?:running|uses|using|holds?|holding|has)\b"
     r"|(?:used|opened|accessed|locked) by another (?:instance|process|program)"
 )
 LOCKED = re.compile(f"(?:{EXCEPTION})|(?i:{ERRNO}|{SENTENCE})")

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst, uninterrupted
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 __all__ = ["activate", "warnings_of"]
@@ -44,9 +45,10 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
         # Those that stop first come last: they are without service, so nothing else may take their processors.
         for stops_first in (False, True):
             due = [switch for switch in started if isinstance(switch, StopFirst) == stops_first]
-            for result, problem in pool.map(finish, due):
-                results += [result] if result else []
-                problems += [problem] if problem else []
+            with uninterrupted() if stops_first and due else nullcontext():
+                for result, problem in pool.map(finish, due):
+                    results += [result] if result else []
+                    problems += [problem] if problem else []
     return results, problems
 
 

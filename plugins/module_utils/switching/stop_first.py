@@ -8,6 +8,8 @@ interruption.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,21 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch impor
 
 # The number of processes that stop at the same time.
 MOST_AT_A_TIME = 8
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Finish what was begun when a signal asks this process to end: no release might serve otherwise."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopFirst(Switch):
@@ -139,8 +156,16 @@ class StopFirst(Switch):
             for manager, service, release in self.stopped:
                 manager.disable(service, release)
         self.measure()
-        if self.held is not None:
-            self.held.pass_on(self.layout.socket(self.target))
+        self.pass_on(self.target)
+
+    def pass_on(self, release: str) -> None:
+        """Let the requests that have waited go to a release.
+
+        A release of an earlier version has its socket in a folder of the application, where root follows no name. So
+        they get 503.
+        """
+        if self.held is not None and self.layout.inherits_sockets(release):
+            self.held.pass_on(self.layout.socket(release))
 
     def measure(self) -> None:
         """Measure how long no release has served."""
@@ -195,8 +220,8 @@ class StopFirst(Switch):
         try:
             if self.held is not None:
                 self.held.give_back()
-                # It was healthy before. So it gets the requests as soon as it listens.
-                self.held.pass_on(self.layout.socket(old))
+            # It was healthy before. So it gets the requests as soon as it listens.
+            self.pass_on(old)
             manager.start(self.name, old)
             Gate(self.spec, self.layout, old, manager, time.monotonic()).await_healthy()
             self.measure()
