@@ -406,7 +406,8 @@ def test_an_application_that_cannot_run_twice_is_not_imported_while_it_runs(benc
     code = """
         raise BlockingIOError("[Errno 11] Resource temporarily unavailable")
     """
-    assert "switch: stop_first" in bench.refuse({"app.py": code}, stop_first=True), "the first release is imported"
+    message = bench.refuse({"app.py": code}, stop_first=True)
+    assert "No other release was running (switch: stop_first)" in message, "the first release is imported"
     os.symlink(f"releases/{ID}", bench.layout.current)
     bench.build({"app.py": code}, identity="20261121T010204Z-ab12cd34", stop_first=True)
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What visitors of a real nginx get while an application is stopped for a deployment."""
+"""The answers of a real nginx to visitors while an application is stopped for a deployment."""
 
 from __future__ import annotations
 

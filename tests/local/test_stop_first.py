@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.connections impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
@@ -37,6 +38,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import (
     commands,
+    gate,
     held_requests,
     links,
     probation,
@@ -93,7 +95,7 @@ class Exclusive(Manager):
             return
         if self.refuses == "start" and instance == NEW:
             self.refuses = ""
-            raise stop_first.ProcessManagerError("no such unit")
+            raise ProcessManagerError("no such unit")
         if instance in self.processes and self.processes[instance].poll() is None:
             return
         path = self.layout.socket(instance)
@@ -172,7 +174,7 @@ class Shop(Host):
             one.close()
 
     def boot(self) -> str:
-        """What serves after a boot: an enabled release that the links lead to. /run is empty then."""
+        """Boot the host, with an empty /run; return the release that serves then."""
         for instance in list(self.manager.processes):
             process = self.manager.processes.pop(instance)
             process.kill()
@@ -389,6 +391,18 @@ def test_background_processes_of_the_old_release_stop_too(shop: Shop) -> None:
     assert shop.manager.enabled == {NEW, f"shop.worker@{NEW}"}
 
 
+def test_a_failed_step_on_the_way_back_does_not_prevent_the_others(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    shop.manager.behaviour[NEW] = "500"
+    monkeypatch.setattr(StopFirst, "discard", full)
+    with pytest.raises(ReleaseError, match="No space left on device"):
+        shop.activate()
+    assert shop.serving == OLD
+    assert is_unhealthy(shop.layout), "the next run removes the rest"
+
+
 def test_an_old_release_that_does_not_come_back_is_reported_and_left_to_the_next_run(shop: Shop) -> None:
     shop.manager.behaviour[NEW] = shop.manager.behaviour[OLD] = "dies"
     with pytest.raises(ReleaseError) as caught:
@@ -441,14 +455,16 @@ def test_a_run_that_is_killed_anywhere_is_healed(make: Callable[..., Shop], fail
     while True:
         moments += 1
         shop = make()
-        shop.manager.behaviour[NEW] = "500" if fails else "ok"
+        # It fails after the links have changed.
+        shop.front_status = 500 if fails else 0
         with pytest.MonkeyPatch.context() as patch:
             use(patch, shop)
             patch.setattr(probation, "PROBATION", 0.0)
+            patch.setattr(gate, "SECOND_THOUGHT", 0.1)
             reached = kill_at(shop, patch, moments)
             killed = False
             try:
-                shop.activate(health={**shop.switch().spec["health"], "timeout": 2})
+                shop.activate()
             except Killed:
                 killed = True
             except ReleaseError:
@@ -458,7 +474,7 @@ def test_a_run_that_is_killed_anywhere_is_healed(make: Callable[..., Shop], fail
         where = f"killed after step {moments} ({reached[-1]}) of {reached}"
         live = shop.layout.current_release()
         assert live in shop.manager.enabled, where
-        shop.manager.behaviour[NEW] = "ok"
+        shop.front_status = 0
         if moments % 3 == 0 and shop.manager.enabled == {live}:
             assert shop.boot() == live, where
         elif moments % 3 == 1 and live == OLD:

@@ -180,7 +180,7 @@ def test_a_directive_without_effect_is_refused() -> None:
         assert normalised([app(site=site, switch="side_by_side")])[1] == []
 
 
-# What is reported
+# Reports
 
 
 def test_check_mode_says_that_the_live_release_stops() -> None:

@@ -48,9 +48,9 @@ def lock_hint(output: str, stopped_first: bool = False) -> str:
         return ""
     if stopped_first:
         return (
-            "Another process has what the application needs for itself alone: a lock, a port or a device. The old "
-            "release was stopped before (switch: stop_first), so it is another one: a second worker, a background "
-            "process, a job, or a program outside of this application. Set workers: 1, and end the others.\n"
+            "Another process has what the application needs for itself alone: a lock, a port or a device. No other "
+            "release was running (switch: stop_first), so it is another one: a second worker, a background process, a "
+            "job, or a program outside of this application. Set workers: 1, and end the others.\n"
         )
     return (
         "Another process has what the application needs for itself alone: a lock, a port or a device. During a "

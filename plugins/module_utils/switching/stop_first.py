@@ -11,18 +11,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
-    ProcessManager,
-    ProcessManagerError,
-    process_manager,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Manifest, ReleaseError, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import stop_timeout
@@ -35,7 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import
     restore_links,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import Instance, close_sockets_folder
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import LINGER, Switch
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import LINGER, REFUSED_TIMEOUT, Switch
 
 # The number of processes that stop at the same time.
 MOST_AT_A_TIME = 8
@@ -64,7 +60,9 @@ class StopFirst(Switch):
     stopped_at: float | None = None
     # The links before the switch.
     links: dict[str, str | None] | None = None
-    # Instances that were stopped, and that a boot must not start any more when the new release serves.
+    # The first problem on the way back to the old release.
+    problem = ""
+    # Instances that were stopped. When the new release serves, a boot must no longer start them.
     stopped: tuple[Instance, ...] = ()
 
     def start(self) -> None:
@@ -203,37 +201,40 @@ class StopFirst(Switch):
         manifest = read_manifest(self.layout, old) or Manifest(old, process_manager=self.manifest.process_manager)
         manager = process_manager(manifest.process_manager, self.run)
         services = [self.name, *(process["service"] for process in manifest.processes)]
-        try:
-            for service in services:
-                manager.enable(service, old)
-            if self.links is not None:
-                # Until it has started, nginx uses the socket for HTTP, where requests can wait.
-                restore_links({**self.links, self.layout.current_uwsgi: None})
-            self.background.end()
-        finally:
-            self.discard(reason)
-        return self.start_again(old, manager, services)
-
-    def start_again(self, old: str, manager: ProcessManager, services: list[str]) -> str:
-        """Start a release that was stopped, and return what serves now."""
-        problem = ""
-        try:
-            if self.held is not None:
-                self.held.give_back()
-            # It was healthy before. So it gets the requests as soon as it listens.
-            self.pass_on(old)
-            manager.start(self.name, old)
-            Gate(self.spec, self.layout, old, manager, time.monotonic()).await_healthy()
-            self.measure()
-            for service in services[1:]:
-                manager.start(service, old)
-        except (ProcessManagerError, Unhealthy) as error:
-            problem = masked(str(error), self.variables(old))
-        restore_links(self.links or {})
-        if problem:
+        # None of these steps may prevent the next one: a release has to serve.
+        self.attempt(lambda: [manager.enable(service, old) for service in services])
+        if self.links is not None:
+            # Until it has started, nginx uses the socket for HTTP, where requests can wait.
+            self.attempt(restore_links, {**self.links, self.layout.current_uwsgi: None})
+        self.attempt(self.background.end)
+        self.attempt(self.manager.forget, self.name, self.target, REFUSED_TIMEOUT)
+        self.attempt(self.discard, reason)
+        self.attempt(self.start_again, old, manager, services)
+        self.attempt(restore_links, self.links or {})
+        if self.problem:
             # The next run then starts it again, even if nothing has changed.
             self.is_settled = False
+            problem = masked(self.problem, self.variables(old))
             return f"The release {old} was started again, but is not healthy. Look at it now: {problem}\n"
         if self.stopped_at is None:
             return f"The release {old} still serves. "
         return f"The release {old} serves again, after {self.measured['without_service']:.1f} seconds without service. "
+
+    def attempt(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """Take a step on the way back, and note the first problem."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            self.problem = self.problem or str(error)
+
+    def start_again(self, old: str, manager: ProcessManager, services: list[str]) -> None:
+        """Start a release that was stopped."""
+        if self.held is not None:
+            self.held.give_back()
+        # It was healthy before. So it gets the requests as soon as it listens.
+        self.pass_on(old)
+        manager.start(self.name, old)
+        Gate(self.spec, self.layout, old, manager, time.monotonic()).await_healthy()
+        self.measure()
+        for service in services[1:]:
+            manager.start(service, old)

@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import words_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, label
 
-# What nginx responds for an application that is not there. With stop_first, it responds with 503 instead.
+# The statuses of nginx for an application that is not there. With stop_first, it responds with 503 instead.
 REPLACED = ("502", "504")
 
 

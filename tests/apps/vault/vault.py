@@ -7,11 +7,11 @@ from flask import Flask, Response, request
 
 MISBEHAVE = os.environ.get("MISBEHAVE", "")
 
-# As DuckDB, LevelDB and ZODB do: whoever opens the store locks it, and others are refused.
+# As DuckDB, LevelDB and ZODB do: the first process that opens the store locks it, and others are refused.
 store = open("data/ledger", "a+")  # noqa: SIM115  # it stays open
 fcntl.flock(store, fcntl.LOCK_EX | fcntl.LOCK_NB)
 if MISBEHAVE == "import":
-    raise RuntimeError("the application was told to fail at import")
+    raise RuntimeError("MISBEHAVE is import")
 
 app = Flask(__name__)
 
