@@ -27,7 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
@@ -99,7 +99,7 @@ class ActionModule(LookAction, PackagesAction):
     def is_alone(self, look: Look) -> bool:
         """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
         hosts = self.task_vars.get("ansible_play_batch", [])
-        return len(hosts) <= 1 and not any(app["commands"]["release"] for app in look.apps if app["state"] == "present")
+        return len(hosts) <= 1 and not any(runs_commands_first(app) for app in look.apps if app["state"] == "present")
 
     def commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""

@@ -15,6 +15,7 @@ description:
     the old release is drained and stopped.
   - A candidate that does not become healthy is stopped, marked as bad and kept for inspection. The previous
     release continues to serve.
+  - With C(stop_first), the live release stops before the candidate starts, and starts again if the candidate fails.
   - Without a candidate, makes sure that the live release runs, and ends everything that an interrupted run has left
     beside it.
 author: The pyweb.stack contributors (@pyweb)
@@ -79,6 +80,9 @@ apps:
     replaced:
       description: The release that was live before, empty if there was none or it is the same.
       type: str
+    without_service:
+      description: Seconds in which no release served, for an application whose old release stops first.
+      type: float
     found:
       description:
         - What the accounts of a removed application had left outside its folders, and what was ended or removed.

@@ -402,6 +402,23 @@ def test_factories_and_dotted_names_are_fine(bench: Bench, wsgi: str) -> None:
 
 
 @needs_root
+def test_an_application_that_cannot_run_twice_is_not_imported_while_it_runs(bench: Bench) -> None:
+    code = """
+        raise BlockingIOError("[Errno 11] Resource temporarily unavailable")
+    """
+    message = bench.refuse({"app.py": code}, stop_first=True)
+    assert "No other release was running (switch: stop_first)" in message, "the first release is imported"
+    os.symlink(f"releases/{ID}", bench.layout.current)
+    bench.build({"app.py": code}, identity="20261121T010204Z-ab12cd34", stop_first=True)
+
+
+@needs_root
+@pytest.mark.parametrize("ending", ["raise BlockingIOError(11, 'busy')", "import sys; sys.exit('database is locked')"])
+def test_an_import_that_a_lock_prevents_leads_to_the_switch(bench: Bench, ending: str) -> None:
+    assert "switch: stop_first" in bench.refuse({"app.py": ending})
+
+
+@needs_root
 def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) -> None:
     code = """
         import subprocess, sys, time
@@ -413,6 +430,7 @@ def test_a_module_that_serves_when_imported_is_given_up_and_ended(bench: Bench) 
     message = bench.refuse({"app.py": code}, import_timeout=1)
     assert "did not end within 1 seconds" in message
     assert '__name__ == "__main__"' in message
+    assert "switch: stop_first" in message
     assert time.monotonic() - began < 20
     assert wait_for(lambda: running() == [], 20), running()
 

@@ -61,6 +61,15 @@ class Place:
         assert not check or answer.returncode == 0, f"{self.name}: {text[:200]}: {answer.stdout}{answer.stderr}"
         return answer.stdout
 
+    def begin(self, text: str, given: str = "") -> subprocess.Popen[str]:
+        """A shell command that root has begun to run on the host, with all of its input."""
+        process = subprocess.Popen(self.command(text), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdin
+        process.stdin.write(given)
+        process.stdin.close()
+        process.stdin = None
+        return process
+
     def ask(self, path: str = "/", method: str = "GET", timeout: float = 10, **options: Any) -> requests.Response:
         """The response that a client gets."""
         session = requests.Session()

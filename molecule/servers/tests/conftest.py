@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from pyweb_places import Place
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 LOAD = CHECKOUT / "tests" / "load" / "load.py"
+
+# Bytes of an entry's body after its name.
+PADDING = 20_000
 
 PATHS = {"board": "/told", "catalogue": "/told", "ticker": "/live/told"}
 
@@ -85,6 +91,74 @@ class Visitors(threading.Thread):
                     self.wrong[name].append(f"{time.strftime('%H:%M:%S')} {error}")
 
 
+class Depositors(threading.Thread):
+    """Enter names in the ledger of one host's vault again and again, and remember the answers."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(daemon=True)
+        self.address, self.over = address, threading.Event()
+        # Names that were answered with success, and everything that is neither success nor "come back later".
+        self.entered: list[str] = []
+        self.unavailable = 0
+        self.wrong: list[str] = []
+        self.slowest = 0.0
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            number = 0
+            while not self.over.wait(0.03):
+                number += 1
+                pool.submit(self.enter, f"entry-{id(self)}-{number}")
+
+    def enter(self, name: str) -> None:
+        begun = time.monotonic()
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                headers = {"Host": "vault.example.com"}
+                body = f"{name} {'x' * PADDING}"
+                answer = session.post(f"http://{self.address}/ledger", body, headers=headers, timeout=30)
+        except requests.RequestException as error:
+            self.wrong.append(f"{time.strftime('%H:%M:%S')} {error}")
+            return
+        self.slowest = max(self.slowest, time.monotonic() - begun)
+        if answer.status_code == 200 and answer.text == f"{name} {PADDING}\n":
+            self.entered.append(name)
+        elif answer.status_code == 503 and answer.headers.get("Retry-After") == "5":
+            self.unavailable += 1
+        else:
+            self.wrong.append(f"{time.strftime('%H:%M:%S')} {answer.status_code} {answer.text[:80]!r}")
+
+
+@contextlib.contextmanager
+def depositing(addresses: Mapping[str, str]) -> Iterator[dict[str, Depositors]]:
+    """Visitors of every vault at once."""
+    found = {name: Depositors(address) for name, address in addresses.items()}
+    for one in found.values():
+        one.start()
+    time.sleep(0.5)
+    try:
+        yield found
+        time.sleep(0.5)
+    finally:
+        for one in found.values():
+            one.over.set()
+        for one in found.values():
+            one.join()
+
+
+def assert_kept(name: str, one: Depositors, address: str) -> None:
+    """Whether the visitors got success or a plain refusal, and the vault has all that it answered with success."""
+    print(f"{name}: {len(one.entered)} entered, {one.unavailable} got 503, slowest {one.slowest:.1f} s")
+    assert one.wrong == []
+    assert len(one.entered) > 20
+    with requests.Session() as session:
+        session.trust_env = False
+        ledger = session.get(f"http://{address}/ledger", headers={"Host": "vault.example.com"}, timeout=10).text
+    lines = collections.Counter(ledger.split("\n"))
+    assert {entry: lines[f"{entry} {PADDING}"] for entry in one.entered} == dict.fromkeys(one.entered, 1)
+
+
 @pytest.fixture(scope="session")
 def addresses(scenario_inventory: str) -> dict[str, str]:
     hosts = json.loads(Path(scenario_inventory, "test_hosts.json").read_text())["all"]["hosts"]
@@ -102,7 +176,7 @@ def flips(
     found: dict[str, Any] = {}
     visitors = [Visitors(app, addresses) for app in ("catalogue", "ticker")]
     found["nginx"] = {"before": {place.name: nginx_workers(place) for place in places}}
-    with Loads(tmp_path_factory.mktemp("load"), addresses) as loads:
+    with Loads(tmp_path_factory.mktemp("load"), addresses) as loads, depositing(addresses) as found["depositors"]:
         for one in visitors:
             one.start()
         found["there"] = run_playbook("pyweb.stack.site", {"flipped": True})

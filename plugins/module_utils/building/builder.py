@@ -73,7 +73,9 @@ def make(build: Build, manifest: Manifest) -> None:
     owner = existing_account(build.name)
     venv = os.path.join(build.release, "venv")
     give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
-    check_import(build)
+    if not (build.spec.get("stop_first") and build.layout.current_release()):
+        check_import(build)
+    # Else the live release runs, and no other code of the application may run beside it. Its health check follows.
 
 
 def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:

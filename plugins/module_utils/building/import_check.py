@@ -47,6 +47,7 @@ NO_ASGI = "Choose a server that supports ASGI: server: gunicorn, with gunicorn: 
 def check_import(build: Build) -> None:
     """Import the callable in the release's environment. Raises ReleaseError with what is wrong with it."""
     spec, timeout = build.spec, build.spec["import_timeout"]
+    stops_first = bool(spec.get("stop_first"))
     needs_proxy_fix = (spec["entry"] or {}).get("proxy_fix") and spec["protocol"] == "wsgi"
     arguments = [spec["wsgi"], spec["protocol"], gunicorn_settings(build), "yes" if needs_proxy_fix else ""]
     try:
@@ -54,17 +55,20 @@ def check_import(build: Build) -> None:
     except subprocess.TimeoutExpired:
         raise build.error(
             f"importing '{spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a "
-            'loop when it is imported? Put that under: if __name__ == "__main__"'
+            'loop when it is imported? Put that under: if __name__ == "__main__". Or does it wait for a lock that the '
+            "live release holds? Then set switch: stop_first"
         ) from None
     lines = reversed(lines_of(answer.stdout))
     found = next((line[len(MARKER) :] for line in lines if line.startswith(MARKER)), None)
     if found is None:
+        output = tail(answer.stdout + answer.stderr, 12)
         raise build.error(
-            f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. Its last "
-            f"output:\n{tail(answer.stdout + answer.stderr, 12)}"
+            f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. "
+            f"{lock_hint(output, stops_first)}Its last output:\n{output}"
         )
     try:
-        text = import_problem(spec["wsgi"], json.loads(found), spec["environment"].get("WEBAPP_SERVER", ""))
+        seen = {**json.loads(found), "stops_first": stops_first}
+        text = import_problem(spec["wsgi"], seen, spec["environment"].get("WEBAPP_SERVER", ""))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         text = f"importing '{spec['wsgi']}' printed a line of {MARKER}, which is for the check alone. Remove it."
     if text:
@@ -115,7 +119,7 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
             f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
         )
     trace = "\n".join(found["trace"])
-    remedy = remedy or f" {lock_hint(trace)}".rstrip()
+    remedy = remedy or f" {lock_hint(trace, found.get('stops_first', False))}".rstrip()
     return f"importing '{wsgi.partition(':')[0]}' failed.{remedy} The end of the traceback:\n{trace}"
 
 
@@ -140,7 +144,8 @@ def is_factory(wsgi: str, found: dict[str, Any]) -> str:
 def factory_failed(wsgi: str, found: dict[str, Any]) -> str:
     module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
-    hint = lock_hint(trace).rstrip() + " " if lock_hint(trace) else ""
+    locked = lock_hint(trace, found.get("stops_first", False)).rstrip()
+    hint = f"{locked} " if locked else ""
     if f"{factory}() missing" in trace and "required positional argument" in trace:
         hint = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'. "
     return f"calling the factory of '{wsgi}' failed. {hint}The end of the traceback:\n{trace}"

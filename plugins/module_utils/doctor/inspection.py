@@ -134,6 +134,7 @@ def look_at_app(
         deaths["reason"] = masked(deaths["reason"], secrets)
     sites = [f"/var/log/nginx/{name}.error.log", "/var/log/nginx/error.log"]
     errors = [line for path in sites for line in nginx_errors(path, f"/{name}/current.sock", asked)]
+    switched = last_switch(layout, live)
     processes = look_at_processes(manifest, process_manager(manager, run), units) if manifest else []
     jobs = look_at_jobs(layout, spec["jobs"], units, run)
     for one in (*processes, *jobs):
@@ -147,7 +148,9 @@ def look_at_app(
         "release": live,
         "state": manifest.state if manifest else "",
         "revision": manifest.revision if manifest else "",
-        "since": since(layout, live) or (manifest.created if manifest else ""),
+        "since": switched.get("time") or (manifest.created if manifest else ""),
+        "without_service": switched.get("without_service"),
+        "interrupted": os.path.exists(layout.path(".activating")),
         "process_manager": manager,
         "server": variables.get("WEBAPP_SERVER", ""),
         "configured": is_configured(layout),
@@ -178,15 +181,15 @@ def has_account(name: str) -> bool:
     return False
 
 
-def since(layout: Layout, live: str) -> str:
-    """The time when the live release was activated, from the log of deployments."""
-    when = ""
+def last_switch(layout: Layout, live: str) -> dict[str, Any]:
+    """The entry of the last switch to the live release in the log of deployments; empty if there is none."""
+    found: dict[str, Any] = {}
     for line in lines_of(tail(layout.history, LOG_BYTES)):
         with contextlib.suppress(ValueError, AttributeError):
             entry = json.loads(line)
             if entry.get("release") == live and entry.get("result") == "live":
-                when = entry["time"]
-    return when
+                found = entry
+    return found
 
 
 def release_variables(layout: Layout, identity: str) -> dict[str, str]:

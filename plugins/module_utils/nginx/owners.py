@@ -24,7 +24,7 @@ NAMES = re.compile(r"(?m)^\s*server_name\s+([^;]+);")
 BUCKET = re.compile(r"server_names_hash_bucket_size (\d+);")
 CATCH_ALL = "catch_all.conf"
 MAIN = "nginx.conf"
-PAGE = "maintenance.html"
+PAGES = ("maintenance.html", "unavailable.html")
 
 
 def site_of(path: str) -> str | None:
@@ -92,8 +92,9 @@ def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) ->
         # A file of secrets is named SITE_NUMBER, and no site's name has an underscore.
         if path.startswith("secrets/") and path.partition("/")[2].rpartition("_")[0] in staying:
             found[path] = text
-    if PAGE in files and PAGE not in own and any(f"/{PAGE}" in text for text in staying.values()):
-        found[PAGE] = files[PAGE]
+    for page in PAGES:
+        if page in files and page not in own and any(f"/{page}" in text for text in staying.values()):
+            found[page] = files[page]
     return found
 
 

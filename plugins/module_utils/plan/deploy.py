@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,14 +166,19 @@ def activate_at_once(
     return {**added, "warnings": warnings} if warnings else added, problems
 
 
-def diff_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The releases that change, and the names of the parts that differ."""
+def diff_of(results: list[dict[str, Any]], stopping: Collection[str] = ()) -> dict[str, Any]:
+    """The releases that change, and the names of the parts that differ.
+
+    ``stopping`` are the applications whose live release stops before the new one starts.
+    """
+    after_stop = ", which starts after the live one has stopped"
     changing = [result for result in results if result["action"] != "none"]
     return {
         "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),
         "after": "".join(
             f"{result['name']}: {result['candidate'] or 'a new release'} "
-            f"({', '.join(result['reasons']) if result['current'] else 'the first'})\n"
+            f"({', '.join(result['reasons']) if result['current'] else 'the first'})"
+            f"{after_stop if result['current'] and result['name'] in stopping else ''}\n"
             for result in changing
         ),
         "before_header": "releases",

@@ -85,7 +85,8 @@ class Releases:
                 missing.append(spec["name"])
             results.append(result)
         changed = [result.pop("changed") for result in results]
-        self.answer = {"changed": any(changed), "apps": results, "diff": diff_of(results)}
+        stopping = {spec["name"] for spec in self.inputs["apps"] if spec.get("stop_first")}
+        self.answer = {"changed": any(changed), "apps": results, "diff": diff_of(results, stopping)}
         if problems:
             raise DeploymentFailed([*problems, UNCHANGED], self.answer)
         return {**self.answer, "missing_sources": missing, "warnings": notes}

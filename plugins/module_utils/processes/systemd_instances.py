@@ -97,7 +97,13 @@ class Systemd:
                 os.unlink(link)
 
     def stop(self, service: str, instance: str, timeout: float) -> None:
-        unit = self._unit(service, instance)
+        self._stop(self._unit(service, instance), timeout)
+        # This waits until they are gone, and does nothing else.
+        sockets = self._sockets(service, instance)
+        if sockets:
+            self._systemctl.try_to("stop", *sockets)
+
+    def _stop(self, unit: str, timeout: float) -> None:
         if self._show(unit)["ActiveState"] in ("inactive", "failed"):
             # This also cancels a start that has not begun.
             self._systemctl.try_to("stop", "--no-block", unit)
@@ -124,12 +130,8 @@ class Systemd:
         unit = self._unit(service, instance)
         self.disable(service, instance)
         self.stop(service, instance, timeout)
-        sockets = self._sockets(service, instance)
-        if sockets:
-            # This waits until they are gone, and does nothing else.
-            self._systemctl.try_to("stop", *sockets)
         if self._show(unit)["ActiveState"] == "failed":
-            self._systemctl.try_to("reset-failed", unit, *sockets)
+            self._systemctl.try_to("reset-failed", unit, *self._sockets(service, instance))
 
     def tidy(self, service: str) -> None:
         sweep(self._links(f"{service}@*.new"))

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst, uninterrupted
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
 __all__ = ["activate", "warnings_of"]
@@ -30,7 +32,7 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             if spec["state"] == "absent":
                 results.append(remove(spec, layout, run, owner))
             else:
-                started.append(start(Switch(spec, layout, run, owner)))
+                started.append(start(kind_of_switch(spec)(spec, layout, run, owner)))
         except (ReleaseError, ProcessManagerError) as error:
             problems.append(str(error))
         except OSError as error:
@@ -40,10 +42,18 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             )
     # Side by side, because a switch mostly waits: for the boot, the probation, the last requests of the old release.
     with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
-        for result, problem in pool.map(finish, started):
-            results += [result] if result else []
-            problems += [problem] if problem else []
+        # Those that stop first come last: they are without service, so nothing else may take their processors.
+        for stops_first in (False, True):
+            due = [switch for switch in started if isinstance(switch, StopFirst) == stops_first]
+            with uninterrupted() if stops_first and due else nullcontext():
+                for result, problem in pool.map(finish, due):
+                    results += [result] if result else []
+                    problems += [problem] if problem else []
     return results, problems
+
+
+def kind_of_switch(spec: dict[str, Any]) -> type[Switch]:
+    return StopFirst if spec.get("stop_first") else Switch
 
 
 def start(switch: Switch) -> Switch:

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Unhealthy
@@ -35,14 +36,20 @@ def run_release_commands(
 
 def run_commands_of(switch: Switch) -> None:
     """Run the release commands of one application. A command that fails makes its release a bad one."""
+    with switch.undone_if_unhealthy():
+        run_commands(switch)
+
+
+def run_commands(switch: Switch) -> None:
+    """Run the release commands of one application; raise Unhealthy for one that fails."""
     layout = switch.layout
     launcher = os.path.join(layout.release(switch.target), "bin", "run")
-    with switch.undone_if_unhealthy():
-        for command in switch.spec["release_commands"]:
-            # No time limit: a migration takes its time, and half of one is worse than none.
-            answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None, switch.target)
-            if answer.returncode != 0:
-                output = tail(answer.stdout + answer.stderr, 15)
-                raise Unhealthy(
-                    f"the release command '{command}' failed with status {answer.returncode}. Its output:\n{output}"
-                )
+    for command in switch.spec["release_commands"]:
+        # No time limit: a migration takes its time, and half of one is worse than none.
+        answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None, switch.target)
+        if answer.returncode != 0:
+            output = tail(answer.stdout + answer.stderr, 15)
+            hint = lock_hint(output, stopped_first=bool(switch.spec.get("stop_first")))
+            raise Unhealthy(
+                f"the release command '{command}' failed with status {answer.returncode}. {hint}Its output:\n{output}"
+            )

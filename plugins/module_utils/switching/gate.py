@@ -162,12 +162,15 @@ class Gate:
     def refuse(self, question: Question, answer: Answer, statuses: list[int], where: str) -> NoReturn:
         expected = ", ".join(map(str, statuses)) or "any 2xx or 3xx, 401 or 403"
         log = self.log()
-        hint = health_hint(answer, question) or lock_hint(log) or write_hint(log, self.layout.shared)
+        hint = health_hint(answer, question) or self.lock_hint(log) or write_hint(log, self.layout.shared)
         raise Unhealthy(
             f"the release {self.release} did not become healthy {where}.\n"
             f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{hint}"
             f"Last lines of its log:\n{log}"
         )
+
+    def lock_hint(self, log: str) -> str:
+        return lock_hint(log, stopped_first=bool(self.spec.get("stop_first")))
 
     def log(self, service: str = "") -> str:
         """The last lines that the release has logged, or one of its background processes."""

@@ -84,6 +84,10 @@ class Switch:
         self.target = ""
         self.manifest: Manifest
         self.replaced_links: dict[str, str | None] = {}
+        # Further values for the result and for the log of deployments.
+        self.measured: dict[str, Any] = {}
+        # Whether a failed switch has left a state that no run needs to repair.
+        self.is_settled = True
 
     def start(self) -> None:
         """Take the lock, and start the release beside the live one."""
@@ -111,7 +115,10 @@ class Switch:
         self.stop_others()
         self.clean_up()
         self.accept()
-        result = {"name": self.name, "release": self.target, "replaced": self.replaced or ""}
+        return self.result()
+
+    def result(self) -> dict[str, Any]:
+        result = {"name": self.name, "release": self.target, "replaced": self.replaced or "", **self.measured}
         warnings = kept_by_locks(self.layout, self.spec["keep"])
         return {**result, "warnings": warnings} if warnings else result
 
@@ -226,6 +233,9 @@ class Switch:
             time.sleep(LINGER)
             web = [instance for _manager, service, instance in others if service == self.name]
             await_accepted(self.layout, web, time.monotonic() + self.spec["stop_timeout"])
+        self.end_others(others)
+
+    def end_others(self, others: list[Instance]) -> None:
         try:
             end_together(others, self.layout, self.spec["stop_timeout"])
         except ProcessManagerError as error:
@@ -269,7 +279,8 @@ class Switch:
         except Unsteady as error:
             log = self.gate.log(error.service)
             raise Unhealthy(
-                f"the release {self.target} is not healthy: {error}.\nLast lines of its log:\n{log}"
+                f"the release {self.target} is not healthy: {error}.\n{self.gate.lock_hint(log)}"
+                f"Last lines of its log:\n{log}"
             ) from error
 
     @contextmanager
@@ -280,20 +291,25 @@ class Switch:
             self.undo(masked(str(error), self.variables()))
 
     def undo(self, text: str) -> NoReturn:
-        """Go back to the old release, end the new one, keep it for inspection as bad, and raise ReleaseError."""
+        """Go back to the old release, and raise ReleaseError."""
+        serving = self.go_back(reason=lines_of(text)[0])
+        self.record("failed")
+        if self.is_settled:
+            with suppress(FileNotFoundError):
+                os.unlink(self.marker)
+        if self.replaced:
+            text += f"\n{serving}The new one is kept in {self.layout.release(self.target)} for inspection."
+        raise ReleaseError(self.name, text)
+
+    def go_back(self, reason: str) -> str:
+        """Let the old release serve, end the new one, keep it for inspection as bad, and return what serves now."""
         restore_links(self.replaced_links)
         if self.replaced_links:
             time.sleep(self.kept_seconds)
         if self.target != self.before:
             self.background.end()
-            self.discard(reason=lines_of(text)[0])
-        self.record("failed")
-        with suppress(FileNotFoundError):
-            os.unlink(self.marker)
-        if self.replaced:
-            kept = self.layout.release(self.target)
-            text += f"\nThe release {self.before} still serves. The new one is kept in {kept} for inspection."
-        raise ReleaseError(self.name, text)
+            self.discard(reason)
+        return f"The release {self.before} still serves. "
 
     def discard(self, reason: str) -> None:
         """End the process of the refused release, and mark the release as bad."""
@@ -313,10 +329,10 @@ class Switch:
         with suppress(OSError):
             remove_runtime_files(self.layout, lambda name: name.startswith(self.target))
 
-    def variables(self) -> dict[str, str]:
+    def variables(self, release: str = "") -> dict[str, str]:
         """The user's variables of the release: a log may contain values that no message may show."""
         try:
-            with open(os.path.join(self.layout.release(self.target), "env"), encoding="utf-8") as stream:
+            with open(os.path.join(self.layout.release(release or self.target), "env"), encoding="utf-8") as stream:
                 words = shlex.split(stream.read())
         except (OSError, ValueError):
             return {}
@@ -333,4 +349,5 @@ class Switch:
             by=self.owner,
             result=result,
             seconds=round(time.monotonic() - self.began, 2),
+            **self.measured,
         )

@@ -150,6 +150,11 @@ def why_ended(view: View) -> tuple[str, str]:
         return f"it was killed by signal {unit.get('ExecMainStatus')}", f"start it: {restart(view)}"
     if now.get("said"):
         return f"supervisor says: {now['said']}", "fix that, then: ansible-playbook site.yml"
+    if view.found.get("interrupted") and view.app["switch"] == "stop_first":
+        return (
+            "a deployment has stopped it, and was interrupted before another release served (switch: stop_first)",
+            "deploy again: ansible-playbook site.yml",
+        )
     return "it was stopped by hand", f"start it: {restart(view)}"
 
 

@@ -36,6 +36,7 @@ def status_row(view: View) -> dict[str, Any]:
         "application": view.name,
         "release": found["release"],
         "since": found["since"],
+        "without_service": found.get("without_service"),
         "server": found["server"],
         "process_manager": found["process_manager"],
         "state": process["state"],
@@ -85,6 +86,8 @@ def cell(row: dict[str, Any], key: str) -> str:
     value = row[key]
     if key == "restarts" and row["release"] and row["worker_deaths"]:
         return f"{value}, of workers {row['worker_deaths']}"
+    if key == "since" and isinstance(row.get("without_service"), (int, float)):
+        return f"{one_line(moment(value))} (after {row['without_service']:.1f} s without service)"
     if value in (None, "", []) or (key in ("workers", "memory", "restarts") and not row["release"]):
         return "-"
     return one_line(CELLS.get(key, str)(value))

@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import che
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.switch import check_switch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
@@ -45,6 +46,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
             check_command(checker, command, f"{where}.commands.{stage}", "flask db upgrade")
     check_background(checker, app, where)
     check_site(checker, app, f"{where}.site")
+    check_switch(checker, app, where)
 
 
 def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:

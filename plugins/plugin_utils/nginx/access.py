@@ -117,6 +117,20 @@ def page_path(file: str, site: dict[str, Any], parts: Parts, *lines: str) -> str
     return parts.page(file, link_line(site, posixpath.dirname(file)), *lines)
 
 
+def unavailable_lines(location: dict[str, Any], site: dict[str, Any], parts: Parts) -> list[str]:
+    """The line that turns nginx's own 502 and 504 into 503 with Retry-After.
+
+    nginx takes the first line that names a status, so this one stands before the other error pages.
+    """
+    if not location["retry_after"]:
+        return []
+    retry = f"set $pyweb_retry_after {location['retry_after']};"
+    pages = location["error_pages"] or site["error_pages"] or []
+    own = [page["page"] for status in (503, 502, 504) for page in pages if status in page["status"]]
+    page = page_path(own[0], site, parts, retry) if own else parts.page(f"{TREE}/unavailable.html", retry)
+    return [f"error_page 502 504 =503 {page};"]
+
+
 def maintenance_lines(item: dict[str, Any], site: dict[str, Any], error_pages: list[str], parts: Parts) -> list[str]:
     """Lines of a location for maintenance: 503 with a page, except for allowed addresses and open paths.
 

@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 LOCATION_KINDS = {
     "upstream": (
         "instead",
+        "retry_after",
         "read_timeout",
         "connect_timeout",
         "websocket",

@@ -92,6 +92,13 @@ def passed_by_uwsgi(site_extra: str, location_extra: str) -> list[str]:
     return [*lines, *ignored_headers(site_extra, "uwsgi")]
 
 
+def repeated_pages(site_extra: str, location_extra: str) -> list[str]:
+    """The site's own directives ``error_page``, for a location that has one already."""
+    if any(words[0] == "error_page" for words in words_of(location_extra)):
+        return []
+    return [" ".join(words) + ";" for words in words_of(site_extra) if words[0] == "error_page"]
+
+
 def ignored_headers(site_extra: str, module: str) -> list[str]:
     return [" ".join(words) + ";" for words in words_of(site_extra) if words[0] == f"{module}_ignore_headers"]
 

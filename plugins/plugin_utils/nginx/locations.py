@@ -11,12 +11,14 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     error_lines,
     limit_lines,
     maintenance_lines,
+    unavailable_lines,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, quote
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.folders import folder_blocks, rule_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import (
     passed_by_http,
     passed_by_uwsgi,
+    repeated_pages,
     timeouts,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import directive_lines
@@ -65,7 +67,11 @@ def maintenance(location: dict[str, Any], site: dict[str, Any], parts: Parts) ->
     """Lines for the maintenance of the location or of the site, and for its error pages."""
     own = error_lines(location, site, parts)
     item = location if location["maintenance"] else site
-    return maintenance_lines(item, site, own or error_lines(site, site, parts), parts) or own
+    # An error_page in a location drops those of the server, so they are repeated.
+    repeated = own or error_lines(site, site, parts)
+    if unavailable := unavailable_lines(location, site, parts):
+        own = repeated = [*unavailable, *repeated, *repeated_pages(site["extra"], location["extra"])]
+    return maintenance_lines(item, site, repeated, parts) or own
 
 
 def proxy_lines(location: dict[str, Any], site: dict[str, Any], prefix: str, target: Target, parts: Parts) -> list[str]:

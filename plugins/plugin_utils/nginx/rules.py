@@ -174,6 +174,7 @@ def check_location(checker: Checker, location: dict[str, Any], where: str, is_pa
     check_extra(checker, location["extra"], f"{where}.extra", "location block")
     for key in ("read_timeout", "connect_timeout"):
         check_range(checker, location.get(key), f"{where}.{key}", 1, DAY)
+    check_range(checker, location.get("retry_after"), f"{where}.retry_after", 1, YEAR)
     check_size(checker, location["max_temp_file_size"], f"{where}.max_temp_file_size")
     for place in location.get("fallback") or []:
         check_file(checker, place, f"{where}.fallback", "folder")

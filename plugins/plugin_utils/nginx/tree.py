@@ -56,6 +56,8 @@ def tree_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[di
         files.append(template("status.conf", {"port": settings["status_port"]}))
     if any(in_maintenance(item) for site in sites for item in (site, *site["locations"])):
         files.append(template("maintenance.html", {}))
+    if any(location["retry_after"] for site in sites for location in site["locations"]):
+        files.append(template("unavailable.html", {}))
     for site in sites:
         files += site_files(site, settings)
     return files
@@ -189,7 +191,8 @@ def server_lines(site: dict[str, Any], upstreams: Upstreams, parts: Parts) -> li
             'set $pyweb_cache_control "";',
             "add_header Cache-Control $pyweb_cache_control;",
         ]
-    if any(in_maintenance(item) for item in (site, *site["locations"])):
+    closing = any(in_maintenance(item) for item in (site, *site["locations"]))
+    if closing or any(location["retry_after"] for location in site["locations"]):
         lines += ['set $pyweb_retry_after "";', "add_header Retry-After $pyweb_retry_after always;"]
     return lines
 

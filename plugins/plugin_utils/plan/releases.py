@@ -50,6 +50,7 @@ def releases(
                 "env": app["env"],
                 "shared": app["shared"],
                 "served": served_from_shared(app),
+                "stop_first": app["switch"] == "stop_first",
                 "build_commands": [*copies(app), *app["commands"]["build"]],
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,

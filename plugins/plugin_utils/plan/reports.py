@@ -14,9 +14,15 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 
-def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
-    """One line for every application: its addresses, and whether this run has switched to a new release."""
+def urls(
+    webapps: Any, address: str, builds: list[dict[str, Any]], switched: list[dict[str, Any]] | None = None
+) -> list[str]:
+    """One line for every application: its addresses, and whether this run has switched to a new release.
+
+    ``switched`` are the results of the switches. One that has stopped the old release first says for how long.
+    """
     found = {build["name"]: build for build in builds}
+    seconds = {result["name"]: result.get("without_service") for result in switched or []}
     lines = []
     for app in present(webapps):
         site = app["site"]
@@ -30,11 +36,16 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
             f"{app['name']} is at {places} (release {release}, "
-            f"{'new' if build.get('action') != 'none' else 'unchanged'})"
+            f"{'new' if build.get('action') != 'none' else 'unchanged'}{outage(seconds.get(app['name']))})"
         )
     if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
         lines.append(f"Import {CA} from this host into your browser to trust its certificates")
     return lines
+
+
+def outage(seconds: Any) -> str:
+    """For how long no release has served, as a part of a sentence; empty if one always has."""
+    return f", after {seconds:.1f} seconds without service" if isinstance(seconds, (int, float)) else ""
 
 
 def release_table(apps: list[dict[str, Any]]) -> list[str]:

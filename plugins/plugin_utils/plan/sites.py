@@ -18,6 +18,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import published, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import STOP_MARGIN
 
+# Seconds after which a visitor may try again, where an application stops for a deployment.
+RETRY_AFTER = 5
+
 
 def nginx_sites(
     webapps: Any, root: str = "/srv/webapps", maintenance: dict[str, dict[str, Any]] | None = None
@@ -212,6 +215,7 @@ def locations(app: dict[str, Any], root: str, alone: bool = True) -> list[dict[s
         "upstream": app["name"] if keepalive(app) else upstream(app, root),
         "read_timeout": read_timeout(app, site),
         "websocket": site["websocket"],
+        **({"retry_after": RETRY_AFTER} if app["switch"] == "stop_first" else {}),
         **({"instead": uwsgi_upstream(app, root)} if may_use_uwsgi(app) else {}),
         **site_settings(app, PROXY_KEYS, root),
         **({} if alone else {"max_body_size": site["max_body_size"], **site_settings(app, SITE_KEYS, root)}),

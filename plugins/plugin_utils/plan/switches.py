@@ -65,9 +65,11 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "process_managers": managers if own in managers else [*managers, own],
         "stop_timeout": stop_timeout(app),
         "keep": keep,
+        "stop_first": app["switch"] == "stop_first",
         "workers": booting_workers(app, facts),
         "most_workers": worker_count(app, facts),
-        "release_commands": [],
+        # Other applications run them in a stage of its own, before any host switches.
+        "release_commands": app["commands"]["release"] if app["switch"] == "stop_first" else [],
         "front_port": site["port"] if front else None,
         "linger": KEPT_AFTER_SWITCH if keepalive(app) else 0,
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
@@ -83,6 +85,11 @@ def protected(site: dict[str, Any], path: str | None = None) -> bool:
     wanted = (path or "").partition("?")[0].rstrip("/") + "/"
     around = [item for item in site["locations"] if wanted.startswith(item["path"].rstrip("/") + "/")]
     return any(item[key] for item in (site, *around) for key in ("basic_auth", "allow", "deny"))
+
+
+def runs_commands_first(app: dict[str, Any]) -> bool:
+    """Whether an application has release commands to run before any host switches."""
+    return bool(app["commands"]["release"]) and app["switch"] != "stop_first"
 
 
 def release_commands(
@@ -101,7 +108,7 @@ def release_commands(
     items = []
     for app in present(webapps):
         leader, candidate = leaders.get(app["name"], ("", ""))
-        if leader == host and app["commands"]["release"]:
+        if leader == host and runs_commands_first(app):
             item = switch(app, facts, process_manager, 5, False)
             items.append({**item, "candidate": candidate, "release_commands": app["commands"]["release"]})
     return items
