@@ -49,6 +49,8 @@ class Server:
     stop_seconds: Callable[[Application], int]
     # Whether nginx may keep connections to it without losing a request.
     keeps_connections: Callable[[Application], bool]
+    # Whether few workers with many threads serve more requests than many workers with few threads.
+    has_cheap_threads: bool = False
     # Whether it can load a callable, as ``wsgi`` names it. If not, our entry module does.
     reads: Callable[[str], bool] = lambda _callable: True
     # The workers that start at once, of all workers.
@@ -85,6 +87,8 @@ SERVERS: dict[str, Server] = {
             stop_seconds=lambda app: int(app["timeout"]),
             # nginx speaks the uwsgi protocol to it, which has no kept connections.
             keeps_connections=lambda _app: True,
+            # Each request wakes an idle thread of every worker, so each further worker costs time.
+            has_cheap_threads=True,
             booting_workers=lambda app, workers: uwsgi.booting_workers(app["uwsgi"], workers),
             problems=uwsgi.problems_with,
         ),
@@ -97,6 +101,7 @@ SERVERS: dict[str, Server] = {
             requirements=granian.requirements_of,
             stop_seconds=granian.stop_seconds,
             keeps_connections=granian.keeps_connections,
+            has_cheap_threads=True,
         ),
     )
 }
@@ -105,3 +110,19 @@ SERVERS: dict[str, Server] = {
 def server_of(app: Application) -> Server:
     """The server that an application has chosen."""
     return SERVERS[app["server"]]
+
+
+# Threads per worker by default, and from how many threads on a server with cheap threads gets fewer workers.
+THREADS, MANY_THREADS = 4, 8
+
+
+def default_threads(app: Application) -> int:
+    """Threads per worker if the application names none. With ``auto_workers``, they serve as many requests at a time."""
+    return MANY_THREADS if server_of(app).has_cheap_threads and app["workers"] == "auto" else THREADS
+
+
+def auto_workers(app: Application, cores: int) -> int:
+    """Workers for this number of cores: twice as many and one (gunicorn's recommendation), or one more than cores."""
+    if server_of(app).has_cheap_threads and app["threads"] >= MANY_THREADS:
+        return cores + 1
+    return 2 * cores + 1
