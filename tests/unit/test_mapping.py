@@ -87,6 +87,12 @@ def test_a_server_with_cheap_threads_has_fewer_workers(server: str, changes: dic
     assert (worker_count(shop, {"cpus": 2, "memory_bytes": 8 * GIB}), shop["threads"]) == wanted
 
 
+@pytest.mark.parametrize("own", [{"cheaper": 4}, {"gevent": 100}, {"async": 50}])
+def test_uwsgi_has_its_many_workers_where_it_adapts_their_number_or_has_no_threads(own: dict[str, Any]) -> None:
+    (shop,) = applications([app(server="uwsgi", uwsgi=own)])
+    assert (worker_count(shop, {"cpus": 2, "memory_bytes": 8 * GIB}), shop["threads"]) == (5, 4)
+
+
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
 def test_fewer_workers_serve_as_many_requests_at_a_time(cores: int) -> None:
     apps = [app(server=server) for server in ("gunicorn", "uwsgi", "granian")]

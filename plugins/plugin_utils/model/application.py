@@ -28,6 +28,8 @@ HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     """Report the problems of one application, and normalise its values."""
     check_name(checker, app["name"], f"{where}.name")
+    if app["threads"] is None:
+        app["threads"] = default_threads(app)
     if app["state"] == "absent":
         return
     check_source(checker, app["source"] or {}, f"{where}.source")
@@ -88,8 +90,6 @@ def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:
             f"{where}.workers",
             f"'{workers}' is not a number of processes. Set a whole number from 1 to 1000, or auto.{auto}",
         )
-    if app["threads"] is None:
-        app["threads"] = default_threads(app)
 
 
 def check_numbers(checker: Checker, app: dict[str, Any], where: str) -> None:

@@ -50,7 +50,7 @@ class Server:
     # Whether nginx may keep connections to it without losing a request.
     keeps_connections: Callable[[Application], bool]
     # Whether few workers with many threads serve more requests than many workers with few threads.
-    has_cheap_threads: bool = False
+    has_cheap_threads: Callable[[Application], bool] = lambda _app: False
     # Whether it can load a callable, as ``wsgi`` names it. If not, our entry module does.
     reads: Callable[[str], bool] = lambda _callable: True
     # The workers that start at once, of all workers.
@@ -87,8 +87,7 @@ SERVERS: dict[str, Server] = {
             stop_seconds=lambda app: int(app["timeout"]),
             # nginx speaks the uwsgi protocol to it, which has no kept connections.
             keeps_connections=lambda _app: True,
-            # Each request wakes an idle thread of every worker, so each further worker costs time.
-            has_cheap_threads=True,
+            has_cheap_threads=uwsgi.has_cheap_threads,
             booting_workers=lambda app, workers: uwsgi.booting_workers(app["uwsgi"], workers),
             problems=uwsgi.problems_with,
         ),
@@ -101,7 +100,7 @@ SERVERS: dict[str, Server] = {
             requirements=granian.requirements_of,
             stop_seconds=granian.stop_seconds,
             keeps_connections=granian.keeps_connections,
-            has_cheap_threads=True,
+            has_cheap_threads=lambda _app: True,
         ),
     )
 }
@@ -118,11 +117,11 @@ THREADS, MANY_THREADS = 4, 8
 
 def default_threads(app: Application) -> int:
     """Threads per worker if the application names none. With ``auto_workers``, they serve as many requests at a time."""
-    return MANY_THREADS if server_of(app).has_cheap_threads and app["workers"] == "auto" else THREADS
+    return MANY_THREADS if server_of(app).has_cheap_threads(app) and app["workers"] == "auto" else THREADS
 
 
 def auto_workers(app: Application, cores: int) -> int:
     """Workers for this number of cores: twice as many and one (gunicorn's recommendation), or one more than cores."""
-    if server_of(app).has_cheap_threads and app["threads"] >= MANY_THREADS:
+    if server_of(app).has_cheap_threads(app) and app["threads"] >= MANY_THREADS:
         return cores + 1
     return 2 * cores + 1

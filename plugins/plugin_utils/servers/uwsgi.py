@@ -161,6 +161,15 @@ def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
     )
 
 
+def has_cheap_threads(app: dict[str, Any]) -> bool:
+    """Whether few workers with many threads are better: each request wakes an idle thread of every worker.
+
+    ``cheaper`` adapts the number of workers itself, below the highest. Asynchronous workers do without threads.
+    """
+    own = app["uwsgi"] if isinstance(app["uwsgi"], dict) else {}
+    return not any(own.get(key) for key in ("cheaper", *ASYNC))
+
+
 def booting_workers(options: dict[str, Any], workers: int) -> int:
     """The number of workers at the start. In uWSGI's cheaper mode the others start under load."""
     fewer = options.get("cheaper-initial") or options.get("cheaper")
