@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
-from nginx_instance import Front, needs_nginx, read_all
+from nginx_instance import App, Front, Request, needs_nginx, read_all
 from serving import ASGI_KINDS, GRANIAN, WSGI_KINDS
 
 pytestmark = needs_nginx
@@ -40,7 +40,8 @@ def app(environ, start_response):
         status = "200 OK" if found in (None, '"v1"', '"v0", "v1"', "*") else "412 Precondition Failed"
         start_response(status, tagged)
         return [b'{"x": "' + b"long enough" * 200 + b'"}']
-    body = repr({key: value for key, value in environ.items() if key.startswith(("HTTP_", "X_", "QUERY", "RAW"))}).encode()
+    names = ("HTTP_", "X_", "QUERY", "RAW")
+    body = repr({key: value for key, value in environ.items() if key.startswith(names)}).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -182,6 +183,31 @@ def test_a_header_for_the_whole_site_reaches_the_application(stage: Callable[...
     assert "forged" not in told
     assert "'HTTP_X_TENANT': 'green'" in front.ask("/own/x").text
     assert "X_REMOTE_USER" not in front.ask("/x", headers={"X-Remote-User": "forged"}).text
+
+
+@pytest.mark.parametrize("settings", [{"websocket": True}, {"locations": [{"path": "/live/", "websocket": True}]}])
+def test_a_websocket_may_be_quiet_for_longer_than_a_request(short_path: Path, render: Any, settings: Any) -> None:
+    """The usual time without data is six seconds here."""
+    short_path.chmod(0o755)
+    front = Front(short_path, render)
+    home = short_path / "apps/shop"
+    home.mkdir(parents=True)
+
+    def talk(request: Request) -> Iterator[bytes]:
+        assert request.headers["Upgrade"] == "websocket"
+        yield b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\none"
+        time.sleep(7.5)
+        yield b"two"
+
+    application = App(str(home / "current.sock"), talk)
+    app = {"name": "shop", "source": {"path": "x"}, "wsgi": "a:b", "timeout": 1}
+    try:
+        front.serve(nginx_sites([{**app, "site": {"port": front.port, **settings}}], root=f"{short_path}/apps"))
+        head = "GET /live/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        assert front.raw(head.encode()).endswith(b"onetwo")
+    finally:
+        application.close()
+        front.stop()
 
 
 @pytest.mark.attack("14.1", "A visitor sends the header with which nginx tells granian the path of a request")

@@ -97,7 +97,9 @@ def test_uwsgi_has_its_many_workers_where_it_adapts_their_number_or_has_no_threa
 def test_fewer_workers_serve_as_many_requests_at_a_time(cores: int) -> None:
     apps = [app(server=server) for server in ("gunicorn", "uwsgi", "granian")]
     facts = {"cpus": cores, "memory_bytes": 1024 * GIB}
-    many, *others = [worker_count(shop, facts) * shop["threads"] for (shop,) in map(applications, ([one] for one in apps))]
+    many, *others = [
+        worker_count(shop, facts) * shop["threads"] for (shop,) in map(applications, ([one] for one in apps))
+    ]
     assert all(many <= other <= 2 * many for other in others)
 
 

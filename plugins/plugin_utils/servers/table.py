@@ -49,6 +49,8 @@ class Server:
     stop_seconds: Callable[[Application], int]
     # Whether nginx may keep connections to it without losing a request.
     keeps_connections: Callable[[Application], bool]
+    # Whether ``timeout`` limits each request.
+    limits_requests: Callable[[Application], bool] = lambda _app: False
     # Whether few workers with many threads serve more requests than many workers with few threads.
     has_cheap_threads: Callable[[Application], bool] = lambda _app: False
     # Whether it can load a callable, as ``wsgi`` names it. If not, our entry module does.
@@ -75,6 +77,7 @@ SERVERS: dict[str, Server] = {
             requirements=gunicorn.requirements_of,
             stop_seconds=lambda app: gunicorn.stop_seconds(app["gunicorn"], app["timeout"]),
             keeps_connections=gunicorn.keeps_connections,
+            limits_requests=lambda app: gunicorn.worker_class(app["gunicorn"], app["threads"]) == "sync",
             reads=is_read_by_gunicorn,
         ),
         Server(
@@ -87,6 +90,7 @@ SERVERS: dict[str, Server] = {
             stop_seconds=lambda app: int(app["timeout"]),
             # nginx speaks the uwsgi protocol to it, which has no kept connections.
             keeps_connections=lambda _app: True,
+            limits_requests=lambda _app: True,
             has_cheap_threads=uwsgi.has_cheap_threads,
             booting_workers=lambda app, workers: uwsgi.booting_workers(app["uwsgi"], workers),
             problems=uwsgi.problems_with,
@@ -116,7 +120,7 @@ THREADS, MANY_THREADS = 4, 8
 
 
 def default_threads(app: Application) -> int:
-    """Threads per worker if the application names none. With ``auto_workers``, they serve as many requests at a time."""
+    """Threads per worker if the application names none. All workers together serve as many requests at a time on each server."""
     return MANY_THREADS if server_of(app).has_cheap_threads(app) and app["workers"] == "auto" else THREADS
 
 
