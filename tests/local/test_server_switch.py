@@ -147,7 +147,7 @@ def test_a_visitor_can_forge_nothing_by_the_uwsgi_protocol(stage: Callable[..., 
     assert told["HTTP_X_FORWARDED_PREFIX"] is None
 
 
-# What an inventory has of the application at first, and each change after it.
+# The settings of an application in the inventory at first, and after each change.
 ASGI = {"gunicorn": {"worker_class": "asgi"}, "granian": {"interface": "asgi"}}
 QUIET_CHANGES: dict[str, list[dict[str, Any]]] = {
     "WSGI": [{}, {"server": "uwsgi"}, {"server": "granian"}, {"server": "uwsgi"}, {}, {"server": "granian"}],
@@ -156,7 +156,7 @@ QUIET_CHANGES: dict[str, list[dict[str, Any]]] = {
     "ASGI": [ASGI, {**ASGI, "server": "granian"}, {**ASGI, "workers": 2}, {**ASGI, "server": "granian", "workers": 1}],
     "code": [{}, {"env": {"A": "b"}}, {"proxy_fix": True}, {"commands": {"build": ["true"]}}, {"shared": ["data"]}],
 }
-# The class asgi can't keep connections. What nginx keeps, or may wait for, is in its configuration.
+# gunicorn's class asgi can't keep connections. nginx's configuration has the kept connections and the time-out.
 LOUD_CHANGES: dict[str, list[dict[str, Any]]] = {
     "the other key goes": [{"gunicorn": ASGI["gunicorn"]}, {"server": "granian", "granian": ASGI["granian"]}],
     "recycled workers": [{}, {"gunicorn": {"max_requests": 1000}}],

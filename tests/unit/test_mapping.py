@@ -75,7 +75,7 @@ def test_workers(workers: Any, cpus: int, memory: int, wanted: int) -> None:
     [
         ({}, (3, 8)),
         ({"threads": 16}, (3, 16)),
-        # What an inventory names itself stays as it is, and so does what depends on it.
+        # A number in the inventory stays, and the other number is the one of earlier versions.
         ({"threads": 4}, (5, 4)),
         ({"threads": 1}, (5, 1)),
         ({"workers": 4}, (4, 4)),

@@ -65,7 +65,8 @@ application = VisitorMiddleware(_callable)
 # application returns, but a generator starts its response later. It has no write(). If a part of the request's body is
 # unread at the end, it closes the connection, and nginx may lose the response. So the rest is read at the end. nginx
 # must know the length of the response for that, because it sends no more of a body after the headers of a response. So
-# a short response gets a length. It passes only the decoded path. nginx sends the original one in a header, if they differ.
+# a short response gets a length. granian passes only the decoded path. nginx sends the original one in a header where
+# they differ.
 WSGI_VISITOR = '''
 
 import threading

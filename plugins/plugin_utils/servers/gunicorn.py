@@ -254,8 +254,8 @@ def keeps_connections(app: dict[str, Any]) -> bool:
     """Whether nginx may keep connections without losing a request.
 
     gthread workers support it, and a stopping worker still answers requests on them. Workers with `max_requests` don't:
-    in older versions, a restarting worker closes idle connections at once. sync workers announce with each response that
-    they close the connection, so nginx keeps none. Thus a change of ``threads`` does not reload nginx.
+    in older versions, a restarting worker closes idle connections at once. sync workers announce that they close each
+    connection, so nginx keeps none. Thus a change of ``threads`` does not reload nginx.
     """
     own, name = app["gunicorn"], worker_class(app["gunicorn"], app["threads"])
     return name == "sync" or (name == "gthread" and own.get("keepalive") != 0 and not own.get("max_requests"))

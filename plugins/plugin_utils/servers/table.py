@@ -120,7 +120,7 @@ THREADS, MANY_THREADS = 4, 8
 
 
 def default_threads(app: Application) -> int:
-    """Threads per worker if the application names none. All workers together serve as many requests at a time on each server."""
+    """Threads per worker if the application names none. So all servers serve as many requests at a time."""
     return MANY_THREADS if server_of(app).has_cheap_threads(app) and app["workers"] == "auto" else THREADS
 
 
