@@ -210,7 +210,7 @@ def test_a_websocket_may_be_quiet_for_longer_than_a_request(short_path: Path, re
         front.stop()
 
 
-@pytest.mark.attack("14.1", "A visitor sends the header with which nginx tells granian the path of a request")
+@pytest.mark.attack("14.1", "A visitor sends the header in which nginx passes the path of a request to granian")
 @pytest.mark.parametrize("kind", WSGI_KINDS)
 def test_a_visitor_cannot_forge_the_path_of_a_request(stage: Callable[..., Stage], kind: str) -> None:
     told = stage(kind).front.ask("/x", headers={"X-Pyweb-URI": "/evil"}).text

@@ -24,10 +24,10 @@ def cut(app: dict[str, Any]) -> Iterator[str]:
     for where, settings in named:
         keys = [key for key, value in (("websocket", True), ("buffering", False)) if settings[key] is value]
         if keys:
-            value, seconds = str(settings[keys[0]]).lower(), app["timeout"]
+            value, server, seconds = str(settings[keys[0]]).lower(), app["server"], app["timeout"]
             yield (
-                f"webapps '{app['name']}'.{where}.{keys[0]}: {value}: {app['server']} ends each request after {seconds} "
-                "seconds (timeout), also a WebSocket, a stream and a slow download. The other requests of the same "
-                "worker end with it. Set timeout to the longest time of such a connection, or use server: granian, or "
-                "gunicorn with threads."
+                f"webapps '{app['name']}'.{where}.{keys[0]}: {value}: {server} ends each request after {seconds} seconds "
+                "(timeout), also a WebSocket, a stream and a slow download. The other requests of the same worker end "
+                "with it. Set timeout to the longest time of such a connection, or use server: granian, or gunicorn with "
+                "threads."
             )
