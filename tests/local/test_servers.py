@@ -242,6 +242,27 @@ def test_the_notes_about_workers_stay_short(serve: Callable[..., Any], kind: str
     assert server.ask()["pid"]
 
 
+def answered_together(server: Any, count: int) -> int:
+    """The number of requests that are answered within one and a half times their own second, of as many at once."""
+
+    def seconds(_number: int) -> float:
+        began = time.monotonic()
+        server.ask("/slow?1")
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(count) as pool:
+        return sum(one < 1.6 for one in pool.map(seconds, range(count)))
+
+
+@pytest.mark.parametrize(("kind", "workers", "threads", "least"), [("gthread", 5, 4, 15), ("uwsgi", 3, 8, 24)])
+def test_no_request_waits_for_a_busy_worker_beside_an_idle_one(
+    serve: Callable[..., Any], kind: str, workers: int, threads: int, least: int
+) -> None:
+    """A worker of gunicorn accepts one more than it serves. Without a limit, one worker may accept all."""
+    server = serve(kind, workers=workers, threads=threads)
+    assert answered_together(server, workers * threads) >= least
+
+
 STREAM = """
 
 plain = app

@@ -294,6 +294,16 @@ def limits(bind: str) -> dict[str, int]:
     return {"limit_request_line": 0, "limit_request_field_size": 32768, "limit_request_fields": 1000}
 
 
+def connections(bind: str, name: str, threads: int) -> dict[str, int]:
+    """The connections that a worker with threads accepts: one more than it serves, which it may keep open.
+
+    By default it accepts any number. Then some requests wait for a worker whose threads are all busy, while other workers
+    are idle. Waiting connections stay in the queue of the socket, from which each worker takes the next.
+    """
+    is_behind_nginx = bind.startswith("unix:") or bind == INHERITED
+    return {"worker_connections": threads + 1} if is_behind_nginx and name == "gthread" else {}
+
+
 DEFAULTS = {
     # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
     "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
@@ -324,6 +334,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         "graceful_timeout": timeout,
         **trusted(service["bind"]),
         **limits(service["bind"]),
+        **connections(service["bind"], name, service.get("threads", 1)),
         **DEFAULTS,
     }
     if own.get("max_requests"):
