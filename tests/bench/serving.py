@@ -3,7 +3,7 @@
 """How fast a site of the collection answers, against the plain site of a tutorial, gunicorn alone, and a bare nginx.
 
 All of them run on one host, and are asked in turns by the same client (visitors.py), which takes its share of the
-processors from each alike.
+processors from each alike. memory.py measures the memory of the app servers.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ PLACES = {
     "sync alone": ("/srv/webapps/by-sync/current.sock", "/json"),
     "ours, file": ("127.0.0.1:80", "/static/100k.bin"),
     "bare nginx, file": ("127.0.0.1:8082", "/static/100k.bin"),
+}
+# The service of each case whose memory is measured.
+SERVICES = {
+    "ours": "hello",
+    "ours, uwsgi": "by-uwsgi",
+    "ours, uwsgi sync": "uwsgi-sync",
+    "ours, sync": "by-sync",
+    "ours, granian": "by-granian",
+    "tutorial": "bench-tutorial",
 }
 # The lowest rate and the highest p99 of each server, as ratios to the tutorial's site.
 GOALS = (
@@ -86,11 +95,14 @@ def measure(ssh: Callable[[list[str], bytes], bytes], rounds: int, say: Callable
     for number in range(1, rounds + 1):
         names = list(PLACES) if number % 2 else list(reversed(PLACES))
         figures = {name: ask(ssh, client, *PLACES[name], SECONDS) for name in names}
+        memory = json.loads(ssh(["python3", "-"], (BENCH / "memory.py").read_bytes()))
+        for name, service in SERVICES.items():
+            figures[name]["memory"] = memory[service]
         found.append({name: figures[name] for name in PLACES})
         say(f"Round {number}")
         for name, one in found[-1].items():
             latency = f"p50 {one['p50']:6.2f} ms   p99 {one['p99']:6.2f} ms"
-            say(f"  {name:<18} {rate(one):8.0f} a second   {latency}{told_clocks(one)}")
+            say(f"  {name:<18} {rate(one):8.0f} a second   {latency}{told_clocks(one)}{told_memory(one)}")
     return found
 
 
@@ -109,6 +121,13 @@ def told_clocks(figures: dict[str, Any]) -> str:
     clocks = figures["clocks"]
     spent = ", ".join(f"{name} {clocks[name]:3d}" for name in ("nginx", "application", "client"))
     return f"   us each: {spent}   idle {100 * clocks['idle']:.0f} %, stolen {100 * clocks['stolen']:.0f} %"
+
+
+def told_memory(figures: dict[str, Any]) -> str:
+    """The workers of an app server after the load, the memory of one, and that of all its processes."""
+    if not (memory := figures.get("memory")):
+        return ""
+    return f"   {memory['workers']} workers of {memory['worker']:.0f} MiB, {memory['all']:.0f} MiB in all"
 
 
 def rate(figures: dict[str, Any]) -> float:

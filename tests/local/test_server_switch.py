@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Visitors of a real nginx while an application switches from gunicorn to uWSGI and back, without a reload of nginx."""
+"""Visitors of a real nginx while an application switches from one app server to another, without a reload of nginx."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import switch_links
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from nginx_instance import Front, needs_nginx
 
 pytestmark = needs_nginx
@@ -144,3 +145,54 @@ def test_a_visitor_can_forge_nothing_by_the_uwsgi_protocol(stage: Callable[..., 
     told = here.ask("/page", headers={**forged, "Script-Name": "/evil", "X-Forwarded-Ssl": "on"})
     assert (told["SCRIPT_NAME"], told["wsgi.url_scheme"], told["REMOTE_ADDR"]) == ("", "http", "127.0.0.1")
     assert told["HTTP_X_FORWARDED_PREFIX"] is None
+
+
+# The settings of an application in the inventory at first, and after each change.
+ASGI = {"gunicorn": {"worker_class": "asgi"}, "granian": {"interface": "asgi"}}
+QUIET_CHANGES: dict[str, list[dict[str, Any]]] = {
+    "WSGI": [{}, {"server": "uwsgi"}, {"server": "granian"}, {"server": "uwsgi"}, {}, {"server": "granian"}],
+    "WSGI, one thread": [{}, {"threads": 1}, {"threads": 1, "server": "uwsgi"}, {"workers": 3}],
+    "WSGI, settings": [{}, {"server": "uwsgi", "uwsgi": {"max-requests": 9}}, {"gunicorn": {"statsd_prefix": "a"}}],
+    "ASGI": [ASGI, {**ASGI, "server": "granian"}, {**ASGI, "workers": 2}, {**ASGI, "server": "granian", "workers": 1}],
+    "code": [{}, {"env": {"A": "b"}}, {"proxy_fix": True}, {"commands": {"build": ["true"]}}, {"shared": ["data"]}],
+}
+# gunicorn's class asgi can't keep connections. nginx's configuration has the kept connections and the time-out.
+LOUD_CHANGES: dict[str, list[dict[str, Any]]] = {
+    "the other key goes": [{"gunicorn": ASGI["gunicorn"]}, {"server": "granian", "granian": ASGI["granian"]}],
+    "recycled workers": [{}, {"gunicorn": {"max_requests": 1000}}],
+    "a longer time-out": [{}, {"timeout": 60}],
+}
+
+
+def reloads(front: Front, changes: list[dict[str, Any]]) -> int:
+    """How often nginx got new workers while the application changed in this way."""
+    application = {"name": "shop", "source": {"path": "x"}, "wsgi": "a:b", "site": {"port": front.port}}
+    workers, seen = front.transaction().nginx.workers, 0
+    for number, change in enumerate(changes):
+        before = workers(front.master) if number else set()
+        actions = front.serve(nginx_sites([{**application, **change}], root=f"{front.folder}/apps"))["actions"]
+        assert (actions == []) == (workers(front.master) == before)
+        seen += bool(number and actions)
+    return seen
+
+
+@pytest.mark.parametrize("changes", QUIET_CHANGES.values(), ids=QUIET_CHANGES)
+def test_a_switch_to_another_server_does_not_reload_nginx(
+    tmp_path: Path, render: Callable[..., Any], changes: list[dict[str, Any]]
+) -> None:
+    front = Front(tmp_path, render)
+    try:
+        assert reloads(front, changes) == 0
+    finally:
+        front.stop()
+
+
+@pytest.mark.parametrize("changes", LOUD_CHANGES.values(), ids=LOUD_CHANGES)
+def test_a_change_of_the_site_reloads_nginx_once(
+    tmp_path: Path, render: Callable[..., Any], changes: list[dict[str, Any]]
+) -> None:
+    front = Front(tmp_path, render)
+    try:
+        assert reloads(front, changes) == 1
+    finally:
+        front.stop()

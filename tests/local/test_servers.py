@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
-from serving import ASGI, ASGI_KINDS, GRANIAN, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
+from serving import ASGI, ASGI_KINDS, BEGUN, GRANIAN, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
 
 CONTAINER = """
 class Board:
@@ -240,6 +240,60 @@ def test_the_notes_about_workers_stay_short(serve: Callable[..., Any], kind: str
     server.wait(lambda: notes.stat().st_size < 100_000)
     server.wait(lambda: notes.read_text().count("ready") >= 1)
     assert server.ask()["pid"]
+
+
+def answered_together(server: Any, count: int) -> int:
+    """The number of requests that are answered within one and a half times their own second, of as many at once."""
+
+    def seconds(_number: int) -> float:
+        began = time.monotonic()
+        server.ask("/slow?1")
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(count) as pool:
+        return sum(one < 1.6 for one in pool.map(seconds, range(count)))
+
+
+@pytest.mark.parametrize(("kind", "workers", "threads", "least"), [("gthread", 5, 4, 15), ("uwsgi", 3, 8, 24)])
+def test_no_request_waits_for_a_busy_worker_beside_an_idle_one(
+    serve: Callable[..., Any], kind: str, workers: int, threads: int, least: int
+) -> None:
+    """A worker of gunicorn accepts one more than it serves. Without a limit, one worker may accept all."""
+    server = serve(kind, workers=workers, threads=threads)
+    assert answered_together(server, workers * threads) >= least
+
+
+STREAM = """
+
+plain = app
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] != "/stream":
+        return plain(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    def events():
+        print(BEGUN, file=sys.stderr, flush=True)
+        for _ in range(60):
+            yield b"data: x"
+            time.sleep(0.1)
+    return events()
+"""
+
+
+@pytest.mark.parametrize("path", ["/slow?6", "/stream"])
+@pytest.mark.parametrize("kind", ["gthread", "uwsgi", "granian"])
+def test_slow_requests_leave_the_other_threads_to_others(serve: Callable[..., Any], kind: str, path: str) -> None:
+    """The default number of threads is the number of requests that a worker serves at a time."""
+    code = WSGI + f"\nBEGUN = {BEGUN!r}" + STREAM
+    server = serve(kind, code=code, threads=8)
+    slow = [server.begin(path) for _ in range(7)]
+    server.wait(lambda: server.log.read_text().count(BEGUN) >= 7, 4)
+    began = time.monotonic()
+    for _ in range(20):
+        assert server.ask()["pid"]
+    assert time.monotonic() - began < 2
+    for connection in slow:
+        connection.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

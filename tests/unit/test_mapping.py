@@ -69,6 +69,40 @@ def test_workers(workers: Any, cpus: int, memory: int, wanted: int) -> None:
     assert worker_count(shop, {"cpus": cpus, "memory_bytes": memory}) == wanted
 
 
+@pytest.mark.parametrize("server", ["uwsgi", "granian"])
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, (3, 8)),
+        ({"threads": 16}, (3, 16)),
+        # A number in the inventory stays, and the other number is the one of earlier versions.
+        ({"threads": 4}, (5, 4)),
+        ({"threads": 1}, (5, 1)),
+        ({"workers": 4}, (4, 4)),
+        ({"workers": 4, "threads": 8}, (4, 8)),
+    ],
+)
+def test_a_server_with_cheap_threads_has_fewer_workers(server: str, changes: dict[str, Any], wanted: Any) -> None:
+    (shop,) = applications([app(server=server, **changes)])
+    assert (worker_count(shop, {"cpus": 2, "memory_bytes": 8 * GIB}), shop["threads"]) == wanted
+
+
+@pytest.mark.parametrize("own", [{"cheaper": 4}, {"gevent": 100}, {"async": 50}])
+def test_uwsgi_has_its_many_workers_where_it_adapts_their_number_or_has_no_threads(own: dict[str, Any]) -> None:
+    (shop,) = applications([app(server="uwsgi", uwsgi=own)])
+    assert (worker_count(shop, {"cpus": 2, "memory_bytes": 8 * GIB}), shop["threads"]) == (5, 4)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 64])
+def test_fewer_workers_serve_as_many_requests_at_a_time(cores: int) -> None:
+    apps = [app(server=server) for server in ("gunicorn", "uwsgi", "granian")]
+    facts = {"cpus": cores, "memory_bytes": 1024 * GIB}
+    many, *others = [
+        worker_count(shop, facts) * shop["threads"] for (shop,) in map(applications, ([one] for one in apps))
+    ]
+    assert all(many <= other <= 2 * many for other in others)
+
+
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [
@@ -294,7 +328,8 @@ def test_a_static_folder_of_a_package_is_copied_by_the_build() -> None:
     [
         ({}, 16),
         ({"site": {"keepalive": 0}}, 0),
-        ({"threads": 1}, 0),
+        # sync workers announce that they close each connection.
+        ({"threads": 1}, 16),
         ({"threads": 1, "site": {"keepalive": 4}}, 4),
         ({"gunicorn": {"worker_class": "gevent"}}, 0),
         ({"gunicorn": {"max_requests": 1000}}, 0),
@@ -537,6 +572,21 @@ def test_a_change_of_the_server_leaves_the_site_of_nginx_alone(changes: dict[str
     assert sites[0] == sites[1] == sites[2]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threads": 1},
+        {"threads": 16},
+        {"workers": 7},
+        {"server": "uwsgi", "workers": 2, "threads": 1, "uwsgi": {"cheaper": 1}},
+        {"proxy_fix": True, "env": {"A": "b"}, "gunicorn": {"statsd_host": "127.0.0.1:8125"}},
+        {"granian": {"runtime_mode": "mt"}, "server": "granian"},
+    ],
+)
+def test_the_settings_of_a_server_leave_the_site_of_nginx_alone(changes: dict[str, Any]) -> None:
+    assert nginx_sites([app(**changes)]) == nginx_sites([app()])
+
+
 # Process managers
 
 
@@ -689,7 +739,10 @@ def test_of_the_shared_folders_only_those_are_served_that_the_site_names(
 def test_applications_are_checked_once_however_often_they_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[str] = []
     monkeypatch.setattr(webapps_model, "check_app", lambda _checker, app, _where: checked.append(app["name"]))
-    given = [{"name": name, "source": {"path": "a"}, "wsgi": "a:b", "site": {"path": f"/{name}"}} for name in "ab"]
+    given = [
+        {"name": name, "source": {"path": "a"}, "wsgi": "a:b", "threads": 4, "site": {"path": f"/{name}"}}
+        for name in "ab"
+    ]
     apps, problems, *_ = checked_inventory(given)
     facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
     for one in (apps, present(apps)):

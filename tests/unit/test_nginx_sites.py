@@ -165,6 +165,7 @@ def test_a_visitor_cannot_forge_what_the_application_believes(
         "X-Forwarded-Port": "$pyweb_port",
         "X-Forwarded-Prefix": "",
         "X-Request-ID": "$pyweb_request_id",
+        "X-Pyweb-URI": "$pyweb_encoded_uri",
         "If-Match": "$pyweb_if_match",
         "Connection": "",
     }

@@ -65,11 +65,13 @@ application = VisitorMiddleware(_callable)
 # application returns, but a generator starts its response later. It has no write(). If a part of the request's body is
 # unread at the end, it closes the connection, and nginx may lose the response. So the rest is read at the end. nginx
 # must know the length of the response for that, because it sends no more of a body after the headers of a response. So
-# a short response gets a length.
+# a short response gets a length. granian passes only the decoded path. nginx sends the original one in a header where
+# they differ.
 WSGI_VISITOR = '''
 
 import threading
 import time
+from urllib.parse import quote
 
 DRAIN_SECONDS, IDLE_SECONDS = 2, 0.3
 SHORT_BYTES, SHORT_SECONDS = 65536, 0.2
@@ -157,6 +159,11 @@ def visited(environ, start_response):
     if not colon or not port.isdecimal():
         name, port = environ.get("HTTP_HOST", ""), "443" if scheme == "https" else "80"
     environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
+    query = environ.get("QUERY_STRING")
+    raw = environ.pop("HTTP_X_PYWEB_URI", "") or quote(environ["PATH_INFO"], "/:@!$&'()*+,;=~", "latin-1") + (
+        f"?{query}" if query else ""
+    )
+    environ["RAW_URI"] = environ["REQUEST_URI"] = raw
     begun, chunks, body = [], [], None
     length = environ.get("CONTENT_LENGTH") or ("" if "HTTP_TRANSFER_ENCODING" in environ else "0")
     if length != "0":

@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
     checked_facts,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
@@ -116,7 +117,7 @@ class LookAction(HostAction):
             webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites
         )
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
-        for text in unused_settings(webapps, apps) if apps and builds else ():
+        for text in [*unused_settings(webapps, apps), *cut_connections(apps)] if apps and builds else ():
             display.warning(text)
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)

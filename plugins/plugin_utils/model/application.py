@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.switch import check_switch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, default_threads
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind
 
@@ -29,6 +29,8 @@ HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     """Report the problems of one application, and normalise its values."""
     check_name(checker, app["name"], f"{where}.name")
+    if app["threads"] is None:
+        app["threads"] = default_threads(app)
     if app["state"] == "absent":
         return
     check_source(checker, app["source"] or {}, f"{where}.source")
@@ -85,7 +87,7 @@ def check_workers(checker: Checker, app: dict[str, Any], where: str) -> None:
     if isinstance(workers, str) and workers.isdecimal():
         app["workers"] = workers = int(workers)
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1000):
-        auto = " auto is twice the number of cores plus one." if "cpu_count" in str(workers) else ""
+        auto = " auto is twice the number of cores plus one with gunicorn." if "cpu_count" in str(workers) else ""
         checker.problem(
             f"{where}.workers",
             f"'{workers}' is not a number of processes. Set a whole number from 1 to 1000, or auto.{auto}",

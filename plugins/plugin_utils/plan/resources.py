@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import auto_workers, server_of
 
 # Memory (bytes) that `workers: auto` assumes for each worker: a Flask application with an ORM takes 60 to 120 MiB.
 WORKER_MEMORY = 128 * 1024**2
@@ -17,7 +17,7 @@ STOP_MARGIN = 5
 
 
 def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
-    """Twice the cores plus one (gunicorn's recommendation), limited by the memory, but at least two.
+    """The number of workers; ``auto`` depends on server, threads and cores, is limited by memory, and at least two.
 
     Only the cores that the application may use count. The memory is half of the host's memory, or the application's
     limit if that is lower. The other half is for the system and a second release.
@@ -29,7 +29,7 @@ def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
         cores = min(cores, max(1, int(app["limits"]["cpu"].rstrip("%")) // 100))
     if app["limits"]["memory"]:
         memory = min(memory, memory_bytes(app["limits"]["memory"]))
-    return max(2, min(2 * cores + 1, memory // WORKER_MEMORY))
+    return max(2, min(auto_workers(app, cores), memory // WORKER_MEMORY))
 
 
 def memory_bytes(text: str) -> int:

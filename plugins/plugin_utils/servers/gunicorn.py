@@ -254,10 +254,11 @@ def keeps_connections(app: dict[str, Any]) -> bool:
     """Whether nginx may keep connections without losing a request.
 
     gthread workers support it, and a stopping worker still answers requests on them. Workers with `max_requests` don't:
-    in older versions, a restarting worker closes idle connections at once.
+    in older versions, a restarting worker closes idle connections at once. sync workers announce that they close each
+    connection, so nginx keeps none. Thus a change of ``threads`` does not reload nginx.
     """
-    own = app["gunicorn"]
-    return worker_class(own, app["threads"]) == "gthread" and own.get("keepalive") != 0 and not own.get("max_requests")
+    own, name = app["gunicorn"], worker_class(app["gunicorn"], app["threads"])
+    return name == "sync" or (name == "gthread" and own.get("keepalive") != 0 and not own.get("max_requests"))
 
 
 def stop_seconds(settings: dict[str, Any], timeout: int) -> int:
@@ -293,6 +294,16 @@ def limits(bind: str) -> dict[str, int]:
     return {"limit_request_line": 0, "limit_request_field_size": 32768, "limit_request_fields": 1000}
 
 
+def connections(bind: str, name: str, threads: int) -> dict[str, int]:
+    """The connections that a worker with threads accepts: one more than it serves, which it may keep open.
+
+    By default it accepts any number. Then some requests wait for a worker whose threads are all busy, while other workers
+    are idle. Waiting connections stay in the queue of the socket, from which each worker takes the next.
+    """
+    is_behind_nginx = bind.startswith("unix:") or bind == INHERITED
+    return {"worker_connections": threads + 1} if is_behind_nginx and name == "gthread" else {}
+
+
 DEFAULTS = {
     # The heartbeat file of a worker; on a disk it can block a healthy worker (gunicorn's FAQ).
     "worker_tmp_dir": "/dev/shm",  # noqa: S108  # a file without a name
@@ -323,6 +334,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         "graceful_timeout": timeout,
         **trusted(service["bind"]),
         **limits(service["bind"]),
+        **connections(service["bind"], name, service.get("threads", 1)),
         **DEFAULTS,
     }
     if own.get("max_requests"):

@@ -49,6 +49,10 @@ class Server:
     stop_seconds: Callable[[Application], int]
     # Whether nginx may keep connections to it without losing a request.
     keeps_connections: Callable[[Application], bool]
+    # Whether ``timeout`` limits each request.
+    limits_requests: Callable[[Application], bool] = lambda _app: False
+    # Whether few workers with many threads serve more requests than many workers with few threads.
+    has_cheap_threads: Callable[[Application], bool] = lambda _app: False
     # Whether it can load a callable, as ``wsgi`` names it. If not, our entry module does.
     reads: Callable[[str], bool] = lambda _callable: True
     # The workers that start at once, of all workers.
@@ -73,6 +77,7 @@ SERVERS: dict[str, Server] = {
             requirements=gunicorn.requirements_of,
             stop_seconds=lambda app: gunicorn.stop_seconds(app["gunicorn"], app["timeout"]),
             keeps_connections=gunicorn.keeps_connections,
+            limits_requests=lambda app: gunicorn.worker_class(app["gunicorn"], app["threads"]) == "sync",
             reads=is_read_by_gunicorn,
         ),
         Server(
@@ -85,6 +90,8 @@ SERVERS: dict[str, Server] = {
             stop_seconds=lambda app: int(app["timeout"]),
             # nginx speaks the uwsgi protocol to it, which has no kept connections.
             keeps_connections=lambda _app: True,
+            limits_requests=lambda _app: True,
+            has_cheap_threads=uwsgi.has_cheap_threads,
             booting_workers=lambda app, workers: uwsgi.booting_workers(app["uwsgi"], workers),
             problems=uwsgi.problems_with,
         ),
@@ -97,6 +104,7 @@ SERVERS: dict[str, Server] = {
             requirements=granian.requirements_of,
             stop_seconds=granian.stop_seconds,
             keeps_connections=granian.keeps_connections,
+            has_cheap_threads=lambda _app: True,
         ),
     )
 }
@@ -105,3 +113,19 @@ SERVERS: dict[str, Server] = {
 def server_of(app: Application) -> Server:
     """The server that an application has chosen."""
     return SERVERS[app["server"]]
+
+
+# Threads per worker by default, and from how many threads on a server with cheap threads gets fewer workers.
+THREADS, MANY_THREADS = 4, 8
+
+
+def default_threads(app: Application) -> int:
+    """Threads per worker if the application names none. So all servers serve as many requests at a time."""
+    return MANY_THREADS if server_of(app).has_cheap_threads(app) and app["workers"] == "auto" else THREADS
+
+
+def auto_workers(app: Application, cores: int) -> int:
+    """Workers for this number of cores: twice as many and one (gunicorn's recommendation), or one more than cores."""
+    if server_of(app).has_cheap_threads(app) and app["threads"] >= MANY_THREADS:
+        return cores + 1
+    return 2 * cores + 1

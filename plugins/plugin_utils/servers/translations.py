@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import nearest
 
 AUTO = "workers: auto is twice the number of cores plus one; write it outside of the server's settings."
+# uWSGI and granian get fewer workers, because they have more threads.
+AUTO_THREADED = "workers: auto fits the number of cores; write it outside of the server's settings."
 MONKEY = (
     "The worker class gevent patches the standard library by itself: write worker_class: gevent, and leave this out."
 )
@@ -202,7 +204,7 @@ GRANIAN_SENTENCES = {
     "env": ENV,
     "environment": ENV,
     "static": SITE_STATIC,
-    "cpu_count": AUTO,
+    "cpu_count": AUTO_THREADED,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.translations import (
-    AUTO,
+    AUTO_THREADED,
     UWSGI_NAMES,
     UWSGI_SENTENCES,
     Translator,
@@ -32,7 +32,7 @@ CALLABLE = "name the callable as wsgi."
 ACCOUNT = "the application's own account runs it; leave it out."
 FOREGROUND = "the process manager keeps uWSGI in the foreground; leave it out."
 ENVIRONMENT = "the release has its own environment; leave it out."
-WORKERS = f"give it as workers, outside of uwsgi. {AUTO}"
+WORKERS = f"give it as workers, outside of uwsgi. {AUTO_THREADED}"
 OWN = {
     **dict.fromkeys(("http", "https", "http11-socket", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket"), SOCKET),
     **dict.fromkeys(("scgi-nph-socket", "puwsgi-socket", "raw-socket", "shared-socket"), SOCKET),
@@ -159,6 +159,15 @@ def cheaper_problem(options: dict[str, Any], workers: int) -> str | None:
         f"cheaper: {options['cheaper']} must be lower than the number of workers, which is {workers}. Lower it, or "
         "raise workers."
     )
+
+
+def has_cheap_threads(app: dict[str, Any]) -> bool:
+    """Whether few workers with many threads are better: each request wakes an idle thread of every worker.
+
+    ``cheaper`` adapts the number of workers itself, below the highest. Asynchronous workers do without threads.
+    """
+    own = app["uwsgi"] if isinstance(app["uwsgi"], dict) else {}
+    return not any(own.get(key) for key in ("cheaper", *ASYNC))
 
 
 def booting_workers(options: dict[str, Any], workers: int) -> int:
