@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
+from repositories import git
 from test_building import (  # noqa: F401  # fixtures
     APP,
     ID,
@@ -177,7 +180,6 @@ def test_a_lock_with_an_index_of_its_own(bench: Bench, tmp_path: Path, uv: str) 
 
 def add_wheels(bench: Bench, spec: dict[str, Any], wheels: Path) -> None:
     """Put a folder of wheels into the source of a specification."""
-    import base64
     import shutil
 
     from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, source_files
@@ -439,3 +441,48 @@ def test_a_lock_is_installed_from_the_named_index(bench: Bench, tmp_path: Path, 
     (mirror / "index.html").write_text(f'<a href="{address}">{address.rpartition("/")[2]}</a>')
     bench.build(files, SECOND, python=python)
     assert version_of(bench, "itsdangerous", SECOND)
+
+
+SCM = 'requires = ["{}"]\nbuild-backend = "{}"\n[project]\nname = "shop"\ndynamic = ["version"]\n{}'
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "project",
+    [
+        SCM.format('setuptools>=80", "setuptools-scm>=8', "setuptools.build_meta", "[tool.setuptools_scm]\n"),
+        SCM.format(
+            'hatch-vcs", "hatchling',
+            "hatchling.build",
+            '[tool.hatch.version]\nsource = "vcs"\n'
+            '[tool.hatch.build.hooks.vcs]\nversion-file = "src/shop/_version.py"\n',
+        ),
+    ],
+    ids=["setuptools-scm", "hatch-vcs"],
+)
+def test_a_project_gets_its_version_from_the_tags_of_its_repository(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "shop"
+    for name, text in {**SRC, "pyproject.toml": f"[build-system]\n{project}"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "one")
+    git(folder, "tag", "v2.3.0")
+    digests = set()
+    for number, source in enumerate(({"path": str(folder)}, {"git": str(folder)}, {"path": str(folder)})):
+        origin = origin_of(source, [])
+        assert origin.pack is not None
+        spec = bench.spec({}, wsgi="shop:app")
+        spec["source"] |= {**origin.description, "data": base64.b64encode(origin.pack()).decode()}
+        identity = (ID, SECOND, THIRD)[number]
+        bench.build_spec(spec, identity, code=origin.description["digest"])
+        digests.add(origin.description["digest"])
+        assert bench.run("python", "-c", TELL, identity=identity).strip() == ("2.3.0", "2.3.0", "2.4.0")[number]
+        if number == 1:
+            git(folder, "tag", "-d", "v2.3.0")
+            git(folder, "tag", "v2.4.0")
+    assert len(digests) == 3, "a tag makes another release of a folder"
