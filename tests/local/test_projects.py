@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import os
+import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +184,6 @@ def test_a_lock_with_an_index_of_its_own(bench: Bench, tmp_path: Path, uv: str) 
 
 def add_wheels(bench: Bench, spec: dict[str, Any], wheels: Path) -> None:
     """Put a folder of wheels into the source of a specification."""
-    import shutil
 
     from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, source_files
 
@@ -486,3 +489,60 @@ def test_a_project_gets_its_version_from_the_tags_of_its_repository(
             git(folder, "tag", "-d", "v2.3.0")
             git(folder, "tag", "v2.4.0")
     assert len(digests) == 3, "a tag makes another release of a folder"
+
+
+class Index(http.server.SimpleHTTPRequestHandler):
+    """A package index that wants a login."""
+
+    place = ""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments, directory=self.place)
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != f"Basic {base64.b64encode(b'me:T0ken').decode()}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def index(bench: Bench) -> Iterator[str]:
+    wheel(bench.folder / "simple/private", "private", "1.0")
+    name = "private-1.0-py3-none-any.whl"
+    (bench.folder / "simple/private/index.html").write_text(f'<a href="{name}">{name}</a>')
+    Index.place = str(bench.folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:T0ken@127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["extra_index_urls", "file", "variable", "direct", "pyproject"])
+def test_an_index_with_a_login_is_asked_whenever_an_environment_is_made(bench: Bench, index: str, place: str) -> None:
+    direct = f"private @ {index}/private/private-1.0-py3-none-any.whl"
+    text = {
+        "file": f"--extra-index-url {index}\nprivate\n",
+        "variable": f"--extra-index-url {index.replace('T0ken', '${TOKEN}')}\nprivate\n",
+        "direct": f"{direct}\n",
+    }.get(place, "private\n")
+    files = {"app.py": APP, "requirements.txt": text}
+    if place == "pyproject":
+        settings = f'[[tool.uv.index]]\nname = "shelf"\nurl = "{index.replace("me:T0ken@", "")}"\n'
+        files = {"app.py": APP, "pyproject.toml": f'{PROJECT}dependencies = ["private"]\n{settings}'}
+    python = {"interpreter": "python3", "packages": []}
+    if place == "extra_index_urls":
+        python["extra_index_urls"] = [index]
+    env = {"TOKEN": "T0ken", "UV_INDEX_SHELF_USERNAME": "me", "UV_INDEX_SHELF_PASSWORD": "T0ken"}
+    bench.build(files, python=python, env=env)
+    shutil.rmtree(bench.layout.venvs)
+    os.mkdir(bench.layout.venvs, 0o755)
+    shutil.rmtree(f"{bench.layout.build}/uv")
+    bench.build(files, SECOND, python=python, env=env)
+    assert version_of(bench, "private", SECOND) == "1.0"
