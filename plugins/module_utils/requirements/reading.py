@@ -94,7 +94,12 @@ def is_installable(path: str) -> bool:
         return True
     if os.path.basename(path) != "pyproject.toml":
         return False
-    found = table(content(path)) or {}
+    text = content(path)
+    found = table(text)
+    if found is None:
+        # A host whose Python can't read TOML.
+        is_off = re.search(r"^\s*package(?:-mode)?\s*=\s*false", text, re.MULTILINE)
+        return "\n[build-system]" in f"\n{text}" and not is_off
     given = tools(found).get("uv", {}).get("package")
     if isinstance(given, bool):
         return given
