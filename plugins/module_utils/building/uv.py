@@ -22,6 +22,9 @@ HARDLINK, COPY = "hardlink", "copy"
 # The words of uv if it can't link a file after it has linked another of the same package.
 UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
 
+# Variables of the application that describe its own processes.
+OWN_VARIABLES = frozenset({"HOME", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV"})
+
 PROXIES = (
     "http_proxy",
     "https_proxy",
@@ -53,6 +56,11 @@ REMEDIES = (
         "been replaced: compare the package on your index or mirror with the original.",
     ),
     (
+        r"404 not found",
+        "A file is no longer in the index. If its version was recorded by an earlier release, resolve anew with "
+        "-e webapp_upgrade_packages=true, or name another version in the requirements.",
+    ),
+    (
         r"was not found in the package registry|there are no versions of|there is no version of",
         "A requirement has no such name or version; check its spelling in the requirements.",
     ),
@@ -70,6 +78,17 @@ REMEDIES = (
         "A requirement needs another Python; change its version, or name another python.interpreter.",
     ),
     (
+        r"no module named .?pkg_resources",
+        "A requirement is built with pkg_resources, which newer versions of setuptools no longer contain. Choose a "
+        "newer version of the requirement, or limit what builds use: set UV_BUILD_CONSTRAINT in env to a file of the "
+        "source with the line 'setuptools<81'.",
+    ),
+    (
+        r"unable to (?:detect|determine) version|setuptools-scm was unable|could not determine the version",
+        "The version of the project comes from git, and the source has no tag that names it. Add a tag such as v1.0 to "
+        "the repository, or set SETUPTOOLS_SCM_PRETEND_VERSION in env.",
+    ),
+    (
         r"failed to build|build backend",
         "A requirement has no wheel for this Python and could not be built; let python_packages install what its "
         "build needs ({build_needs}), or choose a version with a wheel.",
@@ -78,11 +97,27 @@ REMEDIES = (
 )
 
 
-def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
-    """Run uv as the build account; ``doing`` completes "could not"."""
+def run_uv(
+    build: Build,
+    arguments: list[str],
+    doing: str,
+    cwd: str = "",
+    in_source: bool = False,
+    indexes: list[str] | None = None,
+) -> None:
+    """Run uv as the build account; ``doing`` completes "could not".
+
+    With ``in_source``, uv also reads [tool.uv] of the source, as on the machine of its author. ``indexes`` are asked
+    after those of the inventory.
+    """
     command = [build.uv, *arguments]
+    environment = environment_of_uv(build)
+    if in_source:
+        del environment["UV_NO_CONFIG"]
+    if indexes:
+        environment["UV_INDEX"] = " ".join([environment.get("UV_INDEX", ""), *indexes]).strip()
     try:
-        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
+        answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
@@ -120,12 +155,17 @@ def link_mode(build: Build) -> str:
 def environment_of_uv(build: Build) -> dict[str, str]:
     python = build.spec["python"]
     environment = {
+        **variables_for_uv(build.spec["env"]),
+        # No settings of the build account: a package could have put them there.
+        "XDG_CONFIG_HOME": "/nonexistent",
         "UV_CACHE_DIR": cache_of(build),
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",  # the same, for uv before 0.10
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
+        # Some files of the cache are root's, and uv can't link these. An installation chooses for itself.
+        "UV_LINK_MODE": COPY,
     }
     environment |= environment_of_indexes(python)
     if python.get("ca_bundle"):
@@ -138,6 +178,11 @@ def environment_of_uv(build: Build) -> dict[str, str]:
     return {**environment, **{name: os.environ[name] for name in PROXIES if name in os.environ}}
 
 
+def variables_for_uv(env: dict[str, Any]) -> dict[str, str]:
+    """The variables of the application, for requirements with ${NAME}, and for packages that are built."""
+    return {key: str(value) for key, value in env.items() if key not in OWN_VARIABLES and not key.startswith("LD_")}
+
+
 def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
     """The package indexes for uv, which asks UV_INDEX in its order, then those of requirements files, then the default.
 
@@ -145,7 +190,7 @@ def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
     none of these can replace its packages. It is also the default, in place of the public index. Without a named index,
     the extra ones are asked before the public one.
     """
-    environment = {"UV_INDEX_STRATEGY": "first-index"}
+    environment = {"UV_INDEX_STRATEGY": python.get("index_strategy") or "first-index"}
     indexes = indexes_of(python)
     if indexes:
         environment["UV_INDEX"] = " ".join(indexes)
