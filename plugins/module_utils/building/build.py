@@ -75,12 +75,6 @@ class Build:
         program = Program(command, cwd, environment, timeout, self.identity)
         return run_as_builder(self.layout, program)
 
-    def build_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a program in the build world, in the environment of the release."""
-        # The file of the environment names the HOME of the application.
-        own = ["/usr/bin/env", f"HOME={self.layout.build}", f"USER={self.builder}", f"LOGNAME={self.builder}"]
-        return self.build_with([self.launcher, *own, *command], self.layout.home, {}, timeout)
-
     @property
     def launcher(self) -> str:
         return os.path.join(self.release, "bin", "run")

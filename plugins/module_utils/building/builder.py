@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import account_of_builds, check_paths, proxies
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
@@ -73,6 +74,7 @@ def make(build: Build, manifest: Manifest) -> None:
     owner = existing_account(build.name)
     venv = os.path.join(build.release, "venv")
     give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
+    check_paths(build)
     check_import(build)
 
 
@@ -105,7 +107,7 @@ def run_build_commands(build: Build) -> None:
     os.chmod(root, 0o700)
     for command in build.spec["build_commands"]:
         try:
-            answer = build.build_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
+            answer = run_build_command(build, command)
         except subprocess.TimeoutExpired:
             raise build.error(
                 f"the build command '{command}' did not end within {COMMAND_TIMEOUT} seconds. Make it end by itself."
@@ -118,6 +120,13 @@ def run_build_commands(build: Build) -> None:
             )
     take_for_root(root, fresh=True)
     os.chmod(root, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+
+
+def run_build_command(build: Build, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the build world, with the variables of the release and the build account."""
+    account = [f"{key}={value}" for key, value in account_of_builds(build).items()]
+    argv = [build.launcher, "/usr/bin/env", *account, "/bin/sh", "-c", command]
+    return build.build_with(argv, build.layout.home, proxies(), COMMAND_TIMEOUT)
 
 
 def remedy_of(build: Build, output: str) -> str:

@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
     wanted_requirements,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, cache_of, link_mode, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import inputs_of_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
@@ -179,6 +180,7 @@ def environment_key(build: Build, wanted: Requirements, version: str) -> dict[st
     )
     if not is_self_contained:
         key["code"] = build.code
+    key |= inputs_of_environment(build, [*texts.values(), *wanted.packages], not is_self_contained)
     if points_into_source(lines, [texts[name] for name in tables]):
         key["release"] = build.identity
     return key

@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import proxies, with_variables_of_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
@@ -21,17 +22,6 @@ UV_TIMEOUT = 1800
 HARDLINK, COPY = "hardlink", "copy"
 # The words of uv if it can't link a file after it has linked another of the same package.
 UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
-
-PROXIES = (
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-)
 
 # The Debian packages that well-known requirements without wheels are built with.
 LIBRARIES = {
@@ -80,9 +70,9 @@ REMEDIES = (
 
 def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
     """Run uv as the build account; ``doing`` completes "could not"."""
-    command = [build.uv, *arguments]
     try:
-        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
+        with with_variables_of_uv(build, [build.uv, *arguments]) as command:
+            answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
@@ -135,7 +125,7 @@ def environment_of_uv(build: Build) -> dict[str, str]:
                 f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it "
                 "out to use the host's certificate store."
             )
-    return {**environment, **{name: os.environ[name] for name in PROXIES if name in os.environ}}
+    return {**environment, **proxies()}
 
 
 def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
