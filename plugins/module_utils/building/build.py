@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     build_account,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import values_in
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,7 @@ class Build:
         return build_account(self.name)
 
     def error(self, text: str) -> ReleaseError:
-        return ReleaseError(self.name, redacted(masked(text, self.spec["env"])))
+        hidden = dict(self.spec["env"])
+        for number, file in enumerate(self.spec.get("files") or []):
+            hidden |= values_in(file["content"], f"file {number} ")
+        return ReleaseError(self.name, redacted(masked(text, hidden)))

@@ -11,11 +11,16 @@ from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import provide_environment
+from ansible_collections.pyweb.stack.plugins.module_utils.building.given_files import write_given_files
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
-from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import account_of_builds, check_paths, proxies
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import (
+    account_of_builds,
+    check_paths,
+    proxies,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
@@ -70,12 +75,14 @@ def make(build: Build, manifest: Manifest) -> None:
     link_shared(build)
     write_launcher(build)
     take_for_root(build.source)
+    write_given_files(build)
     run_build_commands(build)
     owner = existing_account(build.name)
     venv = os.path.join(build.release, "venv")
     give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
     check_paths(build)
-    check_import(build)
+    if build.spec.get("import_check", True):
+        check_import(build)
 
 
 def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
@@ -120,6 +127,7 @@ def run_build_commands(build: Build) -> None:
             )
     take_for_root(root, fresh=True)
     os.chmod(root, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+    write_given_files(build, may_exist=True)
 
 
 def run_build_command(build: Build, command: str) -> subprocess.CompletedProcess[str]:

@@ -10,11 +10,11 @@ import os
 import subprocess
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe
+from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe, import_traces
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import import_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # The problems that one sentence explains: {wsgi} and {module} are the application's, the rest is what the probe found.
@@ -49,8 +49,12 @@ def check_import(build: Build) -> None:
     spec, timeout = build.spec, build.spec["import_timeout"]
     needs_proxy_fix = (spec["entry"] or {}).get("proxy_fix") and spec["protocol"] == "wsgi"
     arguments = [spec["wsgi"], spec["protocol"], gunicorn_settings(build), "yes" if needs_proxy_fix else ""]
+    layout = build.layout
+    # While a release is live, others write into the shared folders, too.
+    watched = layout.shared if layout.current_release() is None else ""
+    program = [*map(inspect.getsource, (import_traces, import_probe)), layout.cache, watched]
     try:
-        answer = build.run_in_release(["python", "-c", inspect.getsource(import_probe), *arguments], timeout)
+        answer = build.run_in_release(["python", "-c", *program, *arguments], timeout)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"importing '{spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a "
@@ -115,7 +119,7 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
             f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
         )
     trace = "\n".join(found["trace"])
-    remedy = remedy or f" {lock_hint(trace)}".rstrip()
+    remedy = remedy or f" {import_hint(trace)}".rstrip()
     return f"importing '{wsgi.partition(':')[0]}' failed.{remedy} The end of the traceback:\n{trace}"
 
 
@@ -140,7 +144,7 @@ def is_factory(wsgi: str, found: dict[str, Any]) -> str:
 def factory_failed(wsgi: str, found: dict[str, Any]) -> str:
     module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
-    hint = lock_hint(trace).rstrip() + " " if lock_hint(trace) else ""
+    hint = import_hint(trace).rstrip() + " " if import_hint(trace) else ""
     if f"{factory}() missing" in trace and "required positional argument" in trace:
         hint = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'. "
     return f"calling the factory of '{wsgi}' failed. {hint}The end of the traceback:\n{trace}"

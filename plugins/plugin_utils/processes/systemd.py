@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
@@ -308,6 +309,20 @@ def one_value(values: Any) -> Any:
     words = raw_values(values)
     last = words[max((place for place, word in enumerate(words) if not word.strip()), default=-1) + 1 :]
     return words if any(word.startswith("~") for word in last) else " ".join(last)
+
+
+def unused_directives(settings: dict[str, Any], where: str) -> Iterator[str]:
+    """The lists of an inventory that add nothing to ours. They may be meant to allow nothing else."""
+    for name, ours in SANDBOX:
+        own = raw_values(settings.get(name, []))
+        words = {word for value in own for word in value.split()}
+        if name in LISTS and words and words <= {word for value in raw_values(ours) for word in value.split()}:
+            shown = " ".join(sorted(words))
+            if all(value.strip() for value in own):
+                yield (
+                    f"{where}.{name}: {shown}: no effect, because it adds to the list of the collection, which has it. "
+                    f'Remove {name}. To allow nothing else, begin the list with an empty value: ["", "{shown}"].'
+                )
 
 
 def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
