@@ -32,7 +32,7 @@ def said(**changes: Any) -> list[str]:
         ({"server": "granian", "threads": 8, "granian": {"interface": "asgi"}}, "granian has threads only for WSGI"),
         ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
         ({"systemd": {"RestrictAddressFamilies": "AF_UNIX"}}, 'begin the list with an empty value: ["", "AF_UNIX"]'),
-        ({"systemd": {"SystemCallFilter": ["@chown"]}}, "SystemCallFilter: @chown: no effect, because it adds to"),
+        ({"systemd": {"SystemCallArchitectures": ["native"]}}, "native: no effect, because it adds to the list of"),
     ],
 )
 def test_what_has_no_effect_is_announced(changes: dict[str, Any], words: str) -> None:
@@ -67,6 +67,8 @@ def test_every_unused_server_is_announced() -> None:
 def test_a_list_that_adds_or_begins_anew_has_an_effect() -> None:
     for value in ("AF_VSOCK", ["", "AF_UNIX"], "~AF_UNIX", "none", [""]):
         assert said(systemd={"RestrictAddressFamilies": value}) == []
+    # It allows again what ours has removed from it.
+    assert said(systemd={"SystemCallFilter": "@system-service"}) == []
 
 
 OPTIONS = {

@@ -61,6 +61,7 @@ ADDED = [
     ({"RestrictAddressFamilies": ["", "AF_UNIX"]}, ["", "AF_UNIX"]),
     ({"RestrictAddressFamilies": ["AF_VSOCK", "", "AF_UNIX"]}, ["", "AF_UNIX"]),
     ({"SystemCallFilter": "@mount"}, ["@system-service", "~@privileged @resources", "@chown @setuid", "@mount"]),
+    ({"CapabilityBoundingSet": "~CAP_SYS_ADMIN"}, ["~CAP_SYS_ADMIN"]),
     ({"SystemCallFilter": []}, ["@system-service", "~@privileged @resources", "@chown @setuid"]),
     ({"SystemCallArchitectures": ["x86"]}, ["native", "x86"]),
     ({"SupplementaryGroups": ["redis", "adm"]}, ["redis", "adm"]),
@@ -101,8 +102,8 @@ SINGLE = {
     *("ProtectSystem", "ProtectHome", "ProtectProc", "PrivateTmp", "PrivateDevices", "ProtectClock", "KeyringMode"),
     *("ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "LockPersonality"),
     *("ProtectKernelTunables", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallErrorNumber"),
-    # A boolean or a list. Ours is a boolean, which a list replaces.
-    "RestrictNamespaces",
+    # Lists, but ours is a boolean or empty.
+    *("RestrictNamespaces", "CapabilityBoundingSet"),
 }
 
 

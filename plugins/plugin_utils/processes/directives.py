@@ -12,11 +12,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting impo
 NAME = re.compile(r"[A-Z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 
 # The directives of our units whose values are lists. systemd adds the values of a repeated one, and an empty value
-# removes those before it. So the values of an inventory add to ours. Those of other directives replace ours.
+# removes those before it. So the values of an inventory add to ours. Those of other directives replace ours. That
+# includes CapabilityBoundingSet and RestrictNamespaces: ours is empty, or no list, and '~' leaves out values of all.
 LISTS = frozenset(
     [
         *("After", "Requires", "WantedBy"),
-        *("Environment", "ExecStartPre", "ReadWritePaths", "ReadOnlyPaths", "CapabilityBoundingSet"),
+        *("Environment", "ExecStartPre", "ReadWritePaths", "ReadOnlyPaths"),
         *("RestrictAddressFamilies", "SystemCallFilter", "SystemCallArchitectures"),
     ]
 )

@@ -316,7 +316,9 @@ def unused_directives(settings: dict[str, Any], where: str) -> Iterator[str]:
     for name, ours in SANDBOX:
         own = raw_values(settings.get(name, []))
         words = {word for value in own for word in value.split()}
-        if name in LISTS and words and words <= {word for value in raw_values(ours) for word in value.split()}:
+        known = {word for value in raw_values(ours) for word in value.split()}
+        # After words that remove others, the order counts.
+        if name in LISTS and words and words <= known and not any(word.startswith("~") for word in known):
             shown = " ".join(sorted(words))
             if all(value.strip() for value in own):
                 yield (
