@@ -816,7 +816,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-# What the import check creates is removed afterwards.
+# The import check removes the file again.
 IS_PRIVATE = """
 import os
 open("data/by-import", "w")

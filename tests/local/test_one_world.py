@@ -262,7 +262,7 @@ def test_a_changed_file_is_another_release(bench: Bench) -> None:
     assert found(files=[]) == plain, "releases of inventories without files stay what they are"
 
 
-# What the import check leaves
+# Leftovers of the import check
 
 
 CREATES = {
@@ -332,7 +332,7 @@ def test_a_file_that_another_process_has_open_stays(bench: Bench) -> None:
     assert sorted(os.listdir(f"{bench.layout.shared}/data")) == ["log", "seed"]
 
 
-# What release commands create
+# Files and tables that release commands create
 
 NEEDS = {
     "a file": "open('data/settings.json')",

@@ -19,7 +19,7 @@ OWN = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET", "
 OWN |= {"WEBAPP_PROCESS", "WEBAPP_PROCESS_NUMBER", "SERVER_SOFTWARE", "PWD", "OLDPWD", "SHLVL", "_", "GUNICORN_PID"}
 OWN |= {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"}
 OWN |= {"CREDENTIALS_DIRECTORY", "SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_GROUP_NAME"}
-# What the kernel limits, which depends on who starts a program, unless systemd starts all of them.
+# The limits of the kernel. They depend on who starts a program, unless systemd starts all of them.
 SANDBOX = {"kernel", "limits", "writable", "visible", "families", "interfaces", "credentials", "nice", "ids"}
 AUTHORS = ("import", "web", "worker", "tick", "command")
 
@@ -85,7 +85,7 @@ def test_the_environment_comes_first_and_variables_arrive_unchanged(host):
     assert json.loads(file.content_string) == {"password": "hunter2-of-the-writer"}
 
 
-# What uv sets for the packages that it builds, and what only the finished environment has.
+# Variables that uv sets for the packages that it builds, and those of the finished environment.
 OF_UV = {"UV", "PYTHONIOENCODING", "VIRTUAL_ENV", "PYTHONPATH", "PATH"}
 
 

@@ -32,24 +32,28 @@ def write_given_files(build: Build, may_exist: bool = False) -> None:
     source = os.open(build.source, FOLDER)
     try:
         for file in files:
-            *folders, name = file["path"].split("/")
-            try:
-                folder = open_below(source, [*inside, *folders], create=True)
-            except OSError as error:
-                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                    raise
-                raise build.error(
-                    f"files names '{file['path']}', but a part of this path is a link or a file in the release. "
-                    "Choose another path."
-                ) from None
+            folder = folder_of(build, source, inside, file["path"])
             try:
                 check_place(build, folder, file, may_exist)
-                write_private(folder, name, file["content"], group)
+                write_private(folder, os.path.basename(file["path"]), file["content"], group)
             finally:
                 os.close(folder)
     finally:
         os.close(source)
     keep_paths(build.release, [os.path.join(build.root, file["path"]) for file in files])
+
+
+def folder_of(build: Build, source: int, inside: list[str], path: str) -> int:
+    """The descriptor of the folder of a file, which is created if it is missing."""
+    try:
+        return open_below(source, [*inside, *path.split("/")[:-1]], create=True)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise build.error(
+                f"files names '{path}', but a part of this path is a link or a file in the release. Choose another "
+                "path."
+            ) from None
+        raise
 
 
 def check_place(build: Build, folder: int, file: dict[str, object], may_exist: bool) -> None:

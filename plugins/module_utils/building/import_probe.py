@@ -28,7 +28,7 @@ NOT_THE_APPLICATION = ("<frozen importlib", "importlib/__init__", 'File "<string
 # Statements that start a server.
 SERVES = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
 
-# What is done before the end, such as the removal of created files.
+# Steps before the end, such as the removal of created files.
 ENDING: list[Callable[[], None]] = []
 
 

@@ -3,8 +3,8 @@
 """A program that runs the import check, and then removes the files that it has created, such as an empty database.
 
 It runs by itself, as the application's account, so it needs the standard library alone. Python reports the files that
-the process opens (audit events), so files of the live release stay. Code in C and other programs are not reported.
-What they create is found by a comparison of the shared folders, if no release is live: then nothing else writes there.
+the process opens (audit events), so files of the live release stay. Files of code in C and of other programs are found
+by a comparison of the shared folders, if no release is live: then nothing else writes there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 # With more entries than this, folders are not compared.
 MOST_ENTRIES = 20_000
-# What SQLite keeps beside a database.
+# Files of SQLite beside a database.
 COMPANIONS = ("-journal", "-wal", "-shm")
 # The position of the new name among the arguments of an event.
 CREATING = {"os.mkdir": 0, "sqlite3.connect": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1}
@@ -52,7 +52,7 @@ class Traces:
                 self.created.append(name)
 
     def remove(self) -> None:
-        """Remove what was created, the newest first. What another process of the account has open stays."""
+        """Remove the created files, the newest first. A file that another process of the account has open stays."""
         after = entries(self.watched)
         compared = [] if self.before is None or after is None else sorted(after - self.before)
         found = [*compared, *(path + end for path in self.created for end in ("", *COMPANIONS))]

@@ -32,7 +32,7 @@ def surroundings():
         "families": [name for name in FAMILIES if can_open(getattr(socket, name))],
         "interfaces": can_list_interfaces(),
         "credentials": {path.name: path.read_text() for path in credentials.iterdir()} if credentials.is_dir() else {},
-        "nice": os.nice(0),
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "unit": Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2],
     }
 
