@@ -25,7 +25,8 @@ QUOTED = re.compile(r'"((?:\\.|[^"\\\n])*)"|' + r"'([^'\n]*)'")
 
 def keep_paths(release: str, paths: list[str]) -> None:
     """Record which files of a release the inventory has given."""
-    write(File(os.path.join(release, LIST), json.dumps(paths) + "\n", mode=0o600))
+    relative = [os.path.relpath(path, release) for path in paths]  # a copy of the release has another folder
+    write(File(os.path.join(release, LIST), json.dumps(relative) + "\n", mode=0o600))
 
 
 def values_in(text: str, prefix: str) -> dict[str, str]:
@@ -54,9 +55,10 @@ def unescaped(value: str) -> str:
 def private_values(layout: Layout, identity: str) -> dict[str, str]:
     """The variables of the user and the values of the files of a release. A log may contain them."""
     found = {key: value for key, value in release_variables(layout, identity).items() if key not in OWN_VARIABLES}
+    release = layout.release(identity)
     try:
-        paths = json.loads(read(os.path.join(layout.release(identity), LIST)) or b"[]")
-        texts = [(read(path) or b"").decode(errors="replace") for path in paths]
+        paths = json.loads(read(os.path.join(release, LIST)) or b"[]")
+        texts = [(read(os.path.join(release, path)) or b"").decode(errors="replace") for path in paths]
     except (OSError, ValueError):
         return found
     for number, text in enumerate(texts):
