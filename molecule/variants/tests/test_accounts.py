@@ -30,7 +30,7 @@ import urllib.request
 request = urllib.request.Request('http://127.0.0.1/write', headers={'Host': 'writer.example.com'})
 urllib.request.urlopen(request)"
 if [ -e /etc/systemd/system/writer.tick.service ]; then systemctl start writer.tick.service
-else $(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1); fi
+else env -i PATH=/usr/bin:/bin $(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1); fi
 """
 
 pytestmark = pytest.mark.usefixtures("on_site", "written")
