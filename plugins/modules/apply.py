@@ -117,7 +117,7 @@ def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[d
 
 
 def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, Any]:
-    app = {**app, "env": secret.get("env", {})}
+    app = {**app, "env": secret.get("env", {}), "files": secret.get("files", [])}
     if app["state"] == "present":
         app["python"] = {**app["python"], **secret.get("python", {})}
         app["source"] = {**app["source"], "data": secret.get("data")}

@@ -75,6 +75,7 @@ def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
             granian: {access_log_fmt: "%(addr)s"}
             uwsgi: {procname-prefix: shop, cheaper: "1"}
             env: {PASSWORD: secret}
+            files: [{path: config/secrets.toml, content: "token = 1"}]
             shared: [instance]
             commands: {build: [make], release: [flask db upgrade]}
             health: {path: /up}
@@ -226,6 +227,7 @@ SINGLE: dict[str, Any] = {
 # Texts that may have these characters, and why that does no harm. A zero byte and half of a pair are refused in all.
 SEVERAL_LINES = {
     "webapps.env.PASSWORD": "the environment's file quotes it for the shell",
+    "webapps.files.content": "written as it is, into a file of its own",
     "webapps.gunicorn.access_log_format": "written as a literal of Python",
     "webapps.gunicorn.logconfig_dict.version": "written as a literal of Python",
     "webapps.granian.access_log_fmt": "written as a literal of Python",

@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import install
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import source_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
@@ -269,6 +270,38 @@ def test_dependencies_that_would_not_be_installed_as_listed_are_told(
         (tmp_path / name).write_text("gunicorn==21.2.0\n" if name.endswith(".txt") else "")
     (app,), *_ = checked_inventory([merged(APP, {"python": {"requirements": named}})], "/srv/webapps", {})
     told = folder_problems(app, tmp_path, {"gunicorn": "gunicorn>=22.0"})
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"files": [{"path": "config/a.toml", "content": "x"}]},
+            "files 'config/a.toml': the source has this file. Set",
+        ),
+        ({"files": [{"path": "config/a.toml", "content": "x", "replace": True}]}, ""),
+        ({"files": [{"path": ".env", "content": "x"}]}, ""),
+        ({"files": [{"path": "config/b.toml", "content": "x"}]}, ""),
+        ({"env": {"SETTINGS": {"release": "config/b.toml"}}}, "env.SETTINGS: 'config/b.toml' is not in"),
+        ({"env": {"SETTINGS": {"release": "config/a.toml"}}}, ""),
+        ({"env": {"SETTINGS": {"release": "made"}}, "commands": {"build": ["make"]}}, ""),
+        ({"env": {"SETTINGS": {"release": "data/x"}}, "shared": ["data"]}, ""),
+        ({"env": {"ROOT": {"release": "new"}}, "files": [{"path": "new/b.toml", "content": "x"}]}, ""),
+    ],
+)
+def test_files_and_paths_of_the_inventory_are_compared_with_the_source(
+    given: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that .gitignore names, such as the .env of a developer, is not sent."""
+    (tmp_path / "config").mkdir()
+    for name in ("config/a.toml", ".env"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(source_folders, "source_files", lambda _folder: ["config/a.toml"])
+    (app,), problems, *_ = checked_inventory([merged(APP, given)], "/srv/webapps", {})
+    assert problems == []
+    told = folder_problems(app, tmp_path)
     assert len(told) == bool(words)
     assert words in "".join(told)
 

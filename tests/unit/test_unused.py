@@ -31,6 +31,8 @@ def said(**changes: Any) -> list[str]:
         ({"server": "granian", "uwsgi": {"listen": 9}}, "'shop'.uwsgi: listen: no effect, because granian serves"),
         ({"server": "granian", "threads": 8, "granian": {"interface": "asgi"}}, "granian has threads only for WSGI"),
         ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
+        ({"systemd": {"RestrictAddressFamilies": "AF_UNIX"}}, 'begin the list with an empty value: ["", "AF_UNIX"]'),
+        ({"systemd": {"SystemCallArchitectures": ["native"]}}, "native: no effect, because it adds to the list of"),
     ],
 )
 def test_what_has_no_effect_is_announced(changes: dict[str, Any], words: str) -> None:
@@ -60,3 +62,30 @@ def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
 def test_every_unused_server_is_announced() -> None:
     found = said(server="granian", gunicorn={"keepalive": 2}, uwsgi={"listen": 9})
     assert [text.partition(":")[0] for text in found] == ["webapps 'shop'.gunicorn", "webapps 'shop'.uwsgi"]
+
+
+def test_a_list_that_adds_or_begins_anew_has_an_effect() -> None:
+    for value in ("AF_VSOCK", ["", "AF_UNIX"], "~AF_UNIX", "none", [""]):
+        assert said(systemd={"RestrictAddressFamilies": value}) == []
+    # It allows again what ours has removed from it.
+    assert said(systemd={"SystemCallFilter": "@system-service"}) == []
+
+
+OPTIONS = {
+    "UV_INDEX_URL": "Set python.index_url instead",
+    "PIP_EXTRA_INDEX_URL": "Set python.extra_index_urls instead",
+    "UV_PYTHON": "Set python.interpreter instead",
+    "UV_OVERRIDE": "Use the keys of python, or a requirements file instead",
+    "PIP_FIND_LINKS": "Use the keys of python, or a requirements file instead",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_variable_that_would_redirect_uv_is_announced(name: str) -> None:
+    (text,) = said(env={name: "secret-value"})
+    assert f"'shop'.env.{name}: no effect on the installation of dependencies. {OPTIONS[name]}" in text
+    assert "secret-value" not in text
+
+
+def test_credentials_and_other_variables_have_an_effect() -> None:
+    assert said(env={"UV_INDEX_CORP_PASSWORD": "x", "PIP_TOKEN": "x", "WHEELHOUSE": "x"}) == []

@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import LISTS
 
 SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "/shop"}, "wsgi": "app:app"}
 FACTS = {"init": "systemd"}
@@ -49,6 +50,75 @@ def test_commands_have_every_directive_of_the_web_process_except_its_life() -> N
     assert [line for line in lines_of_unit(app) if line in run] == run, "the order counts for filters"
 
 
+# A list of an inventory, and all lines of that directive in the unit
+ADDED = [
+    (
+        {"ReadWritePaths": "/srv/scans"},
+        ["/srv/webapps/shop/shared /srv/webapps/shop/cache -/run/webapps/shop", "/srv/scans"],
+    ),
+    ({"ReadWritePaths": ["", "/srv/scans"]}, ["", "/srv/scans"]),
+    ({"RestrictAddressFamilies": "AF_VSOCK"}, ["AF_UNIX AF_INET AF_INET6 AF_NETLINK", "AF_VSOCK"]),
+    ({"RestrictAddressFamilies": ["", "AF_UNIX"]}, ["", "AF_UNIX"]),
+    ({"RestrictAddressFamilies": ["AF_VSOCK", "", "AF_UNIX"]}, ["", "AF_UNIX"]),
+    ({"SystemCallFilter": "@mount"}, ["@system-service", "~@privileged @resources", "@chown @setuid", "@mount"]),
+    ({"CapabilityBoundingSet": "~CAP_SYS_ADMIN"}, ["~CAP_SYS_ADMIN"]),
+    ({"SystemCallFilter": []}, ["@system-service", "~@privileged @resources", "@chown @setuid"]),
+    ({"SystemCallArchitectures": ["x86"]}, ["native", "x86"]),
+    ({"SupplementaryGroups": ["redis", "adm"]}, ["redis", "adm"]),
+    ({"LoadCredential": ["a:/etc/a", "b:/etc/b"]}, ["a:/etc/a", "b:/etc/b"]),
+    ({"ProtectHome": "read-only"}, ["read-only"]),
+    ({"UMask": "0022"}, ["0022"]),
+]
+
+
+@pytest.mark.parametrize(("settings", "wanted"), ADDED)
+def test_a_list_of_the_inventory_adds_to_ours_in_units_and_in_commands(
+    settings: dict[str, Any], wanted: list[str]
+) -> None:
+    app = given(systemd=settings)
+    (name,) = settings
+    for lines in (lines_of_unit(app), sandboxes(app, "/srv/webapps", "www-data")["run"]):
+        assert [line.partition("=")[2] for line in lines if line.partition("=")[0] == name] == wanted
+
+
+def test_a_command_before_the_start_comes_after_the_one_that_makes_the_folder() -> None:
+    lines = [line for line in lines_of_unit(given(systemd={"ExecStartPre": "/bin/true"})) if "ExecStartPre" in line]
+    assert len(lines) == 2
+    assert lines[1] == "ExecStartPre=/bin/true"
+
+
+def test_systemd_run_sends_the_last_value_of_some_lists_so_commands_get_one() -> None:
+    app = given(systemd={"CapabilityBoundingSet": ["CAP_NET_RAW", "CAP_CHOWN"], "RestrictNamespaces": ["user", "mnt"]})
+    run = sandboxes(app, "/srv/webapps", "www-data")["run"]
+    assert {"CapabilityBoundingSet=CAP_NET_RAW CAP_CHOWN", "RestrictNamespaces=user mnt"} <= set(run)
+    assert "CapabilityBoundingSet=CAP_NET_RAW" in lines_of_unit(app)
+
+
+# The directives of our units that hold one value.
+SINGLE = {
+    *("Description", "StartLimitIntervalSec", "StartLimitBurst", "Type", "User", "Group", "RemainAfterExit"),
+    *("WorkingDirectory", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "KillSignal"),
+    *("KillMode", "SyslogIdentifier", "OOMPolicy", "MemoryMax", "CPUQuota", "TasksMax", "NoNewPrivileges", "UMask"),
+    *("ProtectSystem", "ProtectHome", "ProtectProc", "PrivateTmp", "PrivateDevices", "ProtectClock", "KeyringMode"),
+    *("ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "LockPersonality"),
+    *("ProtectKernelTunables", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallErrorNumber"),
+    # Lists, but ours is a boolean or empty.
+    *("RestrictNamespaces", "CapabilityBoundingSet"),
+}
+
+
+def test_every_directive_of_our_units_is_known_as_a_list_or_as_one_value() -> None:
+    """Otherwise a list of an inventory would silently replace ours."""
+    app = given(
+        limits={"memory": "1G", "cpu": "10%", "tasks": 5}, jobs=[{"name": "a", "command": "b", "schedule": "daily"}]
+    )
+    services, problems = systemd.checked(systemd_services([app], FACTS)[:-1])
+    assert problems == []
+    found = {name for one in services for section in systemd.service_sections(one).values() for name in section}
+    assert found - SINGLE - {"ConditionPathExists"} <= LISTS
+    assert set() == SINGLE & LISTS
+
+
 def test_builds_have_the_sandbox_without_the_limits_of_the_application() -> None:
     app = given(systemd={"ProcSubset": "pid", "MemoryMax": "1G", "UMask": "0077"}, limits={"memory": "512M"})
     build = build_of(app)
@@ -71,6 +141,8 @@ RELAXED = [
     ({"SystemCallFilter": "@mount"}, ["SystemCallFilter=@system-service", "SystemCallFilter=@mount"]),
     ({"RestrictAddressFamilies": ["none"]}, ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"]),
     ({"RestrictAddressFamilies": "AF_VSOCK"}, ["RestrictAddressFamilies=AF_VSOCK"]),
+    ({"SystemCallFilter": "~@clock"}, ["SystemCallFilter=@system-service"]),
+    ({"SystemCallArchitectures": "x86"}, ["SystemCallArchitectures=native", "SystemCallArchitectures=x86"]),
     ({"RestrictNamespaces": False}, ["RestrictNamespaces=no"]),
 ]
 

@@ -30,7 +30,7 @@ import urllib.request
 request = urllib.request.Request('http://127.0.0.1/write', headers={'Host': 'writer.example.com'})
 urllib.request.urlopen(request)"
 if [ -e /etc/systemd/system/writer.tick.service ]; then systemctl start writer.tick.service
-else $(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1); fi
+else env -i PATH=/usr/bin:/bin $(grep -rhoE '/[^ ]*writer\\.tick[^ ]*' /etc/cron.d | head -n 1); fi
 """
 
 pytestmark = pytest.mark.usefixtures("on_site", "written")
@@ -110,7 +110,7 @@ chown root:root {HOME} {HOME}/releases {HOME}/venvs
 def opened(sites, written, run_playbook):
     """Folders as an earlier version has left them, then verify, a check, and two runs."""
     everywhere(lambda place: place.run(OPEN), sites)
-    before = {place.name: place.run("pgrep -u writer -f bin/gunicorn") for place in sites}
+    before = {place.name: place.run("pgrep -u writer -f 'gunicorn|granian|uwsgi'") for place in sites}
     limit = ("--limit", ",".join(SITE))
     runs = [run_playbook("pyweb.stack.verify", {}, *limit)]
     runs += [run_playbook("pyweb.stack.site", {}, *limit, *more) for more in (["--check"], [], [])]
@@ -126,6 +126,6 @@ def test_a_run_closes_what_an_earlier_version_left_open(host, http, facts, opene
     runs, before = opened
     assert [run.status for run in runs[1:]] == [0, 0, 0]
     assert [run.counts(facts.name)["changed"] for run in runs[1:]] == [1, 1, 0]
-    assert host.check_output("pgrep -u writer -f bin/gunicorn") == before[facts.name].strip()
+    assert host.check_output("pgrep -u writer -f 'gunicorn|granian|uwsgi'") == before[facts.name].strip()
     assert readable(host, "hello") == []
     assert http("/uploads/by-web", headers=WRITER).status_code == 200

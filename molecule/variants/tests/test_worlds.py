@@ -18,6 +18,10 @@ BUILDER = f"pyweb-b-{hashlib.sha256(b'writer').hexdigest()[:12]}"
 OWN = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET", "WEBAPP_DEPLOYMENT", "WEBAPP_JOB"}
 OWN |= {"WEBAPP_PROCESS", "WEBAPP_PROCESS_NUMBER", "SERVER_SOFTWARE", "PWD", "OLDPWD", "SHLVL", "_", "GUNICORN_PID"}
 OWN |= {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"}
+OWN |= {"CREDENTIALS_DIRECTORY", "SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_GROUP_NAME"}
+OWN |= {"SUPERVISOR_SERVER_URL"}
+# The limits of the kernel. They depend on who starts a program, unless systemd starts all of them.
+SANDBOX = {"kernel", "limits", "writable", "visible", "families", "interfaces", "credentials", "nice", "ids"}
 AUTHORS = ("import", "web", "worker", "tick", "command")
 
 pytestmark = pytest.mark.usefixtures("on_site", "probed")
@@ -32,9 +36,15 @@ def probed(sites, run_playbook):
 
 
 def probe(host, author: str) -> dict:
-    found = json.loads(host.file(f"{HOME}/shared/data/probe-{author}.json").content_string)
+    folder = f"{HOME}/cache" if author == "import" else f"{HOME}/shared/data"
+    return without_own(json.loads(host.file(f"{folder}/probe-{author}.json").content_string))
+
+
+def without_own(found: dict) -> dict:
+    """A probe without the variables of the process itself, and without the ID of its release."""
+    found["directory"] = found["env"].get("CREDENTIALS_DIRECTORY", "").removesuffix(".service")
     found["env"] = {key: value for key, value in found["env"].items() if key not in OWN}
-    return found
+    return json.loads(json.dumps(found).replace(found["env"]["WEBAPP_RELEASE"], "ID"))
 
 
 @pytest.fixture
@@ -44,12 +54,63 @@ def managed(host):
 
 
 @pytest.mark.parametrize("author", AUTHORS)
-def test_every_program_has_the_surroundings_of_the_web_process(host, managed, author):
+def test_every_program_has_the_surroundings_of_the_web_process(host, author):
     web, other = probe(host, "web"), probe(host, author)
-    release = [host.check_output(f"basename $(readlink {HOME}/current)")]
-    assert release[0] in web["cwd"]
-    del web["unit"], other["unit"]
+    assert web["cwd"] == f"{HOME}/releases/ID/src"
+    for one in (web, other):
+        del one["unit"], one["directory"]
+    if host.backend.host != "variants-mixed":
+        for name in SANDBOX:
+            del web[name], other[name]
+    assert {*web["env"].items()} ^ {*other["env"].items()} == set()
     assert other == web
+
+
+@pytest.mark.parametrize("author", AUTHORS)
+def test_the_directives_of_the_application_are_for_all_of_its_programs(host, managed, author):
+    found = probe(host, author)
+    assert found["directory"].startswith("/run/credentials/")
+    # In some containers, systemd gives none to any unit.
+    given = host.check_output(
+        "systemd-run --quiet --pipe --wait -p SetCredential=a:b sh -c 'ls $CREDENTIALS_DIRECTORY || :'"
+    )
+    assert found["credentials"] == ({"token": host.file("/etc/machine-id").content_string} if given else {})
+    assert int(host.check_output("getent group adm | cut -d: -f3")) in found["ids"]
+    assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"} <= set(found["families"])
+    assert "AF_PACKET" not in found["families"]
+    assert found["interfaces"] is True
+    assert found["writable"] == ["/tmp", "data", f"{HOME}/cache"]
+
+
+def test_the_environment_comes_first_and_variables_arrive_unchanged(host):
+    found, release = probe(host, "web")["env"], f"{HOME}/releases/ID"
+    assert found["PATH"].split(":")[:3] == [f"{release}/venv/bin", "/opt/tools/bin", "/usr/bin"]
+    assert found["TOKEN"] == "a 'quoted' \"value\" with $HOME and %i"  # not a password
+    assert found["PYTHONUNBUFFERED"] == "1"
+    assert found["SETTINGS"] == f"{release}/src/config/secrets.json"
+    file = host.file(f"{HOME}/current/src/config/secrets.json")
+    assert (file.user, file.group, file.mode) == ("root", "writer", 0o640)
+    assert json.loads(file.content_string) == {"password": "hunter2-of-the-writer"}
+
+
+# Variables that uv sets for the packages that it builds, and those of the finished environment.
+OF_UV = {"UV", "PYTHONIOENCODING", "VIRTUAL_ENV", "PYTHONPATH", "PATH"}
+
+
+def test_a_build_backend_and_a_build_command_have_one_world(host):
+    current = host.check_output(f"readlink -f {HOME}/current")
+    program = f"cd /; {current}/venv/bin/python -c 'import probing; print(probing.FOUND)'"
+    backend = without_own(json.loads(host.check_output(program)))
+    command = without_own(json.loads(host.file(f"{current}/src/built/probe-command.json").content_string))
+    for one in (backend, command):
+        # uv builds in a folder of its own. SigIgn differs by an internal signal of the C library.
+        del one["cwd"], one["writable"], one["unit"], one["directory"], one["kernel"]["SigIgn"]
+        one["env"] = {name: one["env"][name] for name in one["env"] if name not in OF_UV and not name.startswith("UV_")}
+    assert {*backend["env"].items()} ^ {*command["env"].items()} == set()
+    assert backend == command
+    assert (command["home"], command["umask"]) == (f"{HOME}/build", 0o027)
+    assert command["env"]["TOKEN"].startswith("a 'quoted'")
+    assert command["credentials"] == {}
 
 
 @pytest.mark.parametrize("author", ["import", "command"])
@@ -62,7 +123,7 @@ def test_a_command_runs_in_a_unit_without_rights(host, facts, author):
     if host.backend.host != "variants-noinit":
         assert found["unit"].startswith("pyweb-")
         assert found["unit"].endswith(".writer.service")
-        assert found["writable"] == ["/tmp", "data"]
+        assert found["writable"] == ["/tmp", "data", f"{HOME}/cache"]
 
 
 ATTACKS = {

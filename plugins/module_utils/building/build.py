@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     build_account,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import values_in
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,6 @@ class Build:
         program = Program(command, cwd, environment, timeout, self.identity)
         return run_as_builder(self.layout, program)
 
-    def build_in_release(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a program in the build world, in the environment of the release."""
-        # The file of the environment names the HOME of the application.
-        own = ["/usr/bin/env", f"HOME={self.layout.build}", f"USER={self.builder}", f"LOGNAME={self.builder}"]
-        return self.build_with([self.launcher, *own, *command], self.layout.home, {}, timeout)
-
     @property
     def launcher(self) -> str:
         return os.path.join(self.release, "bin", "run")
@@ -91,4 +86,7 @@ class Build:
         return build_account(self.name)
 
     def error(self, text: str) -> ReleaseError:
-        return ReleaseError(self.name, redacted(masked(text, self.spec["env"])))
+        hidden = dict(self.spec["env"])
+        for number, file in enumerate(self.spec.get("files") or []):
+            hidden |= values_in(file["content"], f"file {number} ")
+        return ReleaseError(self.name, redacted(masked(text, hidden)))

@@ -11,10 +11,16 @@ from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import provide_environment
+from ansible_collections.pyweb.stack.plugins.module_utils.building.given_files import write_given_files
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import (
+    account_of_builds,
+    check_paths,
+    proxies,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to, take_for_root
@@ -68,13 +74,15 @@ def make(build: Build, manifest: Manifest) -> None:
     link_shared(build)
     write_launcher(build)
     take_for_root(build.source)
+    write_given_files(build)
     run_build_commands(build)
     owner = existing_account(build.name)
     venv = os.path.join(build.release, "venv")
     give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
-    if not (build.spec.get("stop_first") and build.layout.current_release()):
+    check_paths(build)
+    if build.spec.get("import_check", True) and not (build.spec.get("stop_first") and build.layout.current_release()):
         check_import(build)
-    # Else the live release runs, and no other code of the application may run beside it. Its health check follows.
+    # Where the live release runs alone, no other code of the application may run beside it. Its health check follows.
 
 
 def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
@@ -106,7 +114,7 @@ def run_build_commands(build: Build) -> None:
     os.chmod(root, 0o700)
     for command in build.spec["build_commands"]:
         try:
-            answer = build.build_in_release(["/bin/sh", "-c", command], COMMAND_TIMEOUT)
+            answer = run_build_command(build, command)
         except subprocess.TimeoutExpired:
             raise build.error(
                 f"the build command '{command}' did not end within {COMMAND_TIMEOUT} seconds. Make it end by itself."
@@ -119,6 +127,14 @@ def run_build_commands(build: Build) -> None:
             )
     take_for_root(root, fresh=True)
     os.chmod(root, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+    write_given_files(build, may_exist=True)
+
+
+def run_build_command(build: Build, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the build world, with the variables of the release and the build account."""
+    account = [f"{key}={value}" for key, value in account_of_builds(build).items()]
+    argv = [build.launcher, "/usr/bin/env", *account, "/bin/sh", "-c", command]
+    return build.build_with(argv, build.layout.home, proxies(), COMMAND_TIMEOUT)
 
 
 def remedy_of(build: Build, output: str) -> str:

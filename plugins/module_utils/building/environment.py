@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution im
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.server import install_server
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, link_mode, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import inputs_of_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual import (
     create_environment,
     pip_install,
@@ -151,7 +152,7 @@ def is_used(build: Build, name: str) -> bool:
 
 def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
     """All that decides which packages uv finds. It includes the whole source, unless it provably does not matter."""
-    python, env = build.spec["python"], build.spec["env"]
+    python = build.spec["python"]
     lines = [line for found in wanted.lines.values() for line in found]
     tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]
     texts = {
@@ -173,9 +174,7 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
     )
     if not is_self_contained:
         inputs["code"] = build.code
-    if not is_self_contained or "${" in str(texts) or any(key.startswith("UV_") for key in env):
-        inputs["env"] = digest(env)
-    return inputs
+    return inputs | inputs_of_environment(build, [*texts.values(), *wanted.packages], not is_self_contained)
 
 
 def common_key(build: Build, version: str) -> dict[str, Any]:
@@ -205,6 +204,7 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
     )
     if needs_source or found.may_change:
         key["code"] = build.code
+        key |= inputs_of_environment(build, [], True)
     return key
 
 

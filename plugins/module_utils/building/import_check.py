@@ -10,12 +10,12 @@ import os
 import subprocess
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe
+from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe, import_traces
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.dropped import remedy_of_dropped
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import import_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 
 # The problems that one sentence explains: {wsgi} and {module} are the application's, the rest is what the probe found.
@@ -54,8 +54,12 @@ def check_import(build: Build) -> None:
     stops_first = bool(spec.get("stop_first"))
     needs_proxy_fix = (spec["entry"] or {}).get("proxy_fix") and spec["protocol"] == "wsgi"
     arguments = [spec["wsgi"], spec["protocol"], gunicorn_settings(build), "yes" if needs_proxy_fix else ""]
+    layout = build.layout
+    # While a release is live, others write into the shared folders, too.
+    watched = layout.shared if layout.current_release() is None else ""
+    program = [*map(inspect.getsource, (import_traces, import_probe)), layout.cache, watched]
     try:
-        answer = build.run_in_release(["python", "-c", inspect.getsource(import_probe), *arguments], timeout)
+        answer = build.run_in_release(["python", "-c", *program, *arguments], timeout)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"importing '{spec['wsgi']}' did not end within {timeout} seconds. Does the module start a server or a "
@@ -68,7 +72,7 @@ def check_import(build: Build) -> None:
         output = tail(answer.stdout + answer.stderr, 12)
         raise build.error(
             f"importing '{spec['wsgi']}' ended the interpreter with status {answer.returncode}. "
-            f"{lock_hint(output, stops_first)}Its last output:\n{output}"
+            f"{import_hint(output, stops_first)}Its last output:\n{output}"
         )
     try:
         seen = {**json.loads(found), "stops_first": stops_first}
@@ -128,7 +132,7 @@ def import_failed(wsgi: str, found: dict[str, Any]) -> str:
             )
         )
     trace = "\n".join(found["trace"])
-    remedy = remedy or f" {lock_hint(trace, found.get('stops_first', False))}".rstrip()
+    remedy = remedy or " ".join(["", import_hint(trace, found.get("stops_first", False))]).rstrip()
     return f"importing '{wsgi.partition(':')[0]}' failed.{remedy} The end of the traceback:\n{trace}"
 
 
@@ -153,8 +157,8 @@ def is_factory(wsgi: str, found: dict[str, Any]) -> str:
 def factory_failed(wsgi: str, found: dict[str, Any]) -> str:
     module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
-    locked = lock_hint(trace, found.get("stops_first", False)).rstrip()
-    hint = f"{locked} " if locked else ""
+    hint = import_hint(trace, found.get("stops_first", False)).rstrip()
+    hint = f"{hint} " if hint else ""
     if f"{factory}() missing" in trace and "required positional argument" in trace:
         hint = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'. "
     return f"calling the factory of '{wsgi}' failed. {hint}The end of the traceback:\n{trace}"

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 MARKER = "PYWEB-CHECK "
@@ -28,9 +28,15 @@ NOT_THE_APPLICATION = ("<frozen importlib", "importlib/__init__", 'File "<string
 # Statements that start a server.
 SERVES = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
 
+# Steps before the end, such as the removal of created files.
+ENDING: list[Callable[[], None]] = []
+
 
 def report(**found: Any) -> NoReturn:
     """Print what was found and end at once: threads of the application may never end."""
+    for end in ENDING:
+        with contextlib.suppress(Exception):
+            end()
     sys.stdout.write(f"\n{MARKER}{json.dumps(found)}\n")
     sys.stdout.flush()
     os._exit(0)
@@ -210,7 +216,7 @@ def check_gunicorn_settings(path: str) -> None:
         report(problem="settings", trace=[lines[0], *lines[1:][-1:]])
 
 
-def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: bool) -> None:
+def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: str) -> None:
     module_name, _colon, expression = wsgi.partition(":")
     module = import_module(module_name)
     node = parsed(expression)
@@ -229,4 +235,4 @@ def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: bool) -> N
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], bool(sys.argv[4]))
+    main(*sys.argv[1:])

@@ -9,51 +9,17 @@ import shlex
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import variables, write_variables
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
-    INHERITS_SOCKETS,
-    RELEASE,
-    existing_account,
-)
-
-
-def variables(build: Build) -> dict[str, str]:
-    """The environment of every process of the release; the user's own variables win."""
-    venv = os.path.join(build.release, "venv")
-    folders = [os.path.join(build.release, "entry"), build.root]
-    if os.path.isdir(os.path.join(build.root, "src")):
-        folders.append(os.path.join(build.root, "src"))
-    return {
-        # The same in web processes, background processes, jobs and commands, whatever starts them.
-        "HOME": build.layout.cache,
-        "USER": build.name,
-        "LOGNAME": build.name,
-        "SHELL": existing_account(build.name).pw_shell,
-        "PATH": f"{os.path.join(venv, 'bin')}:{SYSTEM_PATH}",
-        "VIRTUAL_ENV": venv,
-        "PYTHONPATH": ":".join(folders),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # Printed lines are in the log at once. Without it, Python collects 8 KB.
-        "PYTHONUNBUFFERED": "1",
-        "LANG": "C.UTF-8",
-        "FLASK_APP": build.spec["wsgi"],
-        "WEBAPP_NAME": build.name,
-        "WEBAPP_RELEASE": build.identity,
-        "WEBAPP_SOCKET": build.layout.inherited_sockets(build.identity)[0],
-        **build.spec["environment"],
-        **{key: str(value) for key, value in build.spec["env"].items()},
-    }
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, RELEASE
 
 
 def write_launcher(build: Build) -> None:
     """Write ``env``, ``bin/run``, the entry module where one is needed, and the files of the app server."""
-    group = existing_account(build.name).pw_name
     marker = "# The process manager passes the sockets to the processes of this release, by descriptors from 3 on.\n"
     write(File(os.path.join(build.release, INHERITS_SOCKETS), marker))
     env = os.path.join(build.release, "env")
-    lines = [f"{key}={shlex.quote(value)}\n" for key, value in variables(build).items()]
-    write(File(env, "".join(lines), mode=0o640, group=group))
+    write_variables(build, env, variables(build))
     run = (
         "#!/bin/sh\n"
         "# Runs a command in the environment of this release.\n"

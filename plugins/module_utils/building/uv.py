@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import proxies, with_variables_of_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
@@ -21,20 +22,6 @@ UV_TIMEOUT = 1800
 HARDLINK, COPY = "hardlink", "copy"
 # The words of uv if it can't link a file after it has linked another of the same package.
 UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
-
-# Variables of the application that describe its own processes.
-OWN_VARIABLES = frozenset({"HOME", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV"})
-
-PROXIES = (
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-)
 
 # The Debian packages that well-known requirements without wheels are built with.
 LIBRARIES = {
@@ -110,14 +97,14 @@ def run_uv(
     With ``in_source``, uv also reads [tool.uv] of the source, as on the machine of its author. ``indexes`` are asked
     after those of the inventory.
     """
-    command = [build.uv, *arguments]
     environment = environment_of_uv(build)
     if in_source:
         del environment["UV_NO_CONFIG"]
     if indexes:
         environment["UV_INDEX"] = " ".join([environment.get("UV_INDEX", ""), *indexes]).strip()
     try:
-        answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
+        with with_variables_of_uv(build, [build.uv, *arguments]) as command:
+            answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
@@ -155,7 +142,6 @@ def link_mode(build: Build) -> str:
 def environment_of_uv(build: Build) -> dict[str, str]:
     python = build.spec["python"]
     environment = {
-        **variables_for_uv(build.spec["env"]),
         # No settings of the build account: a package could have put them there.
         "XDG_CONFIG_HOME": "/nonexistent",
         "UV_CACHE_DIR": cache_of(build),
@@ -175,12 +161,7 @@ def environment_of_uv(build: Build) -> dict[str, str]:
                 f"python.ca_bundle '{python['ca_bundle']}' is not a file on the host. Put it there, or leave it "
                 "out to use the host's certificate store."
             )
-    return {**environment, **{name: os.environ[name] for name in PROXIES if name in os.environ}}
-
-
-def variables_for_uv(env: dict[str, Any]) -> dict[str, str]:
-    """The variables of the application, for requirements with ${NAME}, and for packages that are built."""
-    return {key: str(value) for key, value in env.items() if key not in OWN_VARIABLES and not key.startswith("LD_")}
+    return {**environment, **proxies()}
 
 
 def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import pwd
-import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,8 +44,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
-from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values, release_variables
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
@@ -96,8 +96,7 @@ def with_strangers(
 
 def secret_variables(layout: Layout) -> dict[str, str]:
     live = layout.current_release()
-    variables = release_variables(layout, live) if live else {}
-    return {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
+    return private_values(layout, live) if live else {}
 
 
 def live_manifest(layout: Layout) -> Manifest | None:
@@ -127,7 +126,7 @@ def look_at_app(
     manager = manifest.process_manager if manifest else ""
     variables = release_variables(layout, live) if live else {}
     log = look_at_log(manager, name, live, run) if manifest else ""
-    secrets = {key: value for key, value in variables.items() if key not in OWN_VARIABLES}
+    secrets = private_values(layout, live) if live else {}
     process = look_at_process(manager, name, live, run, units)
     deaths = look_at_deaths(layout, live, log, process.get("started", 0)) if live else None
     if deaths and deaths["count"]:
@@ -190,13 +189,3 @@ def last_switch(layout: Layout, live: str) -> dict[str, Any]:
             if entry.get("release") == live and entry.get("result") == "live":
                 found = entry
     return found
-
-
-def release_variables(layout: Layout, identity: str) -> dict[str, str]:
-    """The environment of a release, as its launcher reads it."""
-    try:
-        with open(os.path.join(layout.release(identity), "env"), encoding="utf-8") as stream:
-            words = shlex.split(stream.read())
-    except (OSError, ValueError):
-        return {}
-    return dict(word.partition("=")[::2] for word in words)

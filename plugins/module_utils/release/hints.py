@@ -33,6 +33,35 @@ LOCKED = re.compile(f"(?:{EXCEPTION})|(?i:{ERRNO}|{SENTENCE})")
 # The same error numbers are those of a process or thread too many, and of a read that has to wait.
 OTHER = re.compile(r"os\.fork|_fork_exec|forkpty|start new thread|unable to fork|pthread_create|\bdeadlock", re.I)
 
+# How programs report a file or a table that does not exist: Python, SQLite, PostgreSQL, MySQL, Django and Oracle.
+MISSING = re.compile(
+    r"FileNotFoundError: |no such table|unable to open database file|UndefinedTable|NoSuchTableError|"
+    r"(?:relation|table|database) \S+ (?:does not|doesn't) exist|Table '\S+' doesn't exist|ORA-00942",
+    re.I,
+)
+
+
+def import_hint(trace: str, stopped_first: bool = False) -> str:
+    """The remedy for an import that has failed, by the end of its traceback; empty for others."""
+    known = lock_hint(trace, stopped_first) or family_hint(trace)
+    if known or not MISSING.search(trace):
+        return known
+    return (
+        "Something that it reads does not exist. A deployment imports the application before it runs the commands of "
+        "commands.release. If one of them creates it, let the application read it when a request needs it, or set "
+        "import_check: false. Files that must exist before can be put into the release by the key files.\n"
+    )
+
+
+def family_hint(output: str) -> str:
+    """The remedy for a socket that the sandbox of systemd does not allow; empty for others."""
+    if "Address family not supported by protocol" not in output:
+        return ""
+    return (
+        "The sandbox allows unix, internet and netlink sockets. Add the family that the application needs, such as "
+        "systemd: {RestrictAddressFamilies: AF_PACKET}.\n"
+    )
+
 
 def is_locked_out(output: str) -> bool:
     """Whether a program says that another process has what it needs for itself alone."""

@@ -66,8 +66,14 @@ def fingerprint(
         "code": digest([source["kind"], source["digest"], source.get("subdir")]),
         "dependencies": digest(dependencies),
         "settings": digest([spec[key] for key in SETTINGS]),
-        "secrets": secret_digest(layout, spec["env"], create_key=not check_mode and os.path.isdir(layout.home)),
+        "secrets": secret_digest(layout, secrets_of(spec), create_key=not check_mode and os.path.isdir(layout.home)),
     }
+
+
+def secrets_of(spec: dict[str, Any]) -> Any:
+    """The variables, and the files of the inventory if there are any: without them, older releases stay the same."""
+    files = [[file["path"], file["content"]] for file in spec.get("files") or []]
+    return [spec["env"], files] if files else spec["env"]
 
 
 def recorded_all(requirements: list[str] | None) -> list[str] | None:

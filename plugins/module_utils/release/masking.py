@@ -26,6 +26,7 @@ OWN_VARIABLES = frozenset(
         "FLASK_APP",
         "WEBAPP_NAME",
         "WEBAPP_RELEASE",
+        "WEBAPP_ROOT",
         "WEBAPP_SOCKET",
         "WEBAPP_SERVER",
         "WEBAPP_PROCESS_MANAGER",

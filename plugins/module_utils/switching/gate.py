@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import family_hint, lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import crashes, read_notes, workers_with
@@ -162,7 +162,8 @@ class Gate:
     def refuse(self, question: Question, answer: Answer, statuses: list[int], where: str) -> NoReturn:
         expected = ", ".join(map(str, statuses)) or "any 2xx or 3xx, 401 or 403"
         log = self.log()
-        hint = health_hint(answer, question) or self.lock_hint(log) or write_hint(log, self.layout.shared)
+        hint = health_hint(answer, question) or self.lock_hint(log) or family_hint(log)
+        hint = hint or write_hint(log, self.layout.shared)
         raise Unhealthy(
             f"the release {self.release} did not become healthy {where}.\n"
             f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{hint}"

@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import awai
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Manifest, ReleaseError, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import stop_timeout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_commands
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
@@ -185,10 +186,10 @@ class StopFirst(Switch):
         try:
             yield
         except Unhealthy as error:
-            self.undo(masked(str(error), self.variables()))
+            self.undo(masked(str(error), private_values(self.layout, self.target)))
         except Exception as error:
             text = error.text if isinstance(error, ReleaseError) else f"{type(error).__name__}: {error}"
-            self.undo(masked(f"the switch failed: {text}", self.variables()))
+            self.undo(masked(f"the switch failed: {text}", private_values(self.layout, self.target)))
 
     def go_back(self, reason: str) -> str:
         """End the new release, start the old one again, and return what serves now."""
@@ -214,7 +215,7 @@ class StopFirst(Switch):
         if self.problem:
             # The next run then starts it again, even if nothing has changed.
             self.is_settled = False
-            problem = masked(self.problem, self.variables(old))
+            problem = masked(self.problem, private_values(self.layout, old))
             return f"The release {old} was started again, but is not healthy. Look at it now: {problem}\n"
         if self.stopped_at is None:
             return f"The release {old} still serves. "

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
-from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
@@ -37,6 +36,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     record,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
     Background,
@@ -288,7 +288,7 @@ class Switch:
         try:
             yield
         except Unhealthy as error:
-            self.undo(masked(str(error), self.variables()))
+            self.undo(masked(str(error), private_values(self.layout, self.target)))
 
     def undo(self, text: str) -> NoReturn:
         """Go back to the old release, and raise ReleaseError."""
@@ -328,16 +328,6 @@ class Switch:
         # A process that had to be killed has left its socket.
         with suppress(OSError):
             remove_runtime_files(self.layout, lambda name: name.startswith(self.target))
-
-    def variables(self, release: str = "") -> dict[str, str]:
-        """The user's variables of the release: a log may contain values that no message may show."""
-        try:
-            with open(os.path.join(self.layout.release(release or self.target), "env"), encoding="utf-8") as stream:
-                words = shlex.split(stream.read())
-        except (OSError, ValueError):
-            return {}
-        pairs = (word.partition("=")[::2] for word in words)
-        return {name: value for name, value in pairs if name not in OWN_VARIABLES}
 
     def record(self, result: str) -> None:
         record(

@@ -9,20 +9,19 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.files import check_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.switch import check_switch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import check_env
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, default_threads
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, kind
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# Maximum bytes of "NAME=value" that the kernel passes to a program (MAX_ARG_STRLEN).
-VARIABLE_BYTES = 128 * 1024 - 1
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 
 
@@ -43,6 +42,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_env(checker, app["env"], f"{where}.env")
     check_python(checker, app["python"], f"{where}.python")
     check_shared_folders(checker, app, f"{where}.shared")
+    check_files(checker, app, f"{where}.files")
     for stage, commands in app["commands"].items():
         for command in commands:
             check_command(checker, command, f"{where}.commands.{stage}", "flask db upgrade")
@@ -123,43 +123,6 @@ def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
     """Check the settings of every app server, because the application may change to another one."""
     for server in SERVERS.values():
         server.check(checker, app, where)
-
-
-def check_env(checker: Checker, env: dict[Any, Any], where: str) -> None:
-    for key, value in env.items():
-        if isinstance(key, str) and VARIABLE.match(key):
-            if problem := variable_problem(key, value):
-                checker.problem(f"{where}.{key}", problem)
-        else:
-            # The key may be a whole "NAME=secret".
-            shown = str(key).split("=", maxsplit=1)[0]
-            checker.problem(
-                where,
-                f"'{shown}{'=…' if shown != str(key) else ''}' can't be the name of an environment variable. Use "
-                "letters, digits and '_', and write each as NAME: value.",
-            )
-
-
-def variable_problem(key: str, value: Any) -> str | None:
-    """The problem of an environment variable's value, if any. The value is never shown, because it may be a secret."""
-    if isinstance(value, bool):
-        return (
-            "this is a boolean, but environment variables are strings. Quote the value that the application expects, "
-            f'such as "{str(value).lower()}" or "{int(value)}".'
-        )
-    if value is None:
-        return 'it has no value. Write "" for an empty string, or remove the variable.'
-    if isinstance(value, (dict, list)):
-        return f"this is {kind(value)}, but environment variables are strings. Quote the value."
-    if "\0" in str(value):
-        return "a zero byte can't be in an environment variable. Remove it."
-    size = len(f"{key}={value}".encode(errors="surrogatepass"))
-    if size > VARIABLE_BYTES:
-        return (
-            f"the variable has {size} bytes, but the kernel allows {VARIABLE_BYTES}. Store the value in a file, and "
-            "set the variable to its path."
-        )
-    return None
 
 
 def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:

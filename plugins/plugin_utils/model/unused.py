@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Settings of app servers that have no effect, because another server or another kind of worker serves. Pure.
+"""Settings that have no effect, such as those of an app server that does not serve. Pure.
 
 They are announced instead of refused: an application may change to the other server and back.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import unused_variables
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd import unused_directives
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
@@ -37,6 +39,8 @@ def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
 
 def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
     where, server = f"webapps '{app['name']}'", app["server"]
+    yield from unused_variables(app["env"], where)
+    yield from unused_directives(app["systemd"], f"{where}.systemd")
     for other in SERVERS:
         if other != server and app[other]:
             yield (

@@ -38,7 +38,7 @@ def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
     """The part webapp with the description of each source. Values that logs must not show become secrets."""
     apps, secrets = [], {}
     for given in part.inputs["apps"]:
-        app = {key: value for key, value in given.items() if key != "env"}
+        app = {key: value for key, value in given.items() if key not in ("env", "files")}
         if app["state"] == "present":
             secrets[app["name"]] = app_secrets(given)
             app["python"] = {key: value for key, value in app["python"].items() if key not in LOGINS}
@@ -56,12 +56,16 @@ LOGINS = ("index_url", "extra_index_urls")
 
 
 def app_secrets(app: dict[str, Any]) -> dict[str, Any]:
-    """The environment of an application, its package indexes, and the requirements that hold credentials."""
+    """The environment and files of an application, its package indexes, and the requirements that hold credentials."""
     hidden = {key: app["python"][key] for key in LOGINS if app["python"].get(key)}
     secrets: dict[str, Any] = {
-        "env": {key: str(value) for key, value in (app.get("env") or {}).items()},
+        "env": {
+            key: dict(value) if isinstance(value, dict) else str(value) for key, value in (app.get("env") or {}).items()
+        },
         "python": hidden,
     }
+    if app.get("files"):
+        secrets["files"] = app["files"]
     packages, servers = app["python"].get("packages") or [], app.get("server_packages") or []
     if has_login(packages):
         hidden["packages"] = packages

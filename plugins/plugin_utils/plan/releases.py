@@ -48,6 +48,8 @@ def releases(
                 "entry": entry(app),
                 "environment": environment,
                 "env": app["env"],
+                "files": app["files"],
+                "import_check": app["import_check"],
                 "shared": app["shared"],
                 "served": served_from_shared(app),
                 "stop_first": app["switch"] == "stop_first",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
     return (
         dependency_problems(app, root, folder, servers or {})
         + left_out_problems(app, root, folder)
+        + given_problems(app, root, folder)
         + [
             f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}. Correct the name, or add "
             "the file to the source."
@@ -86,6 +88,30 @@ def left_out_problems(app: dict[str, Any], root: Path, folder: Path) -> list[str
         f"'!{item['path'].strip('/')}/' below it; or let a command of commands.build create the folder."
         for item in here
         if not any(contains(name, place_of(item["path"], app["source"]["subdir"])) for name in names)
+    ]
+
+
+def given_problems(app: dict[str, Any], root: Path, folder: Path) -> list[str]:
+    """Files of the inventory that the source has as well, and variables with a path that no release will have."""
+    where, subdir = f"webapps '{app['name']}'", app["source"]["subdir"]
+    doubtful = [file["path"] for file in app["files"] if not file["replace"] and os.path.lexists(root / file["path"])]
+    sent = source_files(folder) if doubtful else []
+    given = [file["path"] for file in app["files"]]
+    paths = {key: posixpath.normpath(value["release"]) for key, value in app["env"].items() if isinstance(value, dict)}
+    return [
+        f"{where}.files '{path}': the source has this file. Set replace: true to replace it, or choose another path."
+        for path in doubtful
+        if any(contains(name, place_of(path, subdir)) for name in sent)
+    ] + [
+        f"{where}.env.{key}: '{path}' is not in {root}. Correct the path. If a command creates it, add that command to "
+        "commands.build."
+        for key, path in paths.items()
+        if not (
+            app["commands"]["build"]
+            or is_shared(path, app["shared"])
+            or (root / path).exists()
+            or any(f"{one}/".startswith(f"{path}/") for one in given)
+        )
     ]
 
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import LISTS, added, raw_values
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import double_percent, systemd_quote
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd import SANDBOX, raw_values, section_lines
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd import SANDBOX, section_lines
 
-# npm and others list the network interfaces, for which they need netlink. Compilers start many processes.
-BUILD_FAMILIES = "AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+# Compilers start many processes.
 BUILD_TASKS = "4096"
 
-# Directives with lists of allowed items. systemd adds the values of a repeated one; an empty value resets it.
-LISTS = ("SystemCallFilter", "RestrictAddressFamilies")
+# Directives with lists of allowed items, some of which an application may remove.
+ALLOWED = ("SystemCallFilter", "RestrictAddressFamilies")
 # All other directives of the sandbox have their strictest value, so any other value relaxes them.
-STRICTEST = {name for name, _value in SANDBOX} - {*LISTS, "ReadWritePaths", "UMask", "SystemCallErrorNumber"}
+STRICTEST = {name for name, _value in SANDBOX} - {*ALLOWED, "ReadWritePaths", "UMask", "SystemCallErrorNumber"}
 # It shows files that ProtectHome=tmpfs and PrivateTmp= hide.
 SHOWING = "BindReadOnlyPaths"
 
@@ -45,7 +45,6 @@ def build_properties(user: str, group: str, folder: str, kept: str, settings: di
         **dict(SANDBOX),
         "ReadWritePaths": systemd_quote(folder),
         "ReadOnlyPaths": systemd_quote(kept),
-        "RestrictAddressFamilies": BUILD_FAMILIES,
     }
     return list(section_lines({"Service": directives | relaxed(directives, settings)})[0]["lines"])
 
@@ -53,15 +52,19 @@ def build_properties(user: str, group: str, folder: str, kept: str, settings: di
 def relaxed(directives: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The directives of an application that relax those of a sandbox."""
     own = {str(name): raw_values(value) for name, value in settings.items()}
-    result: dict[str, Any] = {name: value for name, value in own.items() if name in STRICTEST or name == SHOWING}
-    return result | {name: wider(raw_values(directives[name]), own[name]) for name in LISTS if name in own}
+    result: dict[str, Any] = {
+        name: added(raw_values(directives[name]), value) if name in LISTS else value
+        for name, value in own.items()
+        if name in STRICTEST or name == SHOWING
+    }
+    return result | {name: wider(raw_values(directives[name]), own[name]) for name in ALLOWED if name in own}
 
 
 def wider(allowed: list[str], own: list[str]) -> list[str]:
     """The allowed values of a list, and what the application allows by its own."""
     resets = [place for place, value in enumerate(own) if not value.strip()]
     last = own[resets[-1] + 1 :] if resets else own
-    if not last or last[0].startswith("~"):
+    if resets and (not last or last[0].startswith("~")):
         # All is allowed, or all but these.
         return last
     return [*allowed, *(value for value in last if not value.startswith("~") and value != "none")]

@@ -11,6 +11,17 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting impo
 
 NAME = re.compile(r"[A-Z][A-Za-z0-9]*|X-[A-Za-z0-9-]+")
 
+# The directives of our units whose values are lists. systemd adds the values of a repeated one, and an empty value
+# removes those before it. So the values of an inventory add to ours. Those of other directives replace ours. That
+# includes CapabilityBoundingSet and RestrictNamespaces: ours is empty, or no list, and '~' leaves out values of all.
+LISTS = frozenset(
+    [
+        *("After", "Requires", "WantedBy"),
+        *("Environment", "ExecStartPre", "ReadWritePaths", "ReadOnlyPaths"),
+        *("RestrictAddressFamilies", "SystemCallFilter", "SystemCallArchitectures"),
+    ]
+)
+
 
 def directive_problem(name: Any, value: Any, section: str = "Service") -> str | None:
     """The problem with a directive and its value, or with one value of its list."""
@@ -31,3 +42,17 @@ def line_problem(text: str) -> str | None:
             "the end."
         )
     return None
+
+
+def raw_values(value: Any) -> list[str]:
+    """The values of a directive in systemd's syntax: booleans are yes and no, None is empty."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return ["yes" if item is True else "no" if item is False else "" if item is None else str(item) for item in values]
+
+
+def added(ours: list[str], value: Any) -> list[str]:
+    """The values of a list after an inventory has added its own. An empty one removes all values before it."""
+    own = raw_values(value)
+    # Only what follows the last empty value counts. The empty value itself also resets a drop-in of Debian.
+    resets = [place for place, item in enumerate(own) if not item.strip()]
+    return own[resets[-1] :] if resets else [*ours, *own]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions import (
@@ -18,7 +19,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions 
     checked_items,
     make_directory,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import directive_problem, line_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import (
+    LISTS,
+    added,
+    directive_problem,
+    line_problem,
+    raw_values,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import (
     double_percent,
     systemd_quote,
@@ -58,7 +65,8 @@ SANDBOX: list[tuple[str, Any]] = [
     ("ProtectKernelLogs", "yes"),
     ("ProtectKernelModules", "yes"),
     ("ProtectKernelTunables", "yes"),
-    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
+    # Netlink lists the network interfaces (psutil, if_nameindex, libzmq, npm). Without capabilities it changes nothing.
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
     ("RestrictNamespaces", "yes"),
     ("RestrictRealtime", "yes"),
     ("RestrictSUIDSGID", "yes"),
@@ -82,6 +90,9 @@ LIFECYCLE = re.compile(
     r"ReloadSignal|RootDirectoryStartOnly|NonBlocking|Sockets|FileDescriptorStore\w*|USBFunction\w*|OpenFile|"
     r"Standard\w*|TTY\w*|Syslog\w*|WorkingDirectory|Description|X-.*"
 )
+
+# Directives of which systemd-run sends one value: a second one replaces the first, while a unit file has both.
+REPLACED = ("CapabilityBoundingSet", "AmbientCapabilities", "RestrictNamespaces")
 
 
 def checked(services: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -215,11 +226,9 @@ def service_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "Install": {} if service["timer"] else {"WantedBy": "multi-user.target"},
     }
     for section, directives in service["settings"].items():
-        required = sections[section].get("Requires")
-        sections[section] |= {str(name): raw_values(value) for name, value in directives.items()}
-        if required and "Requires" in directives:
-            # Units that a service itself requires come beside its sockets.
-            sections[section]["Requires"] = [required, *sections[section]["Requires"]]
+        for name, value in directives.items():
+            ours = sections[section].get(str(name)) if name in LISTS else None
+            sections[section][str(name)] = raw_values(value) if ours is None else added(raw_values(ours), value)
     return sections
 
 
@@ -288,7 +297,34 @@ def run_properties(service: dict[str, Any]) -> list[str]:
     """The sandbox and the limits of a checked service as lines, for the commands of its application."""
     directives = service_sections(service)["Service"]
     kept = {name: value for name, value in directives.items() if not LIFECYCLE.fullmatch(name)}
+    kept |= {name: one_value(kept[name]) for name in REPLACED if kept.get(name)}
     return list(section_lines({"Service": kept})[0]["lines"])
+
+
+def one_value(values: Any) -> Any:
+    """The values of a repeated directive as one, for a transient unit, in which the last one would replace the others.
+
+    Values that remove words from a list stay as they are.
+    """
+    words = raw_values(values)
+    last = words[max((place for place, word in enumerate(words) if not word.strip()), default=-1) + 1 :]
+    return words if any(word.startswith("~") for word in last) else " ".join(last)
+
+
+def unused_directives(settings: dict[str, Any], where: str) -> Iterator[str]:
+    """The lists of an inventory that add nothing to ours. They may be meant to allow nothing else."""
+    for name, ours in SANDBOX:
+        own = raw_values(settings.get(name, []))
+        words = {word for value in own for word in value.split()}
+        known = {word for value in raw_values(ours) for word in value.split()}
+        # After words that remove others, the order counts.
+        if name in LISTS and words and words <= known and not any(word.startswith("~") for word in known):
+            shown = " ".join(sorted(words))
+            if all(value.strip() for value in own):
+                yield (
+                    f"{where}.{name}: {shown}: no effect, because it adds to the list of the collection, which has it. "
+                    f'Remove {name}. To allow nothing else, begin the list with an empty value: ["", "{shown}"].'
+                )
 
 
 def timer_sections(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -341,9 +377,3 @@ def _seconds(value: float) -> str:
 def _plain(service: dict[str, Any], value: str) -> str:
     """A value that systemd takes without quotes."""
     return double_percent(value, service["name"].endswith("@"))
-
-
-def raw_values(value: Any) -> list[str]:
-    """The values of a directive in systemd's syntax: booleans are yes and no, None is empty."""
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return ["yes" if item is True else "no" if item is False else "" if item is None else str(item) for item in values]

@@ -23,7 +23,9 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Keys whose values no message shows.
-SECRETS = frozenset({"env", "index_url", "python_uv_index_url", "extra_index_urls", "users", "key", "nginx_ca_key"})
+SECRETS = frozenset(
+    {"env", "content", "index_url", "python_uv_index_url", "extra_index_urls", "users", "key", "nginx_ca_key"}
+)
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
 NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*\Z")
@@ -54,6 +56,7 @@ MEANINGS = {
     **dict.fromkeys(("repo", "repository", "git_url"), ("git",)),
     **dict.fromkeys(("num_workers", "worker_processes", "concurrency"), ("workers",)),
     **dict.fromkeys(("https", "ssl"), ("tls",)),
+    **dict.fromkeys(("secret_files", "config_files", "configs", "secrets"), ("files",)),
     **dict.fromkeys(("volumes", "persistent", "linked_dirs"), ("shared",)),
     **dict.fromkeys(("cron", "crons", "timers", "scheduled"), ("jobs",)),
     **dict.fromkeys(("python_version", "version"), ("interpreter", "version")),

@@ -20,7 +20,7 @@ def app(environ, start_response):
 
 
 note("import")
-# The import check comes first.
-if not Path("data", "probe-import.json").exists():
-    probe.note("import")
+# The import check comes first, and removes all files that it has created outside of HOME.
+if not Path.home().joinpath("probe-import.json").exists():
+    probe.note("import", Path.home())
 note("import", "data")
