@@ -9,12 +9,12 @@ import os
 import platform
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.interpreters import find_interpreter
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     check_requirements,
@@ -23,14 +23,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, cache_of, link_mode, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
     ReleaseError,
@@ -89,31 +87,6 @@ def provide_environment(build: Build) -> tuple[str, bool]:
     finally:
         for path in wanted.exported.values():
             remove_tree(path)
-
-
-def find_interpreter(build: Build) -> tuple[str, str]:
-    """The path and the version of the interpreter. The application must not be able to change what builds run."""
-    name = build.spec["python"]["interpreter"]
-    interpreter = shutil.which(name, path=SYSTEM_PATH)
-    if interpreter is None:
-        raise build.error(
-            f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
-            "name one that is."
-        )
-    owner = existing_account(build.name)
-    place = changeable_by(interpreter, owner.pw_uid, owner.pw_gid)
-    if place:
-        raise build.error(
-            f"python.interpreter '{name}' can be changed by the application: its account can write {place}. Move the "
-            "interpreter to a folder of root, such as one below /opt."
-        )
-    version = version_of(interpreter, build.layout.root)
-    if not version:
-        raise build.error(
-            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter, or other accounts than root "
-            "can't run it. Set one that they can, such as python3."
-        )
-    return interpreter, version
 
 
 def find_or_install(build: Build, wanted: Requirements, interpreter: str, version: str) -> tuple[str, bool]:

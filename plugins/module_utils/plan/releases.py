@@ -70,6 +70,7 @@ class Releases:
             "nginx_group": self.deployment.nginx_group,
             "server_lock": self.inputs.get("server_lock"),
             "notes": notes,
+            "pythons": self.inputs.get("pythons"),
         }
         for spec in self.inputs["apps"]:
             try:

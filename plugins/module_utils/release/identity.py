@@ -47,7 +47,7 @@ def fingerprint(
     # Indexes count only if any are set, and never with their credentials.
     indexes = [without_login(one) for one in [python.get("index_url") or "", *(python.get("extra_index_urls") or [])]]
     dependencies = [
-        versions[python["interpreter"]],
+        versions[python.get("interpreter")],
         python.get("requirements"),
         recorded_all(python.get("packages")),
         recorded_all(spec["server_packages"]),

@@ -22,6 +22,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Maximum bytes of "NAME=value" that the kernel passes to a program (MAX_ARG_STRLEN).
 VARIABLE_BYTES = 128 * 1024 - 1
+# The interpreter of a host, where neither the inventory nor the source chooses another.
+DEFAULT_INTERPRETER = "python3"
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 
 
@@ -159,7 +161,9 @@ def variable_problem(key: str, value: Any) -> str | None:
 
 
 def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
-    interpreter = python["interpreter"]
+    interpreter = python["interpreter"] or DEFAULT_INTERPRETER
+    if interpreter == "3.1":
+        checker.problem(f"{where}.interpreter", "YAML reads 3.10 as the number 3.1. Put it between quotes: '3.10'.")
     if not interpreter.strip() or re.search(r"\s", interpreter):
         checker.problem(
             f"{where}.interpreter", f"'{interpreter}' is not a program. Set a name or a path, such as python3."
