@@ -178,6 +178,9 @@ class Host:
         for identity, state in ((OLD, GOOD), (NEW, BUILT)):
             os.makedirs(self.layout.release(identity))
             write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
+        environment = Path(self.layout.venvs, "v")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+        (environment / ".complete").touch()
         self.manager.start("shop", OLD)
         self.manager.enable("shop", OLD)
         os.symlink(self.layout.socket(OLD), self.layout.current_socket)

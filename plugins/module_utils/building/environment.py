@@ -26,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_in, record_contents
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import StillOpen, take_for_root
@@ -95,7 +96,10 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
         name = digest(key)[:16]
         path = os.path.join(build.layout.venvs, name)
         if is_complete(path):
-            return name, "release" in key
+            if fault_in(path, build.layout.root) is None:
+                return name, "release" in key
+            # Files of the cache may be files of the environment.
+            remove_tree(cache_of(build))
         if os.path.lexists(os.path.join(path, COMPLETE)) and is_used(build, name):
             # Its release serves until the next one is live. Then both are removed.
             key["instead_of"] = name
@@ -108,6 +112,7 @@ def find_or_install(build: Build, wanted: Requirements, interpreter: str, versio
                 take_environment(build, path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
+                record_contents(path)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:

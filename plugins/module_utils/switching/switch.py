@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
@@ -83,6 +84,7 @@ class Switch:
         self.before: str | None = None
         self.target = ""
         self.manifest: Manifest
+        self.warnings: list[str] = []
         self.replaced_links: dict[str, str | None] = {}
 
     def start(self) -> None:
@@ -112,7 +114,7 @@ class Switch:
         self.clean_up()
         self.accept()
         result = {"name": self.name, "release": self.target, "replaced": self.replaced or ""}
-        warnings = kept_by_locks(self.layout, self.spec["keep"])
+        warnings = [*self.warnings, *kept_by_locks(self.layout, self.spec["keep"])]
         return {**result, "warnings": warnings} if warnings else result
 
     def close(self) -> None:
@@ -164,13 +166,31 @@ class Switch:
             )
         self.manifest = manifest
 
+    def check_environment(self, manifest: Manifest | None) -> None:
+        """Refuse a release that can't run in its environment, before anything is started or stopped."""
+        fault = fault_of(self.layout, manifest) if manifest else None
+        if manifest is None or fault is None:
+            return
+        if fault.stops:
+            good = runnable(self.layout, self.before)
+            raise ReleaseError(
+                self.name,
+                f"the release {manifest.id} can't run: {fault.text}. Nothing was changed. Run site.yml, which builds a "
+                f"new release, or roll back to one of these: {', '.join(good) or 'none'}.",
+            )
+        self.warnings.append(f"webapps '{self.name}': the release {manifest.id} can run, but {fault.text}.")
+
     def find_target(self) -> str:
         if self.action == "rollback":
-            return choose_rollback(self.name, self.spec.get("release") or "", self.before, manifests(self.layout))
+            known = manifests(self.layout)
+            chosen = choose_rollback(self.name, self.spec.get("release") or "", self.before, known)
+            self.check_environment(read_manifest(self.layout, chosen))
+            return chosen
         if self.action == "restart":
             live = read_manifest(self.layout, self.before) if self.before else None
             if live is None:
                 raise ReleaseError(self.name, "nothing serves yet, so there is nothing to restart. Deploy it first.")
+            self.check_environment(live)
             return clone(self.layout, live).id
         return self.spec["candidate"] or self.before or ""
 
