@@ -20,9 +20,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.caches import free_space
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
-from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import OWN_VARIABLES, masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
@@ -266,6 +267,7 @@ class Switch:
         if self.action == "rollback":
             self.withdraw()
         prune(self.layout, self.spec["keep"])
+        self.warnings += free_space(self.layout)
         undefine_unused(self.layout, self.manager)
         self.record("live")
         os.unlink(self.marker)
