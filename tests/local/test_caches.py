@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release import caches
@@ -37,7 +37,7 @@ account, bench, public, uv = builds.account, builds.bench, builds.public, builds
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -83,10 +83,8 @@ class Shop:
         return Path(self.layout.build, "uv")
 
     def cached(self, name: str = "helper") -> list[str]:
-        return sorted(
-            path.name.split("-")[1].removesuffix(".dist")
-            for path in self.cache.glob(f"archive-v*/*/{name}-*.dist-info")
-        )
+        found = self.cache.glob(f"archive-v*/*/{name}-*.dist-info")
+        return sorted(path.name.split("-")[1].removesuffix(".dist") for path in found)
 
 
 @pytest.fixture

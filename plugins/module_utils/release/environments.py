@@ -33,7 +33,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 
 CONTENTS = ".contents"
 MOST_RECORD = 16 * 1024**2
-# Caches of the interpreter: they come and go with whoever imports a module.
+# Caches of the interpreter. Any process that may write there adds files when it imports a module.
 CACHES = "__pycache__"
 # The most names that a message lists.
 MOST_NAMED = 5

@@ -16,6 +16,9 @@ import sys
 
 INFO = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info")
 
+# Sources that another release does not use.
+SOURCES = ("sdists-v*/path/*", "sdists-v*/editable/*", "sdists-v*/url/*")
+
 
 def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -57,13 +60,7 @@ def trim(cache: str, oldest: float, used: set[str]) -> None:
         [(path, normalized(os.path.basename(os.path.dirname(path))), os.path.basename(path)) for path in built], used
     )
     # Sources of releases, of addresses and of commits: each build of another source adds one.
-    for pattern in (
-        "sdists-v*/path/*",
-        "sdists-v*/editable/*",
-        "sdists-v*/url/*",
-        "sdists-v*/git/*/*",
-        "git-v*/c*/*/*",
-    ):
+    for pattern in (*SOURCES, "sdists-v*/git/*/*", "git-v*/checkouts/*/*"):
         gone += [path for path in glob.glob(f"{glob.escape(cache)}/{pattern}") if age_of(path) < oldest]
     # Environments for builds, which have ended.
     for pattern in ("builds-v*/*", "environments-v*/*", "archive-v*/.tmp*", "*/.tmp*"):

@@ -181,7 +181,7 @@ def missing_resource(view: View) -> tuple[str, str] | None:
     if not python["there"]:
         return (
             f"its virtual environment is gone or broken: {python['path']} leads to no interpreter",
-            f"was Python upgraded, or {python['venvs']} cleaned? Run site.yml: it builds a release with a new environment",
+            f"was Python upgraded, or {python['venvs']} cleaned? Run site.yml: it builds a new environment",
         )
     if unit.get("Result") == "oom-kill":
         return (
