@@ -87,7 +87,9 @@ def python_part(_roles: Collection[str], model: Model) -> Part | None:
     given = model.inputs["python"]
     archives = given.get("python_archives") or []
     wanted = {archive_version(one["name"]): one["sha256"] for one in archives}
-    found = {one["version"]: one["listed"] for one in model.facts["provided_pythons"] if one["listed"]}
+    # A host can report anything.
+    reported = [one for one in model.facts["provided_pythons"] if isinstance(one, dict)]
+    found = {str(one.get("version")): str(one["listed"]) for one in reported if one.get("listed")}
     if model.facts["uv"] == given["python_uv_version"] and found == wanted:
         return None
     index = given["python_uv_index_url"]

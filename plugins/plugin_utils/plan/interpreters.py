@@ -99,7 +99,11 @@ def source_problems(system: str, there: str, facts: dict[str, Any], asked: Reque
         )
         return
     known = [one.removeprefix("python") for one in facts["pythons"]]
-    known += [".".join(str(one.get("version", "")).split(".")[:2]) for one in facts["provided_pythons"]]
+    known += [
+        ".".join(str(one.get("version", "")).split(".")[:2])
+        for one in facts["provided_pythons"]
+        if isinstance(one, dict)
+    ]
     known += [f"3.{minor}" for minor in PROVIDED_MINORS]
     if not any(fits(minor, bounds) and asked.minor in ("", minor) for minor in known):
         yield (
