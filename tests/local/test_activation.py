@@ -620,6 +620,17 @@ def test_an_older_release_is_rolled_back_to(host: Host) -> None:
     assert host.history()[-1]["action"] == "rollback"
 
 
+@pytest.mark.parametrize("switch", ["rollback", "restart"])
+def test_a_release_that_can_not_run_is_not_switched_to(host: Host, switch: str) -> None:
+    host.activate()
+    os.unlink(Path(host.layout.venvs, "v", "bin", "python"))
+    before = sorted(os.listdir(host.layout.releases))
+    with pytest.raises(ReleaseError, match=r"can't run: the interpreter .* is gone.* Nothing was changed"):
+        host.activate("", switch=switch)
+    assert host.serving == NEW
+    assert sorted(os.listdir(host.layout.releases)) == before
+
+
 def test_what_was_rolled_back_is_not_gone_back_to(host: Host) -> None:
     host.activate()
     host.activate("", switch="rollback")

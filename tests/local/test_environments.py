@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.environments i
     Fault,
     fault_in,
     fault_of,
+    record_contents,
     runnable,
     witness_paths,
 )
@@ -159,6 +160,15 @@ def test_an_environment_of_an_earlier_version_is_checked_too(shop: Shop, name: s
     fault = shop.fault()
     assert fault is not None
     assert fault.stops
+
+
+def test_an_environment_of_another_implementation_is_intact(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pypy3.10").touch()
+    (tmp_path / "bin" / "python").symlink_to("pypy3.10")
+    (tmp_path / "lib" / "pypy3.10" / "site-packages").mkdir(parents=True)
+    record_contents(str(tmp_path))
+    assert fault_in(str(tmp_path), "/srv/webapps") is None
 
 
 def test_a_cache_of_the_interpreter_is_no_change(shop: Shop) -> None:

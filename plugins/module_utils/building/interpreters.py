@@ -104,6 +104,7 @@ def supply_of(build: Build) -> Supply:
         folder=given.get("folder") or FOLDER,
         mirror=given.get("mirror") or "",
         listing=given.get("listing") or "",
+        ca_bundle=build.spec["python"].get("ca_bundle") or "",
     )
 
 

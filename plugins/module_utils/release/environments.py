@@ -35,6 +35,8 @@ CONTENTS = ".contents"
 MOST_RECORD = 16 * 1024**2
 # Caches of the interpreter. Any process that may write there adds files when it imports a module.
 CACHES = "__pycache__"
+# The name of an interpreter, and of the folder with the packages for it.
+MINOR = re.compile(r"(?:python|pypy)(3\.\d+)t?")
 # The most names that a message lists.
 MOST_NAMED = 5
 
@@ -87,7 +89,7 @@ def entries_of(path: str) -> dict[str, str]:
 
 def entry_of(place: str) -> str:
     """The package, program or other part of an environment that a file belongs to."""
-    found = re.match(r"lib(?:64)?/python3\.\d+/site-packages/([^/]+)", place)
+    found = re.match(r"lib/py[a-z]*3\.\d+t?/site-packages/([^/]+)", place)
     return found[1] if found else "/".join(place.split("/")[:2])
 
 
@@ -143,7 +145,7 @@ def names_in(path: str) -> set[str]:
 
 
 def site_packages(path: str) -> list[str]:
-    return glob.glob(os.path.join(glob.escape(path), "lib", "python3.*", "site-packages"))
+    return glob.glob(os.path.join(glob.escape(path), "lib", "py*3.*", "site-packages"))
 
 
 def interpreter_fault(path: str, recorded: dict[str, Any], root: str) -> Fault | None:
@@ -176,14 +178,14 @@ def target_of(link: str) -> str:
 
 def python_of(path: str) -> str:
     """The minor version that the packages of an environment are installed for, such as 3.11."""
-    found = site_packages(path)
-    return os.path.basename(os.path.dirname(found[0])).removeprefix("python") if found else ""
+    found = [MINOR.fullmatch(os.path.basename(os.path.dirname(folder))) for folder in site_packages(path)]
+    return next((one[1] for one in found if one), "")
 
 
 def minor_version(link: str, recorded: dict[str, Any], root: str, made_for: str) -> str:
     """The minor version of an interpreter. It is started only if neither its name nor the record shows it."""
     real = os.path.realpath(link)
-    named = re.fullmatch(r"python(3\.\d+)", os.path.basename(real))
+    named = MINOR.fullmatch(os.path.basename(real))
     if named:
         return named[1]
     if recorded and (recorded.get("interpreter"), recorded.get("seen")) == (real, seen(real)):

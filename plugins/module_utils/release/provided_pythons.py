@@ -59,6 +59,8 @@ class Supply:
     folder: str = FOLDER
     mirror: str = ""
     listing: str = ""
+    # The certificate authorities to trust instead of the host's.
+    ca_bundle: str = ""
     # Archives on this host: path, name and sha256.
     archives: list[dict[str, str]] = field(default_factory=list)
 
@@ -162,6 +164,7 @@ def run_install(request: str, supply: Supply, scratch: str) -> None:
         "UV_NO_PROGRESS": "1",
         "UV_SYSTEM_CERTS": "1",
         **({"UV_PYTHON_INSTALL_MIRROR": supply.mirror} if supply.mirror else {}),
+        **({"SSL_CERT_FILE": supply.ca_bundle} if supply.ca_bundle else {}),
         **({"UV_PYTHON_DOWNLOADS_JSON_URL": listing} if listing else {}),
         **{name: os.environ[name] for name in PROXIES if name in os.environ},
     }
