@@ -28,6 +28,7 @@ PROMISES = (
     "its command lines hold no secret",
     "it sees no processes of others",
     "it can not change its own code",
+    "its environment is as installed",
     "what its builds trust is closed to it",
     "its commands are sandboxed",
     "only nginx reaches its socket",

@@ -18,13 +18,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
     Look,
-    LookAction,
     Refused,
     failed,
     nginx_settings,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archives import ArchivesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
@@ -39,7 +39,7 @@ REGISTERED = "__deployment"
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
-class ActionModule(LookAction, PackagesAction):
+class ActionModule(ArchivesAction, PackagesAction):
     """Look at the host in one module call, and change it in another."""
 
     returns = frozenset({"parts", "apps"}) | PackagesAction.returns
@@ -187,6 +187,7 @@ class ActionModule(LookAction, PackagesAction):
         inputs = {role: self.complete_inputs(role, look.inputs) for role in plan.ROLES}
         # The look does not resolve lists of items.
         inputs["nginx"]["nginx_sites"] = self.templated("nginx_sites")
+        inputs["python"]["python_archives"] = self.archives(self.templated("python_archives"))
         inputs["webapp"]["webapp_release_files"] = self.templated("webapp_release_files") or []
         for name, kind in (("nginx_ca_certificate", "certificate"), ("nginx_ca_key", "key")):
             inputs["nginx"][name] = self.pem(inputs["nginx"][name] or "", kind)
@@ -267,7 +268,8 @@ class ActionModule(LookAction, PackagesAction):
         """Apply the parts. If the host asks for sources, upload them and apply again."""
         shipment = sending.Shipment(origins if any(part.role == "webapp" for part, _key in due) else {})
         due = [(shipment.load(part) if part.role == "webapp" else part, key) for part, key in due]
-        first = self.call(due, finish)
+        with self.sent_archives(due) as due:
+            first = self.call(due, finish)
         missing = first.get("parts", {}).get("webapp", {}).get("missing_sources")
         if first.get("failed") or not missing or self._task.check_mode:
             return first

@@ -81,6 +81,11 @@ options:
       - Folder of uv's virtual environment.
     type: path
     default: /opt/pyweb/uv
+  pythons:
+    description:
+      - Folder of the interpreters that uv provides.
+    type: path
+    default: /opt/pyweb/python
   root:
     description:
       - Folder of the applications on the host.
@@ -120,7 +125,8 @@ ansible_facts:
           installed), C(timers) (whether an application may have some), C(listeners) on O(ports), C(stamps) (the parts
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
           that have one of O(names)), C(interpreters) (path and version of O(interpreters)), C(pythons) (all that are
-          installed), C(disks), C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
+          installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
+          C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
           which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
           the host), C(sources) (the decisions of the controller about the sources, such as the commit of a git
           repository).
@@ -144,6 +150,7 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "default": []},
             "certificates": {"type": "list", "elements": "dict", "default": []},
             "uv_home": {"type": "path", "default": "/opt/pyweb/uv"},
+            "pythons": {"type": "path", "default": "/opt/pyweb/python"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "names": {"type": "list", "elements": "str", "default": []},
             "interpreters": {"type": "list", "elements": "str", "default": []},

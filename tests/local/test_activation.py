@@ -178,6 +178,9 @@ class Host:
         for identity, state in ((OLD, GOOD), (NEW, BUILT)):
             os.makedirs(self.layout.release(identity))
             write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
+        environment = Path(self.layout.venvs, "v")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+        (environment / ".complete").touch()
         self.manager.start("shop", OLD)
         self.manager.enable("shop", OLD)
         os.symlink(self.layout.socket(OLD), self.layout.current_socket)
@@ -615,6 +618,17 @@ def test_an_older_release_is_rolled_back_to(host: Host) -> None:
     host.activate("", switch="rollback")
     assert host.serving == OLD
     assert host.history()[-1]["action"] == "rollback"
+
+
+@pytest.mark.parametrize("switch", ["rollback", "restart"])
+def test_a_release_that_can_not_run_is_not_switched_to(host: Host, switch: str) -> None:
+    host.activate()
+    os.unlink(Path(host.layout.venvs, "v", "bin", "python"))
+    before = sorted(os.listdir(host.layout.releases))
+    with pytest.raises(ReleaseError, match=r"can't run: the interpreter .* is gone.* Nothing was changed"):
+        host.activate("", switch=switch)
+    assert host.serving == NEW
+    assert sorted(os.listdir(host.layout.releases)) == before
 
 
 def test_what_was_rolled_back_is_not_gone_back_to(host: Host) -> None:

@@ -22,6 +22,7 @@ GOOD: dict[str, Any] = {
     "clashes": {},
     "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
     "pythons": ["python3.11"],
+    "provided_pythons": [],
     "disks": [],
     "time": 0.0,
     "certificate_problems": [],

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archives import wrong_archives
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
@@ -201,9 +202,16 @@ GRANIAN = yaml.safe_load("""
 
 
 # Every list of items: a right value, and what is wrong with another one.
+ARCHIVES = [
+    {
+        "path": "files/cpython-3.13.5+20250612-x86_64-unknown-linux-gnu-install_only.tar.gz",
+        "checksum": f"sha256:{'0' * 64}",
+    }
+]
 LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "webapps": (WEBAPPS, lambda value: checked_inventory(value)[1]),
     "nginx_sites": (SITES, lambda value: checked_inventory([], own_sites=value)[1]),
+    "python_archives": (ARCHIVES, wrong_archives),
     "systemd_services": (SYSTEMD, systemd.problems),
     "supervisor_programs": (PROGRAMS, supervisor.problems),
     "supervisor_groups": (GROUPS, lambda value: supervisor.problems(PROGRAMS, value)),
@@ -221,6 +229,8 @@ SINGLE: dict[str, Any] = {
     "nginx_extra": "gzip on;",
     "nginx_packages": ["nginx"],
     "nginx_trusted_proxies": ["10.0.0.0/8"],
+    "python_downloads_json": "/etc/pyweb/downloads.json",
+    "python_downloads_mirror": "https://mirror.example.org/pythons",
     "python_uv_index_url": "https://pypi.example.org/simple",
 }
 

@@ -102,6 +102,7 @@ FOUND: dict[str, Any] = {
     "reached": {},
     "told": [],
     "open_proc": [],
+    "environment": {"version": "3.11.2", "folder": "/usr/bin", "provided": False, "fault": ""},
     "changeable": [],
     "direct": OK,
     "front": OK,
@@ -596,6 +597,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "its command lines hold no secret": {"found": {"told": ["process 7 has API_KEY"]}},
     "it sees no processes of others": {"found": {"process": {"unit": {"ProtectProc": "default"}}}},
     "it can not change its own code": {"found": {"changeable": ["/srv/webapps/shop/src/app.py has mode 0666"]}},
+    "its environment is as installed": {"found": {"environment": {"fault": "its interpreter is gone"}}},
     "what its builds trust is closed to it": {"found": {"worlds": {**WORLDS, "build": {**BUILD, "mode": "0755"}}}},
     "its commands are sandboxed": {"found": {"worlds": {**WORLDS, "in_unit": False}}},
     "only nginx reaches its socket": {"found": {"socket": {"stranger": "ok"}}},
@@ -715,11 +717,11 @@ def test_a_table_shows_what_is_known() -> None:
     lines = status_table(rows)
     assert lines[0].startswith("host  application  release ")
     assert re.split(r" {2,}", lines[0])[3:] == [
-        *("since (UTC)", "server", "process manager", "workers", "memory", "restarts"),
+        *("since (UTC)", "server", "python", "process manager", "workers", "memory", "restarts"),
         *("processes", "certificate", "health", "jobs"),
     ]
-    assert re.split(r" {2,}", lines[1])[5:] == ["systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]
-    assert re.split(r" {2,}", lines[2])[6:] == ["-", "-", "-", "-", "-", "not deployed", "-"]
+    assert re.split(r" {2,}", lines[1])[5:] == ["3.11.2", "systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]
+    assert re.split(r" {2,}", lines[2])[7:] == ["-", "-", "-", "-", "-", "not deployed", "-"]
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:

@@ -113,7 +113,8 @@ SHARED = {
     "action": ["module_utils.tls.certificate"],
     "callback": ["module_utils.host.texts"],
     "lookup": ["module_utils.tls.certificate"],
-    "plugin_utils.actions": ["module_utils.host.texts"],
+    # The Python version that a source requests.
+    "plugin_utils.actions": ["module_utils.host.texts", "module_utils.requirements.pythons"],
     "plugin_utils.doctor": [
         "module_utils.host.lines",
         "module_utils.host.probe",
@@ -130,6 +131,7 @@ SHARED = {
         "module_utils.host.texts",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
+        "module_utils.requirements.pythons",
         "module_utils.requirements.reading",
     ],
     # The path of a program that definitions name and hosts get.

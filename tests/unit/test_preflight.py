@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import source_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
     checked_inventory,
@@ -47,6 +47,7 @@ HOST: dict[str, Any] = {
     "clashes": {},
     "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
     "pythons": ["python3.11"],
+    "provided_pythons": [],
     "disks": [{"path": "/srv", "size": 2**35, "free": 2**34, "files": 10**6, "files_free": 10**5}],
     "ahead": 0.0,
 }
@@ -58,7 +59,8 @@ def problems_of(case: dict[str, Any]) -> list[str]:
     served, problems, *_ = checked_inventory(webapps, case.get("root", "/srv/webapps"), {})
     if problems or "host" not in case:
         return problems
-    wanted = Wanted(served, requires_python=case.get("requires_python", {}), builds=case.get("builds", True))
+    asked = {key: case.get(key, {}) for key in ("requires_python", "python_versions")}
+    wanted = Wanted(served, builds=case.get("builds", True), **asked)
     return host_problems(wanted, merged(HOST, case["host"]))
 
 
@@ -211,15 +213,6 @@ def test_an_account_without_sudo_is_told_what_to_do() -> None:
     text = action.sudo_problem("deploy", "web1")
     for words in ("'deploy'", "web1", "--ask-become-pass", "/etc/sudoers.d/deploy"):
         assert words in text
-
-
-def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "pyproject.toml"
-    assert required_python(path) == ""
-    path.write_text("[project]\nrequires-python = '>=3.12'\n")
-    assert required_python(path) == ">=3.12"
-    path.write_text("nonsense")
-    assert required_python(path) == ""
 
 
 @pytest.mark.parametrize(

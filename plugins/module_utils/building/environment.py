@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import links_into
+from ansible_collections.pyweb.stack.plugins.module_utils.building.interpreters import find_interpreter
 from ansible_collections.pyweb.stack.plugins.module_utils.building.project import make_own_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
@@ -28,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution im
     resolve,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.server import install_server
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, link_mode, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, UNLINKED, cache_of, link_mode, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import inputs_of_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual import (
     create_environment,
@@ -37,12 +37,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_in, record_contents
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
     ReleaseError,
@@ -88,31 +87,6 @@ def provide_environment(build: Build) -> tuple[str, bool]:
         raise build.error(str(error)) from error
 
 
-def find_interpreter(build: Build) -> tuple[str, str]:
-    """The path and the version of the interpreter. The application must not be able to change what builds run."""
-    name = build.spec["python"]["interpreter"]
-    interpreter = shutil.which(name, path=SYSTEM_PATH)
-    if interpreter is None:
-        raise build.error(
-            f"python.interpreter '{name}' is not on the host. Install it (apt install {os.path.basename(name)}), or "
-            "name one that is."
-        )
-    owner = existing_account(build.name)
-    place = changeable_by(interpreter, owner.pw_uid, owner.pw_gid)
-    if place:
-        raise build.error(
-            f"python.interpreter '{name}' can be changed by the application: its account can write {place}. Move the "
-            "interpreter to a folder of root, such as one below /opt."
-        )
-    version = version_of(interpreter, build.layout.root)
-    if not version:
-        raise build.error(
-            f"python.interpreter '{name}' ({interpreter}) is not a Python interpreter, or other accounts than root "
-            "can't run it. Set one that they can, such as python3."
-        )
-    return interpreter, version
-
-
 def find_or_install(
     build: Build, wanted: Requirements, found: Resolution, interpreter: str, version: str, work: Workspace
 ) -> tuple[str, bool]:
@@ -121,7 +95,10 @@ def find_or_install(
         name = digest(key)[:16]
         path = os.path.join(build.layout.venvs, name)
         if is_complete(path):
-            return name, "release" in key
+            if fault_in(path, build.layout.root) is None:
+                return name, "release" in key
+            # Files of the cache may be files of the environment.
+            remove_tree(cache_of(build))
         if os.path.lexists(os.path.join(path, COMPLETE)) and is_used(build, name):
             # Its release serves until the next one is live. Then both are removed.
             key["instead_of"] = name
@@ -134,6 +111,7 @@ def find_or_install(
                 take_environment(build, path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
+                record_contents(path)
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import look_at_jobs, look_at_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.certificates import look_at_certificate
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.environment import look_at_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
     look_at_files,
     look_at_modes,
@@ -163,6 +164,7 @@ def look_at_app(
         "processes": processes,
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
+        "environment": look_at_environment(layout, manifest),
         "changeable": look_at_modes(layout, live) if live else [],
         "worlds": look_at_worlds(layout),
     }

@@ -90,7 +90,13 @@ class Application:
     def python(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         from ansible_collections.pyweb.stack.plugins.module_utils.host import uv
 
-        return uv.apply(inputs, self.run, self.check_mode)
+        result, seen = uv.apply(inputs, self.run, self.check_mode)
+        if "archives" in inputs:
+            from ansible_collections.pyweb.stack.plugins.module_utils.release.listed_pythons import apply_archives
+
+            changed = apply_archives(inputs["archives"], f"{inputs['home']}/bin/uv", self.check_mode)
+            result = {**result, "changed": bool(result["changed"] or changed)}
+        return result, seen
 
     def webapp(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         self.releases = Releases(inputs, self.run, self.check_mode)

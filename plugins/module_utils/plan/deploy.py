@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.folders impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy, lacks_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
@@ -70,7 +71,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
-    action, reused, reasons = choose(wanted, current, known)
+    action, reused, reasons = choose_intact(layout, spec, wanted, known)
     if spec.get("upgrade"):
         # The inputs are equal, but the packages may have newer versions.
         action, reused, reasons = "build", None, reasons or ["dependencies"]
@@ -89,6 +90,25 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
     return {**result, "activate": True, "changed": True}
+
+
+def choose_intact(
+    layout: Layout, spec: dict[str, Any], wanted: dict[str, str], known: list[Manifest]
+) -> tuple[str, str | None, list[str]]:
+    """Choose a release as ``choose`` does, but none whose environment has changed since it was installed."""
+    current = layout.current_release()
+    action, reused, reasons = choose(wanted, current, known)
+    while action != "build":
+        chosen = reused or current
+        manifest = next(one for one in known if one.id == chosen)
+        fault = fault_of(layout, manifest, is_quick=chosen == current)
+        if fault is None:
+            break
+        spec.get("notes", []).append(f"webapps '{layout.name}': {fault.text}. A new environment replaces it.")
+        known = [one for one in known if one.id != chosen]
+        action, reused, _parts = choose(wanted, current, known)
+        reasons = ["environment"]
+    return action, reused, reasons
 
 
 def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import witness_paths
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -117,6 +118,7 @@ def witnesses(layouts: dict[str, Layout], releases: dict[str, str], root: str, r
         paths += [os.path.realpath(layout.current_socket), os.path.join(layout.venvs, manifest.venv, COMPLETE)]
         paths += [os.path.join(layout.release(entry), MANIFEST) for entry in os.listdir(layout.releases)]
         owned += [layout.shared, layout.cache, layout.build, layout.jobs]
+        paths += witness_paths(layout, manifest)
         # Process ID 0 matches no process, so the stamp is invalid and the next run checks again.
         pids += [web_pid(layout, manifest, run), *background_pids(manifest, run)]
     return stamps.witnesses(paths, pids, owned=owned)

@@ -71,6 +71,7 @@ class Releases:
             "server_lock": self.inputs.get("server_lock"),
             "notes": notes,
             "upgrade": bool(self.inputs.get("upgrade")),
+            "pythons": self.inputs.get("pythons"),
         }
         for spec in self.inputs["apps"]:
             try:

@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     installed_packages,
     memory_bytes,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 
 # Where packages and administrators put units; the first counts.
@@ -56,6 +57,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "clashes": {name: clashes(name, root) for name in names},
         "interpreters": {name: interpreter(name, root) for name in params["interpreters"]},
         "pythons": pythons(),
+        "provided_pythons": state(params["pythons"]),
         "disks": [disk(path) for path in (root, "/var/cache")],
         "time": time.time(),
         "certificate_problems": certificate_problems(params["certificates"]),
@@ -135,10 +137,16 @@ def interpreter(name: str, root: str = "/srv/webapps") -> dict[str, str]:
 
     The version is empty if the program is not one.
     """
+    if re.fullmatch(r"3\.[0-9.]+", name):
+        python = find(lambda version: f"{version}.".startswith(f"{name}."), ".".join(name.split(".")[:2]))
+        return {"path": python.path if python else "", "version": name if python else ""}
     path = shutil.which(name, path=SYSTEM_PATH)
     if not path:
         return {"path": "", "version": ""}
     real = os.path.realpath(path)
+    closed = closed_folder(path)
+    if closed and not real.startswith(f"{os.path.realpath(root)}/"):
+        return {"path": path, "real": real, "version": "", "closed": closed, "owner": owner_of(closed)}
     name_version = re.fullmatch(r"python(3\.\d+)", os.path.basename(real))
     version = name_version[1] if name_version else version_of(path, root).rpartition("-")[2]
     return {"path": path, "real": real, "version": version}

@@ -52,7 +52,7 @@ def fingerprint(
     if python.get("index_strategy", DEFAULT_STRATEGY) != DEFAULT_STRATEGY:
         choice["index_strategy"] = python["index_strategy"]
     dependencies = [
-        versions[python["interpreter"]],
+        versions[python.get("interpreter")],
         python.get("requirements"),
         recorded_all(python.get("packages")),
         recorded_all(spec["server_packages"]),

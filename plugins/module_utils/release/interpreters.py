@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import is_version
 
 
 class InterpreterVersions:
@@ -22,7 +23,12 @@ class InterpreterVersions:
         # Witnesses for a stamp: the programs that these versions depend on.
         self.seen: dict[str, Any] = {}
 
-    def __getitem__(self, interpreter: str) -> str:
+    def __getitem__(self, given: str | None) -> str:
+        """The version of an interpreter that is given by name, path or version; without one, that of the host."""
+        interpreter = given or "python3"
+        if is_version(interpreter):
+            # Which interpreter of this version it is does not matter, nor whether the host has it already.
+            return f"cpython-{interpreter}"
         if interpreter not in self.known:
             path = shutil.which(interpreter, path=SYSTEM_PATH)
             found = [path, os.path.realpath(path)] if path else []

@@ -19,8 +19,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     ProcessManagerError,
     process_manager,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.caches import free_space
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
+from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
@@ -83,6 +85,7 @@ class Switch:
         self.before: str | None = None
         self.target = ""
         self.manifest: Manifest
+        self.warnings: list[str] = []
         self.replaced_links: dict[str, str | None] = {}
         # Further values for the result and for the log of deployments.
         self.measured: dict[str, Any] = {}
@@ -119,7 +122,7 @@ class Switch:
 
     def result(self) -> dict[str, Any]:
         result = {"name": self.name, "release": self.target, "replaced": self.replaced or "", **self.measured}
-        warnings = kept_by_locks(self.layout, self.spec["keep"])
+        warnings = [*self.warnings, *kept_by_locks(self.layout, self.spec["keep"])]
         return {**result, "warnings": warnings} if warnings else result
 
     def close(self) -> None:
@@ -171,13 +174,31 @@ class Switch:
             )
         self.manifest = manifest
 
+    def check_environment(self, manifest: Manifest | None) -> None:
+        """Refuse a release that can't run in its environment, before anything is started or stopped."""
+        fault = fault_of(self.layout, manifest) if manifest else None
+        if manifest is None or fault is None:
+            return
+        if fault.stops:
+            good = runnable(self.layout, self.before)
+            raise ReleaseError(
+                self.name,
+                f"the release {manifest.id} can't run: {fault.text}. Nothing was changed. Run site.yml, which builds a "
+                f"new release, or roll back to one of these: {', '.join(good) or 'none'}.",
+            )
+        self.warnings.append(f"webapps '{self.name}': the release {manifest.id} can run, but {fault.text}.")
+
     def find_target(self) -> str:
         if self.action == "rollback":
-            return choose_rollback(self.name, self.spec.get("release") or "", self.before, manifests(self.layout))
+            known = manifests(self.layout)
+            chosen = choose_rollback(self.name, self.spec.get("release") or "", self.before, known)
+            self.check_environment(read_manifest(self.layout, chosen))
+            return chosen
         if self.action == "restart":
             live = read_manifest(self.layout, self.before) if self.before else None
             if live is None:
                 raise ReleaseError(self.name, "nothing serves yet, so there is nothing to restart. Deploy it first.")
+            self.check_environment(live)
             return clone(self.layout, live).id
         return self.spec["candidate"] or self.before or ""
 
@@ -256,6 +277,7 @@ class Switch:
         if self.action == "rollback":
             self.withdraw()
         prune(self.layout, self.spec["keep"])
+        self.warnings += free_space(self.layout)
         undefine_unused(self.layout, self.manager)
         self.record("live")
         os.unlink(self.marker)

@@ -54,6 +54,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "clashes": dict,
     "interpreters": dict,
     "pythons": list,
+    "provided_pythons": list,
     "disks": list,
     "time": NUMBER,
     "certificate_problems": list,

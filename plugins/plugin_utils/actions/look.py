@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.release import __version__
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable, redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -27,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, required_python
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
     checked_inventory,
@@ -35,7 +36,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     keep_problems,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
@@ -144,10 +144,10 @@ class LookAction(HostAction):
         look = self.check_inventory(arguments, inputs)
         builds = arguments.get("sources", True)
         served = [app for app in look.apps if app["state"] == "present"]
-        requires_python: dict[str, str] = {}
+        requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         if builds:
-            problems, requires_python, commits = self.look_at_sources(served)
+            problems, requests, commits = self.look_at_sources(served)
             if problems:
                 raise Refused(failed(problems))
         module_arguments: dict[str, Any] = {
@@ -155,8 +155,8 @@ class LookAction(HostAction):
             "ports": sorted({port for app in served for port in ports_of(app).values()}),
             "certificates": [item for item in look.certificates if item["certificate_path"]],
             "names": [app["name"] for app in served],
-            "interpreters": sorted({app["python"]["interpreter"] for app in served}),
-            **{name: arguments[name] for name in ("uv_home", "root") if name in arguments},
+            "interpreters": sorted({app["python"]["interpreter"] or "python3" for app in served}),
+            **{name: arguments[name] for name in ("uv_home", "pythons", "root") if name in arguments},
         }
         look.answer = self.look_at_host(module_arguments)
         if look.answer.get("failed"):
@@ -166,7 +166,8 @@ class LookAction(HostAction):
             process_manager=arguments.get("process_manager", "auto"),
             packages=module_arguments["packages"],
             builds=builds,
-            requires_python=requires_python,
+            requires_python={name: request.requires for name, request in requests.items()},
+            python_versions={name: request.version for name, request in requests.items()},
         )
         look.facts["sources"] = commits
         if problems := host_problems(wanted, look.facts):
@@ -225,10 +226,10 @@ class LookAction(HostAction):
 
     def look_at_sources(
         self, apps: list[dict[str, Any]]
-    ) -> tuple[list[str], dict[str, str], dict[str, dict[str, str]]]:
+    ) -> tuple[list[str], dict[str, Request], dict[str, dict[str, str]]]:
         """The problems of the sources, the Python versions they require, and the commits that versions stand for."""
         problems: list[str] = []
-        requires_python: dict[str, str] = {}
+        requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         bases = self.bases()
         servers = self._templar.template(
@@ -242,11 +243,10 @@ class LookAction(HostAction):
                 if app["source"].get("path"):
                     root = find_folder(app["source"]["path"], bases)
                     problems += folder_problems(app, root, servers)
-                    project = root / app["source"]["subdir"] / "pyproject.toml"
-                    requires_python[app["name"]] = required_python(project) if is_inside(root, project) else ""
+                    requests[app["name"]] = python_of(app, root)
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
-        return problems, requires_python, commits
+        return problems, requests, commits
 
 
 def nginx_settings(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -244,6 +244,11 @@ def it_can_not_change_its_own_code(view: View) -> str:
     return f"{'; '.join(found)}. {remedy}" if found else ""
 
 
+def its_environment_is_as_installed(view: View) -> str:
+    fault = view.found["environment"]["fault"]
+    return f"{fault}. Run the playbook site, which builds a new release" if fault else ""
+
+
 def what_its_builds_trust_is_closed_to_it(view: View) -> str:
     found = view.found.get("worlds")
     if not found:
@@ -365,6 +370,7 @@ CHECKS: tuple[Callable[[View], str], ...] = (
     its_command_lines_hold_no_secret,
     it_sees_no_processes_of_others,
     it_can_not_change_its_own_code,
+    its_environment_is_as_installed,
     what_its_builds_trust_is_closed_to_it,
     its_commands_are_sandboxed,
     only_nginx_reaches_its_socket,

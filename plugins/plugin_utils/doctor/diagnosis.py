@@ -39,6 +39,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "static paths": answers.static_paths,
     "background processes": background_processes,
     "jobs": jobs,
+    "environment": process.environment,
     "disk": host.disk,
     "memory": host.memory,
     "clock": host.clock,

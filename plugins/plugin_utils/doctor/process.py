@@ -162,6 +162,20 @@ def rollback(view: View) -> str:
     return f"or go back to the previous release: ansible-playbook rollback.yml -e app={view.name}"
 
 
+def environment(view: View) -> Finding | None:
+    """An environment that has changed since it was installed. The processes may still run in it."""
+    fault = view.found["environment"]["fault"]
+    if not fault:
+        return None
+    return Finding(
+        "environment",
+        fault,
+        "Python was upgraded, or packages were installed or removed by hand",
+        "run site.yml: it builds a release with a new environment",
+        works=view.front_works,
+    )
+
+
 def missing_resource(view: View) -> tuple[str, str] | None:
     """Something that the process needs and does not have: disk space, an interpreter, memory, a permission."""
     unit, full = view.process.get("unit", {}), full_disk(view)
@@ -172,8 +186,7 @@ def missing_resource(view: View) -> tuple[str, str] | None:
     if not python["there"]:
         return (
             f"its virtual environment is gone or broken: {python['path']} leads to no interpreter",
-            f"was Python upgraded, or venvs/ cleaned? A new release gets a new environment: remove {python['venvs']}, "
-            "add a variable to env, and run site.yml",
+            f"was Python upgraded, or {python['venvs']} cleaned? Run site.yml: it builds a new environment",
         )
     if unit.get("Result") == "oom-kill":
         return (

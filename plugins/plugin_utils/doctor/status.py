@@ -17,6 +17,7 @@ COLUMNS = {
     "release": "release",
     "since": "since (UTC)",
     "server": "server",
+    "python": "python",
     "process_manager": "process manager",
     "workers": "workers",
     "memory": "memory",
@@ -38,6 +39,7 @@ def status_row(view: View) -> dict[str, Any]:
         "since": found["since"],
         "without_service": found.get("without_service"),
         "server": found["server"],
+        "python": python(found["environment"]),
         "process_manager": found["process_manager"],
         "state": process["state"],
         "workers": process["workers"],
@@ -53,6 +55,12 @@ def status_row(view: View) -> dict[str, Any]:
             for one in found["jobs"]
         ],
     }
+
+
+def python(environment: dict[str, Any]) -> str:
+    """The version of the interpreter, and whether uv provides it."""
+    provided = " (uv)" if environment["provided"] else ""
+    return f"{environment['version']}{provided}" if environment["version"] else ""
 
 
 def certificate_days(view: View) -> int | None:

@@ -22,6 +22,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import S
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
+# The interpreter of a host, where neither the inventory nor the source chooses another.
+DEFAULT_INTERPRETER = "python3"
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")
 
 
@@ -126,7 +128,9 @@ def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
 
 
 def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
-    interpreter = python["interpreter"]
+    interpreter = python["interpreter"] or DEFAULT_INTERPRETER
+    if interpreter == "3.1":
+        checker.problem(f"{where}.interpreter", "YAML reads 3.10 as the number 3.1. Put it between quotes: '3.10'.")
     if not interpreter.strip() or re.search(r"\s", interpreter):
         checker.problem(
             f"{where}.interpreter", f"'{interpreter}' is not a program. Set a name or a path, such as python3."

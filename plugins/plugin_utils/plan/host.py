@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import archive_version
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements, releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
@@ -82,17 +83,21 @@ def host_plan(roles: Collection[str], model: Model) -> list[Part]:
 
 
 def python_part(_roles: Collection[str], model: Model) -> Part | None:
-    """uv, unless the requested version is already installed."""
+    """uv and the listed interpreters, unless the host has them already."""
     given = model.inputs["python"]
-    if model.facts["uv"] == given["python_uv_version"]:
+    archives = given.get("python_archives") or []
+    wanted = {archive_version(one["name"]): one["sha256"] for one in archives}
+    # A host can report anything.
+    reported = [one for one in model.facts["provided_pythons"] if isinstance(one, dict)]
+    found = {str(one.get("version")): str(one["listed"]) for one in reported if one.get("listed")}
+    if model.facts["uv"] == given["python_uv_version"] and found == wanted:
         return None
     index = given["python_uv_index_url"]
+    inputs: dict[str, Any] = {"home": given["python_uv_home"], "version": given["python_uv_version"]}
+    if found != wanted:
+        inputs["archives"] = [dict(one) for one in archives]
     # The URL may contain credentials.
-    return Part(
-        "python",
-        {"home": given["python_uv_home"], "version": given["python_uv_version"]},
-        {"index_url": index} if index else {},
-    )
+    return Part("python", inputs, {"index_url": index} if index else {})
 
 
 def webapp_part(roles: Collection[str], model: Model) -> Part | None:
@@ -122,6 +127,10 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
             locked_requirements(model.apps, given["webapp_server_requirements"]), given["webapp_server_only_wheels"]
         ),
     }
+    python = model.inputs["python"]
+    pythons = {"mirror": python.get("python_downloads_mirror"), "listing": python.get("python_downloads_json")}
+    if any(pythons.values()):
+        inputs["pythons"] = pythons
     return Part("webapp", inputs)
 
 

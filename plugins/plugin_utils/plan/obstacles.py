@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import interpreter_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     memory_bytes,
     resolved_process_manager,
@@ -43,6 +45,8 @@ class Wanted:
     builds: bool = True
     # requires-python of the applications' sources, by application.
     requires_python: dict[str, str] = field(default_factory=dict)
+    # The versions in their .python-version.
+    python_versions: dict[str, str] = field(default_factory=dict)
 
 
 def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
@@ -68,7 +72,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
         ]
         problems += [
             f"{where}{problem}"
-            for check in (port_problems, memory_problems, worker_problems, interpreter_problems, hidden_problems)
+            for check in (port_problems, memory_problems, worker_problems, python_problems, hidden_problems)
             for problem in check(app, facts, wanted)
         ]
     return problems
@@ -165,44 +169,10 @@ def worker_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
     return server_of(app).problems(app, worker_count(app, facts))
 
 
-def interpreter_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:
-    name = app["python"]["interpreter"]
-    found = facts["interpreters"].get(name, {})
-    program = name.rpartition("/")[2]
-    if not found.get("path"):
-        if not any(re.fullmatch(rf"{re.escape(program)}(-minimal|-venv|-dev|-full)?", one) for one in wanted.packages):
-            there = ", ".join(facts["pythons"]) or "none"
-            yield (
-                f".python.interpreter: '{name}' is not on the host, which has: {there}. Choose one of these, or add "
-                f"the Debian package of '{name}' to python_packages."
-            )
-        return
-    if not found["version"]:
-        yield (
-            f".python.interpreter: '{name}' ({found['path']}) is not a Python interpreter, or other accounts than "
-            "root can't run it. Set one that they can, such as python3."
-        )
-        return
-    required = wanted.requires_python.get(app["name"], "")
-    # ansible-core depends on it, but ansible-test imports plugins without it.
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        # Only the minor version of the host's Python is known. It counts as the newest patch level.
-        fits = not required or SpecifierSet(required).contains(f"{found['version']}.999", prereleases=True)
-    except InvalidSpecifier:
-        yield (
-            f".source: pyproject.toml says requires-python = '{required}', which is not a version specifier. Write "
-            "one, such as '>=3.11'."
-        )
-        return
-    if not fits:
-        others = ", ".join(facts["pythons"])
-        yield (
-            f".python.interpreter: '{name}' is Python {found['version']} on the host, but pyproject.toml says "
-            f"requires-python = '{required}'. Choose a matching interpreter (the host has: {others}), use a newer "
-            f"Debian, or change requires-python if the application supports {found['version']}."
-        )
+def python_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:
+    requires = wanted.requires_python.get(app["name"], "")
+    asked = Request(version=wanted.python_versions.get(app["name"], ""), requires=requires)
+    return interpreter_problems(app, facts, asked, wanted.packages)
 
 
 def hidden_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -> Iterator[str]:
@@ -222,10 +192,11 @@ def hidden_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
 def files_of_builds(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys that name files of the host for a build, and the paths."""
     python = app["python"]
-    interpreter = facts["interpreters"].get(python["interpreter"], {})
+    interpreter = facts["interpreters"].get(python["interpreter"] or "python3", {})
     # A link in a visible folder may lead to a hidden one.
     for path in dict.fromkeys(str(interpreter.get(key) or "") for key in ("path", "real")):
-        if path:
+        # A home that is closed has a better remedy.
+        if path and not interpreter.get("closed"):
             yield "python.interpreter", path
     if python["ca_bundle"]:
         yield "python.ca_bundle", python["ca_bundle"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import reading as requirements
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import RequirementsError, content, table
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import RequirementsError
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import VERSION_FILE, Request, request_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
 
@@ -140,10 +141,13 @@ def same_name(root: Path, path: str) -> str:
     return f" Did you mean '{found[0].relative_to(root)}'?" if found and name else ""
 
 
-def required_python(path: Path) -> str:
-    """requires-python of a pyproject.toml; empty if it is missing, or the file can't be read."""
+def python_of(app: dict[str, Any], folder: Path) -> Request:
+    """The Python that a source asks for. A version file that does not become part of the release is ignored."""
+    root = folder / app["source"]["subdir"]
     try:
-        project = (table(content(str(path))) or {}).get("project", {})
+        request = request_of(str(root), str(folder))
     except RequirementsError:
-        return ""
-    return str(project.get("requires-python", "")) if isinstance(project, dict) else ""
+        return Request()
+    if request.version and not any(name.rpartition("/")[2] == VERSION_FILE for name in source_files(folder)):
+        return Request(requires=request.requires)
+    return request

@@ -95,10 +95,19 @@ def wrong_server_requirements(requirements: dict[str, Any]) -> list[str]:
     return problems
 
 
+def wrong_download(address: str) -> list[str]:
+    if re.match(r"\w+://[^/]*@", address):
+        return ["this address holds a login, which logs of the host would show. Allow the host without one."]
+    if not address or re.match(r"(https?|file)://\S+\Z|/\S*\Z", address):
+        return []
+    return [f"'{address}' is no address. Give one that begins with https://, http:// or file:///."]
+
+
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
         ("nginx_packages", "python_packages", "supervisor_packages", "supervisor_cron_packages"), wrong_packages
     ),
+    **dict.fromkeys(("python_downloads_mirror", "python_downloads_json"), wrong_download),
     "python_uv_home": wrong_path,
     "python_uv_index_url": wrong_index,
     "python_uv_version": wrong_version,
