@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read, import_check, import_probe
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import hint_of_uv, without_credentials
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import without_credentials
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
@@ -58,8 +59,8 @@ def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
     ],
 )
 def test_hints_of_uv(said: str, words: str) -> None:
-    assert words in hint_of_uv(said)
-    assert bool(hint_of_uv(said)) is bool(words)
+    assert words in explained(said)
+    assert bool(explained(said)) is bool(words)
 
 
 def test_credentials_of_an_index_are_hidden() -> None:

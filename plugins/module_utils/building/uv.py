@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run uv for a build, and explain its failures."""
+"""Run uv for a build."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
@@ -33,51 +34,6 @@ PROXIES = (
     "ALL_PROXY",
 )
 
-# The Debian packages that well-known requirements without wheels are built with.
-LIBRARIES = {
-    "gssapi": ["libkrb5-dev"],
-    "mysqlclient": ["default-libmysqlclient-dev", "pkg-config"],
-    "psycopg2": ["libpq-dev"],
-    "pycairo": ["libcairo2-dev", "pkg-config"],
-    "pycurl": ["libcurl4-openssl-dev", "libssl-dev"],
-    "pygraphviz": ["libgraphviz-dev"],
-    "python-ldap": ["libldap2-dev", "libsasl2-dev"],
-    "xmlsec": ["libxmlsec1-dev", "pkg-config"],
-}
-
-# Remedies for common failures: a pattern that matches uv's output, and what to try.
-REMEDIES = (
-    (
-        r"hash mismatch",
-        "The index has another file for this version of a package than the one whose hash was recorded, so it may have "
-        "been replaced: compare the package on your index or mirror with the original.",
-    ),
-    (
-        r"was not found in the package registry|there are no versions of|there is no version of",
-        "A requirement has no such name or version; check its spelling in the requirements.",
-    ),
-    (
-        r"(?s)\A(?=.*certificate)(?=.*(unknownissuer|invalid peer|verify))",
-        "The index's certificate is not trusted: add your company's authority to the host's certificate store, "
-        "or name it as python.ca_bundle.",
-    ),
-    (
-        r"dns error|failed to lookup|connection refused|tcp connect error",
-        "The package index can't be reached from the host: check its network, or name a mirror as python.index_url.",
-    ),
-    (
-        r"(?s)requires-python|does not satisfy python|\A(?=.*requires)(?=.*python>=)",
-        "A requirement needs another Python; change its version, or name another python.interpreter.",
-    ),
-    (
-        r"failed to build|build backend",
-        "A requirement has no wheel for this Python and could not be built; let python_packages install what its "
-        "build needs ({build_needs}), or choose a version with a wheel.",
-    ),
-    (r"no space left", "The disk is full; make room."),
-)
-
-
 def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
     """Run uv as the build account; ``doing`` completes "could not"."""
     command = [build.uv, *arguments]
@@ -90,7 +46,7 @@ def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> Non
     if answer.returncode != 0:
         output = without_credentials(answer.stderr, build.spec["python"])
         raise build.error(
-            f"could not {doing}. {hint_of_uv(answer.stderr)}uv ended with status {answer.returncode}. Its "
+            f"could not {doing}. {explained(answer.stderr)}uv ended with status {answer.returncode}. Its "
             f"output:\n{tail(output, 18)}"
         )
 
@@ -166,19 +122,3 @@ def without_credentials(text: str, python: dict[str, Any]) -> str:
         if credentials:
             text = text.replace(credentials.group(1), "***")
     return text
-
-
-def build_needs(output: str) -> list[str]:
-    """The Debian packages that a failed build probably lacks, by uv's output in lower case."""
-    failed = re.findall(r"failed to build `?([a-z0-9_.-]+?)(?:[=@ `]|$)", output)
-    libraries = [package for name in failed for package in LIBRARIES.get(name.replace("_", "-"), [])]
-    return ["build-essential", "python3-dev", *dict.fromkeys(libraries)]
-
-
-def hint_of_uv(output: str) -> str:
-    """The remedy for a common failure of uv; empty for any other."""
-    lowered = output.lower()
-    for pattern, remedy in REMEDIES:
-        if re.search(pattern, lowered):
-            return remedy.format(build_needs=" ".join(build_needs(lowered))) + " "
-    return ""
