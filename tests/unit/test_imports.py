@@ -139,6 +139,9 @@ SHARED = {
         "module_utils.host.links",
         "module_utils.host.texts",
         "module_utils.host.trees",
+        # A list of dependencies is sent, whatever .gitignore says.
+        "module_utils.requirements.lines",
+        "module_utils.requirements.reading",
     ],
     "plugin_utils.specs": ["module_utils.host.texts"],
 }

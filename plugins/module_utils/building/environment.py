@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.list_folders import folder_of_lists, from_folder
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     check_requirements,
@@ -224,7 +225,8 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements, how
     unlocked = [name for name in wanted.files if name not in wanted.exported and kind(name) != "pylock"]
     with scratch_folder(build) as scratch:
         constraints = os.path.join(scratch, "installed.txt")
-        arguments = [part for name in unlocked for part in ("-r", name)]
+        folder = folder_of_lists(build.root, unlocked)
+        arguments = [part for name in unlocked for part in ("-r", from_folder(build.root, name, folder))]
         if wanted.packages:
             arguments += ["-r", requirements_file(build, scratch, "packages", wanted.packages)]
         if arguments:
@@ -233,7 +235,7 @@ def install(build: Build, path: str, interpreter: str, wanted: Requirements, how
             locked = {name: one for name, one in installed_packages(path).items() if name not in named}
             write(for_builder(build, constraints, as_pins(locked)))
             listed = " and ".join([*unlocked, *(f"'{package}'" for package in wanted.packages)])
-            run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}")
+            run_uv(build, [*pip, "-c", constraints, *arguments], f"install {listed}", folder)
         install_server(build, path, pip, unlocked, scratch)
 
 

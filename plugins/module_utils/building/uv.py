@@ -34,6 +34,7 @@ PROXIES = (
     "ALL_PROXY",
 )
 
+
 def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
     """Run uv as the build account; ``doing`` completes "could not"."""
     command = [build.uv, *arguments]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested, place
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
@@ -38,7 +38,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_health(checker, app["health"], f"{where}.health")
     check_servers(checker, app, where)
     check_env(checker, app["env"], f"{where}.env")
-    check_python(checker, app["python"], f"{where}.python")
+    check_python(checker, app["python"], f"{where}.python", (app["source"] or {}).get("subdir") or "")
     check_shared_folders(checker, app, f"{where}.shared")
     for stage, commands in app["commands"].items():
         for command in commands:
@@ -158,7 +158,7 @@ def variable_problem(key: str, value: Any) -> str | None:
     return None
 
 
-def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
+def check_python(checker: Checker, python: dict[str, Any], where: str, subdir: str = "") -> None:
     interpreter = python["interpreter"]
     if not interpreter.strip() or re.search(r"\s", interpreter):
         checker.problem(
@@ -181,10 +181,10 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
             "/etc/ssl/certs/ca-certificates.crt.",
         )
     for file in python["requirements"] or []:
-        if not is_inside(file):
+        if not is_inside(file, subdir):
             checker.problem(
                 f"{where}.requirements",
-                f"'{file}' is not a file inside the application root. Set a relative path.",
+                f"'{file}' is not a file inside {place(subdir)}. Set a relative path that stays inside.",
             )
 
 
