@@ -47,13 +47,13 @@ def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("Because foo was not found in the package registry", "check its spelling"),
+        ("Because foo was not found in the package registry", "'foo' can't be installed. The index has no such name"),
         ("invalid peer certificate: UnknownIssuer", "python.ca_bundle"),
         ("dns error: failed to lookup address", "python.index_url"),
         ("No space left on device", "disk is full"),
-        ("Failed to build `lxml==5`", "python_packages install what its build needs (build-essential python3-dev)"),
-        ("x Failed to build `psycopg2==2.9`", "(build-essential python3-dev libpq-dev)"),
-        ("Failed to build `mysqlclient @ file:///x`", "python3-dev default-libmysqlclient-dev pkg-config)"),
+        ("Failed to build `thing==5`", "install what its build needs ([build-essential, python3-dev])"),
+        ("x Failed to build `psycopg2==2.9`", "([build-essential, python3-dev, libpq-dev])"),
+        ("Failed to build `mysqlclient @ file:///x`", "python3-dev, default-libmysqlclient-dev, pkg-config])"),
         ("the requested Python version (3.11) does not satisfy Python>=3.13", "needs another Python"),
         ("something else", ""),
     ],

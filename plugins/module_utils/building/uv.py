@@ -10,9 +10,8 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained, shortened
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.
@@ -47,8 +46,8 @@ def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> Non
     if answer.returncode != 0:
         output = without_credentials(answer.stderr, build.spec["python"])
         raise build.error(
-            f"could not {doing}. {explained(answer.stderr)}uv ended with status {answer.returncode}. Its "
-            f"output:\n{tail(output, 18)}"
+            f"could not {doing}. {explained(output, build.spec['source'].get('left_out') or [])}uv ended with status "
+            f"{answer.returncode}. Its output:\n{shortened(output)}"
         )
 
 
