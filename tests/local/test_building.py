@@ -353,7 +353,7 @@ def test_a_root_that_is_none(bench: Bench) -> None:
                 "kind",
             ],
         ),
-        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
+        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["returns nothing"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
         ({"app.py": "raise BlockingIOError(11, 'x')"}, "app:app", ["Another process holds a lock", "exclusive: true"]),
         (

@@ -28,7 +28,7 @@ def failed(requirement: str, error: str, python: str = "3.13") -> str:
     [
         (
             "greenlet==0.4.17",
-            "greenlet.c:176:21: error: '_PyErr_StackItem' has no member named 'exc_type'\nerror: Command '['gcc']' is 1",
+            "greenlet.c:176:21: error: '_PyErr_StackItem' has no member named 'exc_type'\nerror: Command 'gcc'",
             "'greenlet==0.4.17' could not be built: greenlet.c:176:21: error: '_PyErr_StackItem' has no member named "
             "'exc_type'. It is probably too old for Python 3.13. Choose a newer version of greenlet, or an older "
             "python.interpreter.",
