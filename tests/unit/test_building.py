@@ -153,6 +153,8 @@ def test_a_message_of_the_import_check_holds_what_was_found(problem: str, found:
         ("DB_PASSWORD", "hunter", True),
         ("dbPassword", "hunter", True),
         ("PGPASSWORD", "swordfish", True),
+        ("DBPASS", "swordfish", True),
+        ("OAUTH2", "swordfish", True),
         ("AUTH", "user:word", True),
         ("API_KEYS", "abcdefgh", True),
         ("SENTRY_DSN", "abcdefgh", True),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
@@ -316,6 +317,17 @@ def test_a_variable_that_is_none_is_told_with_its_place(own: dict[str, Any], wor
     for word in words:
         assert word in text
     assert not re.search(r"Traceback|jinja|Ansible[A-Z]|Finalization|Error while resolving|[Uu]nexpected", text)
+
+
+def test_a_value_that_no_password_opens_is_told(tmp_path: Path) -> None:
+    secret = VaultLib([("default", VaultSecret(b"pass"))]).encrypt("s3cret").decode()
+    value = "\n".join(f"        {line}" for line in secret.split("\n"))
+    path = tmp_path / "vars.yml"
+    path.write_text(f"webapps:\n  - name: shop\n    env:\n      KEY: !vault |\n{value}\n")
+    _webapps, problems = resolve(DataLoader().load_from_file(str(path)))
+    (problem,) = problems
+    assert problem.startswith("webapps 'shop'.env.KEY: it is encrypted, and no password of ansible-vault opens it.")
+    assert "--ask-vault-pass" in problem
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,13 @@ def secret_values(variables: dict[str, Any]) -> set[str]:
 
 # Words of a variable's name that mark its value as secret, and words after which it is a fact about a secret.
 SECRET_WORD = re.compile(
-    r"(.*(password|passwd|passphrase|secret|token|apikey|credential)s?"
-    r"|pass|pwd|pw|pin|keys?|auth|private|salt|dsn)\Z",
+    r"(.*(password|passwd|passphrase|pass|pwd|secret|token|(?<!mon)key|credential)s?"
+    r"|pw|pin|o?auth2?|private|salt|pepper|dsn)\Z",
     re.IGNORECASE,
 )
 FACT_WORDS = frozenset(
     {
-        *("ALGORITHM", "BACKEND", "CLASS", "DIR", "DOMAIN", "ENABLED", "EXPIRES", "FILE", "FOLDER", "HEADER", "HOST"),
+        *("ALGORITHM", "BACKEND", "CLASS", "DIR", "DOMAIN", "ENABLED", "EXPIRES", "FILE", "FOLDER", "HOST"),
         *("ISSUER", "LENGTH", "MODE", "MODULE", "NAME", "PATH", "PORT", "PREFIX", "PROVIDER", "SIZE", "TIMEOUT", "TTL"),
         *("TYPE", "URI", "URL", "VERSION"),
     }
