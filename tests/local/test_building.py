@@ -558,7 +558,8 @@ def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account
 @needs_root
 def test_a_shared_folder_that_is_a_file_in_the_source(bench: Bench) -> None:
     message = bench.refuse({"app.py": APP, "db.sqlite3": "x"}, shared=["db.sqlite3"])
-    assert "'db.sqlite3', which is a file in the source" in message
+    assert "'db.sqlite3', which is a file in the source, but shared takes folders." in message
+    assert "Move it into a folder, such as instance/db.sqlite3, and name that: shared: [instance]." in message
 
 
 # Environments

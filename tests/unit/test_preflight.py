@@ -237,6 +237,7 @@ def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
         ({"site": {"static": [{"url": "/static/", "path": "shop/static"}]}}, []),
         ({"commands": {"build": ["make static"]}}, []),
         ({"shared": ["static"]}, []),
+        ({"shared": ["static", "app.db"]}, ["shared: 'app.db' is a file in the source, but shared takes folders"]),
         ({"source": {"subdir": "backend"}}, ["source.subdir: 'backend' is not a folder in"]),
         (
             {"python": {"requirements": ["none.txt"]}, "shared": ["static"]},
@@ -246,6 +247,7 @@ def test_what_a_source_says_of_python_is_read(tmp_path: Path) -> None:
 )
 def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     (tmp_path / "shop/static").mkdir(parents=True)
+    (tmp_path / "app.db").touch()
     static = {"site": {"static": [{"url": "/static/", "path": "static"}]}}
     (app,), problems, *_ = checked_inventory([merged({**APP, **static}, change)], "/srv/webapps", {})
     assert problems == []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
             f"{same_name(root, item['path'])} If a command creates it, add that command to commands.build."
             for item in app["site"]["static"]
             if is_from_source(item, app) and not (root / item["path"]).is_dir()
+        ]
+        + [
+            f"webapps '{app['name']}'.shared: '{path}' is a file in the source, but shared takes folders. Move it into "
+            f"a folder, such as instance/{posixpath.basename(path)}, and name that: shared: [instance]."
+            for path in app["shared"]
+            if (root / path).is_file()
         ]
         + [
             f"webapps '{app['name']}'.source.include: '{path}' is not in {folder}. Correct the path, or remove it."
