@@ -26,7 +26,11 @@ SERVICE = {
     [
         ("systemd", {"systemd_services": [{"name": "a b", "command": ["/bin/x"]}]}, "'a b'"),
         ("supervisor", {"supervisor_programs": [{"name": "a b", "command": ["/bin/x"]}]}, "'a b'"),
-        ("gunicorn", {"gunicorn_services": [{**SERVICE, "wsgi_app": "a:b", "bind": "unix:/run/a.sock"}]}, "Did you mean 'errorlog'?"),
+        (
+            "gunicorn",
+            {"gunicorn_services": [{**SERVICE, "wsgi_app": "a:b", "bind": "unix:/run/a.sock"}]},
+            "Did you mean 'errorlog'?",
+        ),
         ("uwsgi", {"uwsgi_services": [{**SERVICE, "module": "a:b", "socket": "/run/a.sock"}]}, "logfile"),
         ("granian", {"granian_services": [{**SERVICE, "target": "a:b", "bind": "unix:/run/a.sock"}]}, "logfile"),
     ],

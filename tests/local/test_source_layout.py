@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The layout of a source: what the inventory names arrives, wherever it is, and what can't arrive is told."""
+"""The layout of a source: named files arrive, wherever they are, and a message names those that can't."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def static(*paths: str) -> dict[str, Any]:
     return {"static": [{"url": f"/s{number}/", "path": path} for number, path in enumerate(paths)]}
 
 
-# What .gitignore leaves out
+# Files that .gitignore leaves out
 
 
 @pytest.mark.parametrize("in_repository", [True, False], ids=["repository", "folder"])

@@ -46,13 +46,13 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 
 @dataclass(frozen=True)
 class Context:
-    """What is known about the build of the application."""
+    """The facts about a build that explain an error."""
 
     root: str = ""
     account: str = "the application"
     # The names of the variables in env.
     variables: frozenset[str] = frozenset()
-    # What .gitignore leaves out of the source, relative to its top.
+    # The files and folders that .gitignore leaves out of the source, relative to its top.
     left_out: tuple[str, ...] = ()
     # Whether anything lists dependencies.
     lists_dependencies: bool = True
@@ -107,12 +107,12 @@ def of_module(error: dict[str, Any], context: Context, python: str) -> str:
             "to python.packages; else add the package to the requirements."
         )
     if top == "pkg_resources":
-        return "setuptools has pkg_resources no more since version 82. Add 'setuptools<81' to python.packages."
+        return "setuptools 82 and newer no longer have pkg_resources. Add 'setuptools<81' to python.packages."
     if top in PYTHON_LOST and is_newer(python, PYTHON_LOST[top]):
         newer = "add 'setuptools' to python.packages, or " if top == "distutils" else ""
         return (
-            f"Python {PYTHON_LOST[top]} and newer have no '{top}', and this is Python {python}. To go on, {newer}"
-            "choose a newer version of the package that imports it, or an older python.interpreter."
+            f"Python {PYTHON_LOST[top]} and newer no longer have '{top}', and this is Python {python}. To continue, "
+            f"{newer}choose a newer version of the package that imports it, or an older python.interpreter."
         )
     hidden = left_out_module(module, context.left_out)
     if hidden:
@@ -249,14 +249,14 @@ def inside(name: str, root: str) -> str:
 
 
 def left_out_module(module: str, left_out: Iterable[str]) -> str:
-    """What of a module .gitignore leaves out; empty if nothing."""
+    """The file of a module that .gitignore leaves out; empty if there is none."""
     path = module.replace(".", "/")
     ends = {f"{path}.py", f"{path}/", f"{path}/__init__.py"}
     return next((one for one in left_out if any(one == end or one.endswith(f"/{end}") for end in ends)), "")
 
 
 def left_out_file(place: str, left_out: Iterable[str]) -> str:
-    """What of a path .gitignore leaves out; empty if nothing. The application root may be below the source."""
+    """The file or folder of a path that .gitignore leaves out; else empty. The application root may be deeper."""
     for one in left_out:
         bare = one.rstrip("/")
         if bare == place or bare.endswith(f"/{place}") or f"/{place}/".find(f"/{posixpath.basename(bare)}/") >= 0:

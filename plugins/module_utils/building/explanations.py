@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 
 # The requirement whose build failed, as uv names it.
 FAILED = re.compile(r"Failed to (?:download and )?build `([^`]+)`", re.IGNORECASE)
-# Errors of compilers, of Python and of programs, in the order in which they tell most.
+# Errors of compilers, of Python and of programs, the most specific first.
 ERRORS = (
     re.compile(r"^\S+: (?:fatal )?error: .+"),
     re.compile(r"^[\w.]*(?:Error|Exception|Exit|NotFound|Interrupt): .+"),
@@ -91,9 +91,9 @@ REMEDIES = (
 
 
 def explained(output: str, left_out: Iterable[str] = ()) -> str:
-    """What failed and why, in sentences with a space at the end; empty where nothing is known.
+    """The failed requirement, the cause and the remedy, with a space at the end; empty where nothing is known.
 
-    ``left_out`` is what .gitignore leaves out of the source.
+    ``left_out`` lists the files and folders of the source that .gitignore leaves out.
     """
     failed = FAILED.search(output)
     is_build = failed or "build backend returned an error" in output.lower()
@@ -135,7 +135,7 @@ def cause_of(output: str, failed: re.Match[str] | None, left_out: Iterable[str] 
         )
     if "No module named 'pkg_resources'" in output:
         return (
-            "Its build imports pkg_resources, which setuptools has no more since version 82. "
+            "Its build imports pkg_resources, which setuptools 82 and newer no longer have. "
             + (f"Choose a newer version of {name}." if name else "")
             + ("" if name else "Write requires = ['setuptools<81'] into [build-system] of its pyproject.toml.")
         )

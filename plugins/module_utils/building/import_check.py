@@ -87,7 +87,7 @@ def check_import(build: Build) -> None:
 
 
 def context_of(build: Build) -> Context:
-    """What is known about a build, beside what the probe finds."""
+    """The facts about a build, beside the findings of the probe."""
     python, source = build.spec["python"], build.spec["source"]
     named = python.get("requirements")
     lists = bool(named) or (named is None and automatic(build.root, build.source) != "")

@@ -56,7 +56,7 @@ def chain_of(error: BaseException) -> list[tuple[BaseException, bool]]:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """What a message says about an error: its traceback, and each error that it came from."""
+    """The facts about an error for a message: its traceback, and each error that it came from."""
     chain = chain_of(error)
     trace = last_lines(error)
     if len(chain) > 1:
@@ -92,7 +92,8 @@ def installed(module: str) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         from importlib import metadata
 
-        known = getattr(metadata, "packages_distributions", dict)().get(top, [top])[0]
+        listed: dict[str, list[str]] = getattr(metadata, "packages_distributions", dict)()
+        known = listed.get(top, [top])[0]
         found |= {"package": known, "version": metadata.version(known)}
     for base, folders, files in os.walk("."):
         folders[:] = [one for one in folders if not one.startswith(".") and base.count("/") < 3]

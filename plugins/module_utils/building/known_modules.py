@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Modules and names that packages, Python and systems have under other names, or no more. Data."""
+"""Modules and names that packages, Python and systems have under other names, or no longer. Data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PACKAGES = {
     "yaml": "PyYAML",
     "zmq": "pyzmq",
 }
-# Modules of the standard library, and the version of Python that has them no more.
+# Modules of the standard library, and the first version of Python that no longer has them.
 PYTHON_LOST = {
     **dict.fromkeys(("asynchat", "asyncore", "distutils", "imp", "smtpd"), "3.12"),
     **dict.fromkeys(
@@ -53,7 +53,7 @@ PYTHON_LOST = {
     **dict.fromkeys(("formatter", "parser", "symbol"), "3.10"),
     "binhex": "3.11",
 }
-# Parts of packages that newer versions have no more, and what to do.
+# Parts of packages that newer versions no longer have, and what to do.
 LOST_PARTS = {
     "werkzeug.contrib.fixers": "Set proxy_fix: true instead, and remove the import.",
     "werkzeug.contrib.cache": "Use the package cachelib instead.",
@@ -63,7 +63,7 @@ LOST_PARTS = {
     "gevent.coros": "Import gevent.lock instead.",
     "starlette.graphql": "Choose 'starlette<0.17'.",
 }
-# Names that newer versions of packages have no more, and the versions that have them.
+# Names that newer versions of packages no longer have, and the versions that have them.
 LOST_NAMES = {
     **{("flask", name): "flask<3" for name in ("Markup", "escape")},
     **{("flask", name): "flask<2.3" for name in ("JSONEncoder", "_app_ctx_stack", "_request_ctx_stack")},

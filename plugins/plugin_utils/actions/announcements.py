@@ -11,7 +11,7 @@ display = Display()
 
 
 def announce(origins: dict[str, Origin]) -> None:
-    """Warn of what the sources of applications lack."""
+    """Show the notes about the sources of applications as warnings."""
     for name, origin in origins.items():
         for note in origin.notes:
             display.warning(f"webapps '{name}': {note}")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What .gitignore leaves out of a folder, what of it is sent because the inventory names it, and empty folders."""
+"""The files that .gitignore leaves out of a folder, those of them that the inventory names, and empty folders."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def files_below(folder: Path) -> Iterator[str]:
 def empty_folders(folder: Path, names: list[str], *, is_filtered: bool) -> list[str]:
     """The folders without any content, each with a slash at its end. ``names`` are the files that are sent.
 
-    ``is_filtered`` tells that .gitignore files say what to leave out.
+    ``is_filtered`` is true where .gitignore files leave out others.
     """
     parents = {""}
     for name in names:

@@ -38,7 +38,7 @@ class Origin:
     """The source of one application: its description for the host, and how its files are packed.
 
     ``pack`` is None for a package, which the host installs from an index. A ``local`` source is quick to pack. All
-    others are packed only after a host has asked for them. ``left_out`` is what .gitignore leaves out, for messages.
+    others are packed only after a host has asked for them. ``left_out`` lists what .gitignore leaves out, for messages.
     ``notes`` are announced. Those about other sources than folders are known when they are packed.
     """
 
@@ -169,7 +169,7 @@ def served_by(source: dict[str, Any]) -> list[str]:
 
 
 def pack_folder(folder: Path, name: str, pointers: Pointers, notes: list[str]) -> bytes:
-    """One archive of all files of a fetched source. What is to be announced is added to the notes."""
+    """One archive of all files of a fetched source. Announcements are added to the notes."""
     names = sorted(listed_by_walk(folder))
     if not names:
         raise SourceError(f"{name} has no files.")

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Pointers of git-lfs: small texts in the place of large files, where git-lfs has not fetched these."""
+"""Pointers of git-lfs: small texts instead of large files, where git-lfs has not fetched these."""
 
 from __future__ import annotations
 

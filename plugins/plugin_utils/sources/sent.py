@@ -39,7 +39,7 @@ def sent_files(folder: Path, source: dict[str, Any]) -> list[str]:
     root = os.path.relpath((folder / subdir).resolve(), folder.resolve())
     if root != "." and not any(name.startswith(f"{root}/") for name in names):
         names.update(named_files(folder, [subdir]))
-    # What has files is no empty folder any more.
+    # A folder that has got files is not empty.
     filled = {f"{parent}/" for name in names if not name.endswith("/") for parent in parents_of(name)}
     return sorted(names - filled)
 
@@ -67,6 +67,6 @@ def lists_of_dependencies(folder: Path, source: dict[str, Any]) -> list[str]:
 
 
 def unsent(folder: Path, names: list[str]) -> list[str]:
-    """What .gitignore leaves out and nothing names, for messages."""
+    """The files and folders that .gitignore leaves out and nothing names, for messages."""
     sent = {*names, *(f"{parent}/" for name in names for parent in parents_of(name))}
     return [name for name in left_out(folder) if name not in sent]
