@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host.ignore_files import ignored_by
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import named_paths, static_of_release
@@ -140,6 +141,26 @@ def test_a_named_path_that_leads_out_of_the_source_is_refused(tmp_path: Path) ->
     (tmp_path / "source/static").symlink_to("../secret")
     with pytest.raises(SourceError, match=r"'static' leads to .*/secret, outside of .*source\. Replace the link"):
         names(tmp_path / "source", site=static("static"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "rule"),
+    [
+        ("dist/\n", "frontend/dist", ".gitignore: dist/"),
+        ("/frontend/dist\n", "frontend/dist", ".gitignore: /frontend/dist"),
+        ("frontend/dist/*\n", "frontend/dist", ".gitignore: frontend/dist/*"),
+        ("**/dist\n", "frontend/dist", ".gitignore: **/dist"),
+        ("front*\n", "frontend/dist", ".gitignore: front*"),
+        ("# dist/\n", "frontend/dist", ""),
+        ("dist/\n!frontend/dist/\n", "frontend/dist", ""),
+        ("other\n/dist\n", "frontend/dist", ""),
+    ],
+)
+def test_the_rule_that_explains_a_missing_folder(tmp_path: Path, rules: str, path: str, rule: str) -> None:
+    folder = put(tmp_path, {".gitignore": rules, "app.py": APP})
+    assert ignored_by(str(folder), path) == rule
+    (problem,) = folder_problems(app_of(folder, site=static(path)), folder)
+    assert ("gitignore leaves it out of the repository" in problem) is bool(rule)
 
 
 def test_an_included_path_that_does_not_exist_is_told(tmp_path: Path) -> None:

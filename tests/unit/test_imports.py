@@ -127,6 +127,7 @@ SHARED = {
         "module_utils.tls.certificate",
     ],
     "plugin_utils.plan": [
+        "module_utils.host.ignore_files",
         "module_utils.host.texts",
         "module_utils.release.releases",
         "module_utils.requirements.lines",

@@ -8,9 +8,14 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.ignore_files import ignored_by
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import reading as requirements
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import RequirementsError, content, table
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import is_from_source, pages_of_site
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import (
+    is_from_source,
+    pages_of_site,
+    place_of,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 
 
@@ -41,7 +46,8 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
         ]
         + [
             f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
-            f"{same_name(root, item['path'])} If a command creates it, add that command to commands.build."
+            f"{same_name(root, item['path'])}{ignored(app, folder, item['path'])} If a command creates it, run it "
+            "before, or add it to commands.build."
             for item in app["site"]["static"]
             if is_from_source(item, app) and not (root / item["path"]).is_dir()
         ]
@@ -91,6 +97,12 @@ def dependency_problem(app: dict[str, Any], root: Path, folder: Path, servers: d
     for server in server_packages(app, servers)[:1]:
         problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server, str(folder))
     return problem
+
+
+def ignored(app: dict[str, Any], folder: Path, path: str) -> str:
+    """The .gitignore that explains why a repository does not have a folder; empty if none names it."""
+    rule = ignored_by(str(folder), place_of(path, app["source"]["subdir"]))
+    return f" .gitignore leaves it out of the repository ({rule})." if rule else ""
 
 
 def same_name(root: Path, path: str) -> str:
