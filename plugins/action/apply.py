@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
     Look,
@@ -88,6 +89,7 @@ class ActionModule(ArchivesAction, PackagesAction):
         if due and not answer.get("failed"):
             alone = self.is_alone(look)
             result = self.send(self.prepared(due, model, alone), origins, finish=alone or self._task.check_mode)
+            announce(origins)
             pending = self.merge(answer, result, look, alone)
         elif not due and not answer["changed"]:
             answer["msg"] = UNCHANGED

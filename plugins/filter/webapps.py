@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, reports, services, sites, switches
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 
 
@@ -38,6 +39,15 @@ def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
         return wanted
 
     return files
+
+
+def service_problems(services: Any, role: str, groups: Any = None) -> list[str]:
+    """Every problem of the services that a role defines, in words for the user."""
+    if role in SERVERS:
+        return list(SERVERS[role].rules.wrong_services(services))
+    if role == "supervisor":
+        return supervisor.checked(services, groups or [])[2]
+    return systemd.checked(services)[1]
 
 
 def doctor_report(looks: list[list[Any]]) -> str:
@@ -71,6 +81,7 @@ class FilterModule:
             "webapp_release_table": reports.release_table,
             "webapp_urls": told(reports.urls),
             **{f"{server.name}_files": files_of(server.rules) for server in SERVERS.values()},
+            "service_problems": service_problems,
             "webapp_status_table": status_table,
             "webapp_doctor_report": doctor_report,
             "webapp_check_table": check_table,

@@ -355,7 +355,7 @@ def test_a_root_that_is_none(bench: Bench) -> None:
                 "kind",
             ],
         ),
-        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["that is a NoneType"]),
+        ({"app.py": "def create_app(): return None"}, "app:create_app()", ["returns nothing"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
         ({"app.py": "raise BlockingIOError(11, 'x')"}, "app:app", ["Another process holds a lock", "exclusive: true"]),
         (
@@ -578,7 +578,8 @@ def test_a_shared_folder_that_is_a_link_leads_root_nowhere(bench: Bench, account
 @needs_root
 def test_a_shared_folder_that_is_a_file_in_the_source(bench: Bench) -> None:
     message = bench.refuse({"app.py": APP, "db.sqlite3": "x"}, shared=["db.sqlite3"])
-    assert "'db.sqlite3', which is a file in the source" in message
+    assert "'db.sqlite3', which is a file in the source, but shared takes folders." in message
+    assert "Move it into a folder, such as instance/db.sqlite3, and name that: shared: [instance]." in message
 
 
 # Environments

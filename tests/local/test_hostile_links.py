@@ -220,9 +220,9 @@ def test_a_link_above_a_shared_folder_is_told_with_its_target(bench: Bench) -> N
     [
         ({"d/x": "x"}, {"d": "{victim}"}, "which leads to"),
         ({}, {"d": "real", "d/x": "y"}, "the source has the link 'd/x'"),
-        ({"../../x": "x"}, {}, "which is no file or link inside of it"),
-        ({"/x": "x"}, {}, "which is no file or link inside of it"),
-        ({}, {"../x": "real"}, "which is no file or link inside of it"),
+        ({"../../x": "x"}, {}, "which is no file, folder or link inside of it"),
+        ({"/x": "x"}, {}, "which is no file, folder or link inside of it"),
+        ({}, {"../x": "real"}, "which is no file, folder or link inside of it"),
     ],
 )
 def test_the_host_checks_an_archive_itself(

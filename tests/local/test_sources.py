@@ -11,8 +11,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, requirements_digest
@@ -197,30 +195,3 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "app.py").chmod(0)
     with pytest.raises(SourceError, match=r"app.py can't be read: Permission denied"):
         digest(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("ignored", "subdir", "words"),
-    [
-        ("dist/\n", "", "'frontend/dist' is in"),
-        ("*.js\n", "", "it or its files, so they would not"),
-        ("dist/\n", "backend", "'!frontend/dist/' below it"),
-        ("dist/\n!frontend/dist/\n", "", ""),
-        ("other/\n", "backend", ""),
-    ],
-)
-def test_a_static_folder_that_is_left_out_of_the_source_is_told(
-    home: Path, tmp_path: Path, ignored: str, subdir: str, words: str
-) -> None:
-    folder = tmp_path / "source"
-    place = folder / subdir / "frontend/dist"
-    place.mkdir(parents=True)
-    (place / "app.js").write_text("x")
-    (folder / ".gitignore").write_text(ignored)
-    site = {"static": [{"url": "/assets/", "path": "frontend/dist"}]}
-    given = {"name": "shop", "source": {"path": "x", "subdir": subdir}, "wsgi": "a:b", "site": site}
-    (app,), problems = normalised([given])
-    assert problems == []
-    told = folder_problems(app, folder)
-    assert len(told) == bool(words)
-    assert words in "".join(told)

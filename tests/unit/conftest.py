@@ -49,9 +49,10 @@ def pure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of a source are listed as on a controller without git."""
-    from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import files
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import files, sent
 
     monkeypatch.setattr(files, "listed_by_git", lambda _folder: None)
+    monkeypatch.setattr(sent, "left_out", lambda _folder: [])
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read, import_check, import_probe
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import hint_of_uv, without_credentials
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import without_credentials
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
@@ -46,20 +47,20 @@ def test_owners_are_never_changed_behind_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("Because foo was not found in the package registry", "check its spelling"),
+        ("Because foo was not found in the package registry", "'foo' can't be installed. The index has no such name"),
         ("invalid peer certificate: UnknownIssuer", "python.ca_bundle"),
         ("dns error: failed to lookup address", "python.index_url"),
         ("No space left on device", "disk is full"),
-        ("Failed to build `lxml==5`", "python_packages install what its build needs (build-essential python3-dev)"),
-        ("x Failed to build `psycopg2==2.9`", "(build-essential python3-dev libpq-dev)"),
-        ("Failed to build `mysqlclient @ file:///x`", "python3-dev default-libmysqlclient-dev pkg-config)"),
+        ("Failed to build `thing==5`", "install what its build needs ([build-essential, python3-dev])"),
+        ("x Failed to build `psycopg2==2.9`", "([build-essential, python3-dev, libpq-dev])"),
+        ("Failed to build `mysqlclient @ file:///x`", "python3-dev, default-libmysqlclient-dev, pkg-config])"),
         ("the requested Python version (3.11) does not satisfy Python>=3.13", "needs another Python"),
         ("something else", ""),
     ],
 )
 def test_hints_of_uv(said: str, words: str) -> None:
-    assert words in hint_of_uv(said)
-    assert bool(hint_of_uv(said)) is bool(words)
+    assert words in explained(said)
+    assert bool(explained(said)) is bool(words)
 
 
 def test_credentials_of_an_index_are_hidden() -> None:
@@ -127,3 +128,48 @@ def test_the_wrong_interface_is_named_by_the_key_of_the_server(server: str, prob
 )
 def test_a_message_of_the_import_check_holds_what_was_found(problem: str, found: dict[str, Any], words: str) -> None:
     assert words in str(import_check.import_problem("shop:application", {"problem": problem, **found}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_hidden"),
+    [
+        # Not secret: messages need them.
+        ("DJANGO_SETTINGS_MODULE", "shop.settings.production", False),
+        ("FLASK_CONFIG", "config.ProductionConfig", False),
+        ("APP_ENV", "production", False),
+        ("AUTHOR", "Alice Carpenter", True),
+        ("AUTHOR", "Alice", False),
+        ("MONKEY", "production", False),
+        ("DATA_FILE", "/srv/webapps/shop/shared/data2.json", False),
+        ("CONFIG", "settings/production.toml", False),
+        ("DB_HOST", "database-one.example.com", False),
+        ("DB_ADDRESS", "192.168.100.200:5432", False),
+        ("SECRET_KEY_FILE", "/run/secrets/django_key", False),
+        ("AUTH_BACKEND", "django.contrib.auth", False),
+        ("TOKENIZERS_PARALLELISM", "false", False),
+        ("APP_MODE", "debug", False),
+        # Secret by the name.
+        ("SECRET_KEY", "production", True),
+        ("DB_PASSWORD", "hunter", True),
+        ("dbPassword", "hunter", True),
+        ("PGPASSWORD", "swordfish", True),
+        ("DBPASS", "swordfish", True),
+        ("OAUTH2", "swordfish", True),
+        ("AUTH", "user:word", True),
+        ("API_KEYS", "abcdefgh", True),
+        ("SENTRY_DSN", "abcdefgh", True),
+        ("ACCESS_TOKEN", "a.b.c.d", True),
+        # Secret by the form of the value.
+        ("STRIPE", "sk_live_51Habc987XYZ", True),
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE", True),
+        ("AWS", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", True),
+        ("SOMETHING", "correcthorsebatterystaple", True),
+        ("SOMETHING", "correct horse battery staple", True),
+        ("JWT", "eyJhbGciOi.eyJzdWIiOiIx.SflKxwRJSMeKKF", True),
+        ("UUID", "7f1ab9e6-91f1-4c92-8a5e-9f9d8a7d4c5b", True),
+        ("MIXED", "qWeRtYuIoPaSdF", True),
+        ("ADDRESS", "postgres://shop:hunter2@db/shop", True),
+    ],
+)
+def test_only_values_that_may_be_secret_are_hidden(name: str, value: str, is_hidden: bool) -> None:
+    assert (value not in masked(f"it says {value} here", {name: value})) is is_hidden

@@ -120,7 +120,7 @@ WEBAPPS = [
         },
     ),
     app("a", {"archive": "https://example.com/a.tgz", "checksum": "sha256:" + "0" * 64}, site={"port": 81}),
-    app("b", {"path": "shop"}, site={"port": 82}),
+    app("b", {"path": "shop", "include": [".env"]}, site={"port": 82}),
     app("c", {"package": "shop==1.4.2"}, site={"port": 83}),
 ]
 SITES = [

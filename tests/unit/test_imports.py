@@ -128,6 +128,7 @@ SHARED = {
         "module_utils.tls.certificate",
     ],
     "plugin_utils.plan": [
+        "module_utils.host.ignore_files",
         "module_utils.host.texts",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
@@ -141,6 +142,9 @@ SHARED = {
         "module_utils.host.links",
         "module_utils.host.texts",
         "module_utils.host.trees",
+        # A list of dependencies is sent, whatever .gitignore says.
+        "module_utils.requirements.lines",
+        "module_utils.requirements.reading",
     ],
     "plugin_utils.specs": ["module_utils.host.texts"],
 }

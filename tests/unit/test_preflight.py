@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
@@ -230,6 +231,7 @@ def test_an_account_without_sudo_is_told_what_to_do() -> None:
         ({"site": {"static": [{"url": "/static/", "path": "shop/static"}]}}, []),
         ({"commands": {"build": ["make static"]}}, []),
         ({"shared": ["static"]}, []),
+        ({"shared": ["static", "app.db"]}, ["shared: 'app.db' is a file in the source, but shared takes folders"]),
         ({"source": {"subdir": "backend"}}, ["source.subdir: 'backend' is not a folder in"]),
         (
             {"python": {"requirements": ["none.txt"]}, "shared": ["static"]},
@@ -239,6 +241,7 @@ def test_an_account_without_sudo_is_told_what_to_do() -> None:
 )
 def test_what_a_folder_does_not_have_is_told(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     (tmp_path / "shop/static").mkdir(parents=True)
+    (tmp_path / "app.db").touch()
     static = {"site": {"static": [{"url": "/static/", "path": "static"}]}}
     (app,), problems, *_ = checked_inventory([merged({**APP, **static}, change)], "/srv/webapps", {})
     assert problems == []
@@ -342,6 +345,17 @@ def test_a_variable_that_is_none_is_told_with_its_place(own: dict[str, Any], wor
     for word in words:
         assert word in text
     assert not re.search(r"Traceback|jinja|Ansible[A-Z]|Finalization|Error while resolving|[Uu]nexpected", text)
+
+
+def test_a_value_that_no_password_opens_is_told(tmp_path: Path) -> None:
+    secret = VaultLib([("default", VaultSecret(b"pass"))]).encrypt("s3cret").decode()
+    value = "\n".join(f"        {line}" for line in secret.split("\n"))
+    path = tmp_path / "vars.yml"
+    path.write_text(f"webapps:\n  - name: shop\n    env:\n      KEY: !vault |\n{value}\n")
+    _webapps, problems = resolve(DataLoader().load_from_file(str(path)))
+    (problem,) = problems
+    assert problem.startswith("webapps 'shop'.env.KEY: it is encrypted, and no password of ansible-vault opens it.")
+    assert "--ask-vault-pass" in problem
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs import synonyms
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import (
     ROLES,
     Checker,
@@ -14,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import (
     kind,
     label,
     nearest,
+    nearest_key,
     role_options,
     secret,
 )
@@ -180,3 +182,52 @@ def test_every_role_has_options_that_the_walk_can_read() -> None:
         options = role_options(path.name)
         assert options
         Checker().mapping({}, options, path.name)
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "words"),
+    [
+        ("environment", [], "'env'"),
+        ("enviroment", [], "'env'"),
+        ("requirements_file", [], "'python.requirements'"),
+        ("domain_name", [], "'site.domains'"),
+        ("port", [], "'site.port'"),
+        ("workers_count", [], "'workers'"),
+        ("static_path", [], "'site.static'"),
+        ("logfile", [], "The process manager keeps the logs"),
+        ("ExecStart", [], "Set wsgi, server and workers"),
+        ("MemoryMax", [], "'limits.memory'"),
+        ("version", ["python"], "'interpreter'"),
+        ("branch", ["source"], "'version'"),
+        ("url", ["source"], "'git'"),
+        ("url", ["health"], "'path'"),
+        ("location", ["site", "static"], "'url'"),
+        ("interval", ["jobs"], "'schedule'"),
+        ("interval", ["health"], "health.timeout"),
+        ("mem", ["limits"], "'memory'"),
+        ("wroker", [], "'workers'"),
+        ("zzz", [], ""),
+    ],
+)
+def test_words_of_other_tools(key: str, place: list[str], words: str) -> None:
+    options = role_options("webapp")["webapps"]["options"]
+    for name in place:
+        options = options[name]["options"]
+    found = nearest_key(key, options)
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+def test_every_word_of_other_tools_means_a_key_that_exists() -> None:
+    known: set[str] = set()
+
+    def add(options: dict[str, Any]) -> None:
+        known.update(options)
+        for spec in options.values():
+            add(spec.get("options") or {})
+
+    for path in ROLES.iterdir():
+        add(role_options(path.name))
+    targets = {part for keys in synonyms.KEYS for key in keys for part in key.split(".")}
+    assert targets - known == set()
+    assert all(sentence.format(key="x") for sentence in synonyms.SENTENCES.values())

@@ -51,9 +51,14 @@ class Build:
         return os.path.join(self.release, "src")
 
     @property
+    def subdir(self) -> str:
+        """The path from the source to the application root; empty where they are the same."""
+        return str(self.spec["source"].get("subdir") or "")
+
+    @property
     def root(self) -> str:
         """The application root: the folder in the source that ``subdir`` names, else the source itself."""
-        return os.path.join(self.source, self.spec["source"].get("subdir") or "").rstrip("/")
+        return os.path.join(self.source, self.subdir).rstrip("/")
 
     def run(
         self, command: list[str], cwd: str, environment: dict[str, str], timeout: float

@@ -15,7 +15,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.given_files i
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
-from ansible_collections.pyweb.stack.plugins.module_utils.building.source import unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_real_folder, unpack
+from ansible_collections.pyweb.stack.plugins.module_utils.building.static_folders import check_static_folders
 from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import (
     account_of_builds,
     check_paths,
@@ -76,6 +77,7 @@ def make(build: Build, manifest: Manifest) -> None:
     take_for_root(build.source)
     write_given_files(build)
     run_build_commands(build)
+    check_static_folders(build)
     owner = existing_account(build.name)
     venv = os.path.join(build.release, "venv")
     give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
@@ -101,7 +103,7 @@ def keep_as_bad(build: Build, manifest: Manifest, error: ReleaseError) -> bool:
 
 
 def run_build_commands(build: Build) -> None:
-    """Run the build commands in the application root, which belongs to the build account meanwhile.
+    """Run the build commands in the application root. The whole source belongs to the build account meanwhile.
 
     It is closed then: whatever modes a command gives to its files, the application can't change them.
     """
@@ -109,9 +111,8 @@ def run_build_commands(build: Build) -> None:
         return
     # Only before the first command: after it the account may have put anything there.
     owner = existing_account(build.name, build.builder)
-    root = os.path.realpath(build.root)
-    give_to(root, owner.pw_uid, owner.pw_gid)
-    os.chmod(root, 0o700)
+    give_to(build.source, owner.pw_uid, owner.pw_gid)
+    os.chmod(build.source, 0o700)
     for command in build.spec["build_commands"]:
         try:
             answer = run_build_command(build, command)
@@ -125,8 +126,14 @@ def run_build_commands(build: Build) -> None:
                 f"the build command '{command}' failed with status {answer.returncode}. {remedy_of(build, output)}"
                 f"Its output:\n{output}"
             )
-    take_for_root(root, fresh=True)
-    os.chmod(root, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+    take_for_root(build.source, fresh=True)
+    os.chmod(build.source, 0o755)  # noqa: S103  # the folder of the releases is closed to other accounts
+    # A command may have replaced a folder on the way to the application root by a link.
+    if not is_real_folder(build.source, tuple(part for part in build.subdir.split("/") if part)):
+        raise build.error(
+            f"the build commands have replaced or removed '{build.subdir}', the application root that "
+            "source.subdir names. Let them write into that folder instead."
+        )
     write_given_files(build, may_exist=True)
 
 

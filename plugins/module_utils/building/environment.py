@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import links_into
 from ansible_collections.pyweb.stack.plugins.module_utils.building.interpreters import find_interpreter
+from ansible_collections.pyweb.stack.plugins.module_utils.building.list_folders import folder_of_lists, from_folder
 from ansible_collections.pyweb.stack.plugins.module_utils.building.project import make_own_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
@@ -227,7 +228,9 @@ def install(
 
 def install_step(build: Build, pip: list[str], step: Step, indexes: list[str], work: Workspace) -> None:
     if step.file:
-        run_uv(build, [*pip, *step.options, "-r", step.file], step.doing, work.root, in_source=True)
+        place = folder_of_lists(build.root, [step.file])
+        arguments = [*pip, *step.options, "-r", from_folder(build.root, step.file, place)]
+        run_uv(build, arguments, step.doing, work.inside(place), in_source=True)
         return
     name = "pylock.toml" if step.is_pylock else "requirements.txt"
     text = with_places(step.text, work.source) if SOURCE in step.text else step.text

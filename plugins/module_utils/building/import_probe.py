@@ -42,11 +42,71 @@ def report(**found: Any) -> NoReturn:
     os._exit(0)
 
 
-def last_lines(error: BaseException) -> list[str]:
+def last_lines(error: BaseException, most: int = 7) -> list[str]:
     """The end of a traceback, without places that are not the application's."""
-    entries = traceback.format_exception(type(error), error, error.__traceback__)
+    entries = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
     kept = [entry for entry in entries if not any(mark in entry for mark in NOT_THE_APPLICATION)]
-    return "".join(kept[-7:]).rstrip().split("\n")[-16:]
+    return "".join(kept[-most:]).rstrip().split("\n")[-16:]
+
+
+def chain_of(error: BaseException) -> list[tuple[BaseException, bool]]:
+    """An error and those that it came from, the first one first, each with whether the next was raised ``from`` it."""
+    found: list[tuple[BaseException, bool]] = [(error, False)]
+    while len(found) < 5:
+        last = found[0][0]
+        before = last.__cause__ or (None if last.__suppress_context__ else last.__context__)
+        if before is None or any(before is known for known, _is_cause in found):
+            break
+        found.insert(0, (before, last.__cause__ is not None))
+    return found
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """The facts about an error for a message: its traceback, and each error that it came from."""
+    chain = chain_of(error)
+    trace = last_lines(error)
+    if len(chain) > 1:
+        trace = [*last_lines(chain[0][0], 3), "This led to:", *last_lines(error, 4)]
+    return {
+        "trace": trace,
+        "errors": [{**facts_of(one), "is_cause": is_cause} for one, is_cause in chain],
+        "python": ".".join(map(str, sys.version_info[:2])),
+    }
+
+
+def facts_of(error: BaseException) -> dict[str, Any]:
+    """The facts about one error."""
+    text = traceback.format_exception_only(type(error), error)[-1].strip()
+    found: dict[str, Any] = {"kinds": [one.__name__ for one in type(error).__mro__], "text": text[:500]}
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        found |= {
+            "key": error.args[0],
+            "of_environment": bool(last) and last[0].filename.endswith(("os.py", "<frozen os>")),
+        }
+    if isinstance(error, ImportError) and error.name:
+        found |= {"module": error.name, **installed(error.name)}
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
+        found["file"] = os.fsdecode(error.filename)
+    return found
+
+
+def installed(module: str) -> dict[str, Any]:
+    """The package that has the top of a dotted name, and where else in the source a module of that name is."""
+    top = module.partition(".")[0]
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        from importlib import metadata
+
+        listed: dict[str, list[str]] = getattr(metadata, "packages_distributions", dict)()
+        known = listed.get(top, [top])[0]
+        found |= {"package": known, "version": metadata.version(known)}
+    for base, folders, files in os.walk("."):
+        folders[:] = [one for one in folders if not one.startswith(".") and base.count("/") < 3]
+        if base != "." and (f"{top}.py" in files or top in folders):
+            found["elsewhere"] = os.path.join(base, top)[2:]
+            break
+    return found
 
 
 def python_files() -> list[str]:
@@ -63,9 +123,9 @@ def import_module(name: str) -> Any:
             packages = [one for one in os.listdir(".") if os.path.exists(one + "/__init__.py")]
             here = sorted([*packages, *(one[: -len(".py")] for one in python_files())])
             report(problem="no_module", missing=error.name, here=here[:20])
-        report(problem="import", trace=last_lines(error), missing=error.name)
+        report(problem="import", **failure(error))
     except BaseException as error:
-        report(problem="import", trace=last_lines(error), missing=None)
+        report(problem="import", **failure(error))
 
 
 def evaluate(module: Any, node: ast.expr) -> Any:
@@ -80,9 +140,10 @@ def evaluate(module: Any, node: ast.expr) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError:
-        report(problem="no_callable", name=ast.unparse(node), found=likely_callables(module))
+        deeper = modules_with(module, ast.unparse(node))
+        report(problem="no_callable", name=ast.unparse(node), found=likely_callables(module), deeper=deeper)
     except BaseException as error:
-        report(problem="import", trace=last_lines(error), missing=None)
+        report(problem="import", **failure(error))
 
 
 def likely_callables(module: Any) -> list[str]:
@@ -92,6 +153,19 @@ def likely_callables(module: Any) -> list[str]:
         name for name, value in vars(module).items() if not name.startswith("_") and hasattr(type(value), "wsgi_app")
     )
     return applications + [f"{name}()" for name in ("create_app", "make_app") if callable(getattr(module, name, None))]
+
+
+def modules_with(package: Any, name: str) -> list[str]:
+    """The modules in a package that assign a name or define it, where a folder was named instead of its module."""
+    found = []
+    for place in list(getattr(package, "__path__", []))[:1]:
+        for path in sorted(os.listdir(place)):
+            with contextlib.suppress(OSError, ValueError):
+                if path.endswith(".py") and path != "__init__.py":
+                    with open(os.path.join(place, path), encoding="utf-8") as stream:
+                        if re.search(rf"^(def )?{re.escape(name)}\b *[=(:]", stream.read(), re.M):
+                            found.append(f"{package.__name__}.{path[: -len('.py')]}")
+    return found[:3]
 
 
 def call_factory(factory: Any, call: ast.Call) -> Any:
@@ -106,7 +180,7 @@ def call_factory(factory: Any, call: ast.Call) -> Any:
     try:
         return factory(*arguments, **options)
     except BaseException as error:
-        report(problem="factory", trace=last_lines(error))
+        report(problem="factory", **failure(error))
 
 
 def parsed(expression: str) -> ast.expr:
@@ -221,6 +295,8 @@ def main(wsgi: str, protocol: str, gunicorn_settings: str, proxy_fix: str) -> No
     module = import_module(module_name)
     node = parsed(expression)
     found = evaluate(module, node)
+    if found is None:
+        report(problem="none", is_call=isinstance(node, ast.Call))
     if not callable(found):
         report(problem="not_callable", type=type(found).__name__)
     if not isinstance(node, ast.Call):

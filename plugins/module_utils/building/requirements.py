@@ -57,6 +57,11 @@ def requirement_files(build: Build) -> list[str]:
         raise build.error(problem)
     if named is None:
         found = automatic(build.root, build.source)
+        if found.startswith("../"):
+            build.spec.get("notes", []).append(
+                f"webapps '{build.name}': source.subdir '{build.spec['source']['subdir']}' lists no dependencies, so "
+                f"'{found}', above it, is installed. To install something else, set python.requirements ([] for none)."
+            )
         return [found] if found else []
     for name in named:
         if not os.path.isfile(os.path.join(build.root, name)):

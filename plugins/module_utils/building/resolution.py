@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import installed_packages
+from ansible_collections.pyweb.stack.plugins.module_utils.building.list_folders import folder_of_lists, from_folder
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     project_folder,
@@ -38,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading i
     is_installable,
     package_name,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_contained import is_self_contained
 
 RECORD = "resolution.toml"
 INPUTS = "# The inputs: "
@@ -199,11 +201,13 @@ def compiled_once(
     with_projects: bool,
 ) -> str:
     arguments, folders = [], []
+    # Relative paths in python.packages start at the application root.
+    place = folder_of_lists(build.root, opened) if all(map(is_self_contained, wanted.packages)) else build.root
     for name in opened:
         if with_projects and name in projects_of(build, opened):
-            folders.append(os.path.relpath(os.path.dirname(path_of(build, name)), build.root))
+            folders.append(os.path.relpath(os.path.dirname(path_of(build, name)), place))
         else:
-            arguments.append(name)
+            arguments.append(from_folder(build.root, name, place))
     extras = list(build.spec["python"].get("extras") or [])
     suffix = f"[{','.join(extras)}]" if extras else ""
     lines = [*(f"{folder if folder == '.' else f'./{folder}'}{suffix}" for folder in folders), *wanted.packages]
@@ -217,7 +221,7 @@ def compiled_once(
     path = work.output("pylock.toml", exact.seed_of(preferred(build)))
     options = ["--quiet", "--python", interpreter, "--format", "pylock.toml", "--no-header", "--no-annotate"]
     doing = f"resolve {listed(opened, wanted.packages)}"
-    run_uv(build, ["pip", "compile", *options, *arguments, "-o", path], doing, work.root, in_source=True)
+    run_uv(build, ["pip", "compile", *options, *arguments, "-o", path], doing, work.inside(place), in_source=True)
     return written(build, path, [work.source, build.source])
 
 

@@ -56,9 +56,7 @@ def link_shared(build: Build) -> None:
         parent = folder_of_shared(build, folder)
         try:
             if os.path.isfile(link):
-                raise build.error(
-                    f"shared names '{folder}', which is a file in the source. Name the folder that it is in."
-                )
+                raise build.error(f"shared names {file_not_folder(folder)}")
             if not os.path.isdir(target):
                 seed(build, folder, link, target)
             remove_tree(os.path.basename(link), parent)
@@ -66,6 +64,17 @@ def link_shared(build: Build) -> None:
         finally:
             os.close(parent)
     serve_shared(build.layout, build.spec.get("served") or [], build.spec.get("nginx_group") or NGINX_GROUP)
+
+
+def file_not_folder(path: str) -> str:
+    """Why a file can't be shared, and what to do instead."""
+    parent, name = os.path.split(path)
+    move = (
+        f"Name its folder, shared: [{parent}]."
+        if parent
+        else (f"Move it into a folder, such as instance/{name}, and name that: shared: [instance].")
+    )
+    return f"'{path}', which is a file in the source, but shared takes folders. {move}"
 
 
 def folder_of_shared(build: Build, folder: str) -> int:

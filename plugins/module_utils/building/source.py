@@ -44,10 +44,10 @@ def write_files(build: Build, archive: tarfile.TarFile) -> dict[Parts, str]:
         archive.extraction_filter = staticmethod(tarfile.tar_filter)
     for member in archive:
         parts = tuple(member.name.split("/"))
-        if {"", ".", ".."}.intersection(parts) or not (member.isreg() or member.issym()):
+        if {"", ".", ".."}.intersection(parts) or not (member.isreg() or member.issym() or member.isdir()):
             raise build.error(
-                f"the archive of the source has '{member.name}', which is no file or link inside of it. Remove it from "
-                "the source."
+                f"the archive of the source has '{member.name}', which is no file, folder or link inside of it. Remove "
+                "it from the source."
             )
         if member.issym():
             links[parts] = member.linkname

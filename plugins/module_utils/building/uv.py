@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run uv for a build, and explain its failures."""
+"""Run uv for a build."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import subprocess
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained, shortened
 from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import proxies, with_variables_of_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
-from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.
@@ -22,66 +22,6 @@ UV_TIMEOUT = 1800
 HARDLINK, COPY = "hardlink", "copy"
 # The words of uv if it can't link a file after it has linked another of the same package.
 UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
-
-# The Debian packages that well-known requirements without wheels are built with.
-LIBRARIES = {
-    "gssapi": ["libkrb5-dev"],
-    "mysqlclient": ["default-libmysqlclient-dev", "pkg-config"],
-    "psycopg2": ["libpq-dev"],
-    "pycairo": ["libcairo2-dev", "pkg-config"],
-    "pycurl": ["libcurl4-openssl-dev", "libssl-dev"],
-    "pygraphviz": ["libgraphviz-dev"],
-    "python-ldap": ["libldap2-dev", "libsasl2-dev"],
-    "xmlsec": ["libxmlsec1-dev", "pkg-config"],
-}
-
-# Remedies for common failures: a pattern that matches uv's output, and what to try.
-REMEDIES = (
-    (
-        r"hash mismatch",
-        "The index has another file for this version of a package than the one whose hash was recorded, so it may have "
-        "been replaced: compare the package on your index or mirror with the original.",
-    ),
-    (
-        r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve anew with "
-        "-e webapp_upgrade_packages=true, or name another version in the requirements.",
-    ),
-    (
-        r"was not found in the package registry|there are no versions of|there is no version of",
-        "A requirement has no such name or version; check its spelling in the requirements.",
-    ),
-    (
-        r"(?s)\A(?=.*certificate)(?=.*(unknownissuer|invalid peer|verify))",
-        "The index's certificate is not trusted: add your company's authority to the host's certificate store, "
-        "or name it as python.ca_bundle.",
-    ),
-    (
-        r"dns error|failed to lookup|connection refused|tcp connect error",
-        "The package index can't be reached from the host: check its network, or name a mirror as python.index_url.",
-    ),
-    (
-        r"(?s)requires-python|does not satisfy python|\A(?=.*requires)(?=.*python>=)",
-        "A requirement needs another Python; change its version, or name another python.interpreter.",
-    ),
-    (
-        r"no module named .?pkg_resources",
-        "A requirement is built with pkg_resources, which newer versions of setuptools no longer contain. Choose a "
-        "newer version of the requirement, or limit what builds use: set UV_BUILD_CONSTRAINT in env to a file of the "
-        "source with the line 'setuptools<81'.",
-    ),
-    (
-        r"unable to (?:detect|determine) version|setuptools-scm was unable|could not determine the version",
-        "The version of the project comes from git, and the source has no tag that names it. Add a tag such as v1.0 to "
-        "the repository, or set SETUPTOOLS_SCM_PRETEND_VERSION in env.",
-    ),
-    (
-        r"failed to build|build backend",
-        "A requirement has no wheel for this Python and could not be built; let python_packages install what its "
-        "build needs ({build_needs}), or choose a version with a wheel.",
-    ),
-    (r"no space left", "The disk is full; make room."),
-)
 
 
 def run_uv(
@@ -112,8 +52,8 @@ def run_uv(
     if answer.returncode != 0:
         output = without_credentials(answer.stderr, build.spec["python"])
         raise build.error(
-            f"could not {doing}. {hint_of_uv(answer.stderr)}uv ended with status {answer.returncode}. Its "
-            f"output:\n{tail(output, 18)}"
+            f"could not {doing}. {explained(output, build.spec['source'].get('left_out') or [])}uv ended with status "
+            f"{answer.returncode}. Its output:\n{shortened(output)}"
         )
 
 
@@ -192,19 +132,3 @@ def without_credentials(text: str, python: dict[str, Any]) -> str:
         if credentials:
             text = text.replace(credentials.group(1), "***")
     return text
-
-
-def build_needs(output: str) -> list[str]:
-    """The Debian packages that a failed build probably lacks, by uv's output in lower case."""
-    failed = re.findall(r"failed to build `?([a-z0-9_.-]+?)(?:[=@ `]|$)", output)
-    libraries = [package for name in failed for package in LIBRARIES.get(name.replace("_", "-"), [])]
-    return ["build-essential", "python3-dev", *dict.fromkeys(libraries)]
-
-
-def hint_of_uv(output: str) -> str:
-    """The remedy for a common failure of uv; empty for any other."""
-    lowered = output.lower()
-    for pattern, remedy in REMEDIES:
-        if re.search(pattern, lowered):
-            return remedy.format(build_needs=" ".join(build_needs(lowered))) + " "
-    return ""

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at, web_account
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.ignore_files import ignored_by
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import changeable_files
@@ -31,6 +32,9 @@ def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group:
     folder = item["folder"].rstrip("/")
     found: dict[str, Any] = {"url": item["url"], "folder": folder, "there": os.path.isdir(folder), "blocked": ""}
     if not found["there"]:
+        source = os.path.join(root, spec["name"], "current", "src")
+        if folder.startswith(f"{source}/"):
+            found["ignored"] = ignored_by(source, os.path.relpath(folder, source))
         return found
     uid, groups = web_account(group)
     found["blocked"] = blocked_at(folder, uid, groups)

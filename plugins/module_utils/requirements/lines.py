@@ -128,6 +128,15 @@ def text_of(root: str, name: str, top: str = "") -> str:
     return "\n".join(seen.values())
 
 
+def files_of_requirements(root: str, name: str, top: str = "") -> list[str]:
+    """The paths of the requirements files that a file refers to, and of the file itself."""
+    if kind(name) != "text":
+        return []
+    seen: dict[tuple[str, bool], str] = {}
+    lines_below(os.path.normpath(os.path.join(root, name)), False, seen, top)
+    return [path for path, _constraint in seen]
+
+
 def check_inside(path: str, top: str) -> None:
     """Refuse a file that is outside of the source when every link is followed: root reads it, and records it."""
     real, base = os.path.realpath(path), os.path.realpath(top)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -55,8 +56,30 @@ SAME_PROGRAM = {"pyuwsgi": ("uwsgi",)}
 def automatic(root: str, top: str) -> str:
     """The file that counts where none is named, relative to the application root; empty where the source has none.
 
-    The lock of a workspace is above its members, at most at the top of the source.
+    The lock of a workspace is above its members, at most at the top of the source. If the application root has no list
+    of its own, that of the nearest folder above it counts.
     """
+    found = own(root, top)
+    for prefix, folder in [] if found else folders_up(root, top):
+        for name in REQUIREMENT_FILES:
+            if os.path.isfile(os.path.join(folder, name)) and (
+                name not in PROJECT_FILES or describes_project(folder, name)
+            ):
+                return f"{prefix}{name}"
+    return found
+
+
+def folders_up(root: str, top: str) -> Iterator[tuple[str, str]]:
+    """The application root and the folders above it up to the top of the source, and how a path goes up to each."""
+    prefix, folder, highest = "", os.path.realpath(root), os.path.realpath(top)
+    yield prefix, folder
+    while folder.startswith(f"{highest}/"):
+        prefix, folder = f"../{prefix}", os.path.dirname(folder)
+        yield prefix, folder
+
+
+def own(root: str, top: str) -> str:
+    """The file that lists the dependencies of an application root itself, or of the workspace that it belongs to."""
     here = [name for name in REQUIREMENT_FILES if os.path.isfile(os.path.join(root, name))]
     found = next((name for name in here if name not in PROJECT_FILES or describes_project(root, name)), "")
     if found and found not in PROJECT_FILES:
@@ -125,22 +148,35 @@ def ignored(root: str, top: str, named: list[str] | None) -> str:
         if os.path.basename(name) in IGNORED_LOCKS:
             remedy = IGNORED_LOCKS[os.path.basename(name)]
             return f"python.requirements names '{name}', which uv can't read. {remedy}, and name that file."
-    if named is not None or automatic(root, top) not in ("", *PROJECT_FILES):
+    counted = automatic(root, top)
+    if named is not None or os.path.basename(counted) not in ("", *PROJECT_FILES):
         return ""
+    for prefix, folder in folders_up(root, top):
+        if problem := ignored_in(folder, prefix):
+            return problem
+        if counted and prefix == counted[: -len(os.path.basename(counted))]:
+            break
+    return ""
+
+
+def ignored_in(folder: str, prefix: str) -> str:
+    """Why a list of dependencies in a folder would be ignored. ``prefix`` leads there from the application root."""
     explicit = "To install something else, name its files as python.requirements ([] for none)."
     for name, remedy in IGNORED_LOCKS.items():
-        if os.path.isfile(os.path.join(root, name)):
-            return f"'{name}' lists the versions to install, but uv can't read it. {remedy}. {explicit}"
-    for name in sorted(os.listdir(root)):
+        if os.path.isfile(os.path.join(folder, name)):
+            return f"'{prefix}{name}' lists the versions to install, but uv can't read it. {remedy}. {explicit}"
+    for name in sorted(os.listdir(folder)):
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in UNNAMED_LOCKS):
             return (
-                f"'{name}' lists the versions to install, but it is not read by default. Set "
-                f"python: {{requirements: [{name}]}}. {explicit}"
+                f"'{prefix}{name}' lists the versions to install, but it is not read by default. Set "
+                f"python: {{requirements: [{prefix}{name}]}}. {explicit}"
             )
-    found = table(content(os.path.join(root, "pyproject.toml"))) or {}
+    found = table(content(os.path.join(folder, "pyproject.toml"))) or {}
     poetry = tools(found).get("poetry", {})
     if poetry.get("package-mode") is False and "project" not in found:
-        return f"'pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {explicit}"
+        return (
+            f"'{prefix}pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {explicit}"
+        )
     return ""
 
 
@@ -191,13 +227,11 @@ def old_server_message(requirement: str, place: str, name: str, version: str) ->
 
 def check_files(root: str, top: str, named: list[str] | None) -> None:
     """Refuse lists of dependencies that are outside of the source, by a link. Raises RequirementsError."""
-    for name in (*REQUIREMENT_FILES, *IGNORED_LOCKS, *(named or [])):
+    for name in named or []:
         if os.path.lexists(os.path.join(root, name)):
             check_inside(os.path.normpath(os.path.join(root, name)), top)
-    folder = os.path.realpath(root)
-    while folder.startswith(f"{os.path.realpath(top)}/"):
-        folder = os.path.dirname(folder)
-        for name in ("uv.lock", "pyproject.toml"):
+    for _prefix, folder in folders_up(root, top):
+        for name in (*REQUIREMENT_FILES, *IGNORED_LOCKS):
             if os.path.lexists(os.path.join(folder, name)):
                 check_inside(os.path.join(folder, name), top)
 

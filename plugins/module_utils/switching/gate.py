@@ -32,6 +32,8 @@ FRONT_TIMEOUT = 5.0
 OWN_TIMEOUT = 30.0
 # Seconds that a release gets for a better answer, once it has given a wrong one.
 SECOND_THOUGHT = 1.0
+# The statuses of a release, or of nginx before it, that is not ready yet.
+NOT_YET = (502, 503, 504)
 # A process that was restarted this often is in a crash loop, and waiting longer does not help.
 MOST_RESTARTS = 2
 
@@ -85,8 +87,7 @@ class Gate:
 
     def await_healthy(self) -> None:
         """Ask on the release's own socket until it is healthy."""
-        where = f"on its own socket within {self.health['timeout']} seconds"
-        self.ask_until_healthy(self.own_question, self.health["status"], self.deadline, where)
+        self.ask_until_healthy(self.own_question, self.health["status"], self.deadline, "on its own socket")
 
     def await_front(self) -> None:
         """Send requests as a client does, until nginx passes on a healthy answer. Without a site, send none."""
@@ -97,7 +98,7 @@ class Gate:
 
     def ask_until_healthy(self, question: Question, statuses: list[int], deadline: float, where: str) -> None:
         """Ask until the answer is healthy. Refuse at the deadline, or as soon as waiting is useless."""
-        looked = time.monotonic()
+        began = looked = time.monotonic()
         while True:
             longest = OWN_TIMEOUT if question.unix_socket else 10.0
             timeout = max(0.5, min(longest, deadline - time.monotonic()))
@@ -105,11 +106,12 @@ class Gate:
             if is_healthy(answer, question, statuses):
                 return
             if time.monotonic() > deadline:
-                self.refuse(question, answer, statuses, where)
+                limit = self.health["timeout"] if question.unix_socket else 0
+                self.refuse(question, answer, statuses, f"{where} {after(time.monotonic() - began, answer, limit)}")
             if question.unix_socket and time.monotonic() - looked > PROCESS_INTERVAL:
                 looked = time.monotonic()
                 self.refuse_if_ended(question, answer, statuses)
-            if answer.status is not None and answer.status not in (502, 503, 504):
+            if answer.status is not None and answer.status not in NOT_YET:
                 # The release has booted, and this is its answer.
                 deadline = min(deadline, time.monotonic() + SECOND_THOUGHT)
             time.sleep(INTERVAL)
@@ -178,6 +180,18 @@ class Gate:
         with suppress(ProcessManagerError):
             return tail(self.manager.log(service or self.spec["name"], self.release, 20), 20) or "(it is empty)"
         return "(it can't be read)"
+
+
+def after(seconds: float, answer: Answer, limit: float) -> str:
+    """How long a release was asked in vain. ``limit`` is health.timeout where that decides."""
+    if not limit:
+        return f"within {seconds:.0f} seconds"
+    if answer.status is None or answer.status in NOT_YET:
+        return f"within {limit:g} seconds (health.timeout)"
+    return (
+        f"after {seconds:.1f} seconds: its answer is wrong. If it needs longer to warm up, let it answer 503 until "
+        "then: health.timeout waits for that"
+    )
 
 
 def is_healthy(answer: Answer, question: Question, statuses: list[int]) -> bool:

@@ -148,13 +148,25 @@ def unreadable(found: dict[str, Any]) -> tuple[str, str]:
     )
 
 
+def left_out(found: dict[str, Any]) -> tuple[str, str]:
+    """Why a release lacks a static folder that a .gitignore names, and the remedy."""
+    return (
+        f".gitignore leaves it out of the source ({found['ignored']}), and no build command has created it",
+        "let a command of commands.build create it, or create it on the controller and run site.yml: a source.path is "
+        "sent with the folders of site.static",
+    )
+
+
 def static_paths(view: View) -> Finding | None:
     """The folders that nginx serves itself."""
     for found in view.found["static"]:
         if not found["there"]:
+            told = f"{found['url']} is served from {found['folder']}, which is not there"
+            if found.get("ignored"):
+                return Finding("static paths", told, *left_out(found))
             return Finding(
                 "static paths",
-                f"{found['url']} is served from {found['folder']}, which is not there",
+                told,
                 "site.static names a folder that the release does not have: the path is misspelt, or a build command "
                 "does not make it",
                 "correct site.static[].path (relative to the application root), or commands.build, and run site.yml",

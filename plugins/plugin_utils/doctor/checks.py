@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import served, unreadable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import left_out, served, unreadable
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import its_workers_stay_alive
@@ -169,7 +169,8 @@ def static_files_come_from_nginx(view: View) -> str:
     bad = []
     for found in view.found["static"]:
         if not found["there"]:
-            bad.append(f"{found['folder']} is not there")
+            cause = f": {'. Remedy: '.join(left_out(found))}" if found.get("ignored") else ""
+            bad.append(f"{found['folder']} is not there{cause}")
         elif found["blocked"]:
             bad.append(f"nginx may not read {found['blocked']}: {'. Remedy: '.join(unreadable(found))}")
         elif found.get("answer", {"status": 200})["status"] not in served(view):

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.files import check_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested, place
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.site import check_site
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import check_source
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.switch import check_switch
@@ -42,7 +42,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_health(checker, app["health"], f"{where}.health")
     check_servers(checker, app, where)
     check_env(checker, app["env"], f"{where}.env")
-    check_python(checker, app["python"], f"{where}.python")
+    check_python(checker, app["python"], f"{where}.python", (app["source"] or {}).get("subdir") or "")
     check_shared_folders(checker, app, f"{where}.shared")
     check_files(checker, app, f"{where}.files")
     for stage, commands in app["commands"].items():
@@ -127,7 +127,7 @@ def check_servers(checker: Checker, app: dict[str, Any], where: str) -> None:
         server.check(checker, app, where)
 
 
-def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
+def check_python(checker: Checker, python: dict[str, Any], where: str, subdir: str = "") -> None:
     interpreter = python["interpreter"] or DEFAULT_INTERPRETER
     if interpreter == "3.1":
         checker.problem(f"{where}.interpreter", "YAML reads 3.10 as the number 3.1. Put it between quotes: '3.10'.")
@@ -156,10 +156,10 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
             "/etc/ssl/certs/ca-certificates.crt.",
         )
     for file in python["requirements"] or []:
-        if not is_inside(file):
+        if not is_inside(file, subdir):
             checker.problem(
                 f"{where}.requirements",
-                f"'{file}' is not a file inside the application root. Set a relative path.",
+                f"'{file}' is not a file inside {place(subdir)}. Set a relative path that stays inside.",
             )
 
 

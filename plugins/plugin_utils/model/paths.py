@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Relative paths inside the application root."""
+"""Relative paths inside the source of an application. They start at the application root."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ import re
 PATH_CHARACTERS = re.compile(r"[^\x00-\x1f\x7f]+\Z")
 
 
-def is_inside(path: str) -> bool:
-    """Whether a relative path is below the application root."""
+def is_inside(path: str, subdir: str = "") -> bool:
+    """Whether a relative path is below the application root, or is in the source, above or beside its ``subdir``."""
     parts = path.split("/")
+    while parts and parts[0] == ".":
+        parts.pop(0)
+    depth = len([part for part in subdir.split("/") if part not in ("", ".")])
+    while depth and parts and parts[0] == "..":
+        parts.pop(0)
+        depth -= 1
     return (
-        bool(path)
-        and bool(PATH_CHARACTERS.match(path))
+        bool(PATH_CHARACTERS.match(path))
         and not path.startswith(("/", "~"))
         and ".." not in parts
-        and path.strip("./") != ""
+        and "/".join(parts).strip("./") != ""
     )
 
 
-def is_page(path: str) -> bool:
-    """Whether nginx can serve a path inside the application root. It reads '$' as a variable."""
-    return is_inside(path) and "$" not in path
+def is_page(path: str, subdir: str = "") -> bool:
+    """Whether nginx can serve a path inside the source. It reads '$' as a variable."""
+    return is_inside(path, subdir) and "$" not in path
+
+
+def place(subdir: str) -> str:
+    """Where a relative path must lead, in a message."""
+    return "the source" if subdir else "the application root"
 
 
 def nested(folders: list[str]) -> list[tuple[str, str]]:

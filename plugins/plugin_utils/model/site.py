@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_page
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_page, place
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inheritance import parameters
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
     check_cache,
@@ -30,7 +31,8 @@ PACKAGED = "pyweb-packages"
 
 
 def check_site(checker: Checker, app: dict[str, Any], where: str) -> None:
-    site = app["site"]
+    site, subdir = app["site"], (app["source"] or {}).get("subdir") or ""
+    is_own_page = functools.partial(is_page, subdir=subdir)
     check_domains(checker, site, where)
     check_tls_source(checker, site["tls"], f"{where}.tls")
     check_tls_names(checker, site, f"{where}.tls")
@@ -42,7 +44,7 @@ def check_site(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
     elif path != "/":
         site["path"] = path.rstrip("/")
-    check_shared(checker, site, where, is_page)
+    check_shared(checker, site, where, is_own_page)
     check_cache(checker, site, where)
     check_size(checker, site["max_temp_file_size"], f"{where}.max_temp_file_size")
     check_site_extra(checker, site["extra"], f"{where}.extra")
@@ -57,24 +59,24 @@ def check_site(checker: Checker, app: dict[str, Any], where: str) -> None:
             checker.problem(
                 here, f"its path is '{location['path']}'. Begin it with '/', as in '/api/', or set '/' for all paths."
             )
-        check_location(checker, location, here, is_page)
+        check_location(checker, location, here, is_own_page)
     if [location["path"] for location in site["locations"]].count("/") > 1:
         checker.problem(f"{where}.locations", "the path '/' is listed twice. Keep one of them.")
     for item in site["static"]:
-        check_static(checker, item, f"{where}.static")
+        check_static(checker, item, f"{where}.static", subdir)
         if item["url"] == "/":
             check_root_folder(checker, app, item, where)
 
 
-def check_static(checker: Checker, item: dict[str, Any], where: str) -> None:
+def check_static(checker: Checker, item: dict[str, Any], where: str, subdir: str = "") -> None:
     """A folder that nginx serves itself."""
     url, path = item["url"], item["path"]
     if not location_path(url) or not url.endswith("/"):
         checker.problem(where, f"url '{url}' is not valid. Begin and end it with '/', such as '/static/'.")
-    if not is_page(path):
+    if not is_page(path, "" if item["package"] else subdir):
         checker.problem(
             where,
-            f"path '{path}' is not a folder inside the application root, or contains '$', which nginx reads as a "
+            f"path '{path}' is not a folder inside {place(subdir)}, or contains '$', which nginx reads as a "
             "variable. Set a relative path, such as 'static'.",
         )
     elif item["package"] is not None:

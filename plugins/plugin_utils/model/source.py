@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys import problem_of_key, server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import is_requirement
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
@@ -25,6 +26,7 @@ SOURCE_OPTIONS = {
     "host_key": ("git",),
     "checksum": ("archive",),
     "subdir": ("git", "path", "archive"),
+    "include": ("path",),
 }
 
 
@@ -49,6 +51,11 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
         checker.problem(
             f"{where}.subdir", f"'{subdir}' is outside the source. Set a path inside it, such as 'backend'."
         )
+    for path in source.get("include") or []:
+        if not is_inside(path):
+            checker.problem(
+                f"{where}.include", f"'{path}' is not a path inside the source. Set a relative path, such as '.env'."
+            )
     for key in ("git", "version"):
         text = source.get(key) or ""
         if text.startswith("-") or re.search(r"[\x00-\x20]", text):

@@ -62,6 +62,10 @@ def template_problem(error: AnsibleError) -> str:
             f"the variable '{missing['name']}' is not defined. Define it for this host (in group_vars, in an "
             "ansible-vault file, or with -e), or correct its name."
         )
+    if "vault secret" in text.lower() or "decrypt" in text.lower():
+        return (
+            "it is encrypted, and no password of ansible-vault opens it. Add --ask-vault-pass or --vault-password-file."
+        )
     if "template" in text.lower() and "syntax" in text.lower():
         return "this template has a syntax error. Close every {{ with }}."
     return f"its value can't be resolved: {text}. Correct the expression."

@@ -33,7 +33,10 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     checker = Checker()
     options = role_options("webapp")["webapps"]["options"]
     if not isinstance(webapps, list):
-        checker.list(webapps, {"elements": "dict"}, "webapps")
+        if isinstance(webapps, dict):
+            checker.problem("webapps", mapping_problem(webapps))
+        else:
+            checker.list(webapps, {"elements": "dict"}, "webapps")
         return [], checker.problems
     apps = []
     for index, item in enumerate(webapps):
@@ -47,6 +50,13 @@ def normalised(webapps: Any) -> tuple[list[dict[str, Any]], list[str]]:
     if not checker.problems:
         check_together(checker, apps)
     return (apps if checker.problems else Applications(apps)), checker.problems
+
+
+def mapping_problem(webapps: dict[Any, Any]) -> str:
+    """The problem of applications that are written as a mapping: of their names, or as one application."""
+    first = next(iter(webapps), "shop")
+    name = webapps.get("name", first) if {"name", "source", "wsgi"} & {*webapps} else first
+    return f"this is a mapping, but it must be a list. Begin each application with a dash and its name: - name: {name}"
 
 
 def with_settings(checker: Checker, item: Any, where: str) -> Any:

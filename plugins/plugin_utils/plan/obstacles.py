@@ -135,8 +135,24 @@ def port_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted) -
         process = f"process {holder['pid']}, " if holder["pid"] else ""
         yield (
             f".{where}: port {port} is taken by {holder['program'] or 'another program'} ({process}on "
-            f"{holder['address']}). Stop it, or choose another port."
+            f"{holder['address']}). {stop_of(holder['program'])}, or choose another port."
         )
+
+
+# Programs that packages of Debian start at boot, and their services.
+SERVICES = {
+    **{name: name for name in ("apache2", "caddy", "haproxy", "lighttpd", "traefik", "varnish", "tomcat9", "tomcat10")},
+    "httpd": "apache2",
+    "varnishd": "varnish",
+    "squid": "squid",
+    "gunicorn": "gunicorn",
+}
+
+
+def stop_of(program: str) -> str:
+    """How to stop a program that has a port, now and at the next boot."""
+    service = SERVICES.get(program)
+    return f"Stop it (systemctl disable --now {service})" if service else "Stop it"
 
 
 def job_problems(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:

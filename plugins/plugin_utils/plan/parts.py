@@ -98,7 +98,17 @@ class Shipment:
     def load(self, part: Part) -> Part:
         """The part webapp with the small sources among its secrets."""
         apps = [
-            {**app, "source": {**app["source"], "wanted": self.is_wanted(app["name"])}} if "source" in app else app
+            {
+                **app,
+                "source": {
+                    **app["source"],
+                    "wanted": self.is_wanted(app["name"]),
+                    # For messages alone, so no key covers it.
+                    "left_out": self.origins[app["name"]].left_out,
+                },
+            }
+            if "source" in app
+            else app
             for app in part.inputs["apps"]
         ]
         secrets = {

@@ -34,6 +34,9 @@ def published(app: dict[str, Any], root: str, path: str, release: str = "current
     path = posixpath.normpath(path.strip("/") or ".")
     if any(within(path, shared) for shared in app["shared"]):
         return f"{root}/{app['name']}/shared/{path}"
+    if path.startswith("../"):
+        path = posixpath.normpath(posixpath.join(app["source"]["subdir"].strip("/"), path))
+        return f"{root}/{app['name']}/{release}/src/{path}"
     return source_folder(app, root, release) + ("" if path == "." else path)
 
 

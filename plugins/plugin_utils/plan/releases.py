@@ -11,6 +11,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import (
+    named_paths,
+    pages_of_site,
+    static_of_release,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.packaged import copies
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
@@ -40,7 +45,7 @@ def releases(
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
                 # Deploy the commit that the look has checked.
-                "source": {**app["source"], **pinned_commit(app, facts)},
+                "source": {**app["source"], **pinned_commit(app, facts), "named": named_paths(app)},
                 "python": app["python"],
                 "server_packages": server_packages(app, server_requirements or {}),
                 "wsgi": app["wsgi"],
@@ -53,6 +58,7 @@ def releases(
                 "shared": app["shared"],
                 "served": served_from_shared(app),
                 "stop_first": app["switch"] == "stop_first",
+                "static": static_of_release(app),
                 "build_commands": [*copies(app), *app["commands"]["build"]],
                 "import_timeout": app["health"]["timeout"],
                 "process_manager": manager,
@@ -81,13 +87,6 @@ def served_from_shared(app: dict[str, Any]) -> list[str]:
                 found.add(shared)
         found |= {posixpath.dirname(page) for page in pages_of_site(app["site"]) if within(page, shared)}
     return sorted(found)
-
-
-def pages_of_site(site: dict[str, Any]) -> list[str]:
-    """The files of the source that nginx sends as error pages or as the maintenance page."""
-    listed = [page["page"] for place in (site, *site["locations"]) for page in place.get("error_pages") or []]
-    closed = [site["maintenance"]["page"]] if (site["maintenance"] or {}).get("page") else []
-    return [posixpath.normpath(page.strip("/")) for page in (*listed, *closed)]
 
 
 def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[str, Any]]:

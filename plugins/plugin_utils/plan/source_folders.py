@@ -9,9 +9,16 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.ignore_files import ignored_by
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import reading as requirements
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import RequirementsError
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import VERSION_FILE, Request, request_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import (
+    is_from_source,
+    is_shared,
+    pages_of_site,
+    place_of,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
 
@@ -27,10 +34,14 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
             f"webapps '{app['name']}'.source.subdir: '{subdir}' is not a folder in {folder}. Correct the path, or add "
             "the folder to the source."
         ]
+    if link := link_on_the_way(app, folder):
+        return [
+            f"webapps '{app['name']}'.source.subdir: '{subdir}' leads through the link '{link}', so '..' in other "
+            "paths is ambiguous. Name the folder that the link leads to."
+        ]
     root = folder / subdir
     return (
         dependency_problems(app, root, folder, servers or {})
-        + left_out_problems(app, root, folder)
         + given_problems(app, root, folder)
         + [
             f"webapps '{app['name']}'.python.requirements: '{name}' is not a file in {root}. Correct the name, or add "
@@ -40,16 +51,35 @@ def folder_problems(app: dict[str, Any], folder: Path, servers: dict[str, Any] |
         ]
         + [
             f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is not a folder in {root}."
-            f"{same_name(root, item['path'])} If a command creates it, add that command to commands.build."
+            f"{same_name(root, item['path'])}{ignored(app, folder, item['path'])} If a command creates it, run it "
+            "before, or add it to commands.build."
             for item in app["site"]["static"]
-            if not (
-                item["package"]
-                or app["commands"]["build"]
-                or is_shared(item["path"], app["shared"])
-                or (root / item["path"]).is_dir()
-            )
+            if is_from_source(item, app) and not (root / item["path"]).is_dir()
+        ]
+        + [
+            f"webapps '{app['name']}'.shared: '{path}' is a file in the source, but shared takes folders. Move it into "
+            f"a folder, such as instance/{posixpath.basename(path)}, and name that: shared: [instance]."
+            for path in app["shared"]
+            if (root / path).is_file()
+        ]
+        + [
+            f"webapps '{app['name']}'.source.include: '{path}' is not in {folder}. Correct the path, or remove it."
+            for path in app["source"].get("include") or []
+            if not (folder / path).exists()
         ]
     )
+
+
+def link_on_the_way(app: dict[str, Any], folder: Path) -> str:
+    """The link on the path of ``subdir``, where another path of the application goes up from it; empty otherwise."""
+    if not app["source"]["subdir"]:
+        return ""
+    paths = [*(app["python"]["requirements"] or []), *(item["path"] for item in app["site"]["static"])]
+    if not any(path.startswith("../") for path in [*paths, *pages_of_site(app["site"])]):
+        return ""
+    parts = app["source"]["subdir"].strip("/").split("/")
+    ways = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return next((way for way in ways if (folder / way).is_symlink()), "")
 
 
 def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
@@ -72,24 +102,6 @@ def dependency_problem(app: dict[str, Any], root: Path, folder: Path, servers: d
     for server in server_packages(app, servers)[:1]:
         problem = requirements.pinned_too_old(str(root), files, app["python"]["packages"], server, str(folder))
     return problem
-
-
-def left_out_problems(app: dict[str, Any], root: Path, folder: Path) -> list[str]:
-    """Static folders that have files here, but of which no file becomes part of the release."""
-    here = [
-        item
-        for item in app["site"]["static"]
-        if not (item["package"] or app["commands"]["build"] or is_shared(item["path"], app["shared"]))
-        and has_files(root / item["path"])
-    ]
-    names = source_files(folder) if here else []
-    return [
-        f"webapps '{app['name']}'.site.static '{item['url']}': '{item['path']}' is in {root}, but a .gitignore names "
-        f"it or its files, so they would not become part of the release. Remove that line of .gitignore, or add "
-        f"'!{item['path'].strip('/')}/' below it; or let a command of commands.build create the folder."
-        for item in here
-        if not any(contains(name, place_of(item["path"], app["source"]["subdir"])) for name in names)
-    ]
 
 
 def given_problems(app: dict[str, Any], root: Path, folder: Path) -> list[str]:
@@ -116,22 +128,15 @@ def given_problems(app: dict[str, Any], root: Path, folder: Path) -> list[str]:
     ]
 
 
-def has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
-
-
-def place_of(path: str, subdir: str) -> str:
-    return posixpath.normpath(posixpath.join(subdir.strip("/") or ".", path.strip("/") or "."))
-
-
 def contains(name: str, place: str) -> bool:
     """Whether a file of the source is in a folder, or is a link on the way to it."""
     return place == "." or name.startswith(f"{place}/") or f"{place}/".startswith(f"{name}/")
 
 
-def is_shared(path: str, shared: list[str]) -> bool:
-    """Whether a folder is shared between releases, or is inside a shared folder. The host creates it."""
-    return any(f"{path.strip('/')}/".startswith(f"{folder.strip('/')}/") for folder in shared)
+def ignored(app: dict[str, Any], folder: Path, path: str) -> str:
+    """The .gitignore that explains why a repository does not have a folder; empty if none names it."""
+    rule = ignored_by(str(folder), place_of(path, app["source"]["subdir"]))
+    return f" .gitignore leaves it out of the repository ({rule})." if rule else ""
 
 
 def same_name(root: Path, path: str) -> str:

@@ -16,22 +16,26 @@ from pathlib import Path
 from ansible_collections.pyweb.stack.plugins.module_utils.host.links import first_outward
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import DEEPEST, REMEDY, Bounds, TooLarge
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import empty_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import (
     ALWAYS_LEFT_OUT,
     listed_by_git,
     listed_by_walk,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.pointers import Pointers
 
 
 def source_files(folder: Path, depth: int = 0) -> list[str]:
-    """The files of a source, relative to it and sorted, without what its .gitignore files name."""
+    """The files of a source, relative to it and sorted, without what its .gitignore files name.
+
+    An empty folder is listed too, with a slash at its end.
+    """
     if depth > DEEPEST:
         raise TooLarge(f"{folder} is a repository inside more than {DEEPEST} others. {REMEDY}")
-    listed = listed_by_git(folder)
-    if listed is None:
-        listed = listed_by_walk(folder)
+    by_git = listed_by_git(folder)
+    listed = listed_by_walk(folder) if by_git is None else by_git
     wanted = [name for name in listed if not ALWAYS_LEFT_OUT.intersection(name.split("/"))]
-    names: list[str] = []
+    names = empty_folders(folder, wanted, is_filtered=by_git is not None)
     for name in wanted:
         # Git lists what it tracks below a folder that is a link now. A link is never followed.
         if is_behind_link(folder, name) or not os.path.lexists(folder / name):
@@ -94,15 +98,19 @@ def check_links(folder: Path, names: list[str], source: str) -> None:
         )
 
 
-def fingerprint(folder: Path, names: list[str]) -> str:
+def fingerprint(folder: Path, names: list[str], pointers: Pointers | None = None) -> str:
     """One digest of the names, contents, link targets and executable bits. Times and owners don't count."""
     total, bounds = hashlib.sha256(), Bounds(str(folder))
     for name in names:
         path = folder / name
-        if path.is_symlink():
+        if name.endswith("/"):
+            mark, content = b"d", hashlib.sha256()
+        elif path.is_symlink():
             mark, content = b"l", hashlib.sha256(os.fsencode(os.readlink(path)))
         else:
             with opened(path) as stream:
+                if pointers:
+                    pointers.see(name, stream)
                 status = os.fstat(stream.fileno())
                 bounds.add(name, status.st_size)
                 mark = b"x" if status.st_mode & stat.S_IXUSR else b"f"
@@ -111,7 +119,13 @@ def fingerprint(folder: Path, names: list[str]) -> str:
     return total.hexdigest()
 
 
-def archive(folder: Path, names: list[str], source: str = "", added: dict[str, bytes] | None = None) -> bytes:
+def archive(
+    folder: Path,
+    names: list[str],
+    source: str = "",
+    added: dict[str, bytes] | None = None,
+    pointers: Pointers | None = None,
+) -> bytes:
     """A compressed tar archive of the files, owned by root, with their times. ``source`` is a name for messages.
 
     ``added`` are further files. They replace those of the same names.
@@ -128,12 +142,18 @@ def archive(folder: Path, names: list[str], source: str = "", added: dict[str, b
             tar.addfile(member, io.BytesIO(content))
         for name in (name for name in names if name not in (added or {})):
             path = folder / name
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(name.rstrip("/"))
+            if name.endswith("/"):
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(member)
+                continue
             if path.is_symlink():
                 member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
                 tar.addfile(member)
                 continue
             with opened(path) as stream:
+                if pointers:
+                    pointers.see(name, stream)
                 status = os.fstat(stream.fileno())
                 bounds.add(name, status.st_size)
                 member.size = status.st_size

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import Bounds
@@ -83,10 +84,19 @@ def has_ignore_rules(folder: Path) -> bool:
 
 
 def listed_by_git(folder: Path) -> list[str] | None:
-    """The files that git would take from the folder; None where nothing says what to leave out.
+    """The files that git would take from the folder; None where nothing says what to leave out."""
+    with ignore_rules(folder) as rules:
+        if rules is None:
+            return None
+        return git_ls_files(folder, rules, ["--others"] if rules else ["--cached", "--others"])
 
-    Inside a repository these are the files that it tracks and those that it does not ignore. Anywhere else an empty
-    repository beside the folder reads its .gitignore files, so that the same rules hold for an unpacked archive.
+
+@contextmanager
+def ignore_rules(folder: Path) -> Iterator[list[str] | None]:
+    """The options with which git applies the .gitignore files of a folder; None where nothing says what to leave out.
+
+    Inside a repository there are none. Anywhere else an empty repository beside the folder reads its .gitignore files,
+    so that the same rules hold for an unpacked archive.
     """
     try:
         answer = git(folder, "rev-parse", "--show-toplevel")
@@ -96,23 +106,25 @@ def listed_by_git(folder: Path) -> list[str] | None:
                 "Run Ansible as that account, or allow the repository with git config --global --add safe.directory "
                 f"{repository_of(folder) or folder}."
             )
-        if answer.returncode == 0:
-            return git_ls_files(folder, [], ["--cached", "--others"])
-        if not has_ignore_rules(folder):
-            return None
-        with tempfile.TemporaryDirectory() as scratch:
-            subprocess.run(["git", "init", "-q", scratch], check=True, capture_output=True)
-            return git_ls_files(folder, [f"--git-dir={scratch}/.git", f"--work-tree={folder}"], ["--others"])
     except FileNotFoundError:
         if has_ignore_rules(folder):
             raise SourceError(
                 f"{folder} has a .gitignore, and reading it needs git on the controller. Install git."
             ) from None
-        return None
+        yield None
+        return
+    if answer.returncode == 0:
+        yield []
+    elif not has_ignore_rules(folder):
+        yield None
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            subprocess.run(["git", "init", "-q", scratch], check=True, capture_output=True)
+            yield [f"--git-dir={scratch}/.git", f"--work-tree={folder}"]
 
 
-def git_ls_files(folder: Path, repository: list[str], kinds: list[str]) -> list[str]:
-    answer = git(folder, *repository, "ls-files", "-z", *kinds, "--exclude-standard")
+def git_ls_files(folder: Path, rules: list[str], kinds: list[str]) -> list[str]:
+    answer = git(folder, *rules, "ls-files", "-z", *kinds, "--exclude-standard")
     if answer.returncode != 0:
         output = answer.stderr.decode(errors="replace").strip()
         raise SourceError(f"git could not list the files of {folder}. Correct what it says: {output}")
@@ -141,13 +153,14 @@ def trusted(repository: Path | None) -> list[str]:
     return [str(repository)] if own else []
 
 
-def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def git(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     settings = [*HARMLESS.items(), *(("safe.directory", place) for place in trusted(repository_of(folder)))]
     return subprocess.run(
         ["git", *(word for name, value in settings for word in ("-c", f"{name}={value}")), *arguments],
         cwd=folder,
         # The variables of a hook that runs Ansible would name another repository.
         env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | NO_FETCH,
+        input=stdin,
         capture_output=True,
         check=False,
     )

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     fingerprint,
     is_inside,
     opened,
-    source_files,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import empty_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import listed_by_walk
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder, find_key
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.pointers import Pointers
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.sent import sent_files, unsent
 
 LOCKS = ("uv.lock", "pylock.toml", "pyproject.toml")
 
@@ -37,12 +39,15 @@ class Origin:
     """The source of one application: its description for the host, and how its files are packed.
 
     ``pack`` is None for a package, which the host installs from an index. A ``local`` source is quick to pack. All
-    others are packed only after a host has asked for them.
+    others are packed only after a host has asked for them. ``left_out`` lists what .gitignore leaves out, for messages.
+    ``notes`` are announced. Those about other sources than folders are known when they are packed.
     """
 
     description: dict[str, Any]
     pack: Callable[[], bytes] | None = None
     local: bool = False
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
@@ -63,11 +68,12 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     if source.get("archive"):
         return of_archive(source, subdir, bases)
     folder = find_folder(source["path"], bases)
-    names = source_files(folder)
-    if not names:
+    names = sent_files(folder, source)
+    if all(name.endswith("/") for name in names):
         raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
     check_links(folder, names, f"source.path '{source['path']}' ({folder})")
-    added, digest = scm.of_folder(folder, subdir), fingerprint(folder, names)
+    pointers = Pointers(f"source.path '{source['path']}'", f"Run git lfs pull in {folder}.", served_by(source))
+    added, digest = scm.of_folder(folder, subdir), fingerprint(folder, names, pointers)
     if added:
         # A new tag is another version of the project, and so another release.
         digest += f" {next(iter(added.values())).decode().split()[-1]}"
@@ -77,7 +83,13 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
         "digest": digest,
         "requirements_digest": requirements_digest(folder, names),
     }
-    return Origin(description, pack=lambda: archive(folder, names, added=added), local=True)
+    return Origin(
+        description,
+        pack=lambda: archive(folder, names, added=added),
+        local=True,
+        left_out=unsent(folder, names),
+        notes=pointers.notes(),
+    )
 
 
 def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
@@ -119,26 +131,31 @@ def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     repository = repository_of(source, bases)
     version = source.get("version") or "HEAD"
     commit = source.get("commit") or repository.commit_of(version)
+    notes: list[str] = []
+    shown = f"{redacted(source['git'])} at '{version}'"
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "source"
             repository.checkout(commit, version, folder)
             added = scm.of_commit(repository, commit, folder, subdir)
-            return pack_folder(folder, f"{redacted(source['git'])} at '{version}'", added)
+            pointers = Pointers(shown, "Install git-lfs on the controller and run git lfs install.", served_by(source))
+            return pack_folder(folder, shown, pointers, notes, added)
 
     description = {"kind": "git", "subdir": subdir, "digest": f"{redacted(source['git'])} {commit}", "revision": commit}
-    return Origin(description, pack=pack)
+    return Origin(description, pack=pack, notes=notes)
 
 
 def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     path = archive_file(source, bases)
     name = archive_name(source["archive"])
     digest = digest_of(path)
+    notes: list[str] = []
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
-            return pack_folder(unpack(path, Path(scratch), name), name)
+            pointers = Pointers(name, "Run git lfs pull before you make the archive.", served_by(source))
+            return pack_folder(unpack(path, Path(scratch), name), name, pointers, notes)
 
     return Origin(
         {
@@ -148,15 +165,26 @@ def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
             "revision": f"{name} {digest[:12]}",
         },
         pack=pack,
+        notes=notes,
     )
 
 
-def pack_folder(folder: Path, name: str, added: dict[str, bytes] | None = None) -> bytes:
-    """One archive of all files of a fetched source, and of files that are added."""
+def served_by(source: dict[str, Any]) -> list[str]:
+    """The static folders of a source."""
+    return list((source.get("named") or {}).get("folders", ()))
+
+
+def pack_folder(
+    folder: Path, name: str, pointers: Pointers, notes: list[str], added: dict[str, bytes] | None = None
+) -> bytes:
+    """One archive of all files of a fetched source, and of ``added`` ones. Announcements are added to the notes."""
     names = sorted(listed_by_walk(folder))
     if not names:
         raise SourceError(f"{name} has no files.")
-    return archive(folder, names, name, added)
+    names = sorted([*names, *empty_folders(folder, names, is_filtered=False)])
+    packed = archive(folder, names, name, added, pointers)
+    notes += pointers.notes()
+    return packed
 
 
 def requirements_digest(folder: Path, names: list[str]) -> str:

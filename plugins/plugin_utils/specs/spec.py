@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.synonyms import meant, meant_nearly
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -48,45 +49,26 @@ def nearest(name: str, known: list[str], cutoff: float = 0.6) -> str:
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
-# Other words for keys, as other tools and tutorials have them: a word, and the keys that may be meant.
-MEANINGS = {
-    **dict.fromkeys(("environment", "environ", "env_vars", "envs", "variables", "environment_variables"), ("env",)),
-    **dict.fromkeys(("callable", "application", "module", "entrypoint", "entry_point", "wsgi_app", "asgi"), ("wsgi",)),
-    **dict.fromkeys(("hostname", "host", "hosts", "server_name", "server_names", "fqdn"), ("domains",)),
-    **dict.fromkeys(("repo", "repository", "git_url"), ("git",)),
-    **dict.fromkeys(("num_workers", "worker_processes", "concurrency"), ("workers",)),
-    **dict.fromkeys(("https", "ssl"), ("tls",)),
-    **dict.fromkeys(("secret_files", "config_files", "configs", "secrets"), ("files",)),
-    **dict.fromkeys(("volumes", "persistent", "linked_dirs"), ("shared",)),
-    **dict.fromkeys(("cron", "crons", "timers", "scheduled"), ("jobs",)),
-    **dict.fromkeys(("python_version", "version"), ("interpreter", "version")),
-    **dict.fromkeys(("app_server", "wsgi_server", "asgi_server"), ("server",)),
-    **dict.fromkeys(("healthcheck", "health_check"), ("health",)),
-    **dict.fromkeys(("dependencies", "requirements_file"), ("requirements",)),
-    **dict.fromkeys(("settings", "gunicorn_settings", "gunicorn_options"), ("gunicorn",)),
-    **dict.fromkeys(("uwsgi_settings", "uwsgi_options"), ("uwsgi",)),
-    **dict.fromkeys(("granian_settings", "granian_options"), ("granian",)),
-}
-
-
 def nearest_key(key: str, options: dict[str, Any]) -> str:
-    """A question that offers the nearest key here or one level deeper, or an empty string."""
+    """A question that offers the nearest key here or one level deeper, or what holds instead; else an empty string."""
     deeper = {
         name: f"{place}.{name}"
         for place, spec in options.items()
         if spec.get("type") == "dict"
         for name in spec.get("options") or {}
     }
+    if meaning := meant(key, options):
+        return meaning
     if key in deeper:
         return f" Did you mean '{deeper[key]}'?"
-    words = {word: name for word, names in MEANINGS.items() for name in names if name in options or name in deeper}
-    meant = difflib.get_close_matches(key.lower(), words, n=1, cutoff=0.9)
-    if meant and not difflib.get_close_matches(key.lower(), options, n=1, cutoff=0.85):
-        name = words[meant[0]]
-        return f" Did you mean '{name if name in options else deeper[name]}'?"
     here = nearest(key, list(options))
     match = difflib.get_close_matches(key.lower(), deeper, n=1, cutoff=0.8)
-    return here or (f" Did you mean '{deeper[match[0]]}'?" if match else "")
+    return (
+        nearest(key, list(options), 0.85)
+        or meant_nearly(key, options)
+        or here
+        or (f" Did you mean '{deeper[match[0]]}'?" if match else "")
+    )
 
 
 def label(item: Any, index: int) -> str:
