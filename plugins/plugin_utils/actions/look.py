@@ -33,7 +33,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     core_problems,
     keep_problems,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
@@ -57,7 +57,8 @@ class Look:
 
     ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
     ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
-    sites of the inventory beside those of the applications. ``answer`` is the task's result, with the host's facts.
+    sites of the inventory beside those of the applications. ``unfetched`` holds the problem of each application whose
+    source can't be fetched. ``answer`` is the task's result, with the host's facts.
     """
 
     apps: list[dict[str, Any]]
@@ -66,6 +67,7 @@ class Look:
     settings: dict[str, Any] = field(default_factory=dict)
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
+    unfetched: dict[str, str] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +93,8 @@ class LookAction(HostAction):
     """An action that begins with the look."""
 
     task_vars: dict[str, Any]
+    # Whether an application whose source can't be fetched is left out. Otherwise, it is a problem like others.
+    leaves_out = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         self.task_vars = task_vars or {}
@@ -146,7 +150,9 @@ class LookAction(HostAction):
         requires_python: dict[str, str] = {}
         commits: dict[str, dict[str, str]] = {}
         if builds:
-            problems, requires_python, commits = self.look_at_sources(served)
+            problems, requires_python, commits = self.look_at_sources(served, look.unfetched)
+            if not self.leaves_out:
+                problems += look.unfetched.values()
             if problems:
                 raise Refused(failed(problems))
         module_arguments: dict[str, Any] = {
@@ -223,9 +229,12 @@ class LookAction(HostAction):
         ]
 
     def look_at_sources(
-        self, apps: list[dict[str, Any]]
+        self, apps: list[dict[str, Any]], unfetched: dict[str, str]
     ) -> tuple[list[str], dict[str, str], dict[str, dict[str, str]]]:
-        """The problems of the sources, the Python versions they require, and the commits that versions stand for."""
+        """The problems of the sources, the Python versions they require, and the commits that versions stand for.
+
+        A source that can't be fetched is added to ``unfetched``.
+        """
         problems: list[str] = []
         requires_python: dict[str, str] = {}
         commits: dict[str, dict[str, str]] = {}
@@ -243,6 +252,8 @@ class LookAction(HostAction):
                     problems += folder_problems(app, root, servers)
                     project = root / app["source"]["subdir"] / "pyproject.toml"
                     requires_python[app["name"]] = required_python(project) if is_inside(root, project) else ""
+            except FetchError as error:
+                unfetched[app["name"]] = str(error)
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         return problems, requires_python, commits

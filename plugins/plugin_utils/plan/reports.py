@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
@@ -14,8 +15,14 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 
-def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
-    """One line for every application: its addresses, and whether this run has switched to a new release."""
+def urls(
+    webapps: Any, address: str, builds: list[dict[str, Any]], stages: Iterable[Mapping[str, Any]] = ()
+) -> list[str]:
+    """One line for every application: its addresses, and whether this run has switched to a new release.
+
+    ``stages`` are the results of the later stages, in which an application may have failed.
+    """
+    failed = {name for stage in stages for name in (stage.get("failures") or {}).get("names", [])}
     found = {build["name"]: build for build in builds}
     lines = []
     for app in present(webapps):
@@ -27,6 +34,10 @@ def urls(webapps: Any, address: str, builds: list[dict[str, Any]]) -> list[str]:
             f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]
         )
         build = found.get(app["name"], {})
+        if app["name"] in failed or build.get("action") == "failed":
+            serves = f"release {build['current']} still serves" if build.get("current") else "no release serves"
+            lines.append(f"{app['name']} FAILED: {serves} {places}")
+            continue
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
             f"{app['name']} is at {places} (release {release}, "
