@@ -209,9 +209,9 @@ class ActionModule(LookAction, SendingAction):
         inputs = self.given_inputs()
         given = {role: self.complete_inputs(role, inputs) for role in ("python", "webapp", "supervisor", "nginx")}
         names = {
-            "python": ["python_packages"],
-            "nginx": ["nginx_packages"],
-            "supervisor": ["supervisor_packages", "supervisor_cron_packages"],
+            "python": ["python_required_packages", "python_packages"],
+            "nginx": ["nginx_required_packages", "nginx_packages"],
+            "supervisor": ["supervisor_required_packages", "supervisor_packages", "supervisor_cron_packages"],
         }
         packages = [
             package

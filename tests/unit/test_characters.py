@@ -218,7 +218,7 @@ SINGLE: dict[str, Any] = {
     "nginx_ca_certificate": "ca.pem",
     "nginx_ca_key": "ca.key",
     "nginx_extra": "gzip on;",
-    "nginx_packages": ["nginx"],
+    **{f"{role}{kind}_packages": ["nginx"] for role in ("nginx", "python", "supervisor") for kind in ("", "_required")},
     "nginx_trusted_proxies": ["10.0.0.0/8"],
     "python_uv_index_url": "https://pypi.example.org/simple",
 }

@@ -193,7 +193,7 @@ def test_a_source_that_is_wrong_in_the_inventory_stops_the_run_before_any_change
 ) -> None:
     unreachable(monkeypatch, SourceError("source.version 'main' is no branch."))
     run = Run({"web1": Unlucky()}, monkeypatch)
-    with pytest.raises(Failed, match="(?s)source.version 'main' is no branch.*Nothing on the host has changed"):
+    with pytest.raises(Failed, match=r"(?s)source.version 'main' is no branch.*Nothing on the host has changed"):
         run(with_git)
     assert run.hosts["web1"].trips == []
 

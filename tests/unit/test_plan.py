@@ -221,6 +221,22 @@ def test_missing_packages_take_one_trip_more(shop: dict[str, Any], monkeypatch: 
     assert host.sent()["python"]["inputs"]["version"] == "0.13.8"
 
 
+@pytest.mark.parametrize("role", ["python", "nginx"])
+def test_packages_of_the_inventory_are_added_to_those_that_a_role_needs(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    run = Run({"web1": Host(packages=[], uv="")}, monkeypatch)
+    run([shop], more={f"{role}_packages": ["build-essential"]})
+    names = run.hosts["web1"].calls[1][1]["name"]
+    assert {"build-essential", "python3", "python3-venv", "ca-certificates", "nginx", "logrotate"} <= {*names}
+
+
+def test_the_packages_that_a_role_needs_can_be_replaced(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(packages=[], uv="")}, monkeypatch)
+    run([shop], more={"nginx_required_packages": [], "python_required_packages": ["python3"]})
+    assert run.hosts["web1"].calls[1][1]["name"] == ["python3"]
+
+
 def test_the_number_of_trips_does_not_grow_with_the_applications(run: Run, shop: dict[str, Any]) -> None:
     apps = [
         {**shop, "name": f"shop{number}", "site": {"domains": [f"shop{number}.example.com"]}} for number in range(20)

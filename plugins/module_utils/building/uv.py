@@ -9,10 +9,11 @@ import re
 import subprocess
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building import network
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import MissingPackages, existing_account
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.
 UV_TIMEOUT = 1800
@@ -47,6 +48,7 @@ LIBRARIES = {
 
 # Remedies for common failures: a pattern that matches uv's output, and what to try.
 REMEDIES = (
+    *network.REMEDIES,
     (
         r"hash mismatch",
         "The index has another file for this version of a package than the one whose hash was recorded, so it may have "
@@ -88,6 +90,10 @@ def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> Non
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
         ) from None
     if answer.returncode != 0:
+        if network.lacks_git(answer.stderr):
+            raise MissingPackages(
+                build.name, f"could not {doing}: it needs git, which is not on the host. Run apt install git.", ["git"]
+            )
         output = without_credentials(answer.stderr, build.spec["python"])
         raise build.error(
             f"could not {doing}. {hint_of_uv(answer.stderr)}uv ended with status {answer.returncode}. Its "
@@ -127,7 +133,7 @@ def environment_of_uv(build: Build) -> dict[str, str]:
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
     }
-    environment |= environment_of_indexes(python)
+    environment |= {**network.network_environment(), **environment_of_indexes(python)}
     if python.get("ca_bundle"):
         environment["SSL_CERT_FILE"] = python["ca_bundle"]
         if not os.path.isfile(python["ca_bundle"]):

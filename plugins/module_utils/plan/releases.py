@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import (
     Deployment,
     activate_at_once,
@@ -71,17 +71,12 @@ class Releases:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
                 result = release(self.deployment, {**spec, **shared}, self.versions)
-            except ReleaseError as error:
+            except (HostError, OSError) as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
                 packages |= needed
                 if not needed:
-                    self.failures.add(spec["name"], str(error))
-                results.append(result_of_failed(spec["name"], self.deployment.root))
-                continue
-            except OSError as error:
-                where = f"webapps '{spec['name']}': preparing its folders below {self.deployment.root} failed"
-                self.failures.add(spec["name"], f"{where}: {error_text(error)}.")
+                    self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
                 results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
             if result["action"] == "build" and spec.get("source", {}).get("wanted"):
@@ -128,6 +123,15 @@ class Releases:
         Empty if an application failed: the next run must try it again.
         """
         return {} if self.failures.problems else {"seen": self.versions.seen, "releases": self.wanted}
+
+
+def message_of(name: str, error: Exception, root: str) -> str:
+    """The message for an application that failed."""
+    if isinstance(error, ReleaseError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"webapps '{name}': preparing its folders below {root} failed: {error_text(error)}."
+    return f"webapps '{name}': {error}"
 
 
 def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict[str, Any] | None:

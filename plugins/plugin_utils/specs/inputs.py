@@ -97,7 +97,11 @@ def wrong_server_requirements(requirements: dict[str, Any]) -> list[str]:
 
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
-        ("nginx_packages", "python_packages", "supervisor_packages", "supervisor_cron_packages"), wrong_packages
+        (
+            *(f"{role}{kind}_packages" for role in ("nginx", "python", "supervisor") for kind in ("", "_required")),
+            "supervisor_cron_packages",
+        ),
+        wrong_packages,
     ),
     "python_uv_home": wrong_path,
     "python_uv_index_url": wrong_index,
