@@ -121,7 +121,7 @@ def test_an_application_that_cannot_be_built_keeps_its_definitions_and_its_site(
     assert got["supervisor"]["programs"] == [{"name": "good@"}]
     assert got["nginx"]["held"] == ["bad"]
     assert answer["parts"]["webapp"]["failures"] == {"names": ["bad"], "problems": ["webapps 'bad': no"]}
-    # No part is recorded as settled, so the next run tries everything again.
+    # No part is recorded, so the next run tries everything again.
     assert recorded == []
 
 

@@ -38,7 +38,7 @@ def network_environment() -> dict[str, str]:
         # Bytes per second, and the seconds that a connection may be slower.
         "GIT_HTTP_LOW_SPEED_LIMIT": "1",
         "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE),
-        # A question for a password would wait for ever.
+        # A question for a password would wait forever.
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": " ".join(ssh),
     }
