@@ -27,13 +27,15 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import builder, environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.builder import build_release
-from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import environment_key
+from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import inputs_of
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     read_requirements,
     wanted_requirements,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import Resolution
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import serve_shared
+from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import look_at_static
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
@@ -574,19 +576,20 @@ def test_releases_with_the_same_dependencies_share_an_environment(bench: Bench) 
 
 
 @needs_root
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ({"requirements.txt": "# a"}, {"requirements.txt": "# b"}),
-        (
-            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# a"},
-            {"requirements.txt": "-r more/base.txt", "more/base.txt": "-c limits.txt", "more/limits.txt": "# b"},
-        ),
-    ],
-)
-def test_other_dependencies_make_another_environment(bench: Bench, first: Any, second: Any) -> None:
-    one = bench.build({"app.py": APP, **first})
-    two = bench.build({"app.py": APP, **second}, "20261121T020304Z-ab12cd34")
+@pytest.mark.parametrize("changed", ["requirements.txt", "more/base.txt", "more/limits.txt"])
+def test_other_dependencies_make_another_environment(bench: Bench, changed: str) -> None:
+    for name in ("one", "two"):
+        wheel(bench.folder / "shelf", name, "1.0")
+        wheel(bench.folder / "shelf", name, "2.0")
+    listed = {
+        "requirements.txt": f"--no-index\n--find-links {bench.folder}/shelf\n-r more/base.txt\n",
+        "more/base.txt": "-c limits.txt\none\n",
+        "more/limits.txt": "one==1.0\n",
+    }
+    other = {"requirements.txt": "two\n", "more/base.txt": "two\n", "more/limits.txt": "# none\n"}[changed]
+    wanted = {**listed, changed: other if changed == "more/limits.txt" else listed[changed] + other}
+    one = bench.build({"app.py": APP, **listed})
+    two = bench.build({"app.py": APP, **wanted}, "20261121T020304Z-ab12cd34", upgrade="now")
     assert os.readlink(one / "venv") != os.readlink(two / "venv")
 
 
@@ -996,8 +999,9 @@ def key_of(bench: Bench, root: Path, identity: str = ID, **python: Any) -> dict[
     Path(build.source).symlink_to(root)
     try:
         wanted = wanted_requirements(build)
-        read_requirements(build, wanted)
-        return environment_key(build, wanted, "cpython-3.11")
+        with Workspace(build) as work:
+            read_requirements(build, wanted, work)
+        return inputs_of(build, wanted, "cpython-3.11")
     finally:
         os.unlink(build.source)
 
@@ -1007,24 +1011,7 @@ CORE = {
     "libs/core/core.py": "NAME = 'core'\n",
 }
 PROJECT = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.9"\n'
-MEMBER = {
-    "pyproject.toml": f'{PROJECT}dependencies = ["core"]\n[tool.uv.sources]\ncore = {{ path = "libs/core" }}\n',
-    "uv.lock": """version = 1
-revision = 3
-requires-python = ">=3.9"
-[[package]]
-name = "core"
-version = "1"
-source = { directory = "libs/core" }
-[[package]]
-name = "shop"
-version = "1"
-source = { virtual = "." }
-dependencies = [{ name = "core" }]
-[package.metadata]
-requires-dist = [{ name = "core", directory = "libs/core" }]
-""",
-}
+MEMBER = f'{PROJECT}dependencies = ["core"]\n[tool.uv.sources]\ncore = {{ path = "libs/core" }}\n'
 
 
 def grown(folder: Path, given: dict[str, str]) -> Path:
@@ -1058,12 +1045,11 @@ def grown(folder: Path, given: dict[str, str]) -> Path:
         ],
         ({"requirements.txt": "-r more.in", "more.in": "-c last", "last": "core @ file:libs/core"}, {}),
         ({"requirements.in": "libs/core"}, {"requirements": ["requirements.in"]}),
-        ({"pyproject.toml": MEMBER["pyproject.toml"]}, {}),
+        ({"pyproject.toml": MEMBER}, {}),
         ({"pyproject.toml": '[project]\nname = "shop"\ndynamic = ["version", "dependencies"]\n'}, {}),
         ({"pyproject.toml": "[build-system]\nrequires = []\n"}, {}),
         ({"setup.py": ""}, {"requirements": ["setup.py"]}),
         ({"pylock.toml": 'lock-version = "1.0"\n[[packages]]\nname = "core"\ndirectory = {path = "libs/core"}\n'}, {}),
-        (MEMBER, {}),
     ],
 )
 def test_an_environment_is_made_anew_when_a_byte_of_a_library_in_the_source_changes(
@@ -1177,8 +1163,10 @@ def test_a_lock_that_nothing_reads_is_refused(bench: Bench) -> None:
 def test_what_links_into_a_release_belongs_to_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     install = environment.install
 
-    def linking(build: Build, path: str, interpreter: str, wanted: Requirements, how: str) -> None:
-        install(build, path, interpreter, wanted, how)
+    def linking(
+        build: Build, path: str, interpreter: str, wanted: Requirements, found: Resolution, work: Workspace, how: str
+    ) -> None:
+        install(build, path, interpreter, wanted, found, work, how)
         (packages,) = Path(path).glob("lib/python*/site-packages")
         (packages / "_core.pth").write_text(f"{build.root}/libs/core\n")
 

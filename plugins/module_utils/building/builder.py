@@ -69,7 +69,6 @@ def make(build: Build, manifest: Manifest) -> None:
     build = unpack(build)
     manifest.venv, points_into_release = provide_environment(build)
     manifest.leans_on = build.identity if points_into_release else ""
-    os.symlink(os.path.join("..", "..", "venvs", manifest.venv), os.path.join(build.release, "venv"))
     link_shared(build)
     write_launcher(build)
     take_for_root(build.source)

@@ -5,25 +5,20 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, field
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import indexes_of, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     MOST_BYTES,
     Line,
-    content,
     kind,
     lines_of,
     logical_lines,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
-    member_name,
-    unused_index,
-    unverified_package,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import member_name
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     automatic,
     check_files,
@@ -43,8 +38,6 @@ class Requirements:
     packages: list[str]
     # The lines of requirements files and of exported locks, by the names of the files.
     lines: dict[str, list[Line]] = field(default_factory=dict)
-    # The paths of the requirements files that uv has written for locks, by the names of the locks.
-    exported: dict[str, str] = field(default_factory=dict)
 
 
 def wanted_requirements(build: Build) -> Requirements:
@@ -73,53 +66,74 @@ def requirement_files(build: Build) -> list[str]:
     return list(named)
 
 
-def read_requirements(build: Build, wanted: Requirements) -> None:
+def read_requirements(build: Build, wanted: Requirements, work: Workspace) -> None:
     """Read the lines of requirements files, and have uv write the locks as requirements files for this host."""
     for name in wanted.files:
         if kind(name) == "text":
             wanted.lines[name] = lines_of(build.root, name, build.source)
         if kind(name) == "lock":
-            export_lock(build, wanted, name)
-
-
-def export_lock(build: Build, wanted: Requirements, name: str) -> None:
-    lock = os.path.normpath(os.path.join(build.root, name))
-    package, index = unverified_package(lock, indexes_of(build.spec["python"]))
-    if package:
+            wanted.lines[name] = exported_lines(build, name, work)
+    if any(build.spec["python"].get(key) for key in ("extras", "groups")) and not any(
+        kind(name) in ("lock", "project", "program") for name in wanted.files
+    ):
         raise build.error(
-            f"'{name}' takes {package} from the index '{index}' without a hash, so another {package} could be "
-            "installed in its place. Name the index in python.extra_index_urls, or the file itself: "
-            f'[tool.uv.sources] {package} = {{path = "…"}}.'
+            "python.extras and python.groups choose from uv.lock or pyproject.toml, but the dependencies are in "
+            f"{' and '.join(wanted.files) or 'no file'}. Remove these keys, or name uv.lock or pyproject.toml in "
+            "python.requirements."
         )
-    # From a workspace, uv exports what the member in the application root needs. Its paths begin at the lock.
+
+
+def settings_of_uv(build: Build) -> list[str]:
+    """The files of the source in which uv finds its settings, beside the application root and above it."""
+    found, folder = [], os.path.realpath(build.root)
+    while folder.startswith(os.path.realpath(build.source)):
+        for name in ("pyproject.toml", "uv.toml"):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                found.append(os.path.relpath(path, os.path.realpath(build.root)))
+        folder = os.path.dirname(folder)
+    return found
+
+
+def selections(build: Build) -> list[str]:
+    """The options of uv for what is installed of a lock. Groups for development are not, unless they are named."""
+    python = build.spec["python"]
+    groups = list(python.get("groups") or [])
+    return [
+        *([] if "dev" in groups else ["--no-dev"]),
+        *(part for one in groups for part in ("--group", one)),
+        *(part for one in python.get("extras") or [] for part in ("--extra", one)),
+    ]
+
+
+def project_folder(build: Build, name: str) -> str:
+    """The project of a lock. From a workspace, uv exports what the member in the application root needs."""
+    lock = os.path.normpath(os.path.join(build.root, name))
     is_above = os.path.realpath(build.root).startswith(os.path.realpath(os.path.dirname(lock)) + "/")
-    project = build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
-    path = os.path.join(build.layout.build, f"{build.identity}-{secrets.token_hex(8)}.txt")
-    wanted.exported[name] = path
-    options = ["--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
-    run_uv(build, ["export", *options, "--project", project, "--output-file", path], f"read {name}")
+    return build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
+
+
+def exported_lines(build: Build, name: str, work: Workspace) -> list[Line]:
+    """The lines of a requirements file with the packages that a lock installs, without folders of the source."""
+    path = work.output("requirements.txt")
+    options = ["--quiet", "--frozen", "--no-emit-local", "--no-header", "--no-annotate", *selections(build)]
+    arguments = ["export", *options, "--project", project_folder(build, name), "--output-file", path]
+    run_uv(build, arguments, f"read {name}", in_source=True)
     # The build account has written the file, so it may be anything.
     try:
         text = read_untrusted(path, MOST_BYTES).decode(errors="replace")
     except OSError as error:
         raise build.error(f"{path}, which uv has made of {name}, can't be read: {error.strerror}.") from error
-    wanted.lines[name] = [Line(text) for text in logical_lines(text)]
+    return [Line(text) for text in logical_lines(text)]
 
 
 def check_requirements(build: Build, wanted: Requirements) -> None:
-    """Refuse requirements that would install other packages than the application asks for."""
-    for name in (name for name in wanted.files if kind(name) == "project"):
-        index = unused_index(content(os.path.join(build.root, name)), indexes_of(build.spec["python"]))
-        if index:
-            raise build.error(
-                f"'{name}' names the index '{index}', which would not be asked. Name it in the inventory, as "
-                "python.index_url or in python.extra_index_urls."
-            )
+    """Refuse an app server that is too old, before anything is installed."""
     for server in build.spec["server_packages"][:1]:
         problem = pinned_too_old(build.root, wanted.files, wanted.packages, server, build.source)
         if problem:
             raise build.error(problem)
-        for name in wanted.exported:
+        for name in (name for name in wanted.files if kind(name) == "lock"):
             for package, found in pins(server, [line.text for line in wanted.lines[name]]):
                 if is_too_old(found, server):
                     raise build.error(old_server_message(server, f"'{name}'", package, found))

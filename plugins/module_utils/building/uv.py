@@ -23,6 +23,9 @@ HARDLINK, COPY = "hardlink", "copy"
 # The words of uv if it can't link a file after it has linked another of the same package.
 UNLINKED = re.compile(r"failed to hard[- ]?link", re.I)
 
+# Variables of the application that describe its own processes.
+OWN_VARIABLES = frozenset({"HOME", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV"})
+
 PROXIES = (
     "http_proxy",
     "https_proxy",
@@ -80,11 +83,27 @@ REMEDIES = (
 )
 
 
-def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
-    """Run uv as the build account; ``doing`` completes "could not"."""
+def run_uv(
+    build: Build,
+    arguments: list[str],
+    doing: str,
+    cwd: str = "",
+    in_source: bool = False,
+    indexes: list[str] | None = None,
+) -> None:
+    """Run uv as the build account; ``doing`` completes "could not".
+
+    With ``in_source``, uv also reads [tool.uv] of the source, as on the machine of its author. ``indexes`` are asked
+    after those of the inventory.
+    """
     command = [build.uv, *arguments]
+    environment = environment_of_uv(build)
+    if in_source:
+        del environment["UV_NO_CONFIG"]
+    if indexes:
+        environment["UV_INDEX"] = " ".join([environment.get("UV_INDEX", ""), *indexes]).strip()
     try:
-        answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
+        answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
@@ -126,6 +145,9 @@ def link_mode(build: Build) -> str:
 def environment_of_uv(build: Build) -> dict[str, str]:
     python = build.spec["python"]
     environment = {
+        **variables_for_uv(build.spec["env"]),
+        # No settings of the build account: a package could have put them there.
+        "XDG_CONFIG_HOME": "/nonexistent",
         "UV_CACHE_DIR": cache_of(build),
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",  # the same, for uv before 0.10
@@ -144,6 +166,11 @@ def environment_of_uv(build: Build) -> dict[str, str]:
     return {**environment, **{name: os.environ[name] for name in PROXIES if name in os.environ}}
 
 
+def variables_for_uv(env: dict[str, Any]) -> dict[str, str]:
+    """The variables of the application, for requirements with ${NAME}, and for packages that are built."""
+    return {key: str(value) for key, value in env.items() if key not in OWN_VARIABLES and not key.startswith("LD_")}
+
+
 def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
     """The package indexes for uv, which asks UV_INDEX in its order, then those of requirements files, then the default.
 
@@ -151,7 +178,7 @@ def environment_of_indexes(python: dict[str, Any]) -> dict[str, str]:
     none of these can replace its packages. It is also the default, in place of the public index. Without a named index,
     the extra ones are asked before the public one.
     """
-    environment = {"UV_INDEX_STRATEGY": "first-index"}
+    environment = {"UV_INDEX_STRATEGY": python.get("index_strategy") or "first-index"}
     indexes = indexes_of(python)
     if indexes:
         environment["UV_INDEX"] = " ".join(indexes)
