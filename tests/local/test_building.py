@@ -618,7 +618,7 @@ def test_a_requirement_that_does_not_exist_is_told(bench: Bench) -> None:
     index.mkdir()
     python = {"interpreter": "python3", "packages": ["nosuchpackage"], "index_url": index.as_uri()}
     message = bench.refuse({"app.py": APP, "requirements.txt": "# mine"}, python=python)
-    assert "could not install requirements.txt and 'nosuchpackage'" in message
+    assert "could not resolve requirements.txt and 'nosuchpackage'" in message
     assert "uv ended with status 1. Its output:" in message
     assert os.listdir(bench.layout.venvs) == []
 

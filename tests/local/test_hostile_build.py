@@ -150,8 +150,9 @@ def test_what_uv_has_written_is_read_as_what_an_application_writes(
     """A package of an earlier build exchanges the file, which is in the folder of the build account."""
     bench.folder.joinpath("secret").write_text("secret-of-root==1\n")
 
-    def exchanged(_build: Any, arguments: list[str], _doing: str) -> None:
+    def exchanged(_build: Any, arguments: list[str], _doing: str, in_source: bool) -> None:
         path = arguments[-1]
+        assert in_source
         {
             "link": lambda: os.symlink(bench.folder / "secret", path),
             "pipe": lambda: os.mkfifo(path),
@@ -249,7 +250,7 @@ def test_a_token_of_a_requirement_is_in_no_command_line_and_in_no_record(bench: 
     manifest = bench.build_spec(spec)
     record(bench.layout, action="build", revision=requirement, release=manifest.id)
     assert any(login.startswith("Basic ") for login in Shop.logins), "the server got the credentials"
-    assert any(f"{bench.uv} pip install" in command for command in Shop.commands), "the proof looks at the right moment"
+    assert any(f"{bench.uv} pip " in command for command in Shop.commands), "the proof looks at the right moment"
     assert not [command for command in Shop.commands if TOKEN in command]
     home = Path(bench.layout.home)
     for path in (home / "deployments.log", home / "releases" / ID / "release.json"):

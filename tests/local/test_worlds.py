@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import builder as builder_module
 from ansible_collections.pyweb.stack.plugins.module_utils.building import environment, folders
-from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import installed_packages
+from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import installed_packages
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import HARDLINK
 from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import processes_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release import capture

@@ -67,7 +67,7 @@ def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
             state: present
             python:
               {interpreter: python3, requirements: [r.txt], packages: [redis], index_url: "https://pypi.example.org/",
-               extra_index_urls: ["https://pypi.example.org/"], ca_bundle: /etc/ca.pem}
+               extra_index_urls: ["https://pypi.example.org/"], extras: [a], groups: [b], ca_bundle: /etc/ca.pem}
             wsgi: shop:create_app("x")
             server: gunicorn
             workers: auto

@@ -242,7 +242,7 @@ def install(
     python = create_environment(build, path, interpreter)
     pip = pip_install(python, how)
     for step in found.steps:
-        install_step(build, pip, step, indexes_of_lines(wanted), work)
+        install_step(build, pip, step, indexes_of_lines(build, wanted), work)
     unlocked = [name for name in wanted.files if kind(name) not in ("lock", "pylock")]
     install_server(build, path, pip, unlocked, work)
 

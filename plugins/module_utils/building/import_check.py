@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building import import_probe
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.dropped import remedy_of_dropped
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
@@ -26,6 +27,9 @@ MESSAGES = {
     "name the application's ASGI callable.",
     "proxy_fix": "proxy_fix is true, but werkzeug is not among the dependencies. Add werkzeug to python.packages, or "
     "turn proxy_fix off.",
+    "no_metadata": "importing '{module}' failed, because it asks for the metadata of the package '{name}', which is "
+    "not installed. If that is the project itself, add '.' to python.packages. If it is another package, add it to the "
+    "requirements. The end of the traceback:\n{trace}",
     "settings": "gunicorn does not accept its settings. Correct them as it says:\n{trace}",
     "factory_arguments": "wsgi is '{wsgi}', but the arguments of a factory must be plain values, such as "
     "'create_app(\"production\")'.",
@@ -111,8 +115,13 @@ def no_module(wsgi: str, found: dict[str, Any]) -> str:
 def import_failed(wsgi: str, found: dict[str, Any]) -> str:
     remedy = ""
     if found.get("missing"):
+        dropped = remedy_of_dropped(found["missing"])
         remedy = (
-            f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
+            f" {dropped}"
+            if dropped
+            else (
+                f" '{found['missing']}' is not among the dependencies: add the package that has it to the requirements."
+            )
         )
     trace = "\n".join(found["trace"])
     remedy = remedy or f" {lock_hint(trace)}".rstrip()

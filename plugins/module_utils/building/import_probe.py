@@ -51,6 +51,8 @@ def import_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if type(error).__name__ == "PackageNotFoundError":
+            report(problem="no_metadata", name=str(error.name), trace=last_lines(error))
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             packages = [one for one in os.listdir(".") if os.path.exists(one + "/__init__.py")]
             here = sorted([*packages, *(one[: -len(".py")] for one in python_files())])

@@ -228,10 +228,12 @@ def build_options(wanted: Requirements, opened: list[str]) -> tuple[str, ...]:
     return tuple(part for one in found if one for part in (one[1], one[2]))
 
 
-def indexes_of_lines(wanted: Requirements) -> list[str]:
-    """The indexes of requirements files that have credentials: the files of a list have none."""
+def indexes_of_lines(build: Build, wanted: Requirements) -> list[str]:
+    """The indexes of requirements files that have credentials: the addresses in a list have none."""
+    env = build.spec["env"]
     found = [INDEX_LINE.fullmatch(line.text) for lines in wanted.lines.values() for line in lines]
-    return [os.path.expandvars(one[1]) for one in found if one and "@" in one[1]]
+    texts = [one[1] for one in found if one and "@" in one[1]]
+    return [re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: str(env.get(name[1], name[0])), text) for text in texts]
 
 
 def preferred(build: Build) -> dict[str, str]:

@@ -75,6 +75,17 @@ REMEDIES = (
         "A requirement needs another Python; change its version, or name another python.interpreter.",
     ),
     (
+        r"no module named .?pkg_resources",
+        "A requirement is built with pkg_resources, which newer versions of setuptools no longer contain. Choose a "
+        "newer version of the requirement, or limit what builds use: set UV_BUILD_CONSTRAINT in env to a file of the "
+        "source with the line 'setuptools<81'.",
+    ),
+    (
+        r"unable to (?:detect|determine) version|setuptools-scm was unable|could not determine the version",
+        "The version of the project comes from git, and the source has no tag that names it. Add a tag such as v1.0 to "
+        "the repository, or set SETUPTOOLS_SCM_PRETEND_VERSION in env.",
+    ),
+    (
         r"failed to build|build backend",
         "A requirement has no wheel for this Python and could not be built; let python_packages install what its "
         "build needs ({build_needs}), or choose a version with a wheel.",

@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import changeable_files
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, read_manifest
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
@@ -79,7 +79,9 @@ def look_at_modes(layout: Layout, live: str) -> list[str]:
     """
     release = layout.release(live)
     found = []
-    for top in (release, os.path.realpath(os.path.join(release, "venv"))):
+    manifest = read_manifest(layout, live)
+    shared = [os.path.join(layout.venvs, manifest.venv)] if manifest and manifest.venv else []
+    for top in (release, *shared):
         try:
             for path, why in changeable_files(top):
                 found.append(f"{path} {why}")

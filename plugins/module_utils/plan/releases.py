@@ -65,6 +65,7 @@ class Releases:
             "nginx_group": self.deployment.nginx_group,
             "server_lock": self.inputs.get("server_lock"),
             "notes": notes,
+            "upgrade": bool(self.inputs.get("upgrade")),
         }
         for spec in self.inputs["apps"]:
             try:

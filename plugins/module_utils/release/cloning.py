@@ -31,14 +31,22 @@ def clone(layout: Layout, manifest: Manifest) -> Manifest:
     source, target = layout.release(manifest.id), layout.release(copy.id)
     shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns(MANIFEST))
     copy_owners_of_links(source, target)
-    programs = [os.path.join("bin", name) for name in os.listdir(os.path.join(target, "bin"))]
-    for name in (*FILES_WITH_ID, *programs):
-        path = os.path.join(target, name)
+    for path in (*(os.path.join(target, name) for name in FILES_WITH_ID), *programs_of(target)):
         if os.path.exists(path):
             replace_in_copy(path, manifest.id, copy.id)
     copy.state, copy.created = BUILT, f"{now():%Y-%m-%dT%H:%M:%SZ}"
     write_manifest(layout, copy)
     return copy
+
+
+def programs_of(release: str) -> list[str]:
+    """The programs of a release and of its own environment, which name the interpreter by its path."""
+    found = [os.path.join(release, "bin", name) for name in os.listdir(os.path.join(release, "bin"))]
+    own = os.path.join(release, "venv", "bin")
+    if os.path.islink(os.path.dirname(own)) or not os.path.isdir(own):
+        return found
+    programs = [os.path.join(own, name) for name in os.listdir(own)]
+    return [*found, *(path for path in programs if os.path.isfile(path) and not os.path.islink(path))]
 
 
 def replace_in_copy(path: str, old: str, new: str) -> None:

@@ -24,6 +24,8 @@ PARTS = ("code", "dependencies", "settings", "secrets")
 # The time in the ID of a release.
 TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
+DEFAULT_STRATEGY = "first-index"
+
 # The keys of an application's specification that the fingerprint of its settings covers.
 SETTINGS = (
     "wsgi",
@@ -46,6 +48,9 @@ def fingerprint(
     python, source = spec["python"], spec["source"]
     # Indexes count only if any are set, and never with their credentials.
     indexes = [without_login(one) for one in [python.get("index_url") or "", *(python.get("extra_index_urls") or [])]]
+    choice = {key: python.get(key) for key in ("extras", "groups")}
+    if python.get("index_strategy", DEFAULT_STRATEGY) != DEFAULT_STRATEGY:
+        choice["index_strategy"] = python["index_strategy"]
     dependencies = [
         versions[python["interpreter"]],
         python.get("requirements"),
@@ -54,6 +59,8 @@ def fingerprint(
         source.get("package") and recorded(source["package"]),
         source.get("requirements_digest"),
         *(indexes if any(indexes) else []),
+        # These keys are newer than the first releases, so they count only if they are set.
+        *([choice] if any(choice.values()) else []),
     ]
     return {
         "code": digest([source["kind"], source["digest"], source.get("subdir")]),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     NAME,
-    RequirementsError,
     normalized,
 )
 
@@ -78,7 +77,7 @@ def without_places(text: str, folder: str, tops: list[str]) -> str:
     """A list whose paths inside the source begin with SOURCE.
 
     ``folder`` is the one in which uv has written the list; relative paths begin there. ``tops`` are the folders of the
-    source and of its copy. Raises RequirementsError for a path that leads out of them.
+    source and of its copy. Other paths are those of the host.
     """
 
     def placed(match: re.Match[str]) -> str:
@@ -86,10 +85,7 @@ def without_places(text: str, folder: str, tops: list[str]) -> str:
         for top in tops:
             if path == top or path.startswith(f"{top}/"):
                 return f'path = "{f"{SOURCE}/{os.path.relpath(path, top)}" if path != top else SOURCE}"'
-        raise RequirementsError(
-            f"a dependency is the folder or file {path}, outside of the source. Make it part of the source, or set "
-            "source.subdir so that the source includes it."
-        )
+        return f'path = "{path}"'
 
     for top in tops:
         text = text.replace(f"file://{top}/", f"file://{SOURCE}/").replace(f'"file://{top}"', f'"file://{SOURCE}"')

@@ -34,11 +34,6 @@ OPTION = re.compile(
 )
 # uv takes a name that ends like this for a file.
 ARCHIVE = re.compile(r"\.(?:whl|egg|zip|tar|tgz|tbz2?|txz|tlz|gz|bz2|xz|lz|lzma|zst)", re.IGNORECASE)
-# A requirement whose code stays where it is. Its environment links into one release, and belongs to it.
-EDITABLE_LINE = re.compile(r"(?:-e|--editable)(?![a-z-])")
-EDITABLE_TABLE = re.compile(r"""\{[^}\n]*(\b(path|directory|editable)\s*=\s*["'](?!\.?["'])|\bworkspace\s*=\s*true)""")
-EDITABLE_SWITCH = re.compile(r"""^\s*(?:editable|workspace)\s*=\s*true""", re.MULTILINE)
-
 # The keys of [tool.uv] that name no file.
 HARMLESS_UV = frozenset(
     {
@@ -152,10 +147,3 @@ def is_below_project(folder: str, top: str) -> bool:
         if os.path.isfile(os.path.join(folder, "pyproject.toml")):
             return True
     return False
-
-
-def points_into_source(lines: list[Line], texts: list[str]) -> bool:
-    """Whether the files ask for an environment with links into the source rather than copies."""
-    return any(EDITABLE_LINE.match(line.text) for line in lines) or any(
-        EDITABLE_TABLE.search(text) or EDITABLE_SWITCH.search(text) for text in texts
-    )

@@ -170,6 +170,10 @@ def check_python(checker: Checker, python: dict[str, Any], where: str) -> None:
                 f"{where}.packages",
                 f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong in a requirements file.",
             )
+    for key in ("extras", "groups"):
+        for name in python[key]:
+            if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+                checker.problem(f"{where}.{key}", f"'{name}' is not a name. Name {key} as pyproject.toml does.")
     for key in ("index_url", "extra_index_urls"):
         urls = [python[key] or ""] if key == "index_url" else python[key]
         if any(url and not is_index(url) for url in urls):

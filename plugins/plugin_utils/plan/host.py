@@ -116,6 +116,7 @@ def webapp_part(roles: Collection[str], model: Model) -> Part | None:
         "apps": wanted,
         "root": given["webapp_root"],
         "uv": given["webapp_uv"],
+        "upgrade": given["webapp_upgrade_packages"],
         "nginx_group": given["webapp_nginx_group"],
         "server_lock": lock_of(
             locked_requirements(model.apps, given["webapp_server_requirements"]), given["webapp_server_only_wheels"]

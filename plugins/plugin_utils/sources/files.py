@@ -111,15 +111,22 @@ def fingerprint(folder: Path, names: list[str]) -> str:
     return total.hexdigest()
 
 
-def archive(folder: Path, names: list[str], source: str = "") -> bytes:
-    """A compressed tar archive of the files, owned by root, with their times. ``source`` is a name for messages."""
+def archive(folder: Path, names: list[str], source: str = "", added: dict[str, bytes] | None = None) -> bytes:
+    """A compressed tar archive of the files, owned by root, with their times. ``source`` is a name for messages.
+
+    ``added`` are further files. They replace those of the same names.
+    """
     check_links(folder, names, source or str(folder))
     buffer, bounds = io.BytesIO(), Bounds(str(folder))
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=3, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w|") as tar,
     ):
-        for name in names:
+        for name, content in (added or {}).items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+        for name in (name for name in names if name not in (added or {})):
             path = folder / name
             member = tarfile.TarInfo(name)
             if path.is_symlink():

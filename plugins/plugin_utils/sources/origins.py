@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded, redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import scm
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
@@ -66,13 +67,17 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     if not names:
         raise SourceError(f"source.path '{source['path']}' ({folder}) has no files that .gitignore does not leave out.")
     check_links(folder, names, f"source.path '{source['path']}' ({folder})")
+    added, digest = scm.of_folder(folder, subdir), fingerprint(folder, names)
+    if added:
+        # A new tag is another version of the project, and so another release.
+        digest += f" {next(iter(added.values())).decode().split()[-1]}"
     description = {
         "kind": "path",
         "subdir": subdir,
-        "digest": fingerprint(folder, names),
+        "digest": digest,
         "requirements_digest": requirements_digest(folder, names),
     }
-    return Origin(description, pack=lambda: archive(folder, names), local=True)
+    return Origin(description, pack=lambda: archive(folder, names, added=added), local=True)
 
 
 def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
@@ -119,7 +124,8 @@ def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "source"
             repository.checkout(commit, version, folder)
-            return pack_folder(folder, f"{redacted(source['git'])} at '{version}'")
+            added = scm.of_commit(repository, commit, folder, subdir)
+            return pack_folder(folder, f"{redacted(source['git'])} at '{version}'", added)
 
     description = {"kind": "git", "subdir": subdir, "digest": f"{redacted(source['git'])} {commit}", "revision": commit}
     return Origin(description, pack=pack)
@@ -145,12 +151,12 @@ def of_archive(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     )
 
 
-def pack_folder(folder: Path, name: str) -> bytes:
-    """One archive of all files of a fetched source."""
+def pack_folder(folder: Path, name: str, added: dict[str, bytes] | None = None) -> bytes:
+    """One archive of all files of a fetched source, and of files that are added."""
     names = sorted(listed_by_walk(folder))
     if not names:
         raise SourceError(f"{name} has no files.")
-    return archive(folder, names, name)
+    return archive(folder, names, name, added)
 
 
 def requirements_digest(folder: Path, names: list[str]) -> str:
