@@ -53,7 +53,11 @@ PACKAGES = (
 )
 # The versions that are published after the first build.
 NEWER = (("shapes-left", "9.0", ()), ("shapes-right", "9.0", ()), ("shapes-extra", "9.0", ()))
-FREEZE = "from importlib.metadata import distributions as d; print(*sorted({f'{x.name}=={x.version}' for x in d()}))"
+# All packages except the project itself, whose version may change with its code.
+FREEZE = (
+    "from importlib.metadata import distributions as d; "
+    "print(*sorted({f'{x.name}=={x.version}' for x in d() if x.name != 'shop'}))"
+)
 
 
 @dataclass
@@ -197,6 +201,9 @@ def test_a_project_has_what_its_author_has_and_keeps_it(yard: Yard, shape: Shape
     packages = yard.run(first, "python", "-c", FREEZE)
     assert yard.print_of(yard.spec(shape, folder)) == yard.print_of(spec)
 
+    if shape.brief and os.environ.get("PYWEB_MATRIX") != "all":
+        yard.remove(first)
+        return
     # The source changes, and newer versions are on the index.
     name, before, after = shape.change
     if name:

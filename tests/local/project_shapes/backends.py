@@ -56,21 +56,27 @@ PACKAGES = "[tool.setuptools]\npackages = ['shop']\n"
 
 SHAPES = [
     project("setuptools, flat", {**FLAT, "pyproject.toml": f"{SETUPTOOLS}{PROJECT}{SCRIPT}{PACKAGES}"}),
-    project("setuptools, flat, found by itself", {**FLAT, "pyproject.toml": f"{SETUPTOOLS}{PROJECT}{SCRIPT}"}),
+    project(
+        "setuptools, flat, found by itself", {**FLAT, "pyproject.toml": f"{SETUPTOOLS}{PROJECT}{SCRIPT}"}, brief=True
+    ),
     project("setuptools, src", {**SRC, "pyproject.toml": f"{SETUPTOOLS}{PROJECT}{SCRIPT}"}),
     project("hatchling", {**FLAT, "pyproject.toml": f"{HATCHLING}{PROJECT}{SCRIPT}"}),
-    project("hatchling, src", {**SRC, "pyproject.toml": f"{HATCHLING}{PROJECT}{SCRIPT}"}),
-    project("flit", {**FLAT, "pyproject.toml": f"{FLIT}{PROJECT}description = 'x'\n{SCRIPT}"}),
-    project("poetry-core", {**SRC, "pyproject.toml": f"{POETRY}{PROJECT}{SCRIPT}"}),
-    project("poetry-core, its own tables", {**FLAT, "pyproject.toml": OLD_POETRY}),
-    project("pdm-backend", {**SRC, "pyproject.toml": f"{PDM}{PROJECT}{SCRIPT}"}),
+    project("hatchling, src", {**SRC, "pyproject.toml": f"{HATCHLING}{PROJECT}{SCRIPT}"}, brief=True),
+    project("flit", {**FLAT, "pyproject.toml": f"{FLIT}{PROJECT}description = 'x'\n{SCRIPT}"}, brief=True),
+    project("poetry-core", {**SRC, "pyproject.toml": f"{POETRY}{PROJECT}{SCRIPT}"}, brief=True),
+    project("poetry-core, its own tables", {**FLAT, "pyproject.toml": OLD_POETRY}, brief=True),
+    project("pdm-backend", {**SRC, "pyproject.toml": f"{PDM}{PROJECT}{SCRIPT}"}, brief=True),
     project("setup.py alone", {**FLAT, "setup.py": SETUP.format(more=MORE)}),
-    project("setup.py and tables of tools", {**FLAT, "setup.py": SETUP.format(more=MORE), "pyproject.toml": TABLES}),
+    project(
+        "setup.py and tables of tools",
+        {**FLAT, "setup.py": SETUP.format(more=MORE), "pyproject.toml": TABLES},
+        brief=True,
+    ),
     project(
         "setup.py and setup.cfg",
         {**FLAT, "setup.py": "import setuptools\nsetuptools.setup()\n", "setup.cfg": SETUP_CFG},
     ),
-    project("setup.cfg and build-system", {**FLAT, "setup.cfg": SETUP_CFG, "pyproject.toml": SETUPTOOLS}),
+    project("setup.cfg and build-system", {**FLAT, "setup.cfg": SETUP_CFG, "pyproject.toml": SETUPTOOLS}, brief=True),
     project(
         "setup.py that reads a file",
         {

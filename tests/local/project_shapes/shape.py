@@ -42,6 +42,8 @@ class Shape:
     server: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     wsgi: str = "app:app"
+    # Whether it is built once only, unless all deployments are tested: it differs little from another shape.
+    brief: bool = False
     # The tag of the source in git; empty if it is in no repository.
     tag: str = ""
 
