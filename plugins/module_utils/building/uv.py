@@ -57,7 +57,7 @@ REMEDIES = (
     ),
     (
         r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve anew with "
+        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions again with "
         "-e webapp_upgrade_packages=true, or name another version in the requirements.",
     ),
     (
