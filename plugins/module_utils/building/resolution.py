@@ -130,10 +130,10 @@ def add_lock(build: Build, wanted: Requirements, found: Resolution, name: str, w
     """Add what uv.lock lists for this host. With a named index, the files come from there, verified by their hashes."""
     path = work.output("pylock.toml")
     options = ["--format", "pylock.toml", "--no-header", *selections(build)]
-    project = project_folder(build, name)
+    project = project_folder(build, name, work)
     run_uv(build, ["export", "--quiet", "--frozen", *options, "--project", project, "--output-file", path],
            f"read {name}", in_source=True)  # fmt: skip
-    packages = packages_of(written(build, path, [build.source]))
+    packages = packages_of(written(build, path, [work.copy, build.source]))
     found.add(f"install what {name} lists", [one for one in packages if one.folder])
     others = [one for one in packages if not one.folder]
     named = {without_login(one) for one in indexes_of(build.spec["python"])}

@@ -57,8 +57,8 @@ REMEDIES = (
     ),
     (
         r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions again with "
-        "-e webapp_upgrade_packages=true, or name another version in the requirements.",
+        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions "
+        "again with -e webapp_upgrade_packages=true, or name another version in the requirements.",
     ),
     (
         r"was not found in the package registry|there are no versions of|there is no version of",
