@@ -54,8 +54,8 @@ def locked_pins(root: str, name: str) -> list[str]:
 def with_absolute_indexes(text: str, folder: str) -> str:
     """A uv.lock whose indexes that are folders beside it have absolute addresses.
 
-    uv writes the address of the author's folder, and reads no relative address. Another key has the folder of the files,
-    relative to the lock.
+    uv writes the address of the author's folder, and reads no relative address. Another key has the folder of the
+    files, relative to the lock.
     """
     return re.sub(
         r'(\{ name = "[^"\n]*"[^}\n]*, index = )"(?![a-z+]+://)([^"\n]+)"',
