@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.building import project
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from repositories import git
@@ -176,6 +177,9 @@ def test_a_lock_with_an_index_of_its_own(bench: Bench, tmp_path: Path, uv: str) 
         return bench.run("python", "-c", "import companylib; print(companylib.ANSWER)", identity=identity).strip()
 
     assert build(ID, "one") == "42"
+    # Without the folder of its author, as a lock that was made for several machines.
+    files["uv.lock"] = files["uv.lock"].replace(f"file://{tmp_path}/wheels", "wheels")
+    assert build("20261121T010204Z-ab12cd34", "one") == "42"
     assert build(SECOND, "one", "uv.lock") == "42"
     (tmp_path / "wheels/companylib-1.4.0-py3-none-any.whl").unlink()
     wheel(tmp_path / "wheels", "companylib", "1.4.0", "ANSWER = 43\n")
@@ -546,3 +550,28 @@ def test_an_index_with_a_login_is_asked_whenever_an_environment_is_made(bench: B
     shutil.rmtree(f"{bench.layout.build}/uv")
     bench.build(files, SECOND, python=python, env=env)
     assert version_of(bench, "private", SECOND) == "1.0"
+
+
+@pytest.mark.attack("11", "A project that is built replaces a folder of its environment by a link, or adds another")
+@needs_root
+@pytest.mark.parametrize("kind", ["link", "second"])
+def test_root_writes_through_no_link_of_an_environment_that_a_project_has_filled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    victim = bench.folder / "victim"
+    victim.mkdir()
+    take = project.take_environment
+
+    def replaced(build: Any, path: str) -> None:
+        (packages,) = Path(path).glob("lib/python*/site-packages")
+        if kind == "link":
+            packages.rename(packages.parent / "moved")
+            packages.symlink_to(victim)
+        else:
+            (Path(path) / "lib/python3.99/site-packages").mkdir(parents=True)
+        take(build, path)
+
+    monkeypatch.setattr(project, "take_environment", replaced)
+    with pytest.raises(ReleaseError, match="Remove that package"):
+        bench.build({**SHOP, "setup.py": SETUP.format(more="")}, wsgi="shop:app")
+    assert os.listdir(victim) == []

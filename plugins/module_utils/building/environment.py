@@ -150,7 +150,7 @@ def is_used(build: Build, name: str) -> bool:
 
 
 def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
-    """All that decides which packages uv finds. It includes the whole source, unless it provably does not matter."""
+    """The inputs of a resolution. They include the whole source, unless it provably does not matter."""
     python, env = build.spec["python"], build.spec["env"]
     lines = [line for found in wanted.lines.values() for line in found]
     tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]
@@ -179,7 +179,7 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
 
 
 def common_key(build: Build, version: str) -> dict[str, Any]:
-    """What decides about any environment: interpreter, machine and indexes. Credentials are no part of it."""
+    """The inputs of every environment: interpreter, machine and indexes. Credentials are no part of it."""
     python = build.spec["python"]
     indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
     return {

@@ -15,7 +15,7 @@ import stat
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import site_packages
 from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import NOTHING_TO_BUILD, note_unbuilt
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import link_mode, run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual import (
     create_environment,
     pip_install,
@@ -66,16 +66,26 @@ def make_own_environment(build: Build, local: list[Package], interpreter: str, s
 def install_folders(build: Build, python: str, local: list[Package], work: Workspace) -> None:
     pylock = work.file("pylock.toml", with_places(list_of(local), work.source))
     names = " and ".join(f"{package.name} ({package.folder})" for package in local)
-    arguments = [*pip_install(python, link_mode(build)), "-r", pylock]
+    arguments = [*pip_install(python, COPY), "-r", pylock]
     run_uv(build, arguments, f"install {names} from the source", work.root, in_source=True)
+
+
+def packages_of(path: str) -> str:
+    """The folder with the packages of an environment."""
+    found = site_packages(path, "")
+    if len(found) != 1:
+        raise RequirementsError(
+            f"the environment {path} has {len(found)} folders with packages instead of one. A package has changed it. "
+            "Remove that package."
+        )
+    return found[0].rstrip("/")
 
 
 def add_shared(path: str, shared: str) -> None:
     """Add the packages, the programs and the data of a shared environment to an own one. Both are root's."""
-    (packages,) = site_packages(path, "")
-    (below,) = site_packages(shared, "")
+    packages, below = packages_of(path), packages_of(shared)
     check_real(packages, path)
-    line = f"import site; site.addsitedir({below.rstrip('/')!r})\n"
+    line = f"import site; site.addsitedir({below!r})\n"
     write(File(os.path.join(packages, SHARED), line))
     programs = os.path.join(path, "bin")
     check_real(programs, path)
@@ -115,7 +125,7 @@ def fill_packages(build: Build, path: str, local: list[Package]) -> None:
     The project is imported from its source, which lacks what its build generates: compiled modules, files with the
     version. A library is imported from the environment, which lacks data that its author has not declared.
     """
-    (packages,) = site_packages(path, "")
+    packages = packages_of(path)
     own = os.path.relpath(build.root, build.source)
     for package in local:
         for name in names_of(path, package.name):

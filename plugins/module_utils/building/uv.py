@@ -58,6 +58,11 @@ REMEDIES = (
         "been replaced: compare the package on your index or mirror with the original.",
     ),
     (
+        r"404 not found",
+        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions "
+        "again with -e webapp_upgrade_packages=true, or name another version in the requirements.",
+    ),
+    (
         r"was not found in the package registry|there are no versions of|there is no version of",
         "A requirement has no such name or version; check its spelling in the requirements.",
     ),
@@ -165,6 +170,8 @@ def environment_of_uv(build: Build) -> dict[str, str]:
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
+        # Some files of the cache are root's, and uv can't link these. An installation chooses for itself.
+        "UV_LINK_MODE": COPY,
     }
     environment |= {**network.network_environment(), **environment_of_indexes(python)}
     if python.get("ca_bundle"):

@@ -70,10 +70,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
-    action, reused, reasons = choose(wanted, current, known)
-    if spec.get("upgrade"):
-        # The inputs are equal, but the packages may have newer versions.
-        action, reused, reasons = "build", None, reasons or ["dependencies"]
+    action, reused, reasons = choose(wanted, current, known, spec.get("upgrade", False))
     result = {
         "name": spec["name"],
         "state": "present",
