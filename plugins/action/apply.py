@@ -7,14 +7,13 @@ A run with changes needs at least two module calls.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
@@ -23,36 +22,43 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
     failed,
     nginx_settings,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archives import ArchivesAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_sites
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
-# The variable that the result of the stage deploy is registered in.
+# The variables that the results of the stages are registered in.
 REGISTERED = "__deployment"
+REGISTERED_NAMES = {"deploy": REGISTERED, "commands": "__commands", "switch": "__switch"}
+
+display = Display()
 
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
-class ActionModule(ArchivesAction, PackagesAction):
+class ActionModule(ArchivesAction, SendingAction):
     """Look at the host in one module call, and change it in another."""
 
-    returns = frozenset({"parts", "apps"}) | PackagesAction.returns
+    returns = frozenset({"parts", "apps", "failures"}) | SendingAction.returns
+    leaves_out = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
-                "stage": {"type": "str", "choices": ["deploy", "commands", "switch"], "default": "deploy"},
+                "stage": {"type": "str", "choices": ["deploy", "commands", "switch", "report"], "default": "deploy"},
+                "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
                 "roles": {"type": "list", "elements": "str", "choices": list(plan.ROLES), "default": []},
             }
         )
+        self.later = arguments["report"] == "later"
+        self.check_registration(arguments["stage"])
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
             raise AnsibleActionFail(
@@ -66,6 +72,15 @@ class ActionModule(ArchivesAction, PackagesAction):
             return refused.answer
         except (plan.PlanError, CertificateError) as error:
             return failed([str(error)])
+
+    def check_registration(self, stage: str) -> None:
+        """Refuse a stage that leaves its failures to a later one that could not find them."""
+        name = REGISTERED_NAMES.get(stage)
+        if self.later and getattr(self._task, "register", None) != name:
+            raise AnsibleActionFail(
+                f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "
+                "stage report does not find the applications that failed."
+            )
 
     def planned_roles(self) -> list[str]:
         """The roles that have run their task file ``plan`` in this play."""
@@ -88,15 +103,18 @@ class ActionModule(ArchivesAction, PackagesAction):
         pending: dict[str, Any] = {}
         if due and not answer.get("failed"):
             alone = self.is_alone(look)
-            result = self.send(self.prepared(due, model, alone), origins, finish=alone or self._task.check_mode)
+            with self.sent_archives(self.prepared(due, model, alone)) as sent:
+                result = self.send(sent, origins, finish=alone or self._task.check_mode)
             announce(origins)
             pending = self.merge(answer, result, look, alone)
         elif not due and not answer["changed"]:
             answer["msg"] = UNCHANGED
         answer["deployment"] = self.deployment(look, answer, pending)
+        failures = failing.failures_of(answer["parts"].get("webapp", {}), [app["name"] for app in look.apps])
+        answer["deployment"] |= {"failures": failures, "names": [app["name"] for app in look.apps]}
         stamps = {} if answer["changed"] else look.facts["stamps"]
         answer["ansible_facts"] = {**look.answer["ansible_facts"], "pyweb": {**look.facts, "stamps": stamps}}
-        return answer
+        return self.reported(answer, failures, answer["deployment"]["names"])
 
     def is_alone(self, look: Look) -> bool:
         """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
@@ -120,14 +138,24 @@ class ActionModule(ArchivesAction, PackagesAction):
         )
         if not apps:
             return {"changed": False, "apps": []}
-        return self.activate(apps, inputs["webapp_root"], stage="commands")
+        answer = self.activate(apps, inputs["webapp_root"], stage="commands", report="later")
+        answer["failures"] = failing.failures_of(answer, [app["name"] for app in apps])
+        return self.reported(answer, answer["failures"], deployment_names(self.deployment_of(self.host)))
 
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built, then obtain the certificates that are due."""
-        deployment = self.deployment_of(self.task_vars["inventory_hostname"])
+        deployment = self.deployment_of(self.host)
         answer: dict[str, Any] = {"changed": False, "apps": []}
-        if deployment.get("switch"):
-            answer = self.activate(deployment["switch"], deployment["root"], stamp=deployment["stamp"])
+        failed_on = self.failed_commands()
+        wanted = deployment.get("switch") or []
+        switches = [one for one in wanted if one["name"] not in failed_on]
+        failures = failing.led_elsewhere(wanted, failed_on, self.host)
+        if switches:
+            stamp = deployment["stamp"] if switches == wanted else {}
+            answer = self.activate(switches, deployment["root"], stamp=stamp, report="later")
+            own = failing.failures_of(answer, [one["name"] for one in switches])
+            failures = failing.together([failures, own])
+        answer["failures"] = failures
         if deployment.get("certificates") and not answer.get("failed"):
             look = self.check_inventory({"root": deployment["root"]})
             look.answer = {"ansible_facts": {"pyweb": self.facts()}}
@@ -140,8 +168,43 @@ class ActionModule(ArchivesAction, PackagesAction):
             ready = sending.rendered(part, self.render)
             fetching = plan.Part("nginx", {**ready.inputs, "fetch": True}, ready.secrets)
             result = self.call([(fetching, sending.key_of(part))])
-            answer = {**result, "apps": answer["apps"], "changed": bool(answer["changed"] or result.get("changed"))}
-        return answer
+            changed = bool(answer["changed"] or result.get("changed"))
+            answer = {**result, "apps": answer["apps"], "failures": failures, "changed": changed}
+        return self.reported(answer, failures, deployment_names(deployment))
+
+    def report(self) -> dict[str, Any]:
+        """Fail if an application failed in an earlier stage of this run, on this host."""
+        hosts = self.task_vars.get("ansible_play_hosts_all") or []
+        failures = {host: self.failures_of_run(host) for host in {*hosts, self.host}}
+        own = failures.pop(self.host)
+        names = deployment_names(self.deployment_of(self.host))
+        for warning in failing.differences(own["names"], names, failures):
+            display.warning(warning)
+        self.later = False
+        return self.reported({"changed": False}, own, names)
+
+    def failures_of_run(self, host: str) -> dict[str, list[str]]:
+        """The failures of all stages on a host."""
+        stages = [self.deployment_of(host), self.registered(host, "commands"), self.registered(host, "switch")]
+        return failing.together(stage.get("failures") or {} for stage in stages)
+
+    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], names: list[str]) -> dict[str, Any]:
+        """The answer of a stage, failed if an application failed and no later stage reports that."""
+        if self.later or not failures["problems"] or answer.get("failed"):
+            return answer
+        return {**answer, "failed": True, "msg": failing.message(failures, names)}
+
+    def failed_commands(self) -> dict[str, str]:
+        """The applications whose release commands failed, and the host on which they ran."""
+        return {
+            name: host
+            for host in self.task_vars.get("ansible_play_hosts", [])
+            for name in (self.registered(host, "commands").get("failures") or {}).get("names", [])
+        }
+
+    @property
+    def host(self) -> str:
+        return str(self.task_vars["inventory_hostname"])
 
     # The look at this host, and the model of its desired state
 
@@ -149,9 +212,9 @@ class ActionModule(ArchivesAction, PackagesAction):
         inputs = self.given_inputs()
         given = {role: self.complete_inputs(role, inputs) for role in ("python", "webapp", "supervisor", "nginx")}
         names = {
-            "python": ["python_packages"],
-            "nginx": ["nginx_packages"],
-            "supervisor": ["supervisor_packages", "supervisor_cron_packages"],
+            "python": ["python_required_packages", "python_packages"],
+            "nginx": ["nginx_required_packages", "nginx_packages"],
+            "supervisor": ["supervisor_required_packages", "supervisor_packages", "supervisor_cron_packages"],
         }
         packages = [
             package
@@ -209,8 +272,8 @@ class ActionModule(ArchivesAction, PackagesAction):
         origins: dict[str, Origin] = {}
         for part in plan.host_plan(self.roles, model):
             if part.role == "webapp":
-                origins = self.origins(part)
-                part = sending.with_sources(part, origins)
+                origins = self.origins(part, look.unfetched)
+                part = sending.with_sources(part, origins, look.unfetched)
             key = sending.key_of(part)
             verified = look.facts["stamps"].get(part.role, {})
             if key not in verified:
@@ -219,15 +282,20 @@ class ActionModule(ArchivesAction, PackagesAction):
                 answer["apps"] = answer_of(verified[key], {"apps"}).get("apps", [])
         return due, origins
 
-    def origins(self, part: plan.Part) -> dict[str, Origin]:
-        """The origin of each application's source; raises AnsibleActionFail with every problem."""
+    def origins(self, part: plan.Part, unfetched: dict[str, str]) -> dict[str, Origin]:
+        """The origin of each application's source; raises AnsibleActionFail with every problem.
+
+        A source that can't be fetched is added to ``unfetched``.
+        """
         found: dict[str, Origin] = {}
         problems = []
         for app in part.inputs["apps"]:
-            if app["state"] != "present":
+            if app["state"] != "present" or app["name"] in unfetched:
                 continue
             try:
                 found[app["name"]] = origin_of(app["source"], self.bases())
+            except FetchError as error:
+                unfetched[app["name"]] = str(error)
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         if problems:
@@ -265,50 +333,6 @@ class ActionModule(ArchivesAction, PackagesAction):
         lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
         rendered: list[dict[str, Any]] = lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
         return rendered
-
-    def send(self, due: list[tuple[plan.Part, str]], origins: dict[str, Origin], finish: bool) -> dict[str, Any]:
-        """Apply the parts. If the host asks for sources, upload them and apply again."""
-        shipment = sending.Shipment(origins if any(part.role == "webapp" for part, _key in due) else {})
-        due = [(shipment.load(part) if part.role == "webapp" else part, key) for part, key in due]
-        with self.sent_archives(due) as due:
-            first = self.call(due, finish)
-        missing = first.get("parts", {}).get("webapp", {}).get("missing_sources")
-        if first.get("failed") or not missing or self._task.check_mode:
-            return first
-        folder = self._make_tmp_path()
-        try:
-            paths = {name: self.upload(name, shipment, folder) for name in missing if name in origins}
-            second = self.call(
-                [(sending.uploaded(part, paths) if part.role == "webapp" else part, key) for part, key in due],
-                finish,
-            )
-        finally:
-            self._remove_tmp_path(folder)
-        return both(first, second)
-
-    def upload(self, name: str, shipment: sending.Shipment, folder: str) -> str:
-        """Upload the source of an application; return its path on the host."""
-        with tempfile.TemporaryDirectory() as local_folder:
-            local = os.path.join(local_folder, f"{name}.tar.gz")
-            try:
-                Path(local).write_bytes(shipment.bytes_of(name))
-            except SourceError as error:
-                raise AnsibleActionFail(
-                    f"webapps '{name}': {error} The release that was live before is still live."
-                ) from error
-            remote = self._connection._shell.join_path(folder, os.path.basename(local))
-            self._transfer_file(local, remote)
-            return str(remote)
-
-    def call(self, due: list[tuple[plan.Part, str]], finish: bool = True) -> dict[str, Any]:
-        """Run the module of the same name."""
-        secrets = {part.role: part.secrets for part, _key in due if part.secrets}
-        arguments = {
-            "parts": [{"role": part.role, "inputs": part.inputs, "key": key} for part, key in due],
-            "finish": finish,
-            "secrets": sending.secret_json(secrets),
-        }
-        return self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
 
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
         arguments = {"apps": apps, "root": root, "owner": deployer(), **more}
@@ -358,22 +382,16 @@ class ActionModule(ArchivesAction, PackagesAction):
 
         It is a registered variable, because a fact cache could hold the result of another run.
         """
-        registered = self.task_vars["hostvars"][host].get(REGISTERED) or {}
-        found = registered.get("deployment")
+        found = self.registered(host, "deploy").get("deployment")
+        return found if isinstance(found, dict) else {}
+
+    def registered(self, host: str, stage: str) -> dict[str, Any]:
+        """The result of a stage on a host of this play; empty if its task registers none."""
+        found = self.task_vars["hostvars"][host].get(REGISTERED_NAMES[stage])
         return found if isinstance(found, dict) else {}
 
 
-def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The combined answer of two calls with the same parts."""
-    parts = {
-        role: {**result, "changed": bool(result.get("changed") or first.get("parts", {}).get(role, {}).get("changed"))}
-        for role, result in second.get("parts", {}).items()
-    }
-    known = first.get("diff") or []
-    return {
-        **second,
-        "changed": bool(first.get("changed") or second.get("changed")),
-        "parts": parts,
-        "diff": [*known, *(diff for diff in second.get("diff") or [] if diff not in known)],
-        "warnings": [*(first.get("warnings") or []), *(second.get("warnings") or [])],
-    }
+def deployment_names(deployment: dict[str, Any]) -> list[str]:
+    """The applications of a host, as the stage deploy found them."""
+    found: list[str] = deployment.get("names") or []
+    return found

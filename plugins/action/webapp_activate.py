@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import 
 class ActionModule(HostAction):
     """Run the module of the same name."""
 
-    returns = frozenset({"apps"})
+    returns = frozenset({"apps", "failures"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -24,7 +24,7 @@ options:
 EXAMPLES = r"""
 - name: Install nginx
   pyweb.stack.packages:
-    name: "{{ nginx_packages + (nginx_sites | pyweb.stack.nginx_certificate_packages) }}"
+    name: "{{ nginx_required_packages + (nginx_sites | pyweb.stack.nginx_certificate_packages) }}"
 """
 
 RETURN = r"""

@@ -31,9 +31,18 @@ options:
       - V(commands) runs the release commands of each application, on the first host that has a new release of it.
         This is the place for anything that happens once per deployment.
       - V(switch) switches to the new releases, then obtains certificates that are due.
+      - V(report) fails if an application failed in an earlier stage, and lists all problems.
     type: str
-    choices: [deploy, commands, switch]
+    choices: [deploy, commands, switch, report]
     default: deploy
+  report:
+    description:
+      - An application that fails holds up no other application. V(now) fails at the end of the stage. V(later) leaves
+        that to the stage V(report), so that the later stages deploy the other applications. Then register the results
+        of the stages as C(__deployment), C(__commands) and C(__switch).
+    type: str
+    choices: [now, later]
+    default: now
   roles:
     description:
       - The roles that take part, in place of those that have run their task file C(plan).
@@ -66,16 +75,25 @@ EXAMPLES = r"""
 
 - name: Apply the plan
   pyweb.stack.apply:
+    report: later
   register: __deployment
 
 - name: Run the release commands, once for all hosts
   pyweb.stack.apply:
     stage: commands
+    report: later
+  register: __commands
   any_errors_fatal: true
 
 - name: Switch to the new releases
   pyweb.stack.apply:
     stage: switch
+    report: later
+  register: __switch
+
+- name: Report the applications that failed
+  pyweb.stack.apply:
+    stage: report
 """
 
 RETURN = r"""
@@ -118,7 +136,7 @@ def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[d
 
 def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, Any]:
     app = {**app, "env": secret.get("env", {}), "files": secret.get("files", [])}
-    if app["state"] == "present":
+    if app["state"] == "present" and "problem" not in app:
         app["python"] = {**app["python"], **secret.get("python", {})}
         app["source"] = {**app["source"], "data": secret.get("data")}
         if "package" in secret:
@@ -130,8 +148,9 @@ def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, A
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            # The action plugin reads these two.
-            "stage": {"type": "str", "choices": ["deploy", "commands", "switch"], "default": "deploy"},
+            # The action plugin reads these three.
+            "stage": {"type": "str", "choices": ["deploy", "commands", "switch", "report"], "default": "deploy"},
+            "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "roles": {"type": "list", "elements": "str", "default": []},
             "parts": {"type": "list", "elements": "dict", "default": []},
             "finish": {"type": "bool", "default": True},

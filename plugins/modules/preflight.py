@@ -109,7 +109,7 @@ EXAMPLES = r"""
 - name: Check everything before anything changes
   pyweb.stack.preflight:
     webapps: "{{ webapps }}"
-    packages: "{{ nginx_packages + python_packages }}"
+    packages: "{{ nginx_required_packages + python_required_packages + python_packages }}"
 """
 
 RETURN = r"""

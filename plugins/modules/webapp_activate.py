@@ -50,6 +50,13 @@ options:
       - The user who deploys, for the log of deployments and for the message to other users during the lock.
     type: str
     default: unknown
+  report:
+    description:
+      - V(now) fails if an application fails. V(later) returns the messages as RV(failures) instead, and a later task
+        has to report them.
+    type: str
+    choices: [now, later]
+    default: now
   stamp:
     description:
       - The releases that M(pyweb.stack.apply) has built, with the key of their plan. If all of them are live in the
@@ -65,6 +72,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+failures:
+  description: The C(names) of the applications that failed, and the C(problems).
+  type: dict
+  returned: if an application failed
 apps:
   description: One dictionary for each application that was activated or removed.
   type: list
@@ -99,6 +110,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, warnings_of
@@ -112,6 +124,7 @@ def main() -> None:
             "stage": {"type": "str", "choices": ["commands", "switch"], "default": "switch"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
+            "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "stamp": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -125,8 +138,12 @@ def main() -> None:
     for warning in (warning for result in results for warning in result.pop("warnings", [])):
         module.warn(warning)
     if problems:
-        answer: dict[str, Any] = {"apps": results} if results else {}
-        module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
+        done = {result["name"] for result in results}
+        failures = Failures([app["name"] for app in apps if app["name"] not in done], problems)
+        answer: dict[str, Any] = {"apps": results, **failures.answer}
+        if module.params["report"] == "now":
+            module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
+        module.exit_json(changed=True, **answer)
     for warning in warnings_of(results):
         module.warn(warning)
     stamp = module.params["stamp"]

@@ -34,7 +34,7 @@ def trees(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[d
     loader.set_basedir(str(CHECKOUT))
     manager = InventoryManager(loader=loader, sources=[str(inventory)])
     variables = VariableManager(loader=loader, inventory=manager)
-    names = [name for name in role_options("nginx") if name not in ("nginx_sites", "nginx_packages")]
+    names = [name for name in role_options("nginx") if name not in ("nginx_sites", "nginx_required_packages")]
     found = []
     for host in manager.get_hosts():
         known = variables.get_vars(host=host)

@@ -177,6 +177,9 @@ def test_a_lock_with_an_index_of_its_own(bench: Bench, tmp_path: Path, uv: str) 
         return bench.run("python", "-c", "import companylib; print(companylib.ANSWER)", identity=identity).strip()
 
     assert build(ID, "one") == "42"
+    # Without the folder of its author, as a lock that was made for several machines.
+    files["uv.lock"] = files["uv.lock"].replace(f"file://{tmp_path}/wheels", "wheels")
+    assert build("20261121T010204Z-ab12cd34", "one") == "42"
     assert build(SECOND, "one", "uv.lock") == "42"
     (tmp_path / "wheels/companylib-1.4.0-py3-none-any.whl").unlink()
     wheel(tmp_path / "wheels", "companylib", "1.4.0", "ANSWER = 43\n")

@@ -227,7 +227,7 @@ SINGLE: dict[str, Any] = {
     "nginx_ca_certificate": "ca.pem",
     "nginx_ca_key": "ca.key",
     "nginx_extra": "gzip on;",
-    "nginx_packages": ["nginx"],
+    **{f"{role}{kind}_packages": ["nginx"] for role in ("nginx", "python", "supervisor") for kind in ("", "_required")},
     "nginx_trusted_proxies": ["10.0.0.0/8"],
     "python_downloads_json": "/etc/pyweb/downloads.json",
     "python_downloads_mirror": "https://mirror.example.org/pythons",

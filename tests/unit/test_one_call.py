@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import Deployment, activate_at_once
-from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import DeploymentFailed, Releases
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
 
 LIVE, OTHER = "20261121T000000Z-11111111", "20261122T000000Z-22222222"
@@ -56,15 +56,15 @@ def test_nothing_takes_over_where_nobody_asked_or_nothing_is_new(activated: list
     assert (activated, results[0]["activate"]) == ([], True)
 
 
-def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: list[Any]) -> None:
+def test_a_release_that_is_refused_holds_up_no_other_and_leaves_no_stamp(activated: list[Any]) -> None:
     inputs = {"apps": [], "root": "/nowhere", "uv": "", "nginx_group": "", "owner": "alice@desk"}
     releases = Releases({**inputs, "activations": [{"name": "shop"}, {"name": "broken"}]}, refuse, check_mode=False)
     results = [result("shop", True, OTHER), result("broken", True, OTHER)]
     releases.answer = {"apps": results, "changed": True, "diff": {"after": "a new one"}}
-    with pytest.raises(DeploymentFailed, match="webapps 'broken': no") as failed:
-        releases.switch()
-    assert [one["activate"] for one in results] == [True, True]
-    assert failed.value.answer == {
+    answer = releases.switch()
+    assert [one["activate"] for one in results] == [False, True]
+    assert answer == {
+        "failures": {"names": ["broken"], "problems": ["webapps 'broken': no"]},
         "changed": True,
         "activated": [{"name": "shop"}],
         # The state after a successful build.
@@ -72,6 +72,7 @@ def test_a_release_that_is_refused_fails_the_call_with_its_message(activated: li
         "diff": {"after": "a new one"},
     }
     assert releases.witnesses() is None
+    assert releases.stamp() == {}
 
 
 @pytest.mark.parametrize("activate", [True, False])

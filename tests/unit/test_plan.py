@@ -103,6 +103,10 @@ def shop(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+class Failed(AssertionError):
+    """A stage failed; its message."""
+
+
 class Run:
     """Runs of the action apply against hosts, as the site playbook makes them."""
 
@@ -110,7 +114,8 @@ class Run:
         self.hosts = hosts
         self.known: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.batch: list[str] = []
-        self.registered: dict[str, Any] = dict.fromkeys(hosts)
+        self.registered: dict[str, dict[str, Any]] = {name: {} for name in hosts}
+        self.report = "now"
         self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
@@ -132,8 +137,9 @@ class Run:
             "inventory_hostname": host,
             "ansible_play_batch": self.batch or list(self.hosts),
             "ansible_play_hosts": list(self.hosts),
+            "ansible_play_hosts_all": list(self.hosts),
             "hostvars": {
-                name: {"webapps": webapps, "ansible_facts": facts, "__deployment": self.registered[name]}
+                name: {"webapps": webapps, "ansible_facts": facts, **self.registered[name]}
                 for name, facts in self.known.items()
             },
             "ansible_facts": self.known[host],
@@ -142,17 +148,24 @@ class Run:
             **(more or {}),
         }
         loader = DataLoader()
+        variable = apply.REGISTERED_NAMES.get(stage)
         task = SimpleNamespace(
-            args={"stage": stage}, check_mode=self.check_mode, async_val=0, action="pyweb.stack.apply", diff=False
+            args={"stage": stage, "report": self.report if variable else "now"},
+            check_mode=self.check_mode,
+            async_val=0,
+            action="pyweb.stack.apply",
+            diff=False,
+            register=variable,
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
         templar = Templar(loader=loader, variables=variables)
         action = apply.ActionModule(task, connection, SimpleNamespace(), loader, templar, None)
         result = action.run(task_vars=variables)
-        assert not result.get("failed"), result["msg"]
+        if result.get("failed"):
+            raise Failed(result["msg"])
         self.known[host] = {**self.known[host], **result.get("ansible_facts", {})}
-        if stage == "deploy":
-            self.registered[host] = result
+        if variable:
+            self.registered[host][variable] = result
         return result
 
 
@@ -206,6 +219,22 @@ def test_missing_packages_take_one_trip_more(shop: dict[str, Any], monkeypatch: 
     assert "nginx" in host.calls[1][1]["name"]
     assert "supervisor" not in host.calls[1][1]["name"]
     assert host.sent()["python"]["inputs"]["version"] == "0.13.8"
+
+
+@pytest.mark.parametrize("role", ["python", "nginx"])
+def test_packages_of_the_inventory_are_added_to_those_that_a_role_needs(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    run = Run({"web1": Host(packages=[], uv="")}, monkeypatch)
+    run([shop], more={f"{role}_packages": ["build-essential"]})
+    names = run.hosts["web1"].calls[1][1]["name"]
+    assert {"build-essential", "python3", "python3-venv", "ca-certificates", "nginx", "logrotate"} <= {*names}
+
+
+def test_the_packages_that_a_role_needs_can_be_replaced(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Host(packages=[], uv="")}, monkeypatch)
+    run([shop], more={"nginx_required_packages": [], "python_required_packages": ["python3"]})
+    assert run.hosts["web1"].calls[1][1]["name"] == ["python3"]
 
 
 def test_the_number_of_trips_does_not_grow_with_the_applications(run: Run, shop: dict[str, Any]) -> None:
@@ -341,8 +370,10 @@ def test_the_role_webapp_alone_has_every_stage() -> None:
     for listed in (tasks, play["tasks"]):
         applied = [task for task in listed if "pyweb.stack.apply" in task]
         stages = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
-        assert stages == ["deploy", "commands", "switch"]
-        assert applied[0]["register"] == apply.REGISTERED
+        assert stages == ["deploy", "commands", "switch", "report"]
+        for stage, task in zip(stages[:3], applied[:3], strict=True):
+            assert task["register"] == apply.REGISTERED_NAMES[stage]
+            assert task["pyweb.stack.apply"]["report"] == "later"
         assert applied[1]["any_errors_fatal"] is True
 
 

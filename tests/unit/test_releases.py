@@ -93,6 +93,12 @@ def test_a_finished_release_is_used_again(state: str) -> None:
     assert choose(WANTED, identity(2), known) == ("reuse", identity(3), ["code"])
 
 
+def test_an_upgrade_of_packages_builds_a_release_in_any_case() -> None:
+    known = [manifest(3), manifest(2, code="old")]
+    assert choose(WANTED, identity(3), known, upgrade=True) == ("build", None, ["dependencies"])
+    assert choose(WANTED, identity(2), known, upgrade=True) == ("build", None, ["code"])
+
+
 @pytest.mark.parametrize("state", [BAD, BUILDING])
 def test_a_bad_or_unfinished_release_never_is(state: str) -> None:
     assert choose(WANTED, identity(1), [manifest(2, state), manifest(1, code="old")])[0] == "build"

@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     BUILDING,
     BUILT,
     Manifest,
+    MissingPackages,
     ReleaseError,
     existing_account,
     manifests,
@@ -58,6 +59,9 @@ def build_release(build: Build, manifest: Manifest) -> None:
         make(build, manifest)
         manifest.state = BUILT
         write_manifest(build.layout, manifest)
+    except MissingPackages:
+        remove_tree(build.release)
+        raise
     except ReleaseError as error:
         if not keep_as_bad(build, manifest, error):
             raise

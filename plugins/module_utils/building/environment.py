@@ -157,7 +157,7 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
 
 
 def common_key(build: Build, version: str) -> dict[str, Any]:
-    """What decides about any environment: interpreter, machine and indexes. Credentials are no part of it."""
+    """The inputs of every environment: interpreter, machine and indexes. Credentials are no part of it."""
     python = build.spec["python"]
     indexes = [python.get("index_url"), *(python.get("extra_index_urls") or [])]
     return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building import network
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build_needs import (
     MISSING_PROGRAM,
     package_of_header,
@@ -41,6 +42,7 @@ UNKNOWN = re.compile(r"[Bb]ecause (\S+) was not found in the package registry|th
 
 # Remedies for failures that are not those of one build: a pattern that matches uv's output, and what to try.
 REMEDIES = (
+    *network.REMEDIES,
     (
         r"hash mismatch",
         "The index has another file for this version of a package than the one whose hash was recorded, so it may have "

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What is installed in an environment, by its files alone: nothing of it is run."""
+"""The packages of an environment, by its files alone: no program of it is run."""
 
 from __future__ import annotations
 

@@ -14,11 +14,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     MOST_BYTES,
     Line,
+    content,
     kind,
     lines_of,
     logical_lines,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import member_name
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
+    member_name,
+    with_absolute_indexes,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     automatic,
     check_files,
@@ -111,18 +115,20 @@ def selections(build: Build) -> list[str]:
     ]
 
 
-def project_folder(build: Build, name: str) -> str:
+def project_folder(build: Build, name: str, work: Workspace) -> str:
     """The project of a lock. From a workspace, uv exports what the member in the application root needs."""
     lock = os.path.normpath(os.path.join(build.root, name))
     is_above = os.path.realpath(build.root).startswith(os.path.realpath(os.path.dirname(lock)) + "/")
-    return build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
+    folder = build.root if is_above and member_name(lock, build.root) else os.path.dirname(lock)
+    needs_copy = with_absolute_indexes(content(lock), "/") != content(lock)
+    return work.inside(folder) if needs_copy else folder
 
 
 def exported_lines(build: Build, name: str, work: Workspace) -> list[Line]:
     """The lines of a requirements file with the packages that a lock installs, without folders of the source."""
     path = work.output("requirements.txt")
     options = ["--quiet", "--frozen", "--no-emit-local", "--no-header", "--no-annotate", *selections(build)]
-    arguments = ["export", *options, "--project", project_folder(build, name), "--output-file", path]
+    arguments = ["export", *options, "--project", project_folder(build, name, work), "--output-file", path]
     run_uv(build, arguments, f"read {name}", in_source=True)
     # The build account has written the file, so it may be anything.
     try:

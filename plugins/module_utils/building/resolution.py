@@ -43,7 +43,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_cont
 
 RECORD = "resolution.toml"
 INPUTS = "# The inputs: "
-# What build backends say about a folder in which they find nothing to build. Such a project is run from its folder.
+# The errors of build backends that find nothing to build in a folder. Such a project is run from its folder.
 NOTHING_TO_BUILD = re.compile(
     r"Multiple top-level (?:packages|modules) discovered|No file/folder found for (?:package|module)"
     r"|Unable to determine which files to ship|Expected a Python module at|No (?:package|module) found",
@@ -132,10 +132,10 @@ def add_lock(build: Build, wanted: Requirements, found: Resolution, name: str, w
     """Add what uv.lock lists for this host. With a named index, the files come from there, verified by their hashes."""
     path = work.output("pylock.toml")
     options = ["--format", "pylock.toml", "--no-header", *selections(build)]
-    project = project_folder(build, name)
+    project = project_folder(build, name, work)
     run_uv(build, ["export", "--quiet", "--frozen", *options, "--project", project, "--output-file", path],
            f"read {name}", in_source=True)  # fmt: skip
-    packages = packages_of(written(build, path, [build.source]))
+    packages = packages_of(written(build, path, [work.copy, build.source]))
     found.add(f"install what {name} lists", [one for one in packages if one.folder])
     others = [one for one in packages if not one.folder]
     named = {without_login(one) for one in indexes_of(build.spec["python"])}
@@ -256,7 +256,7 @@ def recorded_list(build: Build, inputs: str) -> str:
     if given.get("inputs") == inputs:
         problem = exact.problem_of(given["text"])
         if problem:
-            raise build.error(f"the resolution of another host can't be used: {problem}. Resolve anew.")
+            raise build.error(f"the resolution of another host can't be used: {problem}. Remove it from the inputs.")
         return str(given["text"])
     if build.spec.get("upgrade"):
         return ""

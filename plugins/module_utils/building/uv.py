@@ -9,11 +9,12 @@ import re
 import subprocess
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.building import network
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained, shortened
 from ansible_collections.pyweb.stack.plugins.module_utils.building.variables import proxies, with_variables_of_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import walk
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import MissingPackages, existing_account
 
 # Seconds. Long enough to compile a large package; what takes longer is stuck.
 UV_TIMEOUT = 1800
@@ -50,6 +51,10 @@ def run_uv(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
         ) from None
     if answer.returncode != 0:
+        if network.lacks_git(answer.stderr):
+            raise MissingPackages(
+                build.name, f"could not {doing}: it needs git, which is not on the host. Run apt install git.", ["git"]
+            )
         output = without_credentials(answer.stderr, build.spec["python"])
         raise build.error(
             f"could not {doing}. {explained(output, build.spec['source'].get('left_out') or [])}uv ended with status "
@@ -93,7 +98,7 @@ def environment_of_uv(build: Build) -> dict[str, str]:
         # Some files of the cache are root's, and uv can't link these. An installation chooses for itself.
         "UV_LINK_MODE": COPY,
     }
-    environment |= environment_of_indexes(python)
+    environment |= {**network.network_environment(), **environment_of_indexes(python)}
     if python.get("ca_bundle"):
         environment["SSL_CERT_FILE"] = python["ca_bundle"]
         if not os.path.isfile(python["ca_bundle"]):

@@ -13,6 +13,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.build import 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.ownership import give_to
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account, remove_tree
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import content
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import with_absolute_indexes
 
 
 class Workspace:
@@ -47,9 +49,20 @@ class Workspace:
         """
         if not self.copied:
             shutil.copytree(self.build.source, self.copy, symlinks=True)
+            self.correct_locks()
             self.give(self.copy)
             self.copied = True
         return self.copy
+
+    def correct_locks(self) -> None:
+        """Give the locks in the copy absolute addresses of indexes. The copy still belongs to root."""
+        folder = os.path.realpath(os.path.join(self.copy, os.path.relpath(self.build.root, self.build.source)))
+        while f"{folder}/".startswith(f"{os.path.realpath(self.copy)}/"):
+            lock = os.path.join(folder, "uv.lock")
+            text = content(lock)
+            if not os.path.islink(lock) and with_absolute_indexes(text, folder) != text:
+                write(File(lock, with_absolute_indexes(text, folder)))
+            folder = os.path.dirname(folder)
 
     @property
     def root(self) -> str:

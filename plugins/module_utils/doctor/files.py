@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.ignore_files impo
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budget, walk
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import changeable_files
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, has_environment, read_manifest
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
@@ -109,5 +109,8 @@ def look_at_files(layout: Layout, live: str) -> dict[str, Any]:
         "python": os.path.join(release, "venv", "bin", "python"),
     }
     found = {key: mode_of(path) for key, path in paths.items()}
-    found["python"] = {"there": os.path.exists(paths["python"]), "path": paths["python"], "venvs": layout.venvs}
+    manifest = read_manifest(layout, live)
+    # The environment of a release may add a shared one.
+    is_there = os.path.exists(paths["python"]) and (manifest is None or has_environment(layout, manifest))
+    found["python"] = {"there": is_there, "path": paths["python"], "venvs": layout.venvs}
     return found

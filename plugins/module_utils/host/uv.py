@@ -68,7 +68,7 @@ def apply(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[dict[str,
         # pip runs from Debian's wheel: an environment with a pip of its own takes a second longer.
         wheels = sorted(glob.glob("/usr/share/python-wheels/pip-*.whl"))
         pip = [f"{home}/bin/python", f"{wheels[-1]}/pip"] if wheels else [f"{home}/bin/python", "-m", "pip"]
-        options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+        options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check", "--timeout", "30", "--retries", "2"]
         with index_in_environment(params.get("index_url") or ""), tempfile.TemporaryDirectory() as scratch:
             arguments, remedy = requirement(version, scratch)
             must(run, "Installing uv", [*pip, "install", *options, *arguments], remedy)

@@ -89,13 +89,57 @@ def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) ->
     }
     found = {f"sites/{name}.conf": text for name, text in staying.items()}
     for path, text in files.items():
-        # A file of secrets is named SITE_NUMBER, and no site's name has an underscore.
-        if path.startswith("secrets/") and path.partition("/")[2].rpartition("_")[0] in staying:
+        if secret_of(path) in staying:
             found[path] = text
     for page in PAGES:
         if page in files and page not in own and any(f"/{page}" in text for text in staying.values()):
             found[page] = files[page]
     return found
+
+
+def held(
+    files: dict[str, str], new: dict[str, str], names_of_applications: Collection[str]
+) -> tuple[dict[str, str], set[str]]:
+    """The files of the live tree for sites that lead to these applications alone, and the paths that they replace.
+
+    A site is not held if a new site of another application has one of its domains: nginx serves one of them only.
+    """
+    if not names_of_applications:
+        return {}, set()
+    leaving = {name for name, text in sites(new).items() if leads_only_to(name, text, names_of_applications)}
+    answered = {one for name, text in sites(new).items() if name not in leaving for one in names(text)}
+    staying = {
+        name: text
+        for name, text in sites(files).items()
+        if leads_only_to(name, text, names_of_applications)
+        and not names(text) & answered
+        and (name in leaving or name not in sites(new))
+    }
+    if not staying:
+        return {}, set()
+    found = {path: text for path, text in files.items() if site_of(path) in staying or secret_of(path) in staying}
+    for page in PAGES:
+        if page in files and any(f"/{page}" in text for text in staying.values()):
+            found[page] = files[page]
+    # A new site of an application whose live site is not held is served.
+    kept_applications = {one for name, text in staying.items() for one in applications({f"sites/{name}.conf": text})}
+    replaced = {
+        name
+        for name in leaving
+        if name in staying or {*applications({f"sites/{name}.conf": sites(new)[name]})} <= kept_applications
+    }
+    return found, {path for path in new if site_of(path) in replaced or secret_of(path) in replaced}
+
+
+def leads_only_to(name: str, text: str, wanted: Collection[str]) -> bool:
+    """Whether a site leads to applications, and to these alone."""
+    found = applications({f"sites/{name}.conf": text})
+    return bool(found) and found.keys() <= {*wanted}
+
+
+def secret_of(path: str) -> str | None:
+    """The site whose file of secrets this is: it is named SITE_NUMBER, and no site's name has an underscore."""
+    return path.partition("/")[2].rpartition("_")[0] if path.startswith("secrets/") else None
 
 
 def clashes(own: dict[str, str], others: dict[str, str]) -> list[str]:

@@ -59,6 +59,8 @@ ARGUMENTS: dict[str, Any] = {
         "default": [owners.OWN_SITES],
     },
     "removed": {"type": "list", "elements": "str", "default": []},
+    # Applications that could not be built: their sites stay as they are.
+    "held": {"type": "list", "elements": "str", "default": []},
     "certificates": {
         "type": "list",
         "elements": "dict",

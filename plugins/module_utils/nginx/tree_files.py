@@ -43,11 +43,13 @@ class TreeFiles:
     def __init__(self, params: dict[str, Any], store: Store, trees: Trees, ipv6: bool) -> None:
         self.trees = trees
         self.ipv6 = ipv6
-        self.own = {
+        self.given = {
             item["path"]: item["content"].replace(CERTIFICATES, store.folder).replace(CHALLENGES, store.acme.challenges)
             for item in params["files"]
         }
-        self.own.update(params["secret_files"])
+        self.given.update(params["secret_files"])
+        self.own = self.given
+        self.held: list[str] = params.get("held") or []
         self.secrets = frozenset(params["secret_files"])
         self.owners = params["owners"]
         # Files of the live tree: those of other owners, and all.
@@ -70,7 +72,10 @@ class TreeFiles:
             return
         files = self.trees.content(name, self.secrets)
         self.live = {path: text.replace(self.trees.folder(name), TREE) for path, text in files.items()}
-        self.others = owners.kept(self.live, self.own, self.owners)
+        self.others = owners.kept(self.live, self.given, self.owners)
+        held, replaced = owners.held(self.live, {**self.given, **self.others}, self.held)
+        self.own = {path: text for path, text in self.given.items() if path not in replaced}
+        self.others |= held
         if set(self.owners) != {owners.APPLICATIONS, owners.OWN_SITES}:
             self._refuse_exposed_sites(name)
         if problems := owners.clashes(self.own, self.others):

@@ -9,6 +9,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import belongs_to
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases, report
 
 
@@ -24,8 +25,9 @@ class Application:
     """Apply one plan to this host.
 
     Definitions are applied between the build and the switch. So a failed build changes nothing, and a release that
-    starts has its unit. Certificates that an authority must sign come last. So a site that can't get one yet is already
-    served over HTTP.
+    starts has its unit. An application that fails holds up no other: its definitions and its site stay as they are, and
+    the answer of the part webapp has its message in ``failures``. Certificates that an authority must sign come last.
+    So a site that can't get one yet is already served over HTTP.
     """
 
     def __init__(self, run: Run, check_mode: bool, finish: bool = True) -> None:
@@ -42,7 +44,8 @@ class Application:
         for role in ("python", "webapp", "systemd", "supervisor", "nginx"):
             if role in by_role:
                 self.apply_part(by_role[role])
-            if not self.check_mode and self.answer["parts"].get("webapp", {}).get("missing_sources"):
+            webapp = self.answer["parts"].get("webapp", {})
+            if not self.check_mode and (webapp.get("missing_sources") or webapp.get("missing_packages")):
                 return self.answer
         if self.releases:
             self.switch(by_role["webapp"], self.releases)
@@ -52,15 +55,34 @@ class Application:
 
     def apply_part(self, part: dict[str, Any]) -> None:
         role = part["role"]
+        inputs = self.without_failed(role, part["inputs"])
         try:
-            result, seen = getattr(self, role)(part["inputs"])
+            result, seen = getattr(self, role)(inputs)
         except (HostError, OSError, KeyError) as error:
             warnings = list(getattr(error, "warnings", ()))
-            self.add(role, {**getattr(error, "answer", {}), "warnings": warnings})
-            raise PartFailed(message_of(role, error), self.answer) from error
+            self.add(role, {"warnings": warnings})
+            raise PartFailed("\n\n".join([*self.problems, message_of(role, error)]), self.answer) from error
         self.add(role, result)
-        if seen is not None and part["key"] and not self.check_mode:
+        # A part that leaves out something is not verified.
+        if seen is not None and part["key"] and inputs is part["inputs"] and not self.check_mode:
             stamps.record(role, part["key"], seen)
+
+    @property
+    def problems(self) -> list[str]:
+        """The messages of the applications that failed."""
+        return self.releases.failures.problems if self.releases else []
+
+    def without_failed(self, role: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of a part without those of applications that failed: what these have on the host stays."""
+        if not self.releases or not self.releases.failures.names:
+            return inputs
+        if role == "nginx":
+            return {**inputs, "held": self.releases.held} if self.releases.held else inputs
+        key = {"systemd": "services", "supervisor": "programs"}.get(role)
+        if key is None:
+            return inputs
+        names = self.releases.failures.names
+        return {**inputs, key: [one for one in inputs[key] if not belongs_to(one["name"], names)]}
 
     def add(self, role: str, result: dict[str, Any]) -> None:
         """Add the result of a part, or of its second step, to the answer."""
@@ -78,12 +100,13 @@ class Application:
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except (HostError, OSError, KeyError) as error:
-            self.add("webapp", {**getattr(error, "answer", {}), "diff": []})
-            raise PartFailed(message_of("webapp", error), self.answer) from error
+            self.add("webapp", {"diff": []})
+            raise PartFailed("\n\n".join([*self.problems, message_of("webapp", error)]), self.answer) from error
         seen = releases.witnesses()
         if seen is not None and part["key"]:
             stamps.record("webapp", part["key"], seen, report(releases.wanted))
-        self.answer["parts"]["webapp"]["stamp"] = {"key": part["key"], **releases.stamp()}
+        stamp = releases.stamp()
+        self.answer["parts"]["webapp"]["stamp"] = {"key": part["key"], **stamp} if stamp else {}
 
     # The code of a part is imported only if the part is applied, because the host compiles every import.
 

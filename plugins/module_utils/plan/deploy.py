@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     BUILT,
     Layout,
     Manifest,
+    MissingPackages,
     ReleaseError,
     accounts_of,
     has_environment,
@@ -111,6 +112,20 @@ def choose_intact(
     return action, reused, reasons
 
 
+def result_of_failed(name: str, root: str) -> dict[str, Any]:
+    """The result of an application that could not be built. Its live release stays."""
+    return {
+        "name": name,
+        "state": "present",
+        "current": Layout(name, root).current_release() or "",
+        "candidate": "",
+        "action": "failed",
+        "reasons": [],
+        "activate": False,
+        "changed": False,
+    }
+
+
 def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
     """The result of an application that is to be removed: ``activate`` says whether there is anything to remove."""
     if os.path.isdir(layout.home):
@@ -131,7 +146,7 @@ def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
 
 def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: dict[str, str]) -> str:
     """Build a release and return its ID. A failure is recorded in the log of deployments."""
-    began = time.monotonic()
+    began, tried = time.monotonic(), True
     # Read under the lock, because another run may just have finished a release.
     taken = [manifest.id for manifest in manifests(layout)]
     manifest = Manifest(
@@ -144,10 +159,13 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
     )
     try:
         build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
+    except MissingPackages:
+        tried = False
+        raise
     except OSError as error:
         raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error_text(error)}.") from error
     finally:
-        if manifest.state != BUILT:
+        if tried and manifest.state != BUILT:
             record(
                 layout,
                 action="build",
@@ -180,8 +198,9 @@ def activate_at_once(
     if not specs:
         return {}, []
     activated, problems = activation().activate(specs, deployment.root, deployment.run, deployment.owner)
-    if not problems:
-        for spec in specs:
+    done = {result["name"] for result in activated}
+    for spec in specs:
+        if not problems or spec["name"] in done:
             due[spec["name"]]["activate"] = False
     warnings = [warning for result in activated for warning in result.pop("warnings", [])]
     warnings += activation().warnings_of(activated)
@@ -195,7 +214,7 @@ def diff_of(results: list[dict[str, Any]], stopping: Collection[str] = ()) -> di
     ``stopping`` are the applications whose live release stops before the new one starts.
     """
     after_stop = ", which starts after the live one has stopped"
-    changing = [result for result in results if result["action"] != "none"]
+    changing = [result for result in results if result["action"] not in ("none", "failed")]
     return {
         "before": "".join(f"{result['name']}: {result['current'] or 'no release'}\n" for result in changing),
         "after": "".join(

@@ -16,24 +16,16 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import (
     diff_of,
     error_text,
     release,
+    result_of_failed,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import unchanged, verified
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 
-UNCHANGED = "The releases that were live before are still live."
-
-
-class DeploymentFailed(HostError):
-    """Some applications failed. ``answer`` is the result of the others."""
-
-    def __init__(self, problems: list[str], answer: dict[str, Any]) -> None:
-        super().__init__("\n\n".join(problems))
-        self.answer = {key: value for key, value in answer.items() if value}
-
 
 class Releases:
-    """The applications of one plan on one host.
+    """The applications of one plan on one host. One that fails holds up no other.
 
     ``inputs`` has ``apps``, each with its settings, its secrets and its source. The module apply documents ``root``,
     ``uv``, ``nginx_group`` and ``owner``. ``activations`` holds the settings for switching each application; if it is
@@ -53,17 +45,20 @@ class Releases:
         self.activations: list[dict[str, Any]] = inputs.get("activations") or []
         self.versions = InterpreterVersions(inputs["root"])
         self.answer: dict[str, Any] = {"changed": False, "apps": [], "diff": []}
+        self.failures = Failures()
 
     def build(self) -> dict[str, Any]:
-        """Build the releases that differ, beside the live ones; raises DeploymentFailed.
+        """Build the releases that differ, beside the live ones.
 
-        ``missing_sources`` in the answer lists the applications whose source must be uploaded first.
+        ``missing_sources`` in the answer lists the applications whose source must be uploaded first, and
+        ``missing_packages`` the Debian packages that must be installed first.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:
             # Import the activation in a thread. The checks and the build mostly wait for subprocesses.
             threading.Thread(target=activation, daemon=True).start()
-        results, problems, missing = [], [], []
+        results, missing = [], []
+        packages: set[str] = set()
         # A build adds its warnings to the notes.
         notes: list[str] = []
         shared = {
@@ -75,35 +70,47 @@ class Releases:
         }
         for spec in self.inputs["apps"]:
             try:
+                if spec.get("problem"):
+                    raise ReleaseError(spec["name"], spec["problem"])
                 result = release(self.deployment, {**spec, **shared}, self.versions)
-            except ReleaseError as error:
-                problems.append(str(error))
-                continue
-            except OSError as error:
-                where = f"webapps '{spec['name']}': preparing its folders below {self.deployment.root} failed"
-                problems.append(f"{where}: {error_text(error)}.")
+            except (HostError, OSError) as error:
+                # A package that an installation did not provide is not asked for again.
+                needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
+                packages |= needed
+                if not needed:
+                    self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
+                results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
             if result["action"] == "build" and spec.get("source", {}).get("wanted"):
                 missing.append(spec["name"])
             results.append(result)
         changed = [result.pop("changed") for result in results]
         stopping = {spec["name"] for spec in self.inputs["apps"] if spec.get("stop_first")}
-        self.answer = {"changed": any(changed), "apps": results, "diff": diff_of(results, stopping)}
-        if problems:
-            raise DeploymentFailed([*problems, UNCHANGED], self.answer)
-        return {**self.answer, "missing_sources": missing, "warnings": notes}
+        self.answer = {
+            "changed": any(changed),
+            "apps": results,
+            "diff": diff_of(results, stopping),
+            **self.failures.answer,
+        }
+        wanted = {"missing_sources": missing, "missing_packages": sorted(packages)}
+        return {**self.answer, **wanted, "warnings": notes}
+
+    @property
+    def held(self) -> list[str]:
+        """The applications that failed and have a live release. Their processes and sites stay as they are."""
+        return [one["name"] for one in self.answer["apps"] if one["name"] in self.failures.names and one["current"]]
 
     def switch(self) -> dict[str, Any]:
-        """Switch to the releases that were built; raises DeploymentFailed. In check mode, only predict it."""
+        """Switch to the releases that were built. In check mode, only predict it."""
         if self.deployment.check_mode:
             self.answer["changed"] = self.answer["changed"] or any(app["activate"] for app in self.answer["apps"])
             return self.answer
         if not self.activations:
             return self.answer
         added, problems = activate_at_once(self.deployment, self.activations, self.answer["apps"])
-        self.answer |= added
-        if problems:
-            raise DeploymentFailed(problems, self.answer)
+        left = [app["name"] for app in self.answer["apps"] if app["activate"]] if problems else []
+        self.failures.extend(left, problems)
+        self.answer |= {**added, **self.failures.answer}
         return self.answer
 
     @property
@@ -112,14 +119,27 @@ class Releases:
         return {result["name"]: result["candidate"] or result["current"] for result in self.answer["apps"]}
 
     def witnesses(self) -> dict[str, Any] | None:
-        """The witnesses for a stamp of these releases; None if an activation is pending."""
-        if self.deployment.check_mode or any(result["activate"] for result in self.answer["apps"]):
+        """The witnesses for a stamp of these releases; None if an application failed or an activation is pending."""
+        pending = any(result["activate"] for result in self.answer["apps"])
+        if self.deployment.check_mode or pending or self.failures.problems:
             return None
         return with_versions(self.versions.seen, verified(self.wanted, self.deployment.root, self.deployment.run))
 
     def stamp(self) -> dict[str, Any]:
-        """The values that a later call needs to record these releases, once it has switched to them."""
-        return {"seen": self.versions.seen, "releases": self.wanted}
+        """The values that a later call needs to record these releases, once it has switched to them.
+
+        Empty if an application failed: the next run must try it again.
+        """
+        return {} if self.failures.problems else {"seen": self.versions.seen, "releases": self.wanted}
+
+
+def message_of(name: str, error: Exception, root: str) -> str:
+    """The message for an application that failed."""
+    if isinstance(error, ReleaseError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"webapps '{name}': preparing its folders below {root} failed: {error_text(error)}."
+    return f"webapps '{name}': {error}"
 
 
 def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict[str, Any] | None:

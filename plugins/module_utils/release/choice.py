@@ -13,14 +13,19 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 
 
-def choose(wanted: dict[str, str], current: str | None, known: list[Manifest]) -> tuple[str, str | None, list[str]]:
+def choose(
+    wanted: dict[str, str], current: str | None, known: list[Manifest], upgrade: bool = False
+) -> tuple[str, str | None, list[str]]:
     """Return the action (none, reuse or build), the release to reuse, and the parts that differ.
 
     A finished release with the wanted fingerprint is used again. It may be older than the live one, or be left by an
-    interrupted run. A bad release is built again, because the cause of its failure may be outside of it.
+    interrupted run. A bad release is built again, because the cause of its failure may be outside of it. With
+    ``upgrade``, the packages may have newer versions, so a new release is built in any case.
     """
     live = next((manifest for manifest in known if manifest.id == current), None)
     parts = list(PARTS) if live is None else differing_parts(wanted, live.fingerprint)
+    if upgrade:
+        return "build", None, parts or ["dependencies"]
     if live is not None and not parts:
         return "none", None, []
     for manifest in known:

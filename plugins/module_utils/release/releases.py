@@ -47,6 +47,14 @@ class ReleaseError(HostError):
         self.text = text
 
 
+class MissingPackages(ReleaseError):
+    """A build needs Debian packages that the host lacks. The controller installs them and starts the build again."""
+
+    def __init__(self, name: str, text: str, packages: list[str]) -> None:
+        super().__init__(name, text)
+        self.packages = packages
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one application."""

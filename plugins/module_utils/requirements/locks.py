@@ -51,6 +51,19 @@ def locked_pins(root: str, name: str) -> list[str]:
     return []
 
 
+def with_absolute_indexes(text: str, folder: str) -> str:
+    """A uv.lock whose indexes that are folders beside it have absolute addresses.
+
+    uv writes the address of the author's folder, and reads no relative address. Another key has the folder of the
+    files, relative to the lock.
+    """
+    return re.sub(
+        r'(\{ name = "[^"\n]*"[^}\n]*, index = )"(?![a-z+]+://)([^"\n]+)"',
+        lambda found: f'{found[1]}"file://{os.path.normpath(os.path.join(folder, found[2]))}"',
+        text,
+    )
+
+
 def unverified_package(lock: str, indexes: list[str]) -> tuple[str, str]:
     """A package that uv.lock takes from another index without a hash, and that index; empty where there is none.
 

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
@@ -27,8 +28,12 @@ def run_release_commands(
             switch.prepare()
             run_commands_of(switch)
             results.append({"name": spec["name"], "release": switch.target, "replaced": ""})
-        except ReleaseError as error:
+        except (ReleaseError, ProcessManagerError) as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(
+                f"webapps '{spec['name']}': its release commands can't run: {error}. Remove the cause and run again."
+            )
         finally:
             switch.close()
     return results, problems

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     core_problems,
     keep_problems,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
@@ -51,6 +52,9 @@ display = Display()
 
 UNCHANGED = "Nothing on the host has changed."
 
+# The number of servers that are asked for sources at a time.
+MOST_AT_A_TIME = 8
+
 
 @dataclass
 class Look:
@@ -58,7 +62,8 @@ class Look:
 
     ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
     ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
-    sites of the inventory beside those of the applications. ``answer`` is the task's result, with the host's facts.
+    sites of the inventory beside those of the applications. ``unfetched`` holds the problem of each application whose
+    source can't be fetched. ``answer`` is the task's result, with the host's facts.
     """
 
     apps: list[dict[str, Any]]
@@ -67,6 +72,7 @@ class Look:
     settings: dict[str, Any] = field(default_factory=dict)
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
+    unfetched: dict[str, str] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +98,8 @@ class LookAction(HostAction):
     """An action that begins with the look."""
 
     task_vars: dict[str, Any]
+    # Whether an application whose source can't be fetched is left out. Otherwise, it is a problem like others.
+    leaves_out = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         self.task_vars = task_vars or {}
@@ -147,7 +155,9 @@ class LookAction(HostAction):
         requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         if builds:
-            problems, requests, commits = self.look_at_sources(served)
+            problems, requests, commits = self.look_at_sources(served, look.unfetched)
+            if not self.leaves_out:
+                problems += look.unfetched.values()
             if problems:
                 raise Refused(failed(problems))
         module_arguments: dict[str, Any] = {
@@ -225,13 +235,19 @@ class LookAction(HostAction):
         ]
 
     def look_at_sources(
-        self, apps: list[dict[str, Any]]
+        self, apps: list[dict[str, Any]], unfetched: dict[str, str]
     ) -> tuple[list[str], dict[str, Request], dict[str, dict[str, str]]]:
-        """The problems of the sources, the Python versions they require, and the commits that versions stand for."""
+        """The problems of the sources, the Python versions they require, and the commits that versions stand for.
+
+        A source that can't be fetched is added to ``unfetched``.
+        """
         problems: list[str] = []
         requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         bases = self.bases()
+        # Side by side: one server that does not answer takes as long as ten of them.
+        with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
+            pins = {app["name"]: pool.submit(pin, app["source"], bases) for app in apps}
         servers = self._templar.template(
             self.task_vars.get(
                 "webapp_server_requirements", role_options("webapp")["webapp_server_requirements"]["default"]
@@ -239,11 +255,13 @@ class LookAction(HostAction):
         )
         for app in apps:
             try:
-                commits[app["name"]] = pin(app["source"], bases)
+                commits[app["name"]] = pins[app["name"]].result()
                 if app["source"].get("path"):
                     root = find_folder(app["source"]["path"], bases)
                     problems += folder_problems(app, root, servers)
                     requests[app["name"]] = python_of(app, root)
+            except FetchError as error:
+                unfetched[app["name"]] = str(error)
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         return problems, requests, commits

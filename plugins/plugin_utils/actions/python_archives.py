@@ -101,7 +101,7 @@ class ArchivesAction(LookAction):
         try:
             yield [(self.with_archives(part, folder) if part.role == "python" else part, key) for part, key in due]
         finally:
-            self._remove_tmp_path(folder)  # type: ignore[no-untyped-call]
+            self._remove_tmp_path(folder)
 
     def with_archives(self, part: Part, folder: str) -> Part:
         """The part python with the paths of its archives on the host."""
@@ -111,6 +111,6 @@ class ArchivesAction(LookAction):
             if problem := wrong_checksum(local, one["sha256"]):
                 raise Refused(failed([problem]))
             remote = self._connection._shell.join_path(folder, one["name"])
-            self._transfer_file(local, remote)  # type: ignore[no-untyped-call]
+            self._transfer_file(local, remote)
             archives.append({**one, "path": str(remote)})
         return Part(part.role, {**part.inputs, "archives": archives}, part.secrets)

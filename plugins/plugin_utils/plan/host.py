@@ -228,15 +228,21 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
     """
     wanted: list[str] = []
     if "python" in roles:
-        wanted += model.inputs["python"]["python_packages"]
+        wanted += packages_of("python", model)
     if "nginx" in roles:
-        wanted += [*model.inputs["nginx"]["nginx_packages"], *certificate_packages]
+        wanted += [*packages_of("nginx", model), *certificate_packages]
     if "supervisor" in roles:
         programs = planned_programs(model)
-        wanted += model.inputs["supervisor"]["supervisor_packages"] if programs else []
+        wanted += packages_of("supervisor", model) if programs else []
         if any("schedule" in program for program in programs):
             wanted += model.inputs["supervisor"]["supervisor_cron_packages"]
     return list(dict.fromkeys(wanted))
+
+
+def packages_of(role: str, model: Model) -> list[str]:
+    """The packages that a role needs, and those that the inventory adds."""
+    given = model.inputs[role]
+    return [*given[f"{role}_required_packages"], *given[f"{role}_packages"]]
 
 
 def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:

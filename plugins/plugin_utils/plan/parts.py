@@ -7,7 +7,8 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded, redacted
@@ -34,10 +35,16 @@ def secret_json(found: dict[str, Any]) -> str:
     return json.dumps(found) if found else ""
 
 
-def with_sources(part: Part, origins: dict[str, Origin]) -> Part:
-    """The part webapp with the description of each source. Values that logs must not show become secrets."""
+def with_sources(part: Part, origins: dict[str, Origin], unfetched: Mapping[str, str] = MappingProxyType({})) -> Part:
+    """The part webapp with the description of each source. Values that logs must not show become secrets.
+
+    An application whose source could not be fetched has only the ``problem``.
+    """
     apps, secrets = [], {}
     for given in part.inputs["apps"]:
+        if given["name"] in unfetched:
+            apps.append({"name": given["name"], "state": given["state"], "problem": unfetched[given["name"]]})
+            continue
         app = {key: value for key, value in given.items() if key not in ("env", "files")}
         if app["state"] == "present":
             secrets[app["name"]] = app_secrets(given)
@@ -93,7 +100,7 @@ class Shipment:
     def is_wanted(self, name: str) -> bool:
         """Whether the host has to ask for the source."""
         small = name in self.packed and len(self.packed[name]) <= INLINE
-        return self.origins[name].pack is not None and not small
+        return name in self.origins and self.origins[name].pack is not None and not small
 
     def load(self, part: Part) -> Part:
         """The part webapp with the small sources among its secrets."""
@@ -127,6 +134,17 @@ class Shipment:
                 raise SourceError(f"the host fetches the source of '{name}' itself, so there is nothing to send.")
             self.packed[name] = pack()
         return self.packed[name]
+
+
+def with_problems(part: Part, problems: Mapping[str, str]) -> Part:
+    """The part webapp without the applications that are known to fail: the host reports these problems."""
+    apps = [
+        {"name": app["name"], "state": app["state"], "problem": problems[app["name"]]}
+        if app["name"] in problems
+        else app
+        for app in part.inputs["apps"]
+    ]
+    return Part(part.role, {**part.inputs, "apps": apps}, part.secrets)
 
 
 def uploaded(part: Part, paths: dict[str, str]) -> Part:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
@@ -15,12 +16,18 @@ CA = "/etc/nginx/pyweb/certificates/ca.crt"
 
 
 def urls(
-    webapps: Any, address: str, builds: list[dict[str, Any]], switched: list[dict[str, Any]] | None = None
+    webapps: Any,
+    address: str,
+    builds: list[dict[str, Any]],
+    stages: Iterable[Mapping[str, Any]] = (),
+    switched: Iterable[Mapping[str, Any]] = (),
 ) -> list[str]:
     """One line for every application: its addresses, and whether this run has switched to a new release.
 
-    ``switched`` are the results of the switches. One that has stopped the old release first says for how long.
+    ``stages`` are the results of the later stages, in which an application may have failed. ``switched`` are the
+    results of the switches. One that has stopped the old release first says for how long.
     """
+    failed = {name for stage in stages for name in (stage.get("failures") or {}).get("names", [])}
     found = {build["name"]: build for build in builds}
     seconds = {result["name"]: result.get("without_service") for result in switched or []}
     lines = []
@@ -33,6 +40,10 @@ def urls(
             f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]
         )
         build = found.get(app["name"], {})
+        if app["name"] in failed or build.get("action") == "failed":
+            serves = f"release {build['current']} still serves" if build.get("current") else "no release serves"
+            lines.append(f"{app['name']} FAILED: {serves} {places}")
+            continue
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
             f"{app['name']} is at {places} (release {release}, "

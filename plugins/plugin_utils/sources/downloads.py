@@ -7,20 +7,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from pathlib import Path
 from typing import IO
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import MOST_BYTES, REMEDY
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder
 
 # The number of hexadecimal digits of each kind of checksum.
 DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)\Z")
 
-# Seconds that a download may stay silent.
+# Seconds that a download may stay silent, and that it may take.
 SILENCE = 30
+LONGEST = 3600
 
 
 def downloaded(url: str, checksum: str) -> Path:
@@ -54,7 +56,7 @@ def downloaded(url: str, checksum: str) -> Path:
     except SourceError:
         raise
     except Exception as error:  # open_url passes on the errors of all its layers
-        raise SourceError(f"downloading {redacted(url)} failed: {redacted(str(error))}.") from error
+        raise FetchError(f"downloading {redacted(url)} failed: {redacted(str(error))}.") from error
     finally:
         partial.unlink(missing_ok=True)
     return target
@@ -62,9 +64,11 @@ def downloaded(url: str, checksum: str) -> Path:
 
 def copy(answer: IO[bytes], stream: IO[bytes], name: str) -> None:
     """Write what a server sends into a file, within the limits of a source."""
-    room = MOST_BYTES
+    room, end = MOST_BYTES, time.monotonic() + LONGEST
     while chunk := answer.read(1 << 20):
         room -= len(chunk)
+        if time.monotonic() > end:
+            raise FetchError(f"downloading {name} did not end within {LONGEST} seconds. Use a faster server.")
         if room < 0:
             raise SourceError(f"{name} has more than {MOST_BYTES // 1024**3} GiB. {REMEDY}")
         stream.write(chunk)

@@ -15,3 +15,7 @@ class SourceError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
+
+
+class FetchError(SourceError):
+    """A source can't be fetched now. The inventory may be right, so only the application of this source is left out."""

@@ -20,8 +20,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import remove
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import Bounds, TooLarge
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.commands import LFS_SETTINGS, Silent, run_bounded
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.credentials import credentials, without_login
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys import (
     known_hosts,
     pinning_options,
@@ -64,7 +65,12 @@ class Repository:
         """The environment of git: it asks no question, runs nothing in the background, and its messages are English."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
         # The mirror is tidied while its lock is held, never by a process that outlives the command.
-        settings = [("gc.autoDetach", "false"), ("maintenance.autoDetach", "false"), ("core.fsmonitor", "false")]
+        settings = [
+            *LFS_SETTINGS,
+            ("gc.autoDetach", "false"),
+            ("maintenance.autoDetach", "false"),
+            ("core.fsmonitor", "false"),
+        ]
         # These two folders are our own. Whether a repository of another account is safe, git and its user decide.
         settings += [("safe.directory", str(folder)) for folder in (self.mirror, cwd) if folder]
         if submodules:
@@ -115,23 +121,32 @@ class Repository:
         return [*words, "-i", self.key] if self.key else words
 
     def git(self, *arguments: str, doing: str, cwd: Path | None = None, submodules: bool = False) -> str:
+        """Run git, and return its output. Raises FetchError if a server is the reason of a failure."""
+        environment = self.environment(cwd, submodules=submodules)
+        asks_server = arguments[0] in ("ls-remote", "fetch", "submodule")
         try:
-            answer = subprocess.run(
-                ["git", *arguments],
-                cwd=cwd,
-                env=self.environment(cwd, submodules=submodules),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
+            if asks_server:
+                answer = run_bounded(["git", *arguments], cwd, environment)
+            else:
+                answer = subprocess.run(
+                    ["git", *arguments],
+                    cwd=cwd,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    stdin=subprocess.DEVNULL,
+                    check=False,
+                )
+        except Silent as error:
+            raise FetchError(f"{doing} failed: {error}. The server can't be reached from the controller.") from None
         except FileNotFoundError:
             raise SourceError("a source from git needs git on the controller. Install it.") from None
         if answer.returncode != 0:
+            kind = FetchError if asks_server else SourceError
             words = [redacted(line.strip()) for line in lines_of(answer.stderr) if line.strip()]
             hint = git_hint(answer.stderr, bool(self.key), bool(self.host_keys))
-            raise SourceError(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
+            raise kind(f"{doing} failed. {hint}git says: {' '.join(words[-3:])}")
         return answer.stdout
 
     def upload_pack(self) -> list[str]:
@@ -198,8 +213,8 @@ class Repository:
         if (target / ".gitmodules").exists():
             self.git(
                 "submodule",
-                "--quiet",
                 "update",
+                "--progress",
                 "--init",
                 "--recursive",
                 "--depth",
@@ -288,14 +303,14 @@ class Repository:
     def fetch(self, commit: str, version: str) -> None:
         doing = f"fetching '{version}' from {redacted(self.url)}"
         try:
-            shallow = ["--quiet", "--no-tags", "--depth", "1", *self.upload_pack()]
+            shallow = ["--progress", "--no-tags", "--depth", "1", *self.upload_pack()]
             self.git("fetch", *shallow, "--", self.url, commit, doing=doing, cwd=self.mirror)
         except SourceError:
             # Some servers refuse a commit that no branch or tag names, and some can't limit the depth.
             whole = ["--unshallow"] if (self.mirror / "shallow").exists() else []
             self.git(
                 "fetch",
-                "--quiet",
+                "--progress",
                 *whole,
                 *self.upload_pack(),
                 "--",

@@ -105,7 +105,11 @@ def wrong_download(address: str) -> list[str]:
 
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
-        ("nginx_packages", "python_packages", "supervisor_packages", "supervisor_cron_packages"), wrong_packages
+        (
+            *(f"{role}{kind}_packages" for role in ("nginx", "python", "supervisor") for kind in ("", "_required")),
+            "supervisor_cron_packages",
+        ),
+        wrong_packages,
     ),
     **dict.fromkeys(("python_downloads_mirror", "python_downloads_json"), wrong_download),
     "python_uv_home": wrong_path,

@@ -1,0 +1,68 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The applications of a run that failed: what each stage passes on, and the message at the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+UNCHANGED = "The releases that were live before are still live."
+OTHERS = "The other applications of this run are deployed: "
+
+
+def failures_of(answer: Mapping[str, Any], names: Collection[str]) -> dict[str, list[str]]:
+    """The failures in the answer of a host: of these applications only, because the answer is untrusted."""
+    found = answer.get("failures")
+    if not isinstance(found, Mapping):
+        return {"names": [], "problems": []}
+    problems, failed = found.get("problems"), found.get("names")
+    return {
+        "names": [name for name in names if isinstance(failed, list) and name in failed],
+        "problems": [str(problem) for problem in problems] if isinstance(problems, list) else [],
+    }
+
+
+def together(found: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """The failures of several stages."""
+    stages = list(found)
+    return {
+        key: list(dict.fromkeys(one for stage in stages for one in stage.get(key) or ()))
+        for key in ("names", "problems")
+    }
+
+
+def message(failures: Mapping[str, list[str]], names: Iterable[str]) -> str:
+    """The message of a run on a host, with every application that failed. ``names`` are all its applications."""
+    others = [name for name in names if name not in failures["names"]]
+    deployed = f" {OTHERS}{', '.join(others)}." if others else ""
+    return "\n\n".join([*failures["problems"], f"{UNCHANGED}{deployed} Correct the problems, then run again."])
+
+
+def differences(
+    failed: Collection[str], names: Iterable[str], elsewhere: Mapping[str, Mapping[str, list[str]]]
+) -> list[str]:
+    """A warning for each application of a host that failed on other hosts only: the hosts serve different releases."""
+    found = []
+    for name in names:
+        hosts = sorted(host for host, failures in elsewhere.items() if name in failures["names"])
+        if hosts and name not in failed:
+            found.append(
+                f"webapps '{name}' failed on {', '.join(hosts)}, so the hosts may serve different releases of it."
+            )
+    return found
+
+
+def led_elsewhere(
+    switches: Iterable[Mapping[str, Any]], failed_on: Mapping[str, str], host: str
+) -> dict[str, list[str]]:
+    """The applications that do not switch here, because their release commands failed on another host."""
+    names = [one["name"] for one in switches if failed_on.get(one["name"], host) != host]
+    return {
+        "names": names,
+        "problems": [
+            f"webapps '{name}': its release commands failed on {failed_on[name]}, so this host does not switch to the "
+            "new release either."
+            for name in names
+        ],
+    }

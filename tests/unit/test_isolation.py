@@ -1,0 +1,279 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""One application that fails holds up no other, on any host, and the run fails at its end with every problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.action import apply
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
+from test_plan import Failed, Host, Run, built, shop
+
+__all__ = ["shop"]
+
+STAGES = ("deploy", "commands", "switch")
+BUILT = "20261122T000000Z-22222222"
+
+
+def failed(name: str, current: str = "") -> dict[str, Any]:
+    return {**built(name, False), "candidate": "", "action": "failed", "current": current}
+
+
+class Unlucky(Host):
+    """A host on which one application can't be built, and another fails in a later stage."""
+
+    def __init__(self, build: str = "", later: str = "", **facts: Any) -> None:
+        super().__init__(**facts)
+        self.unlucky = build
+        self.later = later
+        self.answers["pyweb.stack.webapp_activate"] = self.activate
+
+    def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = super().apply(arguments)
+        apps = next(part for part in arguments["parts"] if part["role"] == "webapp")["inputs"]["apps"]
+        bad = {app["name"]: app.get("problem", "no wheel") for app in apps if app["name"] == self.unlucky}
+        bad |= {app["name"]: app["problem"] for app in apps if "problem" in app}
+        if bad:
+            listed = answer["parts"]["webapp"]["apps"]
+            answer["parts"]["webapp"]["apps"] = [failed(one["name"]) if one["name"] in bad else one for one in listed]
+            problems = [f"webapps '{name}': {text}" for name, text in bad.items()]
+            answer["parts"]["webapp"]["failures"] = {"names": list(bad), "problems": problems}
+            answer["parts"]["webapp"]["stamp"] = {}
+        return answer
+
+    def activate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        names = [app["name"] for app in arguments["apps"]]
+        answer: dict[str, Any] = {"changed": True, "apps": [{"name": name} for name in names if name != self.later]}
+        if self.later in names:
+            problems = [f"webapps '{self.later}': no in {arguments.get('stage', 'switch')}"]
+            answer["failures"] = {"names": [self.later], "problems": problems}
+        return answer
+
+
+@pytest.fixture
+def apps(shop: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**shop, "name": name, "site": {"domains": [f"{name}.example.com"]}} for name in ("good", "bad")]
+
+
+def whole(run: Run, apps: list[dict[str, Any]]) -> dict[str, str]:
+    """Run all stages on all hosts, as site.yml does; the message of each host that failed at the end."""
+    run.report = "later"
+    for stage in STAGES:
+        for host in run.hosts:
+            run(apps, stage=stage, host=host)
+    found = {}
+    for host in run.hosts:
+        try:
+            run(apps, stage="report", host=host)
+        except Failed as error:
+            found[host] = str(error)
+    return found
+
+
+def switched(host: Host, stage: str = "switch") -> list[str]:
+    calls = [given for name, given in host.calls if name == "pyweb.stack.webapp_activate"]
+    return [app["name"] for given in calls if given.get("stage", "switch") == stage for app in given["apps"]]
+
+
+def test_a_build_that_fails_lets_the_others_switch(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Unlucky(build="bad"), "web2": Unlucky()}, monkeypatch)
+    messages = whole(run, apps)
+    assert switched(run.hosts["web1"]) == ["good"]
+    assert switched(run.hosts["web2"]) == ["good", "bad"]
+    assert list(messages) == ["web1"]
+    assert "webapps 'bad': no wheel" in messages["web1"]
+    assert "still live. The other applications of this run are deployed: good." in messages["web1"]
+    # No stage of the failed host leaves a stamp.
+    assert all(not given.get("stamp") for name, given in run.hosts["web1"].calls if name.endswith("webapp_activate"))
+
+
+def test_release_commands_that_fail_keep_only_their_application_from_every_host(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = [{**app, "commands": {"release": ["flask db upgrade"]}} for app in apps]
+    run = Run({"web1": Unlucky(later="bad"), "web2": Unlucky()}, monkeypatch)
+    messages = whole(run, apps)
+    assert switched(run.hosts["web1"], "commands") == ["good", "bad"]
+    assert {name: switched(host) for name, host in run.hosts.items()} == {"web1": ["good"], "web2": ["good"]}
+    assert "webapps 'bad': no in commands" in messages["web1"]
+    assert "webapps 'bad': its release commands failed on web1, so this host does not switch" in messages["web2"]
+    assert not run.hosts["web2"].calls[-1][1]["stamp"]
+
+
+def test_a_gate_that_fails_is_reported_at_the_end(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Unlucky(later="bad"), "web2": Unlucky()}, monkeypatch)
+    messages = whole(run, apps)
+    assert list(messages) == ["web1"]
+    assert "webapps 'bad': no in switch" in messages["web1"]
+
+
+def test_a_stage_that_reports_now_fails_with_every_problem(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run({"web1": Unlucky(build="bad")}, monkeypatch)
+    with pytest.raises(Failed, match="webapps 'bad': no wheel"):
+        run(apps)
+
+
+def test_the_last_stage_passes_without_failures(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whole(Run({"web1": Unlucky(), "web2": Unlucky()}, monkeypatch), apps) == {}
+
+
+@pytest.mark.attack("15.7", "A host reports failures of applications that it did not run, so that no host switches")
+def test_a_host_fails_only_the_applications_that_it_was_given(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"failures": {"names": ["good", "bad"], "problems": ["no"]}}
+    assert failing.failures_of(answer, ["good"])["names"] == ["good"]
+    assert failing.failures_of({"failures": ["good"]}, ["good"]) == {"names": [], "problems": []}
+
+
+@pytest.mark.parametrize("registered", ["result", None])
+def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, registered: str | None
+) -> None:
+    run = Run({"web1": Host()}, monkeypatch)
+    run.report = "later"
+    monkeypatch.setitem(apply.REGISTERED_NAMES, "deploy", "__deployment")
+    original = apply.ActionModule.check_registration
+
+    def renamed(action: apply.ActionModule, stage: str) -> None:
+        action._task.register = registered
+        original(action, stage)
+
+    monkeypatch.setattr(apply.ActionModule, "check_registration", renamed)
+    with pytest.raises(AnsibleActionFail, match="must register its result as __deployment"):
+        run(apps)
+    assert run.hosts["web1"].trips == []
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, error: SourceError) -> None:
+    real = looking.pin
+
+    def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
+        if source.get("git"):
+            raise error
+        return real(source, bases)
+
+    monkeypatch.setattr(looking, "pin", pin)
+
+
+@pytest.fixture
+def with_git(apps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [apps[0], {**apps[1], "source": {"git": "https://git.example.com/bad.git"}}]
+
+
+def test_a_repository_that_cannot_be_reached_leaves_out_its_application_only(
+    with_git: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch, FetchError("asking for 'HEAD' failed."))
+    run = Run({"web1": Unlucky(), "web2": Unlucky()}, monkeypatch)
+    messages = whole(run, with_git)
+    for host in run.hosts.values():
+        sent = next(given for name, given in host.calls if name == "pyweb.stack.apply")
+        apps = next(part for part in sent["parts"] if part["role"] == "webapp")["inputs"]["apps"]
+        assert apps[1] == {"name": "bad", "state": "present", "problem": "asking for 'HEAD' failed."}
+        assert switched(host) == ["good"]
+    assert "webapps 'bad': asking for 'HEAD' failed." in messages["web1"]
+
+
+def test_a_source_that_is_wrong_in_the_inventory_stops_the_run_before_any_change(
+    with_git: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch, SourceError("source.version 'main' is no branch."))
+    run = Run({"web1": Unlucky()}, monkeypatch)
+    with pytest.raises(Failed, match=r"(?s)source.version 'main' is no branch.*Nothing on the host has changed"):
+        run(with_git)
+    assert run.hosts["web1"].trips == []
+
+
+def test_a_source_that_cannot_be_packed_leaves_out_its_application_only(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "INLINE", 0)
+    host = Unlucky()
+    asked: list[Any] = []
+
+    def ask(arguments: dict[str, Any]) -> dict[str, Any]:
+        apps = next(part for part in arguments["parts"] if part["role"] == "webapp")["inputs"]["apps"]
+        asked.append(apps)
+        if len(asked) == 1:
+            answer = {"changed": True, "missing_sources": ["good", "bad"], "apps": []}
+            return {"changed": True, "parts": {"webapp": answer}}
+        return host.apply(arguments)
+
+    def upload(_self: Any, name: str, _shipment: Any, folder: str) -> str:
+        if name == "bad":
+            raise FetchError("fetching 'main' failed.")
+        return f"{folder}/{name}"
+
+    host.answers["pyweb.stack.apply"] = ask
+    monkeypatch.setattr(apply.ActionModule, "_make_tmp_path", lambda _self: "/remote")
+    monkeypatch.setattr(apply.ActionModule, "_remove_tmp_path", lambda _self, _path: None)
+    monkeypatch.setattr(apply.ActionModule, "upload", upload)
+    run = Run({"web1": host}, monkeypatch)
+    with pytest.raises(Failed, match="webapps 'bad': fetching 'main' failed"):
+        run(apps)
+    assert [app.get("problem", "") for app in asked[1]] == ["", "fetching 'main' failed."]
+
+
+# --- packages that a build needs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "installed"), [(["git"], ["git"]), (["git", "sudo"], ["git"]), (["sudo"], [])])
+def test_a_host_gets_git_when_a_build_needs_it_and_no_other_package(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, asked: list[str], installed: list[str]
+) -> None:
+    host = Unlucky()
+
+    def ask(arguments: dict[str, Any]) -> dict[str, Any]:
+        inputs = next(part for part in arguments["parts"] if part["role"] == "webapp")["inputs"]
+        if "installed" in inputs or host.trips.count("apply") > 1:
+            assert inputs.get("installed", []) == installed
+            return host.apply(arguments)
+        return {"changed": True, "parts": {"webapp": {"changed": True, "missing_packages": asked, "apps": []}}}
+
+    host.answers["pyweb.stack.apply"] = ask
+    run = Run({"web1": host}, monkeypatch)
+    run(apps)
+    assert host.trips == ["preflight", "apply", *(["apt"] if installed else []), "apply"]
+    if installed:
+        assert host.calls[2][1]["name"] == installed
+
+
+# --- the table at the end ---------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_serves_an_application_that_failed(apps: list[dict[str, Any]]) -> None:
+    builds = [built("good", False), failed("bad", current="20261101T000000Z-11111111")]
+    lines = urls(apps, "192.0.2.1", builds, [{"failures": {"names": ["good"]}}, {"skipped": True}])
+    assert lines == [
+        "good FAILED: no release serves http://good.example.com/",
+        "bad FAILED: release 20261101T000000Z-11111111 still serves http://bad.example.com/",
+    ]
+
+
+def test_hosts_that_differ_are_named() -> None:
+    elsewhere = {"web2": {"names": ["bad"], "problems": []}, "web3": {"names": ["bad", "other"], "problems": []}}
+    (warning,) = failing.differences([], ["good", "bad"], elsewhere)
+    assert warning.startswith("webapps 'bad' failed on web2, web3")
+    assert failing.differences(["bad"], ["good", "bad"], elsewhere) == []
+
+
+def test_the_empty_path_of_a_folder_is_a_mistake_of_the_inventory(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Run({"web1": Unlucky()}, monkeypatch)
+    with pytest.raises(Failed, match="Nothing on the host has changed"):
+        run([apps[0], {**apps[1], "source": {"path": str(tmp_path / "nowhere")}}])
