@@ -41,7 +41,7 @@ def test_npm_builds_the_front_end_of_the_guide(places: list[Place], run_playbook
         "/api/healthz": "ok",
         "/x/y": "<html",
     }.items():
-        assert words in place.run(f"curl -sS -H 'Host: {HOST}' http://127.0.0.1{path}")
+        assert words in place.ask(path, headers={"Host": HOST}).text
     found = place.run("find /srv/webapps/front/current/src/frontend -name node_modules -o -user front")
     assert found == "", "the modules and files of the build stay root's, or are removed"
     absent = {"name": "front", "state": "absent", "purge": True}

@@ -23,7 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import FOLD
 def unpack(build: Build) -> Build:
     """Unpack the source. Return the build with the real path of the application root: no part of it is a link.
 
-    All folders above the application root belong to root, so that no account can replace one by a link later.
+    Build commands own the whole source while they run. Afterwards the path is checked again.
     """
     os.makedirs(build.source, mode=0o755)
     given = build.spec["source"]
