@@ -104,6 +104,18 @@ def test_a_variable_does_not_redirect_uv(bench: Bench, name: str) -> None:
     assert not Path("/nowhere").exists()
 
 
+def test_the_certificates_of_the_inventory_are_for_uv_and_those_of_a_variable_for_the_rest(bench: Bench) -> None:
+    bundle = bench.folder / "ca.pem"
+    bundle.write_text("")
+    python = {"interpreter": "python3", "packages": [], "ca_bundle": str(bundle)}
+    bench.build(
+        {"app.py": APP, **LIBRARY}, python=python, env={"SSL_CERT_FILE": "/nowhere", "http_proxy": "http://p:1"}
+    )
+    found = json.loads(bench.run("python", "-c", "import probing; print(probing.FOUND)"))["env"]
+    assert (found["SSL_CERT_FILE"], found["http_proxy"]) == (str(bundle), "http://p:1")
+    assert bench.run("sh", "-c", "echo $SSL_CERT_FILE") == "/nowhere\n"
+
+
 @pytest.mark.attack(
     "15.5", "A variable such as LD_PRELOAD names a file of the application, and a program of root loads it"
 )

@@ -70,9 +70,10 @@ REMEDIES = (
 
 def run_uv(build: Build, arguments: list[str], doing: str, cwd: str = "") -> None:
     """Run uv as the build account; ``doing`` completes "could not"."""
+    environment = environment_of_uv(build)
     try:
-        with with_variables_of_uv(build, [build.uv, *arguments]) as command:
-            answer = build.build_with(command, cwd or build.root, environment_of_uv(build), UV_TIMEOUT)
+        with with_variables_of_uv(build, [build.uv, *arguments], environment) as command:
+            answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."

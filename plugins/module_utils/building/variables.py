@@ -115,21 +115,26 @@ def account_of_builds(build: Build) -> dict[str, str]:
     return {"HOME": build.layout.build, "USER": build.builder, "LOGNAME": build.builder}
 
 
-def variables_of_uv(build: Build) -> dict[str, str]:
-    """The environment of uv and of the packages that it builds: that of build commands, before it is finished."""
+def variables_of_uv(build: Build, own: dict[str, str]) -> dict[str, str]:
+    """The environment of uv and of the packages that it builds: that of build commands, before it is finished.
+
+    The variables ``own``, which tell uv what the inventory says about indexes and certificates, are not replaced. The
+    inventory may name other proxies.
+    """
     found = {**variables(build), **account_of_builds(build)}
-    return {key: value for key, value in found.items() if key not in FINISHED and not OPTIONS_OF_UV.match(key)}
+    kept = {*FINISHED, *own} - {*PROXIES}
+    return {key: value for key, value in found.items() if key not in kept and not OPTIONS_OF_UV.match(key)}
 
 
 @contextmanager
-def with_variables_of_uv(build: Build, command: list[str]) -> Iterator[list[str]]:
-    """The command line that runs uv with these variables.
+def with_variables_of_uv(build: Build, command: list[str], own: dict[str, str]) -> Iterator[list[str]]:
+    """The command line that runs uv with these variables, for a process that has its ``own`` ones.
 
     A shell of the build account reads them, as for build commands: root must not run with variables such as
     LD_LIBRARY_PATH, and everyone can read a command line.
     """
     path = os.path.join(build.release, "env.build")
-    write_variables(build, path, variables_of_uv(build))
+    write_variables(build, path, variables_of_uv(build, own))
     try:
         yield ["/bin/sh", "-c", 'set -a; . "$1"; set +a; shift; exec "$@"', "sh", path, *command]
     finally:
