@@ -31,6 +31,7 @@ def said(**changes: Any) -> list[str]:
         ({"server": "granian", "uwsgi": {"listen": 9}}, "'shop'.uwsgi: listen: no effect, because granian serves"),
         ({"server": "granian", "threads": 8, "granian": {"interface": "asgi"}}, "granian has threads only for WSGI"),
         ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
+        ({"process_manager": "supervisor", "systemd": {"Nice": 5}}, "systemd: Nice: no effect on web and background"),
         ({"systemd": {"RestrictAddressFamilies": "AF_UNIX"}}, 'begin the list with an empty value: ["", "AF_UNIX"]'),
         ({"systemd": {"SystemCallArchitectures": ["native"]}}, "native: no effect, because it adds to the list of"),
     ],
