@@ -89,4 +89,6 @@ def test_a_variable_that_would_redirect_uv_is_announced(name: str) -> None:
 
 
 def test_credentials_and_other_variables_have_an_effect() -> None:
-    assert said(env={"UV_INDEX_CORP_PASSWORD": "x", "PIP_TOKEN": "x", "WHEELHOUSE": "x"}) == []
+    assert (
+        said(env={"UV_INDEX_CORP_PASSWORD": "x", "UV_BUILD_CONSTRAINT": "x", "PIP_TOKEN": "x", "WHEELHOUSE": "x"}) == []
+    )
