@@ -80,6 +80,19 @@ def test_requirements_may_name_variables(bench: Bench) -> None:
     assert answers == ["1\n", "2\n"]
 
 
+def test_versions_of_the_tools_of_builds_are_inputs_of_an_environment(bench: Bench) -> None:
+    files = {"app.py": APP, "tools.txt": "setuptools<81\n"}
+    names = [
+        os.readlink(bench.build(given, identity, env={"UV_BUILD_CONSTRAINT": "tools.txt"}) / "venv")
+        for given, identity in ((files, ID), ({**files, "tools.txt": "setuptools<82\n"}, SECOND))
+    ]
+    assert names[0] != names[1]
+
+
+def test_versions_of_the_tools_of_builds_are_in_the_source(bench: Bench) -> None:
+    assert "outside of the source" in bench.refuse({"app.py": APP}, env={"UV_BUILD_CONSTRAINT": "/etc/passwd"})
+
+
 def test_a_variable_that_no_requirement_names_needs_no_new_environment(bench: Bench) -> None:
     environments = [
         os.readlink(bench.build({"app.py": APP}, identity, env={"A": value}) / "venv")
@@ -102,6 +115,18 @@ def test_a_variable_does_not_redirect_uv(bench: Bench, name: str) -> None:
     bench.build({"app.py": APP, "requirements.txt": lines}, env={name: "/nowhere"})
     assert bench.run("sh", "-c", f"echo ${name}") == "/nowhere\n"
     assert not Path("/nowhere").exists()
+
+
+def test_the_certificates_of_the_inventory_are_for_uv_and_those_of_a_variable_for_the_rest(bench: Bench) -> None:
+    bundle = bench.folder / "ca.pem"
+    bundle.write_text("")
+    python = {"interpreter": "python3", "packages": [], "ca_bundle": str(bundle)}
+    bench.build(
+        {"app.py": APP, **LIBRARY}, python=python, env={"SSL_CERT_FILE": "/nowhere", "http_proxy": "http://p:1"}
+    )
+    found = json.loads(bench.run("python", "-c", "import probing; print(probing.FOUND)"))["env"]
+    assert (found["SSL_CERT_FILE"], found["http_proxy"]) == (str(bundle), "http://p:1")
+    assert bench.run("sh", "-c", "echo $SSL_CERT_FILE") == "/nowhere\n"
 
 
 @pytest.mark.attack(

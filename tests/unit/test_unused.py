@@ -31,6 +31,7 @@ def said(**changes: Any) -> list[str]:
         ({"server": "granian", "uwsgi": {"listen": 9}}, "'shop'.uwsgi: listen: no effect, because granian serves"),
         ({"server": "granian", "threads": 8, "granian": {"interface": "asgi"}}, "granian has threads only for WSGI"),
         ({"threads": 8, "gunicorn": {"worker_class": "asgi"}}, "the worker class 'asgi' has no threads"),
+        ({"process_manager": "supervisor", "systemd": {"Nice": 5}}, "systemd: Nice: no effect on web and background"),
         ({"systemd": {"RestrictAddressFamilies": "AF_UNIX"}}, 'begin the list with an empty value: ["", "AF_UNIX"]'),
         ({"systemd": {"SystemCallArchitectures": ["native"]}}, "native: no effect, because it adds to the list of"),
     ],
@@ -88,4 +89,6 @@ def test_a_variable_that_would_redirect_uv_is_announced(name: str) -> None:
 
 
 def test_credentials_and_other_variables_have_an_effect() -> None:
-    assert said(env={"UV_INDEX_CORP_PASSWORD": "x", "PIP_TOKEN": "x", "WHEELHOUSE": "x"}) == []
+    assert (
+        said(env={"UV_INDEX_CORP_PASSWORD": "x", "UV_BUILD_CONSTRAINT": "x", "PIP_TOKEN": "x", "WHEELHOUSE": "x"}) == []
+    )

@@ -44,7 +44,7 @@ def run_uv(
     if indexes:
         environment["UV_INDEX"] = " ".join([environment.get("UV_INDEX", ""), *indexes]).strip()
     try:
-        with with_variables_of_uv(build, [build.uv, *arguments]) as command:
+        with with_variables_of_uv(build, [build.uv, *arguments], environment) as command:
             answer = build.build_with(command, cwd or build.root, environment, UV_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise build.error(

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import secret_digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import text_of as requirements_text
 
 # The variables by which a program reaches the network, as the run of the playbook has them on the host.
 PROXIES = (
@@ -33,7 +34,11 @@ PROXIES = (
 PATHS = ("PATH", "PYTHONPATH")
 
 # uv reads its options from variables such as UV_INDEX. They would install from elsewhere than the inventory says.
-OPTIONS_OF_UV = re.compile(r"UV_(?!INDEX_\w+_(USERNAME|PASSWORD)\Z)")
+# Those for logins, for the tools of builds, and for the network do not.
+HARMLESS = r"INDEX_\w+_(USERNAME|PASSWORD)|BUILD_CONSTRAINT|HTTP_(TIMEOUT|RETRIES)|CONCURRENT_\w+"
+OPTIONS_OF_UV = re.compile(rf"UV_(?!({HARMLESS})\Z)")
+# It names a file of the source with versions of the tools of builds.
+BUILD_CONSTRAINT = "UV_BUILD_CONSTRAINT"
 # They describe the finished environment, which uv is about to make.
 FINISHED = ("PYTHONPATH", "VIRTUAL_ENV")
 
@@ -115,21 +120,26 @@ def account_of_builds(build: Build) -> dict[str, str]:
     return {"HOME": build.layout.build, "USER": build.builder, "LOGNAME": build.builder}
 
 
-def variables_of_uv(build: Build) -> dict[str, str]:
-    """The environment of uv and of the packages that it builds: that of build commands, before it is finished."""
+def variables_of_uv(build: Build, own: dict[str, str]) -> dict[str, str]:
+    """The environment of uv and of the packages that it builds: that of build commands, before it is finished.
+
+    The variables ``own``, which hold the indexes and certificates of the inventory, are not replaced. The
+    inventory may name other proxies.
+    """
     found = {**variables(build), **account_of_builds(build)}
-    return {key: value for key, value in found.items() if key not in FINISHED and not OPTIONS_OF_UV.match(key)}
+    kept = {*FINISHED, *own} - {*PROXIES}
+    return {key: value for key, value in found.items() if key not in kept and not OPTIONS_OF_UV.match(key)}
 
 
 @contextmanager
-def with_variables_of_uv(build: Build, command: list[str]) -> Iterator[list[str]]:
-    """The command line that runs uv with these variables.
+def with_variables_of_uv(build: Build, command: list[str], own: dict[str, str]) -> Iterator[list[str]]:
+    """The command line that runs uv with these variables, for a process that has its ``own`` ones.
 
     A shell of the build account reads them, as for build commands: root must not run with variables such as
     LD_LIBRARY_PATH, and everyone can read a command line.
     """
     path = os.path.join(build.release, "env.build")
-    write_variables(build, path, variables_of_uv(build))
+    write_variables(build, path, variables_of_uv(build, own))
     try:
         yield ["/bin/sh", "-c", 'set -a; . "$1"; set +a; shift; exec "$@"', "sh", path, *command]
     finally:
@@ -143,5 +153,9 @@ def inputs_of_environment(build: Build, texts: list[str], reads_source: bool) ->
     Requirements files name some. A library of the source, which is built, may read any of them.
     """
     names = {name for text in texts for name in REFERENCE.findall(text)}
-    used = {key: value for key, value in build.spec["env"].items() if reads_source or key in names}
+    env = build.spec["env"]
+    used = {key: value for key, value in env.items() if reads_source or key in names or key == BUILD_CONSTRAINT}
+    if BUILD_CONSTRAINT in used:
+        files = own_variables(build)[BUILD_CONSTRAINT].split()
+        used["."] = [requirements_text(build.root, name, build.source) for name in files]
     return {"variables": secret_digest(build.layout, used)} if used else {}

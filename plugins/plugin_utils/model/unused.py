@@ -41,6 +41,11 @@ def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
     where, server = f"webapps '{app['name']}'", app["server"]
     yield from unused_variables(app["env"], where)
     yield from unused_directives(app["systemd"], f"{where}.systemd")
+    if app["process_manager"] == "supervisor" and app["systemd"]:
+        yield (
+            f"{where}.systemd: {', '.join(map(str, app['systemd']))}: no effect on web and background processes, "
+            "because supervisor runs them. Remove systemd, or set process_manager: systemd."
+        )
     for other in SERVERS:
         if other != server and app[other]:
             yield (
