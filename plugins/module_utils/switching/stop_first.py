@@ -202,7 +202,8 @@ class StopFirst(Switch):
         manager = process_manager(manifest.process_manager, self.run)
         services = [self.name, *(process["service"] for process in manifest.processes)]
         # None of these steps may prevent the next one: a release has to serve.
-        self.attempt(lambda: [manager.enable(service, old) for service in services])
+        for service in services:
+            self.attempt(manager.enable, service, old)
         if self.links is not None:
             # Until it has started, nginx uses the socket for HTTP, where requests can wait.
             self.attempt(restore_links, {**self.links, self.layout.current_uwsgi: None})
