@@ -42,6 +42,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching import (
     held_requests,
     links,
     probation,
+    resume,
     stop_first,
     switch,
 )
@@ -487,6 +488,33 @@ def test_a_run_that_is_killed_anywhere_is_healed(make: Callable[..., Shop], fail
         assert_new_serves(shop)
         shop.close()
     assert moments > 10
+
+
+@pytest.mark.parametrize("moment", ["hold", "stop", "start", "enable"])
+def test_the_next_run_starts_the_live_release_before_it_builds(
+    shop: Shop, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, shop)
+        owner = HeldRequests if moment == "hold" else shop.manager
+        step = getattr(owner, moment)
+
+        def last(*arguments: Any, **options: Any) -> None:
+            step(*arguments, **options)
+            raise Killed
+
+        patch.setattr(owner, moment, last)
+        with pytest.raises(Killed):
+            shop.activate()
+    monkeypatch.setattr(resume, "process_manager", lambda name, run: shop.manager)
+    assert resume.resume(shop.layout, lambda argv: (0, "", ""), "bob@desk") == (moment != "hold")
+    shop.wait(OLD)
+    assert shop.serving == OLD
+    assert shop.manager.state("shop", NEW) != "running"
+    assert is_unhealthy(shop.layout), "the run completes what was interrupted"
+    assert not resume.resume(shop.layout, lambda argv: (0, "", ""), "bob@desk")
+    shop.activate()
+    assert_new_serves(shop)
 
 
 # Held requests

@@ -279,6 +279,12 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         ["it was stopped by hand"],
     ),
     (
+        {"found": merged(DEAD, {"process": {"state": "stopped"}, "interrupted": True}), "switch": "stop_first"},
+        True,
+        "process",
+        ["a deployment has stopped it, and was interrupted", "deploy again: ansible-playbook site.yml"],
+    ),
+    (
         {"found": merged(DEAD, {"process": {"state": "running", "restarts": 1}, "traceback": "ValueError: x"})},
         True,
         "process",

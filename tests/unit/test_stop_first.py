@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import import_problem
+from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import diff_of
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import SETTINGS
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import uninterrupted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import cell
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
@@ -178,6 +183,44 @@ def test_a_directive_without_effect_is_refused() -> None:
         assert "has no effect with switch: stop_first" in problem
         assert "error_pages: [{status: [503]" in problem
         assert normalised([app(site=site, switch="side_by_side")])[1] == []
+
+
+# An interrupted switch
+
+
+@pytest.mark.parametrize(
+    ("changes", "check_mode", "interrupted", "noted"),
+    [
+        ({}, False, True, ["was started again"]),
+        ({"fails": True}, False, True, ["could not be started again: no such unit"]),
+        ({"stop_first": False}, False, True, []),
+        ({}, True, True, []),
+        ({}, False, False, []),
+    ],
+)
+def test_a_run_first_starts_what_an_interrupted_one_has_stopped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    check_mode: bool,
+    interrupted: bool,
+    noted: list[str],
+) -> None:
+    def resume(*arguments: Any) -> bool:
+        if changes.get("fails"):
+            raise ProcessManagerError("no such unit")
+        return True
+
+    monkeypatch.setattr(deploy, "activation", lambda: SimpleNamespace(resume=resume))
+    layout = Layout("vault", str(tmp_path))
+    Path(layout.home).mkdir()
+    if interrupted:
+        Path(layout.path(".activating")).touch()
+    spec: dict[str, Any] = {"name": "vault", "stop_first": True, "notes": [], **changes}
+    deployment = deploy.Deployment(str(tmp_path), "uv", "www-data", "alice", lambda argv: (0, "", ""), check_mode)
+    deploy.bring_back(deployment, spec, layout)
+    assert len(spec["notes"]) == len(noted)
+    assert all(words in note for words, note in zip(noted, spec["notes"], strict=True))
 
 
 # Reports

@@ -21,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.folders impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy, lacks_processes
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
@@ -61,6 +62,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     if spec["state"] == "absent":
         return result_of_absent(layout, spec["purge"])
     check_account(layout)
+    bring_back(deployment, spec, layout)
     check_mode, owner, nginx_group = deployment.check_mode, deployment.owner, deployment.nginx_group
     changed = prepare(layout, deployment.run, spec["jobs"], nginx_group, check_mode)
     if os.path.isdir(layout.home):
@@ -124,6 +126,20 @@ def result_of_failed(name: str, root: str) -> dict[str, Any]:
         "activate": False,
         "changed": False,
     }
+
+
+def bring_back(deployment: Deployment, spec: dict[str, Any], layout: Layout) -> None:
+    """Start the live release again if its switch was interrupted. The build that follows may take long, or fail."""
+    if deployment.check_mode or not spec.get("stop_first") or not os.path.exists(layout.path(".activating")):
+        return
+    try:
+        if activation().resume(layout, deployment.run, deployment.owner):
+            spec["notes"].append(
+                f"webapps '{spec['name']}': an interrupted run had stopped it. Its live release was started again."
+            )
+    except ProcessManagerError as error:
+        # The switch of this run tries it again.
+        spec["notes"].append(f"webapps '{spec['name']}': its live release could not be started again: {error}")
 
 
 def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:

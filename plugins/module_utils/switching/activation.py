@@ -12,10 +12,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import R
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.resume import resume
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst, uninterrupted
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
-__all__ = ["activate", "warnings_of"]
+__all__ = ["activate", "resume", "warnings_of"]
 
 # The number of applications that switch at a time: their starts share the processors, and each is polled repeatedly.
 MOST_AT_A_TIME = 8

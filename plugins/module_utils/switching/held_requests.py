@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 
@@ -23,8 +23,9 @@ HELD = "held.sock"
 COVERED = ".covered"
 # The number of connections that may wait, as in the socket units of systemd. The kernel may have a lower limit.
 BACKLOG = 2048
-# The most connections that are passed on at a time; the others wait in the queue.
-MOST = 512
+# The most connections that are passed on at a time; the others wait in the queue. Each takes two of the 1024 files that
+# a process can usually open.
+MOST = 256
 # Bytes of one direction that wait until the other side accepts them.
 BUFFER = 65536
 # Seconds between two looks at what has changed.
@@ -239,14 +240,15 @@ class Relay:
         while self.held.target is not None and len(self.passages) < MOST and self.is_waiting():
             if self.held.leads_back():
                 return
-            release = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            release.setblocking(False)
-            try:
-                release.connect(self.held.target)
-                visitor, _address = self.held.listener.accept()  # type: ignore[union-attr]
-            except OSError:
-                release.close()
-                return
+            with ExitStack() as opened:
+                try:
+                    release = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                    release.setblocking(False)
+                    release.connect(self.held.target)
+                    visitor, _address = self.held.listener.accept()  # type: ignore[union-attr]
+                except OSError:
+                    return
+                opened.pop_all()
             visitor.setblocking(False)
             passage = Passage(visitor, release)
             self.passages.append(passage)
