@@ -170,3 +170,36 @@ def test_an_inherited_socket_is_used_and_left(serve: Callable[..., Any], tmp_pat
         process.terminate()
         assert process.wait(10) == 0
     assert path.is_socket()
+
+
+def test_a_kept_connection_gives_its_place_to_one_that_waits(serve: Callable[..., Any]) -> None:
+    server = serve("granian", threads=4)
+
+    def closes(connection: http.client.HTTPConnection) -> bool:
+        answer = connection.getresponse()
+        assert answer.status == 200
+        answer.read()
+        return answer.getheader("Connection") == "close"
+
+    kept = []
+    for _ in range(4):
+        kept.append(server.begin())
+        assert not closes(kept[-1])
+    waiting = server.begin()
+    time.sleep(0.2)
+    kept[0].request("GET", "/")
+    assert closes(kept[0])
+    assert server.answer(waiting)
+    for connection in kept:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("threads", "settings", "kept"), [(1, {}, False), (4, {}, True), (1, {"backpressure": 9}, True)]
+)
+def test_a_worker_with_few_threads_keeps_no_connection(
+    serve: Callable[..., Any], threads: int, settings: dict[str, Any], kept: bool
+) -> None:
+    connection = serve("granian", threads=threads, settings=settings).begin()
+    assert (connection.getresponse().getheader("Connection") != "close") is kept
+    connection.close()

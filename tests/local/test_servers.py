@@ -254,7 +254,9 @@ def answered_together(server: Any, count: int) -> int:
         return sum(one < 1.6 for one in pool.map(seconds, range(count)))
 
 
-@pytest.mark.parametrize(("kind", "workers", "threads", "least"), [("gthread", 5, 4, 15), ("uwsgi", 3, 8, 24)])
+@pytest.mark.parametrize(
+    ("kind", "workers", "threads", "least"), [("gthread", 5, 4, 15), ("uwsgi", 3, 8, 24), ("granian", 3, 8, 24)]
+)
 def test_no_request_waits_for_a_busy_worker_beside_an_idle_one(
     serve: Callable[..., Any], kind: str, workers: int, threads: int, least: int
 ) -> None:

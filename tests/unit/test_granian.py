@@ -84,6 +84,21 @@ def test_options_become_arguments_of_granians_server() -> None:
     assert found["READY_FILE"] == "/run/shop.sock.ready"
 
 
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"threads": 4}, (4, True)),
+        ({"threads": 4, "bind": "fd://3"}, (4, True)),
+        ({"threads": 4, "bind": "127.0.0.1:8000"}, (None, False)),
+        ({"threads": 4, "settings": {"backpressure": 64}}, (64, False)),
+        ({"threads": 4, "settings": {"interface": "asgi"}}, (None, False)),
+    ],
+)
+def test_a_worker_accepts_as_many_connections_as_it_has_threads(changes: dict[str, Any], wanted: Any) -> None:
+    found = settings(**changes)
+    assert (found["OPTIONS"].get("backpressure"), found["FAIR"]) == wanted
+
+
 def test_an_asgi_application_has_one_thread() -> None:
     assert "blocking_threads" not in settings(threads=4, settings={"interface": "asgi"})["OPTIONS"]
 

@@ -202,6 +202,7 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
     own = service.get("settings", {})
     options = {
         **DEFAULTS,
+        **({"backpressure": service.get("threads", 1)} if is_fair(service) else {}),
         "workers": service.get("workers", 1),
         # Requests of ASGI share the event loop; granian refuses further threads there.
         "blocking_threads": service.get("threads", 1) if interface(own) == "wsgi" else None,
@@ -213,6 +214,17 @@ def complete(service: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if value is not None and name not in HTTP1 and name != "log_config"
     }
+
+
+def is_fair(service: dict[str, Any]) -> bool:
+    """Whether a worker accepts as many connections as it has threads, so that no request waits beside an idle worker.
+
+    By default, one worker may accept all connections, because its event loop is never busy. The start file closes kept
+    connections while others wait.
+    """
+    own = service.get("settings", {})
+    is_behind_nginx = service["bind"].startswith("unix:") or service["bind"] == INHERITED
+    return interface(own) == "wsgi" and is_behind_nginx and "backpressure" not in own
 
 
 def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]:
@@ -227,6 +239,7 @@ def files_of(services: list[dict[str, Any]], quote: Any) -> list[dict[str, Any]]
             "target": service["target"],
             "bind": service["bind"],
             "options": complete(service),
+            "fair": is_fair(service),
             "http1": {HTTP1[name]: value for name, value in own.items() if name in HTTP1 and value is not None},
             "log_config": own.get("log_config"),
             "ready_file": ready_file(service),

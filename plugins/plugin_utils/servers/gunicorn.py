@@ -297,8 +297,8 @@ def limits(bind: str) -> dict[str, int]:
 def connections(bind: str, name: str, threads: int) -> dict[str, int]:
     """The connections that a worker with threads accepts: one more than it serves, which it may keep open.
 
-    By default it accepts any number. Then some requests wait for a worker whose threads are all busy, while other
-    workers are idle. Waiting connections stay in the queue of the socket, from which each worker takes the next.
+    By default it accepts any number. Then some requests wait for a worker whose threads are all busy, while others are
+    idle. Waiting connections stay in the queue of the socket, from which each worker takes the next.
     """
     is_behind_nginx = bind.startswith("unix:") or bind == INHERITED
     return {"worker_connections": threads + 1} if is_behind_nginx and name == "gthread" else {}
