@@ -15,6 +15,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import probes
@@ -71,8 +72,10 @@ CASES = {
 HARD = ("the visitor", "a repeated header", "cookies", "a form", "a chunked body", "a chunked body with trailers")
 
 
-def is_sample(stage: str, place: str = "nginx", name: str = "", **_others: Any) -> bool:
+def is_sample(stage: str = "", place: str = "nginx", name: str = "", kind: str = "uwsgi", **_others: Any) -> bool:
     """Whether `make test` runs this test. `make test-all` runs all."""
+    if kind not in ("uwsgi", "granian", "gthread"):
+        return False
     if place == "nginx" or stage in ("gthread", "uwsgi", "granian-asgi"):
         return True
     return name in HARD
@@ -210,3 +213,16 @@ def test_a_body_of_100_megabytes_arrives(stage: Stage, place: str, chunk: int) -
     seen = json.loads(body)
     assert {key: seen[key] for key in ("size", "sha")} == case.wanted
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_body_arrives_whole_without_request_buffering(tmp_path: Path, render: Any, kind: str) -> None:
+    """Under uWSGI, nginx stores a body without a length nevertheless, because the protocol has no chunks."""
+    tmp_path.chmod(0o755)
+    with staged(tmp_path, render, kind, (probes.WSGI, probes.ASGI), request_buffering=False) as stage:
+        for place in FRONTS:
+            for case in (sent(MEGABYTE), sent(MEGABYTE, chunk=100_000), sent(b"", chunk=1), sent(PACKED, chunk=20)):
+                status, _headers, body = stage.ask(place, case)
+                assert status == 200, body[:500]
+                seen = json.loads(body)
+                assert {key: seen[key] for key in ("size", "sha")} == case.wanted, (place, case.chunk)
