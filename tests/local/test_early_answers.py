@@ -75,8 +75,11 @@ ANSWERS = {
 }
 
 
-def is_sample(stage: tuple[str, Any], place: str = "", **_others: Any) -> bool:
-    return place in ("", "nginx") or stage[0] in ("gthread", "granian-asgi")
+def is_sample(stage: tuple[str, Any], place: str = "nginx", **_others: Any) -> bool:
+    kind, buffering = stage
+    if place != "nginx":
+        return kind in ("gthread", "granian-asgi") and buffering is None
+    return buffering is None or kind in ("gthread", "uwsgi", "granian", "granian-asgi")
 
 
 pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
