@@ -100,7 +100,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def files_of_uploads(stage: Stage) -> list[str]:
-    """Files in nginx's folder for bodies, and open files of nginx and of the server that have no name any more."""
+    """Files in nginx's folder for bodies, and open files of nginx and of the server that have no name."""
     found = [str(path) for path in (stage.front.folder / "client_body").rglob("*") if path.is_file()]
     master = stage.front.master
     workers = [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
