@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-# What both have. ROOT is the folder with the repositories and the uploads.
+# The functions of both. ROOT is the folder with the repositories and the uploads.
 COMMON = """
 import os, re, subprocess, uuid
 from pathlib import Path
@@ -22,8 +22,8 @@ def git(method, path, query, headers, body):
     with subprocess.Popen(["git", "http-backend"], env=variables, stdin=-1, stdout=-1) as backend:
         answer, _errors = backend.communicate(body)
     head, _empty, found = answer.partition(b"\\r\\n\\r\\n")
-    told = dict(line.split(": ", 1) for line in head.decode().split("\\r\\n"))
-    return told.pop("Status", "200 OK"), list(told.items()), found
+    fields = dict(line.split(": ", 1) for line in head.decode().split("\\r\\n"))
+    return fields.pop("Status", "200 OK"), list(fields.items()), found
 
 TUS = ("Tus-Resumable", "1.0.0")
 

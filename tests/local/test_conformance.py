@@ -15,6 +15,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import probes
@@ -71,8 +72,10 @@ CASES = {
 HARD = ("the visitor", "a repeated header", "cookies", "a form", "a chunked body", "a chunked body with trailers")
 
 
-def is_sample(stage: str, place: str = "nginx", name: str = "", **_others: Any) -> bool:
+def is_sample(stage: str = "", place: str = "nginx", name: str = "", kind: str = "uwsgi", **_others: Any) -> bool:
     """Whether `make test` runs this test. `make test-all` runs all."""
+    if kind not in ("uwsgi", "granian", "gthread"):
+        return False
     if place == "nginx" or stage in ("gthread", "uwsgi", "granian-asgi"):
         return True
     return name in HARD
@@ -174,6 +177,12 @@ def test_a_stream_arrives_whole(stage: Stage, place: str) -> None:
     assert (status, body) == (200, b"".join(b"%d," % number for number in range(1000)))
 
 
+def is_sample_of_events(stage: str, place: str) -> bool:
+    """The others are only in the full matrix, because each takes two seconds. curl reads the events of every server."""
+    return place == "nginx" and stage in ("gthread", "uwsgi", "granian-asgi")
+
+
+@pytest.mark.sampled(by=is_sample_of_events)
 @pytest.mark.parametrize("place", PLACES)
 def test_events_arrive_when_they_are_sent(stage: Stage, place: str) -> None:
     began = time.monotonic()
@@ -205,3 +214,16 @@ def test_a_body_of_100_megabytes_arrives(stage: Stage, place: str, chunk: int) -
     seen = json.loads(body)
     assert {key: seen[key] for key in ("size", "sha")} == case.wanted
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_body_arrives_whole_without_request_buffering(tmp_path: Path, render: Any, kind: str) -> None:
+    """Under uWSGI, nginx stores a body without a length nevertheless, because the protocol has no chunks."""
+    tmp_path.chmod(0o755)
+    with staged(tmp_path, render, kind, (probes.WSGI, probes.ASGI), request_buffering=False) as stage:
+        for place in FRONTS:
+            for case in (sent(MEGABYTE), sent(MEGABYTE, chunk=100_000), sent(b"", chunk=1), sent(PACKED, chunk=20)):
+                status, _headers, body = stage.ask(place, case)
+                assert status == 200, body[:500]
+                seen = json.loads(body)
+                assert {key: seen[key] for key in ("size", "sha")} == case.wanted, (place, case.chunk)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from stages import HOST, PREFIX, SERVERS, Case, Stage, staged
 from test_nginx_tls_sites import needs_openssl
 from visitors import Http1, chunked, connect
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a file system is mounted")
 TRIES = int(os.environ.get("TRIES", "5"))
 SIZES = (20_000, 1_000_000, 5_000_000, 20_000_000)
 PAGE = 300_000  # more than the buffers of nginx
@@ -73,8 +75,11 @@ ANSWERS = {
 }
 
 
-def is_sample(stage: tuple[str, Any], place: str = "", **_others: Any) -> bool:
-    return place in ("", "nginx") or stage[0] in ("gthread", "granian-asgi")
+def is_sample(stage: tuple[str, Any], place: str = "nginx", **_others: Any) -> bool:
+    kind, buffering = stage
+    if place != "nginx":
+        return kind in ("gthread", "granian-asgi") and buffering is None
+    return buffering is None or kind in ("gthread", "uwsgi", "granian", "granian-asgi")
 
 
 pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
@@ -95,7 +100,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def files_of_uploads(stage: Stage) -> list[str]:
-    """Files in nginx's folder for bodies, and open files of nginx and of the server that have no name any more."""
+    """Files in nginx's folder for bodies, and open files of nginx and of the server that have no name."""
     found = [str(path) for path in (stage.front.folder / "client_body").rglob("*") if path.is_file()]
     master = stage.front.master
     workers = [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
@@ -180,3 +185,17 @@ def test_uploads_of_a_client_take_its_connections_times_the_largest_body(tmp_pat
         assert statuses == [429] * 3
         assert len(files_of_uploads(stage)) == 3
         assert sum(open_sizes(stage)) <= 3 * 1024 * 1024
+
+
+@needs_root
+def test_a_full_disk_refuses_the_uploads_that_do_not_fit(tmp_path: Path, render: Any) -> None:
+    """On a file system of its own, as the documentation proposes. Other requests work."""
+    tmp_path.chmod(0o755)
+    with staged(tmp_path, render, "gthread", (WSGI, ASGI)) as stage:
+        folder = str(stage.front.folder / "client_body")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0777", "tmpfs", folder], check=True)
+        try:
+            for size, wanted in ((1_000_000, 413), (5_000_000, 500), (1000, 413), (1_000_000, 413)):
+                assert stage.ask("nginx", Case("/length", "POST", body=bytes(size)))[0] == wanted
+        finally:
+            subprocess.run(["umount", folder], check=True)

@@ -60,6 +60,26 @@ def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
     assert said(**changes) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"server": "granian"}, "granian has WebSocket only for ASGI"),
+        ({"server": "uwsgi", "timeout": 45}, "uWSGI ends each connection after timeout, here 45 seconds"),
+        ({"threads": 1}, "a worker of the class 'sync'"),
+        ({"server": "granian", "granian": {"interface": "asgi"}}, ""),
+        ({"gunicorn": {"worker_class": "asgi"}}, ""),
+        ({"gunicorn": {"worker_class": "gevent"}}, ""),
+        ({"threads": 8}, ""),
+    ],
+)
+@pytest.mark.parametrize("site", [{"websocket": True}, {"locations": [{"path": "/ws", "websocket": True}]}])
+def test_a_websocket_that_the_server_can_not_serve_is_announced(
+    changes: dict[str, Any], site: dict[str, Any], words: str
+) -> None:
+    found = said(site=site, **changes)
+    assert [words in text for text in found] == ([True] if words else [])
+
+
 def test_every_unused_server_is_announced() -> None:
     found = said(server="granian", gunicorn={"keepalive": 2}, uwsgi={"listen": 9})
     assert [text.partition(":")[0] for text in found] == ["webapps 'shop'.gunicorn", "webapps 'shop'.uwsgi"]

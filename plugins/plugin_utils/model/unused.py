@@ -57,6 +57,7 @@ def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
             f"{where}.threads: {app['threads']}: no effect, because granian has threads only for WSGI. Remove threads, "
             "or remove granian.interface."
         )
+    yield from unusable_websocket(app, where)
     if server != "gunicorn":
         return
     name = gunicorn.worker_class(app["gunicorn"], app["threads"])
@@ -68,3 +69,22 @@ def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
             f"{where}.threads: {app['threads']}: no effect, because the worker class '{name}' has no threads. Remove "
             "threads, or remove worker_class."
         )
+
+
+def unusable_websocket(app: dict[str, Any], where: str) -> Iterator[str]:
+    """nginx passes the upgrade on, but the server refuses it or ends the connection soon."""
+    if not any(item["websocket"] for item in (app["site"], *app["site"]["locations"])):
+        return
+    server = app["server"]
+    if server == "granian" and granian.protocol(app) == "wsgi":
+        reason = "granian has WebSocket only for ASGI"
+    elif server == "uwsgi":
+        reason = f"uWSGI ends each connection after timeout, here {app['timeout']} seconds"
+    elif server == "gunicorn" and gunicorn.worker_class(app["gunicorn"], app["threads"]) == "sync":
+        reason = "a worker of the class 'sync' has one connection, and gunicorn kills it after timeout"
+    else:
+        return
+    yield (
+        f"{where}.site.websocket: clients can't use it, because {reason}. For WSGI, set server: gunicorn and threads, one "
+        "for each connection. For ASGI, set gunicorn: {worker_class: asgi}, or granian: {interface: asgi}."
+    )
