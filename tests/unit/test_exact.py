@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.module_utils.building.dropped import remedy_of_dropped
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import hint_of_uv, variables_for_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.causes import Context, cause_of
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import lines as requirement_lines
@@ -145,27 +145,25 @@ def test_which_projects_are_installed(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("pkg_resources", "add 'setuptools<81'"),
+        ("pkg_resources", "Add 'setuptools<81'"),
         ("distutils.version", "add 'setuptools'"),
         ("cgi", "add 'legacy-cgi'"),
-        ("imp", "update the package"),
+        ("imp", "an older python.interpreter"),
         ("flask", ""),
     ],
 )
 def test_modules_that_newer_versions_have_dropped(module: str, words: str) -> None:
-    assert words in remedy_of_dropped(module)
-    assert bool(remedy_of_dropped(module)) is bool(words)
+    error = {"module": module, "kinds": ["ModuleNotFoundError"], "text": f"No module named '{module}'"}
+    found = cause_of({"errors": [error], "python": "3.13"}, Context())
+    assert words in found
 
 
 def test_hints_about_versions_and_files_that_are_gone() -> None:
-    assert "webapp_upgrade_packages" in hint_of_uv("HTTP status client error (404 Not Found) for url (x)")
-    assert "setuptools<81" in hint_of_uv("ModuleNotFoundError: No module named 'pkg_resources'")
-    assert "SETUPTOOLS_SCM_PRETEND_VERSION" in hint_of_uv("LookupError: setuptools-scm was unable to detect version")
-
-
-def test_variables_of_processes_do_not_reach_uv() -> None:
-    env = {"TOKEN": "x", "PORT": 1, "PATH": "/x", "PYTHONPATH": "/x", "HOME": "/x", "LD_PRELOAD": "/x"}
-    assert variables_for_uv(env) == {"TOKEN": "x", "PORT": "1"}
+    failed = "Failed to build `shop @ file:///x`\nThe build backend returned an error\n"
+    assert "webapp_upgrade_packages" in explained("HTTP status client error (404 Not Found) for url (x)")
+    assert "setuptools<81" in explained(f"{failed}ModuleNotFoundError: No module named 'pkg_resources'")
+    versionless = explained(f"{failed}LookupError: setuptools-scm was unable to detect version for /x")
+    assert "SETUPTOOLS_SCM_PRETEND_VERSION" in versionless
 
 
 def test_keys_that_are_not_set_leave_a_fingerprint_as_it_was(tmp_path: Path) -> None:

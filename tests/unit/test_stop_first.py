@@ -235,7 +235,7 @@ def test_check_mode_says_that_the_live_release_stops() -> None:
 
 def test_the_run_says_for_how_long_nothing_served() -> None:
     build = {"name": "vault", "candidate": RELEASE, "action": "build", "current": "R1"}
-    (line,) = urls([app()], "192.0.2.1", [build], [{"name": "vault", "without_service": 1.84}])
+    (line,) = urls([app()], "192.0.2.1", [build], switched=[{"name": "vault", "without_service": 1.84}])
     assert line.endswith(f"(release {RELEASE}, new, after 1.8 seconds without service)")
     (line,) = urls([app()], "192.0.2.1", [build], [{"name": "vault", "without_service": "<b>"}])
     assert line.endswith(f"(release {RELEASE}, new)")
