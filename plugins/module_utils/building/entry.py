@@ -316,8 +316,8 @@ unstreamed, application = application, streaming
 """
 
 # gunicorn's ASGI worker and granian may close a connection while a part of the request's body is unread. So the rest is
-# read first: with gunicorn after the response was sent, with granian before its last part. nginx sends no more of a
-# body after the headers of a response. It must know the length of the response, otherwise it waits for the end. So a
+# read first: with gunicorn after the response was sent, with granian before its last part. nginx sends no more of it
+# after the headers of a response. It must know the length of the response, because otherwise it waits for the end. So a
 # response of one part gets a length. For others, the drain ends when nothing arrives for a short time.
 ASGI_DRAIN = """
 

@@ -85,6 +85,6 @@ def unusable_websocket(app: dict[str, Any], where: str) -> Iterator[str]:
     else:
         return
     yield (
-        f"{where}.site.websocket: clients can't use it, because {reason}. For WSGI, set server: gunicorn and threads, "
-        "one for each connection. For ASGI, set gunicorn: {worker_class: asgi}, or granian: {interface: asgi}."
+        f"{where}.site.websocket: clients can't use it, because {reason}. For WSGI, set server: gunicorn and one "
+        "thread for each connection. For ASGI, set gunicorn: {worker_class: asgi}, or granian: {interface: asgi}."
     )
