@@ -33,7 +33,8 @@ def test_no_account_but_root_can_change_a_provided_interpreter(host: Any) -> Non
         assert host.run(f"setpriv --reuid {account} --clear-groups {PROVIDED}/bin/python3.11 -c 0").rc == 0
 
 
-def test_status_shows_the_interpreters(run_playbook: Callable[..., Any]) -> None:
+def test_status_shows_the_interpreters(host: Any, run_playbook: Callable[..., Any]) -> None:
+    assert host.exists("nginx")  # the test runs in its place among the tests of the host
     run = run_playbook("pyweb.stack.status")
     assert run.output.count("3.11.99 (uv)") == 2
 
