@@ -1,4 +1,4 @@
-"""Writes a file from whatever of an application can write: when it is imported, and for a visitor."""
+"""Writes a file from each program of an application that can write: when it is imported, and for a visitor."""
 
 from pathlib import Path
 
