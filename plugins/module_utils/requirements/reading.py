@@ -137,6 +137,11 @@ def ignored(root: str, top: str, named: list[str] | None) -> str:
                 f"'{name}' lists the versions to install, but it is not read by default. Set "
                 f"python: {{requirements: [{name}]}}. {explicit}"
             )
+    if not automatic(root, top) and "install_requires" in content(os.path.join(root, "setup.cfg")):
+        return (
+            "'setup.cfg' lists dependencies, but pip and uv do not read it without a setup.py or a pyproject.toml. Add "
+            f"a pyproject.toml with [build-system], or list the dependencies in requirements.txt. {explicit}"
+        )
     found = table(content(os.path.join(root, "pyproject.toml"))) or {}
     poetry = tools(found).get("poetry", {})
     if poetry.get("package-mode") is False and "project" not in found:
