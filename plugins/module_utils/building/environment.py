@@ -54,7 +54,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact imp
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     Line,
     RequirementsError,
+    constraint_files,
     kind,
+    lines_of,
     text_of,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import without_login
@@ -174,6 +176,9 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
         "steps": [[without_logins(step.text), step.file, *step.options] for step in found.steps],
         "server": list(map(recorded, build.spec["server_packages"])),
     }
+    limits = limits_of_server(build, wanted)
+    if limits:
+        key["limits"] = limits
     direct = [step.file for step in found.steps if step.file]
     needs_source = not all(
         is_file_self_contained(build.root, build.source, name)
@@ -185,6 +190,13 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
         key["code"] = build.code
         key |= inputs_of_environment(build, [], True)
     return key
+
+
+def limits_of_server(build: Build, wanted: Requirements) -> list[str]:
+    """The lines of constraints. They also limit the app server, which no step lists."""
+    files = [limit for name in wanted.files if kind(name) == "text" for limit in constraint_files(build.root, name)]
+    lines = [line.text for limit in dict.fromkeys(files) for line in lines_of(build.root, limit, build.source)]
+    return [without_logins(line) for line in lines] if build.spec["server_packages"] else []
 
 
 def without_logins(text: str) -> str:

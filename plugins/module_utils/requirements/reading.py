@@ -46,6 +46,9 @@ IGNORED_LOCKS = {
     "pixi.lock": "List the versions in a requirements.txt",
     "conda-lock.yml": "List the versions in a requirements.txt",
 }
+# How to install other dependencies than those of a file that is refused.
+EXPLICIT = "To install something else, name its files as python.requirements ([] for none)."
+
 # Locks that uv can read if they are named.
 UNNAMED_LOCKS = ("pylock.*.toml", "requirements.lock", "requirements-lock.txt", "requirements.lock.txt")
 
@@ -156,26 +159,30 @@ def ignored(root: str, top: str, named: list[str] | None) -> str:
             return problem
         if counted and prefix == counted[: -len(os.path.basename(counted))]:
             break
+    if not counted and "install_requires" in content(os.path.join(root, "setup.cfg")):
+        return (
+            "'setup.cfg' lists dependencies, but pip and uv do not read it without a setup.py or a pyproject.toml. Add "
+            f"a pyproject.toml with [build-system], or list the dependencies in requirements.txt. {EXPLICIT}"
+        )
     return ""
 
 
 def ignored_in(folder: str, prefix: str) -> str:
     """Why a list of dependencies in a folder would be ignored. ``prefix`` leads there from the application root."""
-    explicit = "To install something else, name its files as python.requirements ([] for none)."
     for name, remedy in IGNORED_LOCKS.items():
         if os.path.isfile(os.path.join(folder, name)):
-            return f"'{prefix}{name}' lists the versions to install, but uv can't read it. {remedy}. {explicit}"
+            return f"'{prefix}{name}' lists the versions to install, but uv can't read it. {remedy}. {EXPLICIT}"
     for name in sorted(os.listdir(folder)):
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in UNNAMED_LOCKS):
             return (
                 f"'{prefix}{name}' lists the versions to install, but it is not read by default. Set "
-                f"python: {{requirements: [{prefix}{name}]}}. {explicit}"
+                f"python: {{requirements: [{prefix}{name}]}}. {EXPLICIT}"
             )
     found = table(content(os.path.join(folder, "pyproject.toml"))) or {}
     poetry = tools(found).get("poetry", {})
     if poetry.get("package-mode") is False and "project" not in found:
         return (
-            f"'{prefix}pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {explicit}"
+            f"'{prefix}pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {EXPLICIT}"
         )
     return ""
 

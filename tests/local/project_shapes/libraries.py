@@ -105,7 +105,7 @@ SHAPES = [
     ),
     Shape(
         "requirements above the application root",
-        {**CORE, "requirements.txt": "./libs/core\n", "web/README": ""},
+        {**CORE, "requirements.txt": "../libs/core\n", "web/README": ""},
         subdir="web",
         python={"requirements": ["../requirements.txt"]},
         probe=SEE,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from project_shapes.backends import SCM
+from project_shapes.libraries import CORE
 from project_shapes.shape import Shape
 
 LEFT = "shapes-left\n"
@@ -13,15 +14,34 @@ PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["shapes-left
 
 SHAPES = [
     Shape(
+        "a requirement in git, editable",
+        {"requirements.txt": "-e git+file://@GIT@#egg=shapes-git\n"},
+        refused=r"Write 'NAME @ git\+ADDRESS'",
+    ),
+    Shape(
+        "requirements above the application root, with a path from their folder",
+        {**CORE, "requirements.txt": "./libs/core\n", "web/README": ""},
+        subdir="web",
+        python={"requirements": ["../requirements.txt"]},
+        refused="counts from the application root",
+    ),
+    Shape(
         "a version from git without a tag",
-        {"pyproject.toml": f'{SCM}[project]\nname = "shop"\ndynamic = ["version"]\n', "shop/__init__.py": ""},
+        {
+            "pyproject.toml": f'{SCM}[project]\nname = "shop"\ndynamic = ["version"]\n[tool.setuptools_scm]\n',
+            "shop/__init__.py": "",
+        },
         refused="comes from git, and the source has no tag",
     ),
     Shape("poetry.lock", {"pyproject.toml": PROJECT, "poetry.lock": "package = []\n"}, refused="poetry export"),
     Shape("pdm.lock", {"pyproject.toml": PROJECT, "pdm.lock": "package = []\n"}, refused="pdm export"),
     Shape("Pipfile.lock", {"Pipfile": "[packages]\n", "Pipfile.lock": "{}\n"}, refused="pipenv requirements"),
     Shape("Poetry without a package", {"pyproject.toml": POETRY}, refused="for Poetry alone"),
-    Shape("setup.cfg alone", {"setup.cfg": "[options]\ninstall_requires = shapes-left\n"}, refused="setup.cfg"),
+    Shape(
+        "setup.cfg alone",
+        {"setup.cfg": "[options]\ninstall_requires = shapes-left\n"},
+        refused="list the dependencies in requirements.txt",
+    ),
     Shape(
         "a requirement that does not exist", {"requirements.txt": "shapes-nowhere\n"}, refused="no such name or version"
     ),

@@ -97,12 +97,6 @@ SHAPES = [
         says="1.0",
     ),
     plain("a requirement in git", "shapes-git @ git+file://@GIT@\n", probe=versions("shapes-git"), says="1.0"),
-    plain(
-        "a requirement in git, editable",
-        "-e git+file://@GIT@#egg=shapes-git\n",
-        probe=versions("shapes-git"),
-        says="1.0",
-    ),
     Shape(
         "a script with its own metadata",
         {
