@@ -61,7 +61,7 @@ def test_it_went_to_another_server_and_process_manager_and_lost_nothing(facts, f
     assert place.run("ls /run/webapps/vault.sockets | sed 's/\\..*//' | sort -u").split() == [live(place)]
 
 
-def test_its_release_commands_ran_while_it_was_stopped(facts, addresses, places):
+def test_its_release_commands_ran_while_it_was_stopped(facts, flips, places):
     place = next(place for place in places if place.name == facts.name)
     migrated = place.run("grep -c migrated /srv/webapps/vault/shared/data/ledger")
     assert int(migrated) >= 3
