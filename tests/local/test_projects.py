@@ -434,6 +434,18 @@ def test_the_project_named_beside_its_lock_is_installed_once_and_anew(bench: Ben
 
 
 @needs_root
+def test_a_pylock_of_uv_installs_the_project_too(bench: Bench, tmp_path: Path, uv: str) -> None:
+    files = lock({**SRC, "pyproject.toml": f"{HATCHLING}{PROJECT}{NEEDS}{SCRIPT}"}, tmp_path, uv)
+    command = [uv, "export", "--quiet", "--frozen", "--format", "pylock.toml", "-o", "pylock.toml"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    files = {**files, "pylock.toml": (tmp_path / "pylock.toml").read_text()}
+    del files["uv.lock"]
+    bench.build(files, wsgi="shop:app")
+    assert bench.run("python", "-c", f"import itsdangerous; {TELL}") == "1.4.0\n"
+    assert bench.run("shop-admin", "migrate") == "did ['migrate']\n"
+
+
+@needs_root
 def test_a_lock_is_installed_from_the_named_index(bench: Bench, tmp_path: Path, uv: str) -> None:
     """A host without internet access has a mirror. The files are verified by the hashes of the lock."""
     project = f'{PROJECT}requires-python = ">=3.9"\ndependencies = ["itsdangerous"]\n'
@@ -544,7 +556,9 @@ def test_an_index_with_a_login_is_asked_whenever_an_environment_is_made(bench: B
     if place == "extra_index_urls":
         python["extra_index_urls"] = [index]
     env = {"TOKEN": "T0ken", "UV_INDEX_SHELF_USERNAME": "me", "UV_INDEX_SHELF_PASSWORD": "T0ken"}
-    bench.build(files, python=python, env=env)
+    notes: list[str] = []
+    bench.build(files, python=python, env=env, notes=notes)
+    assert [index.replace("me:T0ken@", "") in note for note in notes] == [True] * (place == "pyproject")
     shutil.rmtree(bench.layout.venvs)
     os.mkdir(bench.layout.venvs, 0o755)
     shutil.rmtree(f"{bench.layout.build}/uv")

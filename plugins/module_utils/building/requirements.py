@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import run_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import indexes_of, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     logical_lines,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
+    index_of_source,
     member_name,
     with_absolute_indexes,
 )
@@ -134,7 +135,15 @@ def exported_lines(build: Build, name: str, work: Workspace) -> list[Line]:
 
 
 def check_requirements(build: Build, wanted: Requirements) -> None:
-    """Refuse an app server that is too old, before anything is installed."""
+    """Refuse an app server that is too old, before anything is installed. Report indexes that only the source names."""
+    for name in settings_of_uv(build):
+        text = content(os.path.normpath(os.path.join(build.root, name)))
+        index = index_of_source(text, indexes_of(build.spec["python"]))
+        if index and any(kind(one) in ("project", "text") for one in wanted.files):
+            build.spec.get("notes", []).append(
+                f"webapps '{build.name}': packages may also come from the index '{index}', which {name} names. To end "
+                "this warning, name the index in python.extra_index_urls too, or remove it there."
+            )
     for server in build.spec["server_packages"][:1]:
         problem = pinned_too_old(build.root, wanted.files, wanted.packages, server, build.source)
         if problem:

@@ -48,7 +48,9 @@ NOTHING_TO_BUILD = re.compile(
     re.I,
 )
 INDEX_LINE = re.compile(r"(?:-i\s|--(?:extra-)?index-url[=\s])\s*(\S+)")
-BUILD_OPTION = re.compile(r"(--no-binary|--only-binary)[=\s]\s*(\S+)")
+OPTION = re.compile(r"(--no-binary|--only-binary|--trusted-host)[=\s]\s*(\S+)")
+# The options of pip that uv knows by another name.
+NAMES = {"--trusted-host": "--allow-insecure-host"}
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,7 @@ def resolve(
             add_lock(build, wanted, found, name, work)
             limits += wanted.lines[name]
         elif kind(name) == "pylock":
-            found.steps.append(Step(f"install what {name} lists", content(os.path.join(build.root, name)), file=name))
-            limits += [Line(f"{one.name}=={one.version}") for one in packages_of(content(path_of(build, name)))]
+            limits += add_pylock(build, found, name)
         elif options := is_complete_list(content(path_of(build, name)), wanted.lines.get(name)):
             text = "\n".join(line.text for line in wanted.lines[name])
             found.steps.append(Step(f"install what {name} lists", text, file=name, is_pylock=False, options=options))
@@ -116,6 +117,17 @@ def resolve(
         packages = packages_of(found.text)
         found.add(f"install {listed(opened, wanted.packages)}", packages, build_options(wanted, opened))
     return found
+
+
+def add_pylock(build: Build, found: Resolution, name: str) -> list[Line]:
+    """Add a pylock.toml; return its pins. If uv has written it, folders of the source are built for the release."""
+    path, doing = path_of(build, name), f"install what {name} lists"
+    packages = packages_of(exact.without_places(content(path), os.path.dirname(path), [build.source]))
+    if any(one.folder for one in packages):
+        found.add(doing, packages)
+    else:
+        found.steps.append(Step(doing, content(path), file=name))
+    return [Line(f"{one.name}=={one.version}") for one in packages if one.version]
 
 
 def path_of(build: Build, name: str) -> str:
@@ -222,10 +234,10 @@ def compiled_once(
 
 
 def build_options(wanted: Requirements, opened: list[str]) -> tuple[str, ...]:
-    """The options of requirements files that say which packages are built from source."""
+    """The options of requirements files that apply to installations: what is built from source, and trusted hosts."""
     lines = [line.text for name in opened for line in wanted.lines.get(name, [])]
-    found = [BUILD_OPTION.fullmatch(line) for line in lines]
-    return tuple(part for one in found if one for part in (one[1], one[2]))
+    found = [OPTION.fullmatch(line) for line in lines]
+    return tuple(part for one in found if one for part in (NAMES.get(one[1], one[1]), one[2]))
 
 
 def indexes_of_lines(build: Build, wanted: Requirements) -> list[str]:

@@ -58,6 +58,10 @@ REMEDIES = (
         "been replaced: compare the package on your index or mirror with the original.",
     ),
     (
+        r"required (?:uv )?version .*does not match",
+        "[tool.uv] of the source requires another version of uv: set python_uv_version to one that it accepts.",
+    ),
+    (
         r"404 not found",
         "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions "
         "again with -e webapp_upgrade_packages=true, or name another version in the requirements.",

@@ -14,6 +14,9 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import content, kind, table
 
+# The index that uv asks where none is named.
+PUBLIC_INDEX = re.compile(r"https://pypi\.[a-z]+/simple")
+
 
 def member_name(lock: str, root: str) -> str:
     """The name that the lock of a workspace has for the package in the application root; empty for no member."""
@@ -78,6 +81,17 @@ def unverified_package(lock: str, indexes: list[str]) -> tuple[str, str]:
             continue
         return str(package.get("name", "")), without_login(index)
     return "", ""
+
+
+def index_of_source(text: str, indexes: list[str]) -> str:
+    """An index of a pyproject.toml for any package, which the inventory does not name; empty for none."""
+    with suppress(AttributeError, KeyError, TypeError):
+        for index in (table(text) or {}).get("tool", {}).get("uv", {}).get("index", []):
+            address = without_login(str(index["url"]))
+            is_known = bool(PUBLIC_INDEX.fullmatch(address)) or address in map(without_login, indexes)
+            if not index.get("explicit") and not is_known:
+                return address
+    return ""
 
 
 def without_login(address: str) -> str:
