@@ -240,7 +240,7 @@ def install(
 
 def install_step(build: Build, pip: list[str], step: Step, indexes: list[str], work: Workspace) -> None:
     if step.file:
-        place = folder_of_lists(build.root, [step.file])
+        place = folder_of_lists(build.root, [step.file], step.text.split("\n"))
         arguments = [*pip, *step.options, "-r", from_folder(build.root, step.file, place)]
         run_uv(build, arguments, step.doing, work.inside(place), in_source=True)
         return
