@@ -58,10 +58,6 @@ REMEDIES = (
         "or name it as python.ca_bundle.",
     ),
     (
-        r"git executable not found",
-        "A requirement comes from git, which the host lacks: set python_packages: [git].",
-    ),
-    (
         r"couldn't find remote ref|remote branch .* not found|unknown revision|reference is not a tree",
         "The repository of a requirement has no such branch, tag or commit: correct what follows '@' in its address.",
     ),
@@ -81,7 +77,7 @@ REMEDIES = (
     ),
     (
         r"(?s)requires-python|does not satisfy python|\A(?=.*requires)(?=.*python>=)",
-        "A requirement needs another Python; change its version, or name another python.interpreter.",
+        "A requirement needs another Python: change its version, or set another python.interpreter.",
     ),
     (
         r"requirements are unsatisfiable",
@@ -89,8 +85,8 @@ REMEDIES = (
     ),
     (
         r"distribution not found at",
-        "A requirement is a folder or a file that the source does not have: correct its path, which starts at the "
-        "application root.",
+        "A requirement is a folder or a file that the source does not have: correct its path. A relative path starts at "
+        "the application root, which is the folder that source.subdir names.",
     ),
     (
         r"required (?:uv )?version .*does not match",
@@ -98,7 +94,7 @@ REMEDIES = (
     ),
     (
         r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve anew with "
+        "A file is no longer in the index. If an earlier release recorded its version, resolve the versions again with "
         "-e webapp_upgrade_packages=true, or name another version in the requirements.",
     ),
     (r"no space left", "The disk is full; make room."),
