@@ -85,7 +85,7 @@ REMEDIES = (
     ),
     (
         r"distribution not found at",
-        "A requirement is a folder or a file that the source does not have: correct its path. A relative path starts at "
+        "A requirement is a folder or a file that the source does not have: correct its path. Relative paths start at "
         "the application root, which is the folder that source.subdir names.",
     ),
     (
