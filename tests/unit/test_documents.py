@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted((CHECKOUT / "playbooks").glob("*.yml"))
@@ -77,6 +78,12 @@ def test_every_document_is_linked() -> None:
             linked.add((path.parent / link["target"].partition("#")[0]).resolve())
     pages = {path for path in DOCUMENTS if path.parent != CHECKOUT}
     assert sorted(str(path.relative_to(CHECKOUT)) for path in pages - linked) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_example_in_yaml_can_be_read(path: Path) -> None:
+    for example in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        assert yaml.safe_load(example)
 
 
 def test_the_readme_is_short() -> None:
