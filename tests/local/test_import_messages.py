@@ -80,7 +80,7 @@ ENV_FILE = "'.env' was not deployed, because .gitignore names it."
         (
             "from importlib.metadata import version; version('shop')",
             [],
-            ["The package 'shop' is not installed", "add '.'"],
+            ["the package 'shop', which is not installed", "add '.'"],
         ),
         (
             {"app.py": "import core", "libs/core.py": ""},
