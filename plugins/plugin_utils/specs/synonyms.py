@@ -118,15 +118,15 @@ REMARKS: tuple[tuple[str, str], ...] = (
     ),
     (
         "env_file environmentfile dotenv envfile",
-        "Set the variables in env: one entry for each line of the file.",
+        "Set the variables in env: one entry for each line of the file. Or write the file with files.",
     ),
     (
         "secrets secret vault",
-        "Set secrets in env, encrypted by ansible-vault.",
+        "Set secrets in env or files, encrypted by ansible-vault.",
     ),
     (
         "venv virtualenv venv_path virtual_env",
-        "Each release has an environment of its own. Set python.interpreter and python.requirements.",
+        "uv creates the virtual environments. Set python.interpreter and python.requirements.",
     ),
     (
         "pythonpath python_path",
