@@ -13,11 +13,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import project
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from repositories import git
 from test_building import (  # noqa: F401  # fixtures
@@ -589,3 +591,19 @@ def test_root_writes_through_no_link_of_an_environment_that_a_project_has_filled
     with pytest.raises(ReleaseError, match="Remove that package"):
         bench.build({**SHOP, "setup.py": SETUP.format(more="")}, wsgi="shop:app")
     assert os.listdir(victim) == []
+
+
+@pytest.mark.attack("11", "A package in a list is built from a folder above the source, whose files root then copies")
+@pytest.mark.parametrize("folder", ["../victim", "/../victim", "libs/../../victim", "link"])
+def test_root_completes_packages_with_files_of_the_source_alone(tmp_path: Path, folder: str) -> None:
+    source, packages = tmp_path / "src", tmp_path / "venv/lib/python3.11/site-packages"
+    for name in ("src/libs/core", "victim/core", "venv/lib/python3.11/site-packages/core"):
+        (tmp_path / name).mkdir(parents=True)
+    (source / "link").symlink_to(tmp_path / "victim")
+    (tmp_path / "victim/core/secret").write_text("secret")
+    (packages / "core-1.0.dist-info").mkdir()
+    (packages / "core-1.0.dist-info/RECORD").write_text("core/__init__.py,,\n")
+    package = Package(f'name = "core"\ndirectory = {{ path = "@SOURCE@/{folder}" }}')
+    build: Any = SimpleNamespace(source=str(source), root=str(source))
+    project.fill_packages(build, str(tmp_path / "venv"), [package])
+    assert os.listdir(packages / "core") == []
