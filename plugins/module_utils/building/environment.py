@@ -39,7 +39,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual impor
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
-from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
+from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import (
+    interpreter_of,
+    is_complete,
+    remove_mark,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_in, record_contents
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
@@ -82,7 +86,9 @@ def provide_environment(build: Build) -> tuple[str, bool]:
             name, leans = find_or_install(build, wanted, found, interpreter, version, work)
             record_resolution(build, found)
             if found.local:
-                make_own_environment(build, found.local, interpreter, name, work)
+                # The host may have several of this version. Those that no shared environment has may be removed.
+                chosen = interpreter_of(os.path.join(build.layout.venvs, name))
+                make_own_environment(build, found.local, chosen, name, work)
             else:
                 os.symlink(os.path.join("..", "..", "venvs", name), os.path.join(build.release, "venv"))
             return name, leans
