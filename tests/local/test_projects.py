@@ -607,3 +607,16 @@ def test_root_completes_packages_with_files_of_the_source_alone(tmp_path: Path, 
     build: Any = SimpleNamespace(source=str(source), root=str(source))
     project.fill_packages(build, str(tmp_path / "venv"), [package])
     assert os.listdir(packages / "core") == []
+
+
+@needs_root
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_link_to_the_files_of_a_package_can_be_served(bench: Bench, installed: bool) -> None:
+    files = {"app.py": APP, "requirements.txt": "itsdangerous\n"}
+    if installed:
+        files |= {**SHOP, "setup.py": SETUP.format(more=""), "requirements.txt": ".\nitsdangerous\n"}
+    find = "python -c 'import itsdangerous, os; print(os.path.dirname(itsdangerous.__file__))'"
+    release = bench.build(files, build_commands=[f"ln -s $({find}) static"])
+    assert (release / "venv").is_symlink() is not installed
+    link = release / "src/static"
+    assert (link.lstat().st_uid, (link / "__init__.py").exists()) == (0, True), "nginx follows links of root to root"
