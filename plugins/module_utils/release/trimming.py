@@ -59,11 +59,15 @@ def trim(cache: str, oldest: float, used: set[str]) -> None:
     gone += outdated(
         [(path, normalized(os.path.basename(os.path.dirname(path))), os.path.basename(path)) for path in built], used
     )
+    # What resolutions have read of packages: VERSION-TAGS.msgpack in a folder with the name.
+    read = [glob.glob(f"{glob.escape(cache)}/wheels-v*/{below}/*.msgpack") for below in ("pypi/*", "index/*/*")]
+    for path in (*read[0], *read[1]):
+        name, version = os.path.basename(os.path.dirname(path)), os.path.basename(path).partition("-")[0]
+        gone += [] if f"{normalized(name)}=={version}" in used else [path]
     for pattern in FOLDERS:
         gone += glob.glob(f"{glob.escape(cache)}/{pattern}")
-    # Sources of addresses and of commits, and what resolutions have read of packages.
-    old = ("sdists-v*/url/*", "sdists-v*/git/*/*", "git-v*/checkouts/*/*")
-    for pattern in (*old, "wheels-v*/pypi/*/*.msgpack", "wheels-v*/index/*/*/*.msgpack"):
+    # Sources of addresses and of commits: each build of another source adds one.
+    for pattern in ("sdists-v*/url/*", "sdists-v*/git/*/*", "git-v*/checkouts/*/*"):
         gone += [path for path in glob.glob(f"{glob.escape(cache)}/{pattern}") if age_of(path) < oldest]
     # Environments for builds, which have ended.
     for pattern in ("builds-v*/*", "environments-v*/*", "archive-v*/.tmp*", "*/.tmp*"):
