@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import project
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
@@ -620,3 +621,17 @@ def test_a_link_to_the_files_of_a_package_can_be_served(bench: Bench, installed:
     assert (release / "venv").is_symlink() is not installed
     link = release / "src/static"
     assert (link.lstat().st_uid, (link / "__init__.py").exists()) == (0, True), "nginx follows links of root to root"
+
+
+@needs_root
+def test_a_change_of_code_or_of_other_tools_starts_no_uv(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tomllib")  # reason: without it, a host compares the whole file
+    files = {"app.py": APP, "requirements.txt": "itsdangerous\n", "pyproject.toml": f"{PROJECT}[tool.black]\n"}
+    bench.build(files)
+    changed = {"app.py": f"{APP}# changed\n", "pyproject.toml": files["pyproject.toml"].replace("1.4.0", "1.4.1")}
+    with monkeypatch.context() as context:
+        context.setattr(Build, "build_with", lambda *_arguments: pytest.fail("a program was started"))
+        bench.build({**files, **changed}, SECOND)
+    limits = {"pyproject.toml": f"{files['pyproject.toml']}[tool.uv]\nconstraint-dependencies = ['itsdangerous<2']\n"}
+    bench.build({**files, **limits}, THIRD)
+    assert version_of(bench, "itsdangerous", THIRD) < "2"

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
     check_requirements,
     read_requirements,
     settings_of_uv,
+    settings_text,
     wanted_requirements,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import (
@@ -148,8 +149,7 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
         else text_of(build.root, name, build.source)
         for name in wanted.files
     }
-    # [tool.uv] of the source also has settings.
-    texts |= {name: text_of(build.root, name, build.source) for name in settings_of_uv(build)}
+    texts |= {name: settings_text(build, name) for name in settings_of_uv(build) if name not in texts}
     inputs: dict[str, Any] = {
         **common_key(build, version),
         "files": texts,
