@@ -97,6 +97,9 @@ def choose_intact(
 ) -> tuple[str, str | None, list[str]]:
     """Choose a release as ``choose`` does, but none whose environment has changed since it was installed."""
     current = layout.current_release()
+    if spec.get("upgrade") and any(one.id == spec.get("built") for one in known):
+        # An earlier call of this run has upgraded it.
+        return "reuse", spec["built"], ["dependencies"]
     action, reused, reasons = choose(wanted, current, known, bool(spec.get("upgrade")))
     while action != "build":
         chosen = reused or current
