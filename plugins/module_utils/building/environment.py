@@ -192,10 +192,11 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
         else are_lines_self_contained(wanted.lines[name])
         for name in direct
     )
-    if needs_source or found.may_change:
+    reads_source = needs_source or found.may_change
+    if reads_source:
         key["code"] = build.code
-        key |= inputs_of_environment(build, [], True)
-    return key
+    # uv replaces variables in files that are installed as they are.
+    return key | inputs_of_environment(build, [step.text for step in found.steps if step.file], reads_source)
 
 
 def limits_of_server(build: Build, wanted: Requirements) -> list[str]:
