@@ -19,7 +19,13 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import project
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    WITHDRAWN,
+    ReleaseError,
+    manifests,
+    write_manifest,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from repositories import git
@@ -310,6 +316,24 @@ def test_a_newer_version_changes_nothing_until_it_is_asked_for(bench: Bench) -> 
 
 
 @needs_root
+@pytest.mark.parametrize("state", [BAD, WITHDRAWN])
+@pytest.mark.parametrize("more", ["", "two\n"])
+def test_versions_of_a_release_that_failed_are_not_used_again(bench: Bench, state: str, more: str) -> None:
+    listed = offered(bench, "one==1.0")
+    files = {"app.py": APP, "requirements.txt": f"{listed}one\n"}
+    bench.build(files)
+    os.symlink(os.path.join("releases", ID), bench.layout.current)
+    offered(bench, "one==2.0", "two==1.0")
+    bench.build(files, SECOND, upgrade=True)
+    assert version_of(bench, "one", SECOND) == "2.0"
+    (failed, _live) = manifests(bench.layout)
+    failed.state = state
+    write_manifest(bench.layout, failed)
+    bench.build({"app.py": f"{APP}# corrected\n", "requirements.txt": f"{listed}one\n{more}"}, THIRD)
+    assert version_of(bench, "one", THIRD) == "1.0"
+
+
+@needs_root
 def test_a_resolution_of_another_host_is_used_if_it_is_sound(bench: Bench) -> None:
     files = {"app.py": APP, "requirements.txt": "itsdangerous\n"}
     release = bench.build(files)
@@ -419,7 +443,7 @@ def test_variables_of_the_application_are_there_while_dependencies_are_installed
 
 @needs_root
 def test_modules_that_newer_versions_have_dropped_are_told_with_their_package(bench: Bench) -> None:
-    with pytest.raises(ReleaseError, match=r"add 'setuptools<81' to python\.packages"):
+    with pytest.raises(ReleaseError, match=r"Add 'setuptools<81' to python\.packages"):
         bench.build({"app.py": f"import pkg_resources\n{APP}"})
     with pytest.raises(ReleaseError, match=r"the metadata of the package 'shop'.*add '\.' to python\.packages"):
         bench.build({"app.py": f"from importlib.metadata import version\nversion('shop')\n{APP}"}, SECOND)
