@@ -357,11 +357,15 @@ def test_a_root_that_is_none(bench: Bench) -> None:
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["returns nothing"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
-        ({"app.py": "raise BlockingIOError(11, 'x')"}, "app:app", ["Another process holds a lock", "exclusive: true"]),
+        (
+            {"app.py": "raise BlockingIOError(11, 'x')"},
+            "app:app",
+            ["Another process has what the application needs", "exclusive: true"],
+        ),
         (
             {"app.py": "def create_app(): raise OSError('Could not set lock on file')"},
             "app:create_app()",
-            ["Another process holds a lock", "Could not set lock on file"],
+            ["Another process has what the application needs", "Could not set lock on file"],
         ),
         ({"app.py": "class box: inner = print"}, "app:box.iner", ["the module 'app' has no 'box.iner'"]),
         (

@@ -110,7 +110,7 @@ def settings_of_uv(build: Build) -> list[str]:
 
 
 def settings_text(build: Build, name: str) -> str:
-    """What uv reads of such a file: a new version of the project, or a setting of another tool, changes nothing."""
+    """The settings of uv in such a file: a new version of the project, or a setting of another tool, is none."""
     text = text_of(build.root, name, build.source)
     found = table(text) if os.path.basename(name) == "pyproject.toml" else None
     return text if found is None else json.dumps(tools(found).get("uv"), sort_keys=True, default=str)

@@ -59,7 +59,7 @@ def trim(cache: str, oldest: float, used: set[str]) -> None:
     gone += outdated(
         [(path, normalized(os.path.basename(os.path.dirname(path))), os.path.basename(path)) for path in built], used
     )
-    # What resolutions have read of packages: VERSION-TAGS.msgpack in a folder with the name.
+    # The metadata of packages that resolutions have read: NAME/VERSION-TAGS.msgpack.
     read = [glob.glob(f"{glob.escape(cache)}/wheels-v*/{below}/*.msgpack") for below in ("pypi/*", "index/*/*")]
     for path in (*read[0], *read[1]):
         name, version = os.path.basename(os.path.dirname(path)), os.path.basename(path).partition("-")[0]
