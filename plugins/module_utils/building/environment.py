@@ -139,7 +139,7 @@ def is_used(build: Build, name: str) -> bool:
 
 
 def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
-    """All that decides which packages uv finds. It includes the whole source, unless it provably does not matter."""
+    """The inputs that decide which packages uv finds. They include the source, unless it provably does not matter."""
     python = build.spec["python"]
     lines = [line for found in wanted.lines.values() for line in found]
     tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]
@@ -247,7 +247,7 @@ def install(
 
 def install_step(build: Build, pip: list[str], step: Step, indexes: list[str], work: Workspace) -> None:
     if step.file:
-        place = folder_of_lists(build.root, [step.file])
+        place = folder_of_lists(build.root, [step.file], step.text.split("\n"))
         arguments = [*pip, *step.options, "-r", from_folder(build.root, step.file, place)]
         run_uv(build, arguments, step.doing, work.inside(place), in_source=True)
         return

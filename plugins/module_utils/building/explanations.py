@@ -88,18 +88,13 @@ REMEDIES = (
         "The requirements contradict each other, as uv says below: change the versions that they ask for.",
     ),
     (
-        r"distribution not found at",
-        "A requirement is a folder or a file that the source does not have: correct its path, which starts at the "
-        "application root.",
-    ),
-    (
         r"required (?:uv )?version .*does not match",
         "[tool.uv] of the source requires another version of uv: set python_uv_version to one that it accepts.",
     ),
     (
         r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve anew with "
-        "-e webapp_upgrade_packages=true, or name another version in the requirements.",
+        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions "
+        "again with -e webapp_upgrade_packages=true, or name another version in the requirements.",
     ),
     (r"no space left", "The disk is full; make room."),
 )

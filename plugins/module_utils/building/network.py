@@ -26,8 +26,8 @@ REMEDIES = (
     ),
     (
         r"distribution not found at: file:",
-        "The folder or file of a requirement is not in the source. A relative path counts from the application root, "
-        "which is the folder that source.subdir names: correct the path, or remove subdir.",
+        "The folder or file of a requirement is not in the source. A relative path starts at the application root, or "
+        "at the folder of a list above it: correct the path.",
     ),
     (
         r"operation too slow|operation timed out|connection timed out|timed out after|timeout was reached",

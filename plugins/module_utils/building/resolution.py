@@ -220,7 +220,8 @@ def compiled_once(
 ) -> str:
     arguments, folders = [], []
     # Relative paths in python.packages start at the application root.
-    place = folder_of_lists(build.root, opened) if all(map(is_self_contained, wanted.packages)) else build.root
+    texts = [line.text for name in opened for line in wanted.lines.get(name, [])]
+    place = folder_of_lists(build.root, opened, texts) if all(map(is_self_contained, wanted.packages)) else build.root
     for name in opened:
         if with_projects and name in projects_of(build, opened):
             folders.append(os.path.relpath(os.path.dirname(path_of(build, name)), place))

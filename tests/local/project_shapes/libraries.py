@@ -114,6 +114,16 @@ SHAPES = [
         then="core two",
     ),
     Shape(
+        "requirements above the application root, with a path from their folder",
+        {**CORE, "requirements.txt": "./libs/core\n", "web/README": ""},
+        subdir="web",
+        python={"requirements": ["../requirements.txt"]},
+        probe=SEE,
+        says="core one",
+        change=("libs/core/src/core/__init__.py", "one", "two"),
+        then="core two",
+    ),
+    Shape(
         "a library that needs another one",
         {
             **CORE,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from project_shapes.backends import SCM
-from project_shapes.libraries import CORE
 from project_shapes.shape import Shape
 
 LEFT = "shapes-left\n"
@@ -17,13 +16,6 @@ SHAPES = [
         "a requirement in git, editable",
         {"requirements.txt": "-e git+file://@GIT@#egg=shapes-git\n"},
         refused=r"Write 'NAME @ git\+ADDRESS'",
-    ),
-    Shape(
-        "requirements above the application root, with a path from their folder",
-        {**CORE, "requirements.txt": "./libs/core\n", "web/README": ""},
-        subdir="web",
-        python={"requirements": ["../requirements.txt"]},
-        refused="counts from the application root",
     ),
     Shape(
         "a version from git without a tag",
