@@ -55,7 +55,8 @@ def build_wheel(folder, *_settings):
         wheel.writestr("lone.py", open("app.py").read())
         info = "lone-1.0.dist-info"
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: lone\\nVersion: 1.0\\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        tags = "Generator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\\n{tags}")
         wheel.writestr(f"{info}/RECORD", "")
     return name
 """
