@@ -27,13 +27,13 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import builder, environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.builder import build_release
-from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import inputs_of
+from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import environment_key, inputs_of
 from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements import (
     Requirements,
     read_requirements,
     wanted_requirements,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import Resolution
+from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import Resolution, Step
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import look_at_static
@@ -357,11 +357,15 @@ def test_a_root_that_is_none(bench: Bench) -> None:
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["returns nothing"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
-        ({"app.py": "raise BlockingIOError(11, 'x')"}, "app:app", ["Another process has what", "exclusive: true"]),
+        (
+            {"app.py": "raise BlockingIOError(11, 'x')"},
+            "app:app",
+            ["Another process has what the application needs", "exclusive: true"],
+        ),
         (
             {"app.py": "def create_app(): raise OSError('Could not set lock on file')"},
             "app:create_app()",
-            ["Another process has what", "Could not set lock on file"],
+            ["Another process has what the application needs", "Could not set lock on file"],
         ),
         ({"app.py": "class box: inner = print"}, "app:box.iner", ["the module 'app' has no 'box.iner'"]),
         (
@@ -1031,6 +1035,25 @@ def key_of(bench: Bench, root: Path, identity: str = ID, **python: Any) -> dict[
         return inputs_of(build, wanted, "cpython-3.11")
     finally:
         os.unlink(build.source)
+
+
+@needs_root
+def test_variables_that_decide_what_is_installed_are_part_of_the_key(bench: Bench, tmp_path: Path) -> None:
+    listed = "one @ git+https://example.com/one@${ONE}"
+    root = grown(tmp_path / "source", {"requirements.txt": f"{listed}\n", "limits.txt": "setuptools<81\n"})
+    os.makedirs(bench.layout.release(ID))
+    Path(bench.layout.release(ID), "src").symlink_to(root)
+    found = Resolution([Step("install", listed, file="requirements.txt", is_pylock=False)])
+
+    def key(**env: str) -> dict[str, Any]:
+        build = Build(bench.spec({}, env=env), bench.layout, bench.uv, "code", ID)
+        return environment_key(build, Requirements(["requirements.txt"], [], {"requirements.txt": []}), found, "3.11")
+
+    assert key(ONE="1", OTHER="1") == key(ONE="1", OTHER="2") != key(ONE="2")
+    limits = {"UV_BUILD_CONSTRAINT": "limits.txt"}
+    before = key(**limits)
+    (root / "limits.txt").write_text("setuptools<82\n")
+    assert key(**limits) != before, "what is built of an unchanged list may be another package"
 
 
 CORE = {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import os
 import pwd
@@ -36,6 +37,31 @@ pytestmark = needs_root
 account, bench, public, uv = builds.account, builds.bench, builds.public, builds.uv
 
 
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "own"
+backend-path = ["."]
+[project]
+name = "lone"
+version = "1.0"
+"""
+# The smallest backend, which needs no package.
+BACKEND = """
+import os, zipfile
+def build_wheel(folder, *_settings):
+    name = "lone-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("lone.py", open("app.py").read())
+        info = "lone-1.0.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: lone\\nVersion: 1.0\\n")
+        tags = "Generator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\\n{tags}")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
@@ -61,14 +87,17 @@ class Shop:
     def serve(self, name: str, version: str, text: str = "") -> None:
         folder = self.index / name
         wheel(folder, name, version, f"TEXT = '{text}'\n")
-        links = "".join(f'<a href="{one.name}">{one.name}</a>' for one in sorted(folder.glob("*.whl")))
+        links = "".join(
+            f'<a href="{one.name}#sha256={hashlib.sha256(one.read_bytes()).hexdigest()}">{one.name}</a>'
+            for one in sorted(folder.glob("*.whl"))
+        )
         (folder / "index.html").write_text(f"<html><body>{links}</body></html>")
 
-    def deploy(self, number: int, *packages: str, text: str = "") -> None:
+    def deploy(self, number: int, *packages: str, text: str = "", **files: str) -> None:
         """Build a release, and do with the earlier ones what its activation does."""
         identity = f"202611{number:02d}T010203Z-ab12cd34"
         python = {"interpreter": None, "packages": [*packages, "other"], "index_url": self.url}
-        self.bench.build({"app.py": f"{APP}{text}"}, identity, python=python)
+        self.bench.build({"app.py": f"{APP}{text}", **files}, identity, python=python)
         (manifest,) = [one for one in manifests(self.layout) if one.id == identity]
         manifest.state = GOOD
         write_manifest(self.layout, manifest)
@@ -153,7 +182,7 @@ def test_sources_of_earlier_releases_are_removed(shop: Shop) -> None:
     builder = pwd.getpwnam(build_account(shop.layout.name))
     kept = []
     for name, age in (("old", 10_000), ("new", 0)):
-        folder = shop.cache / "sdists-v10" / "path" / name
+        folder = shop.cache / "sdists-v10" / "url" / name
         folder.mkdir(parents=True)
         for path in (folder.parent, folder):
             os.chown(path, builder.pw_uid, builder.pw_gid)
@@ -161,6 +190,15 @@ def test_sources_of_earlier_releases_are_removed(shop: Shop) -> None:
         kept.append(folder)
     shop.deploy(2, "helper==2.0")
     assert [path.exists() for path in kept] == [False, True]
+
+
+def test_builds_of_the_project_itself_do_not_pile_up(shop: Shop) -> None:
+    project = {"own.py": BACKEND, "pyproject.toml": PYPROJECT}
+    for number in range(1, 5):
+        shop.deploy(number, "./", text=f"# {number}\n", **project)
+    assert len(os.listdir(shop.layout.venvs)) == 1
+    assert shop.cached("lone") == ["1.0"]
+    assert list(shop.cache.glob("sdists-v*/path/*")) == []
 
 
 def test_a_cache_that_is_far_too_large_is_removed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,20 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import project
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BAD,
+    WITHDRAWN,
+    ReleaseError,
+    manifests,
+    write_manifest,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from repositories import git
 from test_building import (  # noqa: F401  # fixtures
@@ -307,6 +316,24 @@ def test_a_newer_version_changes_nothing_until_it_is_asked_for(bench: Bench) -> 
 
 
 @needs_root
+@pytest.mark.parametrize("state", [BAD, WITHDRAWN])
+@pytest.mark.parametrize("more", ["", "two\n"])
+def test_versions_of_a_release_that_failed_are_not_used_again(bench: Bench, state: str, more: str) -> None:
+    listed = offered(bench, "one==1.0")
+    files = {"app.py": APP, "requirements.txt": f"{listed}one\n"}
+    bench.build(files)
+    os.symlink(os.path.join("releases", ID), bench.layout.current)
+    offered(bench, "one==2.0", "two==1.0")
+    bench.build(files, SECOND, upgrade=True)
+    assert version_of(bench, "one", SECOND) == "2.0"
+    (failed, _live) = manifests(bench.layout)
+    failed.state = state
+    write_manifest(bench.layout, failed)
+    bench.build({"app.py": f"{APP}# corrected\n", "requirements.txt": f"{listed}one\n{more}"}, THIRD)
+    assert version_of(bench, "one", THIRD) == "1.0"
+
+
+@needs_root
 def test_a_resolution_of_another_host_is_used_if_it_is_sound(bench: Bench) -> None:
     files = {"app.py": APP, "requirements.txt": "itsdangerous\n"}
     release = bench.build(files)
@@ -416,7 +443,7 @@ def test_variables_of_the_application_are_there_while_dependencies_are_installed
 
 @needs_root
 def test_modules_that_newer_versions_have_dropped_are_told_with_their_package(bench: Bench) -> None:
-    with pytest.raises(ReleaseError, match=r"add 'setuptools<81' to python\.packages"):
+    with pytest.raises(ReleaseError, match=r"Add 'setuptools<81' to python\.packages"):
         bench.build({"app.py": f"import pkg_resources\n{APP}"})
     with pytest.raises(ReleaseError, match=r"the metadata of the package 'shop'.*add '\.' to python\.packages"):
         bench.build({"app.py": f"from importlib.metadata import version\nversion('shop')\n{APP}"}, SECOND)
@@ -589,3 +616,46 @@ def test_root_writes_through_no_link_of_an_environment_that_a_project_has_filled
     with pytest.raises(ReleaseError, match="Remove that package"):
         bench.build({**SHOP, "setup.py": SETUP.format(more="")}, wsgi="shop:app")
     assert os.listdir(victim) == []
+
+
+@pytest.mark.attack("11", "A package in a list is built from a folder above the source, whose files root then copies")
+@pytest.mark.parametrize("folder", ["../victim", "/../victim", "libs/../../victim", "link"])
+def test_root_completes_packages_with_files_of_the_source_alone(tmp_path: Path, folder: str) -> None:
+    source, packages = tmp_path / "src", tmp_path / "venv/lib/python3.11/site-packages"
+    for name in ("src/libs/core", "victim/core", "venv/lib/python3.11/site-packages/core"):
+        (tmp_path / name).mkdir(parents=True)
+    (source / "link").symlink_to(tmp_path / "victim")
+    (tmp_path / "victim/core/secret").write_text("secret")
+    (packages / "core-1.0.dist-info").mkdir()
+    (packages / "core-1.0.dist-info/RECORD").write_text("core/__init__.py,,\n")
+    package = Package(f'name = "core"\ndirectory = {{ path = "@SOURCE@/{folder}" }}')
+    build: Any = SimpleNamespace(source=str(source), root=str(source))
+    project.fill_packages(build, str(tmp_path / "venv"), [package])
+    assert os.listdir(packages / "core") == []
+
+
+@needs_root
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_link_to_the_files_of_a_package_can_be_served(bench: Bench, installed: bool) -> None:
+    files = {"app.py": APP, "requirements.txt": "itsdangerous\n"}
+    if installed:
+        files |= {**SHOP, "setup.py": SETUP.format(more=""), "requirements.txt": ".\nitsdangerous\n"}
+    find = "python -c 'import itsdangerous, os; print(os.path.dirname(itsdangerous.__file__))'"
+    release = bench.build(files, build_commands=[f"ln -s $({find}) static"])
+    assert (release / "venv").is_symlink() is not installed
+    link = release / "src/static"
+    assert (link.lstat().st_uid, (link / "__init__.py").exists()) == (0, True), "nginx follows links of root to root"
+
+
+@needs_root
+def test_a_change_of_code_or_of_other_tools_starts_no_uv(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tomllib")  # reason: without it, a host compares the whole file
+    files = {"app.py": APP, "requirements.txt": "itsdangerous\n", "pyproject.toml": f"{PROJECT}[tool.black]\n"}
+    bench.build(files)
+    changed = {"app.py": f"{APP}# changed\n", "pyproject.toml": files["pyproject.toml"].replace("1.4.0", "1.4.1")}
+    with monkeypatch.context() as context:
+        context.setattr(Build, "build_with", lambda *_arguments: pytest.fail("a program was started"))
+        bench.build({**files, **changed}, SECOND)
+    limits = {"pyproject.toml": f"{files['pyproject.toml']}[tool.uv]\nconstraint-dependencies = ['itsdangerous<2']\n"}
+    bench.build({**files, **limits}, THIRD)
+    assert version_of(bench, "itsdangerous", THIRD) < "2"

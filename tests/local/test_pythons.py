@@ -349,3 +349,24 @@ def test_the_interpreter_is_chosen_by_the_source_in_the_application_root(shop: S
     build = Build({**spec, **shop.given(None)}, shop.bench.layout, shop.uv, "code", ID)
     with pytest.raises(Exception, match=r"says 3\.98"):
         interpreters.find_interpreter(build)
+
+
+def test_the_own_environment_of_a_release_has_the_interpreter_of_the_shared_one(shop: Shop) -> None:
+    project = {"setup.py": "from setuptools import setup\nsetup(name='lone', version='1', py_modules=['lone'])\n"}
+    shop.build({"requirements.txt": "itsdangerous\n", **project}, "python3")
+    shop.build({"requirements.txt": ".\nitsdangerous\n", **project, "lone.py": ""}, MINOR, identity=LAST)
+    (name,) = {os.path.basename(os.path.dirname(path)) for path in Path(shop.bench.layout.venvs).glob("*/pyvenv.cfg")}
+    assert shop.prefix(LAST) == shop.prefix()
+    assert listed_pythons.interpreter_home(os.path.join(shop.bench.layout.venvs, name)) == "/usr/bin"
+
+
+def test_an_interpreter_stays_while_the_own_environment_of_a_release_uses_it(shop: Shop) -> None:
+    release = shop.build({}, MINOR)
+    layout = shop.bench.layout
+    shutil.copytree(os.path.join(layout.venvs, *os.listdir(layout.venvs)), shop.bench.folder / "own", symlinks=True)
+    shutil.rmtree(layout.venvs)
+    (release / "venv").unlink()
+    (shop.bench.folder / "own").rename(release / "venv")
+    assert listed_pythons.prune(layout, str(shop.folder)) == []
+    shutil.rmtree(release)
+    assert listed_pythons.prune(layout, str(shop.folder)) == [VERSION]

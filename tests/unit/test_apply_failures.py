@@ -14,9 +14,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx import owners
 from ansible_collections.pyweb.stack.plugins.module_utils.plan import apply
 from ansible_collections.pyweb.stack.plugins.module_utils.plan import releases as releases_module
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.apply import Application, PartFailed
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import choose_intact
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures, belongs_to
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import MissingPackages
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, MissingPackages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import built_in
 
 BUILT = {"changed": True, "apps": [{"name": "shop", "candidate": "20261122T000000Z-22222222"}]}
 
@@ -160,6 +162,9 @@ def test_a_service_belongs_to_the_application_in_its_name(service: str, belongs:
     assert belongs_to(service, ["shop"]) is belongs
 
 
+NO_CHANGE = {"changed": False, "activate": False}
+
+
 def broken(name: str) -> dict[str, Any]:
     return {"name": name, "state": "present", "problem": f"{name} can't be fetched"}
 
@@ -191,6 +196,29 @@ def test_a_package_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (first["missing_packages"], "failures" in first) == (["git"], False)
     second = Releases({**inputs, "installed": ["git"]}, lambda *_: None, check_mode=False).build()
     assert (second["missing_packages"], second["failures"]["problems"]) == ([], ["webapps 'shop': uv found no git"])
+
+
+def test_each_run_with_an_upgrade_of_packages_upgrades_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str | None] = []
+
+    def release(_deployment: Any, spec: dict[str, Any], _versions: Any) -> dict[str, Any]:
+        built.append(spec["built"])
+        return {"name": spec["name"], "action": "build", "candidate": "x", "current": "", "reasons": []} | NO_CHANGE
+
+    monkeypatch.setattr(releases_module, "release", release)
+    inputs = {"root": str(tmp_path), "uv": "", "nginx_group": "", "owner": "", "apps": [{"name": "shop"}]}
+    first = Releases({**inputs, "upgrade": True}, lambda *_: None, check_mode=False)
+    candidates = built_in(first.build())
+    assert (candidates, first.witnesses(), first.stamp()) == ({"shop": "x"}, None, {}), "the next run may not skip it"
+    Releases({**inputs, "upgrade": True, "built": candidates}, lambda *_: None, check_mode=False).build()
+    assert built == [None, "x"]
+
+
+def test_what_a_run_has_upgraded_is_used_by_its_next_call(tmp_path: Path) -> None:
+    layout, known = Layout("shop", str(tmp_path)), [Manifest("20261122T000000Z-22222222")]
+    spec = {"upgrade": True, "notes": []}
+    assert choose_intact(layout, {**spec, "built": known[0].id}, {}, known) == ("reuse", known[0].id, ["dependencies"])
+    assert choose_intact(layout, {**spec, "built": "../x"}, {}, known)[0] == "build"
 
 
 # --- the sites that stay ----------------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ def make(build: Build, manifest: Manifest) -> None:
     run_build_commands(build)
     check_static_folders(build)
     owner = existing_account(build.name)
-    venv = os.path.join(build.release, "venv")
-    give_outward_links(build.source, [build.release, venv], owner.pw_uid, owner.pw_gid)
+    inside = [build.release, os.path.join(build.layout.venvs, manifest.venv)]
+    give_outward_links(build.source, inside, owner.pw_uid, owner.pw_gid)
     check_paths(build)
     if build.spec.get("import_check", True) and not (build.spec.get("stop_first") and build.layout.current_release()):
         check_import(build)

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
     check_requirements,
     read_requirements,
     settings_of_uv,
+    settings_text,
     wanted_requirements,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import (
@@ -39,7 +40,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual impor
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded
-from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete, remove_mark
+from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import (
+    interpreter_of,
+    is_complete,
+    remove_mark,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_in, record_contents
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import give_outward_links
@@ -82,7 +87,9 @@ def provide_environment(build: Build) -> tuple[str, bool]:
             name, leans = find_or_install(build, wanted, found, interpreter, version, work)
             record_resolution(build, found)
             if found.local:
-                make_own_environment(build, found.local, interpreter, name, work)
+                # The host may have several of this version. Those that no shared environment has may be removed.
+                chosen = interpreter_of(os.path.join(build.layout.venvs, name))
+                make_own_environment(build, found.local, chosen, name, work)
             else:
                 os.symlink(os.path.join("..", "..", "venvs", name), os.path.join(build.release, "venv"))
             return name, leans
@@ -142,8 +149,7 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
         else text_of(build.root, name, build.source)
         for name in wanted.files
     }
-    # [tool.uv] of the source also has settings.
-    texts |= {name: text_of(build.root, name, build.source) for name in settings_of_uv(build)}
+    texts |= {name: settings_text(build, name) for name in settings_of_uv(build) if name not in texts}
     inputs: dict[str, Any] = {
         **common_key(build, version),
         "files": texts,
@@ -186,10 +192,11 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
         else are_lines_self_contained(wanted.lines[name])
         for name in direct
     )
-    if needs_source or found.may_change:
+    reads_source = needs_source or found.may_change
+    if reads_source:
         key["code"] = build.code
-        key |= inputs_of_environment(build, [], True)
-    return key
+    # uv replaces variables in files that are installed as they are.
+    return key | inputs_of_environment(build, [step.text for step in found.steps if step.file], reads_source)
 
 
 def limits_of_server(build: Build, wanted: Requirements) -> list[str]:

@@ -15,6 +15,7 @@ import stat
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import site_packages
 from ansible_collections.pyweb.stack.plugins.module_utils.building.resolution import NOTHING_TO_BUILD, note_unbuilt
+from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_real_folder
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import COPY, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.building.virtual import (
     create_environment,
@@ -130,9 +131,10 @@ def fill_packages(build: Build, path: str, local: list[Package]) -> None:
     for package in local:
         for name in names_of(path, package.name):
             for folder in ("", "src"):
-                source = os.path.join(build.source, package.folder, folder, name)
-                built = os.path.join(packages, name)
-                if is_folder(source) and is_folder(built):
+                # The build account has written the name of the folder.
+                parts = tuple(part for part in f"{package.folder}/{folder}/{name}".split("/") if part not in ("", "."))
+                source, built = os.path.join(build.source, *parts), os.path.join(packages, name)
+                if ".." not in parts and is_real_folder(build.source, parts) and is_folder(built):
                     fill(*((built, source) if package.folder == own else (source, built)))
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     kind,
     lines_of,
     logical_lines,
+    table,
+    text_of,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
     index_of_source,
@@ -32,6 +35,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading i
     old_server_message,
     pinned_too_old,
     pins,
+    tools,
 )
 
 
@@ -103,6 +107,13 @@ def settings_of_uv(build: Build) -> list[str]:
                 found.append(os.path.relpath(path, os.path.realpath(build.root)))
         folder = os.path.dirname(folder)
     return found
+
+
+def settings_text(build: Build, name: str) -> str:
+    """The settings of uv in such a file: a new version of the project, or a setting of another tool, is none."""
+    text = text_of(build.root, name, build.source)
+    found = table(text) if os.path.basename(name) == "pyproject.toml" else None
+    return text if found is None else json.dumps(tools(found).get("uv"), sort_keys=True, default=str)
 
 
 def selections(build: Build) -> list[str]:

@@ -26,7 +26,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace imp
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError, manifests
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    BUILT,
+    GOOD,
+    Manifest,
+    ReleaseError,
+    manifests,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import exact
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package, packages_of
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import HASH, Line, content, kind
@@ -254,13 +260,20 @@ def indexes_of_lines(build: Build, wanted: Requirements) -> list[str]:
 
 
 def preferred(build: Build) -> dict[str, str]:
-    """The versions that uv keeps if they still fit: those of the newest usable release."""
+    """The versions that uv keeps if they still fit: those of the live release, else of the newest one."""
     if build.spec.get("upgrade"):
         return {}
-    for manifest in manifests(build.layout):
-        if manifest.usable and manifest.venv:
+    for manifest in proven(build):
+        if manifest.venv:
             return installed_packages(os.path.join(build.layout.venvs, manifest.venv))
     return {}
+
+
+def proven(build: Build) -> list[Manifest]:
+    """The live release, then those that did not fail and were not rolled back, the newest first."""
+    live, known = build.layout.current_release(), manifests(build.layout)
+    others = [one for one in known if one.id != live and one.state in (BUILT, GOOD)]
+    return [*(one for one in known if one.id == live), *others]
 
 
 def recorded_list(build: Build, inputs: str) -> str:
@@ -273,7 +286,7 @@ def recorded_list(build: Build, inputs: str) -> str:
         return str(given["text"])
     if build.spec.get("upgrade"):
         return ""
-    for manifest in manifests(build.layout):
+    for manifest in proven(build):
         try:
             with open(os.path.join(build.layout.release(manifest.id), RECORD), encoding="utf-8") as stream:
                 if stream.readline() == f"{INPUTS}{inputs}\n":

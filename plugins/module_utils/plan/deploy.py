@@ -75,9 +75,6 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     current = layout.current_release()
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
     action, reused, reasons = choose_intact(layout, spec, wanted, known)
-    if spec.get("upgrade"):
-        # The inputs are equal, but the packages may have newer versions.
-        action, reused, reasons = "build", None, reasons or ["dependencies"]
     result = {
         "name": spec["name"],
         "state": "present",
@@ -100,7 +97,10 @@ def choose_intact(
 ) -> tuple[str, str | None, list[str]]:
     """Choose a release as ``choose`` does, but none whose environment has changed since it was installed."""
     current = layout.current_release()
-    action, reused, reasons = choose(wanted, current, known)
+    if spec.get("upgrade") and any(one.id == spec.get("built") for one in known):
+        # An earlier call of this run has upgraded it.
+        return "reuse", spec["built"], ["dependencies"]
+    action, reused, reasons = choose(wanted, current, known, bool(spec.get("upgrade")))
     while action != "build":
         chosen = reused or current
         manifest = next(one for one in known if one.id == chosen)

@@ -72,7 +72,8 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                result = release(self.deployment, {**spec, **shared}, self.versions)
+                built = (self.inputs.get("built") or {}).get(spec["name"])
+                result = release(self.deployment, {**spec, **shared, "built": built}, self.versions)
             except (HostError, OSError) as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
@@ -121,16 +122,21 @@ class Releases:
     def witnesses(self) -> dict[str, Any] | None:
         """The witnesses for a stamp of these releases; None if an application failed or an activation is pending."""
         pending = any(result["activate"] for result in self.answer["apps"])
-        if self.deployment.check_mode or pending or self.failures.problems:
+        if self.deployment.check_mode or pending or not self.may_be_stamped:
             return None
         return with_versions(self.versions.seen, verified(self.wanted, self.deployment.root, self.deployment.run))
 
     def stamp(self) -> dict[str, Any]:
         """The values that a later call needs to record these releases, once it has switched to them.
 
-        Empty if an application failed: the next run must try it again.
+        Empty if none may be recorded.
         """
-        return {} if self.failures.problems else {"seen": self.versions.seen, "releases": self.wanted}
+        return {"seen": self.versions.seen, "releases": self.wanted} if self.may_be_stamped else {}
+
+    @property
+    def may_be_stamped(self) -> bool:
+        """Whether the next run may skip these releases. It must try those that failed again, and upgrade again."""
+        return not (self.failures.problems or self.inputs.get("upgrade"))
 
 
 def message_of(name: str, error: Exception, root: str) -> str:

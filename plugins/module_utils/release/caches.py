@@ -34,7 +34,7 @@ TIMEOUT = 300
 PYTHON = "/usr/bin/python3"
 # A cache that is larger than twice the kept environments and this many bytes is removed as a whole.
 SPARE = 512 * 1024**2
-# A file of root with the environments for which the cache was trimmed.
+# A file of root with the environments, and the releases with own ones, for which the cache was trimmed.
 TRIMMED = ".cache_trimmed"
 
 
@@ -55,11 +55,12 @@ def free_space(layout: Layout) -> list[str]:
 def trim_cache(layout: Layout) -> str:
     """Remove from the cache what no kept environment uses. Return a warning where that is not possible.
 
-    The same environments are trimmed once. So a change of code, which uses its environment again, costs nothing.
+    The same environments are trimmed once. So a change of code, which uses its environment again, costs nothing. An own
+    environment of a release is always a new one: the build of the project is in the cache.
     """
     cache = os.path.join(layout.build, "uv")
     venvs = environments(layout)
-    state = "".join(f"{name}\n" for name in venvs)
+    state = "".join(f"{name}\n" for name in [*venvs, *releases_with_own(layout)])
     if builder_of(layout.name) is None or not os.path.isdir(cache) or read_state(layout) == state:
         return ""
     paths = [os.path.join(layout.venvs, name) for name in venvs]
@@ -87,6 +88,16 @@ def environments(layout: Layout) -> list[str]:
     except OSError:
         return []
     return [name for name in names if os.path.lexists(os.path.join(layout.venvs, name, COMPLETE))]
+
+
+def releases_with_own(layout: Layout) -> list[str]:
+    """The releases that have an environment of their own."""
+    try:
+        names = sorted(os.listdir(layout.releases))
+    except OSError:
+        return []
+    paths = [os.path.join(layout.release(name), "venv") for name in names]
+    return [name for name, path in zip(names, paths) if os.path.isdir(path) and not os.path.islink(path)]
 
 
 def read_state(layout: Layout) -> str:

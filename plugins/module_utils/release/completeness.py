@@ -27,6 +27,12 @@ def is_complete(path: str) -> bool:
         return False
 
 
+def interpreter_of(path: str) -> str:
+    """The interpreter with which a complete environment was made."""
+    with open(os.path.join(path, COMPLETE), encoding="utf-8") as mark:
+        return mark.read().strip()
+
+
 def remove_mark(path: str) -> None:
     """Take an environment's folder for root, and remove a mark that the account has put in it."""
     folder = os.open(path, trees.FOLDER)

@@ -102,10 +102,12 @@ def listed_folders(path: str) -> list[str]:
 
 
 def homes_of(layout: Layout) -> set[str]:
-    """The folders of the interpreters of an application's environments."""
+    """The folders of the interpreters of an application's environments: the shared ones, and those of releases."""
     found = set()
-    for name in listed_folders(layout.venvs):
-        home = interpreter_home(os.path.join(layout.venvs, name))
+    shared = [os.path.join(layout.venvs, name) for name in listed_folders(layout.venvs)]
+    own = [os.path.join(layout.release(name), "venv") for name in listed_folders(layout.releases)]
+    for path in (*shared, *(path for path in own if not os.path.islink(path))):
+        home = interpreter_home(path)
         if home:
             found.add(os.path.dirname(home))
             found.add(os.path.dirname(os.path.realpath(home)))

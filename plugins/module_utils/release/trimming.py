@@ -16,8 +16,8 @@ import sys
 
 INFO = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info")
 
-# Sources that another release does not use.
-SOURCES = ("sdists-v*/path/*", "sdists-v*/editable/*", "sdists-v*/url/*")
+# Builds of folders, which no other release uses: each release is built from a new copy of its source.
+FOLDERS = ("sdists-v*/path/*", "sdists-v*/editable/*")
 
 
 def normalized(name: str) -> str:
@@ -59,8 +59,15 @@ def trim(cache: str, oldest: float, used: set[str]) -> None:
     gone += outdated(
         [(path, normalized(os.path.basename(os.path.dirname(path))), os.path.basename(path)) for path in built], used
     )
-    # Sources of releases, of addresses and of commits: each build of another source adds one.
-    for pattern in (*SOURCES, "sdists-v*/git/*/*", "git-v*/checkouts/*/*"):
+    # The metadata of packages that resolutions have read: NAME/VERSION-TAGS.msgpack.
+    read = [glob.glob(f"{glob.escape(cache)}/wheels-v*/{below}/*.msgpack") for below in ("pypi/*", "index/*/*")]
+    for path in (*read[0], *read[1]):
+        name, version = os.path.basename(os.path.dirname(path)), os.path.basename(path).partition("-")[0]
+        gone += [] if f"{normalized(name)}=={version}" in used else [path]
+    for pattern in FOLDERS:
+        gone += glob.glob(f"{glob.escape(cache)}/{pattern}")
+    # Sources of addresses and of commits: each build of another source adds one.
+    for pattern in ("sdists-v*/url/*", "sdists-v*/git/*/*", "git-v*/checkouts/*/*"):
         gone += [path for path in glob.glob(f"{glob.escape(cache)}/{pattern}") if age_of(path) < oldest]
     # Environments for builds, which have ended.
     for pattern in ("builds-v*/*", "environments-v*/*", "archive-v*/.tmp*", "*/.tmp*"):

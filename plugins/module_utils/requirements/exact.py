@@ -109,11 +109,18 @@ def problem_of(text: str) -> str:
             return "a package has no valid name"
         if "\nversion = " in package.text and not package.version:
             return f"the version of {package.name} is not valid"
-        if re.search(r'(url|path) = "(?:file:)?/(?!/)|url = "file:', package.text.replace(f"file://{SOURCE}/", "")):
+        if not all(map(is_in_source, re.findall(r'\b(?:path = "|url = "file:)([^"]*)"', package.text))):
             return f"{package.name} is a file of a host"
         if re.search(r"^(wheels|sdist|archive) = ", package.text, re.MULTILINE) and not HASHED.search(package.text):
             return f"{package.name} has no hash"
     return ""
+
+
+def is_in_source(path: str) -> bool:
+    """Whether a path of a list, or an address without its scheme, stays in the source."""
+    rest = path.removeprefix("//")
+    is_below = rest == SOURCE or rest.startswith(f"{SOURCE}/")
+    return is_below and os.path.normpath(rest) == rest and not re.search(r"\\|%2e", rest, re.IGNORECASE)
 
 
 def seed_of(versions: dict[str, str]) -> str:

@@ -66,9 +66,13 @@ class SendingAction(PackagesAction):
             if result.get("failed"):
                 display.warning(f"Installing {', '.join(tools)} failed: {result.get('msg')}")
 
+        more: dict[str, Any] = {"installed": tools} if tools else {}
+        if built := built_in(webapp):
+            more["built"] = built
+
         def provided(part: plan.Part) -> plan.Part:
             part = sending.with_problems(sending.uploaded(part, paths), problems)
-            return plan.Part(part.role, {**part.inputs, "installed": tools} if tools else part.inputs, part.secrets)
+            return plan.Part(part.role, {**part.inputs, **more}, part.secrets)
 
         return with_webapp(due, provided)
 
@@ -95,6 +99,12 @@ class SendingAction(PackagesAction):
 def with_webapp(due: Due, change: Any) -> Due:
     """The parts, with the part webapp changed."""
     return [(change(part) if part.role == "webapp" else part, key) for part, key in due]
+
+
+def built_in(webapp: dict[str, Any]) -> dict[str, str]:
+    """The new releases by their applications. Another call with an upgrade of packages builds no second one."""
+    apps = [one for one in webapp.get("apps") or [] if isinstance(one, dict) and one.get("action") == "build"]
+    return {str(one.get("name")): str(one["candidate"]) for one in apps if one.get("candidate")}
 
 
 def problems_of(failures: Any) -> dict[str, str]:
