@@ -111,10 +111,11 @@ class ActionModule(ArchivesAction, SendingAction):
             answer["msg"] = UNCHANGED
         answer["deployment"] = self.deployment(look, answer, pending)
         failures = failing.failures_of(answer["parts"].get("webapp", {}), [app["name"] for app in look.apps])
-        answer["deployment"] |= {"failures": failures, "names": [app["name"] for app in look.apps]}
+        names = [app["name"] for app in look.apps if app["state"] == "present"]
+        answer["deployment"] |= {"failures": failures, "names": names}
         stamps = {} if answer["changed"] else look.facts["stamps"]
         answer["ansible_facts"] = {**look.answer["ansible_facts"], "pyweb": {**look.facts, "stamps": stamps}}
-        return self.reported(answer, failures, answer["deployment"]["names"])
+        return self.reported(answer, failures, [] if pending else names)
 
     def is_alone(self, look: Look) -> bool:
         """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
@@ -140,7 +141,7 @@ class ActionModule(ArchivesAction, SendingAction):
             return {"changed": False, "apps": []}
         answer = self.activate(apps, inputs["webapp_root"], stage="commands", report="later")
         answer["failures"] = failing.failures_of(answer, [app["name"] for app in apps])
-        return self.reported(answer, answer["failures"], deployment_names(self.deployment_of(self.host)))
+        return self.reported(answer, answer["failures"])
 
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built, then obtain the certificates that are due."""
@@ -166,18 +167,19 @@ class ActionModule(ArchivesAction, SendingAction):
                     "this play and run again."
                 )
             ready = sending.rendered(part, self.render)
-            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True}, ready.secrets)
-            result = self.call([(fetching, sending.key_of(part))])
+            held = failing.held(deployment["apps"])
+            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True, "held": held}, ready.secrets)
+            result = self.call([(fetching, "" if held else sending.key_of(part))])
             changed = bool(answer["changed"] or result.get("changed"))
             answer = {**result, "apps": answer["apps"], "failures": failures, "changed": changed}
-        return self.reported(answer, failures, deployment_names(deployment))
+        return self.reported(answer, failures, deployment.get("names") or [])
 
     def report(self) -> dict[str, Any]:
         """Fail if an application failed in an earlier stage of this run, on this host."""
         hosts = self.task_vars.get("ansible_play_hosts_all") or []
         failures = {host: self.failures_of_run(host) for host in {*hosts, self.host}}
         own = failures.pop(self.host)
-        names = deployment_names(self.deployment_of(self.host))
+        names = self.deployment_of(self.host).get("names") or []
         for warning in failing.differences(own["names"], names, failures):
             display.warning(warning)
         self.later = False
@@ -188,11 +190,14 @@ class ActionModule(ArchivesAction, SendingAction):
         stages = [self.deployment_of(host), self.registered(host, "commands"), self.registered(host, "switch")]
         return failing.together(stage.get("failures") or {} for stage in stages)
 
-    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], names: list[str]) -> dict[str, Any]:
-        """The answer of a stage, failed if an application failed and no later stage reports that."""
+    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], live: Any = ()) -> dict[str, Any]:
+        """The answer of a stage, failed if an application failed and no later stage reports that.
+
+        ``live`` are the applications that are deployed, unless they failed.
+        """
         if self.later or not failures["problems"] or answer.get("failed"):
             return answer
-        return {**answer, "failed": True, "msg": failing.message(failures, names)}
+        return {**answer, "failed": True, "msg": failing.message(failures, () if self._task.check_mode else live)}
 
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
@@ -389,9 +394,3 @@ class ActionModule(ArchivesAction, SendingAction):
         """The result of a stage on a host of this play; empty if its task registers none."""
         found = self.task_vars["hostvars"][host].get(REGISTERED_NAMES[stage])
         return found if isinstance(found, dict) else {}
-
-
-def deployment_names(deployment: dict[str, Any]) -> list[str]:
-    """The applications of a host, as the stage deploy found them."""
-    found: list[str] = deployment.get("names") or []
-    return found

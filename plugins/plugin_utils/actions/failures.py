@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-UNCHANGED = "The releases that were live before are still live."
+UNCHANGED = "Unless a message says otherwise, the releases that were live before are still live."
 OTHERS = "The other applications of this run are deployed: "
 
 
@@ -32,9 +32,14 @@ def together(found: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
     }
 
 
-def message(failures: Mapping[str, list[str]], names: Iterable[str]) -> str:
-    """The message of a run on a host, with every application that failed. ``names`` are all its applications."""
-    others = [name for name in names if name not in failures["names"]]
+def held(apps: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The applications that could not be built, but have a live release. Their sites stay as they are."""
+    return [app["name"] for app in apps if app.get("action") == "failed" and app.get("current")]
+
+
+def message(failures: Mapping[str, list[str]], live: Iterable[str]) -> str:
+    """The message of a run on a host, with every application that failed. ``live`` are those that are deployed else."""
+    others = [name for name in live if name not in failures["names"]]
     deployed = f" {OTHERS}{', '.join(others)}." if others else ""
     return "\n\n".join([*failures["problems"], f"{UNCHANGED}{deployed} Correct the problems, then run again."])
 
