@@ -48,10 +48,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching import (
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import kind_of_switch
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import HeldRequests
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import HeldRequests, Passage, Relay
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
 
-from local.test_activation import NEW, OLD, Host, Killed, Manager, use_manager
+from local.test_activation import NEW, OLD, Host, Killed, Manager, make_environment, use_manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 
@@ -140,6 +140,7 @@ class Shop(Host):
             os.makedirs(self.layout.release(identity))
             Path(self.layout.release(identity), INHERITS_SOCKETS).touch()
             write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
+        make_environment(self.layout)
         self.manager.start("shop", OLD)
         self.manager.enable("shop", OLD)
         os.symlink(self.layout.socket(OLD), self.layout.current_socket)
@@ -582,6 +583,50 @@ def test_an_answer_before_the_end_of_the_body_arrives(queue: HeldRequests, short
         visitor.connect(queue.path)
         visitor.sendall(b"POST / HTTP/1.1\r\n\r\n")
         assert visitor.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_an_answer_arrives_although_the_release_closes_before_it_has_read_the_body(
+    queue: HeldRequests, short_path: Path
+) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 413 no\r\n\r\n")
+        connection.close()
+
+    def send(visitor: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            visitor.sendall(bytes(3_000_000))
+
+    serve(str(short_path / "new.sock"), refuse)
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(20)]
+        for visitor in visitors:
+            visitor.settimeout(10)
+            visitor.connect(queue.path)
+            threading.Thread(target=send, args=[visitor], daemon=True).start()
+        queue.pass_on(str(short_path / "new.sock"))
+        assert [visitor.recv(100)[:12] for visitor in visitors] == [b"HTTP/1.1 413"] * 20
+
+
+def test_a_connection_that_both_sides_close_at_once_ends_no_other(queue: HeldRequests) -> None:
+    relay = Relay(queue)
+    ended, other = ([*socket.socketpair(), *socket.socketpair()] for _ in range(2))
+    for _peer, visitor, release, _other_peer in (ended, other):
+        visitor.setblocking(False)
+        release.setblocking(False)
+        passage = Passage(visitor, release)
+        relay.passages.add(passage)
+        relay.move(passage)
+    ended[0].close()
+    ended[3].close()
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    time.sleep(0.1)
+    other[0].sendall(b"GET /")
+    other[3].settimeout(5)
+    assert other[3].recv(10) == b"GET /"
+    queue.deadline = time.monotonic()
+    thread.join()
 
 
 def test_who_waits_stays_in_the_queue_until_a_release_listens(queue: HeldRequests, short_path: Path) -> None:

@@ -157,10 +157,10 @@ class Direction:
         self.over = False
 
     def move(self) -> None:
-        """Move what can be moved. Raises OSError if a side is gone."""
+        """Move what can be moved. Raises OSError if the sink is gone."""
         with suppress(BlockingIOError):
             while not self.ended and len(self.data) < BUFFER:
-                received = self.source.recv(BUFFER)
+                received = self.receive()
                 self.data += received
                 self.ended = not received
         with suppress(BlockingIOError):
@@ -169,6 +169,18 @@ class Direction:
         if self.ended and not self.data and not self.over:
             self.over = True
             self.sink.shutdown(socket.SHUT_WR)
+
+    def receive(self) -> bytes:
+        """Bytes of the source; none if it is at its end or gone. What it sent before still arrives."""
+        try:
+            return self.source.recv(BUFFER)
+        except ConnectionError:
+            return b""
+
+    def give_up(self) -> None:
+        """Move nothing more, because the sink takes nothing."""
+        self.data.clear()
+        self.ended = self.over = True
 
 
 class Passage:
@@ -180,9 +192,14 @@ class Passage:
 
     def move(self) -> bool:
         """Move what can be moved in both directions; return whether anything may follow."""
+        request, response = self.directions
         try:
-            for direction in self.directions:
-                direction.move()
+            request.move()
+        except OSError:
+            # A release may respond and close the connection before it has read the whole body.
+            request.give_up()
+        try:
+            response.move()
         except OSError:
             return False
         return not all(direction.over for direction in self.directions)
@@ -208,7 +225,7 @@ class Relay:
     def __init__(self, held: HeldRequests) -> None:
         self.held = held
         self.selector = selectors.DefaultSelector()
-        self.passages: list[Passage] = []
+        self.passages: set[Passage] = set()
 
     def run(self) -> None:
         try:
@@ -216,7 +233,9 @@ class Relay:
                 self.accept()
                 # Without a connection, there is nothing to wait for but another one.
                 for key, _events in self.selector.select(INTERVAL) if self.passages else ():
-                    self.move(key.data)
+                    # Both sides may be ready at once, and the first may have ended the passage.
+                    if key.data in self.passages:
+                        self.move(key.data)
                 if not self.passages:
                     time.sleep(INTERVAL / 5)
         finally:
@@ -251,7 +270,7 @@ class Relay:
                 opened.pop_all()
             visitor.setblocking(False)
             passage = Passage(visitor, release)
-            self.passages.append(passage)
+            self.passages.add(passage)
             self.move(passage)
 
     def move(self, passage: Passage) -> None:
@@ -272,4 +291,4 @@ class Relay:
             with suppress(KeyError, ValueError):
                 self.selector.unregister(side)
         passage.close()
-        self.passages.remove(passage)
+        self.passages.discard(passage)
