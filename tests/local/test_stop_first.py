@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource as limits
 import signal
 import socket
 import subprocess
@@ -627,6 +628,47 @@ def test_a_connection_that_both_sides_close_at_once_ends_no_other(queue: HeldReq
     assert other[3].recv(10) == b"GET /"
     queue.deadline = time.monotonic()
     thread.join()
+
+
+def test_applications_that_switch_at_a_time_leave_each_other_files(
+    queue: HeldRequests, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_requests, "MOST_OF_ALL", 1)
+    serve(str(short_path / "new.sock"), lambda connection: connection.sendall(connection.recv(10)))
+    queue.target = str(short_path / "new.sock")
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.connect(queue.path)
+        second.connect(queue.path)
+        one, other = Relay(queue), Relay(queue)
+        one.accept()
+        other.accept()
+        assert (len(one.passages), len(other.passages)) == (1, 0)
+        one.end(one.passages.pop())
+        other.accept()
+        assert len(other.passages) == 1
+        other.end(other.passages.pop())
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_the_relay_survives_that_no_more_files_can_be_opened(queue: HeldRequests, short_path: Path, free: int) -> None:
+    with contextlib.ExitStack() as stack:
+        visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
+        visitor.settimeout(10)
+        visitor.connect(queue.path)
+        visitor.sendall(b"hello")
+        before = limits.getrlimit(limits.RLIMIT_NOFILE)
+        stack.callback(limits.setrlimit, limits.RLIMIT_NOFILE, before)
+        next_file = os.dup(0)
+        os.close(next_file)
+        # The selector of the relay takes the next one.
+        limits.setrlimit(limits.RLIMIT_NOFILE, (next_file + 1 + free, before[1]))
+        queue.pass_on(str(short_path / "new.sock"))
+        time.sleep(0.2)
+        assert queue.relay is not None
+        assert queue.relay.is_alive()
+        limits.setrlimit(limits.RLIMIT_NOFILE, before)
+        serve(str(short_path / "new.sock"), lambda connection: connection.sendall(connection.recv(10)))
+        assert visitor.recv(10) == b"hello"
 
 
 def test_who_waits_stays_in_the_queue_until_a_release_listens(queue: HeldRequests, short_path: Path) -> None:

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
+from typing import ClassVar
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 
@@ -23,9 +24,9 @@ HELD = "held.sock"
 COVERED = ".covered"
 # The number of connections that may wait, as in the socket units of systemd. The kernel may have a lower limit.
 BACKLOG = 2048
-# The most connections that are passed on at a time; the others wait in the queue. Each takes two of the 1024 files that
-# a process can usually open.
-MOST = 256
+# The most connections that are passed on at a time, of one application and of all that switch in this process. The
+# others wait in the queue. Each takes two of the 1024 files that a process can usually open.
+MOST, MOST_OF_ALL = 256, 384
 # Bytes of one direction that wait until the other side accepts them.
 BUFFER = 65536
 # Seconds between two looks at what has changed.
@@ -222,6 +223,9 @@ class Passage:
 class Relay:
     """Passes the connections of a queue on, all in one thread."""
 
+    # The passages of all relays.
+    all_passages: ClassVar[set[Passage]] = set()
+
     def __init__(self, held: HeldRequests) -> None:
         self.held = held
         self.selector = selectors.DefaultSelector()
@@ -250,13 +254,17 @@ class Relay:
 
     def is_waiting(self) -> bool:
         """Whether a connection waits in the queue."""
-        with selectors.DefaultSelector() as selector:
+        # It takes no file of its own, so it also works if no more can be opened.
+        with selectors.PollSelector() as selector:
             selector.register(self.held.listener, selectors.EVENT_READ)  # type: ignore[arg-type]
             return bool(selector.select(0))
 
+    def has_room(self) -> bool:
+        return len(self.passages) < MOST and len(self.all_passages) < MOST_OF_ALL
+
     def accept(self) -> None:
         """Pass on the connections that wait. While the release does not accept one, they stay in the queue."""
-        while self.held.target is not None and len(self.passages) < MOST and self.is_waiting():
+        while self.held.target is not None and self.has_room() and self.is_waiting():
             if self.held.leads_back():
                 return
             with ExitStack() as opened:
@@ -271,6 +279,7 @@ class Relay:
             visitor.setblocking(False)
             passage = Passage(visitor, release)
             self.passages.add(passage)
+            self.all_passages.add(passage)
             self.move(passage)
 
     def move(self, passage: Passage) -> None:
@@ -292,3 +301,4 @@ class Relay:
                 self.selector.unregister(side)
         passage.close()
         self.passages.discard(passage)
+        self.all_passages.discard(passage)
