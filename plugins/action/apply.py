@@ -147,8 +147,8 @@ class ActionModule(ArchivesAction, SendingAction):
         """Switch to the releases that were built, then obtain the certificates that are due."""
         deployment = self.deployment_of(self.host)
         answer: dict[str, Any] = {"changed": False, "apps": []}
-        failed_on = self.failed_commands()
         wanted = deployment.get("switch") or []
+        failed_on = self.failed_commands() if wanted else {}
         switches = [one for one in wanted if one["name"] not in failed_on]
         failures = failing.led_elsewhere(wanted, failed_on, self.host)
         if switches:
@@ -176,19 +176,21 @@ class ActionModule(ArchivesAction, SendingAction):
 
     def report(self) -> dict[str, Any]:
         """Fail if an application failed in an earlier stage of this run, on this host."""
-        hosts = self.task_vars.get("ansible_play_hosts_all") or []
-        failures = {host: self.failures_of_run(host) for host in {*hosts, self.host}}
-        own = failures.pop(self.host)
-        names = self.deployment_of(self.host).get("names") or []
-        for warning in failing.differences(own["names"], names, failures):
-            display.warning(warning)
+        own, names = self.result_of_run(self.host)
+        # Each look at another host costs time, so one host compares them for all.
+        if self.host == (self.task_vars.get("ansible_play_batch") or [self.host])[0]:
+            hosts = self.task_vars.get("ansible_play_hosts_all") or []
+            for warning in failing.differences({host: self.result_of_run(host) for host in hosts}):
+                display.warning(warning)
         self.later = False
         return self.reported({"changed": False}, own, names)
 
-    def failures_of_run(self, host: str) -> dict[str, list[str]]:
-        """The failures of all stages on a host."""
-        stages = [self.deployment_of(host), self.registered(host, "commands"), self.registered(host, "switch")]
-        return failing.together(stage.get("failures") or {} for stage in stages)
+    def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
+        """The failures of all stages on a host, and its applications."""
+        stages = self.stages_of(host)
+        deployment = stages["deploy"].get("deployment") or {}
+        failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
+        return failing.together(failures), deployment.get("names") or []
 
     def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], live: Any = ()) -> dict[str, Any]:
         """The answer of a stage, failed if an application failed and no later stage reports that.
@@ -204,7 +206,7 @@ class ActionModule(ArchivesAction, SendingAction):
         return {
             name: host
             for host in self.task_vars.get("ansible_play_hosts", [])
-            for name in (self.registered(host, "commands").get("failures") or {}).get("names", [])
+            for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
         }
 
     @property
@@ -387,10 +389,11 @@ class ActionModule(ArchivesAction, SendingAction):
 
         It is a registered variable, because a fact cache could hold the result of another run.
         """
-        found = self.registered(host, "deploy").get("deployment")
+        found = self.stages_of(host)["deploy"].get("deployment")
         return found if isinstance(found, dict) else {}
 
-    def registered(self, host: str, stage: str) -> dict[str, Any]:
-        """The result of a stage on a host of this play; empty if its task registers none."""
-        found = self.task_vars["hostvars"][host].get(REGISTERED_NAMES[stage])
-        return found if isinstance(found, dict) else {}
+    def stages_of(self, host: str) -> dict[str, dict[str, Any]]:
+        """The results of the stages on a host of this play; empty if its task registers none."""
+        known = self.task_vars["hostvars"][host]
+        found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
+        return {stage: result if isinstance(result, dict) else {} for stage, result in found.items()}

@@ -266,10 +266,35 @@ def test_the_table_says_what_serves_an_application_that_failed(apps: list[dict[s
 
 
 def test_hosts_that_differ_are_named() -> None:
-    elsewhere = {"web2": {"names": ["bad"], "problems": []}, "web3": {"names": ["bad", "other"], "problems": []}}
-    (warning,) = failing.differences([], ["good", "bad"], elsewhere)
-    assert warning.startswith("webapps 'bad' failed on web2, web3")
-    assert failing.differences(["bad"], ["good", "bad"], elsewhere) == []
+    def result(*names: str) -> tuple[dict[str, list[str]], list[str]]:
+        return {"names": [*names], "problems": []}, ["good", "bad"]
+
+    (warning,) = failing.differences({"web1": result(), "web2": result("bad"), "web3": result("bad", "other")})
+    assert warning.startswith("webapps 'bad' failed on web2, web3, but not on web1")
+    assert failing.differences({"web1": result("bad"), "web2": result("bad")}) == []
+
+
+def test_one_host_compares_all_at_the_end(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible computes all variables of a host for each look at it, so looks of each at each would take long."""
+    run = Run({f"web{number}": Unlucky(build="bad" if number == 7 else "") for number in range(20)}, monkeypatch)
+    warnings: list[str] = []
+    monkeypatch.setattr(apply.display, "warning", warnings.append)
+    whole(run, apps)
+    assert len(warnings) == 1
+    assert "webapps 'bad' failed on web7, but not on web0" in warnings.pop()
+    for host in run.hosts.values():
+        host.unlucky = ""
+    whole(run, apps)
+    looks: list[str] = []
+    stages_of = apply.ActionModule.stages_of
+    monkeypatch.setattr(
+        apply.ActionModule, "stages_of", lambda action, host: (looks.append(host), stages_of(action, host))[1]
+    )
+    for stage in ("switch", "report"):
+        for host in run.hosts:
+            run(apps, stage=stage, host=host)
+    assert len(looks) < 4 * len(run.hosts)
+    assert warnings == []
 
 
 def test_the_empty_path_of_a_folder_is_a_mistake_of_the_inventory(

@@ -44,16 +44,19 @@ def message(failures: Mapping[str, list[str]], live: Iterable[str]) -> str:
     return "\n\n".join([*failures["problems"], f"{UNCHANGED}{deployed} Correct the problems, then run again."])
 
 
-def differences(
-    failed: Collection[str], names: Iterable[str], elsewhere: Mapping[str, Mapping[str, list[str]]]
-) -> list[str]:
-    """A warning for each application of a host that failed on other hosts only: the hosts serve different releases."""
+def differences(results: Mapping[str, tuple[Mapping[str, list[str]], list[str]]]) -> list[str]:
+    """A warning for each application that failed on some hosts only: the hosts serve different releases.
+
+    ``results`` holds the failures and the applications of each host.
+    """
     found = []
-    for name in names:
-        hosts = sorted(host for host, failures in elsewhere.items() if name in failures["names"])
-        if hosts and name not in failed:
+    for name in dict.fromkeys(name for _failures, names in results.values() for name in names):
+        failed = sorted(host for host, (failures, _names) in results.items() if name in failures["names"])
+        others = sorted(host for host, (_failures, names) in results.items() if name in names and host not in failed)
+        if failed and others:
             found.append(
-                f"webapps '{name}' failed on {', '.join(hosts)}, so the hosts may serve different releases of it."
+                f"webapps '{name}' failed on {', '.join(failed)}, but not on {', '.join(others)}, so the hosts may "
+                "serve different releases of it."
             )
     return found
 
