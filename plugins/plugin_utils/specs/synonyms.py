@@ -31,6 +31,8 @@ KEYS: dict[tuple[str, ...], str] = {
         "volumes volume mounts persistent persistent_dirs persistence linked_dirs shared_dirs media uploads "
         "storage data"
     ),
+    ("files",): "secret_files config_files configs",
+    ("switch",): "strategy deploy_strategy deployment_strategy update_config",
     ("jobs",): "cron crons crontab cronjobs timers scheduled schedules periodic",
     ("processes",): "background workers_background daemons services accessories roles procfile celery",
     ("interpreter", "source.version", "python.interpreter"): "version",
