@@ -206,7 +206,7 @@ def test_every_role_has_options_that_the_walk_can_read() -> None:
         ("interval", ["health"], "health.timeout"),
         ("mem", ["limits"], "'memory'"),
         ("config_files", [], "'files'"),
-        ("secrets", [], "write files with them by files"),
+        ("secrets", [], "in env or files"),
         ("strategy", [], "'switch'"),
         ("wroker", [], "'workers'"),
         ("zzz", [], ""),
