@@ -72,6 +72,12 @@ options:
     elements: str
     choices: [webapps, nginx_sites]
     default: [nginx_sites]
+  held:
+    description:
+      - Applications that could not be built. Sites that lead only to them stay as they are, with their certificates.
+    type: list
+    elements: str
+    default: []
   removed:
     description: Applications that are removed on purpose. The module does not warn of them.
     type: list

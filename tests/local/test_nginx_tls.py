@@ -284,6 +284,38 @@ def test_a_key_that_others_could_read_is_protected_again_and_told(secure: Secure
     assert not secure.run(secure.item())["changed"]
 
 
+def test_a_site_of_an_application_that_failed_keeps_its_certificate_and_its_renewal(secure: Secure) -> None:
+    def run(answer: str, names: list[str], **more: Any) -> dict[str, Any]:
+        place = "location /app { proxy_pass http://unix:/srv/webapps/shop/current.sock; }"
+        site = f"# Owner: webapps\n{secure.site(answer, names[0]).replace('return', f'{place} return')}"
+        given = secure.instance.params({"shop": site}) | {"certificates": [secure.item(names=names)]} | more
+        return Transaction(given | {"owners": ["webapps", "nginx_sites"]}, BINARY, run_command).run(False)
+
+    run("one", NAMES)
+    before = secure.fingerprint()
+    run("two", ["new.example.com"], held=["shop"])
+    assert secure.get() == "one"
+    assert secure.fingerprint() == before
+    # The next run that builds the application serves the new domain.
+    run("two", ["new.example.com"])
+    assert secure.get(name="new.example.com") == "two"
+
+
+def test_the_renewal_of_a_site_that_stays_is_listed_once_with_its_own_names(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), str(tmp_path), Authority("", "", ""))
+
+    def renewal(names: tuple[str, ...]) -> Renewal:
+        wanted = Wanted("shop", "selfsigned", names, 443, 80)
+        return Renewal({"service": "", "timer": ""}, True, {}, Certificates(store, [wanted]), run_command)
+
+    (tmp_path / "plan.json").write_text(json.dumps(renewal(("old.example.com",)).plan))
+    now = renewal(("new.example.com",))
+    now.keep({"shop"})
+    assert [one["names"] for one in now.plan["certificates"]] == [["old.example.com"]]
+    now.keep(set())
+    assert [tuple(one["names"]) for one in now.plan["certificates"]] == [("new.example.com",)]
+
+
 def test_a_certificate_of_a_site_that_is_gone_is_removed_with_its_key(secure: Secure) -> None:
     secure.run(secure.item())
     secure.instance.run(shop=secure.instance.site("plain"))

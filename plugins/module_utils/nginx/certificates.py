@@ -31,13 +31,17 @@ class Certificates:
 
     def __init__(self, store: Store, wanted: list[Wanted]) -> None:
         self.store = store
-        self.wanted = wanted
+        self.given = self.wanted = wanted
         self.states: dict[str, State] = {}
         self.ordered: dict[str, str] = {}
         # Names of sites that other runs look after: their certificates stay.
         self.kept: set[str] = set()
 
     # look
+
+    def hold(self, sites: set[str]) -> None:
+        """Leave out the certificates of sites that stay as they are: these may have other domains."""
+        self.wanted = [one for one in self.given if one.name not in sites]
 
     def look(self) -> None:
         """Look at all certificates. Raises NginxError with every given one that can't be served."""

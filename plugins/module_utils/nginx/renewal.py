@@ -104,15 +104,16 @@ class Renewal:
         }
 
     def keep(self, names: set[str]) -> None:
-        """Take the certificates of these sites, which other runs look after, from the plan on the host."""
+        """Take the certificates of these sites, which this run does not change, from the plan on the host."""
         plan: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError), open(self.plan_path, encoding="utf-8") as stream:
             plan = json.load(stream)
         kept = [one for one in plan.get("certificates", []) if one["name"] in names]
-        everything = sorted([*self.own, *kept], key=lambda one: one["name"])
-        self.plan["certificates"] = everything if kept else self.own
+        own = [one for one in self.own if one["name"] not in names]
+        everything = sorted([*own, *kept], key=lambda one: one["name"])
+        self.plan["certificates"] = everything
         # An authority that only they need is theirs.
-        theirs = any(one["mode"] == "acme" for one in kept) and all(one["mode"] != "acme" for one in self.own)
+        theirs = any(one["mode"] == "acme" for one in kept) and all(one["mode"] != "acme" for one in own)
         self.plan["authority"] = plan["authority"] if theirs else self.own_authority
         self.texts = self.given if everything else None
 

@@ -249,10 +249,11 @@ class Transaction:
         unit = self.nginx.unit()
         master = self.nginx.master() if unit.active else None
         loaded = self.nginx.loaded(master)
+        self.tree_files.keep_others(live or loaded)
+        self.certificates.hold(self.tree_files.held_sites)
         self.certificates.look()
         # A tree that other accounts can read is written again.
         content = self.trees.content(live, self.tree_files.secrets) if live and not self.trees.are_open() else {}
-        self.tree_files.keep_others(live or loaded)
         self.certificates.kept = set(owners.sites(self.tree_files.others))
         self.renewal.keep(self.certificates.kept)
         return State(

@@ -50,6 +50,8 @@ class TreeFiles:
         self.given.update(params["secret_files"])
         self.own = self.given
         self.held: list[str] = params.get("held") or []
+        # The sites of these applications that stay as they are.
+        self.held_sites: set[str] = set()
         self.secrets = frozenset(params["secret_files"])
         self.owners = params["owners"]
         # Files of the live tree: those of other owners, and all.
@@ -76,6 +78,7 @@ class TreeFiles:
         held, replaced = owners.held(self.live, {**self.given, **self.others}, self.held)
         self.own = {path: text for path, text in self.given.items() if path not in replaced}
         self.others |= held
+        self.held_sites = {*owners.sites(held)}
         if set(self.owners) != {owners.APPLICATIONS, owners.OWN_SITES}:
             self._refuse_exposed_sites(name)
         if problems := owners.clashes(self.own, self.others):

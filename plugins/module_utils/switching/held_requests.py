@@ -172,7 +172,7 @@ class Direction:
             self.sink.shutdown(socket.SHUT_WR)
 
     def receive(self) -> bytes:
-        """Bytes of the source; none if it is at its end or gone. What it sent before still arrives."""
+        """Bytes of the source; none if it is at its end or gone. Bytes that were sent before still arrive."""
         try:
             return self.source.recv(BUFFER)
         except ConnectionError:
