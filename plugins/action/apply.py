@@ -111,10 +111,11 @@ class ActionModule(ArchivesAction, SendingAction):
             answer["msg"] = UNCHANGED
         answer["deployment"] = self.deployment(look, answer, pending)
         failures = failing.failures_of(answer["parts"].get("webapp", {}), [app["name"] for app in look.apps])
-        answer["deployment"] |= {"failures": failures, "names": [app["name"] for app in look.apps]}
+        names = [app["name"] for app in look.apps if app["state"] == "present"]
+        answer["deployment"] |= {"failures": failures, "names": names}
         stamps = {} if answer["changed"] else look.facts["stamps"]
         answer["ansible_facts"] = {**look.answer["ansible_facts"], "pyweb": {**look.facts, "stamps": stamps}}
-        return self.reported(answer, failures, answer["deployment"]["names"])
+        return self.reported(answer, failures, [] if pending else names)
 
     def is_alone(self, look: Look) -> bool:
         """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
@@ -140,14 +141,14 @@ class ActionModule(ArchivesAction, SendingAction):
             return {"changed": False, "apps": []}
         answer = self.activate(apps, inputs["webapp_root"], stage="commands", report="later")
         answer["failures"] = failing.failures_of(answer, [app["name"] for app in apps])
-        return self.reported(answer, answer["failures"], deployment_names(self.deployment_of(self.host)))
+        return self.reported(answer, answer["failures"])
 
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built, then obtain the certificates that are due."""
         deployment = self.deployment_of(self.host)
         answer: dict[str, Any] = {"changed": False, "apps": []}
-        failed_on = self.failed_commands()
         wanted = deployment.get("switch") or []
+        failed_on = self.failed_commands() if wanted else {}
         switches = [one for one in wanted if one["name"] not in failed_on]
         failures = failing.led_elsewhere(wanted, failed_on, self.host)
         if switches:
@@ -166,40 +167,46 @@ class ActionModule(ArchivesAction, SendingAction):
                     "this play and run again."
                 )
             ready = sending.rendered(part, self.render)
-            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True}, ready.secrets)
-            result = self.call([(fetching, sending.key_of(part))])
+            held = failing.held(deployment["apps"])
+            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True, "held": held}, ready.secrets)
+            result = self.call([(fetching, "" if held else sending.key_of(part))])
             changed = bool(answer["changed"] or result.get("changed"))
             answer = {**result, "apps": answer["apps"], "failures": failures, "changed": changed}
-        return self.reported(answer, failures, deployment_names(deployment))
+        return self.reported(answer, failures, deployment.get("names") or [])
 
     def report(self) -> dict[str, Any]:
         """Fail if an application failed in an earlier stage of this run, on this host."""
-        hosts = self.task_vars.get("ansible_play_hosts_all") or []
-        failures = {host: self.failures_of_run(host) for host in {*hosts, self.host}}
-        own = failures.pop(self.host)
-        names = deployment_names(self.deployment_of(self.host))
-        for warning in failing.differences(own["names"], names, failures):
-            display.warning(warning)
+        own, names = self.result_of_run(self.host)
+        # Each look at another host costs time, so one host compares them for all.
+        if self.host == (self.task_vars.get("ansible_play_batch") or [self.host])[0]:
+            hosts = self.task_vars.get("ansible_play_hosts_all") or []
+            for warning in failing.differences({host: self.result_of_run(host) for host in hosts}):
+                display.warning(warning)
         self.later = False
         return self.reported({"changed": False}, own, names)
 
-    def failures_of_run(self, host: str) -> dict[str, list[str]]:
-        """The failures of all stages on a host."""
-        stages = [self.deployment_of(host), self.registered(host, "commands"), self.registered(host, "switch")]
-        return failing.together(stage.get("failures") or {} for stage in stages)
+    def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
+        """The failures of all stages on a host, and its applications."""
+        stages = self.stages_of(host)
+        deployment = stages["deploy"].get("deployment") or {}
+        failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
+        return failing.together(failures), deployment.get("names") or []
 
-    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], names: list[str]) -> dict[str, Any]:
-        """The answer of a stage, failed if an application failed and no later stage reports that."""
+    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], live: Any = ()) -> dict[str, Any]:
+        """The answer of a stage, failed if an application failed and no later stage reports that.
+
+        ``live`` are the applications that are deployed, unless they failed.
+        """
         if self.later or not failures["problems"] or answer.get("failed"):
             return answer
-        return {**answer, "failed": True, "msg": failing.message(failures, names)}
+        return {**answer, "failed": True, "msg": failing.message(failures, () if self._task.check_mode else live)}
 
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
         return {
             name: host
             for host in self.task_vars.get("ansible_play_hosts", [])
-            for name in (self.registered(host, "commands").get("failures") or {}).get("names", [])
+            for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
         }
 
     @property
@@ -382,16 +389,11 @@ class ActionModule(ArchivesAction, SendingAction):
 
         It is a registered variable, because a fact cache could hold the result of another run.
         """
-        found = self.registered(host, "deploy").get("deployment")
+        found = self.stages_of(host)["deploy"].get("deployment")
         return found if isinstance(found, dict) else {}
 
-    def registered(self, host: str, stage: str) -> dict[str, Any]:
-        """The result of a stage on a host of this play; empty if its task registers none."""
-        found = self.task_vars["hostvars"][host].get(REGISTERED_NAMES[stage])
-        return found if isinstance(found, dict) else {}
-
-
-def deployment_names(deployment: dict[str, Any]) -> list[str]:
-    """The applications of a host, as the stage deploy found them."""
-    found: list[str] = deployment.get("names") or []
-    return found
+    def stages_of(self, host: str) -> dict[str, dict[str, Any]]:
+        """The results of the stages on a host of this play; empty if its task registers none."""
+        known = self.task_vars["hostvars"][host]
+        found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
+        return {stage: result if isinstance(result, dict) else {} for stage, result in found.items()}

@@ -135,7 +135,7 @@ def main() -> None:
         module.exit_json(changed=bool(apps), apps=[])
     work = run_release_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], run_on_host, module.params["owner"])
-    for warning in (warning for result in results for warning in result.pop("warnings", [])):
+    for warning in [*(one for result in results for one in result.pop("warnings", [])), *warnings_of(results)]:
         module.warn(warning)
     if problems:
         done = {result["name"] for result in results}
@@ -144,8 +144,6 @@ def main() -> None:
         if module.params["report"] == "now":
             module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
         module.exit_json(changed=True, **answer)
-    for warning in warnings_of(results):
-        module.warn(warning)
     stamp = module.params["stamp"]
     if stamp and work is activate:
         seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], run_on_host))

@@ -164,6 +164,13 @@ class Manager:
         return f"the log of {service}" if service != "shop" else (self.logs / f"{instance}.log").read_text()
 
 
+def make_environment(layout: Layout) -> None:
+    """The environment of the releases."""
+    environment = Path(layout.venvs, "v")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (environment / ".complete").touch()
+
+
 class Host:
     """One application with an old release that serves and a new one that is built."""
 
@@ -178,9 +185,7 @@ class Host:
         for identity, state in ((OLD, GOOD), (NEW, BUILT)):
             os.makedirs(self.layout.release(identity))
             write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
-        environment = Path(self.layout.venvs, "v")
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-        (environment / ".complete").touch()
+        make_environment(self.layout)
         self.manager.start("shop", OLD)
         self.manager.enable("shop", OLD)
         os.symlink(self.layout.socket(OLD), self.layout.current_socket)

@@ -321,7 +321,7 @@ def test_a_root_that_is_none(bench: Bench) -> None:
         ({"shop.py": APP}, "app:app", ["wsgi is 'app:app'", "no module 'app'", "has: shop."]),
         ({"data.txt": "x"}, "app:app", ["no module 'app'", "no Python module at all", "subdir"]),
         ({"shop/__init__.py": ""}, "shop.wsgi:app", ["no module 'shop.wsgi'", "has: shop."]),
-        ({"app.py": "import nosuchthing"}, "app:app", ["No module named 'nosuchthing'", "so nothing is installed"]),
+        ({"app.py": "import nosuchthing"}, "app:app", ["No module named 'nosuchthing'", "nothing is installed"]),
         ({"app.py": "def app(:\n  pass"}, "app:app", ["importing 'app' failed", "SyntaxError", "def app(:"]),
         ({"app.py": "x = 1\nraise RuntimeError('no database')"}, "app:app", ["RuntimeError: no database", "line 2"]),
         ({"app.py": "import sys\nsys.exit(3)"}, "app:app", ["importing 'app' failed", "SystemExit: 3"]),

@@ -80,7 +80,7 @@ ENV_FILE = "'.env' was not deployed, because .gitignore names it."
         (
             "from importlib.metadata import version; version('shop')",
             [],
-            ["The package 'shop' is not installed", "add '.'"],
+            ["the package 'shop', which is not installed", "add '.'"],
         ),
         (
             {"app.py": "import core", "libs/core.py": ""},
@@ -119,7 +119,7 @@ def refused(bench: Bench, spec: dict[str, Any], left_out: list[str] | None = Non
 @needs_root
 def test_a_source_that_lists_no_dependencies(bench: Bench) -> None:
     message = refused(bench, bench.spec({"app.py": "import flask"}))
-    assert "has none of uv.lock, pylock.toml, requirements.txt, pyproject.toml, and python.packages is empty" in message
+    assert "have none of uv.lock, pylock.toml, requirements.txt, pyproject.toml and setup.py, and" in message
 
 
 @needs_root

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import shutil
+import sqlite3
 import stat
 import subprocess
 from pathlib import Path
@@ -292,14 +294,10 @@ def test_a_changed_file_is_another_release(bench: Bench) -> None:
 
 CREATES = {
     "a database": "import sqlite3; sqlite3.connect('data/shop.db')",
-    "a database with a journal": (
-        "import sqlite3; db = sqlite3.connect('data/shop.db'); db.execute('pragma journal_mode=wal'); "
-        "db.execute('create table a (b)'); db.commit()"
-    ),
     "a database by its address": (
         "import sqlite3, os; sqlite3.connect(f'file:{os.getcwd()}/data/x.db?mode=rwc', uri=True)"
     ),
-    "a file": "open('data/log', 'a').write('x')",
+    "a file": "open('data/log', 'a')",
     "a folder": "import os; os.makedirs('data/a/b'); open('data/a/b/c', 'w')",
     "a renamed file": "import os; open('data/x', 'w').close(); os.replace('data/x', 'data/y')",
 }
@@ -316,13 +314,31 @@ def test_the_import_check_leaves_nothing(bench: Bench, what: str, is_live: bool)
     assert Path(bench.layout.shared, "data/seed").read_text() == "s"
 
 
-def test_an_import_that_fails_leaves_nothing_either(bench: Bench) -> None:
-    bench.refuse({"app.py": f"{CREATES['a database']}\n1 / 0\n", "data/seed": "s"}, shared=["data"])
+TABLES = (
+    "import sqlite3; db = sqlite3.connect('data/shop.db'); db.execute('pragma journal_mode=wal'); "
+    "db.execute('create table a (b)'); db.commit()"
+)
+
+
+@pytest.mark.parametrize("code", [CREATES["a database"], TABLES], ids=["empty", "tables"])
+def test_an_import_that_fails_leaves_nothing_either(bench: Bench, code: str) -> None:
+    bench.refuse({"app.py": f"{code}\n1 / 0\n", "data/seed": "s"}, shared=["data"])
     assert os.listdir(f"{bench.layout.shared}/data") == ["seed"]
 
 
+@pytest.mark.parametrize("is_live", [False, True], ids=["first", "later"])
+def test_tables_that_an_import_creates_stay_for_the_workers(bench: Bench, is_live: bool) -> None:
+    """Several workers that create them at the same time would fail: table a already exists."""
+    bench.build({"app.py": APP, "data/seed": "s"}, shared=["data"])
+    if is_live:
+        os.symlink(bench.layout.release(ID), bench.layout.current)
+    bench.build({"app.py": f"{TABLES}\n{APP}"}, SECOND, shared=["data"])
+    with contextlib.closing(sqlite3.connect(f"{bench.layout.shared}/data/shop.db")) as database:
+        assert database.execute("select name from sqlite_master").fetchall() == [("a",)]
+
+
 def test_what_another_program_creates_for_the_first_import_goes(bench: Bench) -> None:
-    code = "import subprocess; subprocess.run(['sh', '-c', 'mkdir data/store; echo x >data/store/x'], check=True)"
+    code = "import subprocess; subprocess.run(['sh', '-c', 'mkdir data/store; touch data/store/x'], check=True)"
     bench.build({"app.py": f"{code}\n{APP}", "data/seed": "s"}, shared=["data"])
     assert os.listdir(f"{bench.layout.shared}/data") == ["seed"]
 

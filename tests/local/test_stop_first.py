@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource as limits
 import signal
 import socket
 import subprocess
@@ -48,10 +49,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching import (
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import kind_of_switch
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import HeldRequests
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import HeldRequests, Passage, Relay
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
 
-from local.test_activation import NEW, OLD, Host, Killed, Manager, use_manager
+from local.test_activation import NEW, OLD, Host, Killed, Manager, make_environment, use_manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 
@@ -140,6 +141,7 @@ class Shop(Host):
             os.makedirs(self.layout.release(identity))
             Path(self.layout.release(identity), INHERITS_SOCKETS).touch()
             write_manifest(self.layout, Manifest(identity, state, {"code": identity}, venv="v"))
+        make_environment(self.layout)
         self.manager.start("shop", OLD)
         self.manager.enable("shop", OLD)
         os.symlink(self.layout.socket(OLD), self.layout.current_socket)
@@ -582,6 +584,91 @@ def test_an_answer_before_the_end_of_the_body_arrives(queue: HeldRequests, short
         visitor.connect(queue.path)
         visitor.sendall(b"POST / HTTP/1.1\r\n\r\n")
         assert visitor.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_an_answer_arrives_although_the_release_closes_before_it_has_read_the_body(
+    queue: HeldRequests, short_path: Path
+) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 413 no\r\n\r\n")
+        connection.close()
+
+    def send(visitor: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            visitor.sendall(bytes(3_000_000))
+
+    serve(str(short_path / "new.sock"), refuse)
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(20)]
+        for visitor in visitors:
+            visitor.settimeout(10)
+            visitor.connect(queue.path)
+            threading.Thread(target=send, args=[visitor], daemon=True).start()
+        queue.pass_on(str(short_path / "new.sock"))
+        assert [visitor.recv(100)[:12] for visitor in visitors] == [b"HTTP/1.1 413"] * 20
+
+
+def test_a_connection_that_both_sides_close_at_once_ends_no_other(queue: HeldRequests) -> None:
+    relay = Relay(queue)
+    ended, other = ([*socket.socketpair(), *socket.socketpair()] for _ in range(2))
+    for _peer, visitor, release, _other_peer in (ended, other):
+        visitor.setblocking(False)
+        release.setblocking(False)
+        passage = Passage(visitor, release)
+        relay.passages.add(passage)
+        relay.move(passage)
+    ended[0].close()
+    ended[3].close()
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    time.sleep(0.1)
+    other[0].sendall(b"GET /")
+    other[3].settimeout(5)
+    assert other[3].recv(10) == b"GET /"
+    queue.deadline = time.monotonic()
+    thread.join()
+
+
+def test_applications_that_switch_at_a_time_leave_each_other_files(
+    queue: HeldRequests, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_requests, "MOST_OF_ALL", 1)
+    serve(str(short_path / "new.sock"), lambda connection: connection.sendall(connection.recv(10)))
+    queue.target = str(short_path / "new.sock")
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.connect(queue.path)
+        second.connect(queue.path)
+        one, other = Relay(queue), Relay(queue)
+        one.accept()
+        other.accept()
+        assert (len(one.passages), len(other.passages)) == (1, 0)
+        one.end(one.passages.pop())
+        other.accept()
+        assert len(other.passages) == 1
+        other.end(other.passages.pop())
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_the_relay_survives_that_no_more_files_can_be_opened(queue: HeldRequests, short_path: Path, free: int) -> None:
+    with contextlib.ExitStack() as stack:
+        visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
+        visitor.settimeout(10)
+        visitor.connect(queue.path)
+        visitor.sendall(b"hello")
+        before = limits.getrlimit(limits.RLIMIT_NOFILE)
+        stack.callback(limits.setrlimit, limits.RLIMIT_NOFILE, before)
+        next_file = os.dup(0)
+        os.close(next_file)
+        # The selector of the relay takes the next one.
+        limits.setrlimit(limits.RLIMIT_NOFILE, (next_file + 1 + free, before[1]))
+        queue.pass_on(str(short_path / "new.sock"))
+        time.sleep(0.2)
+        assert queue.relay is not None
+        assert queue.relay.is_alive()
+        limits.setrlimit(limits.RLIMIT_NOFILE, before)
+        serve(str(short_path / "new.sock"), lambda connection: connection.sendall(connection.recv(10)))
+        assert visitor.recv(10) == b"hello"
 
 
 def test_who_waits_stays_in_the_queue_until_a_release_listens(queue: HeldRequests, short_path: Path) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import cho
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures, belongs_to
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, MissingPackages
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import built_in
 
 BUILT = {"changed": True, "apps": [{"name": "shop", "candidate": "20261122T000000Z-22222222"}]}
@@ -184,6 +185,62 @@ def test_every_application_that_fails_is_in_the_answer(tmp_path: Path) -> None:
     assert releases.held == ["old"]
     assert releases.witnesses() is None
     assert releases.stamp() == {}
+
+
+ODD = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+
+def test_an_error_that_no_code_expects_concerns_one_application(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(_deployment: Any, spec: dict[str, Any], _versions: Any) -> dict[str, Any]:
+        if spec["name"] == "odd":
+            raise ODD
+        return {"name": spec["name"], "action": "none", "activate": False, "changed": False, "current": ""}
+
+    monkeypatch.setattr(releases_module, "release", build)
+    inputs = {
+        "root": str(tmp_path),
+        "uv": "",
+        "nginx_group": "",
+        "owner": "",
+        "apps": [{"name": "odd"}, {"name": "shop"}],
+    }
+    answer = Releases(inputs, lambda *_: None, check_mode=False).build()
+    assert [one["action"] for one in answer["apps"]] == ["failed", "none"]
+    assert "webapps 'odd': its build failed: UnicodeDecodeError: 'utf-8' codec" in answer["failures"]["problems"][0]
+    assert "please report it" in answer["failures"]["problems"][0]
+
+
+@pytest.mark.parametrize("step", ["start", "finish"])
+def test_an_error_that_no_code_expects_lets_the_other_switches_finish(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Odd:
+        def __init__(self, spec: dict[str, Any], *_given: Any) -> None:
+            self.name = spec["name"]
+
+        def start(self) -> None:
+            self.step("start")
+
+        def finish(self) -> dict[str, Any]:
+            self.step("finish")
+            return {"name": self.name}
+
+        def step(self, name: str) -> None:
+            if (self.name, name) == ("odd", step):
+                raise KeyError("process")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(activation, "Switch", Odd)
+    specs = [{"name": name, "state": "present"} for name in ("odd", "shop")]
+    results, problems = activation.activate(specs, "/srv/webapps", lambda *_: None, "")
+    assert results == [{"name": "shop"}]
+    assert len(problems) == 1
+    assert "webapps 'odd': " in problems[0]
+    assert "KeyError: 'process'" in problems[0]
 
 
 def test_a_package_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,6 @@ GIT = "error: Failed to download and build `x @ git+https://git.example.com/x.gi
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        (f"{GIT}  cause: Git executable not found. Ensure that Git is installed.", "python_packages: [git]"),
         (f"{GIT}         fatal: unable to access 'https://x/': Failed to connect", "can't fetch the repository"),
         (
             f"{GIT}         fatal: could not read Username for 'https://x': terminal prompts disabled",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.action import apply
+from ansible_collections.pyweb.stack.plugins.modules import webapp_activate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
@@ -265,10 +266,35 @@ def test_the_table_says_what_serves_an_application_that_failed(apps: list[dict[s
 
 
 def test_hosts_that_differ_are_named() -> None:
-    elsewhere = {"web2": {"names": ["bad"], "problems": []}, "web3": {"names": ["bad", "other"], "problems": []}}
-    (warning,) = failing.differences([], ["good", "bad"], elsewhere)
-    assert warning.startswith("webapps 'bad' failed on web2, web3")
-    assert failing.differences(["bad"], ["good", "bad"], elsewhere) == []
+    def result(*names: str) -> tuple[dict[str, list[str]], list[str]]:
+        return {"names": [*names], "problems": []}, ["good", "bad"]
+
+    (warning,) = failing.differences({"web1": result(), "web2": result("bad"), "web3": result("bad", "other")})
+    assert warning.startswith("webapps 'bad' failed on web2, web3, but not on web1")
+    assert failing.differences({"web1": result("bad"), "web2": result("bad")}) == []
+
+
+def test_one_host_compares_all_at_the_end(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible computes all variables of a host for each look at it, so looks of each at each would take long."""
+    run = Run({f"web{number}": Unlucky(build="bad" if number == 7 else "") for number in range(20)}, monkeypatch)
+    warnings: list[str] = []
+    monkeypatch.setattr(apply.display, "warning", warnings.append)
+    whole(run, apps)
+    assert len(warnings) == 1
+    assert "webapps 'bad' failed on web7, but not on web0" in warnings.pop()
+    for host in run.hosts.values():
+        host.unlucky = ""
+    whole(run, apps)
+    looks: list[str] = []
+    stages_of = apply.ActionModule.stages_of
+    monkeypatch.setattr(
+        apply.ActionModule, "stages_of", lambda action, host: (looks.append(host), stages_of(action, host))[1]
+    )
+    for stage in ("switch", "report"):
+        for host in run.hosts:
+            run(apps, stage=stage, host=host)
+    assert len(looks) < 4 * len(run.hosts)
+    assert warnings == []
 
 
 def test_the_empty_path_of_a_folder_is_a_mistake_of_the_inventory(
@@ -277,3 +303,89 @@ def test_the_empty_path_of_a_folder_is_a_mistake_of_the_inventory(
     run = Run({"web1": Unlucky()}, monkeypatch)
     with pytest.raises(Failed, match="Nothing on the host has changed"):
         run([apps[0], {**apps[1], "source": {"path": str(tmp_path / "nowhere")}}])
+
+
+# --- what a stage says and sends after a failure ----------------------------------------------------------------------
+
+
+def test_the_site_of_an_application_that_failed_stays_when_certificates_are_fetched(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Due(Unlucky):
+        def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+            parts = [part["role"] for part in arguments["parts"]]
+            if parts == ["nginx"]:
+                return Host.apply(self, arguments)
+            answer = super().apply(arguments)
+            answer["parts"]["nginx"]["due"] = ["good"]
+            listed = answer["parts"]["webapp"]["apps"]
+            answer["parts"]["webapp"]["apps"] = [
+                {**one, "current": BUILT} if one["action"] == "failed" else one for one in listed
+            ]
+            return answer
+
+    apps = [{**app, "site": {**app["site"], "tls": {"mode": "acme"}}} for app in apps]
+    run = Run({"web1": Due(build="bad"), "web2": Due()}, monkeypatch)
+    whole(run, apps)
+    calls = {
+        name: [given for call, given in host.calls if call == "pyweb.stack.apply"] for name, host in run.hosts.items()
+    }
+    last = {name: found[-1]["parts"][0] for name, found in calls.items()}
+    assert {name: (part["role"], part["inputs"]["fetch"], part["inputs"]["held"]) for name, part in last.items()} == {
+        "web1": ("nginx", True, ["bad"]),
+        "web2": ("nginx", True, []),
+    }
+    # The tree with the old site is not the one of the inventory, so no stamp may stand for it.
+    assert (last["web1"]["key"], bool(last["web2"]["key"])) == ("", True)
+
+
+def test_a_stage_that_only_builds_calls_nothing_deployed(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run({"web1": Unlucky(build="bad"), "web2": Unlucky()}, monkeypatch)
+    with pytest.raises(Failed) as caught:
+        run(apps)
+    assert "deployed" not in str(caught.value)
+
+
+def test_check_mode_calls_nothing_deployed(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run({"web1": Unlucky(build="bad")}, monkeypatch)
+    run.check_mode = True
+    assert "deployed" not in whole(run, apps)["web1"]
+
+
+def test_an_application_to_remove_is_not_called_deployed(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run({"web1": Unlucky(build="bad")}, monkeypatch)
+    message = whole(run, [*apps, {"name": "gone", "state": "absent"}])["web1"]
+    assert "are deployed: good." in message
+
+
+def test_an_application_that_fails_hides_no_warning_about_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Exception):
+        """The module has ended."""
+
+    class Module:
+        def __init__(self, argument_spec: dict[str, Any], **_options: Any) -> None:
+            self.check_mode = False
+            given = {"apps": [{"name": "gone"}, {"name": "bad"}], "report": "later", "root": str(tmp_path)}
+            self.params = {**{name: option.get("default") for name, option in argument_spec.items()}, **given}
+            self.warnings: list[str] = []
+            made.append(self)
+
+        def warn(self, text: str) -> None:
+            self.warnings.append(text)
+
+        def exit_json(self, **answer: Any) -> None:
+            raise Ended(answer)
+
+    made: list[Module] = []
+    monkeypatch.setattr(webapp_activate, "AnsibleModule", Module)
+    results = [{"name": "gone", "found": ["a crontab"]}]
+    monkeypatch.setattr(webapp_activate, "activate", lambda *_given: (results, ["webapps 'bad': no"]))
+    with pytest.raises(Ended):
+        webapp_activate.main()
+    assert made[0].warnings == ["webapps 'gone': it is removed, and had left on the host: a crontab"]

@@ -130,8 +130,8 @@ def of_module(error: dict[str, Any], context: Context, python: str) -> str:
         return f"{error['package']} {error['version']} is installed, but has no '{part}'. {lost or older}"
     if not context.lists_dependencies:
         return (
-            "The application root has none of uv.lock, pylock.toml, requirements.txt, pyproject.toml, and "
-            "python.packages is empty, so nothing is installed. Add one of them."
+            "The application root and the folders above it have none of uv.lock, pylock.toml, requirements.txt, "
+            "pyproject.toml and setup.py, and python.packages is empty. So nothing is installed. Add one of them."
         )
     if error.get("elsewhere"):
         return (

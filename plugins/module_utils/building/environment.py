@@ -139,7 +139,7 @@ def is_used(build: Build, name: str) -> bool:
 
 
 def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any]:
-    """The inputs that decide which packages uv finds. They include the source, unless it provably does not matter."""
+    """The inputs that decide which packages uv finds. They include the whole source unless only its lists matter."""
     python = build.spec["python"]
     lines = [line for found in wanted.lines.values() for line in found]
     tables = [name for name in wanted.files if kind(name) in ("project", "pylock", "program")]

@@ -58,10 +58,6 @@ REMEDIES = (
         "or name it as python.ca_bundle.",
     ),
     (
-        r"git executable not found",
-        "A requirement comes from git, which the host lacks: set python_packages: [git].",
-    ),
-    (
         r"couldn't find remote ref|remote branch .* not found|unknown revision|reference is not a tree",
         "The repository of a requirement has no such branch, tag or commit: correct what follows '@' in its address.",
     ),
@@ -81,11 +77,16 @@ REMEDIES = (
     ),
     (
         r"(?s)requires-python|does not satisfy python|\A(?=.*requires)(?=.*python>=)",
-        "A requirement needs another Python; change its version, or name another python.interpreter.",
+        "A requirement needs another Python: change its version, or set another python.interpreter.",
     ),
     (
         r"requirements are unsatisfiable",
         "The requirements contradict each other, as uv says below: change the versions that they ask for.",
+    ),
+    (
+        r"distribution not found at",
+        "A requirement is a folder or a file that the source does not have: correct its path. Relative paths start at "
+        "the application root, or at the folder of a list above it.",
     ),
     (
         r"required (?:uv )?version .*does not match",
@@ -93,8 +94,8 @@ REMEDIES = (
     ),
     (
         r"404 not found",
-        "A file is no longer in the index. If its version was recorded by an earlier release, resolve all versions "
-        "again with -e webapp_upgrade_packages=true, or name another version in the requirements.",
+        "A file is no longer in the index. If an earlier release recorded its version, resolve the versions again with "
+        "-e webapp_upgrade_packages=true, or name another version in the requirements.",
     ),
     (r"no space left", "The disk is full; make room."),
 )

@@ -68,7 +68,7 @@ def check_import(build: Build) -> None:
     layout = build.layout
     # While a release is live, others write into the shared folders, too.
     watched = layout.shared if layout.current_release() is None else ""
-    program = [*map(inspect.getsource, (import_traces, import_probe)), layout.cache, watched]
+    program = [*map(inspect.getsource, (import_traces, import_probe)), layout.cache, watched, layout.shared]
     try:
         answer = build.run_in_release(["python", "-c", *program, *arguments], timeout)
     except subprocess.TimeoutExpired:

@@ -28,15 +28,15 @@ NOT_THE_APPLICATION = ("<frozen importlib", "importlib/__init__", 'File "<string
 # Statements that start a server.
 SERVES = re.compile(r"[\w.]*\b(run|serve|serve_forever|run_simple)\(")
 
-# Steps before the end, such as the removal of created files.
-ENDING: list[Callable[[], None]] = []
+# Steps before the end, such as the removal of created files. Each gets whether the import has a problem.
+ENDING: list[Callable[[bool], None]] = []
 
 
 def report(**found: Any) -> NoReturn:
     """Print what was found and end at once: threads of the application may never end."""
     for end in ENDING:
         with contextlib.suppress(Exception):
-            end()
+            end(found.get("problem") is not None)
     sys.stdout.write(f"\n{MARKER}{json.dumps(found)}\n")
     sys.stdout.flush()
     os._exit(0)

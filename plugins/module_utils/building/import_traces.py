@@ -27,11 +27,11 @@ CREATING = {"os.mkdir": 0, "sqlite3.connect": 0, "os.rename": 1, "os.link": 1, "
 class Traces:
     """The files and folders that this process creates, except below ``kept``, where libraries keep their caches.
 
-    Everything new below ``watched`` counts as well, unless that is empty.
+    Everything new below ``watched`` counts as well, unless that is empty. ``shared`` is the folder of shared folders.
     """
 
-    def __init__(self, kept: str, watched: str) -> None:
-        self.kept, self.watched = kept, watched
+    def __init__(self, kept: str, watched: str, shared: str) -> None:
+        self.kept, self.watched, self.shared = kept, watched, shared
         self.created: list[str] = []
         self.before = entries(watched)
 
@@ -51,19 +51,33 @@ class Traces:
             if not os.path.lexists(name):
                 self.created.append(name)
 
-    def remove(self) -> None:
-        """Remove the created files, the newest first. A file that another process of the account has open stays."""
+    def remove(self, has_problem: bool) -> None:
+        """Remove the created files, the newest first. A file that another process of the account has open stays.
+
+        After an import without a problem, files with content in shared folders stay, such as a database with tables.
+        The application would create them again when it starts, and several workers that do so at the same time fail.
+        """
         after = entries(self.watched)
         compared = [] if self.before is None or after is None else sorted(after - self.before)
         found = [*compared, *(path + end for path in self.created for end in ("", *COMPANIONS))]
         found = [path for path in dict.fromkeys(found) if not f"{path}/".startswith(f"{self.kept}/")]
         used = open_elsewhere(found)
+        if not has_problem:
+            used |= self.filled(found)
         for path in reversed(found):
             with contextlib.suppress(OSError):
                 if os.path.isdir(path) and not os.path.islink(path):
                     os.rmdir(path)
                 elif path not in used:
                     os.unlink(path)
+
+    def filled(self, paths: list[str]) -> set[str]:
+        """The paths of shared files with content, and of the files that SQLite has beside them."""
+        found: set[str] = set()
+        for path in paths:
+            if path.startswith(f"{self.shared}/") and os.path.isfile(path) and os.path.getsize(path):
+                found |= {path, *(path + end for end in COMPANIONS)}
+        return found
 
 
 def entries(top: str) -> set[str] | None:
@@ -89,10 +103,10 @@ def open_elsewhere(paths: list[str]) -> set[str]:
     return wanted & found
 
 
-def main(source: str, kept: str, watched: str, arguments: list[str]) -> None:
+def main(source: str, kept: str, watched: str, shared: str, arguments: list[str]) -> None:
     probe = types.ModuleType("import_probe")
     exec(compile(source, "<string>", "exec"), probe.__dict__)  # noqa: S102  # our own program
-    traces = Traces(os.path.realpath(kept), watched)
+    traces = Traces(os.path.realpath(kept), watched, os.path.realpath(shared))
     probe.__dict__["ENDING"].append(traces.remove)
     sys.argv[1:] = arguments
     sys.addaudithook(traces.hear)
@@ -100,4 +114,4 @@ def main(source: str, kept: str, watched: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])

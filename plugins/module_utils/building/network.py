@@ -25,11 +25,6 @@ REMEDIES = (
         "uv installs no repository as editable. Write 'NAME @ git+ADDRESS' instead of '-e git+ADDRESS#egg=NAME'.",
     ),
     (
-        r"distribution not found at: file:",
-        "The folder or file of a requirement is not in the source. A relative path starts at the application root, or "
-        "at the folder of a list above it: correct the path.",
-    ),
-    (
         r"operation too slow|operation timed out|connection timed out|timed out after|timeout was reached",
         "A server of a requirement does not answer: check that the host reaches the address below, or name a mirror as "
         "python.index_url.",

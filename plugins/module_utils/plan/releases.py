@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import (
     Deployment,
     activate_at_once,
@@ -74,7 +75,7 @@ class Releases:
                     raise ReleaseError(spec["name"], spec["problem"])
                 built = (self.inputs.get("built") or {}).get(spec["name"])
                 result = release(self.deployment, {**spec, **shared, "built": built}, self.versions)
-            except (HostError, OSError) as error:
+            except Exception as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
                 packages |= needed
@@ -145,7 +146,9 @@ def message_of(name: str, error: Exception, root: str) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"webapps '{name}': preparing its folders below {root} failed: {error_text(error)}."
-    return f"webapps '{name}': {error}"
+    if isinstance(error, HostError):
+        return f"webapps '{name}': {error}"
+    return unexpected(name, "its build", error)
 
 
 def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
@@ -41,6 +42,8 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             problems.append(
                 f"webapps '{spec['name']}': starting its release failed: {error}. Remove the cause and run again."
             )
+        except Exception as error:
+            problems.append(unexpected(spec["name"], "its start or removal", error))
     # Side by side, because a switch mostly waits: for the boot, the probation, the last requests of the old release.
     with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
         # Those that stop first come last: they are without service, so nothing else may take their processors.
@@ -75,5 +78,7 @@ def finish(switch: Switch) -> tuple[dict[str, Any] | None, str | None]:
         return None, str(error)
     except OSError as error:
         return None, f"webapps '{switch.name}': the switch failed: {error}. Remove the cause and run again."
+    except Exception as error:
+        return None, unexpected(switch.name, "the switch", error)
     finally:
         switch.close()

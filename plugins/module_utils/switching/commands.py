@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
@@ -34,6 +35,8 @@ def run_release_commands(
             problems.append(
                 f"webapps '{spec['name']}': its release commands can't run: {error}. Remove the cause and run again."
             )
+        except Exception as error:
+            problems.append(unexpected(spec["name"], "running its release commands", error))
         finally:
             switch.close()
     return results, problems

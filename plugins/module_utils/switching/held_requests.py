@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
+from typing import ClassVar
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 
@@ -23,9 +24,9 @@ HELD = "held.sock"
 COVERED = ".covered"
 # The number of connections that may wait, as in the socket units of systemd. The kernel may have a lower limit.
 BACKLOG = 2048
-# The most connections that are passed on at a time; the others wait in the queue. Each takes two of the 1024 files that
-# a process can usually open.
-MOST = 256
+# The most connections that are passed on at a time, of one application and of all that switch in this process. The
+# others wait in the queue. Each takes two of the 1024 files that a process can usually open.
+MOST, MOST_OF_ALL = 256, 384
 # Bytes of one direction that wait until the other side accepts them.
 BUFFER = 65536
 # Seconds between two looks at what has changed.
@@ -157,10 +158,10 @@ class Direction:
         self.over = False
 
     def move(self) -> None:
-        """Move what can be moved. Raises OSError if a side is gone."""
+        """Move what can be moved. Raises OSError if the sink is gone."""
         with suppress(BlockingIOError):
             while not self.ended and len(self.data) < BUFFER:
-                received = self.source.recv(BUFFER)
+                received = self.receive()
                 self.data += received
                 self.ended = not received
         with suppress(BlockingIOError):
@@ -169,6 +170,18 @@ class Direction:
         if self.ended and not self.data and not self.over:
             self.over = True
             self.sink.shutdown(socket.SHUT_WR)
+
+    def receive(self) -> bytes:
+        """Bytes of the source; none if it is at its end or gone. What it sent before still arrives."""
+        try:
+            return self.source.recv(BUFFER)
+        except ConnectionError:
+            return b""
+
+    def give_up(self) -> None:
+        """Move nothing more, because the sink takes nothing."""
+        self.data.clear()
+        self.ended = self.over = True
 
 
 class Passage:
@@ -180,9 +193,14 @@ class Passage:
 
     def move(self) -> bool:
         """Move what can be moved in both directions; return whether anything may follow."""
+        request, response = self.directions
         try:
-            for direction in self.directions:
-                direction.move()
+            request.move()
+        except OSError:
+            # A release may respond and close the connection before it has read the whole body.
+            request.give_up()
+        try:
+            response.move()
         except OSError:
             return False
         return not all(direction.over for direction in self.directions)
@@ -205,10 +223,13 @@ class Passage:
 class Relay:
     """Passes the connections of a queue on, all in one thread."""
 
+    # The passages of all relays.
+    all_passages: ClassVar[set[Passage]] = set()
+
     def __init__(self, held: HeldRequests) -> None:
         self.held = held
         self.selector = selectors.DefaultSelector()
-        self.passages: list[Passage] = []
+        self.passages: set[Passage] = set()
 
     def run(self) -> None:
         try:
@@ -216,7 +237,9 @@ class Relay:
                 self.accept()
                 # Without a connection, there is nothing to wait for but another one.
                 for key, _events in self.selector.select(INTERVAL) if self.passages else ():
-                    self.move(key.data)
+                    # Both sides may be ready at once, and the first may have ended the passage.
+                    if key.data in self.passages:
+                        self.move(key.data)
                 if not self.passages:
                     time.sleep(INTERVAL / 5)
         finally:
@@ -231,13 +254,17 @@ class Relay:
 
     def is_waiting(self) -> bool:
         """Whether a connection waits in the queue."""
-        with selectors.DefaultSelector() as selector:
+        # It takes no file of its own, so it also works if no more can be opened.
+        with selectors.PollSelector() as selector:
             selector.register(self.held.listener, selectors.EVENT_READ)  # type: ignore[arg-type]
             return bool(selector.select(0))
 
+    def has_room(self) -> bool:
+        return len(self.passages) < MOST and len(self.all_passages) < MOST_OF_ALL
+
     def accept(self) -> None:
         """Pass on the connections that wait. While the release does not accept one, they stay in the queue."""
-        while self.held.target is not None and len(self.passages) < MOST and self.is_waiting():
+        while self.held.target is not None and self.has_room() and self.is_waiting():
             if self.held.leads_back():
                 return
             with ExitStack() as opened:
@@ -251,7 +278,8 @@ class Relay:
                 opened.pop_all()
             visitor.setblocking(False)
             passage = Passage(visitor, release)
-            self.passages.append(passage)
+            self.passages.add(passage)
+            self.all_passages.add(passage)
             self.move(passage)
 
     def move(self, passage: Passage) -> None:
@@ -272,4 +300,5 @@ class Relay:
             with suppress(KeyError, ValueError):
                 self.selector.unregister(side)
         passage.close()
-        self.passages.remove(passage)
+        self.passages.discard(passage)
+        self.all_passages.discard(passage)

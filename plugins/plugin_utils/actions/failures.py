@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-UNCHANGED = "The releases that were live before are still live."
+UNCHANGED = "Unless a message says otherwise, the releases that were live before are still live."
 OTHERS = "The other applications of this run are deployed: "
 
 
@@ -32,23 +32,31 @@ def together(found: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:
     }
 
 
-def message(failures: Mapping[str, list[str]], names: Iterable[str]) -> str:
-    """The message of a run on a host, with every application that failed. ``names`` are all its applications."""
-    others = [name for name in names if name not in failures["names"]]
+def held(apps: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The applications that could not be built, but have a live release. Their sites stay as they are."""
+    return [app["name"] for app in apps if app.get("action") == "failed" and app.get("current")]
+
+
+def message(failures: Mapping[str, list[str]], live: Iterable[str]) -> str:
+    """The message of a run on a host, with every application that failed. ``live`` are those that are deployed else."""
+    others = [name for name in live if name not in failures["names"]]
     deployed = f" {OTHERS}{', '.join(others)}." if others else ""
     return "\n\n".join([*failures["problems"], f"{UNCHANGED}{deployed} Correct the problems, then run again."])
 
 
-def differences(
-    failed: Collection[str], names: Iterable[str], elsewhere: Mapping[str, Mapping[str, list[str]]]
-) -> list[str]:
-    """A warning for each application of a host that failed on other hosts only: the hosts serve different releases."""
+def differences(results: Mapping[str, tuple[Mapping[str, list[str]], list[str]]]) -> list[str]:
+    """A warning for each application that failed on some hosts only: the hosts serve different releases.
+
+    ``results`` holds the failures and the applications of each host.
+    """
     found = []
-    for name in names:
-        hosts = sorted(host for host, failures in elsewhere.items() if name in failures["names"])
-        if hosts and name not in failed:
+    for name in dict.fromkeys(name for _failures, names in results.values() for name in names):
+        failed = sorted(host for host, (failures, _names) in results.items() if name in failures["names"])
+        others = sorted(host for host, (_failures, names) in results.items() if name in names and host not in failed)
+        if failed and others:
             found.append(
-                f"webapps '{name}' failed on {', '.join(hosts)}, so the hosts may serve different releases of it."
+                f"webapps '{name}' failed on {', '.join(failed)}, but not on {', '.join(others)}, so the hosts may "
+                "serve different releases of it."
             )
     return found
 

@@ -28,6 +28,6 @@ def cut(app: dict[str, Any]) -> Iterator[str]:
             yield (
                 f"webapps '{app['name']}'.{where}.{keys[0]}: {value}: {server} ends each request after {seconds} "
                 "seconds (timeout), also a WebSocket, a stream and a slow download. The other requests of the same "
-                "worker end with it. Set timeout to the longest time of such a connection, or use server: granian, "
-                "or gunicorn with threads."
+                "worker end with it. Set timeout to the longest time of such a connection, or use server: granian "
+                "(WebSocket only with ASGI) or gunicorn with threads."
             )

@@ -67,7 +67,7 @@ def variable_problem(key: str, value: Any) -> str | None:
     if key in PATHS and "$" in str(value):
         return (
             f"variables such as ${key} are not replaced in a value. The folders of the release and of the system are "
-            "always in it. List your own folders alone."
+            "always in it. List only your own folders."
         )
     size = len(f"{key}={value}".encode(errors="surrogatepass"))
     if size > VARIABLE_BYTES:

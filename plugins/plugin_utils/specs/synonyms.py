@@ -31,6 +31,8 @@ KEYS: dict[tuple[str, ...], str] = {
         "volumes volume mounts persistent persistent_dirs persistence linked_dirs shared_dirs media uploads "
         "storage data"
     ),
+    ("files",): "secret_files config_files configs",
+    ("switch",): "strategy deploy_strategy deployment_strategy update_config",
     ("jobs",): "cron crons crontab cronjobs timers scheduled schedules periodic",
     ("processes",): "background workers_background daemons services accessories roles procfile celery",
     ("interpreter", "source.version", "python.interpreter"): "version",
@@ -118,15 +120,15 @@ REMARKS: tuple[tuple[str, str], ...] = (
     ),
     (
         "env_file environmentfile dotenv envfile",
-        "Set the variables in env: one entry for each line of the file.",
+        "Set the variables in env: one entry for each line of the file. Or write the file with files.",
     ),
     (
         "secrets secret vault",
-        "Set secrets in env, encrypted by ansible-vault.",
+        "Set secrets in env or files, encrypted by ansible-vault.",
     ),
     (
         "venv virtualenv venv_path virtual_env",
-        "Each release has an environment of its own. Set python.interpreter and python.requirements.",
+        "uv creates the virtual environments. Set python.interpreter and python.requirements.",
     ),
     (
         "pythonpath python_path",
