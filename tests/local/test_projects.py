@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import project
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     WITHDRAWN,
@@ -659,3 +660,18 @@ def test_a_change_of_code_or_of_other_tools_starts_no_uv(bench: Bench, monkeypat
     limits = {"pyproject.toml": f"{files['pyproject.toml']}[tool.uv]\nconstraint-dependencies = ['itsdangerous<2']\n"}
     bench.build({**files, **limits}, THIRD)
     assert version_of(bench, "itsdangerous", THIRD) < "2"
+
+
+@needs_root
+def test_a_copy_of_a_release_has_the_programs_of_its_environment(bench: Bench) -> None:
+    files = {**SHOP, "setup.py": SETUP.format(more=ENTRY)}
+    release = bench.build(files, wsgi="shop:app")
+    (release / "venv/bin/native").write_bytes(b"\x7fELF\r\n\xff\0\r")
+    (manifest,) = manifests(bench.layout)
+    copy = clone(bench.layout, manifest)
+    assert bench.run("shop-admin", "migrate", identity=copy.id) == "did ['migrate']\n"
+    folder = Path(bench.layout.release(copy.id))
+    assert str(folder) in (folder / "venv/bin/shop-admin").read_text()
+    assert (folder / "venv/bin/native").read_bytes() == b"\x7fELF\r\n\xff\0\r"
+    shutil.rmtree(release)
+    assert bench.run("python", "-c", TELL, identity=copy.id) == "1.4.0\n"

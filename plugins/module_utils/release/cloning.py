@@ -52,11 +52,11 @@ def programs_of(release: str) -> list[str]:
 def replace_in_copy(path: str, old: str, new: str) -> None:
     """Replace a string in a file. A new file is created, because another release has a hard link to the old one."""
     status = os.stat(path)
-    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         text = stream.read().replace(old, new)
     os.unlink(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(text)
     os.chown(path, status.st_uid, status.st_gid)
     os.chmod(path, status.st_mode & 0o7777)
