@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.building import variables
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import Deployment
@@ -73,7 +74,8 @@ def without_git(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
             if entry.name != "git" and not os.path.lexists(folder / entry.name):
                 os.symlink(entry.path, folder / entry.name)
     assert shutil.which("git", path=str(folder)) is None
-    monkeypatch.setattr(programs, "SYSTEM_PATH", str(folder))
+    for module in (programs, variables):
+        monkeypatch.setattr(module, "SYSTEM_PATH", str(folder))
 
 
 @needs_root

@@ -425,6 +425,8 @@ def test_a_list_of_dependencies_is_a_file_of_the_source(tmp_path: Path, name: st
         "gunicorn": {},
         "shared": [],
         "commands": {"build": []},
+        "files": [],
+        "env": {},
     }
     problems = folder_problems(app, folder, {"gunicorn": "gunicorn>=22"})
     assert len(problems) == 1

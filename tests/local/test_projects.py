@@ -388,7 +388,8 @@ def test_a_list_that_a_tool_has_made_is_not_resolved_again(bench: Bench, top: st
             bench.build(files)
         return
     files["requirements.txt"] = f"{top}\nweb==1.0\nhelper==2.0\n"
-    bench.build(files, env={"UV_FIND_LINKS": f"{bench.folder}/offered"})
+    files["requirements.txt"] = f"{top}\n{listed}web==1.0\nhelper==2.0\n"
+    bench.build(files)
     assert (version_of(bench, "web"), version_of(bench, "helper")) == ("1.0", "2.0")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building import network
-from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import hint_of_uv
+from ansible_collections.pyweb.stack.plugins.module_utils.building.explanations import explained
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import commands, downloads
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
@@ -111,7 +111,7 @@ def test_uv_ends_and_names_the_server(silent: int, tmp_path: Path, requirement: 
     answer = subprocess.run([uv, *arguments], env=environment, check=False, capture_output=True, text=True)
     assert answer.returncode != 0
     assert f"127.0.0.1:{silent}" in answer.stderr
-    assert "does not answer" in hint_of_uv(answer.stderr)
+    assert "does not answer" in explained(answer.stderr)
 
 
 def test_uv_on_a_host_without_git_asks_for_it(silent: int, tmp_path: Path) -> None:
@@ -135,6 +135,6 @@ def test_a_repository_that_is_not_of_git_is_refused_by_name(tmp_path: Path, syst
     uv = Path(sys.executable).parent / "uv"
     arguments = ["pip", "install", "--target", str(tmp_path / "there"), "-r", str(tmp_path / "requirements.txt")]
     answer = subprocess.run([uv, *arguments], check=False, capture_output=True, text=True)
-    hint = hint_of_uv(answer.stderr)
+    hint = explained(answer.stderr)
     assert hint.startswith("uv installs requirements from git repositories only, not from Mercurial")
     assert f"{system}+https://127.0.0.1/x" in answer.stderr

@@ -39,7 +39,7 @@ wheels = [{ url = "https://index.example.com/a.whl", hashes = { sha256 = "00" } 
 
 [[packages]]
 name = "near"
-wheels = [{ url = "file:///work/source/near.whl", hashes = { sha256 = "00" } }]
+wheels = [{ url = "file:///srv/build/source/near.whl", hashes = { sha256 = "00" } }]
 
 [[packages]]
 name = "shop"
@@ -56,8 +56,8 @@ archive = { path = "/opt/host.whl", hashes = { sha256 = "00" } }
 
 
 def test_a_list_is_the_same_wherever_the_source_is() -> None:
-    placed = without_places(TEXT, "/work/1", ["/work/source"])
-    assert placed == without_places(TEXT.replace("/work/source", "/other/source"), "/other/1", ["/other/source"])
+    placed = without_places(TEXT, "/srv/build/1", ["/srv/build/source"])
+    assert placed == without_places(TEXT.replace("/srv/build/source", "/other/source"), "/other/1", ["/other/source"])
     found = packages_of(placed)
     assert [(one.name, one.version, one.folder) for one in found] == [
         ("flask-login", "1.0", ""),
@@ -73,10 +73,10 @@ def test_a_list_is_the_same_wherever_the_source_is() -> None:
 
 
 def test_a_file_of_the_source_without_a_hash_may_change() -> None:
-    placed = packages_of(without_places(TEXT, "/work/1", ["/work/source"]))
+    placed = packages_of(without_places(TEXT, "/srv/build/1", ["/srv/build/source"]))
     assert not any(one.may_change for one in placed if not one.folder)
     bare = TEXT.replace(', hashes = { sha256 = "00" }', "")
-    assert packages_of(without_places(bare, "/work/1", ["/work/source"]))[1].may_change
+    assert packages_of(without_places(bare, "/srv/build/1", ["/srv/build/source"]))[1].may_change
 
 
 def test_a_seed_is_a_list_without_hashes() -> None:

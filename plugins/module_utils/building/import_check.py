@@ -153,7 +153,7 @@ def no_module(wsgi: str, found: dict[str, Any], context: Context) -> str:
 
 def import_failed(wsgi: str, found: dict[str, Any], context: Context) -> str:
     trace = "\n".join(found["trace"])
-    remedy = cause_of(found, context) or import_hint(trace, found.get("stops_first", False)).strip()
+    remedy = f"{cause_of(found, context)} {import_hint(trace, found.get('stops_first', False))}".strip()
     end = f" {remedy}" if remedy else ""
     return f"importing '{wsgi.partition(':')[0]}' failed: {first_error(found)}.{end} The end of the traceback:\n{trace}"
 
@@ -182,7 +182,7 @@ def is_factory(wsgi: str, found: dict[str, Any], _context: Context) -> str:
 def factory_failed(wsgi: str, found: dict[str, Any], context: Context) -> str:
     module, _colon, rest = wsgi.partition(":")
     factory, trace = rest.partition("(")[0], "\n".join(found["trace"])
-    remedy = cause_of(found, context) or import_hint(trace, found.get("stops_first", False)).strip()
+    remedy = f"{cause_of(found, context)} {import_hint(trace, found.get('stops_first', False))}".strip()
     if f"{factory}() missing" in trace and "required positional argument" in trace:
         remedy = f"It wants arguments: write them as plain values, such as '{module}:{factory}(\"production\")'."
     end = f" {remedy}" if remedy else ""

@@ -34,11 +34,14 @@ REMEDIES = (
 
 def network_environment() -> dict[str, str]:
     """The variables by which uv, and git under uv, end if a server does not answer."""
+    return {"UV_HTTP_TIMEOUT": str(SILENCE), "UV_HTTP_RETRIES": str(RETRIES), **git_environment()}
+
+
+def git_environment() -> dict[str, str]:
+    """The variables by which git ends if a server does not answer. All programs of a build get them."""
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SILENCE}"]
     ssh += ["-o", f"ServerAliveInterval={SILENCE // 2}", "-o", "ServerAliveCountMax=2"]
     return {
-        "UV_HTTP_TIMEOUT": str(SILENCE),
-        "UV_HTTP_RETRIES": str(RETRIES),
         # Bytes per second, and the seconds that a connection may be slower.
         "GIT_HTTP_LOW_SPEED_LIMIT": "1",
         "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE),

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.network import network_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import secret_digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
@@ -124,10 +125,10 @@ def variables_of_uv(build: Build, own: dict[str, str]) -> dict[str, str]:
     """The environment of uv and of the packages that it builds: that of build commands, before it is finished.
 
     The variables ``own``, which hold the indexes and certificates of the inventory, are not replaced. The
-    inventory may name other proxies.
+    inventory may name other proxies and time limits.
     """
     found = {**variables(build), **account_of_builds(build)}
-    kept = {*FINISHED, *own} - {*PROXIES}
+    kept = {*FINISHED, *own} - {*PROXIES, *network_environment()}
     return {key: value for key, value in found.items() if key not in kept and not OPTIONS_OF_UV.match(key)}
 
 

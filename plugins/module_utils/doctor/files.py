@@ -85,7 +85,9 @@ def look_at_modes(layout: Layout, live: str) -> list[str]:
     found = []
     manifest = read_manifest(layout, live)
     shared = [os.path.join(layout.venvs, manifest.venv)] if manifest and manifest.venv else []
-    for top in (release, *shared):
+    with contextlib.suppress(OSError):
+        shared.append(os.path.normpath(os.path.join(release, os.readlink(os.path.join(release, "venv")))))
+    for top in (release, *dict.fromkeys(shared)):
         try:
             for path, why in changeable_files(top):
                 found.append(f"{path} {why}")
