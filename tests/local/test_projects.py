@@ -388,8 +388,13 @@ def test_a_list_that_a_tool_has_made_is_not_resolved_again(bench: Bench, top: st
             bench.build(files)
         return
     files["requirements.txt"] = f"{top}\nweb==1.0\nhelper==2.0\n"
-    files["requirements.txt"] = f"{top}\n{listed}web==1.0\nhelper==2.0\n"
-    bench.build(files)
+    for path in (bench.folder / "offered").glob("*.whl"):
+        page = bench.folder / "simple" / path.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("a") as stream:
+            stream.write(f'<a href="{path.as_uri()}">{path.name}</a>')
+    index = f"file://{bench.folder}/simple"
+    bench.build(files, python={"interpreter": "python3", "packages": [], "index_url": index})
     assert (version_of(bench, "web"), version_of(bench, "helper")) == ("1.0", "2.0")
 
 
