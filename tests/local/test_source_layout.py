@@ -74,7 +74,7 @@ def static(*paths: str) -> dict[str, Any]:
     ("ignored", "more", "arrive", "stay"),
     [
         ("dist/", {"site": static("frontend/dist")}, ["frontend/dist/a.js", "frontend/dist/i/b.png"], []),
-        ("*.js", {"site": static("frontend/dist")}, ["frontend/dist/a.js"], []),
+        ("*.js", {"site": static("frontend/dist")}, ["frontend/dist/i/b.png"], ["frontend/dist/a.js"]),
         ("dist/", {}, [], ["frontend/dist/a.js"]),
         ("dist/", {"site": static("frontend/dist"), "commands": {"build": ["make"]}}, [], ["frontend/dist/a.js"]),
         ("dist/\n.env", {"site": static("frontend")}, ["frontend/dist/a.js"], ["frontend/.env"]),

@@ -32,8 +32,10 @@ def sent_files(folder: Path, source: dict[str, Any]) -> list[str]:
     except RequirementsError as error:
         raise SourceError(str(error)) from error
     names.update(named_files(folder, [*(source.get("include") or []), *named["files"], *lists]))
-    # The host replaces a shared folder by a link. The data of the author must not get into it.
-    served = named_files(folder, named["folders"])
+    # A folder that git takes in part stays as git takes it: what it leaves out there may be uploads or a database, and
+    # nginx would publish them. The host replaces a shared folder by a link, so the data of the author stays out, too.
+    left = [one for one in named["folders"] if not any(is_below(name, one) for name in names)]
+    served = named_files(folder, left)
     names.update(name for name in served if not any(name.startswith(f"{shared}/") for shared in named["shared"]))
     subdir = source.get("subdir") or ""
     root = os.path.relpath((folder / subdir).resolve(), folder.resolve())
@@ -42,6 +44,11 @@ def sent_files(folder: Path, source: dict[str, Any]) -> list[str]:
     # A folder that has got files is not empty.
     filled = {f"{parent}/" for name in names if not name.endswith("/") for parent in parents_of(name)}
     return sorted(names - filled)
+
+
+def is_below(name: str, folder: str) -> bool:
+    """Whether a path is that of a file in a folder."""
+    return not name.endswith("/") and (folder == "." or name.startswith(f"{folder}/"))
 
 
 def parents_of(name: str) -> list[str]:
