@@ -61,7 +61,7 @@ CASES = {
     ),
     "requirement does not install": Case(
         {"python": {"packages": ["six==99.99"]}},
-        ("could not install", "six==99.99", "uv ended with status"),
+        ("could not resolve", "six==99.99", "uv ended with status"),
         started=False,
     ),
     "disk full for the release": Case(

@@ -94,7 +94,7 @@ def test_the_environment_comes_first_and_variables_arrive_unchanged(host):
 
 
 # Variables that uv sets for the packages that it builds, and those of the finished environment.
-OF_UV = {"UV", "PYTHONIOENCODING", "VIRTUAL_ENV", "PYTHONPATH", "PATH"}
+OF_UV = {"UV", "PYTHONIOENCODING", "XDG_CONFIG_HOME", "VIRTUAL_ENV", "PYTHONPATH", "PATH"}
 
 
 def test_a_build_backend_and_a_build_command_have_one_world(host):
