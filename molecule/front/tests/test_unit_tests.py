@@ -47,14 +47,17 @@ class Outcome:
 def run_pytest(words: list[str], path: str = "") -> subprocess.CompletedProcess[str]:
     # Not by the settings of the run that this is a part of, such as the file of its report.
     own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "PYWEB_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
-        cwd=CHECKOUT,
-        env=own | ({"PATH": f"{path}:{own['PATH']}"} if path else {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Each run has a temporary folder of its own: pytest closes the one that runs share to other accounts at its start.
+    with tempfile.TemporaryDirectory(prefix="p") as folder:
+        os.chmod(folder, 0o755)
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/t", *words],
+            cwd=CHECKOUT,
+            env=own | ({"PATH": f"{path}:{own['PATH']}"} if path else {}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def claims() -> list[str]:
