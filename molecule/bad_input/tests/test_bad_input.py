@@ -58,14 +58,16 @@ RUNS = planned(CASES)
 # What is there: files by their times and content, links, processes, accounts. What a process itself writes (logs,
 # sockets) is left out.
 LOOK = r"""
-import glob, hashlib, json, os, pwd
+import glob, hashlib, json, os, pwd, re
 def entry(path):
     found = os.lstat(path)
     what = [oct(found.st_mode), found.st_uid, found.st_gid]
     if os.path.islink(path):
         return [*what, os.readlink(path)]
     if os.path.isfile(path):
-        return [*what, found.st_mtime_ns, hashlib.sha256(open(path, "rb").read()).hexdigest()]
+        # Files of nginx name their own folder.
+        content = re.sub(rb"pyweb/trees/[^/]+/", b"live/", open(path, "rb").read())
+        return [*what, found.st_mtime_ns, hashlib.sha256(content).hexdigest()]
     return what
 files = {}
 for top in ("/etc/nginx", "/etc/systemd/system", "/etc/supervisor"):
@@ -187,8 +189,10 @@ def test_a_mistake_is_told_and_nobody_notices(case, outcome_of):
     tried = [name for cases in RUNS for name, one in cases.items() if one is case]
     told = [name for name in tried if outcome.run.counts(name)["failed"]]
     assert told == tried
-    for name in told:
+    for name in told[:1] if case.get("once") else told:
         assert_told(case, outcome.run, name)
+    for name in told[1:] if case.get("once") else []:
+        assert f"failed on {told[0]}, so this host does not switch" in outcome.run.failure(name)
     for name in tried:
         assert_unnoticed(case, outcome.before[name], outcome.after[name])
 

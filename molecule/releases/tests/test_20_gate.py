@@ -68,7 +68,7 @@ CASES = {
         {"env": {"NEW": "2"}}, ("No space left on device",), kept=False, started=False, full_disk="releases"
     ),
     "disk full for a package": Case(
-        {"python": {"packages": ["idna==3.4"]}}, ("The disk is full",), started=False, full_disk="cache/uv"
+        {"python": {"packages": ["idna==3.4"]}}, ("The disk is full",), started=False, full_disk="build/uv"
     ),
 }
 
