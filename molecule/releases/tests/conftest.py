@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,8 @@ def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> 
 # The task that a run of several hosts comes to when it has built everywhere; a run of one host builds and switches in
 # one call, so that it has not come to it where either fails.
 TAKE_OVER = "Switch to the new releases"
+# It comes to it with nothing to do where an application has failed in the call, because the other applications go on.
+TOOK_OVER = re.compile(rf"TASK \[{TAKE_OVER}\] \*+\s+changed: ")
 
 
 def deploy(run_playbook: Callable[..., Run], variables: Mapping[str, Mapping[str, Any]], alone: bool) -> dict[str, Run]:
