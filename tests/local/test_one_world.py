@@ -103,6 +103,15 @@ def test_a_variable_that_no_requirement_names_needs_no_new_environment(bench: Be
     assert environments[0] == environments[1]
 
 
+def test_time_limits_of_the_inventory_reach_uv_and_git(bench: Bench) -> None:
+    env = {"UV_HTTP_TIMEOUT": "7", "GIT_HTTP_LOW_SPEED_TIME": "9"}
+    command = "echo $UV_HTTP_TIMEOUT $GIT_HTTP_LOW_SPEED_TIME >limits"
+    release = bench.build({"app.py": APP, **LIBRARY}, env=env, build_commands=[command])
+    backend = json.loads(bench.run("python", "-c", "import probing; print(probing.FOUND)"))["env"]
+    assert {key: backend[key] for key in env} == env
+    assert (release / "src/limits").read_text() == "7 9\n"
+
+
 def test_no_message_shows_a_variable_of_a_requirement(bench: Bench) -> None:
     requirement = "core @ http://user:${TOKEN}@127.0.0.1:9/core-1.0-py3-none-any.whl\n"
     message = bench.refuse({"app.py": APP, "requirements.txt": requirement}, env={"TOKEN": "hunter2-correct-horse"})
