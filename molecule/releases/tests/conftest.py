@@ -178,7 +178,8 @@ def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> 
 # The task that a run of several hosts comes to when it has built everywhere; a run of one host builds and switches in
 # one call, so that it has not come to it where either fails.
 TAKE_OVER = "Switch to the new releases"
-# It comes to it with nothing to do where an application has failed in the call, because the other applications go on.
+# It comes to it with nothing to do where an application has failed in the call, because the other applications are
+# deployed.
 TOOK_OVER = re.compile(rf"TASK \[{TAKE_OVER}\] \*+\s+changed: ")
 
 
