@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 
@@ -64,8 +65,10 @@ def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
     ("changes", "words"),
     [
         ({"server": "granian"}, "granian has WebSocket only for ASGI"),
-        ({"server": "uwsgi", "timeout": 45}, "uWSGI ends each connection after timeout, here 45 seconds"),
-        ({"threads": 1}, "a worker of the class 'sync'"),
+        ({"server": "uwsgi", "timeout": 45}, "uwsgi ends each request after 45 seconds"),
+        ({"server": "uwsgi", "timeout": 3600}, ""),
+        ({"threads": 1}, "gunicorn ends each request after 30 seconds"),
+        ({"threads": 1, "timeout": 3600}, "a worker of the class 'sync' has one connection"),
         ({"server": "granian", "granian": {"interface": "asgi"}}, ""),
         ({"gunicorn": {"worker_class": "asgi"}}, ""),
         ({"gunicorn": {"worker_class": "gevent"}}, ""),
@@ -76,7 +79,10 @@ def test_what_has_an_effect_is_not_announced(changes: dict[str, Any]) -> None:
 def test_a_websocket_that_the_server_can_not_serve_is_announced(
     changes: dict[str, Any], site: dict[str, Any], words: str
 ) -> None:
-    found = said(site=site, **changes)
+    """Once: both rules about long connections together say one thing."""
+    webapps = [{"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app", "site": site, **changes}]
+    apps = applications(webapps)
+    found = [*unused_settings(webapps, apps), *cut_connections(apps)]
     assert [words in text for text in found] == ([True] if words else [])
 
 

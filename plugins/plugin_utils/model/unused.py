@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import unused_variables
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import SILENCE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd import unused_directives
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, server_of
 
 # gunicorn's worker classes, and settings that gunicorn documents as without effect in them.
 GEVENT = ("gevent", "gevent_wsgi", "gevent_pywsgi")
@@ -72,16 +73,14 @@ def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
 
 
 def unusable_websocket(app: dict[str, Any], where: str) -> Iterator[str]:
-    """nginx passes the upgrade on, but the server refuses it or ends the connection soon."""
+    """nginx passes the upgrade on, but the server refuses it or is blocked by it. (``cut_connections`` has the rest.)"""
     if not any(item["websocket"] for item in (app["site"], *app["site"]["locations"])):
         return
     server = app["server"]
     if server == "granian" and granian.protocol(app) == "wsgi":
         reason = "granian has WebSocket only for ASGI"
-    elif server == "uwsgi":
-        reason = f"uWSGI ends each connection after timeout, here {app['timeout']} seconds"
-    elif server == "gunicorn" and gunicorn.worker_class(app["gunicorn"], app["threads"]) == "sync":
-        reason = "a worker of the class 'sync' has one connection, and gunicorn kills it after timeout"
+    elif server == "gunicorn" and int(app["timeout"]) >= SILENCE and server_of(app).limits_requests(app):
+        reason = "a worker of the class 'sync' has one connection, so other requests wait for another worker"
     else:
         return
     yield (
