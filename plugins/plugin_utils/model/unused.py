@@ -73,7 +73,7 @@ def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
 
 
 def unusable_websocket(app: dict[str, Any], where: str) -> Iterator[str]:
-    """nginx passes the upgrade on, but the server refuses it or is blocked by it. (``cut_connections`` has the rest.)"""
+    """nginx passes the upgrade on, but the server refuses it or is blocked by it. See also ``cut_connections``."""
     if not any(item["websocket"] for item in (app["site"], *app["site"]["locations"])):
         return
     server = app["server"]
