@@ -38,7 +38,7 @@ SERVICE = {
 def test_a_mistake_is_told_without_the_words_of_ansible(
     tmp_path: Path, role: str, inputs: dict[str, Any], words: str
 ) -> None:
-    play = [{"hosts": "all", "gather_facts": False, "roles": [f"pyweb.stack.{role}"]}]
+    play = [{"hosts": "all", "become": True, "gather_facts": False, "roles": [f"pyweb.stack.{role}"]}]
     (tmp_path / "play.json").write_text(json.dumps(play))
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"h": {**NOWHERE, **inputs}}}}))
     run = ansible_playbook(str(tmp_path / "play.json"), tmp_path / "hosts.json")

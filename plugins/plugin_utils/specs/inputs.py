@@ -42,10 +42,10 @@ def input_problems(values: Mapping[str, Any]) -> list[str]:
     return checker.problems
 
 
-def misspelt_inputs(names: Iterable[str]) -> list[str]:
-    """Variables that look like an input of a role, but are none. Ansible itself ignores them."""
+def misspelt_inputs(names: Iterable[str], roles: Iterable[str] = ()) -> list[str]:
+    """Variables that look like an input of these roles, of all by default, but are none. Ansible itself ignores them."""
     problems = []
-    for role in role_names():
+    for role in roles or role_names():
         known = list(role_options(role))
         for name in names:
             if name.startswith(f"{role}_") and name not in known:
