@@ -12,7 +12,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, printable, printable_data, redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
+    one_line,
+    printable,
+    printable_data,
+    redacted,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
@@ -211,10 +216,10 @@ class HostAction(ActionBase):
             raise AnsibleActionFail(problem)
         if problem := shadow_problem(variables):
             raise AnsibleActionFail(problem)
-        if self._requires_connection:
-            # A module that lacks root finds causes that are none, such as a process that it may not end.
-            if problem := root_problem(self, str(variables.get("inventory_hostname", "the host"))):
-                raise AnsibleActionFail(f"{problem} This task has changed nothing.")
+        # A module that lacks root finds causes that are none, such as a process that it may not end.
+        host = str(variables.get("inventory_hostname", "the host"))
+        if self._requires_connection and (problem := root_problem(self, host)):
+            raise AnsibleActionFail(f"{problem} This task has changed nothing.")
         return result
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

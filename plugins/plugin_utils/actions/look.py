@@ -39,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     input_problems,
+    is_single,
     misspelt_inputs,
     role_names,
 )
@@ -216,7 +217,7 @@ class LookAction(HostAction):
             role: {
                 name: self._templar.template(self.task_vars[name])
                 for name, spec in role_options(role).items()
-                if name in self.task_vars and spec.get("elements") != "dict"
+                if name in self.task_vars and is_single(name, spec)
             }
             for role in role_names()
         }

@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, is_single
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 Given = Mapping[str, Any]
@@ -19,19 +19,17 @@ Given = Mapping[str, Any]
 
 def role_problems(role: str, given: Given) -> list[str]:
     """Every problem of the inputs of a role that are set, in words for the user."""
-    singles = {name: given[name] for name, spec in role_options(role).items() if is_single(spec) and name in given}
+    singles = {
+        name: given[name] for name, spec in role_options(role).items() if is_single(name, spec) and name in given
+    }
     found = input_problems(singles)
     # The rules of a role rely on the types of its other inputs.
     return list(dict.fromkeys([*found, *ITEMS[role](given)] if role != "nginx" or not found else found))
 
 
-def is_single(spec: Mapping[str, Any]) -> bool:
-    """Whether an input is no list of services, programs, sites or archives."""
-    return spec.get("elements") != "dict"
-
-
 def nginx_problems(given: Given) -> list[str]:
-    settings = {name.removeprefix("nginx_"): given[name] for name in given if is_single(role_options("nginx")[name])}
+    options = role_options("nginx")
+    settings = {name.removeprefix("nginx_"): given[name] for name in given if is_single(name, options[name])}
     sites = given.get("nginx_sites")
     return checks.checked([] if sites is None else sites, settings)[2]
 
