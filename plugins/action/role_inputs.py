@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.role_inputs import ITEMS, role_problems
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import misspelt_inputs
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import misspelt_inputs, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
@@ -26,9 +26,11 @@ class ActionModule(HostAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
-            argument_spec={"role": {"type": "str", "required": True, "choices": sorted(ITEMS)}}
+            argument_spec={"role": {"type": "str", "required": True, "choices": role_names()}}
         )
         role, variables = arguments["role"], task_vars or {}
+        if role not in ITEMS:
+            return {"changed": False}
         given, problems = self.given(role, variables)
         problems += misspelt_inputs(variables, [role])
         problems += [] if problems else role_problems(role, given)

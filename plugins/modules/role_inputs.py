@@ -25,10 +25,11 @@ attributes:
 options:
   role:
     description:
-      - Name of the role, without the collection's. The role webapp checks its inputs in M(pyweb.stack.apply).
+      - Name of the role, without the collection's. M(pyweb.stack.apply) checks the inputs of the role webapp, so only
+        ansible-core and the account are checked for it.
     type: str
     required: true
-    choices: [gunicorn, uwsgi, granian, nginx, python, supervisor, systemd]
+    choices: [gunicorn, uwsgi, granian, nginx, python, supervisor, systemd, webapp]
 """
 
 EXAMPLES = r"""
