@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.pyweb.stack.plugins.filter import readable
 from ansible_collections.pyweb.stack.plugins.lookup import hosts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -63,3 +64,18 @@ def test_an_old_ansible_is_told_before_any_play(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hosts, "__version__", "2.17.14")
     with pytest.raises(AnsibleLookupError, match=r"^this is ansible-core 2\.17\.14, but this collection needs 2\.19"):
         matched(monkeypatch, ["web"])
+
+
+# Tables
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [("json", ["a", "b  c"]), ("yaml", "a\nb  c")])
+def test_a_text_of_several_lines_is_shown_as_lines(monkeypatch: pytest.MonkeyPatch, shape: str, wanted: Any) -> None:
+    monkeypatch.setattr(readable, "result_format", lambda: shape)
+    assert readable.readable("a\nb  c") == wanted
+
+
+@pytest.mark.parametrize("name", ["status", "doctor", "logs", "verify"])
+def test_tables_are_printed_readably(name: str) -> None:
+    text = (CHECKOUT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8")
+    assert text.count("pyweb.stack.readable") == 1
