@@ -12,8 +12,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, reports, services, sites, switches
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services as server_services
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, Server
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,25 +29,17 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
     return filter_
 
 
-def files_of(server: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+def files_of(server: Server) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """The files of every item of a server's services."""
 
-    def files(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if problems := server.wrong_services(services):
+    def files(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found, problems = server_services.checked(server.name, given)
+        if problems:
             raise AnsibleFilterError("\n".join(problems))
-        wanted: list[dict[str, Any]] = server.files_of(services, shlex.quote)
+        wanted: list[dict[str, Any]] = server.rules.files_of(found, shlex.quote)
         return wanted
 
     return files
-
-
-def service_problems(services: Any, role: str, groups: Any = None) -> list[str]:
-    """Every problem of the services that a role defines, in words for the user."""
-    if role in SERVERS:
-        return list(SERVERS[role].rules.wrong_services(services))
-    if role == "supervisor":
-        return supervisor.checked(services, groups or [])[2]
-    return systemd.checked(services)[1]
 
 
 def doctor_report(looks: list[list[Any]]) -> str:
@@ -80,8 +72,7 @@ class FilterModule:
             "webapp_maintenance": told(operations.maintenance_switch),
             "webapp_release_table": reports.release_table,
             "webapp_urls": told(reports.urls),
-            **{f"{server.name}_files": files_of(server.rules) for server in SERVERS.values()},
-            "service_problems": service_problems,
+            **{f"{server.name}_files": files_of(server) for server in SERVERS.values()},
             "webapp_status_table": status_table,
             "webapp_doctor_report": doctor_report,
             "webapp_check_table": check_table,

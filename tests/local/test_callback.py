@@ -18,11 +18,11 @@ PLAY = [
 ]
 
 
-def run(folder: Path, tasks: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, tasks: list[dict[str, Any]], **more: str) -> subprocess.CompletedProcess[str]:
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
     (folder / "play.yml").write_text(json.dumps([play]))
     program = Path(sys.executable).with_name("ansible-playbook")
-    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare", "ANSIBLE_NOCOLOR": "1"}
+    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare", "ANSIBLE_NOCOLOR": "1", **more}
     command = [program, "-i", "localhost,", folder / "play.yml"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -45,3 +45,14 @@ def test_what_fails_goes_to_the_standard_error(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert json.loads(answer.stdout) == [{"name": "shop", "days": None}]
     assert answer.stderr == "localhost: no such thing\n"
+
+
+def test_tables_are_lines_in_the_output_of_ansible_itself(tmp_path: Path) -> None:
+    """With no ansible.cfg of this project, as for an installed collection."""
+    (tmp_path / "empty.cfg").write_text("[defaults]\n")
+    table = {"ansible.builtin.debug": {"msg": "{{ 'HOST  APP\n web1  shop' | pyweb.stack.readable }}"}}
+    usual = {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_CONFIG": str(tmp_path / "empty.cfg")}
+    assert '        "HOST  APP",\n        " web1  shop"\n' in run(tmp_path, [table], **usual).stdout
+    shown = run(tmp_path, [table], **usual, ANSIBLE_CALLBACK_RESULT_FORMAT="yaml").stdout
+    assert "        HOST  APP\n         web1  shop\n" in shown
+    assert run(tmp_path, [table]).stdout == "HOST  APP\n web1  shop\n"

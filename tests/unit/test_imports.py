@@ -94,6 +94,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.actions",
         "plugin_utils.doctor",
         "plugin_utils.model",
+        "plugin_utils.nginx",
         "plugin_utils.plan",
         "plugin_utils.sources",
         "plugin_utils.specs",

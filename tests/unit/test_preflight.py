@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import source_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
@@ -25,7 +26,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders im
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
     checked_inventory,
-    core_problems,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     input_problems,

@@ -188,7 +188,7 @@ def test_every_problem_is_told_at_once() -> None:
         [
             {"name": "a/b", "command": ["web"], "environment": {"A-B": 1}, "restart_delay": -1},
             {"name": "w", "comand": ["/bin/w"]},
-            {"name": "x", "command": "/bin/w", "type": "fork"},
+            {"name": "x", "command": 5, "type": "fork"},
         ]
     )
     assert [problem.split(": ")[0] for problem in told] == [

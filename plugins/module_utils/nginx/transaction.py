@@ -34,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.switch import Sw
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files import TreeFiles, invalid_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees, make_folder, tree_name
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.udp_ports import opened_warnings
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
 
@@ -181,6 +182,7 @@ class Transaction:
             actions, diffs = changes.actions, self.diffs(state, changes)
             if changes.entry:
                 self.warnings += replacement_warnings(state.entry or "", self.nginx.entry, self.conf_dir)
+            self.warnings += opened_warnings(state.content.values(), self.wanted(state.live).values())
             if not check_mode:
                 self.act(state, changes)
                 self.clean_up()

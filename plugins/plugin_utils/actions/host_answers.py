@@ -10,8 +10,15 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, printable_data
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
+    one_line,
+    printable,
+    printable_data,
+    redacted,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -191,6 +198,12 @@ def answer_of(result: Mapping[str, Any], returns: Iterable[str], discovered: str
     return answer
 
 
+def listed(problems: list[str], where: str) -> str:
+    """Problems as a message: their number, and a line for each."""
+    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+    return "\n".join([f"{count} {where}:", *(f"- {printable(redacted(problem))}" for problem in problems)])
+
+
 class HostAction(ActionBase):
     """An action that runs a module and passes on what the module is known to return."""
 
@@ -198,8 +211,15 @@ class HostAction(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        if problem := shadow_problem(task_vars or {}):
+        variables = task_vars or {}
+        for problem in core_problems(__version__):
             raise AnsibleActionFail(problem)
+        if problem := shadow_problem(variables):
+            raise AnsibleActionFail(problem)
+        # A module that lacks root finds causes that are none, such as a process that it may not end.
+        host = str(variables.get("inventory_hostname", "the host"))
+        if self._requires_connection and (problem := root_problem(self, host)):
+            raise AnsibleActionFail(f"{problem} This task has changed nothing.")
         return result
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

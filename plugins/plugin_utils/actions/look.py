@@ -12,15 +12,14 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.release import __version__
 from ansible.utils.display import Display
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable, redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
     answer_of,
     checked_facts,
+    listed,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
@@ -33,7 +32,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders im
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
     checked_inventory,
-    core_problems,
     keep_problems,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
@@ -41,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     input_problems,
+    is_single,
     misspelt_inputs,
     role_names,
 )
@@ -129,7 +128,7 @@ class LookAction(HostAction):
             display.warning(text)
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
-        problems += core_problems(__version__) + misspelt_inputs(self.task_vars)
+        problems += misspelt_inputs(self.task_vars)
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
@@ -218,7 +217,7 @@ class LookAction(HostAction):
             role: {
                 name: self._templar.template(self.task_vars[name])
                 for name, spec in role_options(role).items()
-                if name in self.task_vars and spec.get("elements") != "dict"
+                if name in self.task_vars and is_single(name, spec)
             }
             for role in role_names()
         }
@@ -282,6 +281,4 @@ def sudo_problem(account: str, host: str) -> str:
 
 def failed(problems: list[str]) -> dict[str, Any]:
     """The failed result of a task that found these problems."""
-    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    listed = "\n".join(f"- {printable(redacted(problem))}" for problem in problems)
-    return {"failed": True, "msg": f"{count} found before anything was changed:\n{listed}\n{UNCHANGED}"}
+    return {"failed": True, "msg": f"{listed(problems, 'found before anything was changed')}\n{UNCHANGED}"}

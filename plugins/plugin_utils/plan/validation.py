@@ -19,8 +19,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import che
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+/?")
 # Maximum bytes of a socket path. The kernel's sun_path holds 108, including the final zero byte.
 SOCKET_BYTES = 107
-# The oldest ansible-core that this collection runs on.
-OLDEST_CORE = (2, 19)
 
 
 class Inventory(NamedTuple):
@@ -89,18 +87,6 @@ def root_problems(apps: list[dict[str, Any]], root: str) -> list[str]:
 def app_problems(names: list[str], name: str, *, required: bool) -> list[str]:
     """The problem of a missing or unknown application name."""
     return [] if name in names or not (name or required) else [unknown_app(name, names)]
-
-
-def core_problems(version: str) -> list[str]:
-    """The problem of an ansible-core that is too old."""
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers >= OLDEST_CORE:
-        return []
-    wanted = ".".join(map(str, OLDEST_CORE))
-    return [
-        f"this is ansible-core {version}, but this collection needs {wanted} or newer. Install it: "
-        f"pip install 'ansible-core>={wanted}'"
-    ]
 
 
 def keep_problems(keep: Any) -> list[str]:

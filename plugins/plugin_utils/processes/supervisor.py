@@ -15,7 +15,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions 
     check_name,
     check_runtime_directory,
     check_sockets,
-    checked_items,
     make_directory,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting import (
@@ -23,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting impo
     supervisor_quote,
     supervisor_word_problem,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.items import checked_items
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -16,7 +16,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.definitions 
     check_path,
     check_runtime_directory,
     check_sockets,
-    checked_items,
     make_directory,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.directives import (
@@ -31,6 +30,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting impo
     systemd_quote,
     systemd_word_problem,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.items import checked_items
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 SECTIONS = ("Unit", "Service", "Install")

@@ -22,10 +22,15 @@ def role_names() -> list[str]:
     return sorted(path.name for path in ROLES.iterdir() if path.is_dir())
 
 
+def is_single(name: str, spec: Mapping[str, Any]) -> bool:
+    """Whether an input is checked here. Each role has rules of its own for its list of items."""
+    return spec.get("elements") != "dict" or name == "webapp_release_files"
+
+
 def single_inputs() -> dict[str, dict[str, Any]]:
     """The inputs that preflight checks here, with their specifications."""
     options = (option for role in role_names() for option in role_options(role).items())
-    return {name: spec for name, spec in options if spec.get("elements") != "dict"}
+    return {name: spec for name, spec in options if is_single(name, spec)}
 
 
 def input_problems(values: Mapping[str, Any]) -> list[str]:
@@ -42,10 +47,10 @@ def input_problems(values: Mapping[str, Any]) -> list[str]:
     return checker.problems
 
 
-def misspelt_inputs(names: Iterable[str]) -> list[str]:
-    """Variables that look like an input of a role, but are none. Ansible itself ignores them."""
+def misspelt_inputs(names: Iterable[str], roles: Iterable[str] = ()) -> list[str]:
+    """Variables that look like an input of these roles (by default all), but are none. Ansible ignores them."""
     problems = []
-    for role in role_names():
+    for role in roles or role_names():
         known = list(role_options(role))
         for name in names:
             if name.startswith(f"{role}_") and name not in known:

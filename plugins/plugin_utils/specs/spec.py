@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.synonyms import meant, meant_nearly
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.words import COMMANDS, split_command
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -177,6 +178,11 @@ class Checker:
         return self.wrong(value, where, "a string; put it between quotes")
 
     def list(self, value: Any, spec: dict[str, Any], where: str) -> list[Any]:
+        if isinstance(value, str) and where.rpartition(".")[2] in COMMANDS:
+            words, problem = split_command(value)
+            if problem:
+                self.problem(where, problem)
+            return words
         if not isinstance(value, list):
             simple = isinstance(value, (str, int)) and not isinstance(value, bool) and not secret(where)
             shown = f"[{value}]" if simple else "- …"

@@ -15,7 +15,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 # Options of the type str that hold several lines. Everything that writes them quotes them, or prints them on purpose.
-SEVERAL_LINES = frozenset({"extra", "certificate", "key", "nginx_extra", "nginx_ca_certificate", "nginx_ca_key"})
+SEVERAL_LINES = frozenset(
+    {"extra", "content", "certificate", "key", "nginx_extra", "nginx_ca_certificate", "nginx_ca_key"}
+)
 
 NAMES = {"\0": "a zero byte", "\n": "a line break", "\r": "a carriage return", "\x1b": "an escape character"}
 
