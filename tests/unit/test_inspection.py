@@ -158,6 +158,9 @@ def test_deaths_of_workers_are_read_from_the_notes_of_a_release_that_inherits_it
     (release / INHERITS_SOCKETS).touch()
     notes = tmp_path / "run" / "shop" / f"{RELEASE}.sock.ready"
     notes.parent.mkdir(parents=True)
+    # Every server inherits a socket for the uwsgi protocol, but only uWSGI notes no end of a worker.
+    Path(layout.sockets).mkdir()
+    Path(layout.uwsgi_socket(RELEASE)).touch()
     now = int(time.time())
     notes.write_text(f"ready 7 {now - 9}\ngone 7 {now - 4}\nready 8 {now - 3}\n")
     found = look_at_deaths(layout, RELEASE, "[ERROR] Worker (pid:7) exited with code 3.\n", now - 60.0)
