@@ -121,8 +121,15 @@ fi
 exec /sbin/init
 """
 
-# PID 1 of a host without init: starts sshd and reaps what it inherits, nothing more.
-NO_INIT = "mkdir -p /run/sshd; /usr/sbin/sshd; while :; do sleep 5; done"
+# PID 1 of a host without init: starts sshd, and what a former life of the container has served, as the documentation says.
+# It reaps what it inherits. /run is empty at the start, as a file system in memory is.
+NO_INIT = """
+rm -rf /run/* 2>/dev/null
+mkdir -p /run/sshd /run/lock
+/usr/sbin/sshd
+[ ! -x /usr/local/sbin/pyweb-start ] || /usr/local/sbin/pyweb-start --background
+while :; do sleep 5; done
+"""
 
 
 # The suite, the init, and whether it is fresh.

@@ -90,6 +90,12 @@ options:
     description: The daemon's program.
     type: path
     default: /usr/bin/supervisord
+  start_program:
+    description:
+      - Where the daemon is no unit of systemd, a program that starts nginx and the daemon after a restart of the host
+        is installed here. The start command of a container can run it.
+    type: path
+    default: /usr/local/sbin/pyweb-start
   service:
     description: The daemon's unit where systemd is PID 1. If empty, the module always starts the daemon itself.
     type: str

@@ -86,8 +86,8 @@ apps:
       type: dict
     checks:
       description:
-        - The promises of a deployed site, each with C(check) (its name), C(problem) (empty where it holds) and C(note)
-          (why it does not apply, empty where it does).
+        - The promises of a deployed site, each with C(check) (its name), C(state) (V(ok), V(failed) or V(n/a)),
+          C(problem) (why it failed) and C(note) (why it does not apply, or what was not looked at).
       type: list
       elements: dict
     findings:

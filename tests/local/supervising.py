@@ -72,6 +72,7 @@ class Lab:
             "cron_directory": str(self.folder / "cron.d"),
             "cron_pam_file": str(self.folder / "pam"),
             "supervisord": str(SUPERVISORD),
+            "start_program": str(self.folder / "pyweb-start"),
             "service": "",
         }
 

@@ -230,7 +230,14 @@ class Host:
             "workers": 1,
             "release_commands": [],
             "front_port": self.front.server_address[1],
-            "health": {"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], "timeout": 30},
+            "health": {
+                "path": "/healthz",
+                "host": "a.org",
+                "scheme": "http",
+                "status": [],
+                "timeout": 30,
+                "error_timeout": 1,
+            },
             **changes,
         }
         return Switch(spec, self.layout, lambda argv: (0, "", ""), "alice@desk")
@@ -490,7 +497,7 @@ def test_a_release_that_never_answers_starts_no_background_process(host: Host) -
 )
 def test_an_unhealthy_release_never_serves(host: Host, behaviour: str, came_back: str) -> None:
     host.manager.behaviour[NEW] = behaviour
-    patience = {"timeout": 2 if behaviour == "hangs" else 30}
+    patience = {"timeout": 2 if behaviour == "hangs" else 30, "error_timeout": 1}
     message = host.refuse(health={"path": "/healthz", "host": "a.org", "scheme": "http", "status": [], **patience})
     assert f"Asked: GET /healthz (Host: a.org) on the socket {host.layout.socket(NEW)}" in message
     assert "Expected: status any 2xx or 3xx, 401 or 403" in message

@@ -9,13 +9,13 @@ import os
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import SECOND_THOUGHT, Gate, Unhealthy
 
 
 class Manager:
@@ -32,12 +32,12 @@ class Manager:
 
 
 @contextmanager
-def answering(path: str, status: int) -> Iterator[None]:
-    """A server on a unix socket that answers every request with one status."""
+def answering(path: str, status: int | Callable[[], int]) -> Iterator[None]:
+    """A server on a unix socket that answers every request with one status, or with the one of the moment."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status() if callable(status) else status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -57,11 +57,13 @@ def answering(path: str, status: int) -> Iterator[None]:
     ("status", "timeout", "words", "others"),
     [
         (500, 60, "on its own socket after 1.", "within 60 seconds"),
+        (400, 60, "on its own socket after 1.", "within 60 seconds"),
+        (404, 60, "let it answer 503 until then: health.timeout waits for that", "within"),
         (
-            500,
+            429,
             60,
-            "let it answer 503 until then: health.timeout waits for that",
-            "within",
+            "on its own socket after 1.0 seconds of errors. If it needs longer to warm up, set health.timeout",
+            "wrong",
         ),
         (503, 2, "on its own socket within 2 seconds (health.timeout).", "after"),
     ],
@@ -70,7 +72,14 @@ def test_a_refusal_tells_how_long_the_release_was_asked(
     tmp_path: Path, short_path: Path, status: int, timeout: int, words: str, others: str
 ) -> None:
     layout = Layout("shop", str(short_path), str(short_path))
-    health = {"path": "/", "host": "h", "scheme": "http", "status": [], "timeout": timeout}
+    health = {
+        "path": "/",
+        "host": "h",
+        "scheme": "http",
+        "status": [],
+        "timeout": timeout,
+        "error_timeout": min(timeout, 1),
+    }
     os.makedirs(layout.release("1"))
     Path(layout.release("1"), INHERITS_SOCKETS).touch()
     os.mkdir(layout.sockets)
@@ -78,3 +87,29 @@ def test_a_refusal_tells_how_long_the_release_was_asked(
         Gate({"name": "shop", "health": health}, layout, "1", Manager(), time.monotonic()).await_healthy()  # type: ignore[arg-type]
     assert words in str(caught.value)
     assert others not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [500, 501, 429])
+def test_a_release_that_warms_up_with_errors_is_waited_for(short_path: Path, status: int) -> None:
+    """It answers with an error for longer than a release whose answer does not change may."""
+    layout = Layout("shop", str(short_path), str(short_path))
+    health = {"path": "/", "host": "h", "scheme": "http", "status": [], "timeout": 20, "error_timeout": 20}
+    os.makedirs(layout.release("1"))
+    Path(layout.release("1"), INHERITS_SOCKETS).touch()
+    os.mkdir(layout.sockets)
+    until = time.monotonic() + SECOND_THOUGHT + 0.5
+    with answering(layout.socket("1"), lambda: status if time.monotonic() < until else 200):
+        Gate({"name": "shop", "health": health}, layout, "1", Manager(), time.monotonic()).await_healthy()  # type: ignore[arg-type]
+    assert time.monotonic() > until
+
+
+def test_the_whole_health_timeout_is_waited_for_where_it_is_set(short_path: Path) -> None:
+    layout = Layout("shop", str(short_path), str(short_path))
+    health = {"path": "/", "host": "h", "scheme": "http", "status": [], "timeout": 2, "error_timeout": 2}
+    os.makedirs(layout.release("1"))
+    Path(layout.release("1"), INHERITS_SOCKETS).touch()
+    os.mkdir(layout.sockets)
+    began = time.monotonic()
+    with answering(layout.socket("1"), 500), pytest.raises(Unhealthy, match=r"within 2 seconds \(health.timeout\)"):
+        Gate({"name": "shop", "health": health}, layout, "1", Manager(), began).await_healthy()  # type: ignore[arg-type]
+    assert time.monotonic() - began >= 2

@@ -74,6 +74,15 @@ def test_killed_nginx_is_started_again(watched, gone: int) -> None:
     assert host.calls("nginx") == 1
 
 
+def test_the_number_of_a_former_nginx_may_be_that_of_another_process(watched) -> None:
+    with subprocess.Popen(["/bin/sleep", "100"], start_new_session=True) as other:
+        watched.host.pidfile.write_text(f"{other.pid}\n")
+        host = watched()
+        assert wait_for(lambda: host.calls("nginx") == 1, 20)
+        assert other.poll() is None
+        other.kill()
+
+
 def test_stopped_nginx_stays_stopped(watched) -> None:
     host = watched()
     assert host.looks_again()

@@ -31,7 +31,7 @@ pytestmark = needs_root
 
 ID = "20261121T010203Z-ab12cd34"
 SECRET = "Tr0ub4dor-of-shop"
-NOTHING = {"exposed": {}, "reached": {}}
+NOTHING = {"exposed": {}, "reached": {}, "unread": {}}
 WAIT = "print('ready', flush=True); time.sleep(1000)"
 CLASSES = ("releases", "venvs", "shared", "cache", "build", "jobs")
 

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import CHECKS, check_table, checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import LINKS, diagnose, report
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import size, status_row, status_table
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import Verdict, judged
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import reserved, resolved, wanted_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
@@ -100,6 +101,7 @@ FOUND: dict[str, Any] = {
     },
     "exposed": {},
     "reached": {},
+    "tried": {"accounts": ["nobody"], "processes": [100], "secrets": 1, "unread": []},
     "told": [],
     "open_proc": [],
     "environment": {"version": "3.11.2", "folder": "/usr/bin", "provided": False, "fault": ""},
@@ -123,6 +125,9 @@ HOST: dict[str, Any] = {
         "restart": "always",
     },
     "supervisor": "none",
+    "supervisor_enabled": None,
+    "nginx_watch": None,
+    "start": None,
     "init": "systemd",
     "time": NOW,
 }
@@ -218,6 +223,7 @@ PAST = {"ends": NOW - DAY, "end_date": "2027-01-14"}
 
 def background(**changes: Any) -> dict[str, Any]:
     one = {"service": "shop.worker", "state": "running", "restarts": 0, "up": 900.0, "log": "", "traceback": ""}
+    one["unit"] = FOUND["process"]["unit"]
     return {"found": {"processes": [{**one, **changes}]}}
 
 
@@ -685,7 +691,8 @@ def test_the_headers_of_a_place_are_those_of_its_site_and_its_own() -> None:
 def test_what_does_not_hold_is_printed_first() -> None:
     told = checks(view(found={"process": {"enabled": False}}))
     lines = check_table("web1", [{"name": "shop", "checks": told}])
-    assert lines[0] == f"shop on web1: {len(CHECKS) - 1} of {len(CHECKS)} hold"
+    applicable = len([one for one in told if one["state"] != "n/a"])
+    assert lines[0] == f"shop on web1: {applicable - 1} of {applicable} hold"
     assert lines[1] == "  FAILED it comes back after a boot: the instance of the live release is not enabled"
 
 
@@ -700,8 +707,8 @@ def test_what_does_not_hold_is_printed_first() -> None:
 def test_a_promise_that_does_not_apply_is_told_apart(changes: dict[str, Any], words: str) -> None:
     told = checks(view(**changes))
     lines = check_table("web1", [{"name": "shop", "checks": told}])
-    assert lines[0] == f"shop on web1: {len(CHECKS) - 1} of {len(CHECKS) - 1} hold"
-    assert lines[1].startswith(f"  n/a    it sees no processes of others: {words}")
+    assert not [line for line in lines if "FAILED" in line]
+    assert [line for line in lines if line.startswith(f"  n/a    it sees no processes of others: {words}")]
 
 
 def test_what_the_inventory_loosens_is_no_broken_promise() -> None:
@@ -710,9 +717,111 @@ def test_what_the_inventory_loosens_is_no_broken_promise() -> None:
 
 
 def test_supervisor_confines_nothing_and_is_not_blamed_for_it() -> None:
-    changed = view()
+    changed = view(found={"process_manager": "supervisor", "process": {"autorestart": "true"}})
     del changed.found["process"]["unit"]
-    assert [one for one in checks(changed) if one["problem"]] == []
+    told = {one["check"]: one for one in checks(changed)}
+    assert [one for one in told.values() if one["problem"]] == []
+    assert "supervisor has no sandbox" in told["its units are hardened"]["note"]
+    assert told["it is started again when it ends"]["state"] == "ok"
+
+
+# A promise that has looked at nothing is not ok
+
+
+def blank(value: Any) -> Any:
+    """The same structure with nothing in it: what an inspection reports that could not look."""
+    if isinstance(value, dict):
+        return {key: blank(one) for key, one in value.items()}
+    return {str: "", list: [], bool: False, int: 0, float: 0.0}.get(type(value))
+
+
+def test_no_promise_is_ok_without_a_look() -> None:
+    nothing = {**blank(FOUND), "release": RELEASE, "process_manager": "systemd"}
+    nothing["process"] = {**nothing["process"], "state": "", "others": None, "unit": None}
+    # The link to the live release is no look at a socket, and unknown errors are no look at a process.
+    seen = View(view().app, nothing, {**blank(HOST), "time": NOW}, [])
+    told = checks(seen)
+    assert [one["check"] for one in told if one["state"] == "ok"] == []
+    assert all(one["problem"] or one["note"] for one in told)
+
+
+def test_without_a_release_only_that_is_said_to_fail() -> None:
+    told = checks(view(found={"release": ""}))
+    assert [one["check"] for one in told if one["state"] == "failed"] == ["the release runs and is good"]
+    assert {one["note"] for one in told[1:]} == {"no release is live"}
+
+
+def test_a_verdict_of_nothing_needs_a_reason() -> None:
+    with pytest.raises(ValueError, match="has looked at nothing"):
+        Verdict()
+    with pytest.raises(ValueError, match="has looked at nothing"):
+        judged([], [], nothing="")
+    assert judged([], [], nothing="there is none").state == "n/a"
+    assert judged(["one"], [], nothing="there is none").state == "ok"
+    assert judged([], ["it is bad"], nothing="there is none").state == "failed"
+
+
+NO_INIT: dict[str, Any] = {"init": "none", "start": {"named": False, "ran": False}, "nginx_watch": "running"}
+EMPTY_FOLDER = {"url": "/media/", "folder": "/srv/media", "there": True, "blocked": "", "shared": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"host": NO_INIT}, "it comes back after a boot", "does not run /usr/local/sbin/pyweb-start"),
+        ({"visits": [visit()]}, "every redirect leads to the first domain", "site.redirects is empty"),
+        ({}, "http leads to https", "the site has no TLS"),
+        ({}, "its certificate is valid", "the site has no TLS"),
+        ({}, "its headers are set", "the inventory declares no header"),
+        ({"visits": [visit(**DOWN)]}, "nginx hides its version", "did not answer"),
+        ({}, "static files come from nginx", "site.static is empty"),
+        ({"found": {"static": [EMPTY_FOLDER]}}, "static files come from nginx", "has no file yet"),
+        ({"found": {"tried": {"accounts": []}}}, "no other account can read its files", "did not run as root"),
+        ({"found": {"tried": {"accounts": []}}}, "no other account can reach its processes", "did not run as root"),
+        ({"found": {"tried": {"processes": []}}}, "no other account can reach its processes", "no process of its"),
+        ({"found": {"tried": {"secrets": 0}}}, "its command lines hold no secret", "no password or key"),
+        ({"found": {"worlds": {**WORLDS, "systemd": False}}}, "its commands are sandboxed", "without systemd"),
+        ({}, "what its builds trust is closed to it", "did not run as root"),
+        ({"found": {"socket": {"nginx": "", "stranger": ""}}}, "only nginx reaches its socket", "did not run as root"),
+        ({"found": {"deaths": None}}, "its workers stay alive", "does not record workers"),
+        ({"host": {"nginx": {"live": None}}}, "nginx runs what is configured", "another tool configures nginx"),
+        ({"systemd": {"Restart": "no"}}, "it is started again when it ends", "the inventory sets Restart"),
+        ({}, "its background processes run", "no background process"),
+        ({}, "its jobs are scheduled", "no job"),
+    ],
+)
+def test_what_was_not_looked_at_is_said_with_the_reason(changes: dict[str, Any], name: str, words: str) -> None:
+    (told,) = [one for one in checks(view(**changes)) if one["check"] == name]
+    assert (told["state"], told["problem"]) == ("n/a", "")
+    assert words in told["note"]
+
+
+def test_a_part_that_was_not_looked_at_is_told_beside_ok() -> None:
+    asked = {"url": "/s/", "folder": "/s", "there": True, "blocked": "", "asked": "/s/x", "answer": OK}
+    told = checks(view(found={"static": [asked, EMPTY_FOLDER]}))
+    (line,) = [line for line in check_table("web1", [{"name": "shop", "checks": told}]) if "static files" in line]
+    assert line.startswith("  ok     static files come from nginx (not looked at: /media/ was not requested")
+
+
+@pytest.mark.parametrize("start", [{"named": True, "ran": False}, {"named": False, "ran": True}])
+def test_a_container_whose_start_command_starts_the_site_keeps_the_promise(start: dict[str, bool]) -> None:
+    told = {one["check"]: one for one in checks(view(host={**NO_INIT, "start": start}))}
+    assert told["it comes back after a boot"]["state"] == "ok"
+
+
+def test_a_boot_has_to_start_supervisor_too() -> None:
+    changes = {"found": {"process_manager": "supervisor"}, "host": {"supervisor_enabled": False}}
+    told = {one["check"]: one for one in checks(view(**changes))}
+    assert told["it comes back after a boot"]["problem"] == "the service supervisor is not enabled"
+
+
+def test_the_watch_of_nginx_has_to_run_without_an_init() -> None:
+    nginx = {key: value for key, value in HOST["nginx"].items() if key != "restart"}
+    seen = view()
+    for watch, state in (("running", "ok"), ("fatal", "failed"), (None, "n/a")):
+        changed = View(seen.app, seen.found, {**seen.host, "nginx": nginx, "nginx_watch": watch}, seen.visits)
+        told = {one["check"]: one for one in checks(changed)}
+        assert told["nginx is started again when it ends"]["state"] == state
 
 
 # The status

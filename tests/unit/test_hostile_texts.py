@@ -126,7 +126,12 @@ def test_a_value_makes_no_row_of_a_table() -> None:
     assert len(table) == 2
     assert "good\\n*  blog" in table[1]
     assert "\x1b" not in table[1]
-    forged = [{"name": "shop", "checks": [{"check": "it runs", "problem": "x\n  ok     it is safe\x1b[1A"}]}]
+    forged = [
+        {
+            "name": "shop",
+            "checks": [{"check": "it runs", "state": "failed", "problem": "x\n  ok     it is safe\x1b[1A", "note": ""}],
+        }
+    ]
     assert check_table("web1", forged) == [
         "shop on web1: 0 of 1 hold",
         "  FAILED it runs: x\\n  ok     it is safe\\x1b[1A",

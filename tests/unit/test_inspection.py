@@ -17,8 +17,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background impo
     look_at_processes,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import look_at_deaths
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 
@@ -144,3 +145,25 @@ def test_the_log_of_a_job_is_what_it_wrote_itself() -> None:
 
     assert job_log("shop.nightly", True, run) == "ValueError: x\n"
     assert "_SYSTEMD_UNIT=shop.nightly.service" in asked[0]
+
+
+# Workers
+
+
+def test_deaths_of_workers_are_read_from_the_notes_of_a_release_that_inherits_its_sockets(tmp_path: Path) -> None:
+    """Its notes are not beside its sockets, which belong to root."""
+    layout = Layout("shop", str(tmp_path), str(tmp_path / "run"))
+    release = Path(layout.release(RELEASE))
+    release.mkdir(parents=True)
+    (release / INHERITS_SOCKETS).touch()
+    notes = tmp_path / "run" / "shop" / f"{RELEASE}.sock.ready"
+    notes.parent.mkdir(parents=True)
+    # Every server inherits a socket for the uwsgi protocol, but only uWSGI notes no end of a worker.
+    Path(layout.sockets).mkdir()
+    Path(layout.uwsgi_socket(RELEASE)).touch()
+    now = int(time.time())
+    notes.write_text(f"ready 7 {now - 9}\ngone 7 {now - 4}\nready 8 {now - 3}\n")
+    found = look_at_deaths(layout, RELEASE, "[ERROR] Worker (pid:7) exited with code 3.\n", now - 60.0)
+    assert found is not None
+    assert (found["count"], found["recent"]) == (1, 1)
+    assert "exited with code 3" in found["reason"]

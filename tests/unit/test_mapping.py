@@ -665,6 +665,12 @@ def test_the_health_check_is_a_visitor_of_the_first_domain(site: Any, host: str)
     assert item["front_port"] == site.get("port", 80)
 
 
+@pytest.mark.parametrize(("health", "times"), [({}, (60, 15)), ({"timeout": 60}, (60, 60)), ({"timeout": 5}, (5, 5))])
+def test_a_given_health_timeout_governs_wrong_answers_too(health: dict[str, Any], times: tuple[int, int]) -> None:
+    (item,) = switches([app(health=health)], SYSTEMD, "restart")
+    assert (item["health"]["timeout"], item["health"]["error_timeout"]) == times
+
+
 def test_without_a_front_nginx_is_not_asked() -> None:
     (item,) = activations([app()], [build()], SYSTEMD, front=False)
     assert item["front_port"] is None

@@ -13,8 +13,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 EXPOSURE_ENTRIES = 20_000
 
 
-def readable_below(folder: str) -> str:
-    """The first path that the real account of this process can list, read or connect to; empty if there is none."""
+def readable_below(folder: str, unread: list[str]) -> str:
+    """The first path that the real account of this process can list, read or connect to; empty if there is none.
+
+    A folder that is too large for a complete search is added to ``unread``.
+    """
     if os.access(folder, os.R_OK) or not os.access(folder, os.X_OK):
         return folder if os.access(folder, os.R_OK) else ""
     try:
@@ -32,7 +35,6 @@ def readable_below(folder: str) -> str:
                     readable.append(name)
             if readable:
                 return os.path.join(folder, visit.below(readable[0]))
-    except trees.TreeError:
-        # As far as the search goes, nothing is exposed.
-        return ""
+    except trees.TreeError as error:
+        unread.append(f"the search in {folder} was not completed, because {error.why}")
     return ""

@@ -37,6 +37,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers impor
     look_at_strangers,
     strangers,
     target_of,
+    tried_by,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.worlds import look_at_worlds
@@ -45,7 +46,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
-from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
+from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked, secret_values
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values, release_variables
 
@@ -86,9 +87,17 @@ def with_strangers(
     secrets = {at.name: secret_variables(at) for at in layouts}
     own, always = private_files(secrets)
     targets = [target_of(at, [*own[at.name], *always]) for at in layouts]
-    reached = look_at_strangers(targets, strangers(layouts[0].root) if layouts else [])
+    accounts = strangers(layouts[0].root) if layouts else []
+    reached = look_at_strangers(targets, accounts)
     for entry, target, manifest in zip(found, targets, manifests):
         entry.update(reached[target.name])
+        unread = entry.pop("unread")
+        entry["tried"] = {
+            "accounts": tried_by(target, accounts),
+            "processes": target.processes,
+            "secrets": len(secret_values(secrets[target.name])),
+            "unread": [unread["path"]] if unread else [],
+        }
         entry["told"] = told_by_command_lines(target.processes, secrets[target.name])
         is_unit = manifest is not None and manifest.process_manager == "systemd"
         entry["open_proc"] = [pid for pid in target.processes if sees_others(pid)] if is_unit else None

@@ -73,8 +73,8 @@ def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[st
 
 def look_at_deaths(layout: Layout, live: str, log: str, since: float) -> dict[str, Any] | None:
     """The workers of the live release that have died since its process started, and the log's reason. None: unknown."""
-    notes = tail(f"{layout.socket(live)}.ready", NOTES_BYTES)
-    found = summary(notes, os.path.exists(layout.uwsgi_socket(live)), time.time(), since)
+    notes = tail(layout.notes(live), NOTES_BYTES)
+    found = summary(notes, layout.speaks_uwsgi(live), time.time(), since)
     if found and found["count"]:
         lines = [line.strip() for line in lines_of(log) if DEATH.search(line)]
         found["reason"] = lines[-1] if lines else ""

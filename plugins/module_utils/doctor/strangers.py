@@ -27,6 +27,7 @@ PATIENCE = 15.0
 MOST_SECONDS = 60.0
 # The most processes of an application that each account tries.
 MOST_PROCESSES = 50
+KINDS = ("exposed", "reached", "unread")
 # The logs of an application, and those of all services.
 LOGS = ("/var/log/supervisor/{0}[-.]*", "/var/log/nginx/{0}.*")
 JOURNALS = ("/var/log/journal/*/*.journal", "/run/log/journal/*/*.journal")
@@ -81,9 +82,9 @@ def strangers(root: str) -> list[Stranger]:
 def look_at_strangers(targets: list[Target], accounts: list[Stranger]) -> dict[str, dict[str, dict[str, str]]]:
     """For each application, the first ``exposed`` file and the first ``reached`` process, each with the account.
 
-    Where there is none, the entry is empty.
+    ``unread`` says which search was not completed. Where there is nothing, the entry is empty.
     """
-    found: dict[str, dict[str, dict[str, str]]] = {one.name: {"exposed": {}, "reached": {}} for one in targets}
+    found: dict[str, dict[str, dict[str, str]]] = {one.name: {kind: {} for kind in KINDS} for one in targets}
     if os.geteuid() != 0:
         return found
     until = time.monotonic() + MOST_SECONDS
@@ -95,6 +96,11 @@ def look_at_strangers(targets: list[Target], accounts: list[Stranger]) -> dict[s
                 if what and not found[name][kind]:
                     found[name][kind] = {"path": what, "account": account.name}
     return found
+
+
+def tried_by(target: Target, accounts: list[Stranger]) -> list[str]:
+    """The accounts that try to reach an application; none without root."""
+    return [one.name for one in accounts if one.application != target.name] if os.geteuid() == 0 else []
 
 
 def tried(targets: list[Target], account: Stranger, patience: float) -> dict[str, dict[str, str]]:
@@ -123,7 +129,10 @@ def reached_by(targets: list[Target], account: Stranger) -> dict[str, dict[str, 
     # access() checks the real account. The effective one stays root at first, which can list everything.
     os.setresgid(account.groups[0], 0, 0)
     os.setresuid(account.uid, 0, 0)
-    found = {one.name: {"exposed": first_exposed(one), "reached": ""} for one in targets}
+    found = {}
+    for one in targets:
+        unread: list[str] = []
+        found[one.name] = {"exposed": first_exposed(one, unread), "reached": "", "unread": "; ".join(unread)}
     os.setresgid(account.groups[0], account.groups[0], account.groups[0])
     os.setresuid(account.uid, account.uid, account.uid)
     for one in targets:
@@ -132,10 +141,10 @@ def reached_by(targets: list[Target], account: Stranger) -> dict[str, dict[str, 
     return found
 
 
-def first_exposed(target: Target) -> str:
+def first_exposed(target: Target, unread: list[str]) -> str:
     """The first file of an application that the real account of this process can read, list or connect to."""
     for folder in target.folders:
-        if path := readable_below(folder):
+        if path := readable_below(folder, unread):
             return path
     return next((path for path in target.files if os.access(path, os.R_OK)), "")
 

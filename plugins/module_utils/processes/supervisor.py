@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files, differs, write
-from ansible_collections.pyweb.stack.plugins.module_utils.processes import with_sockets
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import container_start, with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_check import check_files
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_cron import plan_pam
@@ -80,6 +80,7 @@ ARGUMENTS = {
     "cron_directory": {"type": "path", "default": "/etc/cron.d"},
     "cron_pam_file": {"type": "path", "default": "/etc/pam.d/cron"},
     "supervisord": {"type": "path", "default": "/usr/bin/supervisord"},
+    "start_program": {"type": "path", "default": container_start.PROGRAM},
     "service": {"type": "str", "default": "supervisor.service"},
 }
 
@@ -131,7 +132,7 @@ def bring_to_state(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[
     # Take the witnesses before looking, so that a change made meanwhile makes the stamp void.
     seen = witnesses(params, programs, paths)
     supervisord = Supervisord(run, read_daemon(paths.config_file), params["supervisord"], params["service"])
-    found = look(supervisord, programs, paths, params["cron_pam_file"])
+    found = look(supervisord, programs, paths, params["cron_pam_file"], params["start_program"])
     todo, warnings = found.todo, list(found.todo.warnings)
     processes = [running_daemon(supervisord.daemon), *process_ids(todo.units, found.infos)]
     seen["processes"] = stamps.witnesses([], processes)["processes"]
@@ -167,7 +168,9 @@ def bring_to_state(params: dict[str, Any], run: Run, check_mode: bool) -> tuple[
     return result, seen if all(program.get("started", True) for program in programs) else None
 
 
-def look(supervisord: Supervisord, programs: list[dict[str, Any]], paths: Paths, pam_file: str) -> Findings:
+def look(
+    supervisord: Supervisord, programs: list[dict[str, Any]], paths: Paths, pam_file: str, start_program: str
+) -> Findings:
     """Look at the daemon, the files and the processes. Changes nothing."""
     down = supervisord.is_down()
     infos = {} if down else supervisord.rpc.infos()
@@ -178,6 +181,9 @@ def look(supervisord: Supervisord, programs: list[dict[str, Any]], paths: Paths,
     reload = bool(system_files) or unit.get("NeedDaemonReload") == "yes"
     if not supervisord.service and any(program.get("schedule") for program in programs):
         system_files += plan_pam(pam_file)
+    if not supervisord.service:
+        start = File(start_program, container_start.CONTENT, mode=0o755)
+        system_files += [start] if differs(start) else []
     return Findings(
         daemon_is_down=down,
         infos=infos,
@@ -251,7 +257,7 @@ def close_logs() -> None:
 def witnesses(params: dict[str, Any], programs: list[dict[str, Any]], paths: Paths) -> dict[str, Any]:
     """Every file that the decisions about these programs depend on, whether it exists or not."""
     drop_ins = os.path.join(os.path.dirname(DROP_IN), "*")
-    files = [params["config_file"], params["cron_pam_file"], DROP_IN, *glob.glob(drop_ins)]
+    files = [params["config_file"], params["cron_pam_file"], params["start_program"], DROP_IN, *glob.glob(drop_ins)]
     files += [f"/lib/systemd/system/{UNIT}", f"/etc/systemd/system/{UNIT}"]
     files += [f"/etc/systemd/system/multi-user.target.wants/{UNIT}", with_sockets.PROGRAM]
     for program in programs:

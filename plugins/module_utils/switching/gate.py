@@ -30,10 +30,13 @@ FRONT_TIMEOUT = 5.0
 # Seconds for an answer on the release's own socket, where a question waits during the boot. A question that is given up
 # leaves a dead connection in the queue of the socket.
 OWN_TIMEOUT = 30.0
-# Seconds that a release gets for a better answer, once it has given a wrong one.
+# Seconds that a release gets for a better answer, once it has given a wrong one that waiting does not change.
 SECOND_THOUGHT = 1.0
 # The statuses of a release, or of nginx before it, that is not ready yet.
 NOT_YET = (502, 503, 504)
+# Other statuses below 500 of a release that may still warm up: time-out, too early, too many requests. Redirects, 404 and
+# the like come from its code and its settings, which do not change.
+MAY_PASS = (408, 425, 429)
 # A process that was restarted this often is in a crash loop, and waiting longer does not help.
 MOST_RESTARTS = 2
 
@@ -66,6 +69,11 @@ class Gate:
     @property
     def deadline(self) -> float:
         return self.began + float(self.health["timeout"])
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a release gets for a better answer after an error such as 500: health.timeout, if it is set."""
+        return float(self.health.get("error_timeout", self.health["timeout"]))
 
     @property
     def own_question(self) -> Question:
@@ -107,13 +115,16 @@ class Gate:
                 return
             if time.monotonic() > deadline:
                 limit = self.health["timeout"] if question.unix_socket else 0
-                self.refuse(question, answer, statuses, f"{where} {after(time.monotonic() - began, answer, limit)}")
+                is_patient = self.patience >= self.health["timeout"]
+                waited = after(time.monotonic() - began, answer, limit, is_patient)
+                self.refuse(question, answer, statuses, f"{where} {waited}")
             if question.unix_socket and time.monotonic() - looked > PROCESS_INTERVAL:
                 looked = time.monotonic()
                 self.refuse_if_ended(question, answer, statuses)
             if answer.status is not None and answer.status not in NOT_YET:
                 # The release has booted, and this is its answer.
-                deadline = min(deadline, time.monotonic() + SECOND_THOUGHT)
+                waits = question.unix_socket and may_pass(answer)
+                deadline = min(deadline, time.monotonic() + (self.patience if waits else SECOND_THOUGHT))
             time.sleep(INTERVAL)
 
     def ask_alive(self, question: Question, timeout: float, statuses: list[int]) -> Answer:
@@ -182,15 +193,22 @@ class Gate:
         return "(it can't be read)"
 
 
-def after(seconds: float, answer: Answer, limit: float) -> str:
+def may_pass(answer: Answer) -> bool:
+    """Whether a wrong answer can be that of a release that is still warming up."""
+    return answer.status is not None and (answer.status >= 500 or answer.status in MAY_PASS)
+
+
+def after(seconds: float, answer: Answer, limit: float, is_patient: bool = True) -> str:
     """How long a release was asked in vain. ``limit`` is health.timeout where that decides."""
     if not limit:
         return f"within {seconds:.0f} seconds"
-    if answer.status is None or answer.status in NOT_YET:
+    if answer.status is None or answer.status in NOT_YET or (is_patient and may_pass(answer)):
         return f"within {limit:g} seconds (health.timeout)"
+    if may_pass(answer):
+        return f"after {seconds:.1f} seconds of errors. If it needs longer to warm up, set health.timeout"
     return (
-        f"after {seconds:.1f} seconds: its answer is wrong. If it needs longer to warm up, let it answer 503 until "
-        "then: health.timeout waits for that"
+        f"after {seconds:.1f} seconds: its answer is wrong, and waiting does not change such an answer. If it needs to "
+        "warm up, let it answer 503 until then: health.timeout waits for that"
     )
 
 

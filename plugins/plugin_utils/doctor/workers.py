@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import Verdict, does_not_apply, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 # Seconds for which a restart counts as recent. A worker that ends in order, as after max_requests, does not count.
@@ -51,10 +52,16 @@ def workers(view: View) -> Finding | None:
     )
 
 
-def its_workers_stay_alive(view: View) -> str:
+def its_workers_stay_alive(view: View) -> Verdict:
     """Neither its workers nor its process end again and again."""
     seen = unstable(view)
-    return f"{seen}: {reason(view)}" if seen else ""
+    if seen:
+        return failed(f"{seen}: {reason(view)}")
+    if view.process["state"] != "running":
+        return does_not_apply("its process does not run")
+    if view.found["deaths"] is None:
+        return does_not_apply("its process was not restarted again and again, but its release does not record workers")
+    return Verdict(1)
 
 
 def moment(time: float) -> str:

@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths impor
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.packaged import copies
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import release_directory, within
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import health_timeout, resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
@@ -60,7 +60,7 @@ def releases(
                 "stop_first": app["switch"] == "stop_first",
                 "static": static_of_release(app),
                 "build_commands": [*copies(app), *app["commands"]["build"]],
-                "import_timeout": app["health"]["timeout"],
+                "import_timeout": health_timeout(app),
                 "process_manager": manager,
                 "limits": app["limits"],
                 "processes": background.services(app),

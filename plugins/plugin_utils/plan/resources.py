@@ -15,6 +15,11 @@ WORKER_MEMORY = 128 * 1024**2
 # Seconds that a stop may take after the time for running requests.
 STOP_MARGIN = 5
 
+# Without health.timeout: seconds for the start of a release, and for the end of its errors, such as 500. A warming
+# application answers with errors for a few seconds; one with a fault does so forever, and should be refused soon.
+START_TIMEOUT = 60
+ERROR_TIMEOUT = 15
+
 
 def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
     """The number of workers; ``auto`` depends on server, threads and cores, is limited by memory, and at least two.
@@ -30,6 +35,18 @@ def worker_count(app: dict[str, Any], facts: dict[str, Any]) -> int:
     if app["limits"]["memory"]:
         memory = min(memory, memory_bytes(app["limits"]["memory"]))
     return max(2, min(auto_workers(app, cores), memory // WORKER_MEMORY))
+
+
+def health_timeout(app: dict[str, Any]) -> int:
+    """Seconds within which a release must become healthy."""
+    given = app["health"]["timeout"]
+    return START_TIMEOUT if given is None else int(given)
+
+
+def error_timeout(app: dict[str, Any]) -> int:
+    """Seconds after which a release is refused that answers with an error such as 500."""
+    given = app["health"]["timeout"]
+    return ERROR_TIMEOUT if given is None else int(given)
 
 
 def memory_bytes(text: str) -> int:

@@ -14,7 +14,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import (
     release_directory,
     runtime_directory,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import resolved_process_manager, stop_timeout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
+    health_timeout,
+    resolved_process_manager,
+    stop_timeout,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.watch import NGINX_WATCH, WAKE_PROGRAM, WATCH
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.build_sandbox import build_properties
@@ -57,7 +61,7 @@ def systemd_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, A
         "restart_delay": 0.1,
         "runtime_directory": runtime_directory(app, nginx_group),
         "sockets": inherited_sockets(app, root, nginx_group),
-        "start_timeout": app["health"]["timeout"],
+        "start_timeout": health_timeout(app),
         "stop_timeout": stop_timeout(app),
     }
 

@@ -21,6 +21,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT_AFTER_SWITCH, keepalive
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     booting_workers,
+    error_timeout,
+    health_timeout,
     resolved_process_manager,
     stop_timeout,
     worker_count,
@@ -76,7 +78,12 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "front_host": host_header(visited_name(app), site["port"], 80),
         # nginx refuses a request without a password or from a wrong address. That also shows that the site works.
         "front_status": [*status, 401, 403] if status and protected(site, app["health"]["path"]) else status,
-        "health": {**health_question(app), "status": status, "timeout": app["health"]["timeout"]},
+        "health": {
+            **health_question(app),
+            "status": status,
+            "timeout": health_timeout(app),
+            "error_timeout": error_timeout(app),
+        },
     }
 
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 # Without systemd, a program of supervisor restarts nginx. A clean stop removes the pid file before nginx exits, so the
-# file is read again after the exit. A killed nginx leaves the pid file and its workers, which still hold the ports.
+# file is read again after the exit. A killed nginx leaves the pid file and its workers, which still hold the ports. After
+# a restart of a container, the number in an old pid file can be that of another process, which is left alone.
 NGINX_WATCH = "pyweb-nginx"
 
 
@@ -13,7 +14,8 @@ WATCH = (
     "while sleep 0.3; do pid=$(cat /run/nginx.pid 2>/dev/null); "
     'if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ] && '
     '[ "$(cat /run/nginx.pid 2>/dev/null)" = "$pid" ]; then '
-    'echo "nginx ($pid) has gone without being stopped: starting it"; kill -QUIT "-$pid"; nginx; fi; done'
+    'echo "nginx ($pid) has gone without being stopped: starting it"; [ -e "/proc/$pid" ] || kill -QUIT "-$pid"; '
+    "nginx; fi; done"
 )
 
 
