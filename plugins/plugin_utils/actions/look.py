@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable, redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
     answer_of,
@@ -130,6 +131,7 @@ class LookAction(HostAction):
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += core_problems(__version__) + misspelt_inputs(self.task_vars)
+        problems += flag_problems(self.task_vars, self._templar.template)
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
@@ -222,6 +224,10 @@ class LookAction(HostAction):
             }
             for role in role_names()
         }
+
+    def flags(self, *names: str) -> dict[str, bool]:
+        """The variables of the command line that differ from their defaults."""
+        return given_flags(self.task_vars, self._templar.template, *names)
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""
