@@ -17,8 +17,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import (
     write_hold,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import differing_parts
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, read_manifest
 
 
 def held_text(layout: Layout, spec: dict[str, Any], wanted: dict[str, str], owner: str, check_mode: bool) -> str:
@@ -43,7 +43,7 @@ def held_text(layout: Layout, spec: dict[str, Any], wanted: dict[str, str], owne
         return text
     if live is not None and not differing_parts(wanted, live.fingerprint) and not check_mode:
         # Another run may be rolling back at this moment. Its hold stays.
-        with suppress(ReleaseError), lock(layout, owner):
+        with suppress(Busy), lock(layout, owner, patience=0):
             if layout.current_release() == current and read_hold(layout) == entries:
                 write_hold(layout, [])
     return ""

@@ -58,7 +58,7 @@ def skipped(chosen: str, current: str | None, known: list[Manifest]) -> list[str
         if not chosen < manifest.id < (current or "~"):
             continue
         is_copy = live is not None and same_content(manifest, live)
-        reason = "the same content as the live one" if is_copy else manifest.state
+        reason = "the same content as the live one" if is_copy and manifest.state == GOOD else manifest.state
         found.append(f"{manifest.id} ({reason})")
     return found
 

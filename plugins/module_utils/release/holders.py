@@ -9,7 +9,6 @@ process between the module and the connection has ended, or no process reads wha
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
@@ -167,12 +166,16 @@ def lost(layout: Layout) -> str | None:
 def is_unread(pid: int) -> bool:
     """Whether the output of a process is a pipe that no process reads any more."""
     path = f"/proc/{pid}/fd/1"
-    try:
+    with suppress(OSError):
         if not stat.S_ISFIFO(os.stat(path).st_mode):
             return False
-        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno == errno.ENXIO
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, 0)
+            return any(event & select.POLLERR for _descriptor, event in poll.poll(0))
+        finally:
+            os.close(descriptor)
     return False
 
 

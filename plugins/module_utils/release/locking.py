@@ -101,8 +101,9 @@ def refusal(layout: Layout, text: str) -> str:
         )
     return (
         f"an earlier deployment still works on this host, but its run is gone: {text}. Its connection to the "
-        f"controller has ended, so no run reports its result. It is running {found}. Wait until it has ended, then run again. Or "
-        "end it and run it again with -e end_lost_command=true."
+        "controller has ended, so no run reports its result. "
+        f"It is running {found}. Wait until it has ended, then run again. Or end it and run it again with "
+        "-e end_lost_command=true."
     )
 
 
