@@ -330,7 +330,12 @@ class ActionModule(ArchivesAction, SendingAction):
         for part, key in due:
             ready = sending.rendered(part, self.render)
             if part.role == "webapp":
-                timing = {"owner": deployer(), "activations": plan.switches(self.roles, model) if alone else []}
+                switches = plan.switches(self.roles, model) if alone else []
+                timing = {
+                    "owner": deployer(),
+                    "activations": switches,
+                    **self.flags("release_hold", "end_lost_command"),
+                }
                 ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
             found.append((ready, key))
         return found
@@ -342,7 +347,7 @@ class ActionModule(ArchivesAction, SendingAction):
         return rendered
 
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
-        arguments = {"apps": apps, "root": root, "owner": deployer(), **more}
+        arguments = {"apps": apps, "root": root, "owner": deployer(), **self.flags("end_lost_command"), **more}
         return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
 
     # Results and facts for later stages
@@ -374,7 +379,7 @@ class ActionModule(ArchivesAction, SendingAction):
             found = {app["name"]: app for app in answer["apps"] if app.get("activate")}
             deployment["root"] = model.webapp["webapp_root"]
             deployment["switch"] = [
-                {**spec, "candidate": found[spec["name"]]["candidate"]}
+                {**spec, "candidate": found[spec["name"]]["candidate"], "expected": found[spec["name"]].get("current")}
                 for spec in plan.switches(self.roles, model)
                 if spec["name"] in found
             ]

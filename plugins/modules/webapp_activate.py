@@ -50,6 +50,12 @@ options:
       - The user who deploys, for the log of deployments and for the message to other users during the lock.
     type: str
     default: unknown
+  end_lost_command:
+    description:
+      - Whether to end a command or a build that a run has left on the host which is gone, and which holds the lock of
+        an application.
+    type: bool
+    default: false
   report:
     description:
       - V(now) fails if an application fails. V(later) returns the messages as RV(failures) instead, and a later task
@@ -91,6 +97,13 @@ apps:
     replaced:
       description: The release that was live before, empty if there was none or it is the same.
       type: str
+    skipped:
+      description: The releases that a rollback has passed over, each with the reason.
+      type: list
+      elements: str
+    held:
+      description: The release that a rollback holds, empty if it holds none.
+      type: str
     without_service:
       description: Seconds in which no release served, for an application whose old release stops first.
       type: float
@@ -113,6 +126,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import r
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import settings
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_release_commands
 
@@ -124,6 +138,7 @@ def main() -> None:
             "stage": {"type": "str", "choices": ["commands", "switch"], "default": "switch"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
+            "end_lost_command": {"type": "bool", "default": False},
             "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "stamp": {"type": "dict", "default": {}},
         },
@@ -133,9 +148,11 @@ def main() -> None:
     apps = module.params["apps"]
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
+    settings.end_lost = module.params["end_lost_command"]
     work = run_release_commands if module.params["stage"] == "commands" else activate
     results, problems = work(apps, module.params["root"], run_on_host, module.params["owner"])
-    for warning in [*(one for result in results for one in result.pop("warnings", [])), *warnings_of(results)]:
+    own = [one for result in results for one in result.pop("warnings", [])]
+    for warning in [*settings.take_notes(), *own, *warnings_of(results)]:
         module.warn(warning)
     if problems:
         done = {result["name"] for result in results}

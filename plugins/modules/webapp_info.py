@@ -58,6 +58,11 @@ apps:
         - What is on the host, newest first. Each has C(id), C(state), C(revision), C(created), C(by) and C(reason).
       type: list
       elements: dict
+    hold:
+      description:
+        - The release that was rolled back and is held, with C(release), C(revision), C(by), C(time) and C(to), the
+          release that was live after the rollback. Null if none is held.
+      type: dict
     jobs:
       description:
         - The result of the last run of each job. Each has C(job), C(release), C(started), C(state) (V(running),
@@ -79,6 +84,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, manifests
 
 # Bytes of the log of deployments that a hundred lines fit in.
@@ -122,6 +128,7 @@ def look(layout: Layout) -> dict[str, Any]:
             }
             for manifest in manifests(layout)
         ],
+        "hold": hold_in_effect(layout),
         "jobs": jobs(layout),
         "history": entries,
     }

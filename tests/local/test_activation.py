@@ -416,9 +416,22 @@ def test_a_switch_of_another_run_is_seen(host: Host) -> None:
     host.activate()
     try:
         waits.start()
-        assert waits.finish() == {"name": "shop", "release": OLD, "replaced": NEW}
+        assert waits.finish() == {"name": "shop", "release": OLD, "replaced": NEW, "skipped": [], "held": NEW}
     finally:
         waits.close()
+
+
+def test_a_release_that_another_run_has_switched_to_is_not_replaced(host: Host) -> None:
+    late = "20261122T000000Z-22222222"
+    os.makedirs(host.layout.release(late))
+    write_manifest(host.layout, Manifest(late, BUILT, {"code": late}, venv="v"))
+    host.activate()
+    with pytest.raises(ReleaseError, match=f"another run has switched to the release {NEW} since this run began"):
+        host.activate(late, expected=OLD)
+    assert_new_serves(host)
+    # The same release is no conflict, nor is a release that only needs to be started again.
+    assert host.activate(NEW, expected=OLD)["release"] == NEW
+    assert host.activate("", expected=OLD)["release"] == NEW
 
 
 def test_a_release_command_may_leave_a_daemon_that_is_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

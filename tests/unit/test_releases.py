@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.release import locking, releases
-from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback, skipped
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import (
     differing_parts,
@@ -49,6 +49,11 @@ WANTED = {"code": "c", "dependencies": "d", "settings": "s", "secrets": "x"}
 def manifest(number: int, state: str = GOOD, venv: str = "", leans_on: str = "", **fingerprint: str) -> Manifest:
     known = {**WANTED, **fingerprint}
     return Manifest(f"2026112{number}T000000Z-abcdef00", state, known, venv=venv, leans_on=leans_on)
+
+
+def different(number: int, state: str = GOOD) -> Manifest:
+    """A release with code of its own."""
+    return manifest(number, state, code=f"code {number}")
 
 
 def identity(number: int) -> str:
@@ -113,7 +118,7 @@ def test_a_part_that_is_missing_differs() -> None:
 
 
 def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
-    known = [manifest(5), manifest(4), manifest(3, BAD), manifest(2), manifest(1)]
+    known = [different(5), different(4), different(3, BAD), different(2), different(1)]
     assert choose_rollback("shop", "", identity(4), known) == identity(2)
     assert choose_rollback("shop", identity(5), identity(4), known) == identity(5)
     for wanted, words in ((identity(3), "it is bad"), (identity(4), "already live"), ("x", "no such release")):
@@ -123,11 +128,39 @@ def test_a_rollback_goes_to_the_newest_good_one_before() -> None:
         choose_rollback("shop", "", identity(1), known)
 
 
+def test_a_rollback_after_a_restart_changes_the_code() -> None:
+    # 3 and 4 are copies of 2, which restarts have made.
+    known = [manifest(4, code="new"), manifest(3, code="new"), manifest(2, code="new"), manifest(1, code="old")]
+    assert choose_rollback("shop", "", identity(4), known) == identity(1)
+    copies = [f"{identity(number)} (the same content as the live one)" for number in (3, 2)]
+    assert skipped(identity(1), identity(4), known) == copies
+    # A copy can still be named.
+    assert choose_rollback("shop", identity(3), identity(4), known) == identity(3)
+
+
+def test_a_rollback_says_if_there_are_only_copies() -> None:
+    known = [manifest(3), manifest(2), manifest(1, BAD)]
+    with pytest.raises(ReleaseError) as caught:
+        choose_rollback("shop", "", identity(3), known)
+    assert f"Skipped: {identity(2)} (the same content as the live one), {identity(1)} (bad)" in str(caught.value)
+
+
+def test_a_rollback_takes_an_upgrade_of_packages_back() -> None:
+    # An upgrade installs newer packages for the same inputs. So only the environment differs.
+    known = [manifest(3, venv="new"), manifest(2, venv="old"), manifest(1, code="old", venv="old")]
+    assert choose_rollback("shop", "", identity(3), known) == identity(2)
+
+
+def test_restarts_do_not_remove_the_release_to_roll_back_to() -> None:
+    known = [manifest(1, code="old"), *(manifest(number) for number in range(2, 9))]
+    assert identity(1) not in prunable(known, identity(8), 3)
+
+
 # Which releases to remove
 
 
 def test_the_live_one_and_the_one_before_it_never_go() -> None:
-    known = [manifest(number) for number in range(1, 10)]
+    known = [different(number) for number in range(1, 10)]
     for live in range(1, 10):
         gone = prunable(known, identity(live), 2)
         assert identity(live) not in gone
@@ -142,7 +175,7 @@ def test_at_least_two_are_kept(keep: int) -> None:
 
 
 def test_the_one_before_stays_though_others_were_withdrawn_since() -> None:
-    known = [manifest(4), manifest(3, WITHDRAWN), manifest(2, WITHDRAWN), manifest(1)]
+    known = [different(4), different(3, WITHDRAWN), different(2, WITHDRAWN), different(1)]
     assert prunable(known, identity(4), 2) == [identity(2)]
     assert choose_rollback("shop", "", identity(4), known) == identity(1)
     assert choose_rollback("shop", identity(3), identity(4), known) == identity(3)
@@ -216,7 +249,7 @@ def test_a_clock_that_was_set_back_changes_no_order() -> None:
     then = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
     fresh = new_identity(WANTED, then, [identity(1), newest])
     assert fresh.startswith("20261125T000001Z-")
-    live = Manifest(fresh, GOOD)
+    live = Manifest(fresh, GOOD, {"code": "new"})
     assert choose_rollback("shop", "", fresh, [live, manifest(5), manifest(1)]) == newest
     assert newest not in prunable([live, manifest(5), manifest(1)], fresh, 2)
 
@@ -297,7 +330,7 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(layout: Layout, mo
     monkeypatch.setattr(locking.fcntl, "flock", late)
     with lock(layout, "bob"):
         assert Path(layout.path(".lock")).read_text().startswith("bob, since ")
-        with pytest.raises(ReleaseError, match="bob, since "), lock(layout, "carol"):
+        with pytest.raises(ReleaseError, match="bob, since "), lock(layout, "carol", patience=0):
             pytest.fail("two at once")
 
 

@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import grp
 import os
+from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import NGINX_GROUP, serve_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import (
+    Busy,
+    has_lock_holder,
+    lock,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Layout,
@@ -149,12 +154,14 @@ def open_shared(layout: Layout, served: list[str], nginx_group: str, owner: str,
 
 
 def remove_unfinished(layout: Layout, owner: str) -> bool:
-    """Remove what an interrupted run has left; return whether there was anything."""
+    """Remove what an interrupted run has left; return whether there was anything.
+
+    While another run holds the lock, these files are being made, not left over.
+    """
     left = unfinished(layout)
     if not left and not has_lock_holder(layout):
         return False
-    # While another run holds the lock, these files are being made, not left over. Then this fails.
-    with lock(layout, owner):
+    with suppress(Busy), lock(layout, owner, patience=0):
         for path in unfinished(layout):
             remove_tree(path)
     return bool(left)

@@ -46,6 +46,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked, secret_values
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values, release_variables
@@ -158,6 +159,7 @@ def look_at_app(
         "state": manifest.state if manifest else "",
         "revision": manifest.revision if manifest else "",
         "since": switched.get("time") or (manifest.created if manifest else ""),
+        "hold": hold_in_effect(layout),
         "without_service": switched.get("without_service"),
         "interrupted": os.path.exists(layout.path(".activating")),
         "process_manager": manager,

@@ -20,13 +20,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.folders impor
     remove_unfinished,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy, lacks_processes
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.held import held_text, result_of_held
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import needs_repair
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import doing
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, holder_of, lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import check_known_releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
@@ -38,7 +40,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     has_environment,
     manifests,
     now,
-    read_manifest,
     record,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import keep_properties
@@ -73,6 +74,9 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     changed = check_known_releases(layout, owner, check_mode) or changed
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
+    if held := held_text(layout, spec, wanted, owner, check_mode):
+        spec.get("notes", []).append(held)
+        return {**result_of_held(layout, held), "activate": needs_repair(layout, deployment.run), "changed": changed}
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
     action, reused, reasons = choose_intact(layout, spec, wanted, known)
     result = {
@@ -84,12 +88,25 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         "reasons": reasons,
     }
     if action == "none":
-        unhealthy = is_unhealthy(layout) or lacks_processes(read_manifest(layout, current or ""), deployment.run)
-        return {**result, "activate": unhealthy, "changed": changed}
+        if busy := holder_of(layout):
+            spec.get("notes", []).append(
+                f"webapps '{layout.name}': this run does not change it, and leaves it alone: {busy}"
+            )
+        return {**result, "busy": bool(busy), "activate": needs_repair(layout, deployment.run), "changed": changed}
+    if current != spec.get("seen", current) and not check_mode:
+        raise ReleaseError(layout.name, overtaken(layout, current))
     if action == "build" and not (check_mode or spec["source"].get("wanted")):
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
     return {**result, "activate": True, "changed": True}
+
+
+def overtaken(layout: Layout, current: str | None) -> str:
+    """Why this run does not deploy an application that another run has deployed meanwhile."""
+    return (
+        f"another run has switched to the release {current or 'none'} since this run began, so this run does not "
+        "replace it. Run again to deploy what the inventory describes now."
+    )
 
 
 def choose_intact(
@@ -137,6 +154,9 @@ def bring_back(deployment: Deployment, spec: dict[str, Any], layout: Layout) -> 
             spec["notes"].append(
                 f"webapps '{spec['name']}': an interrupted run had stopped it. Its live release was started again."
             )
+    except Busy:
+        # It is being switched by another run.
+        return
     except ProcessManagerError as error:
         # The switch of this run tries it again.
         spec["notes"].append(f"webapps '{spec['name']}': its live release could not be started again: {error}")
@@ -174,7 +194,8 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
         created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
     )
     try:
-        build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
+        with doing(layout, f"the build of the release {manifest.id}"):
+            build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
     except MissingPackages:
         tried = False
         raise
@@ -210,7 +231,11 @@ def activate_at_once(
     Return the additions to the answer, and the problems. If there are none, clear ``activate`` in the ``results``.
     """
     due = {result["name"]: result for result in results if result["activate"]}
-    specs = [{**spec, "candidate": due[spec["name"]]["candidate"]} for spec in activations if spec["name"] in due]
+    specs = [
+        {**spec, "candidate": due[spec["name"]]["candidate"], "expected": due[spec["name"]]["current"]}
+        for spec in activations
+        if spec["name"] in due
+    ]
     if not specs:
         return {}, []
     activated, problems = activation().activate(specs, deployment.root, deployment.run, deployment.owner)

@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import witness_paths
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, is_locked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
@@ -58,6 +58,13 @@ def lacks_processes(manifest: Manifest | None, run: Run) -> bool:
     except ProcessManagerError:
         # The process manager is repaired before the activation, which reports any other problem.
         return True
+
+
+def needs_repair(layout: Layout, run: Run) -> bool:
+    """Whether the live release must be started again. While another run works on the application, that run decides."""
+    if is_locked(layout):
+        return False
+    return is_unhealthy(layout) or lacks_processes(read_manifest(layout, layout.current_release() or ""), run)
 
 
 def is_live(layout: Layout, release: str, run: Run) -> bool:

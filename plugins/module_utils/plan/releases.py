@@ -22,7 +22,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import (
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import Failures
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import unchanged, verified
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import settings
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 
 
 class Releases:
@@ -68,13 +69,19 @@ class Releases:
             "notes": notes,
             "upgrade": bool(self.inputs.get("upgrade")),
             "pythons": self.inputs.get("pythons"),
+            "release_hold": self.inputs.get("release_hold", True),
         }
+        settings.end_lost = bool(self.inputs.get("end_lost_command"))
+        # Another run may switch an application while this one builds others.
+        names = [spec["name"] for spec in self.inputs["apps"]]
+        seen = {name: Layout(name, self.deployment.root).current_release() for name in names}
         for spec in self.inputs["apps"]:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
                 built = (self.inputs.get("built") or {}).get(spec["name"])
-                result = release(self.deployment, {**spec, **shared, "built": built}, self.versions)
+                given = {**spec, **shared, "built": built, "seen": seen[spec["name"]]}
+                result = release(self.deployment, given, self.versions)
             except Exception as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
@@ -95,7 +102,7 @@ class Releases:
             **self.failures.answer,
         }
         wanted = {"missing_sources": missing, "missing_packages": sorted(packages)}
-        return {**self.answer, **wanted, "warnings": notes}
+        return {**self.answer, **wanted, "warnings": [*notes, *settings.take_notes()]}
 
     @property
     def held(self) -> list[str]:
@@ -136,8 +143,13 @@ class Releases:
 
     @property
     def may_be_stamped(self) -> bool:
-        """Whether the next run may skip these releases. It must try those that failed again, and upgrade again."""
-        return not (self.failures.problems or self.inputs.get("upgrade"))
+        """Whether the next run may skip these releases.
+
+        It must try those that failed again, upgrade again, and show again which applications are held. An
+        application that another run works on is not verified.
+        """
+        is_left = any(app.get("held") or app.get("busy") for app in self.answer["apps"])
+        return not (self.failures.problems or self.inputs.get("upgrade") or is_left)
 
 
 def message_of(name: str, error: Exception, root: str) -> str:

@@ -34,8 +34,37 @@ def choose(
     return "build", None, parts
 
 
+def same_content(one: Manifest, other: Manifest) -> bool:
+    """Whether two releases run the same code in the same environment with the same settings and secrets.
+
+    A restart makes a copy with another ID. An upgrade of packages changes the environment, not the fingerprint.
+    """
+    return not differing_parts(one.fingerprint, other.fingerprint) and one.venv == other.venv
+
+
+def rollback_targets(current: str | None, known: list[Manifest]) -> list[Manifest]:
+    """The good releases that are older than the live one and differ from it, the newest first."""
+    live = next((manifest for manifest in known if manifest.id == current), None)
+    found = [manifest for manifest in known if manifest.state == GOOD and (current is None or manifest.id < current)]
+    different = [manifest for manifest in found if live is None or not same_content(manifest, live)]
+    return sorted(different, key=lambda manifest: manifest.id, reverse=True)
+
+
+def skipped(chosen: str, current: str | None, known: list[Manifest]) -> list[str]:
+    """The releases that a rollback passes over, each with the reason, the newest first."""
+    live = next((manifest for manifest in known if manifest.id == current), None)
+    found = []
+    for manifest in sorted(known, key=lambda one: one.id, reverse=True):
+        if not chosen < manifest.id < (current or "~"):
+            continue
+        is_copy = live is not None and same_content(manifest, live)
+        reason = "the same content as the live one" if is_copy and manifest.state == GOOD else manifest.state
+        found.append(f"{manifest.id} ({reason})")
+    return found
+
+
 def choose_rollback(name: str, wanted: str, current: str | None, known: list[Manifest]) -> str:
-    """The release to roll back to: the wanted one, else the newest good one that is older than the live one."""
+    """The release to roll back to: the wanted one, else the newest good one that is older and has other content."""
     good = [manifest.id for manifest in known if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
     listed = ", ".join(good) or "none"
     if wanted:
@@ -44,11 +73,12 @@ def choose_rollback(name: str, wanted: str, current: str | None, known: list[Man
         found = next((manifest.state for manifest in known if manifest.id == wanted), None)
         why = "it is already live" if wanted == current else f"it is {found}" if found else "there is no such release"
         raise ReleaseError(name, f"can't roll back to '{wanted}': {why}. Choose one of the good releases: {listed}.")
-    withdrawn = {manifest.id for manifest in known if manifest.state == WITHDRAWN}
-    older = [identity for identity in good if identity not in withdrawn and (current is None or identity < current)]
-    if not older:
+    targets = rollback_targets(current, known)
+    if not targets:
+        passed = skipped("", current, known)
         raise ReleaseError(
             name,
-            f"there is no release to roll back to: no good one is older than the live one. Good releases: {listed}.",
+            "there is no release to roll back to: no good one that differs from the live one is older than it. "
+            f"Skipped: {', '.join(passed) or 'none'}. Good releases: {listed}.",
         )
-    return max(older)
+    return targets[0].id

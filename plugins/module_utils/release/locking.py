@@ -6,26 +6,53 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+from ansible_collections.pyweb.stack.plugins.module_utils.release import holders
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import kill_abandoned
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, now
 
+# Seconds to wait for a lock. Some steps hold it for a moment only.
+PATIENCE = 2.0
+
+
+class Busy(ReleaseError):
+    """Another run holds the lock of an application."""
+
+
+@dataclass
+class Settings:
+    """What this process may do when it finds a lock. ``notes`` are warnings of the run."""
+
+    # End a program whose run is gone.
+    end_lost: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def take_notes(self) -> list[str]:
+        found, self.notes = self.notes, []
+        return found
+
+
+settings = Settings()
+
 
 @contextmanager
-def lock(layout: Layout, owner: str) -> Iterator[None]:
-    """Hold the deployment lock of an application. Raises ReleaseError with the holder if another run holds it.
+def lock(layout: Layout, owner: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the deployment lock of an application. Raises Busy with the holder if another run holds it.
 
     The kernel frees the lock when its holder dies. Programs that a killed holder has left running are killed first,
     because two migrations at once could destroy data.
     """
-    descriptor = open_lock(layout)
+    descriptor = open_lock(layout, patience)
     try:
         if os.pread(descriptor, 1, 0):
             kill_abandoned(layout)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{owner}, since {now():%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n".encode(), 0)
+        holders.note(layout)
         try:
             yield
         finally:
@@ -34,9 +61,10 @@ def lock(layout: Layout, owner: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_lock(layout: Layout) -> int:
-    """Take the lock and return the descriptor of its file."""
+def open_lock(layout: Layout, patience: float = PATIENCE) -> int:
+    """Take the lock and return the descriptor of its file. If another run holds it, wait for a moment."""
     path = layout.path(".lock")
+    until = time.monotonic() + patience
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -45,12 +73,38 @@ def open_lock(layout: Layout) -> int:
             if is_same_file(descriptor, path):
                 return descriptor
         except BlockingIOError:
-            holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip() or "an unknown run"
-            os.close(descriptor)
-            raise ReleaseError(
-                layout.name, f"another deployment is under way: {holder}. Wait until it has ended, then run again."
-            ) from None
+            text = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
+            if time.monotonic() >= until and not has_ended_lost(layout, text):
+                os.close(descriptor)
+                raise Busy(layout.name, refusal(layout, text)) from None
+            time.sleep(0.02)
         os.close(descriptor)
+
+
+def has_ended_lost(layout: Layout, text: str) -> bool:
+    """End the holder of the lock if its run is gone and this run may do so; return whether it has ended."""
+    if not settings.end_lost or holders.lost(layout) is None or not holders.end(layout):
+        return False
+    settings.notes.append(f"webapps '{layout.name}': ended what a run had left that is gone: {text}.")
+    return True
+
+
+def refusal(layout: Layout, text: str) -> str:
+    """Why the lock can't be taken."""
+    found = holders.lost(layout)
+    if found is None:
+        doing = holders.doing_of(layout)
+        at_work = f" It is running {doing}." if doing else ""
+        return (
+            f"another deployment is under way: {text or 'an unknown run'}.{at_work} Wait until it has ended, then run "
+            "again."
+        )
+    return (
+        f"an earlier deployment still works on this host, but its run is gone: {text}. Its connection to the "
+        "controller has ended, so no run reports its result. "
+        f"It is running {found}. Wait until it has ended, then run again. Or end it and run it again with "
+        "-e end_lost_command=true."
+    )
 
 
 def is_same_file(descriptor: int, path: str) -> bool:
@@ -59,6 +113,33 @@ def is_same_file(descriptor: int, path: str) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def is_locked(layout: Layout) -> bool:
+    """Whether a running process holds the lock."""
+    try:
+        descriptor = os.open(layout.path(".lock"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        # Another run that asks for the lock at this moment tries again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder_of(layout: Layout) -> str:
+    """Why a run leaves an application alone that another run works on; empty if no other run does."""
+    if not is_locked(layout):
+        return ""
+    try:
+        with open(layout.path(".lock"), encoding="utf-8", errors="replace") as stream:
+            return refusal(layout, stream.read(4096).strip())
+    except OSError:
+        return ""
 
 
 def has_lock_holder(layout: Layout) -> bool:

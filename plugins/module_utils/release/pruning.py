@@ -8,6 +8,7 @@ import fcntl
 import os
 from contextlib import suppress
 
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
@@ -31,9 +32,8 @@ def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]
     kept = {current}
     served = [manifest for manifest in ordered if manifest.state in (GOOD, WITHDRAWN) and manifest.id != current]
     kept.update([manifest.id for manifest in served[: max(keep, 2) - 1]])
-    # Those may all be newer than the live release, or withdrawn. A rollback still needs an older good one.
-    good = [manifest.id for manifest in served if manifest.state == GOOD]
-    kept.update([identity for identity in good if identity < (current or "")][:1])
+    # Those may all be newer than the live release, copies of it, or withdrawn. A rollback still needs its target.
+    kept.update([manifest.id for manifest in rollback_targets(current or "", known)][:1])
     bad = [manifest.id for manifest in ordered if manifest.state == BAD]
     kept.update(bad[:1])
     # The newest release that waits for activation. Older ones were left by interrupted runs.

@@ -11,8 +11,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import R
 from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import lock_hint
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import doing
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_as_account, tail
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, now
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Unhealthy
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
@@ -54,7 +55,8 @@ def run_commands(switch: Switch) -> None:
     launcher = os.path.join(layout.release(switch.target), "bin", "run")
     for command in switch.spec["release_commands"]:
         # No time limit: a migration takes its time, and half of one is worse than none.
-        answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None, switch.target)
+        with doing(layout, f"the release command '{command}' since {now():%Y-%m-%d %H:%M:%S} UTC"):
+            answer = run_as_account(layout, [launcher, "/bin/sh", "-c", command], layout.home, {}, None, switch.target)
         if answer.returncode != 0:
             output = tail(answer.stdout + answer.stderr, 15)
             hint = lock_hint(output, stopped_first=bool(switch.spec.get("stop_first")))

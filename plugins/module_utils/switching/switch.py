@@ -20,16 +20,16 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.caches import free_space
-from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose_rollback, skipped
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import read_hold, write_hold
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     GOOD,
-    WITHDRAWN,
     Layout,
     Manifest,
     ReleaseError,
@@ -62,6 +62,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement i
     remove_runtime_files,
     remove_temporary_files,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.rolling_back import is_held, place_hold, withdraw
 
 # Seconds between the switch and the stop of the old release, which still owns connections that it has not accepted.
 LINGER = 0.3
@@ -86,6 +87,8 @@ class Switch:
         self.target = ""
         self.manifest: Manifest
         self.warnings: list[str] = []
+        # The releases that a rollback passes over, each with the reason.
+        self.skipped: list[str] = []
         self.replaced_links: dict[str, str | None] = {}
         # Further values for the result and for the log of deployments.
         self.measured: dict[str, Any] = {}
@@ -122,6 +125,11 @@ class Switch:
 
     def result(self) -> dict[str, Any]:
         result = {"name": self.name, "release": self.target, "replaced": self.replaced or "", **self.measured}
+        if self.action == "rollback":
+            result |= {
+                "skipped": self.skipped,
+                "held": self.before if is_held(self.layout, self.before, self.manifest) else "",
+            }
         warnings = [*self.warnings, *kept_by_locks(self.layout, self.spec["keep"])]
         return {**result, "warnings": warnings} if warnings else result
 
@@ -163,6 +171,8 @@ class Switch:
         self.stack.enter_context(lock(self.layout, self.owner))
         # Read under the lock: another run may just have switched.
         self.before = self.layout.current_release()
+        self.hold_before = read_hold(self.layout)
+        self.check_expected()
         self.target = self.find_target()
         if not self.target:
             raise ReleaseError(self.name, "there is no release to activate. Build one first.")
@@ -173,6 +183,18 @@ class Switch:
                 f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
             )
         self.manifest = manifest
+
+    def check_expected(self) -> None:
+        """Refuse to replace a release that another run has switched to since this run has decided."""
+        expected = self.spec.get("expected")
+        candidate = self.spec["candidate"]
+        if expected is None or not candidate or (self.before or "") in (expected, candidate):
+            return
+        raise ReleaseError(
+            self.name,
+            f"another run has switched to the release {self.before or 'none'} since this run began, so this run does "
+            "not replace it. Run again to deploy what the inventory describes now.",
+        )
 
     def check_environment(self, manifest: Manifest | None) -> None:
         """Refuse a release that can't run in its environment, before anything is started or stopped."""
@@ -191,8 +213,10 @@ class Switch:
     def find_target(self) -> str:
         if self.action == "rollback":
             known = manifests(self.layout)
-            chosen = choose_rollback(self.name, self.spec.get("release") or "", self.before, known)
+            wanted = self.spec.get("release") or ""
+            chosen = choose_rollback(self.name, wanted, self.before, known)
             self.check_environment(read_manifest(self.layout, chosen))
+            self.skipped = [] if wanted else skipped(chosen, self.before, known)
             return chosen
         if self.action == "restart":
             live = read_manifest(self.layout, self.before) if self.before else None
@@ -213,6 +237,9 @@ class Switch:
             self.background.enable()
 
     def switch_links(self) -> None:
+        if self.action == "rollback":
+            # Before the links, so that a run that is killed leaves no rollback without its hold.
+            self.warnings += place_hold(self.layout, self.before, self.manifest, self.hold_before, self.owner)
         self.replaced_links = read_links(self.layout)
         if self.replaced:
             atomic_symlink(os.path.join("releases", self.replaced), self.layout.previous)
@@ -274,20 +301,16 @@ class Switch:
         """Note that the release is good, and remove releases that are no longer needed."""
         self.manifest.state = GOOD
         write_manifest(self.layout, self.manifest)
-        if self.action == "rollback":
-            self.withdraw()
+        if self.action == "rollback" or self.target == self.before:
+            # A rollback that was killed before this step is completed by the next run.
+            withdraw(self.layout, self.manifest, self.before)
+        elif self.action == "activate":
+            write_hold(self.layout, [])
         prune(self.layout, self.spec["keep"])
         self.warnings += free_space(self.layout)
         undefine_unused(self.layout, self.manager)
         self.record("live")
         os.unlink(self.marker)
-
-    def withdraw(self) -> None:
-        """Note that the newer release was rolled back, so that no later rollback leads to it."""
-        left = read_manifest(self.layout, self.before) if self.before and self.before > self.target else None
-        if left and left.state == GOOD:
-            left.state = WITHDRAWN
-            write_manifest(self.layout, left)
 
     # Failure
 
@@ -315,6 +338,8 @@ class Switch:
     def undo(self, text: str) -> NoReturn:
         """Go back to the old release, and raise ReleaseError."""
         serving = self.go_back(reason=lines_of(text)[0])
+        if self.action == "rollback":
+            write_hold(self.layout, self.hold_before)
         self.record("failed")
         if self.is_settled:
             with suppress(FileNotFoundError):

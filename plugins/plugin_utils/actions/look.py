@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
     answer_of,
@@ -129,6 +130,7 @@ class LookAction(HostAction):
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += misspelt_inputs(self.task_vars)
+        problems += flag_problems(self.task_vars, self._templar.template)
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
@@ -221,6 +223,10 @@ class LookAction(HostAction):
             }
             for role in role_names()
         }
+
+    def flags(self, *names: str) -> dict[str, bool]:
+        """The variables of the command line that differ from their defaults."""
+        return given_flags(self.task_vars, self._templar.template, *names)
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""

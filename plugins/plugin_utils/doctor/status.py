@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
 
 COLUMNS = {
     "host": "host",
@@ -36,6 +37,8 @@ def status_row(view: View) -> dict[str, Any]:
         "host": view.host["name"],
         "application": view.name,
         "release": found["release"],
+        "revision": found.get("revision", ""),
+        "hold": found.get("hold"),
         "since": found["since"],
         "without_service": found.get("without_service"),
         "server": found["server"],
@@ -86,7 +89,24 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as lines of a table."""
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return [*lines, *(one_line(text) for text in [*holds(rows), *drifts(rows)])]
+
+
+def holds(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each application that is held on a host since a rollback."""
+    return [hold_line(row["application"], row["hold"], row["host"]) for row in rows if row.get("hold")]
+
+
+def drifts(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each application whose hosts serve different code."""
+    found = []
+    for name in dict.fromkeys(row["application"] for row in rows):
+        served = {row["host"]: row["revision"][:12] for row in rows if row["application"] == name and row["release"]}
+        if len(set(served.values())) > 1:
+            each = ", ".join(f"{host} {revision or 'unknown'}" for host, revision in served.items())
+            found.append(f"{name}: the hosts serve different code. Revisions: {each}.")
+    return found
 
 
 def cell(row: dict[str, Any], key: str) -> str:

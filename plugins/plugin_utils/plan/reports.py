@@ -46,12 +46,18 @@ def urls(
             continue
         release = build.get("candidate") or build.get("current") or "a new release"
         lines.append(
-            f"{app['name']} is at {places} (release {release}, "
-            f"{'new' if build.get('action') != 'none' else 'unchanged'}{outage(seconds.get(app['name']))})"
+            f"{app['name']} is at {places} (release {release}, {kind_of(build)}{outage(seconds.get(app['name']))})"
         )
     if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
         lines.append(f"Import {CA} from this host into your browser to trust its certificates")
     return lines
+
+
+def kind_of(build: Mapping[str, Any]) -> str:
+    """What a run has done with an application: the release is new, unchanged, or stays because of a rollback."""
+    if build.get("held"):
+        return "HELD since a rollback"
+    return "new" if build.get("action") != "none" else "unchanged"
 
 
 def outage(seconds: Any) -> str:
@@ -83,4 +89,18 @@ def release_table(apps: list[dict[str, Any]]) -> list[str]:
             rows.append(("", app["name"], "none", "", "", "", ""))
     lines = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [*table, *(one_line(hold_line(app["name"], app["hold"])) for app in apps if app.get("hold"))]
+
+
+def hold_line(name: str, hold: Mapping[str, Any], host: str = "") -> str:
+    """Which release of an application is held, since when, and what lifts the hold. The values are those of a host."""
+    where = f"{name} on {host}" if host else name
+    if hold.get("problem"):
+        return f"{where}: {hold['problem']}"
+    moment = str(hold.get("time")).replace("T", " ").rstrip("Z")
+    return (
+        f"{where}: HELD since {moment} UTC, when {hold.get('by')} rolled back from {hold.get('release')} (revision "
+        f"{str(hold.get('revision'))[:12]}) to {hold.get('to')}. site.yml deploys no release with the same code, "
+        "dependencies, settings and secrets as that one. Change one of these, or use -e release_hold=false."
+    )

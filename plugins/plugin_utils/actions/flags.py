@@ -1,0 +1,41 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Variables of the command line that change one run, such as ``-e release_hold=false``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+# The variables and their defaults.
+FLAGS = {
+    # Whether an application stays as it is while a rollback holds the release that the inventory describes.
+    "release_hold": True,
+    # Whether to end a command or a build of a run that is gone.
+    "end_lost_command": False,
+}
+
+
+def flag_problems(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
+    """Values that are neither true nor false."""
+    problems = []
+    for name in FLAGS:
+        value = template(variables[name]) if name in variables else None
+        if name in variables and as_boolean(value) is None:
+            problems.append(f"{name}: '{value}' is neither true nor false. Set -e {name}=true or -e {name}=false.")
+    return problems
+
+
+def given_flags(variables: Mapping[str, Any], template: Callable[[Any], Any], *names: str) -> dict[str, bool]:
+    """Those of these variables that are set to another value than their default."""
+    found = {name: as_boolean(template(variables[name])) for name in names if name in variables}
+    return {name: value for name, value in found.items() if value is not None and value != FLAGS[name]}
+
+
+def as_boolean(value: Any) -> bool | None:
+    try:
+        return bool(boolean(value))
+    except TypeError:
+        return None
