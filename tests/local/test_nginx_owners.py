@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +60,76 @@ def test_a_removed_site_is_named_also_in_check_mode(nginx: Instance) -> None:
     assert nginx.get(other) == "app"
 
 
+@pytest.fixture
+def deployed(tmp_path: Path) -> Callable[[str], str]:
+    """Makes the folder of an application that has a live release; returns its path."""
+
+    def make(name: str) -> str:
+        folder = tmp_path / "webapps" / name
+        folder.mkdir(parents=True)
+        (folder / "current.sock").symlink_to("some.sock")
+        return str(folder)
+
+    return make
+
+
+def removing(nginx: Instance, name: str, check_mode: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """A run that removes an application, and its warnings."""
+    transaction = Transaction({**nginx.params({}), "owners": ["webapps"], "removed": [name]}, BINARY, run_command)
+    return run_module(transaction, check_mode), transaction.warnings
+
+
 @needs_nginx
-def test_an_application_that_left_the_inventory_is_named_with_what_to_do(nginx: Instance, tmp_path: Path) -> None:
-    folder = tmp_path / "webapps/shop"
-    folder.mkdir(parents=True)
-    (folder / "current.sock").symlink_to("gone.sock")
-    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, str(folder)))
-    # Another application takes its place: a renamed one has the same domain, and maybe the same site.
-    transaction = Transaction({**nginx.params({}), "owners": ["webapps"], "removed": ["shop"]}, BINARY, run_command)
-    transaction.run(check_mode=True)
-    assert transaction.warnings == []
-    _told, warned = run(nginx, ["webapps"], store=site_of(nginx, "webapps", "new", nginx.port, f"{folder}2"))
-    assert "no longer serves the application 'shop'" in warned
-    assert f"still run, from {folder}" in warned
-    assert "state: absent" in warned
+@pytest.mark.parametrize("owners", [["webapps"], ["nginx_sites", "webapps"]], ids=len)
+def test_an_application_that_left_the_inventory_keeps_its_site_until_it_is_removed(
+    nginx: Instance, deployed: Callable[[str], str], owners: list[str]
+) -> None:
+    port, folder = free_port(), deployed("shop")
+    shop = site_of(nginx, "webapps", "app", nginx.port, folder)
+    run(nginx, ["webapps"], shop=shop)
+    blog = site_of(nginx, "webapps", "blog", port, deployed("blog"))
+    # A run of another inventory, twice, and then one of the first again.
+    for sites, changed in (({"blog": blog}, True), ({"blog": blog}, False), ({"shop": shop}, False)):
+        told, warned = run(nginx, owners, **sites)
+        assert (told["changed"], told["removed_sites"], warned) == (changed, [], "")
+        assert (nginx.get(), nginx.get(port)) == ("app", "blog")
+    for check in (True, False):
+        told, warnings = removing(nginx, "shop", check)
+        assert (told["removed_sites"], warnings) == (["shop"], [])
+    assert nginx.get(port) == "blog"
+    assert nginx.refuses(nginx.port)
+
+
+@needs_nginx
+def test_an_application_of_the_inventory_without_an_upstream_replaces_its_site(
+    nginx: Instance, deployed: Callable[[str], str]
+) -> None:
+    """For example one whose static folder has become its whole site."""
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, deployed("shop")))
+    run(nginx, ["webapps"], shop=f"# Owner: webapps\n{nginx.site('pages')}")
+    assert nginx.get() == "pages"
+
+
+@needs_nginx
+def test_an_application_without_a_release_loses_its_site_with_a_warning(nginx: Instance, tmp_path: Path) -> None:
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, f"{tmp_path}/shop"))
+    told, warned = run(nginx, ["webapps"])
+    assert told["removed_sites"] == ["shop"]
+    assert f"no longer serves the application 'shop': it is no longer in webapps, and has no release in {tmp_path}" in (
+        warned
+    )
+
+
+@needs_nginx
+def test_the_domain_of_an_application_that_left_the_inventory_is_not_taken(
+    nginx: Instance, deployed: Callable[[str], str]
+) -> None:
+    run(nginx, ["webapps"], shop=site_of(nginx, "webapps", "app", nginx.port, deployed("shop")))
+    live = nginx.live()
+    for owner in ("webapps", "nginx_sites"):
+        with pytest.raises(NginxError, match=rf"'store' of {owner}.*'shop' of webapps.*remove.yml"):
+            run(nginx, [owner], store=site_of(nginx, owner, "new", nginx.port, deployed(f"store-{owner}")))
+    assert (nginx.live(), nginx.get()) == (live, "app")
 
 
 @needs_nginx
