@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
-from nginx_instance import BINARY, Instance, free_port, needs_nginx, run_module
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
+from nginx_instance import BINARY, App, Front, Instance, free_port, needs_nginx, ok, run_module
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def site_of(nginx: Instance, owner: str, answer: str, port: int, folder: str = "/srv/webapps/shop") -> str:
@@ -164,3 +169,40 @@ def test_what_an_nginx_conf_served_is_named(nginx: Instance) -> None:
         assert "nginx.conf.before-pyweb" in warned
     _told, warned = run(nginx, ["nginx_sites"], shop=nginx.site("one"))
     assert warned == ""
+
+
+@needs_nginx
+def test_the_example_serves_an_application_a_static_site_and_a_load_balancer(
+    tmp_path: Path, render: Callable[..., Any]
+) -> None:
+    given = yaml.safe_load((EXAMPLES / "sites_beside/group_vars/web.yml").read_text())
+    docs, api = given["nginx_sites"]
+    os.chmod(tmp_path, 0o755)
+    front = Front(tmp_path, render)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.html").write_text("docs\n")
+    (tmp_path / "apps/hello/current/src/static").mkdir(parents=True)
+    backends = {name: str(tmp_path / f"{name}.sock") for name in ("first", "second")}
+    answers = {**backends, "hello": str(tmp_path / "apps/hello/current.sock")}
+    running = {name: App(path, ok(name)) for name, path in answers.items()}
+    docs["locations"][0]["alias"] = f"{tmp_path}/docs"
+    for server, path in zip(api["upstreams"][0]["servers"], backends.values(), strict=True):
+        server["address"] = f"unix:{path}"
+    given["webapps"][0]["site"]["port"] = docs["port"] = api["port"] = front.port
+    apps, problems, *_ = checked_inventory(given["webapps"], str(tmp_path / "apps"), {}, given["nginx_sites"])
+    assert problems == []
+    try:
+        front.serve([*nginx_sites(apps, str(tmp_path / "apps")), docs, api])
+        assert {name: front.ask("/", host=f"{name}.example.com").text for name in ("hello", "docs", "api")} == {
+            "hello": "hello",
+            "docs": "docs\n",
+            "api": "first",
+        }
+        assert front.ask("/", host="www.docs.example.com").status == 301
+        running["first"].close()
+        os.unlink(backends["first"])
+        assert front.ask("/", host="api.example.com").text == "second"
+    finally:
+        for app in running.values():
+            app.close()
+        front.stop()
