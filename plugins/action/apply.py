@@ -14,6 +14,7 @@ from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
@@ -177,6 +178,7 @@ class ActionModule(ArchivesAction, SendingAction):
     def report(self) -> dict[str, Any]:
         """Fail if an application failed in an earlier stage of this run, on this host."""
         own, names = self.result_of_run(self.host)
+        orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
         if self.host == (self.task_vars.get("ansible_play_batch") or [self.host])[0]:
             hosts = self.task_vars.get("ansible_play_hosts_all") or []

@@ -8,7 +8,9 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction, shown
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import orphans as orphans_of_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import checks
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import diagnose
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
@@ -16,7 +18,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import s
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import visits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, present, unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import (
+    ModelError,
+    applications,
+    present,
+    unknown_app,
+)
 
 
 class ActionModule(HostAction):
@@ -33,10 +41,12 @@ class ActionModule(HostAction):
             webapps, problems = resolved_webapps(task_vars, self._templar.template)
             if problems:
                 raise AnsibleActionFail("\n".join(problems))
-        apps = chosen(webapps, str(arguments.pop("app", "") or ""))
+        wanted = str(arguments.pop("app", "") or "")
+        apps, names = chosen(webapps, wanted)
         root = arguments.get("root", "/srv/webapps")
         address = str(task_vars.get("ansible_host") or task_vars.get("inventory_hostname") or "127.0.0.1")
         arguments["apps"] = inspections(apps, webapps, root)
+        arguments["known"] = names
         before = time.time()
         # webapps is not passed, because it contains secrets that the host does not need.
         result = self._execute_module(
@@ -48,6 +58,8 @@ class ActionModule(HostAction):
         # Their headers come from the applications.
         visited = shown(visits(apps, address))
         host = {**result["host"], "name": task_vars.get("inventory_hostname", address), "ahead": 0.0}
+        foreign = orphaned.foreign_applications(task_vars, self._templar.template)
+        host["orphans"] = orphans.checked(host.get("orphans"), foreign)
         if not before <= host["time"] <= after:
             host["ahead"] = host["time"] - (after if host["time"] > after else before)
         concluded = []
@@ -62,16 +74,16 @@ class ActionModule(HostAction):
                     "findings": {**found, "visits": view.visits},
                 }
             )
-        return {**result, "apps": concluded, "host": host}
+        others = orphans_of_host.entries(host, wanted)
+        if wanted and not (concluded or others):
+            raise AnsibleActionFail(unknown_app(wanted, [app["name"] for app in present(webapps)]))
+        return {**result, "apps": [*concluded, *others], "host": host}
 
 
-def chosen(webapps: Any, name: str) -> list[dict[str, Any]]:
-    """All applications of the host, or only the one with this name."""
+def chosen(webapps: Any, name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """All applications that the host should have, or only the one with this name, and the names in the inventory."""
     try:
-        apps = present(webapps)
+        apps, found = applications(webapps), present(webapps)
     except ModelError as error:
         raise AnsibleActionFail(f"the inventory has errors. Correct them first:\n{error}") from error
-    names = [app["name"] for app in apps]
-    if name and name not in names:
-        raise AnsibleActionFail(unknown_app(name, names))
-    return [app for app in apps if name in ("", app["name"])]
+    return [app for app in found if name in ("", app["name"])], [app["name"] for app in apps]

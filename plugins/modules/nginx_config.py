@@ -78,8 +78,15 @@ options:
     type: list
     elements: str
     default: []
+  applications:
+    description:
+      - Applications of the inventory, beside those that O(files) lead to. The site of another application stays as long
+        as that application has a live release on the host.
+    type: list
+    elements: str
+    default: []
   removed:
-    description: Applications that are removed on purpose. The module does not warn of them.
+    description: Applications that are removed on purpose, with their sites. The module does not warn of them.
     type: list
     elements: str
     default: []

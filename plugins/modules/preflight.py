@@ -41,6 +41,11 @@ options:
       - Whether a run must be for one application. Read by the action plugin alone.
     type: bool
     default: false
+  app_on_host:
+    description:
+      - Whether the run can be for an application that only the host knows, or for all. Read by the action plugin alone.
+    type: bool
+    default: false
   process_manager:
     description:
       - The process manager of applications that name none.
@@ -97,6 +102,12 @@ options:
     type: list
     elements: str
     default: []
+  known:
+    description:
+      - All applications of the inventory. The facts describe others that are on the host. Filled by the action plugin.
+    type: list
+    elements: str
+    default: []
   interpreters:
     description:
       - The interpreters of the applications. Filled by the action plugin.
@@ -128,8 +139,8 @@ ansible_facts:
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
           C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
           which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
-          the host), C(sources) (the decisions of the controller about the sources, such as the commit of a git
-          repository).
+          the host), C(orphans) (applications on the host that are not O(known)), C(sources) (the decisions of the
+          controller about the sources, such as the commit of a git repository).
       type: dict
 """
 
@@ -143,6 +154,7 @@ def main() -> None:
             "webapps": {"type": "list", "elements": "raw"},
             "app": {"type": "str", "default": ""},
             "app_required": {"type": "bool", "default": False},
+            "app_on_host": {"type": "bool", "default": False},
             "process_manager": {"type": "str", "default": "auto"},
             "keep_releases": {"type": "raw", "default": 5},
             "sources": {"type": "bool", "default": True},
@@ -153,6 +165,7 @@ def main() -> None:
             "pythons": {"type": "path", "default": "/opt/pyweb/python"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "names": {"type": "list", "elements": "str", "default": []},
+            "known": {"type": "list", "elements": "str", "default": []},
             "interpreters": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

@@ -41,6 +41,12 @@ options:
     type: list
     elements: dict
     default: []
+  known:
+    description:
+      - All applications of the inventory. RV(host) describes others that are on the host. Filled by the action plugin.
+    type: list
+    elements: str
+    default: []
   root:
     description:
       - Folder of the applications on the host.
@@ -66,7 +72,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 apps:
-  description: One dictionary for each application.
+  description:
+    - One dictionary for each application. After those of the inventory follow those that only the host knows.
   type: list
   elements: dict
   returned: always
@@ -76,8 +83,8 @@ apps:
       type: str
     status:
       description:
-        - How it is. C(host), C(application), C(release), C(since), C(server), C(process_manager), C(workers), C(memory)
-          (bytes), C(restarts), C(health), C(certificate_days).
+        - How it is. C(in_inventory), C(host), C(application), C(release), C(since), C(server), C(process_manager),
+          C(workers), C(memory) (bytes), C(restarts), C(health), C(certificate_days).
       type: dict
     diagnosis:
       description:
@@ -91,7 +98,7 @@ apps:
       type: list
       elements: dict
     findings:
-      description: What all of this was concluded from.
+      description: What all of this was concluded from. Empty for an application that only the host knows.
       type: dict
 host:
   description: What all applications of the host share. nginx, listeners, disks, memory and clock.
@@ -103,6 +110,7 @@ from ansible.module_utils.basic import AnsibleModule  # the documentation stands
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.host import look_at_host
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.inspection import look_at_apps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 
 
 def main() -> None:
@@ -111,6 +119,7 @@ def main() -> None:
             "webapps": {"type": "list", "elements": "raw"},
             "app": {"type": "str", "default": ""},
             "apps": {"type": "list", "elements": "dict", "default": []},
+            "known": {"type": "list", "elements": "str", "default": []},
             "root": {"type": "path", "default": "/srv/webapps"},
             "nginx_group": {"type": "str", "default": "www-data"},
         },
@@ -118,7 +127,8 @@ def main() -> None:
     )
     root = module.params["root"]
     apps = look_at_apps(module.params["apps"], root, module.params["nginx_group"], run_on_host)
-    module.exit_json(changed=False, apps=apps, host=look_at_host(run_on_host, root))
+    found = orphans(module.params["known"], Places(root))
+    module.exit_json(changed=False, apps=apps, host={**look_at_host(run_on_host, root), "orphans": found})
 
 
 if __name__ == "__main__":

@@ -232,6 +232,7 @@ SINGLE: dict[str, Any] = {
     "python_downloads_json": "/etc/pyweb/downloads.json",
     "python_downloads_mirror": "https://mirror.example.org/pythons",
     "python_uv_index_url": "https://pypi.example.org/simple",
+    "webapp_foreign_applications": ["blog"],
 }
 
 # Texts that may have these characters, and why that does no harm. A zero byte and half of a pair are refused in all.

@@ -24,7 +24,8 @@ HOST: dict[str, list[str]] = {
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
-    "module_utils.preflight": ["module_utils.host", "module_utils.tls"],
+    # The sites that nginx serves show applications as well.
+    "module_utils.preflight": ["module_utils.host", "module_utils.nginx", "module_utils.tls"],
     "module_utils.switching": [
         "module_utils.host",
         "module_utils.processes",

@@ -109,6 +109,7 @@ def test_supervisor_alone_defines_the_same_programs(
 def test_nginx_alone_serves_the_same_sites(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "__nginx_applications": nginx_sites(apps),
+        "__nginx_known": [app["name"] for app in apps if app.get("state") != "absent"],
         "__nginx_removed": [app["name"] for app in apps if app.get("state") == "absent"],
     }
     alone = arguments_of("nginx", "configure.yml", "nginx_config", **given)

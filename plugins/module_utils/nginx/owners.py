@@ -2,14 +2,15 @@
 # MIT License (see LICENSE)
 """Owners of sites: a run replaces the sites of its own lists, and keeps all others. Pure.
 
-Each site's file names its owner. Files that two owners share (the servers for unknown hosts, the size of a hash) are
-merged from the run's own files and those of the live tree.
+Each site's file names its owner. A site of an application that is still on the host, but not known to the run, stays
+too: another inventory may have deployed it. Files that two owners share (the servers for unknown hosts, the size of a
+hash) are merged from the run's own files and those of the live tree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 APPLICATIONS = "webapps"
 OWN_SITES = "nginx_sites"
@@ -78,14 +79,17 @@ def names(text: str) -> set[tuple[int, str]]:
     return found
 
 
-def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) -> dict[str, str]:
-    """The files of the live tree that belong to other owners than those of this run."""
+def kept(
+    files: dict[str, str], own: dict[str, str], owners: Collection[str], orphans: Collection[str] = ()
+) -> dict[str, str]:
+    """The files of the live tree that belong to other owners than those of this run, or lead to ``orphans``."""
     # A tree of an older version names no owners. There, a site that is among the run's own files is the run's.
     brought = sites(own)
     staying = {
         name: text
         for name, text in sites(files).items()
-        if owner(text) not in owners and (OWNER.search(text) or name not in brought)
+        if (OWNER.search(text) or name not in brought)
+        and (owner(text) not in owners or applications({f"sites/{name}.conf": text}).keys() & {*orphans})
     }
     found = {f"sites/{name}.conf": text for name, text in staying.items()}
     for path, text in files.items():
@@ -95,6 +99,18 @@ def kept(files: dict[str, str], own: dict[str, str], owners: Collection[str]) ->
         if page in files and page not in own and any(f"/{page}" in text for text in staying.values()):
             found[page] = files[page]
     return found
+
+
+def orphans(
+    files: dict[str, str], own: dict[str, str], others: Collection[str], is_deployed: Callable[[str], bool]
+) -> set[str]:
+    """The applications that a run does not know, but that are still on the host. Their sites stay.
+
+    A run knows those that its own sites lead to or are named after, and those in ``others``, which it removes for
+    example. ``is_deployed`` returns whether the application in a folder has a live release.
+    """
+    known = {*applications(own), *sites(own), *others}
+    return {name for name, folder in applications(files).items() if name not in known and is_deployed(folder)}
 
 
 def held(

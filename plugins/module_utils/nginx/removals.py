@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import (
     OWN_SITES,
@@ -28,25 +28,19 @@ def removed_applications(live: dict[str, str], new: dict[str, str], announced: C
     return {name: folder for name, folder in sorted(gone) if name not in there and name not in announced}
 
 
-def removal_warnings(
-    live: dict[str, str], new: dict[str, str], announced: Collection[str], is_deployed: Callable[[str], bool]
-) -> list[str]:
-    """A warning for each site and application that a run removes.
-
-    ``is_deployed`` returns whether the application in a folder still has a live release.
-    """
+def removal_warnings(live: dict[str, str], new: dict[str, str], announced: Collection[str]) -> list[str]:
+    """A warning for each site and application that a run removes."""
     before = sites(live)
     warnings = [
         f"nginx no longer serves the site '{name}' ({domains(before[name])}): it is no longer in nginx_sites."
         for name in removed_sites(live, new)
         if owner(before[name]) == OWN_SITES
     ]
+    # An application that is still on the host keeps its site.
     for name, folder in removed_applications(live, new, announced).items():
-        running = f"Its processes still run, from {folder}, and start again after a boot. "
         warnings.append(
-            f"nginx no longer serves the application '{name}': it is no longer in webapps. "
-            f"{running if is_deployed(folder) else ''}To serve it, put it back. To remove it, list '{name}' in webapps "
-            "with 'state: absent' and run site.yml."
+            f"nginx no longer serves the application '{name}': it is no longer in webapps, and has no release in "
+            f"{folder}."
         )
     return warnings
 

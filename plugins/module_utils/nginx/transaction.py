@@ -60,6 +60,8 @@ ARGUMENTS: dict[str, Any] = {
         "default": [owners.OWN_SITES],
     },
     "removed": {"type": "list", "elements": "str", "default": []},
+    # Applications of the inventory. Sites of others that are still on the host stay as they are.
+    "applications": {"type": "list", "elements": "str", "default": []},
     # Applications that could not be built: their sites stay as they are.
     "held": {"type": "list", "elements": "str", "default": []},
     "certificates": {
@@ -335,9 +337,7 @@ class Transaction:
     def report_removals(self) -> list[str]:
         """Warn of every site that this run removes; returns their names."""
         live, new = self.tree_files.live, self.tree_files.all
-        self.warnings += removal_warnings(
-            live, new, self.removed, lambda folder: os.path.lexists(f"{folder}/current.sock")
-        )
+        self.warnings += removal_warnings(live, new, self.removed)
         return removed_sites(live, new)
 
     def predict_orders(self, removed: list[str]) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def invalid_files(files: list[dict[str, Any]]) -> str | None:
     return None
 
 
+def is_deployed(folder: str) -> bool:
+    """Whether the application in a folder has a live release."""
+    return os.path.lexists(f"{folder}/current.sock")
+
+
 class TreeFiles:
     """All files of a tree, before they are written for this host."""
 
@@ -54,6 +59,8 @@ class TreeFiles:
         self.held_sites: set[str] = set()
         self.secrets = frozenset(params["secret_files"])
         self.owners = params["owners"]
+        # Applications that the run knows beside those that its sites lead to.
+        self.known: set[str] = {*params["removed"], *(params.get("applications") or ())}
         # Files of the live tree: those of other owners, and all.
         self.others: dict[str, str] = {}
         self.live: dict[str, str] = {}
@@ -74,18 +81,18 @@ class TreeFiles:
             return
         files = self.trees.content(name, self.secrets)
         self.live = {path: text.replace(self.trees.folder(name), TREE) for path, text in files.items()}
-        self.others = owners.kept(self.live, self.given, self.owners)
+        orphans = owners.orphans(self.live, self.given, self.known, is_deployed)
+        self.others = owners.kept(self.live, self.given, self.owners, orphans)
         held, replaced = owners.held(self.live, {**self.given, **self.others}, self.held)
         self.own = {path: text for path, text in self.given.items() if path not in replaced}
         self.others |= held
         self.held_sites = {*owners.sites(held)}
-        if set(self.owners) != {owners.APPLICATIONS, owners.OWN_SITES}:
-            self._refuse_exposed_sites(name)
+        self._refuse_exposed_sites(name)
         if problems := owners.clashes(self.own, self.others):
             raise NginxError(
                 f"nginx can't serve both: {'; '.join(problems)}. Change one of them, or name both lists in one "
-                "inventory and run site.yml. 'nginx_sites: []' gives up all sites of nginx_sites. Nothing in nginx has "
-                "changed."
+                "inventory and run site.yml. 'nginx_sites: []' gives up all sites of nginx_sites. remove.yml removes "
+                "an application with its site, also one that the inventory does not know. Nothing in nginx has changed."
             )
 
     def _refuse_exposed_sites(self, name: str) -> None:

@@ -27,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -61,6 +62,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "disks": [disk(path) for path in (root, "/var/cache")],
         "time": time.time(),
         "certificate_problems": certificate_problems(params["certificates"]),
+        "orphans": orphans(params["known"], Places(root)),
     }
 
 

@@ -29,7 +29,8 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
     problems: list[str] = []
     started = []
     for spec in specs:
-        layout = Layout(spec["name"], root)
+        # An application that the inventory does not know may have another root.
+        layout = Layout(spec["name"], spec.get("root") or root)
         try:
             if spec["state"] == "absent":
                 results.append(remove(spec, layout, run, owner))

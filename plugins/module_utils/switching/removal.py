@@ -26,7 +26,8 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
 
     With purge, or without data, its accounts go too.
     """
-    result: dict[str, Any] = {"name": spec["name"], "release": "", "replaced": "", "found": [], "account": ""}
+    result: dict[str, Any] = {"name": spec["name"], "root": layout.root, "release": "", "replaced": ""}
+    result |= {"found": [], "account": ""}
     if not os.path.isdir(layout.home):
         if not (spec["purge"] and own_accounts(layout)):
             return {**result, "removed": False}

@@ -66,6 +66,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "disks": list,
     "time": NUMBER,
     "certificate_problems": list,
+    "orphans": dict,
 }
 
 

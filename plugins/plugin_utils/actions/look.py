@@ -14,6 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
@@ -28,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import un
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
@@ -128,7 +130,8 @@ class LookAction(HostAction):
         for text in [*unused_settings(webapps, apps), *cut_connections(apps)] if apps and builds else ():
             display.warning(text)
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
-        problems = problems or app_problems([app["name"] for app in apps], name, required=required)
+        if not (name and arguments.get("app_on_host")):
+            problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += misspelt_inputs(self.task_vars)
         problems += flag_problems(self.task_vars, self._templar.template)
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
@@ -166,6 +169,7 @@ class LookAction(HostAction):
             "ports": sorted({port for app in served for port in ports_of(app).values()}),
             "certificates": [item for item in look.certificates if item["certificate_path"]],
             "names": [app["name"] for app in served],
+            "known": [app["name"] for app in look.apps],
             "interpreters": sorted({app["python"]["interpreter"] or "python3" for app in served}),
             **{name: arguments[name] for name in ("uv_home", "pythons", "root") if name in arguments},
         }
@@ -181,9 +185,21 @@ class LookAction(HostAction):
             python_versions={name: request.version for name, request in requests.items()},
         )
         look.facts["sources"] = commits
+        foreign = orphaned.foreign_applications(self.task_vars, self._templar.template)
+        look.facts["orphans"] = orphans.checked(look.facts["orphans"], foreign)
         if problems := host_problems(wanted, look.facts):
             raise Refused(failed(problems))
+        if builds:
+            self.tell_of_orphans(look, served)
         return look
+
+    def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:
+        """Refuse a conflict with applications that only the host knows. Warn of them, unless a later stage does."""
+        sites = look.sites if "nginx" in getattr(self, "roles", ("nginx",)) else []
+        if problems := orphans.conflicts(served, sites, look.facts["orphans"]):
+            raise Refused(failed(problems))
+        if not getattr(self, "later", False):
+            orphaned.warn(look.facts, self.task_vars)
 
     def look_at_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The host's half, and by how much its clock differs."""

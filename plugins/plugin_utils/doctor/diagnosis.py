@@ -79,7 +79,9 @@ def deployment(view: View) -> Finding:
 def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
     """A diagnosis as lines of text."""
     broken, warnings = diagnosis["broken"], diagnosis["warnings"]
-    if not broken:
+    if not diagnosis["links"]:
+        lines = [f"{app} on {host} was NOT CHECKED:"]
+    elif not broken:
         checked = f".\n  Checked: {', '.join(diagnosis['links'])}."
         lines = lines_of(f"{app} on {host} works{', but:' if warnings else checked}")
     else:

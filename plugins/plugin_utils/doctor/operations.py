@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
@@ -91,30 +92,90 @@ def maintenance_switch(webapps: Any, options: dict[str, Any], facts: dict[str, A
     }
 
 
-def removal(webapps: Any, name: str, confirm: str, purge: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """Inputs of roles that remove one application: the applications that stay (for nginx), and the one that goes."""
+# Stands for all applications of a host.
+ALL = "all"
+
+
+def removal(
+    webapps: Any,
+    name: str,
+    confirm: str,
+    purge: Any,
+    facts: dict[str, Any],
+    host: str = "",
+    elsewhere: Collection[str] = (),
+) -> dict[str, Any]:
+    """Inputs of roles that remove applications: those that stay (for nginx), and those that go.
+
+    The application may be one that only the ``host`` knows. ``all`` means those of the inventory and those that only
+    the host knows, except those of another inventory. ``elsewhere`` are those that only some host of the run knows:
+    here, there may be nothing to remove.
+    """
     apps = applications(webapps)
     names = [app["name"] for app in apps]
-    if name not in names:
-        raise ModelError(unknown_app(name, names))
-    data = "all its data too, for good" if boolean(purge) else "not its data in shared/"
-    question = (
-        f"'{name}' would be removed: its processes, its releases and its site, {data}. To confirm, add: "
-        f"-e app={name} -e confirm={name}{' -e purge=true' if boolean(purge) else ''}"
-    )
-    gone = [{**app, "state": "absent", "purge": boolean(purge)} for app in apps if app["name"] == name]
+    found = {one["name"]: one for one in facts.get("orphans", {}).get("apps", [])}
+    every = name == ALL and name not in names
+    chosen = [*names, *found_on_host(found, boolean(purge))] if every else [name]
+    if not every and name not in names and name not in found:
+        if name not in elsewhere:
+            raise ModelError(unknown_app(name, [*names, *found]))
+        chosen = []
+    gone = [{**app, "state": "absent", "purge": boolean(purge)} for app in apps if app["name"] in chosen]
+    unknown = [one for one in chosen if one not in names]
+    gone += [{**app, "purge": boolean(purge)} for app in applications([absent(one) for one in unknown])]
+    due = [{"name": one, "activate": True, "candidate": ""} for one in chosen]
     return {
-        "question": "" if confirm == name else question,
-        "stay": [app for app in apps if app["name"] != name],
+        "question": "" if not chosen or confirm == (host if every else name) else question(name, chosen, purge, host),
+        "names": chosen,
+        "stay": [app for app in apps if app["name"] not in chosen],
         "gone": gone,
-        "activations": activations(gone, [{"name": name, "activate": True, "candidate": ""}], facts),
+        "activations": [
+            {**spec, "root": found[spec["name"]]["root"]} if spec["name"] in unknown else spec
+            for spec in activations(gone, due, facts)
+        ],
     }
 
 
-def removal_report(results: list[dict[str, Any]], name: str, root: str = "/srv/webapps") -> list[str]:
-    """The result of the removal of an application on one host, as lines of text. In check mode it is unknown."""
+def absent(name: str) -> dict[str, Any]:
+    return {"name": name, "state": "absent"}
+
+
+def found_on_host(found: dict[str, dict[str, Any]], purge: bool) -> list[str]:
+    """The applications that only the host knows. Data of removed ones count only if they are to be removed too."""
+    return [name for name, one in found.items() if not one["foreign"] and (purge or not one["only_data"])]
+
+
+def question(name: str, chosen: list[str], purge: Any, host: str) -> str:
+    every = name == ALL and chosen != [ALL]
+    what = f"all applications of {host} ({', '.join(chosen)})" if every else f"'{name}'"
+    data = "all its data too, for good" if boolean(purge) else "not its data in shared/"
+    each = " of each" if every else ""
+    limit = f" --limit {host}" if every else ""
+    return (
+        f"{what} would be removed:{each} its processes, its releases and its site, {data}. "
+        f"To confirm, add: -e app={name} -e confirm={host if every else name}"
+        f"{' -e purge=true' if boolean(purge) else ''}{limit}"
+    )
+
+
+def removal_report(
+    results: list[dict[str, Any]], name: str, root: str = "/srv/webapps", removed: Any = None, known: Any = None
+) -> list[str]:
+    """The result of a removal on one host, as lines of text. In check mode it is unknown.
+
+    ``removed`` are the names of the applications that were removed, and ``known`` those of the inventory.
+    """
+    chosen = [name] if removed is None else list(removed)
+    if not chosen:
+        return [one_line(f"{name} is not on this host, so there was nothing to remove.")]
+    return [line for one in chosen for line in report_of_one(results, one, root, known is None or one in known)]
+
+
+def report_of_one(results: list[dict[str, Any]], name: str, root: str, is_listed: bool) -> list[str]:
     result = next((one for one in results if one["name"] == name), {})
-    lines = [f"{name} is removed. Remove it from webapps, or the next run of site.yml deploys it again."]
+    root = result.get("root") or root
+    again = " Remove it from webapps, or the next run of site.yml deploys it again." if is_listed else ""
+    lines = [f"{name} is removed.{again}"]
     if result.get("account") == "kept":
         lines.append(
             f"Its data stay in {root}/{name}/shared, and its account stays, locked, because it owns them. "

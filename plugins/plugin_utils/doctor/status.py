@@ -34,6 +34,7 @@ def status_row(view: View) -> dict[str, Any]:
     """One application, for machines: bytes, whole numbers, None where a value does not apply."""
     found, process = view.found, view.process
     return {
+        "in_inventory": True,
         "host": view.host["name"],
         "application": view.name,
         "release": found["release"],

@@ -199,6 +199,7 @@ def nginx_part(roles: Collection[str], model: Model) -> Part | None:
         "files": of_role("nginx", [file for file in files if "secret" not in file]),
         "certificates": [{**item, "key": ""} for item in model.certificates],
         "owners": [*owners, *(["webapps"] if "webapp" in roles else [])],
+        "applications": [app["name"] for app in model.apps if app["state"] == "present"],
         "removed": [app["name"] for app in model.apps if app["state"] == "absent"],
         "acme": {
             "directory": ACME_STAGING if given["nginx_acme_staging"] else given["nginx_acme_directory"],

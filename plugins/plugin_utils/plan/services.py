@@ -101,14 +101,21 @@ def supervisor_programs(
             if facts["init"] != "systemd":
                 items += [*background.supervisor_jobs(app, root), {"name": f"{app['name']}.*", "state": "absent"}]
     kept = any(item.get("state") != "absent" for item in items)
-    if kept or not any(
+    others = any(
         resolved_process_manager(app, process_manager, facts) == "supervisor" for app in present(beside or [])
-    ):
+    ) or has_other_programs(applications(webapps), facts)
+    if kept or not others:
         watch = {"name": NGINX_WATCH, "command": ["/bin/sh", "-c", WATCH]}
         shared: list[dict[str, Any]] = [WAKE_PROGRAM, *([watch] if facts["init"] != "systemd" else [])]
         items += shared if kept else [{"name": item["name"], "state": "absent"} for item in shared]
     # On a host that never had supervisor there is nothing to remove.
     return items if kept or facts.get("supervisor") else []
+
+
+def has_other_programs(apps: list[dict[str, Any]], facts: dict[str, Any]) -> bool:
+    """Whether applications that only the host knows use supervisor, beside the ones that a run changes."""
+    names = {app["name"] for app in apps}
+    return any(one["programs"] and one["name"] not in names for one in facts.get("orphans", {}).get("apps", []))
 
 
 def supervisor_web(app: dict[str, Any], root: str, nginx_group: str) -> dict[str, Any]:
