@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, printable_data
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -195,6 +196,13 @@ class HostAction(ActionBase):
     """An action that runs a module and passes on what the module is known to return."""
 
     returns: frozenset[str] = frozenset()
+    # Of these, what a failed result still has.
+    kept_in_failures: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "run" in vars(cls):
+            cls.run = with_short_failures(cls.run)  # type: ignore[method-assign]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
