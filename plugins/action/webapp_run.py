@@ -15,7 +15,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
 class ActionModule(HostAction):
     """Check the application and the command on the controller. The module runs it on the host."""
 
-    returns = frozenset({"stdout", "stderr", "stdout_lines", "stderr_lines", "rc", "cmd", "skipped"})
+    returns = frozenset(
+        {"stdout", "stderr", "stdout_lines", "stderr_lines", "printed", "ending", "rc", "cmd", "skipped"}
+    )
+    # run.yml prints them before it fails.
+    kept_in_failures = frozenset({"stdout", "stderr", "printed", "ending", "rc"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -12,6 +12,7 @@ description:
   - Runs one command through C(/bin/sh) in the environment of the live release, as the application's account.
   - Under systemd, the command runs in the sandbox and with the limits of the web process. Processes that it leaves are
     ended.
+  - A command whose exit status is not 0 fails the task. The message has its last lines, the errors if there are any.
   - A command given as C(-e command='…') is taken as it was written, spaces and quotes included.
 author: The pyweb.stack contributors (@pyweb)
 attributes:
@@ -64,6 +65,17 @@ stderr_lines:
   type: list
   elements: str
   returned: when it ran
+printed:
+  description:
+    - What the command printed, then what it printed as errors, for people. What a terminal would act on is written as
+      its number, such as C(\x1b). A line says if an output was too long, so that its first part is left out.
+  type: list
+  elements: str
+  returned: when it ran
+ending:
+  description: A sentence with the command and its exit status.
+  type: str
+  returned: when it ran
 rc:
   description: Its exit status. A command that a signal has ended has 128 plus the number of the signal.
   type: int
@@ -73,11 +85,14 @@ rc:
 import os  # the documentation stands first in a module
 import secrets
 import signal
+import subprocess
 import sys
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.outputs import as_printed, cut_note, ending, last_words
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import run_by_hand
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import unit_of
@@ -118,19 +133,33 @@ def main() -> None:
         answer = run_by_hand(layout, argv_of(layout, command), unit, MOST_RETURNED)
     except (HostError, OSError) as error:
         module.fail_json(msg=f"webapps '{name}': the command could not be started: {error}")
+    module_result = result_of(command, answer)
+    if answer.returncode != 0:
+        words = last_words(answer.stdout, answer.stderr)
+        module.fail_json(msg="\n".join([*([words] if words else []), module_result["ending"]]), **module_result)
+    module.exit_json(**module_result)
+
+
+def result_of(command: str, answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The result of a command that has run. ``printed`` is what people read: all output, then all errors."""
     output, errors = answer.stdout.rstrip("\r\n"), answer.stderr.rstrip("\r\n")
-    result = {
+    printed = [
+        *cut_note("output", len(answer.stdout.encode()), MOST_RETURNED),
+        *as_printed(output),
+        *cut_note("output of errors", len(answer.stderr.encode()), MOST_RETURNED),
+        *as_printed(errors),
+    ]
+    return {
         "rc": answer.returncode,
         "cmd": command,
         "stdout": output,
         "stderr": errors,
         "stdout_lines": lines_of(output) if output else [],
         "stderr_lines": lines_of(errors) if errors else [],
+        "printed": printed,
+        "ending": ending(command, answer.returncode),
         "changed": True,
     }
-    if answer.returncode != 0:
-        module.fail_json(msg="non-zero return code", **result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor import strangers as trying
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import sees_others
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.secrets import private_files, told_by_command_lines
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import writer
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import writers
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers import (
     Target,
     look_at_strangers,
@@ -284,12 +284,12 @@ def test_thirty_applications_are_tried_in_seconds(pair: Pair) -> None:
 
 @pytest.mark.attack("13", "The build of another application can write to the folder of an application's sockets")
 def test_a_build_account_that_can_write_to_the_sockets_is_found(pair: Pair) -> None:
-    assert writer(pair.layout) == ""
+    assert writers([pair.layout]) == {}
     home = f"{pair.hostile.layout.home}/build"
     subprocess.run(["usermod", "--home", home, pair.hostile.name], check=True, capture_output=True)
     os.chown(pair.sockets, pair.hostile.account.pw_uid, 0)
     pair.sockets.chmod(0o700)
-    assert writer(pair.layout) == pair.hostile.name
+    assert writers([pair.layout]) == {pair.layout.name: pair.hostile.name}
     assert pair.hostile.name in [one.name for one in strangers(pair.layout.root)]
     os.chown(pair.sockets, pair.shop.account.pw_uid, 0)
-    assert writer(pair.layout) == pair.shop.name
+    assert writers([pair.layout]) == {pair.layout.name: pair.shop.name}

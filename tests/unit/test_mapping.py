@@ -725,6 +725,25 @@ def test_urls_tell_where_and_whether_it_is_new() -> None:
 
 
 @pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (build(candidate="", action="build"), "would be at http://192.0.2.1/ (a new release, the first)"),
+        (
+            build(candidate="", action="build", current="R1"),
+            "is at http://192.0.2.1/ (release R1; a new release would replace it)",
+        ),
+        (
+            build(candidate="R0", action="reuse", current="R1"),
+            "is at http://192.0.2.1/ (release R1; release R0 would replace it)",
+        ),
+        (build(candidate="", action="none", current="R1"), "is at http://192.0.2.1/ (release R1, unchanged)"),
+    ],
+)
+def test_urls_of_check_mode_never_call_the_live_release_new(made: dict[str, Any], told: str) -> None:
+    assert urls([app()], "192.0.2.1", [made], check=True) == [f"shop {told}"]
+
+
+@pytest.mark.parametrize(
     ("shared", "site", "served"),
     [
         (["uploads"], {}, []),

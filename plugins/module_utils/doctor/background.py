@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.seen import LOG_LINES, Units
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManager, ProcessManagerError
@@ -23,10 +24,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemctl im
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd_instances import unit_state
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 
-Units = dict[str, dict[str, str]]
-
-# Lines of a log that are searched for its last traceback.
-LOG_LINES = 200
 # The result of a job that never ran.
 NEVER = dict.fromkeys(("release", "started", "state", "status", "seconds"))
 # Seconds that supervisor may take for an answer.

@@ -13,6 +13,7 @@ import os
 import pwd
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background import look_at_jobs, look_at_processes
@@ -23,7 +24,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
     look_at_modes,
     look_at_static,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import LOG_BYTES, is_configured, nginx_errors
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import (
+    LOG_BYTES,
+    is_configured,
+    nginx_errors,
+    sites_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import (
     last_traceback,
     look_at_deaths,
@@ -32,7 +38,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
     sees_others,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.secrets import private_files, told_by_command_lines
-from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import look_at_socket
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.seen import MOST_COMMANDS, Managers, Units
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import look_at_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers import (
     look_at_strangers,
     strangers,
@@ -45,7 +52,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import R
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked, secret_values
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
@@ -67,18 +73,43 @@ def look_at_apps(
         static = [[pool.submit(look_at_static, spec, item, root, group) for item in spec["static"]] for spec in specs]
         folder = f"{conf_dir}/pyweb/certificates"
         shown = [[pool.submit(look_at_certificate, item, folder) for item in spec["certificates"]] for spec in specs]
-    # Read the logs after the requests, which write to them. Run this part without threads, because it forks to switch
-    # accounts.
+    # Read the logs after the requests, which write to them.
     if os.path.isdir("/run/systemd/system"):
         run(["journalctl", "--sync"])
     manifests = [live_manifest(at) for at in layouts]
     units = look_at_units(specs, layouts, manifests, run)
-    found = [look_at_app(spec, at, live, group, run, units, asked) for spec, at, live in zip(specs, layouts, manifests)]
+    shared = look_together(layouts, manifests, units, run, conf_dir)
+    # Run this part without threads, because it forks to switch accounts.
+    sockets = look_at_sockets(layouts, group)
+    found = [look_at_app(spec, at, live, shared, run, asked) for spec, at, live in zip(specs, layouts, manifests)]
     for number, entry in enumerate(found):
+        entry["socket"] = sockets[entry["name"]]
         entry["direct"], entry["front"] = direct[number].result().as_dict(), front[number].result().as_dict()
         entry["static"] = [folder.result() for folder in static[number]]
         entry["certificates"] = [one.result() for one in shown[number]]
     return with_strangers(found, layouts, manifests)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The answers that one command, or commands at the same time, gave about all applications."""
+
+    units: Units
+    managers: Managers
+    worlds: dict[str, dict[str, Any]]
+    sites: list[str] | None
+
+
+def look_together(
+    layouts: list[Layout], manifests: list[Manifest | None], units: Units, run: Run, conf_dir: str
+) -> Shared:
+    """Ask about all applications together. Each command takes much longer than its answer."""
+    live = [(at.name, one.id) for at, one in zip(layouts, manifests) if one and one.process_manager == "systemd"]
+    with ThreadPoolExecutor(max_workers=MOST_COMMANDS) as pool:
+        worlds = pool.map(look_at_worlds, layouts)
+        managers = Managers(live, units, run)
+        by_name = {at.name: world for at, world in zip(layouts, worlds)}
+    return Shared(units, managers, by_name, sites_of(conf_dir))
 
 
 def with_strangers(
@@ -127,25 +158,24 @@ def look_at_app(
     spec: dict[str, Any],
     layout: Layout,
     manifest: Manifest | None,
-    group: str,
+    shared: Shared,
     run: Run,
-    units: dict[str, dict[str, str]],
     asked: float,
 ) -> dict[str, Any]:
     """One application. ``asked`` is the time of the requests, to find their lines in the logs."""
-    name, live = layout.name, layout.current_release() or ""
+    name, live, units = layout.name, layout.current_release() or "", shared.units
     manager = manifest.process_manager if manifest else ""
     variables = release_variables(layout, live) if live else {}
-    log = look_at_log(manager, name, live, run) if manifest else ""
+    log = look_at_log(manager, name, live, shared.managers) if manifest else ""
     secrets = private_values(layout, live) if live else {}
-    process = look_at_process(manager, name, live, run, units)
+    process = look_at_process(manager, name, live, shared.managers, units)
     deaths = look_at_deaths(layout, live, log, process.get("started", 0)) if live else None
     if deaths and deaths["count"]:
         deaths["reason"] = masked(deaths["reason"], secrets)
     sites = [f"/var/log/nginx/{name}.error.log", "/var/log/nginx/error.log"]
     errors = [line for path in sites for line in nginx_errors(path, f"/{name}/current.sock", asked)]
     switched = last_switch(layout, live)
-    processes = look_at_processes(manifest, process_manager(manager, run), units) if manifest else []
+    processes = look_at_processes(manifest, shared.managers.named(manager), units) if manifest else []
     jobs = look_at_jobs(layout, spec["jobs"], units, run)
     for one in (*processes, *jobs):
         one["traceback"] = masked(last_traceback(one["log"]), secrets)
@@ -164,9 +194,8 @@ def look_at_app(
         "interrupted": os.path.exists(layout.path(".activating")),
         "process_manager": manager,
         "server": variables.get("WEBAPP_SERVER", ""),
-        "configured": is_configured(layout),
+        "configured": is_configured(layout, shared.sites),
         "maintenance": in_maintenance(layout),
-        "socket": look_at_socket(layout, group),
         "process": process,
         "deaths": deaths,
         "log": masked("\n".join(lines_of(log)[-5:]), secrets),
@@ -176,8 +205,8 @@ def look_at_app(
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
         "environment": look_at_environment(layout, manifest),
+        "worlds": shared.worlds[name],
         "changeable": look_at_modes(layout, live) if live else [],
-        "worlds": look_at_worlds(layout),
     }
 
 

@@ -69,7 +69,13 @@ def nginx_errors(path: str, mark: str, after: float) -> list[str]:
     return [line for line in lines if line >= when and mark in line and re.search(r"\[(error|crit|alert)\]", line)]
 
 
-def is_configured(layout: Layout, conf_dir: str = "/etc/nginx") -> bool:
+def sites_of(conf_dir: str = "/etc/nginx") -> list[str] | None:
+    """The sites in nginx's configuration. None if another tool configures nginx."""
+    if not os.path.isdir(f"{conf_dir}/pyweb"):
+        return None
+    return [tail(path, 1 << 20) for path in glob.glob(f"{conf_dir}/pyweb/current/sites/*.conf")]
+
+
+def is_configured(layout: Layout, sites: list[str] | None) -> bool:
     """Whether a site of nginx leads to the application. True if another tool configures nginx."""
-    files = glob.glob(f"{conf_dir}/pyweb/current/sites/*.conf")
-    return not os.path.isdir(f"{conf_dir}/pyweb") or any(layout.current_socket in tail(path, 1 << 20) for path in files)
+    return sites is None or any(layout.current_socket in site for site in sites)

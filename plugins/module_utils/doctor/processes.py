@@ -11,10 +11,10 @@ import re
 import time
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.seen import LOG_LINES, Managers
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
-from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import (
     Rpc,
     SupervisorError,
@@ -23,8 +23,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 
-# Lines of a log that are searched for its last traceback.
-LOG_LINES = 200
 # Bytes of a program's definition that are read.
 DEFINITION_BYTES = 64 * 1024
 # Bytes of the notes about workers that are read.
@@ -38,13 +36,15 @@ DEATH = re.compile(
 PATIENCE = 5.0
 
 
-def look_at_process(manager: str, name: str, live: str, run: Run, units: dict[str, dict[str, str]]) -> dict[str, Any]:
+def look_at_process(
+    manager: str, name: str, live: str, managers: Managers, units: dict[str, dict[str, str]]
+) -> dict[str, Any]:
     """The instance of the live release: its state, its processes, and its restarts."""
     found: dict[str, Any] = {"state": "absent", "restarts": 0, "pid": 0, "workers": 0, "memory": 0, "enabled": False}
     if not manager:
         return found
     try:
-        provider = process_manager(manager, run)
+        provider = managers.named(manager)
         found["state"] = provider.state(name, live)
         found["restarts"] = provider.restarts(name, live)
         found["others"] = [one for one in provider.instances(name) if one != live]
@@ -132,9 +132,9 @@ def memory_of(pid: int) -> int:
     return 0
 
 
-def look_at_log(manager: str, name: str, live: str, run: Run) -> str:
+def look_at_log(manager: str, name: str, live: str, managers: Managers) -> str:
     try:
-        return process_manager(manager, run).log(name, live, LOG_LINES)
+        return managers.named(manager).log(name, live, LOG_LINES)
     except ProcessManagerError:
         return ""
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import grp
 import hashlib
 import os
@@ -16,6 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+# The folder of the programs that the collection installs. Nobody reads them in a diff.
+PROGRAMS = "/usr/local/lib/pyweb/"
 # The end of the name of a temporary file.
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.new$")
 
@@ -145,12 +148,27 @@ def diff(file: File) -> dict[str, Any]:
             "before": "" if before is None else "(secret)\n",
             "after": "" if after is None else "(secret, changed)\n",
         }
+    is_program = file.path.startswith(PROGRAMS)
     return {
         "before_header": file.path,
         "after_header": file.path,
-        "before": shown(before),
-        "after": shown(after),
+        "before": "" if is_program else shown(before),
+        "after": program_change(before, after) if is_program else shown(after),
     }
+
+
+def program_change(before: bytes | None, after: bytes | None) -> str:
+    """What changes in a program, as one line. Its text is in the collection."""
+    if after is None:
+        return "(a program of this collection, removed)\n"
+    if before is None:
+        return "(a program of this collection, new)\n"
+    if b"\0" in before + after:
+        return "(a program of this collection, changed)\n"
+    old, new = (data.decode(errors="replace").split("\n") for data in (before, after))
+    steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    changed = sum(max(end - start, stop - begin) for tag, start, end, begin, stop in steps if tag != "equal")
+    return f"(a program of this collection, {changed} {'line' if changed == 1 else 'lines'} changed)\n"
 
 
 def shown(data: bytes | None) -> str:

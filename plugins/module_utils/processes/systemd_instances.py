@@ -142,17 +142,19 @@ class Systemd:
 
     def family(self, service: str) -> list[tuple[str, str]]:
         check_service(service)
-        patterns = [f"{service}@*.service", f"{service}.*@*.service"]
-        options = ["--all", "--full", "--plain", "--no-legend", "--no-pager"]
-        out = self._systemctl.must(f"Listing the instances of {service}", "list-units", *options, *patterns)
-        units = []
-        for line in lines_of(out):
-            # UNIT LOAD ACTIVE SUB DESCRIPTION. A unit that is only loaded, neither active nor failed, is no instance.
-            words = line.split()
-            if len(words) >= 4 and words[2] != "inactive":
-                units.append(words[0])
-        units += [os.path.basename(link) for pattern in patterns for link in self._links(pattern)]
+        units = self.listed([service])
+        units += [os.path.basename(link) for pattern in patterns_of(service) for link in self._links(pattern)]
         return family_of(service, units, separator="@", suffix=".service")
+
+    def listed(self, services: list[str]) -> list[str]:
+        """The units of services and of their parts that are active, failed or about to start. One command lists all."""
+        patterns = [pattern for service in services for pattern in patterns_of(service)]
+        options = ["--all", "--full", "--plain", "--no-legend", "--no-pager"]
+        doing = f"Listing the instances of {', '.join(services)}"
+        out = self._systemctl.must(doing, "list-units", *options, *patterns)
+        # UNIT LOAD ACTIVE SUB DESCRIPTION. A unit that is only loaded, neither active nor failed, is no instance.
+        lines = [line.split() for line in lines_of(out)]
+        return [words[0] for words in lines if len(words) >= 4 and words[2] != "inactive"]
 
     def parts(self, service: str) -> list[str]:
         paths = glob.glob(os.path.join(self._unit_directory, f"{service}.*@.service"))
@@ -184,6 +186,11 @@ def unit_state(shown: dict[str, str], *, enabled: bool) -> str:
     if shown.get("Job", "0") not in ("", "0"):
         return "starting"
     return "stopped" if enabled else "absent"
+
+
+def patterns_of(service: str) -> tuple[str, str]:
+    """The patterns of the units of a service, and of its parts."""
+    return f"{service}@*.service", f"{service}.*@*.service"
 
 
 def wanted_by(definition: str) -> list[str]:

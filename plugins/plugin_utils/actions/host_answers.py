@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     redacted,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
@@ -210,6 +211,13 @@ class HostAction(ActionBase):
     """An action that runs a module and passes on what the module is known to return."""
 
     returns: frozenset[str] = frozenset()
+    # Of these, what a failed result still has.
+    kept_in_failures: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "run" in vars(cls):
+            cls.run = with_short_failures(cls.run)  # type: ignore[method-assign]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)

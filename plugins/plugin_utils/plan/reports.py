@@ -21,11 +21,13 @@ def urls(
     builds: list[dict[str, Any]],
     stages: Iterable[Mapping[str, Any]] = (),
     switched: Iterable[Mapping[str, Any]] = (),
+    check: bool = False,
 ) -> list[str]:
     """One line for every application: its addresses, and whether this run has switched to a new release.
 
     ``stages`` are the results of the later stages, in which an application may have failed. ``switched`` are the
-    results of the switches. One that has stopped the old release first says for how long.
+    results of the switches. One that has stopped the old release first says for how long. With ``check``, the run is in
+    check mode, so the lines say what would change.
     """
     failed = {name for stage in stages for name in (stage.get("failures") or {}).get("names", [])}
     found = {build["name"]: build for build in builds}
@@ -44,20 +46,25 @@ def urls(
             serves = f"release {build['current']} still serves" if build.get("current") else "no release serves"
             lines.append(f"{app['name']} FAILED: {serves} {places}")
             continue
-        release = build.get("candidate") or build.get("current") or "a new release"
-        lines.append(
-            f"{app['name']} is at {places} (release {release}, {kind_of(build)}{outage(seconds.get(app['name']))})"
-        )
+        lines.append(f"{app['name']} {state_of(build, places, outage(seconds.get(app['name'])), check)}")
     if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
         lines.append(f"Import {CA} from this host into your browser to trust its certificates")
     return lines
 
 
-def kind_of(build: Mapping[str, Any]) -> str:
-    """What a run has done with an application: the release is new, unchanged, or stays because of a rollback."""
+def state_of(build: Mapping[str, Any], places: str, pause: str, check: bool) -> str:
+    """Where an application is, and with which release, as the rest of a line."""
+    current, candidate = build.get("current") or "", build.get("candidate") or ""
     if build.get("held"):
-        return "HELD since a rollback"
-    return "new" if build.get("action") != "none" else "unchanged"
+        return f"is at {places} (release {current}, HELD since a rollback{pause})"
+    if build.get("action") == "none":
+        return f"is at {places} (release {current}, unchanged{pause})"
+    if check:
+        new = f"release {candidate}" if candidate else "a new release"
+        if not current:
+            return f"would be at {places} ({new}, the first)"
+        return f"is at {places} (release {current}; {new} would replace it)"
+    return f"is at {places} ({f'release {candidate}, new' if candidate else 'a new release'}{pause})"
 
 
 def outage(seconds: Any) -> str:
