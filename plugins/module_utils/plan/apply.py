@@ -49,9 +49,17 @@ class Application:
                 return self.answer
         if self.releases:
             self.switch(by_role["webapp"], self.releases)
-        if self.finish and self.answer["parts"].get("nginx", {}).get("due"):
-            self.apply_part({**by_role["nginx"], "inputs": {**by_role["nginx"]["inputs"], "fetch": True}})
+        if self.finish:
+            self.finish_nginx(by_role.get("nginx"))
         return self.answer
+
+    def finish_nginx(self, part: dict[str, Any] | None) -> None:
+        """Let sites that waited for their releases replace what served before, and obtain certificates."""
+        nginx = self.answer["parts"].get("nginx", {})
+        if part and nginx.get("waiting") and not self.check_mode:
+            self.apply_part(part)
+        if part and self.answer["parts"]["nginx"].get("due"):
+            self.apply_part({**part, "inputs": {**part["inputs"], "fetch": True}})
 
     def apply_part(self, part: dict[str, Any]) -> None:
         role = part["role"]
