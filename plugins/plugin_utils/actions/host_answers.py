@@ -58,6 +58,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "disks": list,
     "time": NUMBER,
     "certificate_problems": list,
+    "handmade": dict,
 }
 
 

@@ -28,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import un
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
@@ -182,6 +183,8 @@ class LookAction(HostAction):
         look.facts["sources"] = commits
         if problems := host_problems(wanted, look.facts):
             raise Refused(failed(problems))
+        for text in notices(served, look.facts["handmade"]) if builds else ():
+            display.warning(printable(text))
         return look
 
     def look_at_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
