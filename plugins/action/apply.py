@@ -15,6 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import answer_of, checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
@@ -168,8 +169,8 @@ class ActionModule(ArchivesAction, SendingAction):
                     "this play and run again."
                 )
             ready = sending.rendered(part, self.render)
-            held = failing.held(deployment["apps"])
-            fetching = plan.Part("nginx", {**ready.inputs, "fetch": True, "held": held}, ready.secrets)
+            held, fetch = failing.held(deployment["apps"]), not deployment.get("waiting")
+            fetching = plan.Part("nginx", {**ready.inputs, "fetch": fetch, "held": held}, ready.secrets)
             result = self.call([(fetching, "" if held else sending.key_of(part))])
             changed = bool(answer["changed"] or result.get("changed"))
             answer = {**result, "apps": answer["apps"], "failures": failures, "changed": changed}
@@ -368,7 +369,7 @@ class ActionModule(ArchivesAction, SendingAction):
             answer["apps"] = checked_builds(answer["apps"], [app["name"] for app in look.apps], host)
         if alone or self._task.check_mode or answer.get("failed"):
             return {}
-        pending: dict[str, Any] = {"certificates": bool(answer["parts"].get("nginx", {}).get("due"))}
+        pending: dict[str, Any] = later_for_nginx(answer["parts"].get("nginx", {}))
         return {**pending, "stamp": webapp.get("stamp", {})}
 
     def deployment(self, look: Look, answer: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
@@ -381,7 +382,11 @@ class ActionModule(ArchivesAction, SendingAction):
             found = {app["name"]: app for app in answer["apps"] if app.get("activate")}
             deployment["root"] = model.webapp["webapp_root"]
             deployment["switch"] = [
-                {**spec, "candidate": found[spec["name"]]["candidate"], "expected": found[spec["name"]].get("current")}
+                {
+                    **without_front(spec, pending),
+                    "candidate": found[spec["name"]]["candidate"],
+                    "expected": found[spec["name"]].get("current"),
+                }
                 for spec in plan.switches(self.roles, model)
                 if spec["name"] in found
             ]

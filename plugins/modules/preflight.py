@@ -139,8 +139,9 @@ ansible_facts:
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
           C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
           which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
-          the host), C(orphans) (applications on the host that are not O(known)), C(sources) (the decisions of the
-          controller about the sources, such as the commit of a git repository).
+          the host), C(orphans) (applications on the host that are not O(known)), C(handmade) (servers of nginx and app
+          servers that are not this collection's), C(sources) (the decisions of the controller about the sources, such
+          as the commit of a git repository).
       type: dict
 """
 

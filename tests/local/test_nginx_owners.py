@@ -159,13 +159,12 @@ def test_a_site_that_others_may_write_to_is_not_dropped_in_silence(nginx: Instan
 
 
 @needs_nginx
-def test_what_an_nginx_conf_served_is_named(nginx: Instance) -> None:
-    server = "    server {\n        listen 127.0.0.1:1;\n        server_name blog.example.com;\n    }\n"
-    entry = f"events {{}}\nhttp {{\n{server}}}\n"
+def test_other_traffic_of_a_replaced_nginx_conf_is_named(nginx: Instance) -> None:
+    entry = "events {}\nstream {\n    server {\n        listen 127.0.0.1:1;\n    }\n}\n"
     (nginx.conf / "nginx.conf").write_text(entry)
     for check in (True, False):
         _told, warned = run(nginx, ["nginx_sites"], check, shop=nginx.site("one"))
-        assert "no longer serves its content: the server blog.example.com" in warned
+        assert "no longer serves its content: the stream block" in warned
         assert "nginx.conf.before-pyweb" in warned
     _told, warned = run(nginx, ["nginx_sites"], shop=nginx.site("one"))
     assert warned == ""

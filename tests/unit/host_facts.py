@@ -27,4 +27,5 @@ GOOD: dict[str, Any] = {
     "time": 0.0,
     "certificate_problems": [],
     "orphans": {},
+    "handmade": {},
 }

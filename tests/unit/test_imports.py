@@ -24,8 +24,10 @@ HOST: dict[str, list[str]] = {
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
+    # What people have deployed by hand: found, and retired.
+    "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
-    "module_utils.preflight": ["module_utils.host", "module_utils.nginx", "module_utils.tls"],
+    "module_utils.preflight": ["module_utils.adoption", "module_utils.host", "module_utils.nginx", "module_utils.tls"],
     "module_utils.switching": [
         "module_utils.host",
         "module_utils.processes",
@@ -40,6 +42,7 @@ HOST: dict[str, list[str]] = {
         "module_utils.tls",
     ],
     "module_utils.plan": [
+        "module_utils.adoption",
         "module_utils.building",
         "module_utils.host",
         "module_utils.nginx",
@@ -131,6 +134,8 @@ SHARED = {
     ],
     "plugin_utils.plan": [
         "module_utils.host.ignore_files",
+        # The statuses that are healthy.
+        "module_utils.host.probe",
         "module_utils.host.texts",
         "module_utils.release.releases",
         "module_utils.requirements.lines",

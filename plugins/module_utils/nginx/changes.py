@@ -27,6 +27,8 @@ class State:
     open_logs: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
+    # The new texts of files of other people.
+    handmade: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Changes:
     exposed_keys: list[str] = field(default_factory=list)
     open_logs: list[str] = field(default_factory=list)
     renewal: bool = False
+    handmade: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def actions(self) -> list[str]:
@@ -60,6 +63,7 @@ class Changes:
             *(name for name, wanted in names.items() if wanted),
             *(f"install certificate {name}" for name in self.new_certificates),
             *(f"protect {path}" for path in [*self.exposed_keys, *self.open_logs]),
+            *(f"replace {path}" for path in sorted(self.handmade)),
             *(["renew certificates by a timer"] if self.renewal else []),
             *([self.service] if self.service else []),
         ]
@@ -76,6 +80,7 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         or state.loaded != state.live
         or bool(state.new_certificates)
         or state.stale_certificates
+        or bool(state.handmade)
     )
     service = None
     if not state.running:
@@ -94,6 +99,7 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         exposed_keys=state.exposed_keys,
         open_logs=state.open_logs,
         renewal=bool(state.renewal),
+        handmade=state.handmade,
     )
 
 

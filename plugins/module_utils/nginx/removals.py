@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import parsed
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import (
     OWN_SITES,
     applications,
@@ -53,39 +53,18 @@ def domains(text: str) -> str:
 
 # --- an nginx.conf that is not the role's ---------------------------------------------------------------------------
 
-# The files that the role's own main file loads as well.
-LOADED_ANYWAY = ("modules-enabled/*.conf", "mime.types", "conf.d/*.conf", "sites-enabled/*")
 
-
-def replacement_warnings(entry: str, path: str, conf_dir: str) -> list[str]:
-    """A warning if an nginx.conf that the role replaces served something. ``path`` is its path."""
+def replacement_warnings(entry: str, path: str) -> list[str]:
+    """A warning if an nginx.conf that the role replaces served anything but HTTP. ``path`` is its path."""
     found = switched_off(entry) if "nginx role of pyweb.stack" not in entry else []
     if not found:
         return []
     return [
         f"{path} is replaced, and nginx no longer serves its content: {', '.join(found)}. The old file is "
-        f"{path}.before-pyweb. Move what you need to nginx_sites, or to a file in {conf_dir}/conf.d."
+        f"{path}.before-pyweb. The role nginx serves HTTP alone. Serve the rest with another program."
     ]
 
 
 def switched_off(entry: str) -> list[str]:
-    """The parts of an nginx.conf that the role's own does not load: servers, other files, other kinds of traffic."""
-    text = re.sub(r"(?m)(?:^|(?<=[\s;{}]))#.*$", "", entry)
-    found = [f"the server {name}" for name in server_names(text)]
-    for path in re.findall(r"(?m)(?:^|(?<=[\s;{}]))include\s+[\"']?([^;\"']+?)[\"']?\s*;", text):
-        if path.removeprefix("/etc/nginx/") not in LOADED_ANYWAY and not path.endswith("_params"):
-            found.append(f"the files {path}")
-    return found + [f"the {word} block" for word in ("stream", "mail") if re.search(rf"(?m)^\s*{word}\s*\{{", text)]
-
-
-def server_names(text: str) -> list[str]:
-    """A name for each server block of a configuration."""
-    starts = [match.end() for match in re.finditer(r"(?:^|(?<=[\s;{}]))server\s*\{", text)]
-    found = []
-    for number, start in enumerate(starts, start=1):
-        block = text[start : starts[number] if number < len(starts) else len(text)]
-        name = re.search(r"\bserver_name\s+([^;]+);", block)
-        listen = re.search(r"\blisten\s+([^;]+);", block)
-        otherwise = f"on {listen[1]}" if listen else "without a name"
-        found.append(" ".join(name[1].split()) if name else otherwise)
-    return found
+    """The blocks of an nginx.conf for other kinds of traffic. Its servers for HTTP stay."""
+    return [f"the {one.name} block" for one in parsed(entry) if one.name in ("stream", "mail")]

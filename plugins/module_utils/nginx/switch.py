@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates imp
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import Changes, State
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.handmade import Handmade
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files import TreeFiles
@@ -21,8 +22,16 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.tree_files impor
 class Switch:
     """Makes a tree the one that nginx runs."""
 
-    def __init__(self, nginx: Nginx, system: SystemFiles, certificates: Certificates, tree_files: TreeFiles) -> None:
+    def __init__(
+        self,
+        nginx: Nginx,
+        system: SystemFiles,
+        certificates: Certificates,
+        tree_files: TreeFiles,
+        handmade: Handmade,
+    ) -> None:
         self.nginx = nginx
+        self.handmade = handmade
         self.trees = nginx.trees
         self.system = system
         self.certificates = certificates
@@ -43,6 +52,7 @@ class Switch:
                 self.trees.stage(name, files, [path for path in files if self.tree_files.is_secret(path)])
             if changes.default_site:
                 self.system.disable_default_site(undo)
+            self.handmade.replace(changes.handmade, undo)
             self.test(name, files)
             if state.live != name or back != name:
                 undo.callback(self.trees.point_to, back)

@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import (
     service_diff,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.handmade import Handmade
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.lock import locked
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.removals import (
     removal_warnings,
@@ -163,7 +164,8 @@ class Transaction:
             "lock": self.trees.lock_path,
         }
         self.renewal = Renewal(params["renewal"], systemd, plan, self.certificates, run)
-        self.switch = Switch(self.nginx, self.system, self.certificates, self.tree_files)
+        self.handmade = Handmade(self.conf_dir)
+        self.switch = Switch(self.nginx, self.system, self.certificates, self.tree_files, self.handmade)
         self.warnings = self.switch.warnings
         # The witnesses of the state after the run; None where something is still to be done.
         self.witnesses: dict[str, Any] | None = None
@@ -183,15 +185,16 @@ class Transaction:
             changes = self.decide(state)
             actions, diffs = changes.actions, self.diffs(state, changes)
             if changes.entry:
-                self.warnings += replacement_warnings(state.entry or "", self.nginx.entry, self.conf_dir)
+                self.warnings += replacement_warnings(state.entry or "", self.nginx.entry)
             self.warnings += opened_warnings(state.content.values(), self.wanted(state.live).values())
+            self.warnings += self.handmade.warnings(changes.handmade, self.wanted(state.live))
             if not check_mode:
                 self.act(state, changes)
                 self.clean_up()
                 if actions:
                     seen = self.watched()
                     state = self.look()
-                if not self.decide(state).actions and not self.certificates.due():
+                if not (self.decide(state).actions or self.certificates.due() or self.handmade.waiting):
                     self.witnesses = {**seen, "until": self.certificates.valid_until()}
             unowned = [
                 path for path in self.system.unowned() if path != self.system.default_site or not changes.default_site
@@ -204,6 +207,7 @@ class Transaction:
                 "tree": self.live_folder(),
                 "unowned": unowned,
                 "due": [one.name for one in self.certificates.due()],
+                "waiting": self.handmade.waiting,
                 "ca": self.certificates.ca,
             }
         if changes.tree and unowned:
@@ -245,7 +249,7 @@ class Transaction:
         for parent, _folders, files in os.walk(self.trees.folder(live)) if live else ():
             paths += [parent, *(os.path.join(parent, file) for file in files)]
         master = self.nginx.master()
-        paths += self.certificates.paths() + self.renewal.paths()
+        paths += self.certificates.paths() + self.renewal.paths() + self.handmade.paths()
         return stamps.witnesses(paths, [master] if master else [])
 
     def look(self) -> State:
@@ -254,7 +258,9 @@ class Transaction:
         master = self.nginx.master() if unit.active else None
         loaded = self.nginx.loaded(master)
         self.tree_files.keep_others(live or loaded)
-        self.certificates.hold(self.tree_files.held_sites)
+        entry, default_site = self.system.entry(), self.system.default_site_is_stock()
+        self.handmade.look(entry, self.system.default_site if default_site else "", self.tree_files.own)
+        self.certificates.hold(self.tree_files.held_sites | self.handmade.waiting_sites)
         self.certificates.look()
         # A tree that other accounts can read is written again.
         content = self.trees.content(live, self.tree_files.secrets) if live and not self.trees.are_open() else {}
@@ -263,8 +269,8 @@ class Transaction:
         return State(
             live=live,
             content=content,
-            entry=self.system.entry(),
-            default_site=self.system.default_site_is_stock(),
+            entry=entry,
+            default_site=default_site,
             drop_in=self.system.drop_in_diffs(),
             daemon_reload=unit.needs_daemon_reload,
             running=master is not None,
@@ -276,6 +282,7 @@ class Transaction:
             open_logs=log_files.open_logs(log_files.logs_of(content.values(), self.trees.home)),
             entry_exposed=self.system.entry_is_exposed(),
             renewal=self.renewal.diffs(),
+            handmade=self.handmade.edits(self.wanted(live)),
         )
 
     def live_folder(self) -> str:
@@ -289,7 +296,9 @@ class Transaction:
         return self.files_in(self.trees.folder(name or "new"))
 
     def files_in(self, folder: str) -> dict[str, str]:
-        return self.tree_files.written_to(folder, self.program_facts | self.certificates.facts())
+        return self.handmade.adjusted(
+            self.tree_files.written_to(folder, self.program_facts | self.certificates.facts())
+        )
 
     def decide(self, state: State) -> Changes:
         return decide(state, self.wanted(state.live), self.system.wanted_entry)
@@ -368,6 +377,7 @@ class Transaction:
         ]
         if changes.entry:
             diffs.append(diff(self.nginx.entry, state.entry or "", self.system.wanted_entry))
+        diffs += self.handmade.diffs(changes.handmade)
         if changes.default_site:
             diffs.append(diff(self.system.default_site, "-> ../sites-available/default\n", ""))
         diffs += self.certificates.diffs() + state.renewal + state.drop_in

@@ -49,9 +49,17 @@ class Application:
                 return self.answer
         if self.releases:
             self.switch(by_role["webapp"], self.releases)
-        if self.finish and self.answer["parts"].get("nginx", {}).get("due"):
-            self.apply_part({**by_role["nginx"], "inputs": {**by_role["nginx"]["inputs"], "fetch": True}})
+        if self.finish:
+            self.finish_nginx(by_role.get("nginx"))
         return self.answer
+
+    def finish_nginx(self, part: dict[str, Any] | None) -> None:
+        """Let sites that waited for their releases replace what served before, and obtain certificates."""
+        nginx = self.answer["parts"].get("nginx", {})
+        if part and (nginx.get("waiting") or nginx.get("retiring")) and not self.check_mode:
+            self.apply_part(part)
+        if part and self.answer["parts"]["nginx"].get("due"):
+            self.apply_part({**part, "inputs": {**part["inputs"], "fetch": True}})
 
     def apply_part(self, part: dict[str, Any]) -> None:
         role = part["role"]
@@ -97,6 +105,8 @@ class Application:
 
     def switch(self, part: dict[str, Any], releases: Releases) -> None:
         """Switch to the built releases, and record them if all of them are live."""
+        # nginx does not serve these yet, so no question through it would reach them.
+        releases.skip_front(self.answer["parts"].get("nginx", {}).get("waiting", []))
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except (HostError, OSError, KeyError) as error:
@@ -138,7 +148,20 @@ class Application:
     def nginx(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         from ansible_collections.pyweb.stack.plugins.module_utils.nginx import transaction
 
-        return transaction.apply(complete(inputs, transaction.ARGUMENTS), self.run, self.check_mode)
+        given = {key: value for key, value in inputs.items() if key != "adopted"}
+        result, seen = transaction.apply(complete(given, transaction.ARGUMENTS), self.run, self.check_mode)
+        return self.retire(inputs["adopted"], result, seen) if inputs.get("adopted") else (result, seen)
+
+    def retire(
+        self, adopted: list[dict[str, Any]], result: dict[str, Any], seen: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Retire the old services of applications that nginx serves from their releases now."""
+        from ansible_collections.pyweb.stack.plugins.module_utils.adoption.retirement import retire
+
+        retired = retire(adopted, result["waiting"], self.run, self.check_mode)
+        result["warnings"] += retired.pop("warnings")
+        changed = bool(result["changed"] or retired["retired"])
+        return {**result, **retired, "changed": changed}, None if retired["retiring"] else seen
 
 
 def message_of(role: str, error: Exception) -> str:

@@ -109,6 +109,10 @@ class Releases:
         """The applications that failed and have a live release. Their processes and sites stay as they are."""
         return [one["name"] for one in self.answer["apps"] if one["name"] in self.failures.names and one["current"]]
 
+    def skip_front(self, names: list[str]) -> None:
+        """Do not verify the switches of these applications through nginx."""
+        self.activations = [{**one, "front_port": None} if one["name"] in names else one for one in self.activations]
+
     def switch(self) -> dict[str, Any]:
         """Switch to the releases that were built. In check mode, only predict it."""
         if self.deployment.check_mode:

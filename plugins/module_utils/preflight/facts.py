@@ -15,6 +15,7 @@ import shutil
 import time
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.facts import handmade
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
@@ -63,6 +64,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "time": time.time(),
         "certificate_problems": certificate_problems(params["certificates"]),
         "orphans": orphans(params["known"], Places(root)),
+        "handmade": handmade(root),
     }
 
 

@@ -68,6 +68,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "time": NUMBER,
     "certificate_problems": list,
     "orphans": dict,
+    "handmade": dict,
 }
 
 

@@ -30,6 +30,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
@@ -191,6 +192,8 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         if builds:
             self.tell_of_orphans(look, served)
+        for text in notices(served, look.facts["handmade"]) if builds else ():
+            display.warning(printable(text))
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:

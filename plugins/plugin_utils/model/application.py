@@ -8,6 +8,7 @@ import posixpath
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.adopts import check_adopts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.files import check_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
@@ -51,6 +52,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_background(checker, app, where)
     check_site(checker, app, f"{where}.site")
     check_switch(checker, app, where)
+    check_adopts(checker, app["adopts"], f"{where}.adopts")
 
 
 def check_wsgi(checker: Checker, wsgi: str | None, where: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import archive_version
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import adopted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements, releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
@@ -201,6 +202,7 @@ def nginx_part(roles: Collection[str], model: Model) -> Part | None:
         "owners": [*owners, *(["webapps"] if "webapp" in roles else [])],
         "applications": [app["name"] for app in model.apps if app["state"] == "present"],
         "removed": [app["name"] for app in model.apps if app["state"] == "absent"],
+        **adopted(model.apps, model.webapp["webapp_root"], roles),
         "acme": {
             "directory": ACME_STAGING if given["nginx_acme_staging"] else given["nginx_acme_directory"],
             "email": given["nginx_acme_email"],

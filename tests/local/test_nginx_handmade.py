@@ -1,0 +1,160 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Servers that people wrote, in a real nginx that the role takes over: they stay until a site serves the same."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
+from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
+from nginx_instance import BINARY, Instance, free_port, needs_nginx, run_module
+
+OLD = """\
+pid {folder}/nginx.pid;
+error_log {folder}/log/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {http}
+    include conf.d/*.conf;
+    include sites-enabled/*;
+}}
+"""
+
+
+def start(nginx: Instance, http_text: str = "", **files: str) -> None:
+    """An nginx as people set it up: with an nginx.conf of their own."""
+    for folder in ("conf.d", "sites-available", "sites-enabled", "vhosts"):
+        (nginx.conf / folder).mkdir(exist_ok=True)
+    (nginx.conf / "nginx.conf").write_text(OLD.format(folder=nginx.folder, http=http_text))
+    for path, text in files.items():
+        folder, _slash, name = path.partition("__")
+        (nginx.conf / folder.replace("_", "-").replace("conf-d", "conf.d") / name).write_text(text)
+    subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf")], check=True)
+
+
+def server(port: int, answer: str, names: str = "", more: str = "") -> str:
+    name = f"server_name {names};" if names else ""
+    return f'server {{ listen 127.0.0.1:{port}{more}; {name} return 200 "{answer}"; }}\n'
+
+
+def own(nginx: Instance, port: int, answer: str, names: str, folder: Path) -> str:
+    """A site of an application, as the role renders it."""
+    return (
+        f"# Owner: webapps\nupstream {answer} {{\n    server unix:{folder}/current.sock;\n}}\n"
+        f"server {{\n    listen 127.0.0.1:{port};\n    server_name {names};\n"
+        f'    return 200 "{answer}";\n}}\n'
+    )
+
+
+def run(nginx: Instance, check_mode: bool = False, **sites: str) -> tuple[dict[str, Any], str]:
+    transaction = Transaction({**nginx.params(sites), "owners": ["webapps"]}, BINARY, run_command)
+    return run_module(transaction, check_mode), "\n".join(transaction.warnings)
+
+
+def get(port: int, host: str = "") -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/", headers={"Host": host} if host else {})
+    return connection.getresponse().read().decode()
+
+
+def released(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "current.sock").symlink_to("there.sock")
+
+
+@needs_nginx
+def test_a_server_of_nginx_conf_stays(nginx: Instance, tmp_path: Path) -> None:
+    port = free_port()
+    start(nginx, server(port, "by hand", "old.example.com"))
+    told, _warned = run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", tmp_path / "shop"))
+    assert told["waiting"] == []
+    assert (get(port), get(nginx.port, "shop.example.com")) == ("by hand", "new")
+    told, _warned = run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", tmp_path / "shop"))
+    assert told["actions"] == []
+    assert get(port) == "by hand"
+    assert (nginx.conf / "nginx.conf.before-pyweb").exists()
+
+
+@needs_nginx
+@pytest.mark.parametrize("place", ["entry", "conf_d__shop.conf", "sites_enabled__shop", "link", "vhosts__shop"])
+def test_a_server_answers_until_the_release_is_live(nginx: Instance, tmp_path: Path, place: str) -> None:
+    folder, text = tmp_path / "webapps/shop", server(nginx.port, "by hand", "shop.example.com www.example.com")
+    inside = text if place == "entry" else "include vhosts/*;" if place.startswith("vhosts") else ""
+    start(nginx, inside, **({place: text} if "__" in place else {}))
+    if place == "link":
+        (nginx.conf / "sites-available/shop").write_text(text)
+        (nginx.conf / "sites-enabled/shop").symlink_to("../sites-available/shop")
+        subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf"), "-s", "reload"], check=True)
+    site = own(nginx, nginx.port, "new", "shop.example.com", folder)
+    told, warned = run(nginx, shop=site)
+    assert told["waiting"] == ["shop"]
+    assert get(nginx.port, "shop.example.com") == "by hand"
+    assert "no longer from" not in warned
+    assert not stamps.valid()
+    released(folder)
+    told, warned = run(nginx, check_mode=True, shop=site)
+    assert told["changed"]
+    told, warned = run(nginx, shop=site)
+    assert told["waiting"] == []
+    assert get(nginx.port, "shop.example.com") == "new"
+    assert get(nginx.port, "www.example.com") == "by hand"
+    assert "nginx now serves shop.example.com from the inventory" in warned
+    told, warned = run(nginx, shop=site)
+    assert (told["actions"], warned) == ([], "")
+    assert stamps.valid()
+    kept = [path for path in nginx.conf.rglob("*") if path.is_file() and path.read_text() == text]
+    assert kept or place == "entry"
+
+
+@needs_nginx
+def test_the_default_server_of_a_port_stays_the_default(nginx: Instance, tmp_path: Path) -> None:
+    start(nginx, sites_enabled__a=server(nginx.port, "by hand", "_"), sites_enabled__b=server(nginx.port, "b", "b.org"))
+    site = own(nginx, nginx.port, "new", "shop.example.com", tmp_path / "shop")
+    for _run in range(2):
+        run(nginx, shop=site)
+        hosts = ("unknown.example.com", "b.org", "shop.example.com")
+        assert [get(nginx.port, host) for host in hosts] == ["by hand", "b", "new"]
+
+
+@needs_nginx
+def test_settings_of_the_replaced_nginx_conf_still_reach_its_servers(nginx: Instance, tmp_path: Path) -> None:
+    start(
+        nginx,
+        'add_header X-Old yes; map $host $who { default "mapped"; }\n'
+        f'server {{ listen 127.0.0.1:{nginx.port}; return 200 "$who"; }}',
+        sites_enabled__b=server(nginx.port, "b", "b.org"),
+    )
+    run(nginx, shop=own(nginx, free_port(), "new", "shop.example.com", tmp_path / "shop"))
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=5)
+    for host, body in (("x.org", "mapped"), ("b.org", "b")):
+        connection.request("GET", "/", headers={"Host": host})
+        answer = connection.getresponse()
+        assert (answer.read().decode(), answer.headers["X-Old"]) == (body, "yes")
+
+
+@needs_nginx
+def test_a_configuration_that_nginx_refuses_puts_every_file_back(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    text = server(nginx.port, "by hand", "shop.example.com")
+    start(nginx, server(nginx.port, "entry", "entry.org"), sites_enabled__shop=text)
+    before = {path: path.read_text() for path in nginx.conf.rglob("*") if path.is_file()}
+    site = own(nginx, nginx.port, "new", "shop.example.com", folder).replace("return 200", "retrun 200")
+    with pytest.raises(NginxError, match="refuses"):
+        run(nginx, shop=site)
+    after = {path: path.read_text() for path in nginx.conf.rglob("*") if path.is_file() and "pyweb/" not in str(path)}
+    assert after == before
+    assert get(nginx.port, "shop.example.com") == "by hand"

@@ -1,0 +1,396 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The inventory of what was deployed by hand: read as text, and nothing executed."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import callable_of, server_of
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import disabled, matches, plain
+from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.commands import (
+    pairs_of,
+    python_literals,
+    reading_of,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.inventory import inventory_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.sites import spelling
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
+
+SOCKET_UNIT = """\
+[Unit]
+Description=Gunicorn instance to serve myproject
+After=network.target
+
+[Service]
+User=sammy
+Group=www-data
+WorkingDirectory=/home/sammy/myproject
+Environment="PATH=/home/sammy/myproject/venv/bin" "FLASK_ENV=production"
+Environment=SECRET_KEY=abc%%def
+ExecStart=/home/sammy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app
+
+[Install]
+WantedBy=multi-user.target
+"""
+SITE = """\
+server {
+    listen 80;
+    server_name shop.example.com www.shop.example.com;
+    client_max_body_size 20M;
+
+    location /static { alias /home/sammy/myproject/static; expires 30d; }
+    location / {
+        include proxy_params;
+        proxy_pass http://unix:/home/sammy/myproject/myproject.sock;
+    }
+}
+"""
+NGINX_CONF = """\
+worker_processes 1;
+events { worker_connections 1024; }
+http {
+    include mime.types;
+    sendfile on;
+    server {
+        listen 80;
+        server_name 127.0.0.1;
+        location / {
+            proxy_pass http://127.0.0.1:5000/;
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }
+    }
+}
+"""
+CONF_PY = '''\
+"""Settings of a tutorial."""
+import multiprocessing
+import gevent.monkey
+gevent.monkey.patch_all()
+debug = True
+loglevel = "debug"
+bind = "127.0.0.1:5000"
+pidfile = "log/gunicorn.pid"
+accesslog = "log/access.log"
+errorlog = "log/debug.log"
+daemon = True
+workers = multiprocessing.cpu_count() * 2 + 1
+worker_class = "gevent"
+max_requests = 1000
+x_forwarded_for_header = "X-FORWARDED-FOR"
+if workers > 4:
+    workers = 4
+def post_fork(server, worker):
+    pass
+'''
+UWSGI_INI = """\
+[uwsgi]
+base = /var/www/shop
+socket = 127.0.0.1:3031
+chdir = %(base)
+wsgi-file = run.py
+callable = app
+processes = 4
+threads = 2
+master = true
+vacuum = true
+die-on-term = true
+buffer-size = 32768
+daemonize = /var/log/uwsgi/shop.log
+home = %(base)/venv
+harakiri = 60
+stats = 127.0.0.1:9191
+touch-reload = $(HOME)/x
+nonsense = 1
+"""
+
+
+def command(text: str, /, **more: Any) -> dict[str, Any]:
+    return {"words": shlex.split(text), "cwd": "/srv/app", "user": "", "files": {}, "project": {}, **more}
+
+
+def apps_of(found: dict[str, Any]) -> tuple[list[dict[str, Any]], str, dict[str, str]]:
+    """The applications of an inventory, its text, and its secrets."""
+    written = inventory_of("web1", found, "web1.secrets.yml")
+    yaml.SafeLoader.add_constructor("!unsafe", lambda loader, node: node.value)
+    data = yaml.safe_load(written.inventory)
+    return data["webapps"], written.inventory, yaml.safe_load(written.secrets) or {}
+
+
+@pytest.mark.parametrize(
+    ("line", "callable_name", "values", "settings"),
+    [
+        ("gunicorn -w 4 -b 127.0.0.1:8000 app:app", "app:app", {"workers": 4}, {}),
+        ("/venv/bin/python3 /venv/bin/gunicorn -w4 app:app", "app:app", {"workers": 4}, {}),
+        ("python3 -m gunicorn --workers=2 --threads 4 'shop:create_app()'", "shop:create_app()", {"workers": 2, "threads": 4}, {}),
+        ("gunicorn -k gevent --timeout 120 --max-requests=500 --preload app:app", "app:app", {"timeout": 120},
+         {"worker_class": "gevent", "max_requests": 500, "preload_app": True}),
+        ("gunicorn --access-logfile - --error-logfile - --capture-output mysite.wsgi", "mysite.wsgi", {}, {"capture_output": True}),
+        ("gunicorn app:app -b :8000 -D", "app:app", {}, {}),
+        ("gunicorn -w", "", {}, {}),
+        ("gunicorn --workers many app:app", "app:app", {}, {}),
+    ],
+)  # fmt: skip
+def test_command_lines_of_gunicorn(
+    line: str, callable_name: str, values: dict[str, int], settings: dict[str, Any]
+) -> None:
+    found = reading_of("gunicorn", shlex.split(line), {})
+    assert (found.callable, found.values, found.settings) == (callable_name, values, settings)
+
+
+@pytest.mark.parametrize(
+    ("line", "callable_name", "binds", "values"),
+    [
+        ("uwsgi --http 127.0.0.1:5000 --module app:app --processes 4", "app:app", ["127.0.0.1:5000"], {"workers": 4}),
+        ("uwsgi -s /tmp/app.sock --manage-script-name --mount /=app:app", "app:app", ["/tmp/app.sock"], {}),
+        ("uwsgi --socket 127.0.0.1:3031 --wsgi-file myflaskapp.py --callable app --processes 4 --threads 2",
+         "myflaskapp:app", ["127.0.0.1:3031"], {"workers": 4, "threads": 2}),
+        ("uwsgi --http-socket :9090 -w wsgi -M -p 3", "wsgi:application", [":9090"], {"workers": 3}),
+        ("uwsgi --ini gone.ini", "", [], {}),
+    ],
+)  # fmt: skip
+def test_command_lines_of_uwsgi(line: str, callable_name: str, binds: list[str], values: dict[str, int]) -> None:
+    found = reading_of("uwsgi", shlex.split(line), {})
+    assert (found.callable, found.binds, found.values) == (callable_name, binds, values)
+    assert bool(found.notes) == ("gone.ini" in line)
+
+
+def test_a_settings_file_of_gunicorn_is_read_as_literals() -> None:
+    found = reading_of("gunicorn", ["gunicorn", "-c", "conf.py", "-w", "3", "app:app"], {"conf.py": CONF_PY})
+    assert found.values == {"workers": 3}
+    assert found.binds == ["127.0.0.1:5000"]
+    assert found.settings == {"loglevel": "debug", "worker_class": "gevent", "max_requests": 1000}
+    notes = "\n".join(found.notes)
+    for words in ("cpu_count() * 2 + 1: workers: auto", "gevent.monkey.patch_all()", "if workers > 4", "post_fork", "debug"):
+        assert words in notes
+
+
+@pytest.mark.attack("4", "The settings file of an old deployment tries to run code on the controller while it is read.")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nos.system('touch /tmp/owned')\n",
+        "workers = __import__('os').system('touch /tmp/owned')\n",
+        "bind = [x for x in ().__class__.__base__.__subclasses__()]\n",
+        "workers = '{{ lookup(\"pipe\", \"id\") }}'\nproc_name = '{% raw %}{{ 1 }}'\n",
+        "x = " + "(" * 5000 + ")" * 5000,
+        "x = " + "-" * 100_000 + "1",
+        "\x00",
+        "\ud800",
+        "workers = 10 ** 10 ** 10\n",
+    ],
+)  # fmt: skip
+def test_hostile_settings_files_run_nothing(text: str) -> None:
+    literals, notes = python_literals(text)
+    assert "system" not in str(literals)
+    assert literals or notes
+    process = command("gunicorn -c conf.py app:app", files={"conf.py": text}, pid=7)
+    apps, written, _secrets = apps_of({"processes": [process]})
+    assert apps[0]["wsgi"] == "app:app"
+    for line in written.splitlines():
+        assert "{{" not in line or line.lstrip().startswith("#") or "!unsafe" in line
+
+
+def test_a_unit_with_a_socket_and_a_site() -> None:
+    unit = command(
+        "/home/sammy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app",
+        name="myproject.service",
+        text=SOCKET_UNIT,
+        serves=True,
+        cwd="/home/sammy/myproject",
+        user="sammy",
+        project={"folder": "/home/sammy/myproject", "lists": ["requirements.txt"], "repository": "", "python": "3.11"},
+    )
+    process = command("gunicorn", unit="myproject.service", addresses=["/home/sammy/myproject/myproject.sock"])
+    found = {
+        "units": [unit],
+        "processes": [process],
+        "nginx": [{"path": "/etc/nginx/sites-enabled/myproject", "text": SITE, "is_main": False}],
+    }
+    apps, text, secrets = apps_of(found)
+    assert len(apps) == 1
+    app = apps[0]
+    assert app["name"] == "myproject"
+    assert app["wsgi"] == "wsgi:app"
+    assert app["workers"] == 3
+    assert app["adopts"] == {"unit": "myproject.service"}
+    assert app["env"] == {"FLASK_ENV": "production", "SECRET_KEY": "{{ myproject_secret_key }}"}
+    assert secrets == {"myproject_secret_key": "abc%def"}
+    assert "abc%def" not in text
+    assert app["site"] == {
+        "domains": ["shop.example.com", "www.shop.example.com"],
+        "max_body_size": "20m",
+        "static": [{"url": "/static/", "path": "static"}],
+    }
+    assert "To correct" not in text
+
+
+def test_a_process_behind_a_server_of_nginx_conf() -> None:
+    process = command("/usr/bin/python3 /usr/local/bin/gunicorn -c conf.py app:app", files={"conf.py": CONF_PY})
+    found = {
+        "processes": [{**process, "addresses": ["127.0.0.1:5000"], "pid": 9}],
+        "nginx": [{"path": "/etc/nginx/nginx.conf", "text": NGINX_CONF, "is_main": True}],
+        "starters": [{"path": "/etc/rc.local", "line": "cd /srv/app && gunicorn -c conf.py app:app &"}],
+    }
+    apps, text, _secrets = apps_of(found)
+    assert apps[0]["adopts"] == {"command": "/usr/bin/python3 /usr/local/bin/gunicorn -c conf.py app:app"}
+    assert "domains" not in apps[0].get("site", {})
+    assert "/etc/rc.local starts it at boot" in text
+    assert normalised(apps)[1] == []
+
+
+def test_a_program_of_supervisor_and_its_worker() -> None:
+    web = command(
+        "/srv/blog/venv/bin/gunicorn -w 2 -b 0.0.0.0:8000 blog:app",
+        name="blog",
+        path="/etc/supervisor/conf.d/blog.conf",
+        settings={"environment": 'A="1",DB_PASSWORD="p,=\\"x%%",LANG=C'},
+        serves=True,
+        cwd="/srv/blog",
+    )
+    worker = command("celery -A blog worker", name="blog-worker", settings={}, serves=False, cwd="/srv/blog")
+    apps, text, secrets = apps_of({"programs": [web, worker]})
+    assert apps[0]["adopts"] == {"program": "blog"}
+    assert apps[0]["env"] == {"A": "1", "DB_PASSWORD": "{{ blog_db_password }}", "LANG": "C"}
+    assert secrets == {"blog_db_password": 'p,="x%'}
+    assert "celery -A blog worker" in text
+
+
+@pytest.mark.parametrize(("target", "socket"), [("127.0.0.1:3031", "127.0.0.1:3031"), ("unix:/run/shop.sock", "/run/shop.sock")])
+def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
+    ini = UWSGI_INI.replace("127.0.0.1:3031", socket)
+    site = f"server {{ listen 8080; server_name shop.example.com; location / {{ include uwsgi_params; uwsgi_pass {target}; }} }}"
+    process = command("uwsgi --ini shop.ini", files={"shop.ini": ini}, cwd="/var/www/shop", pid=3)
+    found = {"processes": [process], "nginx": [{"path": "/etc/nginx/conf.d/shop.conf", "text": site}]}
+    apps, text, _secrets = apps_of(found)
+    app = apps[0]
+    assert (app["server"], app["wsgi"], app["workers"], app["threads"]) == ("uwsgi", "run:app", 4, 2)
+    assert app["timeout"] == 60
+    assert app["site"] == {"domains": ["shop.example.com"], "port": 8080}
+    assert "touch-reload = $(HOME)/x has a placeholder" in text
+    assert "nonsense = 1 is no option" in text
+    assert normalised(apps)[1] == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        {"nginx": 3, "units": "x", "programs": {}, "processes": [None, 1, {}], "starters": [[]]},
+        {"processes": [{"words": ["gunicorn", 5, "\nwebapps: evil"], "files": [], "project": 4, "cwd": "/a\n- b: c"}]},
+        {"units": [{"serves": True, "name": "x.service", "text": "Environment=\"A", "words": ["gunicorn", "a:b"]}]},
+        {"nginx": [{"path": "/x", "text": "server { server { { } } } } location" * 200, "is_main": True}]},
+        {"nginx": [{"path": "/x", "text": "{" * 5000}]},
+    ],
+)
+def test_hostile_answers_of_a_host_give_yaml(found: dict[str, Any]) -> None:
+    apps, text, _secrets = apps_of(found)
+    assert isinstance(apps, list)
+    assert all(line.startswith(("#", " ", "---", "webapps:")) or not line for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("line", "server", "name"),
+    [
+        ("gunicorn app:app", "gunicorn", "app:app"),
+        ("/v/bin/python /v/bin/gunicorn a.b:c", "gunicorn", "a.b:c"),
+        ("python3.11 -m gunicorn a:b", "gunicorn", "a:b"),
+        ("python3 -u -m uvicorn a:b", "uvicorn", "a:b"),
+        ("uwsgi --ini a.ini", "uwsgi", ""),
+        ("python3 manage.py gunicorn", "", ""),
+        ("flask run", "flask", ""),
+        ("flask shell", "", ""),
+        ("vim gunicorn", "", ""),
+    ],
+)
+def test_app_servers_are_known_by_their_command_lines(line: str, server: str, name: str) -> None:
+    words = shlex.split(line)
+    assert server_of(words) == server
+    assert not server or callable_of(words) == name
+
+
+def test_the_title_of_a_process_names_its_application() -> None:
+    assert server_of(["gunicorn: master [shop:app]"]) == "gunicorn"
+    assert callable_of(["gunicorn: master [shop:app]"]) == "shop:app"
+    assert matches(["gunicorn: master [shop:app]"], ["gunicorn", "-w", "3", "shop:app"])
+    assert not matches(["gunicorn: master [blog:app]"], ["gunicorn", "-w", "3", "shop:app"])
+
+
+@pytest.mark.parametrize(
+    ("line", "is_same"),
+    [
+        ("gunicorn -w 4 app:app", True),
+        ("/v/bin/python3 /v/bin/gunicorn -w 4 app:app", True),
+        ("python3 -m gunicorn -w 4 app:app", True),
+        ("gunicorn -w 4 app:app2", False),
+        ("gunicorn -w 4 app:app --reload", False),
+        ("bash -c gunicorn -w 4 app:app", False),
+    ],
+)
+def test_a_command_matches_its_whole_command_line_only(line: str, is_same: bool) -> None:
+    assert matches(shlex.split(line), shlex.split("nohup gunicorn -w 4 app:app &")) is is_same
+    assert plain([]) == []
+
+
+def test_a_program_that_is_disabled_stays_defined() -> None:
+    text = "[program:a]\ncommand=x\nautostart=true\n\n[program:b]\nautostart=true\ncommand=y\n"
+    found = disabled(text, "a")
+    assert found == "[program:a]\nautostart=false\nautorestart=false\ncommand=x\n\n[program:b]\nautostart=true\ncommand=y\n"
+    assert disabled(found, "a") == found
+    assert disabled(text, "c") == text
+
+
+def test_pairs_of_supervisor() -> None:
+    assert dict(pairs_of("A=1, B='x,y', C=\"z\\\"\"")) == {"A": "1", "B": "x,y", "C": 'z"'}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("localhost:8000", "127.0.0.1:8000", True),
+        (":8000", "0.0.0.0:8000", True),
+        ("unix:/run/a.sock", "/run/a.sock", True),
+        ("unix:/run/a.sock:", "unix://run/a.sock", True),
+        ("10.0.0.1:80", "127.0.0.1:80", False),
+        ("/run/a.sock", "/run/b.sock", False),
+    ],
+)
+def test_spellings_of_an_address(one: str, other: str, same: bool) -> None:
+    assert (spelling(one) == spelling(other)) is same
+
+
+# What site.yml reports
+
+
+def app(**changes: Any) -> dict[str, Any]:
+    base = {"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app", "site": {"domains": ["shop.org"]}}
+    apps, problems = normalised([{**base, **changes}])
+    assert not problems
+    return apps[0]
+
+
+SHOP = {"title": "shop.org", "path": "/etc/nginx/nginx.conf", "keys": [[80, "shop.org"]], "targets": ["http://127.0.0.1:8000"]}
+BLOG = {"title": "blog.org", "path": "/etc/nginx/nginx.conf", "keys": [[80, "blog.org"]], "targets": []}
+GUNICORN = {"pid": 7, "server": "gunicorn", "callable": "x:app", "unit": "old.service", "program": "", "addresses": ["127.0.0.1:8000"]}
+
+
+def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> None:
+    texts = notices([app()], {"servers": [SHOP, BLOG], "processes": [GUNICORN]})
+    assert len(texts) == 3
+    assert "shop.org on port 80" in texts[0]
+    assert "answers until webapps 'shop' is live" in texts[0]
+    assert "blog.org" in texts[1]
+    assert "It stays" in texts[1]
+    assert "set adopts: {unit: old.service}" in texts[2]
+    adopted = notices([app(adopts={"unit": "old"})], {"servers": [SHOP], "processes": [GUNICORN]})
+    assert "stopped and disabled when the release is live" in adopted[1]
+
+
+@pytest.mark.parametrize("found", [{}, {"servers": 1, "processes": "x"}, {"servers": [{}], "processes": [{**GUNICORN, "addresses": [3]}]}])
+def test_hostile_facts_are_no_reports(found: dict[str, Any]) -> None:
+    assert notices([app()], found) == []
