@@ -65,7 +65,7 @@ def test_a_switch_that_fails_leaves_the_answer_of_the_build(
         raise error
 
     def build(_inputs: dict[str, Any]) -> tuple[dict[str, Any], None]:
-        application.releases = SimpleNamespace(switch=fail, failures=Failures())
+        application.releases = SimpleNamespace(switch=fail, failures=Failures(), skip_front=lambda names: None)
         return BUILT, None
 
     monkeypatch.setattr(application, "webapp", build)
@@ -92,6 +92,7 @@ def with_a_bad_application(
             switch=lambda: {"changed": True},
             failures=failures,
             held=["bad"] if current else [],
+            skip_front=lambda names: None,
             witnesses=lambda: None,
             stamp=dict,
         )

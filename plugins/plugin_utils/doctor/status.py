@@ -103,7 +103,9 @@ def drifts(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each application whose hosts serve different code."""
     found = []
     for name in dict.fromkeys(row["application"] for row in rows):
-        served = {row["host"]: row["revision"][:12] for row in rows if row["application"] == name and row["release"]}
+        # An application that is in no inventory has no revision here.
+        here = [row for row in rows if row["application"] == name and row["release"] and "revision" in row]
+        served = {row["host"]: row["revision"][:12] for row in here}
         if len(set(served.values())) > 1:
             each = ", ".join(f"{host} {revision or 'unknown'}" for host, revision in served.items())
             found.append(f"{name}: the hosts serve different code. Revisions: {each}.")
