@@ -7,8 +7,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.checks import as_dict
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import COLUMNS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import does_not_apply
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.orphans import parts, remedy, there
 
 # Keys of a row of the status that are no column.
@@ -34,9 +36,7 @@ def entry(orphan: dict[str, Any], host: str) -> dict[str, Any]:
         "name": orphan["name"],
         "status": row(orphan, host),
         "diagnosis": {"links": [], "broken": [], "warnings": [asdict(finding)]},
-        "checks": [
-            {"check": "it is in the inventory", "problem": "", "note": f"{finding.seen}. Nothing of it was checked."}
-        ],
+        "checks": [as_dict("it is in the inventory", does_not_apply(f"{finding.seen}. Nothing of it was checked."))],
         "findings": {},
     }
 
