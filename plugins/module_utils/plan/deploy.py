@@ -41,6 +41,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     record,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import keep_properties
 
 
@@ -175,7 +176,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
     )
     try:
         build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
-    except MissingPackages:
+    except (MissingPackages, Unresolved):
         tried = False
         raise
     except OSError as error:

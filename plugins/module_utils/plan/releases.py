@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import F
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import unchanged, verified
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 
 
 class Releases:
@@ -52,7 +53,8 @@ class Releases:
         """Build the releases that differ, beside the live ones.
 
         ``missing_sources`` in the answer lists the applications whose source must be uploaded first, and
-        ``missing_packages`` the Debian packages that must be installed first.
+        ``missing_packages`` the Debian packages that must be installed first. ``unresolved`` are the applications that
+        wait for other hosts, each with the versions that this host has found, and ``resolved`` those of new releases.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:
@@ -60,6 +62,8 @@ class Releases:
             threading.Thread(target=activation, daemon=True).start()
         results, missing = [], []
         packages: set[str] = set()
+        unresolved: dict[str, Any] = {}
+        resolved: dict[str, Any] = {}
         # A build adds its warnings to the notes.
         notes: list[str] = []
         shared = {
@@ -68,13 +72,17 @@ class Releases:
             "notes": notes,
             "upgrade": bool(self.inputs.get("upgrade")),
             "pythons": self.inputs.get("pythons"),
+            "resolved": resolved,
         }
         for spec in self.inputs["apps"]:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                built = (self.inputs.get("built") or {}).get(spec["name"])
-                result = release(self.deployment, {**spec, **shared, "built": built}, self.versions)
+                result = release(self.deployment, {**spec, **shared, **self.of_run(spec["name"])}, self.versions)
+            except Unresolved as error:
+                unresolved[spec["name"]] = error.offer
+                results.append(result_of_failed(spec["name"], self.deployment.root))
+                continue
             except Exception as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
@@ -94,8 +102,13 @@ class Releases:
             "diff": diff_of(results, stopping),
             **self.failures.answer,
         }
-        wanted = {"missing_sources": missing, "missing_packages": sorted(packages)}
-        return {**self.answer, **wanted, "warnings": notes}
+        wanted = {"missing_sources": missing, "missing_packages": sorted(packages), "unresolved": unresolved}
+        return {**self.answer, **wanted, "resolved": resolved, "warnings": notes}
+
+    def of_run(self, name: str) -> dict[str, Any]:
+        """The state of an application in this run: its new release, and the versions that all hosts install."""
+        kinds = {"built": "built", "resolution": "resolutions", "shared_inputs": "shared_inputs"}
+        return {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
 
     @property
     def held(self) -> list[str]:
