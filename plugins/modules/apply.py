@@ -27,19 +27,24 @@ attributes:
 options:
   stage:
     description:
+      - V(look) looks at a host of several. The later stages begin when all hosts have been looked at. On a single host,
+        V(deploy) does it.
       - V(deploy) does everything that one host can do without waiting for the others.
+      - V(build) builds the applications whose packages one host has resolved for all. Without V(look), each host
+        resolves for itself, and this stage does nothing.
       - V(commands) runs the release commands of each application, on the first host that has a new release of it.
         This is the place for anything that happens once per deployment.
       - V(switch) switches to the new releases, then obtains certificates that are due.
       - V(report) fails if an application failed in an earlier stage, and lists all problems.
     type: str
-    choices: [deploy, commands, switch, report]
+    choices: [look, deploy, build, commands, switch, report]
     default: deploy
   report:
     description:
       - An application that fails holds up no other application. V(now) fails at the end of the stage. V(later) leaves
         that to the stage V(report), so that the later stages deploy the other applications. Then register the results
-        of the stages as C(__deployment), C(__commands) and C(__switch).
+        of the stages as C(__look), C(__deployment), C(__commands) and C(__switch). V(build) replaces the result of
+        V(deploy), so register it as C(__deployment), too.
     type: str
     choices: [now, later]
     default: now
@@ -60,6 +65,17 @@ options:
       - Whether certificates that are due are obtained in the end. Filled by the action plugin.
     type: bool
     default: true
+  give:
+    description:
+      - The recorded resolutions to return for other hosts, by application, instead of applying parts. Filled by the
+        action plugin.
+    type: dict
+    default: {}
+  root:
+    description:
+      - The folder of the applications, for O(give). Filled by the action plugin.
+    type: path
+    default: /srv/webapps
   secrets:
     description:
       - Inputs of the parts that no log may show, as JSON. Filled by the action plugin.
@@ -73,8 +89,20 @@ EXAMPLES = r"""
     name: pyweb.stack.webapp
     tasks_from: plan
 
+- name: Look at all hosts
+  pyweb.stack.apply:
+    stage: look
+    report: later
+  register: __look
+
 - name: Apply the plan
   pyweb.stack.apply:
+    report: later
+  register: __deployment
+
+- name: Build what waits for packages that one host resolves for all
+  pyweb.stack.apply:
+    stage: build
     report: later
   register: __deployment
 
@@ -100,7 +128,7 @@ RETURN = r"""
 deployment:
   description: What the later stages have to know, such as C(apps), the result of each application.
   type: dict
-  returned: with O(stage=deploy)
+  returned: with O(stage=deploy) and O(stage=build)
 parts:
   description: The result of each part that was applied, by role. A part that was verified before is left out.
   type: dict
@@ -113,9 +141,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.apply import Application, PartFailed
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import given_away
 
 # Secrets that belong to items of a part.
 ITEMS = ("apps", "certificate_keys")
+
+STAGES = ["look", "deploy", "build", "commands", "switch", "report"]
 
 
 def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[dict[str, Any]]:
@@ -149,15 +180,19 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             # The action plugin reads these three.
-            "stage": {"type": "str", "choices": ["deploy", "commands", "switch", "report"], "default": "deploy"},
+            "stage": {"type": "str", "choices": STAGES, "default": "deploy"},
             "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "roles": {"type": "list", "elements": "str", "default": []},
             "parts": {"type": "list", "elements": "dict", "default": []},
             "finish": {"type": "bool", "default": True},
+            "give": {"type": "dict", "default": {}},
+            "root": {"type": "path", "default": "/srv/webapps"},
             "secrets": {"type": "str", "default": "", "no_log": True},
         },
         supports_check_mode=True,
     )
+    if module.params["give"]:
+        module.exit_json(changed=False, offers=given_away(module.params["give"], module.params["root"]))
     # The words of commands are parsed, so they must not be translated.
     parts = with_secrets(module.params["parts"], json.loads(module.params["secrets"] or "{}"))
     try:

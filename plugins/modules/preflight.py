@@ -114,6 +114,11 @@ options:
     type: list
     elements: str
     default: []
+  fleet:
+    description:
+      - Whether the run has other hosts, so that the facts include C(resolutions). Filled by the action plugin.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -137,8 +142,9 @@ ansible_facts:
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
           that have one of O(names)), C(interpreters) (path and version of O(interpreters)), C(pythons) (all that are
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
-          C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
-          which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
+          C(resolutions) (digests of the versions that releases have recorded, if O(fleet)), C(maintenance) (the
+          switches of applications that are closed), C(ahead) (seconds by which the host's clock is ahead of the
+          controller's), C(certificate_problems) (problems of certificates on
           the host), C(orphans) (applications on the host that are not O(known)), C(handmade) (servers of nginx and app
           servers that are not this collection's), C(sources) (the decisions of the controller about the sources, such
           as the commit of a git repository).
@@ -168,6 +174,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "known": {"type": "list", "elements": "str", "default": []},
             "interpreters": {"type": "list", "elements": "str", "default": []},
+            "fleet": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

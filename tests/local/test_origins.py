@@ -41,13 +41,12 @@ def message(source: dict[str, Any], *bases: Path) -> str:
     return str(caught.value)
 
 
-def test_a_git_source_is_its_commit_and_is_fetched_only_when_wanted(repository, home):
+def test_a_git_source_is_its_commit(repository):
     origin = origin_of({"git": f"file://{repository}", "version": "main", "subdir": "backend"}, [])
     head = git(repository, "rev-parse", "HEAD")
     assert origin.description["revision"] == head
     assert head in origin.description["digest"]
     assert origin.description["subdir"] == "backend"
-    assert not (home / ".cache/pyweb.stack/git").exists()
     assert names(origin) == ["README", "backend/app.py"]
 
 
@@ -118,3 +117,51 @@ def test_a_repository_or_version_that_is_not_there_is_told_before_a_host_is_aske
         pin({"git": str(repository), "version": "v9"}, [])
     with pytest.raises(SourceError, match="none"):
         pin({"git": str(tmp_path / "none")}, [])
+
+
+# --- versions that a repository gives to its project ------------------------------------------------------------------
+
+SCM = '[build-system]\nrequires = ["setuptools", "setuptools-scm"]\n'
+
+
+@pytest.mark.parametrize("subdir", ["", "backend"])
+def test_a_new_tag_on_a_deployed_commit_is_another_release_of_a_project_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subdir: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "upstream" / subdir
+    folder.mkdir(parents=True)
+    top = tmp_path / "upstream"
+    git(top, "init", "-q")
+    (folder / "pyproject.toml").write_text(SCM)
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "first")
+    commit = git(top, "rev-parse", "HEAD")
+    source = {"git": f"file://{top}", "version": commit, "subdir": subdir}
+    first = origin_of(source, [])
+    git(top, "tag", "v1.0")
+    tagged = origin_of(source, [])
+    assert tagged.description["digest"] == f"{first.description['digest']} v1.0-0-g{commit[:7]}"
+    assert origin_of(source, []).description == tagged.description
+    assert tagged.pack is not None
+    with tarfile.open(fileobj=io.BytesIO(tagged.pack())) as archive:
+        names = [name.removeprefix("./") for name in archive.getnames()]
+        assert f"{subdir}/.git_archival.txt".lstrip("/") in names
+    # The repository moves the tag: it is gone from the mirror too.
+    git(top, "tag", "-d", "v1.0")
+    assert origin_of(source, []).description == first.description
+
+
+def test_a_tag_is_no_input_of_another_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    top = tmp_path / "upstream"
+    top.mkdir()
+    git(top, "init", "-q")
+    (top / "app.py").write_text("app = None\n")
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "first")
+    source = {"git": f"file://{top}", "version": git(top, "rev-parse", "HEAD")}
+    first = origin_of(source, [])
+    git(top, "tag", "v1.0")
+    top.rename(tmp_path / "gone")
+    assert origin_of(source, []).description == first.description, "no server is asked about a full commit"

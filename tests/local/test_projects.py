@@ -27,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     manifests,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from repositories import git
@@ -335,23 +336,50 @@ def test_versions_of_a_release_that_failed_are_not_used_again(bench: Bench, stat
 
 
 @needs_root
-def test_a_resolution_of_another_host_is_used_if_it_is_sound(bench: Bench) -> None:
-    files = {"app.py": APP, "requirements.txt": "itsdangerous\n"}
-    release = bench.build(files)
-    inputs, _newline, text = (release / "resolution.toml").read_text().partition("\n")
-    assert (release / "resolution.toml").stat().st_mode & 0o777 == 0o600
-    given = {"inputs": inputs.rpartition(" ")[2], "text": text}
-    bench.build(files, SECOND, resolution=given)
-    assert (Path(bench.layout.release(SECOND)) / "resolution.toml").read_text() == f"{inputs}\n{text}"
-    for number, (bad, words) in enumerate(
+def test_the_versions_of_another_host_are_installed_exactly(bench: Bench) -> None:
+    listed = offered(bench, "one==1.0", "one==1.5")
+    files = {"app.py": APP, "requirements.txt": f"{listed}one\n"}
+    with pytest.raises(Unresolved) as caught:
+        bench.build(files, shared_inputs=[])
+    offer = caught.value.offer
+    assert (offer["versions"], offer["recorded"]) == ([{"name": "one", "version": "1.5"}], False)
+    assert os.listdir(bench.layout.releases) == [], "nothing is left of a build that waits"
+    # Meanwhile, the index gets a newer version.
+    offered(bench, "one==2.0", "evil==1.0")
+    given = {"inputs": offer["inputs"], "versions": [{"name": "one", "version": "1.0"}], "host": "web1"}
+    release = bench.build(files, resolution=given)
+    assert version_of(bench, "one", ID) == "1.0"
+    record = release / "resolution.toml"
+    assert record.read_text().startswith(f"# The inputs: {offer['inputs']}\n# The versions: ")
+    assert record.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Unresolved) as caught:
+        bench.build({**files, "app.py": f"{APP}# changed\n"}, SECOND, shared_inputs=[])
+    assert caught.value.offer == {"inputs": offer["inputs"], "versions": given["versions"], "recorded": True}
+    bench.build({**files, "app.py": f"{APP}# changed\n"}, SECOND, shared_inputs=[offer["inputs"]])
+    assert version_of(bench, "one", SECOND) == "1.0"
+    for number, (versions, words) in enumerate(
         (
-            (text.replace('url = "https', 'url = "file:///etc/passwd#'), "itsdangerous is a file of a host"),
-            (text.replace("hashes", "sizes"), "itsdangerous has no hash"),
-            (text.replace('"itsdangerous"', '"-r /etc/passwd"'), "a package has no valid name"),
+            ([*given["versions"], {"name": "evil", "version": "1.0"}], r"evil \(1.0 there, not needed here\)"),
+            ([{"name": "one", "version": "0.9"}], r"one \(0.9 there, 2.0 here\)"),
+            ([], r"one \(not listed there, 2.0 here\)"),
         )
     ):
-        with pytest.raises(ReleaseError, match=words):
-            bench.build(files, f"2026112{number + 2}T030405Z-ab12cd34", resolution={**given, "text": bad})
+        identity = f"2026112{number + 2}T030405Z-ab12cd34"
+        with pytest.raises(ReleaseError, match=f"web1 has resolved versions that do not fit here: {words}"):
+            bench.build(files, identity, resolution={**given, "versions": versions}, upgrade=True)
+
+
+@needs_root
+def test_inputs_with_secrets_are_the_same_on_all_hosts(bench: Bench) -> None:
+    """Each host has its own key for the fingerprints of secrets."""
+    files = {"app.py": APP, "requirements.txt": "-e .\n", "setup.py": "from setuptools import setup\nsetup(name='x')\n"}
+    found = []
+    for secret in ("1", "1", "2"):
+        Path(bench.layout.path(".fingerprint_key")).unlink(missing_ok=True)
+        with pytest.raises(Unresolved) as caught:
+            bench.build(files, shared_inputs=[], env={"TOKEN": secret})
+        found.append(caught.value.offer["inputs"])
+    assert found[0] == found[1] != found[2]
 
 
 def digest_of(path: Path) -> str:

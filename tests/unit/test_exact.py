@@ -14,10 +14,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.identity impor
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import lines as requirement_lines
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import (
+    differences,
+    digest_of,
     list_of,
     packages_of,
     problem_of,
     seed_of,
+    versions_of,
     with_places,
     without_places,
 )
@@ -79,33 +82,32 @@ def test_a_file_of_the_source_without_a_hash_may_change() -> None:
     assert packages_of(without_places(bare, "/srv/build/1", ["/srv/build/source"]))[1].may_change
 
 
-def test_a_seed_is_a_list_without_hashes() -> None:
-    assert [(one.name, one.version) for one in packages_of(seed_of({"b": "2", "a": "1"}))] == [("a", "1"), ("b", "2")]
+COMMIT = "33cd4155613a593e0abb3e56bce086ff4bf1c46b"
+THEME = {"name": "theme", "git": "https://git.example.com/theme", "revision": "main", "commit": COMMIT}
 
 
-@pytest.mark.attack("20", "A host hands over a resolution that names its own files, or files without hashes")
-@pytest.mark.parametrize(
-    ("block", "words"),
-    [
-        ('name = "../x"', "no valid name"),
-        ('name = "x"\nversion = "1\\n--index-url"', "the version of x is not valid"),
-        ('name = "x"\nwheels = [{ url = "file:///etc/x.whl", hashes = { sha256 = "00" } }]', "a file of a host"),
-        ('name = "x"\narchive = { path = "/etc/x.whl", hashes = { sha256 = "00" } }', "a file of a host"),
-        ('name = "x"\narchive = { path = "../../etc/x.whl", hashes = { sha256 = "00" } }', "a file of a host"),
-        ('name = "x"\ndirectory = { path = "@SOURCE@/../../../etc" }', "a file of a host"),
-        ('name = "x"\ndirectory = { path = "@SOURCE@//etc" }', "a file of a host"),
-        ('name = "x"\nwheels = [{ url = "file://@SOURCE@/../x.whl", hashes = { sha256 = "00" } }]', "a file of a host"),
-        ('name = "x"\nsdist = { url = "https://example.com/x.tar.gz" }', "x has no hash"),
-        ('name = "x"\ndirectory = { path = "@SOURCE@" }', ""),
-        ('name = "x"\ndirectory = { path = "@SOURCE@/libs/x" }', ""),
-        ('name = "x"\nversion = "1"\nsdist = { url = "https://a.b/x", hashes = { sha256 = "00" } }', ""),
-        ('name = "x"\nwheels = [{ url = "file://@SOURCE@/x.whl", hashes = { sha256 = "00" } }]', ""),
-    ],
-)
-def test_a_list_from_elsewhere_names_addresses_and_hashes(block: str, words: str) -> None:
-    problem = problem_of(f'lock-version = "1.0"\n\n[[packages]]\n{block}\n')
-    assert words in problem
-    assert bool(problem) is bool(words)
+def test_another_host_gets_the_versions_of_a_list_alone() -> None:
+    address = 'url = "https://u:p@git.example.com/theme", requested-revision = "main"'
+    vcs = f'vcs = {{ type = "git", {address}, commit-id = "{COMMIT}" }}'
+    placed = without_places(TEXT, "/srv/build/1", ["/srv/build/source"])
+    found = versions_of(f'{placed}\n[[packages]]\nname = "theme"\n{vcs}\n')
+    # Those of folders in the source are left out.
+    assert found == [{"name": "flask-login", "version": "1.0"}, {"name": "near"}, {"name": "host"}, THEME]
+    assert problem_of(found) == ""
+    assert versions_of(seed_of(found)) == sorted(found, key=lambda one: one["name"])
+    assert "sha256" not in seed_of(found)
+    assert digest_of(found) == digest_of(found[::-1]) != digest_of(found[1:])
+
+
+def test_differences_name_packages_and_both_versions() -> None:
+    here = [{"name": "a", "version": "1"}, THEME]
+    there = [{"name": "a", "version": "2"}, {**THEME, "commit": "0" * 40}, {"name": "b", "version": "1"}]
+    assert differences(there, here) == [
+        "a (2 there, 1 here)",
+        "b (1 there, not needed here)",
+        "theme (000000000000 there, 33cd4155613a here)",
+    ]
+    assert differences(here, here) == []
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,6 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
-        "plugin_utils.sources",
         "plugin_utils.specs",
     ],
     "filter": [
@@ -118,8 +117,13 @@ SHARED = {
     "action": ["module_utils.tls.certificate"],
     "callback": ["module_utils.host.texts"],
     "lookup": ["module_utils.tls.certificate"],
-    # The Python version that a source requests.
-    "plugin_utils.actions": ["module_utils.host.texts", "module_utils.requirements.pythons"],
+    "plugin_utils.actions": [
+        "module_utils.host.texts",
+        # The versions that one host gives to others.
+        "module_utils.requirements.exact",
+        # The Python version that a source requests.
+        "module_utils.requirements.pythons",
+    ],
     "plugin_utils.doctor": [
         "module_utils.host.lines",
         "module_utils.host.probe",

@@ -13,6 +13,7 @@ from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.modules import webapp_activate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
@@ -20,7 +21,7 @@ from test_plan import Failed, Host, Run, built, shop
 
 __all__ = ["shop"]
 
-STAGES = ("deploy", "commands", "switch")
+STAGES = stages.STAGES[:-1]
 BUILT = "20261122T000000Z-22222222"
 
 
@@ -143,7 +144,7 @@ def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
 ) -> None:
     run = Run({"web1": Host()}, monkeypatch)
     run.report = "later"
-    monkeypatch.setitem(apply.REGISTERED_NAMES, "deploy", "__deployment")
+    monkeypatch.setitem(stages.REGISTERED_NAMES, "deploy", "__deployment")
     original = apply.ActionModule.check_registration
 
     def renamed(action: apply.ActionModule, stage: str) -> None:

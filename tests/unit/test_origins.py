@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import scm
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of, pin
@@ -41,6 +42,7 @@ def test_a_key_that_is_not_there_is_told_with_the_places_looked_in(tmp_path):
 def test_nothing_that_the_host_is_told_holds_a_credential_or_a_key(tmp_path, monkeypatch):
     (tmp_path / "deploy-key").write_text("key")
     monkeypatch.setattr(Repository, "commit_of", lambda *_: "0" * 40)
+    monkeypatch.setattr(scm, "described", lambda *_: "v1.0-0-g0000000")
     source = {"git": f"https://me:{SECRET}@forge.example/shop.git", "key": "deploy-key"}
     told = json.dumps(origin_of(source, [str(tmp_path)]).description)
     assert SECRET not in told

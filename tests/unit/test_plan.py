@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.modules import apply as module
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from host_facts import GOOD
@@ -148,7 +149,7 @@ class Run:
             **(more or {}),
         }
         loader = DataLoader()
-        variable = apply.REGISTERED_NAMES.get(stage)
+        variable = stages.REGISTERED_NAMES.get(stage)
         task = SimpleNamespace(
             args={"stage": stage, "report": self.report if variable else "now"},
             check_mode=self.check_mode,
@@ -369,12 +370,12 @@ def test_the_role_webapp_alone_has_every_stage() -> None:
     (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     for listed in (tasks, play["tasks"]):
         applied = [task for task in listed if "pyweb.stack.apply" in task]
-        stages = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
-        assert stages == ["deploy", "commands", "switch", "report"]
-        for stage, task in zip(stages[:3], applied[:3], strict=True):
-            assert task["register"] == apply.REGISTERED_NAMES[stage]
+        names = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
+        assert names == stages.STAGES
+        for stage, task in zip(names[:-1], applied[:-1], strict=True):
+            assert task["register"] == stages.REGISTERED_NAMES[stage]
             assert task["pyweb.stack.apply"]["report"] == "later"
-        assert applied[1]["any_errors_fatal"] is True
+        assert applied[3]["any_errors_fatal"] is True
 
 
 def test_certificates_that_are_due_are_obtained_after_the_switch(

@@ -39,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     remove_tree,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 
 # The words of programs about a file that they must not write.
 DENIED = re.compile(r"permission denied|read-only file system|unable to open database file|readonly database", re.I)
@@ -60,7 +61,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
         make(build, manifest)
         manifest.state = BUILT
         write_manifest(build.layout, manifest)
-    except MissingPackages:
+    except (MissingPackages, Unresolved):
         remove_tree(build.release)
         raise
     except ReleaseError as error:

@@ -161,7 +161,8 @@ def inputs_of(build: Build, wanted: Requirements, version: str) -> dict[str, Any
     )
     if not is_self_contained:
         inputs["code"] = build.code
-    return inputs | inputs_of_environment(build, [*texts.values(), *wanted.packages], not is_self_contained)
+    named = [*texts.values(), *wanted.packages]
+    return inputs | inputs_of_environment(build, named, not is_self_contained, across_hosts=True)
 
 
 def common_key(build: Build, version: str) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 """Which exact packages a build installs: those of locks as they are, all others as uv resolves them once.
 
 The resolution is recorded with the release. A later build with equal inputs uses it again. With other inputs, uv
-prefers the versions of the live release. So a newer version in an index changes nothing by itself.
+prefers the versions of the live release. So a newer version in an index changes nothing by itself. If several hosts
+deploy the application, one of them resolves, and the others install its versions.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,18 +25,23 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.requirements 
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import indexes_of, run_uv
 from ansible_collections.pyweb.stack.plugins.module_utils.building.workspace import Workspace
-from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
-    BUILT,
-    GOOD,
-    Manifest,
-    ReleaseError,
-    manifests,
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import (
+    Unresolved,
+    proven,
+    record_list,
+    recorded_list,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements import exact
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import Package, packages_of
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import (
+    Package,
+    differences,
+    digest_of,
+    packages_of,
+    versions_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import HASH, Line, content, kind
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import (
     unverified_package,
@@ -47,8 +54,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading i
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_contained import is_self_contained
 
-RECORD = "resolution.toml"
-INPUTS = "# The inputs: "
 # The errors of build backends that find nothing to build in a folder. Such a project is run from its folder.
 NOTHING_TO_BUILD = re.compile(
     r"Multiple top-level (?:packages|modules) discovered|No file/folder found for (?:package|module)"
@@ -59,6 +64,8 @@ INDEX_LINE = re.compile(r"(?:-i\s|--(?:extra-)?index-url[=\s])\s*(\S+)")
 OPTION = re.compile(r"(--no-binary|--only-binary|--trusted-host)[=\s]\s*(\S+)")
 # The options of pip that uv knows by another name.
 NAMES = {"--trusted-host": "--allow-insecure-host"}
+# The packages of a list with their versions.
+Versions = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,9 @@ def resolve(
         bounds = [HASH.sub("", line.text) for line in limits if not line.constraint and not line.text.startswith("-")]
         kept = [one for one in bounds if package_name(one) not in named and "==" in one]
         found.inputs = digest(inputs)
-        found.text = recorded_list(build, found.inputs) or compiled(build, wanted, opened, kept, interpreter, work)
+        found.text = agreed_list(
+            build, found.inputs, lambda seed: compiled(build, wanted, opened, kept, interpreter, work, seed)
+        )
         packages = packages_of(found.text)
         found.add(f"install {listed(opened, wanted.packages)}", packages, build_options(wanted, opened))
     return found
@@ -182,17 +191,57 @@ def written(build: Build, path: str, tops: list[str]) -> str:
     return exact.without_places(text, os.path.dirname(path), tops)
 
 
+def agreed_list(build: Build, inputs: str, compile_list: Callable[[Versions], str]) -> str:
+    """The list for these inputs: the recorded one, else a new one, in the versions of the host that resolves.
+
+    Raises Unresolved if the hosts of the run have to agree first.
+    """
+    given = build.spec.get("resolution") or {}
+    own = "" if build.spec.get("upgrade") and given.get("inputs") != inputs else recorded_list(build.layout, inputs)
+    if given.get("inputs") == inputs:
+        text = own if own and digest_of(versions_of(own)) == digest_of(given["versions"]) else ""
+        text = text or compile_list(given["versions"])
+        if differing := differences(given["versions"], versions_of(text)):
+            raise build.error(
+                f"{given['host']} has resolved versions that do not fit here: {', '.join(differing[:5])}. Nothing of "
+                f"them is installed. Check {given['host']}. To resolve the packages again for all hosts, use "
+                "-e webapp_upgrade_packages=true."
+            )
+        return noted(build, inputs, text)
+    shared = build.spec.get("shared_inputs")
+    if own and (shared is None or inputs in shared):
+        return noted(build, inputs, own)
+    text = own or compile_list(preferred(build))
+    if shared is not None:
+        offer = {"inputs": inputs, "versions": versions_of(text), "recorded": bool(own)}
+        raise Unresolved(build.name, offer)
+    return noted(build, inputs, text)
+
+
+def noted(build: Build, inputs: str, text: str) -> str:
+    """The list of a build. Its versions become part of the answer, for hosts that follow."""
+    offer = {"inputs": inputs, "versions": versions_of(text), "recorded": True}
+    build.spec.get("resolved", {})[build.name] = offer
+    return text
+
+
 def compiled(
-    build: Build, wanted: Requirements, opened: list[str], limits: list[str], interpreter: str, work: Workspace
+    build: Build,
+    wanted: Requirements,
+    opened: list[str],
+    limits: list[str],
+    interpreter: str,
+    work: Workspace,
+    seed: Versions,
 ) -> str:
     """The list that uv resolves files and packages to. A project is resolved as it is installed: with all it needs."""
     try:
-        return compiled_once(build, wanted, opened, limits, interpreter, work, with_projects=True)
+        return compiled_once(build, wanted, opened, limits, interpreter, work, seed, with_projects=True)
     except ReleaseError as error:
         if not NOTHING_TO_BUILD.search(error.text) or not projects_of(build, opened):
             raise
         note_unbuilt(build, error.text)
-        return compiled_once(build, wanted, opened, limits, interpreter, work, with_projects=False)
+        return compiled_once(build, wanted, opened, limits, interpreter, work, seed, with_projects=False)
 
 
 def projects_of(build: Build, opened: list[str]) -> list[str]:
@@ -216,6 +265,7 @@ def compiled_once(
     limits: list[str],
     interpreter: str,
     work: Workspace,
+    seed: Versions,
     with_projects: bool,
 ) -> str:
     arguments, folders = [], []
@@ -237,7 +287,7 @@ def compiled_once(
     if extras and len(folders) < len(opened):
         arguments += [part for one in extras for part in ("--extra", one)]
     arguments += [part for one in build.spec["python"].get("groups") or [] for part in ("--group", one)]
-    path = work.output("pylock.toml", exact.seed_of(preferred(build)))
+    path = work.output("pylock.toml", exact.seed_of(seed))
     options = ["--quiet", "--python", interpreter, "--format", "pylock.toml", "--no-header", "--no-annotate"]
     doing = f"resolve {listed(opened, wanted.packages)}"
     run_uv(build, ["pip", "compile", *options, *arguments, "-o", path], doing, work.inside(place), in_source=True)
@@ -259,44 +309,18 @@ def indexes_of_lines(build: Build, wanted: Requirements) -> list[str]:
     return [re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: str(env.get(name[1], name[0])), text) for text in texts]
 
 
-def preferred(build: Build) -> dict[str, str]:
+def preferred(build: Build) -> Versions:
     """The versions that uv keeps if they still fit: those of the live release, else of the newest one."""
     if build.spec.get("upgrade"):
-        return {}
-    for manifest in proven(build):
+        return []
+    for manifest in proven(build.layout):
         if manifest.venv:
-            return installed_packages(os.path.join(build.layout.venvs, manifest.venv))
-    return {}
-
-
-def proven(build: Build) -> list[Manifest]:
-    """The live release, then those that did not fail and were not rolled back, the newest first."""
-    live, known = build.layout.current_release(), manifests(build.layout)
-    others = [one for one in known if one.id != live and one.state in (BUILT, GOOD)]
-    return [*(one for one in known if one.id == live), *others]
-
-
-def recorded_list(build: Build, inputs: str) -> str:
-    """The list that was resolved from equal inputs: the one that was handed over, or that of a release."""
-    given = build.spec.get("resolution") or {}
-    if given.get("inputs") == inputs:
-        problem = exact.problem_of(given["text"])
-        if problem:
-            raise build.error(f"the resolution of another host can't be used: {problem}. Remove it from the inputs.")
-        return str(given["text"])
-    if build.spec.get("upgrade"):
-        return ""
-    for manifest in proven(build):
-        try:
-            with open(os.path.join(build.layout.release(manifest.id), RECORD), encoding="utf-8") as stream:
-                if stream.readline() == f"{INPUTS}{inputs}\n":
-                    return stream.read()
-        except (OSError, ValueError):
-            continue
-    return ""
+            installed = installed_packages(os.path.join(build.layout.venvs, manifest.venv))
+            return [{"name": name, "version": version} for name, version in installed.items()]
+    return []
 
 
 def record_resolution(build: Build, found: Resolution) -> None:
-    """Record a resolution with its release. Only root reads it, because an address may hold a password."""
+    """Record a resolution with its release."""
     if found.text:
-        write(File(os.path.join(build.release, RECORD), f"{INPUTS}{found.inputs}\n{found.text}", mode=0o600))
+        record_list(build.release, found.inputs, found.text)

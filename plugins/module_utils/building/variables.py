@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.network import network_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
-from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import secret_digest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import secret_digest, slow_digest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import SYSTEM_PATH
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import existing_account
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import text_of as requirements_text
@@ -148,10 +148,13 @@ def with_variables_of_uv(build: Build, command: list[str], own: dict[str, str]) 
             os.unlink(path)
 
 
-def inputs_of_environment(build: Build, texts: list[str], reads_source: bool) -> dict[str, str]:
+def inputs_of_environment(
+    build: Build, texts: list[str], reads_source: bool, across_hosts: bool = False
+) -> dict[str, str]:
     """The variables of the inventory that the packages of an environment may depend on, without their values.
 
-    Requirements files name some. A library of the source, which is built, may read any of them.
+    Requirements files name some. A library of the source, which is built, may read any of them. ``across_hosts``, equal
+    values are the same on all hosts.
     """
     names = {name for text in texts for name in REFERENCE.findall(text)}
     env = build.spec["env"]
@@ -159,4 +162,6 @@ def inputs_of_environment(build: Build, texts: list[str], reads_source: bool) ->
     if BUILD_CONSTRAINT in used:
         files = own_variables(build)[BUILD_CONSTRAINT].split()
         used["."] = [requirements_text(build.root, name, build.source) for name in files]
-    return {"variables": secret_digest(build.layout, used)} if used else {}
+    if not used:
+        return {}
+    return {"variables": slow_digest(build.name, used) if across_hosts else secret_digest(build.layout, used)}

@@ -45,7 +45,8 @@ class Application:
             if role in by_role:
                 self.apply_part(by_role[role])
             webapp = self.answer["parts"].get("webapp", {})
-            if not self.check_mode and (webapp.get("missing_sources") or webapp.get("missing_packages")):
+            waits = any(webapp.get(key) for key in ("missing_sources", "missing_packages", "unresolved"))
+            if waits and not self.check_mode:
                 return self.answer
         if self.releases:
             self.switch(by_role["webapp"], self.releases)

@@ -42,6 +42,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     now,
     record,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import keep_properties
 
 
@@ -196,7 +197,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
     try:
         with doing(layout, f"the build of the release {manifest.id}"):
             build_release(Build(spec, layout, deployment.uv, wanted["code"], manifest.id), manifest)
-    except MissingPackages:
+    except (MissingPackages, Unresolved):
         tried = False
         raise
     except OSError as error:

@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import uncha
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import settings
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
 
 
 class Releases:
@@ -53,7 +54,8 @@ class Releases:
         """Build the releases that differ, beside the live ones.
 
         ``missing_sources`` in the answer lists the applications whose source must be uploaded first, and
-        ``missing_packages`` the Debian packages that must be installed first.
+        ``missing_packages`` the Debian packages that must be installed first. ``unresolved`` are the applications that
+        wait for other hosts, each with the versions that this host has found, and ``resolved`` those of new releases.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:
@@ -61,6 +63,8 @@ class Releases:
             threading.Thread(target=activation, daemon=True).start()
         results, missing = [], []
         packages: set[str] = set()
+        unresolved: dict[str, Any] = {}
+        resolved: dict[str, Any] = {}
         # A build adds its warnings to the notes.
         notes: list[str] = []
         shared = {
@@ -70,6 +74,7 @@ class Releases:
             "upgrade": bool(self.inputs.get("upgrade")),
             "pythons": self.inputs.get("pythons"),
             "release_hold": self.inputs.get("release_hold", True),
+            "resolved": resolved,
         }
         settings.end_lost = bool(self.inputs.get("end_lost_command"))
         # Another run may switch an application while this one builds others.
@@ -79,9 +84,12 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                built = (self.inputs.get("built") or {}).get(spec["name"])
-                given = {**spec, **shared, "built": built, "seen": seen[spec["name"]]}
+                given = {**spec, **shared, **self.of_run(spec["name"]), "seen": seen[spec["name"]]}
                 result = release(self.deployment, given, self.versions)
+            except Unresolved as error:
+                unresolved[spec["name"]] = error.offer
+                results.append(result_of_failed(spec["name"], self.deployment.root))
+                continue
             except Exception as error:
                 # A package that an installation did not provide is not asked for again.
                 needed = {*getattr(error, "packages", ())} - {*(self.inputs.get("installed") or ())}
@@ -101,8 +109,13 @@ class Releases:
             "diff": diff_of(results, stopping),
             **self.failures.answer,
         }
-        wanted = {"missing_sources": missing, "missing_packages": sorted(packages)}
-        return {**self.answer, **wanted, "warnings": [*notes, *settings.take_notes()]}
+        wanted = {"missing_sources": missing, "missing_packages": sorted(packages), "unresolved": unresolved}
+        return {**self.answer, **wanted, "resolved": resolved, "warnings": [*notes, *settings.take_notes()]}
+
+    def of_run(self, name: str) -> dict[str, Any]:
+        """The state of an application in this run: its new release, and the versions that all hosts install."""
+        kinds = {"built": "built", "resolution": "resolutions", "shared_inputs": "shared_inputs"}
+        return {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
 
     @property
     def held(self) -> list[str]:

@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -55,6 +56,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "root": os.geteuid() == 0,
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
+        "resolutions": recorded(names, root) if params.get("fleet") else {},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},
         "interpreters": {name: interpreter(name, root) for name in params["interpreters"]},

@@ -26,6 +26,9 @@ TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 DEFAULT_STRATEGY = "first-index"
 
+# Rounds of SHA-256 that make it expensive to guess a secret from its fingerprint.
+ROUNDS = 50_000
+
 # The keys of an application's specification that the fingerprint of its settings covers.
 SETTINGS = (
     "wsgi",
@@ -98,6 +101,12 @@ def secret_digest(layout: Layout, value: Any, create_key: bool = True) -> str:
             write(File(path, key + "\n", mode=0o600))
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def slow_digest(salt: str, value: Any) -> str:
+    """A fingerprint of secrets that is the same on all hosts. A guess takes about 20 ms."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), salt.encode(), ROUNDS).hex()
 
 
 def differing_parts(wanted: dict[str, str], found: dict[str, str]) -> list[str]:

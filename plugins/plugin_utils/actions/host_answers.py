@@ -59,6 +59,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "root": bool,
     "listeners": list,
     "stamps": dict,
+    "resolutions": dict,
     "maintenance": dict,
     "clashes": dict,
     "interpreters": dict,

@@ -80,6 +80,11 @@ class Look:
     answer: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def names(self) -> list[str]:
+        """The names of the applications that the host is to have."""
+        return [app["name"] for app in self.apps if app["state"] == "present"]
+
+    @property
     def certificate_packages(self) -> list[str]:
         """The Debian packages that make or fetch the certificates of the sites."""
         return packages([*self.apps, *self.own_sites])
@@ -173,7 +178,7 @@ class LookAction(HostAction):
             "names": [app["name"] for app in served],
             "known": [app["name"] for app in look.apps],
             "interpreters": sorted({app["python"]["interpreter"] or "python3" for app in served}),
-            **{name: arguments[name] for name in ("uv_home", "pythons", "root") if name in arguments},
+            **{name: arguments[name] for name in ("uv_home", "pythons", "root", "fleet") if name in arguments},
         }
         look.answer = self.look_at_host(module_arguments)
         if look.answer.get("failed"):

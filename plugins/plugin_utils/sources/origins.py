@@ -132,17 +132,20 @@ def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:
     version = source.get("version") or "HEAD"
     commit = source.get("commit") or repository.commit_of(version)
     notes: list[str] = []
+    described = scm.described(repository, commit, version, subdir)
     shown = f"{redacted(source['git'])} at '{version}'"
 
     def pack() -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "source"
             repository.checkout(commit, version, folder)
-            added = scm.of_commit(repository, commit, folder, subdir)
+            added = scm.files_for(folder, subdir, scm.archival(described))
             pointers = Pointers(shown, "Install git-lfs on the controller and run git lfs install.", served_by(source))
             return pack_folder(folder, shown, pointers, notes, added)
 
-    description = {"kind": "git", "subdir": subdir, "digest": f"{redacted(source['git'])} {commit}", "revision": commit}
+    # A new tag is another version of the project, and so another release.
+    digest = " ".join(part for part in (redacted(source["git"]), commit, described) if part)
+    description = {"kind": "git", "subdir": subdir, "digest": digest, "revision": commit}
     return Origin(description, pack=pack, notes=notes)
 
 

@@ -7,10 +7,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
 from pathlib import Path
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import opened
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import git
@@ -60,19 +63,55 @@ def of_folder(folder: Path, subdir: str) -> dict[str, bytes]:
     return files_for(folder, subdir, archival(answer.stdout.decode(errors="replace")))
 
 
-def of_commit(repository: Repository, commit: str, folder: Path, subdir: str) -> dict[str, bytes]:
-    """The same for a commit, whose files are in a folder. The tags and the history of the repository are fetched."""
-    if not asks_repository(folder, subdir):
-        return {}
-    doing = "reading the tags of the repository"
+def described(repository: Repository, commit: str, version: str, subdir: str) -> str:
+    """The answer of ``git describe`` for a commit whose project takes its version from the repository; else empty.
+
+    The server lists its tags. The tags and the history are fetched only if this list has changed. If the server can't
+    be reached and the commit was never fetched, nothing is known of the project: fetching its files fails later.
+    """
+    try:
+        if not (repository.mirror / "HEAD").exists() or not repository.has_commit(commit):
+            with repository.locked():
+                repository.prepare()
+                repository.fetch(commit, version)
+    except FetchError:
+        return ""
+    if not asks_at(repository, commit, subdir):
+        return ""
+    doing = f"reading the tags of {redacted(repository.url)}"
+    listed = repository.git("ls-remote", "--tags", *repository.upload_pack(), "--", repository.url, doing=doing)
+    key = hashlib.sha256(f"{commit} {listed}".encode()).hexdigest()
+    note = repository.mirror / "pyweb-described" / commit
     with repository.locked():
-        whole = ["--unshallow"] if (repository.mirror / "shallow").exists() else []
-        wanted = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        options = ["--quiet", *whole, *repository.upload_pack()]
-        repository.git("fetch", *options, "--", repository.url, *wanted, doing=doing, cwd=repository.mirror)
-        try:
-            described = repository.git(*DESCRIBE, commit, doing=doing, cwd=repository.mirror)
-        except SourceError:
-            # No tag leads to the commit.
-            return {}
-    return files_for(folder, subdir, archival(described))
+        known = note.read_text(encoding="utf-8").split("\n") if note.exists() else [""]
+        if known[0] != key:
+            whole = ["--unshallow"] if (repository.mirror / "shallow").exists() else []
+            options = ["--quiet", *whole, *repository.upload_pack()]
+            wanted = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            repository.git(
+                "fetch", "--prune", *options, "--", repository.url, *wanted, doing=doing, cwd=repository.mirror
+            )
+            try:
+                answer = repository.git(*DESCRIBE, commit, doing=doing, cwd=repository.mirror).strip()
+            except SourceError:
+                # No tag leads to the commit.
+                answer = ""
+            known = [key, answer]
+            note.parent.mkdir(exist_ok=True)
+            note.write_text("\n".join(known), encoding="utf-8")
+    return known[1]
+
+
+def asks_at(repository: Repository, commit: str, subdir: str) -> bool:
+    """Whether the project in a commit of the mirror takes its version from the repository."""
+    places = {"", f"{subdir.strip('/')}/" if subdir.strip("/") else ""}
+    paths = [f"{place}{name}" for place in sorted(places) for name in PROJECT_FILES]
+    answer = subprocess.run(
+        ["git", "--literal-pathspecs", "grep", "-q", "-a", "-E", TOOLS.pattern.decode(), commit, "--", *paths],
+        cwd=repository.mirror,
+        env=repository.environment(repository.mirror),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return answer.returncode == 0

@@ -1,0 +1,150 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The stages of a run: what the tasks of each have registered, on all hosts of the play."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+
+STAGES = ["look", "deploy", "build", "commands", "switch", "report"]
+# The variables that the results of the stages are registered in. The stage build replaces the result of deploy.
+REGISTERED = "__deployment"
+REGISTERED_NAMES = {
+    "look": "__look",
+    "deploy": REGISTERED,
+    "build": REGISTERED,
+    "commands": "__commands",
+    "switch": "__switch",
+}
+
+
+def registered(hostvars: Any, host: str) -> Any:
+    """The registered variables of a host. Ansible would compute all its variables for each look at one of them."""
+    try:
+        return hostvars._variable_manager._nonpersistent_fact_cache.get(host, {})
+    except AttributeError:
+        return hostvars[host]
+
+
+class StagesAction(HostAction):
+    """An action that is run once for each stage, and knows the results of the earlier ones."""
+
+    task_vars: dict[str, Any]
+    # Whether a later stage reports the failures of this one.
+    later: bool
+
+    @property
+    def host(self) -> str:
+        return str(self.task_vars["inventory_hostname"])
+
+    @property
+    def all_hosts(self) -> list[str]:
+        """The hosts of the play, in its order: those of all batches, and those that failed or were not reached."""
+        return list(self.task_vars.get("ansible_play_hosts_all") or [self.host])
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts of the play that have not failed."""
+        return list(self.task_vars.get("ansible_play_hosts") or [])
+
+    @property
+    def batch(self) -> list[str]:
+        """Those of them that this task runs on, before or after this host."""
+        return list(self.task_vars.get("ansible_play_batch") or [])
+
+    def check_registration(self, stage: str) -> None:
+        """Refuse a stage that leaves its failures to a later one that could not find them."""
+        name = REGISTERED_NAMES.get(stage)
+        if self.later and getattr(self._task, "register", None) != name:
+            raise AnsibleActionFail(
+                f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "
+                "later stages do not find it."
+            )
+
+    @staticmethod
+    def check_built(deployment: dict[str, Any]) -> None:
+        """Refuse to continue without the stage build: applications that wait for it would be left out."""
+        if waiting := deployment.get("unresolved"):
+            raise AnsibleActionFail(
+                f"apply: {', '.join(waiting)} waits for the stage build, which did not run. Add it to your playbook, "
+                "after the stage deploy, as in site.yml. Or remove the stage look: each host then resolves for itself."
+            )
+
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self.task_vars.get("ansible_facts", {}).get("pyweb", {})
+        return facts
+
+    def deployment_of(self, host: str) -> dict[str, Any]:
+        """The result of the stages deploy and build on a host of this play.
+
+        It is a registered variable, because a fact cache could hold the result of another run.
+        """
+        found = self.stages_of(host)["deploy"].get("deployment")
+        return found if isinstance(found, dict) else {}
+
+    def stages_of(self, host: str) -> dict[str, dict[str, Any]]:
+        """The results of the stages on a host of this play; empty if its task registers none."""
+        known = registered(self.task_vars["hostvars"], host)
+        found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
+        return {stage: result if isinstance(result, dict) else {} for stage, result in found.items()}
+
+    def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
+        """The failures of all stages on a host, and its applications."""
+        stages = self.stages_of(host)
+        deployment = stages["deploy"].get("deployment") or {}
+        failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
+        return failing.together(failures), deployment.get("names") or []
+
+    def failed_commands(self) -> dict[str, str]:
+        """The applications whose release commands failed, and the host on which they ran."""
+        return {
+            name: host
+            for host in self.hosts
+            for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
+        }
+
+    # The versions that the hosts install
+
+    def looks(self) -> dict[str, dict[str, Any]]:
+        """The results of the stage look on all hosts of the play. Hosts of later batches have none yet."""
+        found = {host: self.stages_of(host)["look"].get("fleet") for host in self.all_hosts if host in self.hosts}
+        return {host: look for host, look in found.items() if look}
+
+    def offers(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The versions that each host of the play has resolved."""
+        return {host: self.deployment_of(host).get("offers") or {} for host in self.all_hosts}
+
+    def shared_inputs(self) -> dict[str, Any]:
+        """The addition to the part webapp for hosts that have to agree on versions; empty without the stage look."""
+        looks = self.looks()
+        return {"shared_inputs": fleet.shared_inputs(looks, self.host)} if self.host in looks else {}
+
+    def gifts(self, root: str) -> dict[str, list[dict[str, Any]]]:
+        """The versions of live releases that other hosts lack. They are read only if a host needs them."""
+        looks = self.looks()
+        is_followed = len(self.hosts) > len(self.batch)
+        wanted = fleet.gifts(looks, self.host, is_followed) if self.host in looks else {}
+        if not wanted or self._task.check_mode:
+            return {}
+        arguments = {"give": wanted, "root": root}
+        answer = self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
+        if answer.get("failed"):
+            raise AnsibleActionFail(str(answer.get("msg")))
+        return fleet.checked_offers(answer.get("offers"), list(wanted), self.host)
+
+    def resolutions(self, waiting: dict[str, str]) -> dict[str, Any]:
+        """The versions that all hosts install, for the applications that wait for them."""
+        offers = self.offers()
+        return {name: fleet.agreed(offers, name, inputs) for name, inputs in waiting.items()}
+
+    def announcements(self) -> list[str]:
+        """Which hosts install the versions of another one. The first host that waits says it for all."""
+        waited = {host: self.deployment_of(host).get("waited") or {} for host in self.hosts}
+        if self.host != next((host for host, inputs in waited.items() if inputs), ""):
+            return []
+        return fleet.announcements(self.offers(), waited)
