@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.role_inputs import ITEMS, role_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -196,3 +196,43 @@ def test_an_account_that_is_not_root_is_told_the_remedy() -> None:
 def test_root_by_another_name_and_an_answer_of_nothing_are_no_problem() -> None:
     assert problem(Action(answer="welcome to web1\n0\ntoor\n")) == ""
     assert problem(Action(answer="")) == ""
+
+
+# supervisord's own settings
+
+INET = {"port": "127.0.0.1:9001", "username": "ops", "password": "x"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"inet_http_server": {**INET, "password": ""}}, "inet_http_server.password: it is empty"),
+        ({"inet_http_server": {"port": "9001"}}, "the key 'password' is missing"),
+        ({"inet_http_server": {**INET, "port": "9001"}}, "'9001' is not an address with a port"),
+        ({"inet_http_server": {**INET, "port": ":9001"}}, "':9001' is not an address with a port"),
+        ({"inet_http_server": {**INET, "password": "sesame ;x"}}, "can't read it"),
+        ({"loglevel": "verbose"}, "'verbose' is not one of"),
+        ({"minfd": 5}, "Did you mean 'minfds'?"),
+        ({"minfds": -1}, "-1 is not a number from 0 on"),
+        ({"logfile_maxbytes": "big"}, "'big' is not a size"),
+    ],
+)
+def test_settings_of_supervisord_are_checked(given: dict[str, Any], words: str) -> None:
+    problems = role_problems("supervisor", {"supervisor_daemon": given})
+    assert words in "\n".join(problems)
+    assert "sesame" not in "\n".join(problems)
+
+
+def test_settings_of_supervisord_are_a_file() -> None:
+    found, problems = supervisor_settings.checked({"minfds": "4096", "inet_http_server": {**INET, "password": "5%"}})
+    assert problems == []
+    assert supervisor_settings.settings_file(found).splitlines()[1:] == [
+        "[supervisord]",
+        "minfds=4096",
+        "",
+        "[inet_http_server]",
+        "port=127.0.0.1:9001",
+        "username=ops",
+        "password=5%%",
+    ]
+    assert supervisor_settings.settings_file(supervisor_settings.checked({})[0]) == ""
