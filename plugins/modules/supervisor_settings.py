@@ -10,8 +10,8 @@ short_description: Write the settings of supervisord itself, and restart it if i
 version_added: 0.2.0
 description:
   - Writes C(conf.d/daemon@settings.conf), which only root can read, beside Debian's configuration.
-  - supervisord reads its own settings only when it starts. If no program runs, it is restarted. Otherwise a restart would
-    stop every program, so it needs O(restart). Until then, each run warns.
+  - supervisord reads its own settings only when it starts. If no program runs, it is restarted. Otherwise a restart
+    would stop every program, so it needs O(restart). Until then, each run warns.
   - If supervisord does not start with the new settings, the former ones are restored.
 author: The pyweb.stack contributors (@pyweb)
 options:
