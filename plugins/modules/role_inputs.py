@@ -12,7 +12,7 @@ description:
   - The first task of each role. Reports all problems of the role's inputs together, each with the value found and the
     remedy.
   - Fails if the tasks don't run as root on the host. It asks the host only if neither C(become) nor the account of the
-    connection says so.
+    connection is known to be root.
   - Changes nothing.
 author: The pyweb.stack contributors (@pyweb)
 attributes:

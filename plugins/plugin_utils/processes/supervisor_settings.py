@@ -41,7 +41,7 @@ def check_settings(checker: Checker, found: dict[str, Any]) -> None:
 
 
 def check_server(checker: Checker, server: dict[str, Any], where: str) -> None:
-    """Whoever reaches the port and knows the password can run programs as root."""
+    """Check the port. Any client that reaches it and knows the password can run programs as root."""
     found = PORT.fullmatch(server["port"])
     if not found or not 0 < int(found[2]) < 65536:
         checker.problem(
