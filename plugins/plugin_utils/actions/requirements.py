@@ -52,6 +52,6 @@ def wanted_account(action: ActionBase, become: Any) -> str:
     """The account by the settings of the run; empty if it is not known."""
     if become is not None:
         return str(action.get_become_option("become_user") or "root")
-    if getattr(action._connection, "transport", "") in ("local", "ansible.builtin.local"):
-        return "root" if os.geteuid() == 0 else ""
+    if getattr(action._connection, "transport", "") in ("local", "ansible.builtin.local") and os.geteuid() == 0:
+        return "root"
     return str(action._get_remote_user() or "")

@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.quoting impo
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 SIZE = re.compile(r"[0-9]+(KB|MB|GB)?", re.IGNORECASE)
-PORT = re.compile(r"([^\s:;#]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})")
+PORT = re.compile(r"([A-Za-z0-9._-]+|\*|\[[0-9a-fA-F:]+\]):([0-9]{1,5})")
 OPTIONS = ("minfds", "minprocs", "loglevel", "logfile_maxbytes", "logfile_backups")
 
 
