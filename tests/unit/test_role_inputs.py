@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.role_inputs import ITEMS, role_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.server_settings import with_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services
@@ -236,3 +237,36 @@ def test_settings_of_supervisord_are_a_file() -> None:
         "password=5%%",
     ]
     assert supervisor_settings.settings_file(supervisor_settings.checked({})[0]) == ""
+
+
+# Settings of app servers that reach their processes
+
+GUNICORN = {
+    "name": "shop",
+    "directory": "/opt/shop/",
+    "program": "/opt/g",
+    "wsgi_app": "a:b",
+    "bind": "unix:/run/a.sock",
+}
+
+
+def hash_of(change: dict[str, Any], command: Any = "/opt/shop/bin/web --flag") -> str | None:
+    service = {"name": "shop", "command": command, "environment": {"A": "b"}}
+    (found,) = with_settings([service], {"gunicorn": [{**GUNICORN, **change}], "uwsgi": [], "granian": []})
+    assert found["environment"]["A"] == "b"
+    assert service["environment"] == {"A": "b"}
+    return found["environment"].get("SETTINGS_HASH")
+
+
+@pytest.mark.parametrize("change", [{"workers": 5}, {"settings": {"max_requests": 5}}, {"program": "/opt/h"}], ids=str)
+def test_a_changed_setting_changes_the_definition_of_its_process(change: dict[str, Any]) -> None:
+    assert hash_of({}) == hash_of({}, ["/opt/shop/bin/web"])
+    assert hash_of(change) not in (hash_of({}), None)
+
+
+@pytest.mark.parametrize("command", ["/opt/other/bin/web", None, [], "/opt/shop/bin/web | tee", ["/bin/x"]], ids=str)
+def test_other_processes_keep_their_definition(command: Any) -> None:
+    assert hash_of({}, command) is None
+    # The role of the app server reports the mistake.
+    assert hash_of({"workers": "many"}) is None
+    assert with_settings("text", {}) == "text"
