@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """Restart a process for changed settings of its app server: its definition contains their hash. Pure.
 
-A service and its settings file belong to two roles. The unit file or program file on the host holds the hash. So the next
-run makes up for a run that failed between the two.
+A service and its settings file belong to two roles. The unit file or program file on the host holds the hash. So the
+next run makes up for a run that failed between the two.
 """
 
 from __future__ import annotations
