@@ -22,7 +22,8 @@ options:
 """
 
 EXAMPLES = r"""
-- hosts: "{{ query('pyweb.stack.hosts', pyweb_hosts | default('web')) }}"
+- name: Serve the sites
+  hosts: "{{ query('pyweb.stack.hosts', pyweb_hosts | default('web')) }}"
   become: true
   roles:
     - role: pyweb.stack.nginx

@@ -57,7 +57,7 @@ class LookupModule(LookupBase):
         found: list[Any] = []
         for term in terms:
             for name in sorted(name for name in given if name.startswith(f"{term}_") and name not in facts):
-                value = self._templar.template(given[name])
+                value = self._templar.template(given[name]) if self._templar else given[name]
                 if not isinstance(value, (list, tuple)):
                     raise AnsibleLookupError(
                         f"{name} is no list, so it can't be joined with the others of {term}. Begin each item with a "

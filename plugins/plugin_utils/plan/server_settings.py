@@ -49,7 +49,7 @@ def with_hash(definition: Any, hashes: Mapping[str, str]) -> Any:
         return definition
     command, environment = definition.get("command"), definition.get("environment") or {}
     words = split_command(command)[0] if isinstance(command, str) else command
-    name = words[0] if isinstance(words, list) and words else None
+    name = str(words[0]) if isinstance(words, list) and words else ""
     if name not in hashes or not isinstance(environment, dict):
         return definition
     return {**definition, "environment": {**environment, VARIABLE: hashes[name]}}
