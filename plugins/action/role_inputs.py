@@ -19,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role
 
 
 class ActionModule(HostAction):
-    """The first task of a role. Problems in filters and lookups of later tasks would arrive in Ansible's words."""
+    """The first task of a role. Ansible would add its own text to problems in filters and lookups of later tasks."""
 
     returns: frozenset[str] = frozenset()
 

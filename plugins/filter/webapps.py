@@ -11,7 +11,14 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import applications, reports, services, sites, switches
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import (
+    applications,
+    reports,
+    server_settings,
+    services,
+    sites,
+    switches,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services as server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, Server
 
@@ -73,6 +80,7 @@ class FilterModule:
             "webapp_release_table": reports.release_table,
             "webapp_urls": told(reports.urls),
             **{f"{server.name}_files": files_of(server) for server in SERVERS.values()},
+            "with_server_settings": server_settings.with_settings,
             "webapp_status_table": status_table,
             "webapp_doctor_report": doctor_report,
             "webapp_check_table": check_table,

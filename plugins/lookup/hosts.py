@@ -9,8 +9,8 @@ name: hosts
 short_description: A pattern of hosts for a play, which must match a host
 version_added: 0.2.0
 description:
-  - Returns its pattern if it matches a host of the inventory, within C(--limit). Otherwise it fails. Without it, Ansible
-    would do nothing and succeed.
+  - Returns its pattern if it matches a host of the inventory, within C(--limit).
+  - Otherwise it fails. Ansible itself would do nothing and succeed.
   - Fails also if ansible-core is too old for this collection.
 author: The pyweb.stack contributors (@pyweb)
 options:
@@ -22,7 +22,8 @@ options:
 """
 
 EXAMPLES = r"""
-- hosts: "{{ query('pyweb.stack.hosts', pyweb_hosts | default('web')) }}"
+- name: Serve the sites
+  hosts: "{{ query('pyweb.stack.hosts', pyweb_hosts | default('web')) }}"
   become: true
   roles:
     - role: pyweb.stack.nginx

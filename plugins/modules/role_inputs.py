@@ -11,8 +11,8 @@ version_added: 0.2.0
 description:
   - The first task of each role. Reports all problems of the role's inputs together, each with the value found and the
     remedy.
-  - Fails if the tasks don't run as root on the host. It asks the host only if neither C(become) nor the account of the
-    connection says so.
+  - Fails if the tasks don't run as root on the host. It asks the host only if C(become) and the account of the
+    connection leave that open.
   - Changes nothing.
 author: The pyweb.stack contributors (@pyweb)
 attributes:

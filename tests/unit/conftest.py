@@ -55,6 +55,14 @@ def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sent, "left_out", lambda _folder: [])
 
 
+@pytest.fixture(autouse=True)
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actions run as root on their host, whatever account runs the tests."""
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import host_answers
+
+    monkeypatch.setattr(host_answers, "root_problem", lambda _action, _host: "")
+
+
 @pytest.fixture
 def clock(pure: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that only sleeping moves on."""

@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archives import wrong_archives
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -208,6 +208,11 @@ ARCHIVES = [
         "checksum": f"sha256:{'0' * 64}",
     }
 ]
+DAEMON = {
+    "minfds": 4096,
+    "logfile_maxbytes": "50MB",
+    "inet_http_server": {"port": "127.0.0.1:9001", "username": "ops", "password": "x"},
+}
 LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "webapps": (WEBAPPS, lambda value: checked_inventory(value)[1]),
     "nginx_sites": (SITES, lambda value: checked_inventory([], own_sites=value)[1]),
@@ -215,6 +220,7 @@ LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "systemd_services": (SYSTEMD, systemd.problems),
     "supervisor_programs": (PROGRAMS, supervisor.problems),
     "supervisor_groups": (GROUPS, lambda value: supervisor.problems(PROGRAMS, value)),
+    "supervisor_daemon": (DAEMON, lambda value: supervisor_settings.checked(value)[1]),
     "gunicorn_services": (GUNICORN, gunicorn.wrong_services),
     "uwsgi_services": (UWSGI, uwsgi.wrong_services),
     "granian_services": (GRANIAN, granian.wrong_services),

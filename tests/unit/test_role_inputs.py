@@ -14,8 +14,9 @@ import pytest
 import yaml
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import requirements
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.role_inputs import ITEMS, role_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.server_settings import with_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -196,3 +197,76 @@ def test_an_account_that_is_not_root_is_told_the_remedy() -> None:
 def test_root_by_another_name_and_an_answer_of_nothing_are_no_problem() -> None:
     assert problem(Action(answer="welcome to web1\n0\ntoor\n")) == ""
     assert problem(Action(answer="")) == ""
+
+
+# supervisord's own settings
+
+INET = {"port": "127.0.0.1:9001", "username": "ops", "password": "x"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"inet_http_server": {**INET, "password": ""}}, "inet_http_server.password: it is empty"),
+        ({"inet_http_server": {"port": "9001"}}, "the key 'password' is missing"),
+        ({"inet_http_server": {**INET, "port": "9001"}}, "'9001' is not an address with a port"),
+        ({"inet_http_server": {**INET, "port": ":9001"}}, "':9001' is not an address with a port"),
+        ({"inet_http_server": {**INET, "password": "sesame ;x"}}, "can't read it"),
+        ({"loglevel": "verbose"}, "'verbose' is not one of"),
+        ({"minfd": 5}, "Did you mean 'minfds'?"),
+        ({"minfds": -1}, "-1 is not a number from 0 on"),
+        ({"logfile_maxbytes": "big"}, "'big' is not a size"),
+    ],
+)
+def test_settings_of_supervisord_are_checked(given: dict[str, Any], words: str) -> None:
+    problems = role_problems("supervisor", {"supervisor_daemon": given})
+    assert words in "\n".join(problems)
+    assert "sesame" not in "\n".join(problems)
+
+
+def test_settings_of_supervisord_are_a_file() -> None:
+    found, problems = supervisor_settings.checked({"minfds": "4096", "inet_http_server": {**INET, "password": "5%"}})
+    assert problems == []
+    assert supervisor_settings.settings_file(found).splitlines()[1:] == [
+        "[supervisord]",
+        "minfds=4096",
+        "",
+        "[inet_http_server]",
+        "port=127.0.0.1:9001",
+        "username=ops",
+        "password=5%%",
+    ]
+    assert supervisor_settings.settings_file(supervisor_settings.checked({})[0]) == ""
+
+
+# Settings of app servers that reach their processes
+
+GUNICORN = {
+    "name": "shop",
+    "directory": "/opt/shop/",
+    "program": "/opt/g",
+    "wsgi_app": "a:b",
+    "bind": "unix:/run/a.sock",
+}
+
+
+def hash_of(change: dict[str, Any], command: Any = "/opt/shop/bin/web --flag") -> str | None:
+    service = {"name": "shop", "command": command, "environment": {"A": "b"}}
+    (found,) = with_settings([service], {"gunicorn": [{**GUNICORN, **change}], "uwsgi": [], "granian": []})
+    assert found["environment"]["A"] == "b"
+    assert service["environment"] == {"A": "b"}
+    return found["environment"].get("SETTINGS_HASH")
+
+
+@pytest.mark.parametrize("change", [{"workers": 5}, {"settings": {"max_requests": 5}}, {"program": "/opt/h"}], ids=str)
+def test_a_changed_setting_changes_the_definition_of_its_process(change: dict[str, Any]) -> None:
+    assert hash_of({}) == hash_of({}, ["/opt/shop/bin/web"])
+    assert hash_of(change) not in (hash_of({}), None)
+
+
+@pytest.mark.parametrize("command", ["/opt/other/bin/web", None, [], "/opt/shop/bin/web | tee", ["/bin/x"]], ids=str)
+def test_other_processes_keep_their_definition(command: Any) -> None:
+    assert hash_of({}, command) is None
+    # The role of the app server reports the mistake.
+    assert hash_of({"workers": "many"}) is None
+    assert with_settings("text", {}) == "text"

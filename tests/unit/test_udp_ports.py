@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""HTTP/3 opens a UDP port, and the run says so."""
+"""HTTP/3 opens a UDP port, and the run prints a warning about it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""UDP ports that nginx begins to listen on, for HTTP/3: operators open them in their firewall, or don't want them. Pure."""
+"""UDP ports that nginx begins to listen on for HTTP/3. Operators may not want them. Pure."""
 
 from __future__ import annotations
 

@@ -136,6 +136,8 @@ class LookAction(HostAction):
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
         for text in [*unused_settings(webapps, apps), *cut_connections(apps)] if apps and builds else ():
             display.warning(text)
+        if builds and inputs.get("supervisor", {}).get("supervisor_daemon"):
+            display.warning("supervisor_daemon: the site playbook does not apply it. Run the role supervisor alone.")
         name, required = str(arguments.get("app") or ""), bool(arguments.get("app_required"))
         if not (name and arguments.get("app_on_host")):
             problems = problems or app_problems([app["name"] for app in apps], name, required=required)

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What every action needs before it starts: a supported ansible-core, and root on the host."""
+"""The requirements of every action: a supported ansible-core, and root on the host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def root_problem(action: ActionBase, host: str) -> str:
     answer = action._low_level_execute_command("id -u && id -un")
     words = str(answer.get("stdout", "")).split()
     if answer.get("rc") or len(words) < 2 or words[-2] == "0":
-        # What prevents the command is told better by Ansible, when it runs the module.
+        # The module then fails for the same reason, and Ansible reports it.
         return ""
     name = words[-1] if ACCOUNT.fullmatch(words[-1]) else "another account"
     remedy = (
@@ -52,6 +52,6 @@ def wanted_account(action: ActionBase, become: Any) -> str:
     """The account by the settings of the run; empty if it is not known."""
     if become is not None:
         return str(action.get_become_option("become_user") or "root")
-    if getattr(action._connection, "transport", "") in ("local", "ansible.builtin.local"):
-        return "root" if os.geteuid() == 0 else ""
+    if getattr(action._connection, "transport", "") in ("local", "ansible.builtin.local") and os.geteuid() == 0:
+        return "root"
     return str(action._get_remote_user() or "")

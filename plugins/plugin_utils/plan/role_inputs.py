@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import checks
-from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, is_single
@@ -39,7 +39,8 @@ def systemd_problems(given: Given) -> list[str]:
 
 
 def supervisor_problems(given: Given) -> list[str]:
-    return supervisor.problems(given.get("supervisor_programs", []), given.get("supervisor_groups", []))
+    problems = supervisor.problems(given.get("supervisor_programs", []), given.get("supervisor_groups", []))
+    return problems + supervisor_settings.checked(given.get("supervisor_daemon", {}))[1]
 
 
 def python_problems(given: Given) -> list[str]:

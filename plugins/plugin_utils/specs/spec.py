@@ -26,7 +26,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Keys whose values no message shows.
 SECRETS = frozenset(
-    {"env", "content", "index_url", "python_uv_index_url", "extra_index_urls", "users", "key", "nginx_ca_key"}
+    {"env", "content", "index_url", "python_uv_index_url", "extra_index_urls"}
+    | {"users", "key", "nginx_ca_key", "password"}
 )
 
 WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*\Z")
