@@ -8,9 +8,11 @@ import ipaddress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import START, by_hand
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 DEPLOY = "ansible-playbook site.yml"
+STOP_NGINX = "nginx -s quit"
 # How nginx ended, as systemd has it.
 ENDS = {"signal": " It was killed.", "oom-kill": " It was killed because memory ran out."}
 
@@ -58,8 +60,9 @@ def port(view: View) -> Finding | None:
             "port",
             f"{seen}nginx listens on port {view.port} of the host itself only",
             "listen in nginx's configuration was changed to a loopback address",
-            f"stop nginx (systemctl stop nginx) and restore the configuration: {DEPLOY}; a reload alone can't open the "
-            "port to other hosts",
+            f"stop nginx ({by_hand(view, 'systemctl stop nginx', STOP_NGINX)} on the host) and restore the "
+            "configuration: "
+            f"{DEPLOY}; a reload alone can't open the port to other hosts",
         )
     return Finding(
         "port",
@@ -91,7 +94,7 @@ def listener(view: View) -> Finding | None:
             "listener",
             f"nothing listens on port {view.port}: nginx does not run.{ENDS.get(nginx.get('result', ''), '')}",
             "nginx was stopped, or was not started after a boot",
-            f"start it: {DEPLOY} (or systemctl start nginx on the host)",
+            f"start it: {DEPLOY} (or {by_hand(view, 'systemctl start nginx', START)} on the host)",
         )
     return Finding(
         "listener",
