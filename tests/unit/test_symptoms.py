@@ -98,6 +98,12 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         "groups",
         ["its account is in the group redis", "restart.yml -e app=shop"],
     ),
+    (
+        {"host": {"nginx": {"logs_elsewhere": [{"log": "/l/a.log", "written": "/l/a.log.1"}]}}},
+        False,
+        "logs of nginx",
+        ["writes to /l/a.log.1 instead of /l/a.log", "nginx -s reopen"],
+    ),
     # What is refused, under systemd
     (
         refusing("OSError: [Errno 97] Address family not supported by protocol"),
@@ -196,7 +202,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
 
 @pytest.mark.parametrize(("changes", "broken", "link", "words"), STATES)
 def test_what_visitors_notice_is_named(changes: dict[str, Any], broken: bool, link: str, words: list[str]) -> None:
-    found, is_broken = first(**{"host": {"supervisor": "running"}, **changes})
+    found, is_broken = first(**{**changes, "host": {"supervisor": "running", **changes.get("host", {})}})
     assert (found["link"], is_broken) == (link, broken)
     text = f"{found['seen']}\n{found['cause']}\n{found['fix']}"
     for word in words:

@@ -27,6 +27,7 @@ class State:
     open_logs: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
+    rotation: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Changes:
     exposed_keys: list[str] = field(default_factory=list)
     open_logs: list[str] = field(default_factory=list)
     renewal: bool = False
+    rotation: bool = False
 
     @property
     def actions(self) -> list[str]:
@@ -61,6 +63,7 @@ class Changes:
             *(f"install certificate {name}" for name in self.new_certificates),
             *(f"protect {path}" for path in [*self.exposed_keys, *self.open_logs]),
             *(["renew certificates by a timer"] if self.renewal else []),
+            *(["signal nginx after a rotation of its logs"] if self.rotation else []),
             *([self.service] if self.service else []),
         ]
 
@@ -94,6 +97,7 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         exposed_keys=state.exposed_keys,
         open_logs=state.open_logs,
         renewal=bool(state.renewal),
+        rotation=bool(state.rotation),
     )
 
 

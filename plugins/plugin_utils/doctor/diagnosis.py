@@ -26,6 +26,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "port": front.port,
     "listener": front.listener,
     "nginx configuration": front.nginx_configuration,
+    "logs of nginx": front.logs,
     "site": front.site,
     "certificate": certificate,
     "maintenance": front.maintenance,

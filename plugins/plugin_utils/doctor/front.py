@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import START, by_hand
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
@@ -137,6 +138,24 @@ def nginx_configuration(view: View) -> Finding | None:
             works=True,
         )
     return None
+
+
+def logs(view: View) -> Finding | None:
+    """Whether nginx writes to its logs. After a rotation without a signal, it writes on into the old file."""
+    found = view.host["nginx"].get("logs_elsewhere") or []
+    if not found:
+        return None
+    one = found[0]
+    return Finding(
+        "logs of nginx",
+        f"nginx writes to {one_line(one['written'])} instead of {one_line(one['log'])}",
+        "the log was rotated, and no signal reached nginx; a rule of its own in /etc/logrotate.d, or a program, moved "
+        "it",
+        "let nginx open its logs again: nginx -s reopen on the host. The rule of Debian sends a signal after "
+        f"{DEPLOY}; let "
+        "another rule send it too: kill -USR1 $(cat /run/nginx.pid)",
+        works=True,
+    )
 
 
 def refusal_remedy(complaint: str) -> str:
