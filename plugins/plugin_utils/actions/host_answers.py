@@ -46,6 +46,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "packages": list,
     "uv": str,
     "supervisor": bool,
+    "timezone": str,
     "timers": bool,
     "root": bool,
     "listeners": list,
