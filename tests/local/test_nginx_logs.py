@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.log_files import close_log, create_logs, logs_of
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.rotation import with_signal, written_elsewhere
 from hostile_account import Attacker, needs_root
 from nginx_instance import Instance, needs_nginx
 
@@ -103,3 +105,45 @@ def test_the_logs_of_a_configuration() -> None:
         "/var/log/nginx/shop.access.log",
         "/var/log/nginx/shop.api.log",
     ]
+
+
+# Rotation
+
+RULE = """\
+/var/log/nginx/*.log {
+	sharedscripts
+	postrotate
+		invoke-rc.d nginx rotate >/dev/null 2>&1
+	endscript
+}
+"""
+
+
+@needs_nginx
+def test_a_rotation_signals_nginx_without_the_service_helper(nginx: Instance) -> None:
+    """As on a host whose policy-rc.d forbids services: the command of the rule itself has to work."""
+    site, log = logged_site(nginx)
+    rule = nginx.conf / "logrotate"
+    rule.write_text(RULE)
+    outcomes = [nginx.run(check_mode=check, shop=site) for check in (True, False, False)]
+    said = ["signal nginx after a rotation of its logs" in outcome["actions"] for outcome in outcomes]
+    assert said == [True, True, False]
+    assert "invoke-rc.d nginx" not in rule.read_text()
+    command = rule.read_text().partition("postrotate\n")[2].partition("endscript")[0]
+    assert nginx.get() == "one"
+    log.rename(f"{log}.1")
+    create_logs([str(log)])
+    master = int((nginx.folder / "nginx.pid").read_text())
+    assert written_elsewhere(master, [str(log)]) == [{"log": str(log), "written": f"{log}.1"}]
+    subprocess.run(["/bin/sh", "-ec", command], check=True)
+    assert wait_for(lambda: written_elsewhere(master, [str(log)]) == [], 5)
+    assert nginx.get() == "one"
+    assert wait_for(lambda: "GET / " in log.read_text(), 5)
+
+
+def test_a_rule_of_an_operator_stays() -> None:
+    own = RULE.replace("invoke-rc.d nginx rotate", "/usr/local/bin/own")
+    assert with_signal(own, "/run/nginx.pid") == own
+    changed = with_signal(RULE, "/run/nginx.pid")
+    assert '\t\t[ ! -s /run/nginx.pid ] || kill -USR1 "$(cat /run/nginx.pid)"\n\tendscript' in changed
+    assert with_signal(changed, "/run/nginx.pid") == changed

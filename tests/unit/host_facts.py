@@ -14,6 +14,7 @@ GOOD: dict[str, Any] = {
     "packages": [],
     "uv": "",
     "supervisor": False,
+    "timezone": "Etc/UTC",
     "timers": False,
     "root": True,
     "listeners": [],

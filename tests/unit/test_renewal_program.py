@@ -12,6 +12,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import r
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import own_file, shown
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal import OLD_PROGRAM, PROGRAM, Renewal, program
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.renewal_program import after_refusal
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.acme import Authority
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import Store, Wanted
 
@@ -35,3 +36,16 @@ def test_a_diff_shows_no_bytes_of_a_program(tmp_path: Path) -> None:
     file = own_file(str(tmp_path / "x"), b"PK\0\xff")
     assert shown(file.data).startswith("(not a text, SHA-256 ")
     assert shown("naïve".encode()) == "naïve"
+
+
+def test_only_what_was_put_back_is_said_to_be_back(tmp_path: Path) -> None:
+    """Another tool has replaced half of a pair on the host, which this program never writes."""
+    store = Store(str(tmp_path), str(tmp_path), Authority())
+    half = Wanted("shop", "provided", ("shop.test",), 443, certificate_path="/le/full.pem", key_path="/le/key.pem")
+    own = Wanted("blog", "selfsigned", ("blog.test",), 443)
+    told = after_refusal(store, [half], {})
+    assert "back:" not in told
+    assert "/le/full.pem and /le/key.pem changed, and nothing was put back" in told
+    assert "until it is started again" in told
+    told = after_refusal(store, [half, own], {store.path(own): "the old one"})
+    assert "The previous certificates are back: blog. shop: /le/full.pem" in told

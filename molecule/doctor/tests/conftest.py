@@ -63,6 +63,25 @@ except (OSError, http.client.HTTPException):
 END
     )" = "$1" ]
 }
+does() { # MOOD STATUS: what a visitor gets three times for a feature that the health URL does not ask
+    echo $1 >$home/shared/mood/mood
+    python3 - $name.example.com $2 <<'END'
+import http.client, sys
+for _number in range(3):
+    connection = http.client.HTTPConnection("127.0.0.1", timeout=9)
+    connection.request("POST", "/do", headers={"Host": sys.argv[1]})
+    assert connection.getresponse().status == int(sys.argv[2])
+END
+    sleep 1.2 # nginx writes its log once a second
+}
+dies() { # a worker, three times
+    for _ in 1 2 3; do
+        worker=$(pgrep -P $(master) | head -1); kill -9 $worker
+        until_it sh -c "pgrep -P $(master) | grep -qvx $worker"
+    done
+    until_it says 404
+}
+well() { rm -f $home/shared/mood/mood $home/shared/mood/notes.db; again; }
 ended() { # the process, so that it had to be started again
     if [ -d /run/systemd/system ]; then
         systemctl show -p ActiveState -p NRestarts "$name@$release" | grep -q 'ActiveState=failed\|NRestarts=[1-9]'

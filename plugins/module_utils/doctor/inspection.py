@@ -46,8 +46,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.strangers impor
     target_of,
     tried_by,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.symptoms import (
+    WINDOW,
+    look_at_refusals,
+    look_at_requests,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import look_at_units
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.worlds import look_at_worlds
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.writing import look_at_groups, look_at_writing
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
@@ -59,6 +65,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files i
 
 # Seconds to wait for an answer. A health check does not accept a slower one.
 PATIENCE = 5.0
+# nginx, about an answer of the application.
+TOO_BIG = "upstream sent too big header"
 
 
 def look_at_apps(
@@ -201,12 +209,34 @@ def look_at_app(
         "log": masked("\n".join(lines_of(log)[-5:]), secrets),
         "traceback": masked(last_traceback(log), secrets),
         "nginx_errors": errors[-3:],
+        **look_at_symptoms(layout, spec, process, masked(log, secrets), variables),
         "processes": processes,
         "jobs": jobs,
         "files": look_at_files(layout, live) if live else {},
         "environment": look_at_environment(layout, manifest),
         "worlds": shared.worlds[name],
         "changeable": look_at_modes(layout, live) if live else [],
+    }
+
+
+def look_at_symptoms(
+    layout: Layout, spec: dict[str, Any], process: dict[str, Any], log: str, variables: dict[str, str]
+) -> dict[str, Any]:
+    """What visitors notice although the health URL is well, since the start of the process."""
+    since = max(process.get("started") or 0.0, time.time() - WINDOW)
+    logs = spec.get("logs", {"access": [], "error": [], "mounts": ["/"]})
+    too_big = [
+        line
+        for path in logs["error"]
+        for line in nginx_errors(path, f"/{layout.name}/current.", since)
+        if TOO_BIG in line
+    ]
+    return {
+        "requests": look_at_requests(logs["access"], logs.get("mount", "/"), logs["mounts"], since),
+        "refusals": look_at_refusals(log),
+        "header_too_big": too_big[-1:],
+        "unwritable": look_at_writing(layout, variables, process["pid"]),
+        "groups": look_at_groups(layout.name, process["pid"]),
     }
 
 

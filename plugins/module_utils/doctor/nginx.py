@@ -18,6 +18,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import explain
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.log_files import logs_of
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.rotation import written_elsewhere
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
@@ -52,6 +54,7 @@ def look_at_nginx(run: Run, systemd: bool, conf_dir: str) -> dict[str, Any]:
         "pid": master,
         "live": live,
         "loaded": nginx.loaded(master),
+        "logs_elsewhere": logs_elsewhere(nginx, master, live),
     }
     if systemd:
         _rc, out, _err = run(["systemctl", "show", "--property=UnitFileState,Result,Restart", "nginx.service"])
@@ -60,6 +63,14 @@ def look_at_nginx(run: Run, systemd: bool, conf_dir: str) -> dict[str, Any]:
         found["result"] = shown.get("Result", "")
         found["restart"] = shown.get("Restart", "")
     return found
+
+
+def logs_elsewhere(nginx: Nginx, master: int | None, live: str | None) -> list[dict[str, str]]:
+    """The logs that nginx does not write to since a rotation, each with the file that it writes to instead."""
+    if master is None or live is None:
+        return []
+    texts = nginx.trees.content(live).values()
+    return written_elsewhere(master, logs_of(texts, nginx.trees.home))
 
 
 def nginx_errors(path: str, mark: str, after: float) -> list[str]:

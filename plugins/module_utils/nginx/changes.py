@@ -27,8 +27,12 @@ class State:
     open_logs: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
+<<<<<<< HEAD
     # The new texts of files of other people.
     handmade: dict[str, str | None] = field(default_factory=dict)
+=======
+    rotation: list[dict[str, Any]] = field(default_factory=list)
+>>>>>>> honest
 
 
 @dataclass
@@ -46,7 +50,11 @@ class Changes:
     exposed_keys: list[str] = field(default_factory=list)
     open_logs: list[str] = field(default_factory=list)
     renewal: bool = False
+<<<<<<< HEAD
     handmade: dict[str, str | None] = field(default_factory=dict)
+=======
+    rotation: bool = False
+>>>>>>> honest
 
     @property
     def actions(self) -> list[str]:
@@ -65,6 +73,7 @@ class Changes:
             *(f"protect {path}" for path in [*self.exposed_keys, *self.open_logs]),
             *(f"replace {path}" for path in sorted(self.handmade)),
             *(["renew certificates by a timer"] if self.renewal else []),
+            *(["signal nginx after a rotation of its logs"] if self.rotation else []),
             *([self.service] if self.service else []),
         ]
 
@@ -99,7 +108,11 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         exposed_keys=state.exposed_keys,
         open_logs=state.open_logs,
         renewal=bool(state.renewal),
+<<<<<<< HEAD
         handmade=state.handmade,
+=======
+        rotation=bool(state.rotation),
+>>>>>>> honest
     )
 
 

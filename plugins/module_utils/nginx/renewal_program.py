@@ -55,8 +55,22 @@ def renew(plan: dict[str, Any], now: float, say: Callable[[str], None]) -> list[
             for path, previous in before.items():
                 if previous is not None:
                     write(path, previous)
-            wrong.append(f"{error}. The previous certificates are back")
+            wrong.append(f"{error}{after_refusal(store, stale, before)}")
     return wrong
+
+
+def after_refusal(store: Store, stale: list[Wanted], before: dict[str, str | None]) -> str:
+    """What was put back, and what was not because this program has not written it."""
+    back = [one.name for one in stale if before.get(store.path(one)) is not None]
+    others = [one for one in stale if store.path(one) not in before]
+    told = [f"The previous certificates are back: {', '.join(back)}"] if back else []
+    for one in others:
+        paths = " and ".join(dict.fromkeys([one.certificate_path, one.key_path])) or store.path(one)
+        told.append(
+            f"{one.name}: {paths} changed, and nothing was put back. nginx serves what it loaded before, until it is "
+            "started again. Put a certificate there with the key that belongs to it"
+        )
+    return "".join(f". {text}" for text in told)
 
 
 def reload_nginx(plan: dict[str, Any], is_done: Callable[[], bool]) -> None:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The files of nginx outside the trees: nginx.conf, the distribution's default site, and the drop-in for systemd."""
+"""The files of nginx outside the trees: nginx.conf, the default site, the drop-in for systemd, the rotation of logs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     own_file,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.rotation import with_signal
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees, is_private
 
 ENTRY = """\
@@ -32,11 +33,12 @@ DROP_IN = f"{UNITS}/nginx.service.d/pyweb.conf"
 class SystemFiles:
     """Looks at these files, and changes them."""
 
-    def __init__(self, trees: Trees, drop_in: str | None, run: Run) -> None:
+    def __init__(self, trees: Trees, drop_in: str | None, run: Run, pid_file: str = "/run/nginx.pid") -> None:
         self.conf_dir = trees.conf_dir
         self.trees = trees
         self.drop_in = drop_in
         self.run = run
+        self.pid_file = pid_file
         self.wanted_entry = ENTRY.format(home=trees.home, tree="current")
 
     # nginx.conf
@@ -125,6 +127,23 @@ class SystemFiles:
     def _drop_in_files(self) -> list[File]:
         return [] if self.drop_in is None else [File(DROP_IN, self.drop_in)]
 
+    # the rotation of logs
+
+    @property
+    def rotation_path(self) -> str:
+        return "/etc/logrotate.d/nginx" if self.conf_dir == "/etc/nginx" else f"{self.conf_dir}/logrotate"
+
+    def rotation_diffs(self) -> list[dict[str, Any]]:
+        return apply_files(self._rotation_files(), check_mode=True)[1]
+
+    def install_rotation(self) -> None:
+        apply_files(self._rotation_files())
+
+    def _rotation_files(self) -> list[File]:
+        text = text_of(self.rotation_path)
+        wanted = None if text is None else with_signal(text, self.pid_file)
+        return [] if wanted in (None, text) else [own_file(self.rotation_path, wanted)]
+
     # all
 
     def unowned(self) -> list[str]:
@@ -146,7 +165,7 @@ class SystemFiles:
         return [
             *(f"{self.conf_dir}/{name}" for name in folders),
             *(self.default_site, self.available_default_site),
-            *(*units, os.path.dirname(DROP_IN), DROP_IN),
+            *(*units, os.path.dirname(DROP_IN), DROP_IN, self.rotation_path),
         ]
 
 

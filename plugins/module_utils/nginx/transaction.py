@@ -156,7 +156,7 @@ class Transaction:
         )
         self.tree_files = TreeFiles(params, self.certificates.store, self.trees, has_ipv6())
         self.program_facts = self.nginx.facts() if self.tree_files.is_conditional else set()
-        self.system = SystemFiles(self.trees, params["drop_in"] if systemd else None, run)
+        self.system = SystemFiles(self.trees, params["drop_in"] if systemd else None, run, params["pid_file"])
         plan = {
             "nginx": binary,
             "entry": self.nginx.entry,
@@ -282,7 +282,11 @@ class Transaction:
             open_logs=log_files.open_logs(log_files.logs_of(content.values(), self.trees.home)),
             entry_exposed=self.system.entry_is_exposed(),
             renewal=self.renewal.diffs(),
+<<<<<<< HEAD
             handmade=self.handmade.edits(self.wanted(live)),
+=======
+            rotation=self.system.rotation_diffs(),
+>>>>>>> honest
         )
 
     def live_folder(self) -> str:
@@ -312,6 +316,8 @@ class Transaction:
             )
         if changes.drop_in:
             self.system.install_drop_in()
+        if changes.rotation:
+            self.system.install_rotation()
         if changes.daemon_reload:
             self.systemctl("Loading systemd's units again", "daemon-reload")
         for path in changes.exposed_keys:
@@ -380,7 +386,7 @@ class Transaction:
         diffs += self.handmade.diffs(changes.handmade)
         if changes.default_site:
             diffs.append(diff(self.system.default_site, "-> ../sites-available/default\n", ""))
-        diffs += self.certificates.diffs() + state.renewal + state.drop_in
+        diffs += self.certificates.diffs() + state.renewal + state.drop_in + state.rotation
         if changes.service or changes.enable:
             diffs.append(service_diff(state, changes))
         return diffs

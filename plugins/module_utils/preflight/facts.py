@@ -52,6 +52,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "packages": installed_packages(params["packages"]),
         "uv": installed_version(params["uv_home"]),
         "supervisor": os.path.exists("/etc/supervisor/supervisord.conf"),
+        "timezone": timezone(),
         "timers": bool(glob.glob("/etc/systemd/system/*.*.timer")),
         "root": os.geteuid() == 0,
         "listeners": ports_in_use(params["ports"]),
@@ -170,3 +171,8 @@ def maintenance(name: str, root: str) -> dict[str, Any]:
         switch: dict[str, Any] = json.load(stream)
         return switch
     return {}
+
+
+def timezone(path: str = "/etc/localtime") -> str:
+    """The name of the host's time zone; empty if the host does not tell it."""
+    return os.path.realpath(path).partition("/zoneinfo/")[2]

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files, differs, write
-from ansible_collections.pyweb.stack.plugins.module_utils.processes import container_start, with_sockets
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import container_start, due, with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import MARK
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_check import check_files
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_cron import plan_pam
@@ -259,7 +259,7 @@ def witnesses(params: dict[str, Any], programs: list[dict[str, Any]], paths: Pat
     drop_ins = os.path.join(os.path.dirname(DROP_IN), "*")
     files = [params["config_file"], params["cron_pam_file"], params["start_program"], DROP_IN, *glob.glob(drop_ins)]
     files += [f"/lib/systemd/system/{UNIT}", f"/etc/systemd/system/{UNIT}"]
-    files += [f"/etc/systemd/system/multi-user.target.wants/{UNIT}", with_sockets.PROGRAM]
+    files += [f"/etc/systemd/system/multi-user.target.wants/{UNIT}", with_sockets.PROGRAM, due.PROGRAM]
     for program in programs:
         files.append(paths.definition(program))
         if program["kind"] == "program" and not is_template(program):

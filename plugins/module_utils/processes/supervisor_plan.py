@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
-from ansible_collections.pyweb.stack.plugins.module_utils.processes import with_sockets
+from ansible_collections.pyweb.stack.plugins.module_utils.processes import due, with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import instances_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import (
     MARK,
@@ -112,22 +112,27 @@ def plan_files(programs: list[dict[str, Any]], paths: Paths, groups: list[str]) 
         elif is_ours(path):
             # Only its file shows that a program of this name is ours.
             _plan_removal(result, program, paths, groups)
-    result.files += plan_launcher(programs, paths, {file.path for file in result.files if file.content is None})
+    result.files += plan_launchers(programs, paths, {file.path for file in result.files if file.content is None})
     result.units = plan_units(programs, paths, {file.path for file in result.files if file.content is None})
     return result
 
 
-def plan_launcher(programs: list[dict[str, Any]], paths: Paths, removed: set[str]) -> list[File]:
-    """The program that makes sockets, while a program file of this collection names it; its removal after that."""
-    wanted = any(with_sockets.PROGRAM in (program.get("content") or "") for program in programs)
-    if not wanted:
-        found = [path for folder in (paths.programs, paths.templates) for path in glob.glob(f"{folder}/*.conf")]
-        wanted = any(
-            with_sockets.PROGRAM in (text_of(path) or "") for path in found if path not in removed and is_ours(path)
-        )
-    source = f"# {MARK} (role supervisor).\n{inspect.getsource(with_sockets)}"
-    file = File(with_sockets.PROGRAM, source if wanted else None)
-    return [file] if differs(file) and (wanted or is_ours(file.path)) else []
+def plan_launchers(programs: list[dict[str, Any]], paths: Paths, removed: set[str]) -> list[File]:
+    """The programs that make sockets and that check schedules, while a file of this collection names them.
+
+    After that, they are removed.
+    """
+    found = [path for folder in (paths.programs, paths.templates) for path in glob.glob(f"{folder}/*.conf")]
+    found += glob.glob(paths.script("*"))
+    kept = [path for path in found if path not in removed and is_ours(path)]
+    files = []
+    for module in (with_sockets, due):
+        wanted = any(module.PROGRAM in (program.get("content") or "") for program in programs)
+        wanted = wanted or any(module.PROGRAM in (text_of(path) or "") for path in kept)
+        source = f"# {MARK} (role supervisor).\n{inspect.getsource(module)}"
+        file = File(module.PROGRAM, source if wanted else None)
+        files += [file] if differs(file) and (wanted or is_ours(file.path)) else []
+    return files
 
 
 def _plan_removal(result: Plan, program: dict[str, Any], paths: Paths, groups: list[str]) -> None:

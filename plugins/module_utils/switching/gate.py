@@ -34,8 +34,8 @@ OWN_TIMEOUT = 30.0
 SECOND_THOUGHT = 1.0
 # The statuses of a release, or of nginx before it, that is not ready yet.
 NOT_YET = (502, 503, 504)
-# Other statuses below 500 of a release that may still warm up: time-out, too early, too many requests. Redirects, 404 and
-# the like come from its code and its settings, which do not change.
+# Other statuses below 500 of a release that may still warm up: time-out, too early, too many requests. Redirects, 404
+# and the like come from its code and its settings, which do not change.
 MAY_PASS = (408, 425, 429)
 # A process that was restarted this often is in a crash loop, and waiting longer does not help.
 MOST_RESTARTS = 2

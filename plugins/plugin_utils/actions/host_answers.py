@@ -55,6 +55,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "packages": list,
     "uv": str,
     "supervisor": bool,
+    "timezone": str,
     "timers": bool,
     "root": bool,
     "listeners": list,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.process import socket, upstream_link
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.refusals import refusal
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import protected
 
@@ -55,6 +56,8 @@ def why_unhealthy(view: View, status: int, path: str) -> tuple[str, str]:
     if status == 503:
         log = f" ({last_words(view.found)})" if view.found["traceback"] else ""
         return f"it reports that it is not ready, or that a part of it is down{log}", "read its log on the host"
+    if status >= 500 and (told := refusal(view)):
+        return f"{last_words(view.found) or told[0]}: {told[1]}", told[2]
     if status >= 500 and view.found["traceback"]:
         return last_words(view.found), "fix that and deploy: ansible-playbook site.yml; or go back: rollback.yml"
     if status >= 500:

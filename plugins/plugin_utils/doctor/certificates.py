@@ -8,16 +8,28 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import WARN_DAYS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import by_hand
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 # The remedies for a missing certificate, by mode.
 RENEWALS = {
     "provided": "give a valid one as site.tls.certificate, with its key; then: ansible-playbook site.yml",
-    "selfsigned": "make a new one: ansible-playbook site.yml; the reason why the timer did not is in: journalctl -u "
-    "pyweb-certificates",
+    "selfsigned": "make a new one: ansible-playbook site.yml; {reason}",
     "acme": "order it again, and read the authority's answer: ansible-playbook site.yml; port 80 of every name must "
     "lead to this host",
 }
+
+
+TIMER_LOG = "the reason why the timer did not is in: journalctl -u pyweb-certificates"
+CRON_RUN = (
+    "cron did not; its command shows the reason: python3 /usr/local/lib/pyweb/certificates.pyz "
+    "/etc/nginx/pyweb/certificates/plan.json"
+)
+
+
+def remedy_of(one: dict[str, Any], view: View) -> str:
+    """The remedy for a missing certificate."""
+    return RENEWALS[one["mode"]].format(reason=by_hand(view, TIMER_LOG, CRON_RUN))
 
 
 def certificate(view: View) -> Finding | None:
@@ -30,7 +42,7 @@ def certificate(view: View) -> Finding | None:
 
 def refused_now(one: dict[str, Any], view: View) -> Finding | None:
     """Why browsers refuse a certificate today."""
-    shown, remedy = one["shown"], RENEWALS[one["mode"]]
+    shown, remedy = one["shown"], remedy_of(one, view)
     if view.plain_until_certified and not shown:
         return Finding(
             "certificate",
@@ -71,7 +83,7 @@ def why_not_renewed(one: dict[str, Any]) -> str:
 
 def refused_later(one: dict[str, Any], view: View) -> Finding | None:
     """Why browsers will refuse a certificate later, or nginx will not find it."""
-    disk, shown, remedy = one["disk"], one["shown"], RENEWALS[one["mode"]]
+    disk, shown, remedy = one["disk"], one["shown"], remedy_of(one, view)
     if not disk:
         why = f"can not be served: {one['problem']}" if one["problem"] else "is not there"
         return Finding(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import answers, front, host, process
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import answers, front, host, process, symptoms
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background import background_processes, jobs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
@@ -26,6 +26,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "port": front.port,
     "listener": front.listener,
     "nginx configuration": front.nginx_configuration,
+    "logs of nginx": front.logs,
     "site": front.site,
     "certificate": certificate,
     "maintenance": front.maintenance,
@@ -35,6 +36,11 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "workers": workers,
     "answer on the socket": answers.direct_answer,
     "answer through nginx": answers.answer_through_nginx,
+    "headers": symptoms.headers,
+    "write access": symptoms.write_access,
+    "permissions": symptoms.refused,
+    "groups": symptoms.groups,
+    "requests": symptoms.requests,
     "scheme and host": answers.scheme_and_host,
     "static paths": answers.static_paths,
     "background processes": background_processes,
@@ -45,6 +51,9 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "clock": host.clock,
     "next boot": host.next_boot,
 }
+
+# Visitors do not notice a failure in the background. The others concern some of their requests.
+PARTLY = ("workers", "headers", "write access", "permissions", "requests", "background processes")
 
 
 def diagnose(view: View) -> dict[str, Any]:
@@ -85,8 +94,7 @@ def report(host: str, app: str, diagnosis: dict[str, Any]) -> list[str]:
         checked = f".\n  Checked: {', '.join(diagnosis['links'])}."
         lines = lines_of(f"{app} on {host} works{', but:' if warnings else checked}")
     else:
-        # Visitors do not notice a failure in the background, and most of them no dying worker.
-        partly = broken[0]["link"] in ("background processes", "workers")
+        partly = broken[0]["link"] in PARTLY
         what = "answers its visitors, but a part of it DOES NOT WORK" if partly else "DOES NOT WORK"
         lines = [f"{app} on {host} {what}. The first failing part: {broken[0]['link']}"]
     for number, finding in enumerate([*broken, *warnings]):

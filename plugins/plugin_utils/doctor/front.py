@@ -7,10 +7,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import START, by_hand
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 DEPLOY = "ansible-playbook site.yml"
+STOP_NGINX = "nginx -s quit"
 # How nginx ended, as systemd has it.
 ENDS = {"signal": " It was killed.", "oom-kill": " It was killed because memory ran out."}
 
@@ -58,8 +61,9 @@ def port(view: View) -> Finding | None:
             "port",
             f"{seen}nginx listens on port {view.port} of the host itself only",
             "listen in nginx's configuration was changed to a loopback address",
-            f"stop nginx (systemctl stop nginx) and restore the configuration: {DEPLOY}; a reload alone can't open the "
-            "port to other hosts",
+            f"stop nginx ({by_hand(view, 'systemctl stop nginx', STOP_NGINX)} on the host) and restore the "
+            "configuration: "
+            f"{DEPLOY}; a reload alone can't open the port to other hosts",
         )
     return Finding(
         "port",
@@ -91,7 +95,7 @@ def listener(view: View) -> Finding | None:
             "listener",
             f"nothing listens on port {view.port}: nginx does not run.{ENDS.get(nginx.get('result', ''), '')}",
             "nginx was stopped, or was not started after a boot",
-            f"start it: {DEPLOY} (or systemctl start nginx on the host)",
+            f"start it: {DEPLOY} (or {by_hand(view, 'systemctl start nginx', START)} on the host)",
         )
     return Finding(
         "listener",
@@ -134,6 +138,24 @@ def nginx_configuration(view: View) -> Finding | None:
             works=True,
         )
     return None
+
+
+def logs(view: View) -> Finding | None:
+    """Whether nginx writes to its logs. After a rotation without a signal, it writes on into the old file."""
+    found = view.host["nginx"].get("logs_elsewhere") or []
+    if not found:
+        return None
+    one = found[0]
+    return Finding(
+        "logs of nginx",
+        f"nginx writes to {one_line(one['written'])} instead of {one_line(one['log'])}",
+        "the log was rotated, and no signal reached nginx; a rule of its own in /etc/logrotate.d, or a program, moved "
+        "it",
+        "let nginx open its logs again: nginx -s reopen on the host. The rule of Debian sends a signal after "
+        f"{DEPLOY}; let "
+        "another rule send it too: kill -USR1 $(cat /run/nginx.pid)",
+        works=True,
+    )
 
 
 def refusal_remedy(complaint: str) -> str:

@@ -7,6 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
+    PROGRAM,
+    by_hand,
+    start_problem,
+    start_reason,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 # Seconds that a clock may be wrong before certificates, sessions and package lists fail.
@@ -72,20 +78,26 @@ def clock(view: View) -> Finding | None:
         "clock",
         f"the host's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the controller's",
         "no service sets the clock of the host (or of the controller)",
-        "apt install systemd-timesyncd (or chrony); certificates and sessions depend on the time",
+        by_hand(
+            view,
+            "apt install systemd-timesyncd (or chrony)",
+            "set the clock of the machine that runs the container",
+        )
+        + "; certificates and sessions depend on the time",
         works=True,
     )
 
 
 def next_boot(view: View) -> Finding | None:
     """Whether everything that runs now would be started by a boot."""
-    nginx = view.host["nginx"]
-    if nginx["installed"] and nginx["enabled"] is False:
+    problem = start_problem(view)
+    if view.host["nginx"]["installed"] and problem:
+        part = "supervisor" if "supervisor" in problem else "nginx"
         return Finding(
             "next boot",
-            "nginx would not be started by a boot",
-            "systemctl disable nginx",
-            "systemctl enable nginx on the host, or ansible-playbook site.yml",
+            f"{part} would not be started by a boot",
+            f"systemctl disable {part}",
+            f"systemctl enable {part} on the host, or ansible-playbook site.yml",
             works=True,
         )
     if view.process["state"] == "running" and not view.process["enabled"]:
@@ -94,6 +106,14 @@ def next_boot(view: View) -> Finding | None:
             "the live release would not be started by a boot",
             "its instance was disabled by hand",
             f"ansible-playbook restart.yml -e app={view.name}",
+            works=True,
+        )
+    if start_reason(view):
+        return Finding(
+            "next boot",
+            "after a restart of its container, the site would stay down",
+            f"the start command of the container does not run {PROGRAM}, and there is no init",
+            f"let that command run {PROGRAM}, see docs/guides/operations.md",
             works=True,
         )
     return None

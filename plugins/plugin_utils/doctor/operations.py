@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import log_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port, health_question
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import (
     ModelError,
@@ -33,6 +34,7 @@ def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/weba
         {
             "name": app["name"],
             "question": health_question(app),
+            "logs": logs([site for site in sites if serves(site, app)], app, present(webapps)),
             "port": front_port(app),
             "static": [
                 {"url": location["path"], "folder": location["alias"]}
@@ -48,6 +50,18 @@ def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/weba
         }
         for app in apps
     ]
+
+
+def logs(sites: list[dict[str, Any]], app: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
+    """The logs of the sites that serve an application, and the paths of all applications of these sites."""
+    files = [log_files(site) for site in sites]
+    mounts = [other["site"]["path"] for other in others if any(serves(site, other) for site in sites)]
+    return {
+        "access": sorted({access for access, _error in files if access.startswith("/")}),
+        "error": sorted({error for _access, error in files if error.startswith("/")}),
+        "mount": app["site"]["path"],
+        "mounts": sorted({*mounts, app["site"]["path"]}),
+    }
 
 
 def serves(site: dict[str, Any], app: dict[str, Any]) -> bool:

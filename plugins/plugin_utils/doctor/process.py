@@ -9,6 +9,8 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.host import full_disk
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.refusals import refusal
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import START, by_hand
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 # Exit statuses with which systemd reports that it could not start the program (systemd.exec(5)).
@@ -110,7 +112,8 @@ def process(view: View) -> Finding | None:
             "process",
             "supervisor, which keeps the application alive, does not run",
             "it was stopped or killed, or was not started after a boot",
-            "start it: ansible-playbook site.yml (or service supervisor start on the host)",
+            f"start it: ansible-playbook site.yml (or {by_hand(view, 'systemctl start supervisor', START)} on the "
+            "host)",
             works=view.front_works,
         )
     if now.get("stopped"):
@@ -142,6 +145,8 @@ def why_ended(view: View) -> tuple[str, str]:
         return found
     # The log of a process that was stopped on purpose does not show why it ended.
     on_purpose = now["state"] in ("stopped", "absent") and unit.get("Result", "success") == "success"
+    if not on_purpose and (told := refusal(view)):
+        return f"{last_words(view.found) or told[0]}: {told[1]}", told[2]
     if not on_purpose and (words := last_words(view.found)):
         return words, f"fix that and deploy: ansible-playbook site.yml; {rollback(view)}"
     if unit.get("ExecMainStatus") in START_FAILURES and now["state"] != "absent":

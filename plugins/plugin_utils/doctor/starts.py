@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
-START = "/usr/local/sbin/pyweb-start"
+PROGRAM = "/usr/local/sbin/pyweb-start"
+# The command of an operator.
+START = f"{PROGRAM} --background"
+START_REMEDY = f"Let the start command of the container run it, or run {START} on the host"
 
 
 def start_problem(view: View) -> str:
@@ -26,8 +29,8 @@ def start_reason(view: View) -> str:
     if start.get("named") or start.get("ran"):
         return ""
     return (
-        f"this host has no init, and its start command does not run {START}. After a restart of the container, the "
-        "site stays down. Let the start command of the container run it, or run it by hand"
+        f"this host has no init, and its start command does not run {PROGRAM}. After a restart of the container, the "
+        f"site stays down. {START_REMEDY}"
     )
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import zoneinfo
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import NAME, suggest_name
@@ -20,6 +22,7 @@ NUMBERS = {
     "processes": (("count", 0, 100), ("stop_timeout", 1, 86400), ("start_seconds", 1, 300)),
     "jobs": (("timeout", 1, 604800),),
 }
+ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 EXAMPLE = "celery -A shop worker"
 
 
@@ -37,6 +40,7 @@ def check_background(checker: Checker, app: dict[str, Any], where: str) -> None:
                 check_range(checker, item[number], f"{place}.{number}", low, high)
             if key == "jobs":
                 check_schedule(checker, item["schedule"], f"{place}.schedule")
+                check_timezone(checker, item["timezone"], f"{place}.timezone")
     for directive, value in app["systemd"].items():
         if problem := directive_problem(directive, value):
             checker.problem(f"{where}.systemd", problem)
@@ -53,6 +57,17 @@ def check_name(checker: Checker, name: str, where: str, taken: set[str]) -> None
         checker.problem(f"{where}.name", f"'{name}' is a program of every release. Choose another name.")
     elif name in taken:
         checker.problem(f"{where}.name", f"another process or job has the name '{name}' already. Choose another name.")
+
+
+def check_timezone(checker: Checker, zone: str | None, where: str) -> None:
+    """The name of a time zone. A controller without a list of zones checks its form alone."""
+    if zone is None:
+        return
+    known = zoneinfo.available_timezones()
+    if not ZONE.fullmatch(zone) or (known and zone not in known):
+        checker.problem(
+            where, f"'{zone}' is not a time zone. Use a name of the tz database, such as Europe/Berlin or UTC."
+        )
 
 
 def check_schedule(checker: Checker, schedule: str, where: str) -> None:

@@ -62,8 +62,30 @@ class Schedule:
 
     @property
     def cron(self) -> str:
-        """The fields in cron's notation."""
-        return " ".join(self.fields)
+        """The fields in cron's notation.
+
+        After a clock change, cron makes up for a time without ``*`` in its first two fields, and repeats no such time.
+        So only a schedule of every hour has a ``*`` there.
+        """
+        minute, hour, *days = self.fields
+        if len(self.numbers[1]) < 24:
+            minute, hour = (
+                plain(self.numbers[place]) if "*" in self.fields[place] else self.fields[place] for place in (0, 1)
+            )
+        return " ".join((minute, hour, *days))
+
+    @property
+    def explicit(self) -> list[str]:
+        """The numbers of each field, and how the two kinds of days are combined, for the program ``due``."""
+        return ["either" if self.either_day else "both", *map(plain, self.numbers)]
+
+    @property
+    def minutes_in_any_zone(self) -> str:
+        """The minutes of an hour at which a time of the schedule can be, in any zone, or the end of a clock change.
+
+        The offsets of all zones differ by quarters of an hour.
+        """
+        return plain(frozenset((minute + 15 * part) % 60 for minute in {0, *self.numbers[0]} for part in range(4)))
 
     @property
     def on_calendar(self) -> list[str]:
@@ -77,6 +99,10 @@ class Schedule:
             dates = [(day, frozenset(range(7))), (frozenset(range(1, 32)), weekday)]
         clock = f"{listed(hour, 24)}:{listed(minute, 60)}:00"
         return [f"{named(on, DAYS)}*-{listed(month, 12)}-{listed(days, 31)} {clock}" for days, on in dates]
+
+
+def plain(numbers: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
 
 
 def listed(numbers: frozenset[int], count: int) -> str:

@@ -207,9 +207,14 @@ def plain_listen_lines(port: int, default: bool) -> list[str]:
 BUFFERED = "buffer=64k flush=1s"
 
 
+def log_files(site: dict[str, Any]) -> tuple[str, str]:
+    """The access log and the error log of a site."""
+    access, error = (site[f"{kind}_log"] or f"/var/log/nginx/{site['name']}.{kind}.log" for kind in ("access", "error"))
+    return access, error
+
+
 def log_lines(site: dict[str, Any]) -> list[str]:
-    access = site["access_log"] or f"/var/log/nginx/{site['name']}.access.log"
-    error = site["error_log"] or f"/var/log/nginx/{site['name']}.error.log"
+    access, error = log_files(site)
     log = quote(access) if access == "off" else f"{quote(access)} pyweb_{site['log_format']} {BUFFERED}"
     return [f"access_log {log};", f"error_log {quote(error)};"]
 

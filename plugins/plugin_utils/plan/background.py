@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.clock_changes import further_times
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.schedule import parse
 
 # Seconds that a process manager adds to the timeout of a job, so that `timeout` can end the job first.
 JOB_MARGIN = 60
+
+# The program that checks whether a job is due in its time zone (module_utils/processes/due.py).
+DUE = "/usr/local/lib/pyweb/due.py"
 
 # First words that are part of the shell, not programs.
 SHELL_WORDS = re.compile(
@@ -174,7 +178,23 @@ def systemd_processes(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
     ]
 
 
-def systemd_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
+def timer_times(job: dict[str, Any], host_zone: str) -> list[str]:
+    """The times of a timer, in the zone of the job or of the host, with those for clock changes."""
+    schedule, zone = parse(job["schedule"]), job["timezone"]
+    suffix = f" {zone}" if zone else ""
+    return [*(f"{one}{suffix}" for one in schedule.on_calendar), *further_times(schedule, zone or host_zone, suffix)]
+
+
+def cron_job(job: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    """The schedule and the command of a job that cron starts. cron knows the zone of the host alone."""
+    schedule = parse(job["schedule"])
+    if not job["timezone"]:
+        return {"schedule": schedule.cron, "command": command}
+    due = ["/usr/bin/python3", "-I", "-S", DUE, job["timezone"], *schedule.explicit, *command]
+    return {"schedule": f"{schedule.minutes_in_any_zone} * * * *", "command": due}
+
+
+def systemd_jobs(app: dict[str, Any], root: str, host_zone: str = "") -> list[dict[str, Any]]:
     """A service with a timer for every enabled job. It runs in the release that is live when it starts."""
     items = []
     current = f"{root}/{app['name']}/current/bin"
@@ -196,7 +216,7 @@ def systemd_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
                 "writable_paths": [*item["writable_paths"], jobs_directory(app, root)],
                 "start_timeout": job["timeout"] + JOB_MARGIN,
                 "settings": settings,
-                "timer": {"on_calendar": parse(job["schedule"]).on_calendar, "catch_up": job["catch_up"]},
+                "timer": {"on_calendar": timer_times(job, host_zone), "catch_up": job["catch_up"]},
             }
         )
     return items
@@ -224,10 +244,9 @@ def supervisor_jobs(app: dict[str, Any], root: str) -> list[dict[str, Any]]:
     return [
         {
             "name": service(app["name"], job["name"]),
-            "command": [f"{current}/job", job["name"], str(job["timeout"])],
+            **cron_job(job, [f"{current}/job", job["name"], str(job["timeout"])]),
             "user": app["name"],
             "directory": f"{root}/{app['name']}",
-            "schedule": parse(job["schedule"]).cron,
         }
         for job in app["jobs"]
         if job["enabled"]

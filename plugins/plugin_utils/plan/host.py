@@ -234,6 +234,8 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
         wanted += packages_of("python", model)
     if "nginx" in roles:
         wanted += [*packages_of("nginx", model), *certificate_packages]
+    if any(job["timezone"] for app in model.apps if app["state"] == "present" for job in app["jobs"]):
+        wanted.append("tzdata")
     if "supervisor" in roles:
         programs = planned_programs(model)
         wanted += packages_of("supervisor", model) if programs else []

@@ -39,7 +39,7 @@ def systemd_services(
         if app["state"] == "absent":
             items += [{"name": f"{app['name']}{rest}", "state": "absent"} for rest in ("@", ".*@", ".*")]
             continue
-        jobs = background.systemd_jobs(app, root)
+        jobs = background.systemd_jobs(app, root, str(facts.get("timezone") or ""))
         if resolved_process_manager(app, process_manager, facts) == "systemd":
             items += [systemd_web(app, root, nginx_group), *background.systemd_processes(app, root)]
         elif not jobs and not facts.get("timers"):

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 # Without systemd, a program of supervisor restarts nginx. A clean stop removes the pid file before nginx exits, so the
-# file is read again after the exit. A killed nginx leaves the pid file and its workers, which still hold the ports. After
-# a restart of a container, the number in an old pid file can be that of another process, which is left alone.
+# file is read again after the exit. A killed nginx leaves the pid file and its workers, which still hold the ports.
+# After a restart of a container, the number in an old pid file can be that of another process, which is left alone.
 NGINX_WATCH = "pyweb-nginx"
 
 

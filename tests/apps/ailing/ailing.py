@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import socket
+import sqlite3
 import time
 
 from flask import Flask, Response, abort, redirect, request
@@ -33,3 +35,17 @@ def healthz() -> Response | str:
     if now.isdecimal():
         abort(int(now))
     return "ok\n"
+
+
+@app.post("/do")
+def do() -> Response | str:
+    """A part of the application that its health URL does not ask."""
+    now = mood()
+    if now == "note":
+        with sqlite3.connect(MOOD.parent / "notes.db") as notes:
+            notes.execute("insert into notes values ('a note')")
+    if now == "packet":
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    if now == "divide":
+        return str(1 / (len(now) - 6))
+    return Response("done\n", headers={"Set-Cookie": "x" * 90000} if now == "cookie" else {})
