@@ -76,6 +76,12 @@ options:
     type: list
     elements: dict
     default: []
+  expired:
+    description:
+      - The fingerprints of expired certificates of the inventory, by their sites. The fact C(deployed_certificates)
+        lists those that are deployed already. Filled by the action plugin.
+    type: dict
+    default: {}
   uv_home:
     description:
       - Folder of uv's virtual environment.
@@ -128,8 +134,8 @@ ansible_facts:
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
           C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
           which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
-          the host), C(sources) (the decisions of the controller about the sources, such as the commit of a git
-          repository).
+          the host), C(deployed_certificates) (the sites whose expired certificate is deployed already), C(sources)
+          (the decisions of the controller about the sources, such as the commit of a git repository).
       type: dict
 """
 
@@ -149,6 +155,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "certificates": {"type": "list", "elements": "dict", "default": []},
+            "expired": {"type": "dict", "default": {}},
             "uv_home": {"type": "path", "default": "/opt/pyweb/uv"},
             "pythons": {"type": "path", "default": "/opt/pyweb/python"},
             "root": {"type": "path", "default": "/srv/webapps"},

@@ -26,4 +26,5 @@ GOOD: dict[str, Any] = {
     "disks": [],
     "time": 0.0,
     "certificate_problems": [],
+    "deployed_certificates": [],
 }

@@ -35,6 +35,8 @@ UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+# The certificates that nginx serves; the role nginx writes them.
+CERTIFICATES = "/etc/nginx/pyweb/certificates"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -61,6 +63,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "disks": [disk(path) for path in (root, "/var/cache")],
         "time": time.time(),
         "certificate_problems": certificate_problems(params["certificates"]),
+        "deployed_certificates": deployed_certificates(params["expired"]),
     }
 
 
@@ -83,6 +86,16 @@ def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
                 f"nginx_sites '{wanted.name}'.tls: its certificate {wanted.certificate_path} is not usable: {error}."
             )
     return problems
+
+
+def deployed_certificates(expired: dict[str, str]) -> list[str]:
+    """The sites whose expired certificate, which has this fingerprint, is deployed on this host already."""
+    if not expired:
+        return []
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import deployed_fingerprint
+
+    paths = {name: f"{CERTIFICATES}/{os.path.basename(name)}.pem" for name in expired}
+    return [name for name, wanted in expired.items() if deployed_fingerprint(paths[name]) == wanted]
 
 
 def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "disks": list,
     "time": NUMBER,
     "certificate_problems": list,
+    "deployed_certificates": list,
 }
 
 

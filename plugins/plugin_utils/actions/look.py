@@ -64,7 +64,8 @@ class Look:
     ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
     ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
     sites of the inventory beside those of the applications. ``unfetched`` holds the problem of each application whose
-    source can't be fetched. ``answer`` is the task's result, with the host's facts.
+    source can't be fetched. ``expired`` holds fingerprint and problem of each expired certificate. ``answer`` is the
+    task's result, with the host's facts.
     """
 
     apps: list[dict[str, Any]]
@@ -74,6 +75,7 @@ class Look:
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
     unfetched: dict[str, str] = field(default_factory=dict)
+    expired: dict[str, tuple[str, str]] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,7 +138,7 @@ class LookAction(HostAction):
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
             names = [app["name"] for app in apps]
-            look.certificates, problems = with_texts(certificates(look.sites), self.pem, names)
+            look.certificates, problems = with_texts(certificates(look.sites), self.pem, names, look.expired)
         if problems:
             raise Refused(failed(problems))
         return look
@@ -168,6 +170,7 @@ class LookAction(HostAction):
             "certificates": [item for item in look.certificates if item["certificate_path"]],
             "names": [app["name"] for app in served],
             "interpreters": sorted({app["python"]["interpreter"] or "python3" for app in served}),
+            "expired": {name: one for name, (one, _problem) in look.expired.items()},
             **{name: arguments[name] for name in ("uv_home", "pythons", "root") if name in arguments},
         }
         look.answer = self.look_at_host(module_arguments)
@@ -182,7 +185,10 @@ class LookAction(HostAction):
             python_versions={name: request.version for name, request in requests.items()},
         )
         look.facts["sources"] = commits
-        if problems := host_problems(wanted, look.facts):
+        # A run that brings an expired certificate is refused. One that is deployed already only causes a warning.
+        brought = look.expired.keys() - {*look.facts["deployed_certificates"]} if builds else ()
+        problems = [look.expired[name][1] for name in sorted(brought)]
+        if problems := [*problems, *host_problems(wanted, look.facts)]:
             raise Refused(failed(problems))
         return look
 
