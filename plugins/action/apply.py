@@ -331,11 +331,7 @@ class ActionModule(ArchivesAction, SendingAction):
             ready = sending.rendered(part, self.render)
             if part.role == "webapp":
                 switches = plan.switches(self.roles, model) if alone else []
-                timing = {
-                    "owner": deployer(),
-                    "activations": switches,
-                    **self.flags("release_hold", "end_lost_command"),
-                }
+                timing = {**self.of_this_run(model.facts), "activations": switches}
                 ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
             found.append((ready, key))
         return found
@@ -376,13 +372,8 @@ class ActionModule(ArchivesAction, SendingAction):
         deployment: dict[str, Any] = {"apps": [app for app in answer["apps"] if app["name"] in declared], **pending}
         if pending:
             model = self.model(look)
-            found = {app["name"]: app for app in answer["apps"] if app.get("activate")}
             deployment["root"] = model.webapp["webapp_root"]
-            deployment["switch"] = [
-                {**spec, "candidate": found[spec["name"]]["candidate"], "expected": found[spec["name"]].get("current")}
-                for spec in plan.switches(self.roles, model)
-                if spec["name"] in found
-            ]
+            deployment["switch"] = plan.decided_switches(self.roles, model, answer["apps"])
         return deployment
 
     def facts(self) -> dict[str, Any]:

@@ -132,9 +132,9 @@ ansible_facts:
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
           that have one of O(names)), C(interpreters) (path and version of O(interpreters)), C(pythons) (all that are
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
-          C(maintenance) (the switches of applications that are closed), C(ahead) (seconds by
-          which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
-          the host), C(deployed_certificates) (the sites whose expired certificate is deployed already), C(sources)
+          C(releases) (the live release of each of O(names)), C(maintenance) (the switches of applications that are
+          closed), C(ahead) (seconds by which the host's clock is ahead of the controller's), C(certificate_problems)
+          (problems of certificates on the host), C(deployed_certificates) (the sites whose expired certificate is deployed already), C(sources)
           (the decisions of the controller about the sources, such as the commit of a git repository).
       type: dict
 """

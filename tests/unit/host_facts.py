@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "root": True,
     "listeners": [],
     "stamps": {},
+    "releases": {},
     "maintenance": {},
     "clashes": {},
     "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},

@@ -55,6 +55,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "root": os.geteuid() == 0,
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
+        "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},
         "interpreters": {name: interpreter(name, root) for name in params["interpreters"]},
@@ -65,6 +66,13 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "certificate_problems": certificate_problems(params["certificates"]),
         "deployed_certificates": deployed_certificates(params["expired"]),
     }
+
+
+def live_release(name: str, root: str) -> str:
+    """The release of an application that is live now; empty if there is none."""
+    with contextlib.suppress(OSError):
+        return os.path.basename(os.readlink(os.path.join(root, name, "current")))
+    return ""
 
 
 def certificate_problems(items: list[dict[str, Any]]) -> list[str]:

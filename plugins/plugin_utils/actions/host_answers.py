@@ -51,6 +51,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "root": bool,
     "listeners": list,
     "stamps": dict,
+    "releases": dict,
     "maintenance": dict,
     "clashes": dict,
     "interpreters": dict,

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
     answer_of,
     checked_facts,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
@@ -234,6 +235,11 @@ class LookAction(HostAction):
     def flags(self, *names: str) -> dict[str, bool]:
         """The variables of the command line that differ from their defaults."""
         return given_flags(self.task_vars, self._templar.template, *names)
+
+    def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Inputs of a deployment that no key of a part covers: the user, the flags, and the live releases seen."""
+        flags = self.flags("release_hold", "end_lost_command")
+        return {"owner": deployer(), "seen": facts["releases"], **flags}
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""
