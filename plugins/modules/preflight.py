@@ -134,8 +134,9 @@ ansible_facts:
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
           C(releases) (the live release of each of O(names)), C(maintenance) (the switches of applications that are
           closed), C(ahead) (seconds by which the host's clock is ahead of the controller's), C(certificate_problems)
-          (problems of certificates on the host), C(deployed_certificates) (the sites whose expired certificate is deployed already), C(sources)
-          (the decisions of the controller about the sources, such as the commit of a git repository).
+          (problems of certificates on the host), C(deployed_certificates) (the sites whose expired certificate is
+          deployed already), C(sources) (the decisions of the controller about the sources, such as the commit of a git
+          repository).
       type: dict
 """
 
