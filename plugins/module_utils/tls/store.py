@@ -127,7 +127,7 @@ class Store:
         found = inspect(certificate, key)
         wrong = problems(found, list(wanted.names), now)
         if expired := expiry(found, now):
-            # One that is deployed already stops no run: the other sites and applications are deployed. A warning tells.
+            # One that is deployed already only causes a warning. The other sites and applications are deployed.
             wrong = [problem for problem in wrong if problem != expired or not self.is_deployed(wanted, certificate)]
         if wrong:
             raise CertificateError("; ".join(wrong))

@@ -54,7 +54,7 @@ def urls(
 
 
 def kind_of(build: Mapping[str, Any]) -> str:
-    """What a run has done with an application: the release is new, unchanged, or stays because of a rollback."""
+    """Whether the release of an application is new, unchanged, or stays because of a rollback."""
     if build.get("held"):
         return "HELD since a rollback"
     return "new" if build.get("action") != "none" else "unchanged"
