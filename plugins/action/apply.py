@@ -251,8 +251,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             ready = sending.rendered(part, self.render)
             if part.role == "webapp":
                 switches = plan.switches(self.roles, model) if alone else []
-                flags = self.flags("release_hold", "end_lost_command")
-                timing = {"owner": deployer(), "activations": switches, **flags, **more}
+                timing = {**self.of_this_run(model.facts), "activations": switches, **more}
                 ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
             found.append((ready, key))
         return found
@@ -298,15 +297,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         deployment |= {key: answer.pop(key, {}) for key in ("unresolved", "offers")}
         if pending:
             model = self.model(look)
-            found = {app["name"]: app for app in answer["apps"] if app.get("activate")}
             deployment["root"] = model.webapp["webapp_root"]
-            deployment["switch"] = [
-                {
-                    **without_front(spec, pending),
-                    "candidate": found[spec["name"]]["candidate"],
-                    "expected": found[spec["name"]].get("current"),
-                }
-                for spec in plan.switches(self.roles, model)
-                if spec["name"] in found
-            ]
+            switches = plan.decided_switches(self.roles, model, answer["apps"])
+            deployment["switch"] = [without_front(one, pending) for one in switches]
         return deployment

@@ -11,7 +11,8 @@ version_added: 0.2.0
 description:
   - Makes the input C(certificates) of M(pyweb.stack.nginx_config) from the sites of the role P(pyweb.stack.nginx#role).
   - Reads the certificates and keys that are on the controller, and fails with everything that is wrong with them, such
-    as a key of another certificate, one that has expired, or one that lacks a name of its site.
+    as a key of another certificate, or one that lacks a name of its site. Whether one has expired is checked by
+    M(pyweb.stack.nginx_config), because one that is deployed already only causes a warning.
 author: The pyweb.stack contributors (@pyweb)
 options:
   _terms:
@@ -59,7 +60,7 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         sites, _settings, wrong = checked(terms[0], {})
         places = folders(variables or {}, self._loader)
-        found, given_wrong = with_texts(certificates(sites), lambda value: pem(value, places, self._loader))
+        found, given_wrong = with_texts(certificates(sites), lambda value: pem(value, places, self._loader), expired={})
         if self.get_option("problems"):
             return given_wrong
         if wrong + given_wrong:

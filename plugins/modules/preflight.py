@@ -81,6 +81,12 @@ options:
     type: list
     elements: dict
     default: []
+  expired:
+    description:
+      - The fingerprints of expired certificates of the inventory, by their sites. The fact C(deployed_certificates)
+        lists those that are deployed already. Filled by the action plugin.
+    type: dict
+    default: {}
   uv_home:
     description:
       - Folder of uv's virtual environment.
@@ -142,12 +148,13 @@ ansible_facts:
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
           that have one of O(names)), C(interpreters) (path and version of O(interpreters)), C(pythons) (all that are
           installed), C(provided_pythons) (the interpreters that uv has provided), C(disks),
-          C(resolutions) (digests of the versions that releases have recorded, if O(fleet)), C(maintenance) (the
-          switches of applications that are closed), C(ahead) (seconds by which the host's clock is ahead of the
-          controller's), C(certificate_problems) (problems of certificates on
+          C(resolutions) (digests of the versions that releases have recorded, if O(fleet)), C(releases) (the live
+          release of each of O(names)), C(maintenance) (the switches of applications that are closed), C(ahead) (seconds
+          by which the host's clock is ahead of the controller's), C(certificate_problems) (problems of certificates on
           the host), C(orphans) (applications on the host that are not O(known)), C(handmade) (servers of nginx and app
-          servers that are not this collection's), C(sources) (the decisions of the controller about the sources, such
-          as the commit of a git repository).
+          servers that are not this collection's), C(deployed_certificates) (the sites whose expired certificate is
+          deployed already), C(sources) (the decisions of the controller about the sources, such as the commit of a git
+          repository).
       type: dict
 """
 
@@ -168,6 +175,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "certificates": {"type": "list", "elements": "dict", "default": []},
+            "expired": {"type": "dict", "default": {}},
             "uv_home": {"type": "path", "default": "/opt/pyweb/uv"},
             "pythons": {"type": "path", "default": "/opt/pyweb/python"},
             "root": {"type": "path", "default": "/srv/webapps"},

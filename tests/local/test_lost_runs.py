@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A release command whose run is gone: the next run says so, and ends it if it is asked to."""
+"""A release command whose run is gone: the next run reports it, and ends it on request."""
 
 from __future__ import annotations
 

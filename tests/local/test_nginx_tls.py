@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,42 @@ def test_a_given_certificate_that_will_not_do_changes_nothing(
         assert "site 'shop'" in str(caught.value)
         assert "Nothing was changed" in str(caught.value)
     assert (secure.fingerprint(), secure.get()) == (before, "one")
+
+
+@pytest.mark.parametrize("place", ["given", "on the host"])
+def test_a_deployed_certificate_that_has_expired_stops_no_other_change(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    given = make(NAMES, days=30)
+    paths = {"certificate_path": str(tmp_path / "host.crt"), "key_path": str(tmp_path / "host.key")}
+
+    def put(made: Made) -> dict[str, Any]:
+        if place == "given":
+            return secure.item("provided", certificate=made.certificate, key=made.key)
+        (tmp_path / "host.crt").write_text(made.certificate)
+        (tmp_path / "host.key").write_text(made.key)
+        return secure.item("provided", **paths)
+
+    def run(item: dict[str, Any], answer: str) -> Transaction:
+        site = secure.site(answer)
+        if place != "given":
+            site = site.replace("@CERTIFICATES@/shop.pem", paths["certificate_path"], 1)
+            site = site.replace("@CERTIFICATES@/shop.pem", paths["key_path"])
+        params = secure.instance.params({"shop": site}) | {"certificates": [item]}
+        transaction = Transaction(params, BINARY, run_command)
+        transaction.run(check_mode=False)
+        return transaction
+
+    run(put(given), "one")
+    later = time.time() + 60 * 86400
+    monkeypatch.setattr(time, "time", lambda: later)
+    transaction = run(put(given), "two")
+    assert secure.fingerprint() == fingerprint(given.certificate)
+    assert any("'shop' has ended on" in warning for warning in transaction.warnings)
+    # A run that brings another one is refused still.
+    with pytest.raises(NginxError, match="it has expired on"):
+        run(put(make(NAMES, days=31)), "three")
+    assert secure.fingerprint() == fingerprint(given.certificate)
 
 
 def test_a_certificate_that_ends_soon_is_told_and_one_with_time_is_not(secure: Secure) -> None:

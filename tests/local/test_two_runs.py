@@ -30,8 +30,8 @@ pytestmark = needs_root
 LIVE = "20261121T000000Z-11111111"
 STARTS = 10
 
-# One run: the part webapp of a plan, as the module applies it. Its builds take a moment, as those of uv do. What needs
-# accounts and a process manager is left out.
+# One run: the part webapp of a plan, as the module applies it. Its builds take a moment, as those of uv do. The
+# steps that need accounts and a process manager are left out.
 RUN = """
 import json, os, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -130,7 +130,7 @@ def test_of_two_runs_that_change_an_application_one_wins_and_the_other_names_it(
     for number, pair in enumerate(at_once(tmp_path, first, second)):
         for name in ("one", "two"):
             found = [actions(answer)[name] for answer in pair]
-            assert "build" in found, f"start {number}: nobody has built {name}: {pair}"
+            assert "build" in found, f"start {number}: no run has built {name}: {pair}"
             for place, answer in enumerate(pair):
                 if found[place] == "failed":
                     (problem,) = [text for text in answer["failures"]["problems"] if f"'{name}'" in text]

@@ -20,6 +20,7 @@ GOOD: dict[str, Any] = {
     "listeners": [],
     "stamps": {},
     "resolutions": {},
+    "releases": {},
     "maintenance": {},
     "clashes": {},
     "interpreters": {"python3": {"path": "/usr/bin/python3", "version": "3.11"}},
@@ -30,4 +31,5 @@ GOOD: dict[str, Any] = {
     "certificate_problems": [],
     "orphans": {},
     "handmade": {},
+    "deployed_certificates": [],
 }

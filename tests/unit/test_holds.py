@@ -175,7 +175,7 @@ def test_a_damaged_hold_stops_the_application_and_can_be_lifted(layout: Layout, 
     assert text_of(layout, NEW, release_hold=False) == ""
 
 
-# What people see
+# Output
 
 
 HOLDING = {

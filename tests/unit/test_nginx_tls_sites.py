@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.filter.nginx_files import nginx_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import chosen, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
+from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import fingerprint
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
@@ -81,6 +84,34 @@ def test_a_given_certificate_is_looked_at_on_the_controller() -> None:
         _found, wrong = with_texts(items, texts.__getitem__)
         assert bool(wrong) == bool(words)
         assert words in "".join(wrong)
+
+
+def test_an_expired_certificate_may_be_deployed_already() -> None:
+    old = make(["shop.example.com"], expired=True)
+    texts = {"old": old.certificate, "oldk": old.key}
+    items = certificates(checked([site(tls={"mode": "provided", "certificate": "old", "key": "oldk"})], {})[0])
+    expired: dict[str, tuple[str, str]] = {}
+    (found,), wrong = with_texts(items, texts.__getitem__, expired=expired)
+    assert (found["certificate"].strip(), wrong) == (old.certificate.strip(), [])
+    mark, problem = expired["shop"]
+    assert mark == fingerprint(old.certificate)
+    assert problem.startswith("nginx_sites 'shop'.tls: its certificate is not usable: it has expired on")
+    # Other problems stay problems.
+    (item,) = items
+    _found, wrong = with_texts([{**item, "names": ["other.example.com"]}], texts.__getitem__, expired=expired)
+    assert "but the site also answers to other.example.com" in wrong[0]
+
+
+def test_a_host_says_which_expired_certificate_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "CERTIFICATES", str(tmp_path))
+    old = make(["shop.example.com"], expired=True)
+    (tmp_path / "shop.pem").write_text(f"# provided\n{old.certificate}{old.key}")
+    (tmp_path / "damaged.pem").write_text("x")
+    mark = fingerprint(old.certificate)
+    expired = {"shop": mark, "damaged": mark, "none": mark}
+    assert facts.deployed_certificates(expired) == ["shop"]
+    assert facts.deployed_certificates({"shop": "another"}) == []
+    assert facts.deployed_certificates({}) == []
 
 
 def test_packages_are_only_wanted_by_who_uses_them() -> None:

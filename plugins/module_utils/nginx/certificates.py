@@ -178,7 +178,11 @@ class Certificates:
             if found is None or found.days_left(now) >= WARN_DAYS:
                 continue
             days = found.days_left(now)
-            when = f"ends in {days} days, on {found.end_date}" if days >= 0 else f"has ended on {found.end_date}"
+            when = (
+                f"ends in {days} days, on {found.end_date}"
+                if days >= 0
+                else f"has ended on {found.end_date}, so browsers refuse it"
+            )
             remedy = {
                 "provided": "Give a new one.",
                 "acme": "Its renewal does not work: see journalctl -u pyweb-certificates, or run the playbook again.",

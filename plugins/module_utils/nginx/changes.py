@@ -27,12 +27,9 @@ class State:
     open_logs: list[str] = field(default_factory=list)
     entry_exposed: bool = False
     renewal: list[dict[str, Any]] = field(default_factory=list)
-<<<<<<< HEAD
     # The new texts of files of other people.
     handmade: dict[str, str | None] = field(default_factory=dict)
-=======
     rotation: list[dict[str, Any]] = field(default_factory=list)
->>>>>>> honest
 
 
 @dataclass
@@ -50,11 +47,8 @@ class Changes:
     exposed_keys: list[str] = field(default_factory=list)
     open_logs: list[str] = field(default_factory=list)
     renewal: bool = False
-<<<<<<< HEAD
     handmade: dict[str, str | None] = field(default_factory=dict)
-=======
     rotation: bool = False
->>>>>>> honest
 
     @property
     def actions(self) -> list[str]:
@@ -108,11 +102,8 @@ def decide(state: State, wanted: dict[str, str], entry: str) -> Changes:
         exposed_keys=state.exposed_keys,
         open_logs=state.open_logs,
         renewal=bool(state.renewal),
-<<<<<<< HEAD
         handmade=state.handmade,
-=======
         rotation=bool(state.rotation),
->>>>>>> honest
     )
 
 

@@ -282,11 +282,8 @@ class Transaction:
             open_logs=log_files.open_logs(log_files.logs_of(content.values(), self.trees.home)),
             entry_exposed=self.system.entry_is_exposed(),
             renewal=self.renewal.diffs(),
-<<<<<<< HEAD
             handmade=self.handmade.edits(self.wanted(live)),
-=======
             rotation=self.system.rotation_diffs(),
->>>>>>> honest
         )
 
     def live_folder(self) -> str:

@@ -94,7 +94,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
                 f"webapps '{layout.name}': this run does not change it, and leaves it alone: {busy}"
             )
         return {**result, "busy": bool(busy), "activate": needs_repair(layout, deployment.run), "changed": changed}
-    if current != spec.get("seen", current) and not check_mode:
+    if (current or "") != spec.get("seen", current or "") and not check_mode:
         raise ReleaseError(layout.name, overtaken(layout, current))
     if action == "build" and not (check_mode or spec["source"].get("wanted")):
         with lock(layout, owner):

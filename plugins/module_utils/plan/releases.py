@@ -79,7 +79,8 @@ class Releases:
         settings.end_lost = bool(self.inputs.get("end_lost_command"))
         # Another run may switch an application while this one builds others.
         names = [spec["name"] for spec in self.inputs["apps"]]
-        seen = {name: Layout(name, self.deployment.root).current_release() for name in names}
+        seen = {name: Layout(name, self.deployment.root).current_release() or "" for name in names}
+        seen |= {name: live for name, live in (self.inputs.get("seen") or {}).items() if name in seen}
         for spec in self.inputs["apps"]:
             try:
                 if spec.get("problem"):

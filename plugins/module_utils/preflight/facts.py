@@ -38,6 +38,8 @@ UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+# The certificates that nginx serves; the role nginx writes them.
+CERTIFICATES = "/etc/nginx/pyweb/certificates"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -58,6 +60,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
         "resolutions": recorded(names, root) if params.get("fleet") else {},
+        "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},
         "interpreters": {name: interpreter(name, root) for name in params["interpreters"]},
@@ -68,7 +71,15 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "certificate_problems": certificate_problems(params["certificates"]),
         "orphans": orphans(params["known"], Places(root)),
         "handmade": handmade(root),
+        "deployed_certificates": deployed_certificates(params["expired"]),
     }
+
+
+def live_release(name: str, root: str) -> str:
+    """The release of an application that is live now; empty if there is none."""
+    with contextlib.suppress(OSError):
+        return os.path.basename(os.readlink(os.path.join(root, name, "current")))
+    return ""
 
 
 def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
@@ -90,6 +101,16 @@ def certificate_problems(items: list[dict[str, Any]]) -> list[str]:
                 f"nginx_sites '{wanted.name}'.tls: its certificate {wanted.certificate_path} is not usable: {error}."
             )
     return problems
+
+
+def deployed_certificates(expired: dict[str, str]) -> list[str]:
+    """The sites whose expired certificate, which has this fingerprint, is deployed on this host already."""
+    if not expired:
+        return []
+    from ansible_collections.pyweb.stack.plugins.module_utils.tls.store import deployed_fingerprint
+
+    paths = {name: f"{CERTIFICATES}/{os.path.basename(name)}.pem" for name in expired}
+    return [name for name, wanted in expired.items() if deployed_fingerprint(paths[name]) == wanted]
 
 
 def ports_in_use(ports: list[int]) -> list[dict[str, Any]]:

@@ -68,8 +68,8 @@ def start_of(pid: int) -> str:
 def ancestors(pid: int) -> list[Process]:
     """The processes between a module and its connection, from its parent on.
 
-    They end with sshd's process for this connection, or with Ansible itself on the same host. What started these may
-    end earlier than a run: a shell, or the listening sshd. Of another connection, only the parent is known.
+    They end with sshd's process for this connection, or with Ansible itself on the same host. Their own parents may end
+    earlier than a run: a shell, or the listening sshd. Of another connection, only the parent is known.
     """
     found: list[Process] = []
     fields = fields_of(pid)
@@ -145,13 +145,13 @@ def read(layout: Layout) -> Holder | None:
 
 
 def doing_of(layout: Layout) -> str:
-    """What the holder of the lock does; empty if that is unknown."""
+    """The work of the holder of the lock; empty if that is unknown."""
     holder = read(layout)
     return redacted(holder.doing) if holder else ""
 
 
 def lost(layout: Layout) -> str | None:
-    """What a holder does whose run is gone; None if its run still exists, or if that is unknown."""
+    """The work of a holder whose run is gone; None if its run still exists, or if that is unknown."""
     holder = read(layout)
     if holder is None or not holds(layout, holder.process):
         return None
@@ -164,7 +164,7 @@ def lost(layout: Layout) -> str | None:
 
 
 def is_unread(pid: int) -> bool:
-    """Whether the output of a process is a pipe that no process reads any more."""
+    """Whether the output of a process is a pipe that no process reads."""
     path = f"/proc/{pid}/fd/1"
     with suppress(OSError):
         if not stat.S_ISFIFO(os.stat(path).st_mode):

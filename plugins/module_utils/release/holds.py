@@ -52,7 +52,7 @@ def read_hold(layout: Layout) -> list[Held]:
         with open(path, encoding="utf-8") as stream:
             found = json.load(stream)["releases"]
         entries = [Held(**{key: one[key] for key in Held.__dataclass_fields__ if key in one}) for one in found]
-        if not all(isinstance(one.fingerprint, dict) and one.fingerprint for one in entries):
+        if not all(dict(one.fingerprint) for one in entries):
             raise ValueError
         return entries
     except FileNotFoundError:

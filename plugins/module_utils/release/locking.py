@@ -25,7 +25,7 @@ class Busy(ReleaseError):
 
 @dataclass
 class Settings:
-    """What this process may do when it finds a lock. ``notes`` are warnings of the run."""
+    """The rights of this process when it finds a lock. ``notes`` are warnings of the run."""
 
     # End a program whose run is gone.
     end_lost: bool = False

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a rollback does beside the switch: it holds the release that it leaves, and marks it as withdrawn."""
+"""Hold the release that a rollback leaves, and mark it as withdrawn."""
 
 from __future__ import annotations
 

@@ -171,11 +171,16 @@ def shake_hands(certificate: str, key: str, trusted: str) -> dict[str, Any]:
     return peer or {}
 
 
+def expiry(found: Certificate, now: float) -> str:
+    """The problem with a certificate that has expired, as a sentence without its full stop; empty if it has not."""
+    return f"it has expired on {found.end_date}. Give one that is valid" if found.ends <= now else ""
+
+
 def problems(found: Certificate, names: list[str], now: float) -> list[str]:
     """Why a certificate can't be used for these names; each as a sentence without its full stop."""
     wrong = []
-    if found.ends <= now:
-        wrong.append(f"it has expired on {found.end_date}. Give one that is valid")
+    if expired := expiry(found, now):
+        wrong.append(expired)
     elif found.begins > now:
         wrong.append(f"it is not valid before {day(found.begins)}. Check the clock, or give one that is valid now")
     if missing := found.missing(names):

@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import
     Certificate,
     CertificateError,
     blocks,
+    expiry,
     fingerprint,
     inspect,
     problems,
@@ -49,6 +50,12 @@ class State:
 
     found: Certificate | None = None
     due: str = ""  # why the site needs a new one; empty if it needs none
+
+
+def deployed_fingerprint(path: str) -> str:
+    """The fingerprint of the certificate in a file of the store; empty without one."""
+    text = read(path)
+    return fingerprint(text) if text and blocks(text) else ""
 
 
 class Store:
@@ -118,11 +125,21 @@ class Store:
                     )
             certificate, key = (str(text) for text in self.texts(wanted))
         found = inspect(certificate, key)
-        if wrong := problems(found, list(wanted.names), now):
+        wrong = problems(found, list(wanted.names), now)
+        if expired := expiry(found, now):
+            # One that is deployed already only causes a warning. The other sites and applications are deployed.
+            wrong = [problem for problem in wrong if problem != expired or not self.is_deployed(wanted, certificate)]
+        if wrong:
             raise CertificateError("; ".join(wrong))
         if wanted.certificate_path or read(self.path(wanted)) == self.provided(wanted):
             return State(found)
         return State(found, "another one is given")
+
+    def is_deployed(self, wanted: Wanted, certificate: str) -> bool:
+        """Whether nginx already uses a given certificate. One on the host is in use if nginx serves it."""
+        if wanted.certificate_path:
+            return served(wanted.port, wanted.server_name) == fingerprint(certificate)
+        return deployed_fingerprint(self.path(wanted)) == fingerprint(certificate)
 
     def is_served(self, wanted: Wanted) -> bool:
         """Whether nginx serves the certificate that is on the disk."""

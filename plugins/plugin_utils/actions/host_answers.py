@@ -61,6 +61,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "listeners": list,
     "stamps": dict,
     "resolutions": dict,
+    "releases": dict,
     "maintenance": dict,
     "clashes": dict,
     "interpreters": dict,
@@ -71,6 +72,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "certificate_problems": list,
     "orphans": dict,
     "handmade": dict,
+    "deployed_certificates": list,
 }
 
 

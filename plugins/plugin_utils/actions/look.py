@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
     checked_facts,
     listed,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
@@ -67,7 +68,8 @@ class Look:
     ``apps`` are all applications of the inventory, normalised, and ``inputs`` the inputs of the roles that are set.
     ``sites`` and ``settings`` are those of nginx, checked, ``certificates`` those of the sites, and ``own_sites`` the
     sites of the inventory beside those of the applications. ``unfetched`` holds the problem of each application whose
-    source can't be fetched. ``answer`` is the task's result, with the host's facts.
+    source can't be fetched. ``expired`` holds fingerprint and problem of each expired certificate. ``answer`` is the
+    task's result, with the host's facts.
     """
 
     apps: list[dict[str, Any]]
@@ -77,6 +79,7 @@ class Look:
     certificates: list[dict[str, Any]] = field(default_factory=list)
     own_sites: list[dict[str, Any]] = field(default_factory=list)
     unfetched: dict[str, str] = field(default_factory=dict)
+    expired: dict[str, tuple[str, str]] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -147,7 +150,7 @@ class LookAction(HostAction):
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
             names = [app["name"] for app in apps]
-            look.certificates, problems = with_texts(certificates(look.sites), self.pem, names)
+            look.certificates, problems = with_texts(certificates(look.sites), self.pem, names, look.expired)
         if problems:
             raise Refused(failed(problems))
         return look
@@ -180,6 +183,7 @@ class LookAction(HostAction):
             "names": [app["name"] for app in served],
             "known": [app["name"] for app in look.apps],
             "interpreters": sorted({app["python"]["interpreter"] or "python3" for app in served}),
+            "expired": {name: one for name, (one, _problem) in look.expired.items()},
             **{name: arguments[name] for name in ("uv_home", "pythons", "root", "fleet") if name in arguments},
         }
         look.answer = self.look_at_host(module_arguments)
@@ -196,7 +200,10 @@ class LookAction(HostAction):
         look.facts["sources"] = commits
         foreign = orphaned.foreign_applications(self.task_vars, self._templar.template)
         look.facts["orphans"] = orphans.checked(look.facts["orphans"], foreign)
-        if problems := host_problems(wanted, look.facts):
+        # A run that brings an expired certificate is refused. One that is deployed already only causes a warning.
+        brought = look.expired.keys() - {*look.facts["deployed_certificates"]} if builds else ()
+        problems = [look.expired[name][1] for name in sorted(brought)]
+        if problems := [*problems, *host_problems(wanted, look.facts)]:
             raise Refused(failed(problems))
         if builds:
             self.tell_of_orphans(look, served)
@@ -254,6 +261,11 @@ class LookAction(HostAction):
     def flags(self, *names: str) -> dict[str, bool]:
         """The variables of the command line that differ from their defaults."""
         return given_flags(self.task_vars, self._templar.template, *names)
+
+    def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Inputs of a deployment that no key of a part covers: the user, the flags, and the live releases seen."""
+        flags = self.flags("release_hold", "end_lost_command")
+        return {"owner": deployer(), "seen": facts["releases"], **flags}
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""

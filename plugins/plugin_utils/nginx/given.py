@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import (
     CertificateError,
     certificates_of,
+    expiry,
     inspect,
     keys_of,
     problems,
@@ -59,24 +60,33 @@ def part_of(text: str, kind: str) -> str:
 
 
 def with_texts(
-    items: list[dict[str, Any]], read: Callable[[str], str], applications: Collection[str] = ()
+    items: list[dict[str, Any]],
+    read: Callable[[str], str],
+    applications: Collection[str] = (),
+    expired: dict[str, tuple[str, str]] | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The certificates of sites with the texts of given ones, and the problems with them.
 
-    ``applications`` are the names of those sites that come from ``webapps``, for the messages.
+    ``applications`` are the names of those sites that come from ``webapps``, for the messages. An expired certificate
+    is a problem, too. With ``expired``, its fingerprint and its problem are added there instead, by its site: such a
+    certificate may be deployed already.
     """
     found, wrong = [], []
     for item in items:
+        name = item["name"]
+        where = f"webapps '{name}'.site.tls" if name in applications else f"nginx_sites '{name}'.tls"
         if item["certificate"]:
             try:
                 # A file may hold both. Ansible shows the certificate of a task, and hides its key.
                 certificate, key = certificates_of(read(item["certificate"])), keys_of(read(item["key"]))
                 item = {**item, "certificate": certificate, "key": key}
-                reasons = problems(inspect(certificate, key), item["names"], time.time())
+                content, now = inspect(certificate, key), time.time()
+                reasons = problems(content, item["names"], now)
+                if expired is not None and (problem := expiry(content, now)):
+                    reasons.remove(problem)
+                    expired[name] = (content.fingerprint, f"{where}: its certificate is not usable: {problem}.")
             except CertificateError as error:
                 reasons = [str(error)]
-            name = item["name"]
-            where = f"webapps '{name}'.site.tls" if name in applications else f"nginx_sites '{name}'.tls"
             wrong += [f"{where}: its certificate is not usable: {why}." for why in reasons]
         found.append(item)
     return found, wrong

@@ -266,6 +266,16 @@ def switches(roles: Collection[str], model: Model) -> list[dict[str, Any]]:
     )
 
 
+def decided_switches(roles: Collection[str], model: Model, builds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The switches that a host has decided on: each with its new release, and the one that it is to replace."""
+    found = {build["name"]: build for build in builds if build.get("activate")}
+    return [
+        {**spec, "candidate": build["candidate"], "expected": build.get("current")}
+        for spec in switches(roles, model)
+        if (build := found.get(spec["name"]))
+    ]
+
+
 def without_problems(checked: tuple[Any, ...]) -> Any:
     """The checked values, without the problems, which are the last item; raises PlanError if there are any."""
     *found, problems = checked
