@@ -161,7 +161,7 @@ def test_a_host_without_unknown_applications_reads_no_file(machine: Machine, mon
     assert machine.found("shop") == {}
 
 
-# What a run says
+# Warnings of a run
 
 
 def orphan(**changes: Any) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def test_an_answer_of_the_wrong_kind_is_left_out(answer: Any) -> None:
     )
 
 
-# What a run refuses
+# Refusals of a run
 
 
 def app(name: str = "store", **changes: Any) -> dict[str, Any]:

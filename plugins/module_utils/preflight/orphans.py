@@ -169,8 +169,8 @@ def text_of(path: str) -> str:
 def sites_of(known: Collection[str], places: Places, every: bool) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """Each site of nginx that leads to unknown applications, and the folders of these.
 
-    A site has the name of an application that it leads to. Unless ``every`` site is wanted, those with the name of a
-    known one are not read.
+    A site has the name of an application that it leads to. Without ``every``, those with the name of a known
+    application are not read.
     """
     folder = f"{places.nginx}/pyweb/current/sites"
     wanted = [entry for entry in entries(folder) if every or entry.rpartition(".")[0] not in known]
@@ -192,7 +192,7 @@ def sites_of(known: Collection[str], places: Places, every: bool) -> Iterator[tu
 
 
 def complete(orphan: Orphan) -> None:
-    """Add what the folder and the account of an application tell."""
+    """Add the release, the processes and the jobs of an application, from its folder and its account."""
     home = f"{orphan.root}/{orphan.name}"
     with suppress(OSError):
         orphan.release = os.path.basename(os.readlink(f"{home}/current"))

@@ -42,7 +42,7 @@ def entry(orphan: dict[str, Any], host: str) -> dict[str, Any]:
 
 
 def row(orphan: dict[str, Any], host: str) -> dict[str, Any]:
-    """The row of the status. Most of what it shows needs the settings of the inventory."""
+    """The row of the status. Most of its values would need the settings of the inventory."""
     managers = [name for name, key in (("systemd", "units"), ("supervisor", "programs")) if orphan[key]]
     return {
         **dict.fromkeys([*COLUMNS, *OTHER_KEYS]),

@@ -67,7 +67,7 @@ def there(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def parts(orphan: Mapping[str, Any]) -> str:
-    """What is on the host of an orphan, for messages."""
+    """The parts of an orphan that are on the host, for messages."""
     found = [f"release {orphan['release']}"] if orphan["release"] else ["no live release"]
     found.append(f"{orphan['running']} running processes")
     found += [
@@ -105,9 +105,7 @@ def warnings(found: Mapping[str, Any], host: str) -> list[str]:
     ]
 
 
-def conflicts(
-    apps: Iterable[dict[str, Any]], sites: Iterable[dict[str, Any]], found: Mapping[str, Any]
-) -> list[str]:
+def conflicts(apps: Iterable[dict[str, Any]], sites: Iterable[dict[str, Any]], found: Mapping[str, Any]) -> list[str]:
     """The problems of a run beside orphans: it would take their domains, or run an exclusive process twice.
 
     ``apps`` are the present applications of the inventory, and ``sites`` all sites that nginx is to serve.
