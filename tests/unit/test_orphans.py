@@ -301,6 +301,33 @@ def test_status_doctor_and_verify_show_it() -> None:
     assert not [check for check in entry["checks"] if check["problem"]]
 
 
+def test_a_service_of_a_role_that_no_list_has_is_shown(machine: Machine) -> None:
+    machine.write("units/mailer.service", SYSTEMD.format("/usr/bin/mailer"))
+    machine.write("units/foreign.service", "[Service]\nExecStart=/usr/bin/foreign\n")
+    machine.write("units/shop@.service", SYSTEMD.format(f"{machine.places.root}/shop/releases/%i/bin/web"))
+    machine.write("supervisor/conf.d/sender.conf", SUPERVISOR.format("/usr/bin/sender"))
+    machine.write("supervisor/conf.d/pyweb-cron.conf", SUPERVISOR.format("/usr/sbin/cron"))
+    machine.write("supervisor/conf.d/group@all.conf", SUPERVISOR.format("x"))
+    machine.write(f"supervisor/conf.d/shop-{RELEASE}.conf", SUPERVISOR.format("x"))
+    machine.write(
+        "supervisor/scheduled/my.report", "# Managed by pyweb.stack (role supervisor).\nexec /usr/bin/report\n"
+    )
+    found = host.lone_services(machine.places)
+    assert found == [
+        {"name": "my.report", "role": "supervisor"},
+        {"name": "sender", "role": "supervisor"},
+        {"name": "mailer", "role": "systemd"},
+    ]
+    view = {"name": "web1", "orphans": orphans.checked({"services": [*found, {"name": "x", "role": "y"}]})}
+    listed = {"supervisor_programs": [{"name": "sender"}, {"name": "my.report"}]}
+    assert [one["name"] for one in shown.entries(view)] == ["my.report", "sender", "mailer"]
+    (entry,) = shown.entries(view, inventory=listed)
+    assert entry["status"]["health"] == "NOT IN THE INVENTORY (service of the role systemd)"
+    assert "{name: mailer, state: absent}' to systemd_services" in entry["diagnosis"]["warnings"][0]["fix"]
+    view["orphans"] = orphans.checked({"services": found}, ["mailer"])
+    assert shown.entries(view, inventory=listed) == []
+
+
 # Removal
 
 FACTS: dict[str, Any] = {"init": "systemd", "supervisor": True, "cpus": 1, "memory_bytes": 2**30}

@@ -150,6 +150,29 @@ def definitions(known: Collection[str], places: Places) -> Iterator[tuple[str, s
                 yield "crontabs", match["app"], root, entry
 
 
+def lone_services(places: Places) -> list[dict[str, str]]:
+    """The services that the roles systemd and supervisor have defined, and that belong to no application.
+
+    Each has its ``name``, as their lists have it, and its ``role``.
+    """
+    base, found = places.supervisor, {}
+    for role, folder, ending in (
+        ("systemd", places.units, ".service"),
+        ("supervisor", f"{base}/templates", ".conf"),
+        ("supervisor", f"{base}/conf.d", ".conf"),
+        ("supervisor", f"{base}/scheduled", ""),
+    ):
+        for entry in entries(folder):
+            name = entry.removesuffix(ending)
+            # Instances have definitions, groups have no processes, and the collection has programs of its own.
+            if not entry.endswith(ending) or name.startswith(("pyweb-", "group@")) or INSTANCE.search(name):
+                continue
+            text = text_of(f"{folder}/{entry}")
+            if f"{MARK} (role {role})" in text and not re.search(STARTED.format(app=NAME.pattern), text):
+                found[role, name] = {"name": name, "role": role}
+    return [found[key] for key in sorted(found)]
+
+
 def root_of(path: str, app: str) -> str:
     """The root of the application whose program a definition starts; empty if it is not one of this collection."""
     text = text_of(path)

@@ -29,13 +29,13 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
     problems: list[str] = []
     started = []
     # An application that the inventory does not know may have another root.
-    due = [(spec, Layout(spec["name"], spec.get("root") or root)) for spec in specs]
-    bringing = {spec["name"] for spec, layout in due if brings_exclusive(spec, layout)}
+    pairs = [(spec, Layout(spec["name"], spec.get("root") or root)) for spec in specs]
+    bringing = {spec["name"] for spec, layout in pairs if brings_exclusive(spec, layout)}
     stuck: list[str] = []
     if bringing:
         # A renamed application may bring the exclusive processes of one that is removed.
-        due.sort(key=lambda one: one[0]["state"] != "absent")
-    for spec, layout in due:
+        pairs.sort(key=lambda one: one[0]["state"] != "absent")
+    for spec, layout in pairs:
         known = len(problems)
         try:
             if spec["state"] == "absent":

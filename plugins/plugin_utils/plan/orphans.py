@@ -19,6 +19,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.background import
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+")
 LISTS = ("units", "programs", "crontabs", "processes", "exclusive", "jobs")
+# The roles that define services, and the lists of their services.
+LISTS_OF_ROLES = {"systemd": "systemd_services", "supervisor": "supervisor_programs"}
 
 
 def checked(found: Any, foreign: Collection[str] = ()) -> dict[str, Any]:
@@ -45,6 +47,11 @@ def checked(found: Any, foreign: Collection[str] = ()) -> dict[str, Any]:
             if NAME.fullmatch(str(one.get("name"))) and ROOT.fullmatch(str(one.get("root")))
         ],
         "exclusive": dict(exclusive) if isinstance(exclusive, Mapping) else {},
+        "services": [
+            {"name": one_line(str(one.get("name"))), "role": one["role"]}
+            for one in listed(answer.get("services"))
+            if isinstance(one, Mapping) and one.get("role") in LISTS_OF_ROLES and one.get("name") not in foreign
+        ],
     }
 
 
@@ -64,6 +71,15 @@ def checked_site(site: Mapping[str, Any]) -> dict[str, Any]:
 def there(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The orphans of which more than their data is on the host, without those of another inventory."""
     return [one for one in found.get("apps", []) if not (one["only_data"] or one["foreign"])]
+
+
+def unlisted_services(found: Mapping[str, Any], inventory: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The services of the roles alone that no list of the inventory has. ``inventory`` holds these lists."""
+    names = {
+        role: {one.get("name") for one in listed(inventory.get(key)) if isinstance(one, Mapping)}
+        for role, key in LISTS_OF_ROLES.items()
+    }
+    return [one for one in found.get("services", []) if one["name"] not in names[one["role"]]]
 
 
 def parts(orphan: Mapping[str, Any]) -> str:
