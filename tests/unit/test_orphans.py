@@ -183,12 +183,21 @@ def test_a_warning_names_everything_and_what_to_do() -> None:
         "job nightly",
         "crontab pyweb-shop_nightly",
         "site shop (shop.example.com)",
-        "keeps running and serving",
+        "This run changes nothing of it. It keeps running and is still served by nginx. To remove it: ",
         "remove.yml -i INVENTORY -e app=shop -e confirm=shop --limit web1",
         "{name: shop, state: absent}",
         "webapp_foreign_applications",
     ):
         assert words in text
+
+
+def test_the_rest_of_a_first_deployment_that_failed_is_in_no_way(machine: Machine) -> None:
+    machine.write("apps/shop/deployments.log")
+    machine.serve("shop", "shop")
+    found = machine.found()["shop"]
+    assert (found["release"], found["sites"]) == ("", [])
+    (text,) = orphans.warnings({"apps": [found]}, "web1")
+    assert "This run changes nothing of it. To remove it: " in text
 
 
 def test_neither_data_nor_applications_of_another_inventory_cause_a_warning() -> None:

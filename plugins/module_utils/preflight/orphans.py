@@ -80,7 +80,8 @@ def orphans(known: Collection[str], places: Places) -> dict[str, Any]:
         getattr(found.setdefault(app, Orphan(app, root)), kind).append(name)
     for site, folder_names in sites_of(known, places, bool(found)):
         for app, folder in folder_names.items():
-            if app in found or os.path.lexists(f"{folder}/current.sock"):
+            # nginx keeps the site of no other one.
+            if os.path.lexists(f"{folder}/current.sock"):
                 found.setdefault(app, Orphan(app, os.path.dirname(folder))).sites.append(site)
     for orphan in found.values():
         complete(orphan)

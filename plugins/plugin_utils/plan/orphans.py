@@ -116,9 +116,15 @@ def warnings(found: Mapping[str, Any], host: str) -> list[str]:
     """A warning for each orphan: what there is of it, what a run does with it, and what to do."""
     return [
         f"{host}: the application '{one['name']}' is on the host, but not in its inventory: {parts(one)}. This run "
-        f"does not change it: it keeps running{' and serving' if one['sites'] else ''}. {remedy(one, host)}."
+        f"changes nothing of it. {state(one)}{remedy(one, host)}."
         for one in there(found)
     ]
+
+
+def state(orphan: Mapping[str, Any]) -> str:
+    """The state in which a run leaves an orphan, as a sentence; empty if nothing of it runs."""
+    states = ["keeps running"] * bool(orphan["running"]) + ["is still served by nginx"] * bool(orphan["sites"])
+    return f"It {' and '.join(states)}. " if states else ""
 
 
 def conflicts(apps: Iterable[dict[str, Any]], sites: Iterable[dict[str, Any]], found: Mapping[str, Any]) -> list[str]:
