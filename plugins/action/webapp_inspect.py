@@ -74,10 +74,15 @@ class ActionModule(HostAction):
                     "findings": {**found, "visits": view.visits},
                 }
             )
-        others = orphans_of_host.entries(host, wanted)
+        others = orphans_of_host.entries(host, wanted, self.lists_of_roles(task_vars))
         if wanted and not (concluded or others):
             raise AnsibleActionFail(unknown_app(wanted, [app["name"] for app in present(webapps)]))
         return {**result, "apps": [*concluded, *others], "host": host}
+
+    def lists_of_roles(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The lists of services that the inventory has for the roles systemd and supervisor."""
+        names = [name for name in orphans.LISTS_OF_ROLES.values() if name in task_vars]
+        return {name: self._templar.template(task_vars[name]) for name in names}
 
 
 def chosen(webapps: Any, name: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -110,7 +110,7 @@ from ansible.module_utils.basic import AnsibleModule  # the documentation stands
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.host import look_at_host
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.inspection import look_at_apps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
-from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, lone_services, orphans
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
     )
     root = module.params["root"]
     apps = look_at_apps(module.params["apps"], root, module.params["nginx_group"], run_on_host)
-    found = orphans(module.params["known"], Places(root))
+    found = {**orphans(module.params["known"], Places(root)), "services": lone_services(Places(root))}
     module.exit_json(changed=False, apps=apps, host={**look_at_host(run_on_host, root), "orphans": found})
 
 

@@ -608,6 +608,34 @@ def test_several_take_over_side_by_side_and_one_that_fails_stops_no_other(
             pass
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_renamed_application_runs_its_exclusive_process_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    """The removal of the old name comes first, and if it fails, the new one does not start."""
+    processes = [{"service": "shop.beat", "exclusive": True, "stop_timeout": 1, "start_seconds": 0.1}]
+    write_manifest(host.layout, Manifest(NEW, BUILT, {"code": NEW}, venv="v", processes=processes))
+
+    def remove(spec: dict[str, Any], *_arguments: Any) -> dict[str, Any]:
+        assert not host.manager.parts_running
+        if not removed:
+            raise ReleaseError(spec["name"], "another deployment is under way.")
+        return {"name": spec["name"]}
+
+    monkeypatch.setattr(module, "remove", remove)
+    monkeypatch.setattr(
+        module, "Layout", lambda name, root: host.layout if name == "shop" else Layout(name, "/nowhere")
+    )
+    specs = [{**host.switch().spec, "state": "present"}, {"name": "store", "state": "absent"}]
+    results, problems = module.activate(specs, "", lambda argv: (0, "", ""), "alice")
+    assert [result["name"] for result in results] == (["store", "shop"] if removed else [])
+    assert bool(problems) is not removed
+    assert ("shop.beat", NEW) in host.manager.parts_running if removed else not host.manager.parts_running
+    if not removed:
+        assert "its exclusive processes could run beside those of store" in problems[1]
+        assert host.serving == OLD
+
+
 @pytest.mark.parametrize("step", ["start", "enable"])
 def test_a_process_manager_that_refuses_changes_nothing(host: Host, step: str) -> None:
     host.manager.refuses = step

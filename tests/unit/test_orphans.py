@@ -161,7 +161,7 @@ def test_a_host_without_unknown_applications_reads_no_file(machine: Machine, mon
     assert machine.found("shop") == {}
 
 
-# What a run says
+# Warnings of a run
 
 
 def orphan(**changes: Any) -> dict[str, Any]:
@@ -183,12 +183,21 @@ def test_a_warning_names_everything_and_what_to_do() -> None:
         "job nightly",
         "crontab pyweb-shop_nightly",
         "site shop (shop.example.com)",
-        "keeps running and serving",
+        "This run changes nothing of it. It keeps running and is still served by nginx. To remove it: ",
         "remove.yml -i INVENTORY -e app=shop -e confirm=shop --limit web1",
         "{name: shop, state: absent}",
         "webapp_foreign_applications",
     ):
         assert words in text
+
+
+def test_the_rest_of_a_first_deployment_that_failed_is_in_no_way(machine: Machine) -> None:
+    machine.write("apps/shop/deployments.log")
+    machine.serve("shop", "shop")
+    found = machine.found()["shop"]
+    assert (found["release"], found["sites"]) == ("", [])
+    (text,) = orphans.warnings({"apps": [found]}, "web1")
+    assert "This run changes nothing of it. To remove it: " in text
 
 
 def test_neither_data_nor_applications_of_another_inventory_cause_a_warning() -> None:
@@ -220,7 +229,7 @@ def test_an_answer_of_the_wrong_kind_is_left_out(answer: Any) -> None:
     )
 
 
-# What a run refuses
+# Refusals of a run
 
 
 def app(name: str = "store", **changes: Any) -> dict[str, Any]:
@@ -299,6 +308,33 @@ def test_status_doctor_and_verify_show_it() -> None:
         "n/a    it is in the inventory: it is on the host, but not" in line for line in check_table("web1", [entry])
     )
     assert not [check for check in entry["checks"] if check["problem"]]
+
+
+def test_a_service_of_a_role_that_no_list_has_is_shown(machine: Machine) -> None:
+    machine.write("units/mailer.service", SYSTEMD.format("/usr/bin/mailer"))
+    machine.write("units/foreign.service", "[Service]\nExecStart=/usr/bin/foreign\n")
+    machine.write("units/shop@.service", SYSTEMD.format(f"{machine.places.root}/shop/releases/%i/bin/web"))
+    machine.write("supervisor/conf.d/sender.conf", SUPERVISOR.format("/usr/bin/sender"))
+    machine.write("supervisor/conf.d/pyweb-cron.conf", SUPERVISOR.format("/usr/sbin/cron"))
+    machine.write("supervisor/conf.d/group@all.conf", SUPERVISOR.format("x"))
+    machine.write(f"supervisor/conf.d/shop-{RELEASE}.conf", SUPERVISOR.format("x"))
+    machine.write(
+        "supervisor/scheduled/my.report", "# Managed by pyweb.stack (role supervisor).\nexec /usr/bin/report\n"
+    )
+    found = host.lone_services(machine.places)
+    assert found == [
+        {"name": "my.report", "role": "supervisor"},
+        {"name": "sender", "role": "supervisor"},
+        {"name": "mailer", "role": "systemd"},
+    ]
+    view = {"name": "web1", "orphans": orphans.checked({"services": [*found, {"name": "x", "role": "y"}]})}
+    listed = {"supervisor_programs": [{"name": "sender"}, {"name": "my.report"}]}
+    assert [one["name"] for one in shown.entries(view)] == ["my.report", "sender", "mailer"]
+    (entry,) = shown.entries(view, inventory=listed)
+    assert entry["status"]["health"] == "NOT IN THE INVENTORY (service of the role systemd)"
+    assert "{name: mailer, state: absent}' to systemd_services" in entry["diagnosis"]["warnings"][0]["fix"]
+    view["orphans"] = orphans.checked({"services": found}, ["mailer"])
+    assert shown.entries(view, inventory=listed) == []
 
 
 # Removal

@@ -20,7 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.modules import apply as module
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned, stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from host_facts import GOOD
@@ -201,6 +201,55 @@ def test_a_run_without_a_change_makes_one_trip(run: Run, shop: dict[str, Any]) -
     assert run.hosts["web1"].trips == ["preflight"]
     assert not result["changed"]
     assert result["msg"] == apply.UNCHANGED
+
+
+BLOG = {
+    "name": "blog",
+    "root": "/srv/webapps",
+    "sites": [{"name": "blog", "names": [[80, "blog.example.com"]]}],
+    "exclusive": ["blog.beat"],
+}
+
+
+def test_an_application_that_only_the_host_knows_is_named_at_the_end_of_each_run(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(orphaned.display, "warning", warned.append)
+    run = Run({"web1": Host(orphans={"apps": [BLOG]})}, monkeypatch)
+    run([shop])
+    assert "web1: the application 'blog' is on the host" in warned.pop()
+    run.report = "later"
+    run.hosts["web1"].calls.clear()
+    result = run([shop])
+    assert (warned, result["changed"], run.hosts["web1"].trips) == ([], False, ["preflight"])
+    assert run.hosts["web1"].calls[0][1]["known"] == ["shop"]
+    run([shop], stage="report")
+    assert "web1: the application 'blog' is on the host" in warned.pop()
+    run([shop], more={"webapp_foreign_applications": ["blog"]})
+    run([shop], stage="report")
+    assert warned == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"site": {"domains": ["blog.example.com"]}},
+        {"processes": [{"name": "beat", "command": "x", "exclusive": True}]},
+    ],
+)
+def test_a_conflict_with_an_application_that_only_the_host_knows_is_refused_before_any_change(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    run = Run({"web1": Host(orphans={"apps": [BLOG]})}, monkeypatch)
+    with pytest.raises(Failed, match=r"found before anything was changed:\n- .*\{name: blog, state: absent\}"):
+        run([{**shop, **change}])
+    assert run.hosts["web1"].trips == ["preflight"]
+    # The host does not report it as unknown if it is listed.
+    run.hosts["web1"].facts["orphans"] = {}
+    run([{**shop, **change}, {"name": "blog", "state": "absent"}])
+    assert run.hosts["web1"].calls[-2][1]["known"] == ["shop", "blog"]
+    assert run.hosts["web1"].sent()["nginx"]["inputs"]["removed"] == ["blog"]
 
 
 def test_a_change_of_code_makes_two_trips_and_concerns_the_releases_only(run: Run, shop: dict[str, Any]) -> None:

@@ -79,7 +79,10 @@ def test_an_application_that_only_hosts_know_is_removed(places, run):
     # On the first host, nothing is left to remove.
     told, _text = run("remove", app="hello", confirm="hello")
     assert "not on this host" in told.output
-    left = "ls -d /srv/webapps/hello/* /etc/systemd/system/hello* /etc/supervisor/*/hello* 2>/dev/null; pgrep -u hello"
+    units, programs = "/etc/systemd/system/{,*/}hello[@.]*", "/etc/supervisor/*/hello{[@.]*,-2*}"
+    left = (
+        f"bash -c 'ls -d /srv/webapps/hello/* {units} {programs} /etc/cron.d/pyweb-hello_* 2>/dev/null'; pgrep -u hello"
+    )
     for place in places:
         assert place.run(left, check=False).replace("/srv/webapps/hello/shared\n", "") == ""
         assert place.ask("/get", headers=HTTPBIN).status_code == 200

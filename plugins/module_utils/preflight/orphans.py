@@ -80,7 +80,8 @@ def orphans(known: Collection[str], places: Places) -> dict[str, Any]:
         getattr(found.setdefault(app, Orphan(app, root)), kind).append(name)
     for site, folder_names in sites_of(known, places, bool(found)):
         for app, folder in folder_names.items():
-            if app in found or os.path.lexists(f"{folder}/current.sock"):
+            # nginx keeps the site of no other one.
+            if os.path.lexists(f"{folder}/current.sock"):
                 found.setdefault(app, Orphan(app, os.path.dirname(folder))).sites.append(site)
     for orphan in found.values():
         complete(orphan)
@@ -150,6 +151,29 @@ def definitions(known: Collection[str], places: Places) -> Iterator[tuple[str, s
                 yield "crontabs", match["app"], root, entry
 
 
+def lone_services(places: Places) -> list[dict[str, str]]:
+    """The services that the roles systemd and supervisor have defined, and that belong to no application.
+
+    Each has its ``name``, as their lists have it, and its ``role``.
+    """
+    base, found = places.supervisor, {}
+    for role, folder, ending in (
+        ("systemd", places.units, ".service"),
+        ("supervisor", f"{base}/templates", ".conf"),
+        ("supervisor", f"{base}/conf.d", ".conf"),
+        ("supervisor", f"{base}/scheduled", ""),
+    ):
+        for entry in entries(folder):
+            name = entry.removesuffix(ending)
+            # Instances have definitions, groups have no processes, and the collection has programs of its own.
+            if not entry.endswith(ending) or name.startswith(("pyweb-", "group@")) or INSTANCE.search(name):
+                continue
+            text = text_of(f"{folder}/{entry}")
+            if f"{MARK} (role {role})" in text and not re.search(STARTED.format(app=NAME.pattern), text):
+                found[role, name] = {"name": name, "role": role}
+    return [found[key] for key in sorted(found)]
+
+
 def root_of(path: str, app: str) -> str:
     """The root of the application whose program a definition starts; empty if it is not one of this collection."""
     text = text_of(path)
@@ -169,8 +193,8 @@ def text_of(path: str) -> str:
 def sites_of(known: Collection[str], places: Places, every: bool) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """Each site of nginx that leads to unknown applications, and the folders of these.
 
-    A site has the name of an application that it leads to. Unless ``every`` site is wanted, those with the name of a
-    known one are not read.
+    A site has the name of an application that it leads to. Without ``every``, those with the name of a known
+    application are not read.
     """
     folder = f"{places.nginx}/pyweb/current/sites"
     wanted = [entry for entry in entries(folder) if every or entry.rpartition(".")[0] not in known]
@@ -192,7 +216,7 @@ def sites_of(known: Collection[str], places: Places, every: bool) -> Iterator[tu
 
 
 def complete(orphan: Orphan) -> None:
-    """Add what the folder and the account of an application tell."""
+    """Add the release, the processes and the jobs of an application, from its folder and its account."""
     home = f"{orphan.root}/{orphan.name}"
     with suppress(OSError):
         orphan.release = os.path.basename(os.readlink(f"{home}/current"))

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.resume import resume
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst, uninterrupted
@@ -28,12 +28,24 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
     results: list[dict[str, Any]] = []
     problems: list[str] = []
     started = []
-    for spec in specs:
-        # An application that the inventory does not know may have another root.
-        layout = Layout(spec["name"], spec.get("root") or root)
+    # An application that the inventory does not know may have another root.
+    pairs = [(spec, Layout(spec["name"], spec.get("root") or root)) for spec in specs]
+    bringing = {spec["name"] for spec, layout in pairs if brings_exclusive(spec, layout)}
+    stuck: list[str] = []
+    if bringing:
+        # A renamed application may bring the exclusive processes of one that is removed.
+        pairs.sort(key=lambda one: one[0]["state"] != "absent")
+    for spec, layout in pairs:
+        known = len(problems)
         try:
             if spec["state"] == "absent":
                 results.append(remove(spec, layout, run, owner))
+            elif stuck and spec["name"] in bringing:
+                raise ReleaseError(
+                    spec["name"],
+                    f"its exclusive processes could run beside those of {', '.join(stuck)}, which was not removed. "
+                    "Correct that, then run again.",
+                )
             else:
                 started.append(start(kind_of_switch(spec)(spec, layout, run, owner)))
         except (ReleaseError, ProcessManagerError) as error:
@@ -45,6 +57,8 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
             )
         except Exception as error:
             problems.append(unexpected(spec["name"], "its start or removal", error))
+        if spec["state"] == "absent" and len(problems) > known:
+            stuck.append(spec["name"])
     # Side by side, because a switch mostly waits: for the boot, the probation, the last requests of the old release.
     with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
         # Those that stop first come last: they are without service, so nothing else may take their processors.
@@ -55,6 +69,16 @@ def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tu
                     results += [result] if result else []
                     problems += [problem] if problem else []
     return results, problems
+
+
+def brings_exclusive(spec: dict[str, Any], layout: Layout) -> bool:
+    """Whether a new release has exclusive processes that the live one does not have."""
+
+    def exclusive(release: str | None) -> set[str]:
+        manifest = read_manifest(layout, release) if release else None
+        return {one["service"] for one in manifest.processes if one["exclusive"]} if manifest else set()
+
+    return bool(exclusive(spec.get("candidate")) - exclusive(layout.current_release()))
 
 
 def kind_of_switch(spec: dict[str, Any]) -> type[Switch]:

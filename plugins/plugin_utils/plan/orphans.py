@@ -19,6 +19,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.background import
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+")
 LISTS = ("units", "programs", "crontabs", "processes", "exclusive", "jobs")
+# The roles that define services, and the lists of their services.
+LISTS_OF_ROLES = {"systemd": "systemd_services", "supervisor": "supervisor_programs"}
 
 
 def checked(found: Any, foreign: Collection[str] = ()) -> dict[str, Any]:
@@ -45,6 +47,11 @@ def checked(found: Any, foreign: Collection[str] = ()) -> dict[str, Any]:
             if NAME.fullmatch(str(one.get("name"))) and ROOT.fullmatch(str(one.get("root")))
         ],
         "exclusive": dict(exclusive) if isinstance(exclusive, Mapping) else {},
+        "services": [
+            {"name": one_line(str(one.get("name"))), "role": one["role"]}
+            for one in listed(answer.get("services"))
+            if isinstance(one, Mapping) and one.get("role") in LISTS_OF_ROLES and one.get("name") not in foreign
+        ],
     }
 
 
@@ -66,8 +73,17 @@ def there(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one for one in found.get("apps", []) if not (one["only_data"] or one["foreign"])]
 
 
+def unlisted_services(found: Mapping[str, Any], inventory: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The services of the roles alone that no list of the inventory has. ``inventory`` holds these lists."""
+    names = {
+        role: {one.get("name") for one in listed(inventory.get(key)) if isinstance(one, Mapping)}
+        for role, key in LISTS_OF_ROLES.items()
+    }
+    return [one for one in found.get("services", []) if one["name"] not in names[one["role"]]]
+
+
 def parts(orphan: Mapping[str, Any]) -> str:
-    """What is on the host of an orphan, for messages."""
+    """The parts of an orphan that are on the host, for messages."""
     found = [f"release {orphan['release']}"] if orphan["release"] else ["no live release"]
     found.append(f"{orphan['running']} running processes")
     found += [
@@ -100,14 +116,18 @@ def warnings(found: Mapping[str, Any], host: str) -> list[str]:
     """A warning for each orphan: what there is of it, what a run does with it, and what to do."""
     return [
         f"{host}: the application '{one['name']}' is on the host, but not in its inventory: {parts(one)}. This run "
-        f"does not change it: it keeps running{' and serving' if one['sites'] else ''}. {remedy(one, host)}."
+        f"changes nothing of it. {state(one)}{remedy(one, host)}."
         for one in there(found)
     ]
 
 
-def conflicts(
-    apps: Iterable[dict[str, Any]], sites: Iterable[dict[str, Any]], found: Mapping[str, Any]
-) -> list[str]:
+def state(orphan: Mapping[str, Any]) -> str:
+    """The state in which a run leaves an orphan, as a sentence; empty if nothing of it runs."""
+    states = ["keeps running"] * bool(orphan["running"]) + ["is still served by nginx"] * bool(orphan["sites"])
+    return f"It {' and '.join(states)}. " if states else ""
+
+
+def conflicts(apps: Iterable[dict[str, Any]], sites: Iterable[dict[str, Any]], found: Mapping[str, Any]) -> list[str]:
     """The problems of a run beside orphans: it would take their domains, or run an exclusive process twice.
 
     ``apps`` are the present applications of the inventory, and ``sites`` all sites that nginx is to serve.
