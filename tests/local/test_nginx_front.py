@@ -801,7 +801,7 @@ def test_the_log_has_the_times_and_the_id_that_the_application_was_told(front: F
     request_id = app.asked[0].headers["X-Request-ID"]
     assert re.fullmatch(
         r'127\.0\.0\.1 - - \[.*\] "GET /p\?q=1 HTTP/1.1" 200 3 "-" "a \\x22b\\x22" '
-        rf"rt=\d\.\d+ uct=\d\.\d+ uht=\d\.\d+ urt=\d\.\d+ cache=- id={request_id}\n",
+        rf"rt=\d\.\d+ uct=\d\.\d+ uht=\d\.\d+ urt=\d\.\d+ cache=- id={request_id} conn=\d+\n",
         line,
     )
 
@@ -811,7 +811,7 @@ def test_the_log_has_no_made_up_id_of_what_nginx_answers_itself(front: Front, pr
     page = {"path": "/static/", "alias": f"{front.folder}/static"}
     front.serve([front.site(locations=[page])], trusted_proxies=proxies)
     front.ask("/static/none", headers={"X-Request-ID": "from-the-balancer"})
-    assert front.log("shop.access.log").endswith(f"cache=- id={logged}\n")
+    assert re.search(rf"cache=- id={logged} conn=\d+\n$", front.log("shop.access.log"))
 
 
 def test_the_log_is_json_where_it_is_said(front: Front, app: App) -> None:
