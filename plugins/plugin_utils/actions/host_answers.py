@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, printable_data
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import doing, progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
@@ -226,7 +227,12 @@ class HostAction(ActionBase):
         return result
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return answer_of(super()._execute_module(*args, **kwargs), self.returns, self._discovered_interpreter_key)
+        module = str(args[0] if args else kwargs.get("module_name") or self._task.action)
+        arguments = kwargs.get("module_args") or self._task.args
+        host = str((kwargs.get("task_vars") or {}).get("inventory_hostname", "the host"))
+        with progress(host, doing(module, arguments)):
+            result = super()._execute_module(*args, **kwargs)
+        return answer_of(result, self.returns, self._discovered_interpreter_key)
 
 
 class ModuleAction(HostAction):
