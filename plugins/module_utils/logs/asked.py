@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What an operator asks the logs for: the checks of the values, and their meaning. Pure. Used on both sides."""
+"""The values by which an operator selects lines of logs: their checks and their meaning. Pure. Used on both sides."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Line:
     shown: str
     time: float | None = None
     level: int | None = None
-    # Whose line it is: several processes can write at the same time.
+    # The process that wrote the line. Several processes can write at the same time.
     process: str = ""
 
 

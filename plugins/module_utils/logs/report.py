@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.logs import levels, re
 from ansible_collections.pyweb.stack.plugins.module_utils.logs.records import Record, records_of, shown, since
 from ansible_collections.pyweb.stack.plugins.module_utils.logs.services import Log
 
-# What is searched of each log if not every line is wanted.
+# The part of each log that is searched for the lines that an operator selects.
 SEARCHED_LINES = 20_000
 SEARCHED_BYTES = 16 * 1024**2
 CUT = "(Older lines were not searched, because there are very many.)"
@@ -25,7 +25,7 @@ UNKNOWN = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an operator asks for: the number of lines of each log, and which ones."""
+    """The selection of an operator: the number of lines of each log, and their time, level and request."""
 
     lines: int
     start: float | None = None
@@ -84,7 +84,7 @@ def with_id(records: list[Record], identity: str) -> list[Record]:
 
 
 def section(wanted: Wanted, log: Log, records: list[Record], notes: list[str] | None = None) -> list[str]:
-    """One log with its heading: the last lines of those records that are wanted."""
+    """One log with its heading: the last lines of the selected records."""
     notes = notes or []
     if wanted.start is not None and records and all(one.time is None for one in records):
         notes.append(TIMELESS)

@@ -16,7 +16,7 @@ WRONG = (
     "request is '{}'. Give the ID of one request, as the access log of the site has it (id=…, or request_id in JSON): "
     "-e request=ID."
 )
-# The end of a line of the access log. What visitors write is in quotes before it.
+# The end of a line of the access log. The texts of visitors are in quotes before it.
 ACCESS = re.compile(r"\brt=(\d+\.\d+) uct=[^\"]* id=([A-Za-z0-9._-]+)(?: conn=(\d+))?$")
 # The connection of a line in the error log of nginx.
 OF_CONNECTION = re.compile(r"^\S+ \S+ \[\w+\] \d+#\d+: \*(\d+) ")

@@ -212,7 +212,7 @@ class HostAction(ActionBase):
     """An action that runs a module and passes on what the module is known to return."""
 
     returns: frozenset[str] = frozenset()
-    # Of these, what a failed result still has.
+    # The keys among these that a failed result has, too.
     kept_in_failures: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -22,7 +22,7 @@ display = Display()
 
 
 def doing(module: str, arguments: Mapping[str, Any]) -> str:
-    """What a module call does, as a part of a sentence. Empty for calls that are short."""
+    """The work of a module call, as a part of a sentence. Empty for calls that are short."""
     short = module.rpartition(".")[2]
     if short == "apply":
         roles = [part["role"] for part in arguments.get("parts", [])]
