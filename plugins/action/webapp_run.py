@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.extra_vars import as_written
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
 
@@ -31,7 +31,7 @@ class ActionModule(HostAction):
                 "root": {"type": "path", "default": "/srv/webapps"},
             }
         )
-        app, command = arguments["app"], as_written() or arguments["command"]
+        app, command = arguments["app"], as_written("command") or arguments["command"]
         if app not in arguments["names"]:
             raise AnsibleActionFail(unknown_app(app, arguments["names"]))
         if not command.strip():
@@ -41,11 +41,3 @@ class ActionModule(HostAction):
             module_args={**arguments, "command": command},
             task_vars=task_vars,
         )
-
-
-def as_written() -> str:
-    """The command of ``-e command='…'`` as written. Ansible would cut it at the first space."""
-    for given in context.CLIARGS.get("extra_vars") or ():
-        if isinstance(given, str) and given.startswith("command="):
-            return given.removeprefix("command=")
-    return ""

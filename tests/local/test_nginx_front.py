@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.logs.report import Wanted, report
+from ansible_collections.pyweb.stack.plugins.module_utils.logs.services import from_files
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import has_ipv6
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
@@ -801,7 +803,7 @@ def test_the_log_has_the_times_and_the_id_that_the_application_was_told(front: F
     request_id = app.asked[0].headers["X-Request-ID"]
     assert re.fullmatch(
         r'127\.0\.0\.1 - - \[.*\] "GET /p\?q=1 HTTP/1.1" 200 3 "-" "a \\x22b\\x22" '
-        rf"rt=\d\.\d+ uct=\d\.\d+ uht=\d\.\d+ urt=\d\.\d+ cache=- id={request_id}\n",
+        rf"rt=\d\.\d+ uct=\d\.\d+ uht=\d\.\d+ urt=\d\.\d+ cache=- id={request_id} conn=\d+\n",
         line,
     )
 
@@ -811,7 +813,23 @@ def test_the_log_has_no_made_up_id_of_what_nginx_answers_itself(front: Front, pr
     page = {"path": "/static/", "alias": f"{front.folder}/static"}
     front.serve([front.site(locations=[page])], trusted_proxies=proxies)
     front.ask("/static/none", headers={"X-Request-ID": "from-the-balancer"})
-    assert front.log("shop.access.log").endswith(f"cache=- id={logged}\n")
+    assert re.search(rf"cache=- id={logged} conn=\d+\n$", front.log("shop.access.log"))
+
+
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_a_request_is_followed_from_the_access_log_to_the_error_log(front: Front, app: App, log_format: str) -> None:
+    app.answer = b""
+    front.serve([front.site(log_format=log_format)])
+    for path in ("/first", "/second"):
+        assert front.ask(path).status == 502
+    assert wait_for(lambda: "/second" in front.log("shop.access.log"), 5)
+    access = from_files("access", [str(front.folder / "log/shop.access.log")], 10**6)
+    errors = from_files("errors", [str(front.folder / "log/shop.error.log")], 10**6)
+    identity = app.asked[-1].headers["X-Request-ID"]
+    told = report(Wanted(50, request=identity), [], [errors], [access])
+    assert [line for line in told if "/second" in line and "[error]" in line]
+    assert len([line for line in told if "/second" in line and "502" in line]) == 1
+    assert [line for line in told if "/first" in line] == []
 
 
 def test_the_log_is_json_where_it_is_said(front: Front, app: App) -> None:

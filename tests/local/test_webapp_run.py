@@ -34,7 +34,7 @@ class Action(webapp_run.ActionModule):
 
 @pytest.mark.parametrize("written", ["", "touch 'a b' $HOME"])
 def test_the_module_gets_the_command_as_it_was_written(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webapp_run, "as_written", lambda: written)
+    monkeypatch.setattr(webapp_run, "as_written", lambda _name: written)
     monkeypatch.setattr(webapp_run.HostAction, "run", lambda *_arguments: {})
     told = Action({"app": "shop", "command": "flask db upgrade", "names": ["shop"]}).run()
     assert told["module_name"] == "pyweb.stack.webapp_run"

@@ -34,6 +34,7 @@ HOST: dict[str, list[str]] = {
         "module_utils.release",
         "module_utils.tls",
     ],
+    "module_utils.logs": ["module_utils.host", "module_utils.processes"],
     "module_utils.doctor": [
         "module_utils.host",
         "module_utils.nginx",
@@ -87,6 +88,7 @@ LEAVES: dict[str, list[str]] = {
     "modules": [
         "module_utils.doctor",
         "module_utils.host",
+        "module_utils.logs",
         "module_utils.nginx",
         "module_utils.plan",
         "module_utils.preflight",
@@ -114,7 +116,11 @@ LEAVES: dict[str, list[str]] = {
 }
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
-    "action": ["module_utils.tls.certificate"],
+    "action": [
+        # The values that an operator gives are checked on both sides.
+        "module_utils.logs.asked",
+        "module_utils.tls.certificate",
+    ],
     "callback": ["module_utils.host.texts"],
     "lookup": ["module_utils.tls.certificate"],
     "plugin_utils.actions": [

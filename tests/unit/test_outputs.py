@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What people read of a command and of a failure."""
+"""The texts about a command and about a failure, as people read them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# The folder of the programs that the collection installs. Nobody reads them in a diff.
+# The folder of the programs that the collection installs. A diff does not show their text.
 PROGRAMS = "/usr/local/lib/pyweb/"
 # The end of the name of a temporary file.
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.new$")
@@ -158,7 +158,7 @@ def diff(file: File) -> dict[str, Any]:
 
 
 def program_change(before: bytes | None, after: bytes | None) -> str:
-    """What changes in a program, as one line. Its text is in the collection."""
+    """The change of a program, as one line. Its text is in the collection."""
     if after is None:
         return "(a program of this collection, removed)\n"
     if before is None:

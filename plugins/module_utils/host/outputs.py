@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import prin
 def as_printed(text: str) -> list[str]:
     """The lines of an output, without what a terminal acts on.
 
-    YAML prints a text as it is, unless a line of it has a tab or ends with a space. Then nobody can read it.
+    YAML prints a text as it is, unless a line of it has a tab or ends with a space. Then it prints escape sequences.
     """
     text = text.rstrip("\r\n")
     return [printable(line.rstrip("\r")).expandtabs().rstrip() for line in lines_of(text)] if text else []

@@ -62,7 +62,7 @@ class Systemctl:
         return out.rstrip("\n") if status == 0 else f"(the journal of {unit} can't be read: {err.strip()})"
 
 
-def read_journal(run: Run, arguments: list[str], lines: int) -> tuple[int, str, str]:
+def read_journal(run: Run, arguments: list[str], lines: int, line_bytes: int = LINE_BYTES) -> tuple[int, str, str]:
     """The last lines that journalctl finds: exit status, output and errors.
 
     A process can write lines of any length, so only the end of the output is read.
@@ -70,7 +70,7 @@ def read_journal(run: Run, arguments: list[str], lines: int) -> tuple[int, str, 
     words = ["journalctl", "-n", str(lines), "--no-pager", "--quiet", *arguments]
     # tail(1) hides the status of journalctl, which says in words what is wrong.
     script = 'size=$1; shift; "$@" | tail -c "$size"'
-    status, out, err = run(["/bin/sh", "-c", script, "sh", str(lines * LINE_BYTES), *words])
+    status, out, err = run(["/bin/sh", "-c", script, "sh", str(lines * line_bytes), *words])
     return (status or 1) if err and not out else status, out, err
 
 

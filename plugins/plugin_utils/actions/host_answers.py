@@ -19,13 +19,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     redacted,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import doing, progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 # Inputs of the playbooks that no role has.
 PLAYBOOK_INPUTS = frozenset(
     {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
-    | {"release_hold", "end_lost_command"}
+    | {"release_hold", "end_lost_command", "since", "level", "request"}
 )
 
 # Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.
@@ -216,7 +217,7 @@ class HostAction(ActionBase):
     """An action that runs a module and passes on what the module is known to return."""
 
     returns: frozenset[str] = frozenset()
-    # Of these, what a failed result still has.
+    # The keys among these that a failed result has, too.
     kept_in_failures: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -238,7 +239,12 @@ class HostAction(ActionBase):
         return result
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return answer_of(super()._execute_module(*args, **kwargs), self.returns, self._discovered_interpreter_key)
+        module = str(args[0] if args else kwargs.get("module_name") or self._task.action)
+        arguments = kwargs.get("module_args") or self._task.args
+        host = str((kwargs.get("task_vars") or {}).get("inventory_hostname", "the host"))
+        with progress(host, doing(module, arguments)):
+            result = super()._execute_module(*args, **kwargs)
+        return answer_of(result, self.returns, self._discovered_interpreter_key)
 
 
 class ModuleAction(HostAction):

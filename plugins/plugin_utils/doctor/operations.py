@@ -72,6 +72,15 @@ def serves(site: dict[str, Any], app: dict[str, Any]) -> bool:
     )
 
 
+def site_logs(name: str, webapps: Any, root: str = "/srv/webapps") -> dict[str, list[str]]:
+    """The logs that nginx writes about the sites of one application."""
+    app = next(app for app in present(webapps) if app["name"] == name)
+    sites = [site for site in checked(nginx_sites(webapps, root), {})[0] if serves(site, app)]
+    return {
+        f"{kind}_logs": [f"/var/log/nginx/{site['name']}.{kind}.log" for site in sites] for kind in ("access", "error")
+    }
+
+
 MAINTENANCE = "maintenance.json"
 
 

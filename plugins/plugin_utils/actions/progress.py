@@ -1,0 +1,68 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Say what a long module call does, while it runs. Ansible itself prints nothing until it has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ansible.utils.display import Display
+
+# Seconds until the first line, and the most between two others. Short calls print nothing.
+FIRST = 3.0
+MOST = 30.0
+# Applications that a line names.
+MOST_NAMED = 5
+
+display = Display()
+
+
+def doing(module: str, arguments: Mapping[str, Any]) -> str:
+    """The work of a module call, as a part of a sentence. Empty for calls that are short."""
+    short = module.rpartition(".")[2]
+    if short == "apply":
+        roles = [part["role"] for part in arguments.get("parts", [])]
+        return f"applying the parts {', '.join(roles)}" + (" and building releases" if "webapp" in roles else "")
+    if short == "webapp_activate":
+        names = named([app["name"] for app in arguments.get("apps", [])])
+        if arguments.get("stage") == "commands":
+            return f"running the release commands of {names}"
+        return f"starting new processes of {names} and waiting until they are healthy" if names else ""
+    if short == "webapp_run":
+        return f"running the command of {arguments.get('app')}"
+    if short == "apt":
+        return "installing Debian packages"
+    return ""
+
+
+def named(names: list[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@contextmanager
+def progress(host: str, what: str) -> Iterator[None]:
+    """While the block runs, print a line now and then. They go to the standard error, because results do not."""
+    if not what:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=tell, args=(host, what, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def tell(host: str, what: str, ended: threading.Event) -> None:
+    began, pause = time.monotonic(), FIRST
+    while not ended.wait(pause):
+        seconds = time.monotonic() - began
+        display.display(f"{host}: {what} ({seconds:.0f} s)", stderr=True)
+        pause = min(MOST, max(FIRST, seconds))
