@@ -37,7 +37,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Write the inventory of what was deployed by hand
+- name: Write the inventory of applications that were deployed by hand
   pyweb.stack.webapp_survey:
     folder: adopted
   register: __adoption

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The inventory of what was deployed by hand: read as text, and nothing executed."""
+"""The inventory of applications that were deployed by hand: read as text, and nothing executed."""
 
 from __future__ import annotations
 
@@ -127,10 +127,12 @@ def apps_of(found: dict[str, Any]) -> tuple[list[dict[str, Any]], str, dict[str,
     [
         ("gunicorn -w 4 -b 127.0.0.1:8000 app:app", "app:app", {"workers": 4}, {}),
         ("/venv/bin/python3 /venv/bin/gunicorn -w4 app:app", "app:app", {"workers": 4}, {}),
-        ("python3 -m gunicorn --workers=2 --threads 4 'shop:create_app()'", "shop:create_app()", {"workers": 2, "threads": 4}, {}),
+        ("python3 -m gunicorn --workers=2 --threads 4 'shop:create_app()'", "shop:create_app()",
+         {"workers": 2, "threads": 4}, {}),
         ("gunicorn -k gevent --timeout 120 --max-requests=500 --preload app:app", "app:app", {"timeout": 120},
          {"worker_class": "gevent", "max_requests": 500, "preload_app": True}),
-        ("gunicorn --access-logfile - --error-logfile - --capture-output mysite.wsgi", "mysite.wsgi", {}, {"capture_output": True}),
+        ("gunicorn --access-logfile - --error-logfile - --capture-output mysite.wsgi", "mysite.wsgi", {},
+         {"capture_output": True}),
         ("gunicorn app:app -b :8000 -D", "app:app", {}, {}),
         ("gunicorn -w", "", {}, {}),
         ("gunicorn --workers many app:app", "app:app", {}, {}),
@@ -166,7 +168,13 @@ def test_a_settings_file_of_gunicorn_is_read_as_literals() -> None:
     assert found.binds == ["127.0.0.1:5000"]
     assert found.settings == {"loglevel": "debug", "worker_class": "gevent", "max_requests": 1000}
     notes = "\n".join(found.notes)
-    for words in ("cpu_count() * 2 + 1: workers: auto", "gevent.monkey.patch_all()", "if workers > 4", "post_fork", "debug"):
+    for words in (
+        "cpu_count() * 2 + 1: workers: auto",
+        "gevent.monkey.patch_all()",
+        "if workers > 4",
+        "post_fork",
+        "debug",
+    ):
         assert words in notes
 
 
@@ -261,10 +269,13 @@ def test_a_program_of_supervisor_and_its_worker() -> None:
     assert "celery -A blog worker" in text
 
 
-@pytest.mark.parametrize(("target", "socket"), [("127.0.0.1:3031", "127.0.0.1:3031"), ("unix:/run/shop.sock", "/run/shop.sock")])
+@pytest.mark.parametrize(
+    ("target", "socket"), [("127.0.0.1:3031", "127.0.0.1:3031"), ("unix:/run/shop.sock", "/run/shop.sock")]
+)
 def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
     ini = UWSGI_INI.replace("127.0.0.1:3031", socket)
-    site = f"server {{ listen 8080; server_name shop.example.com; location / {{ include uwsgi_params; uwsgi_pass {target}; }} }}"
+    passed = f"include uwsgi_params; uwsgi_pass {target};"
+    site = f"server {{ listen 8080; server_name shop.example.com; location / {{ {passed} }} }}"
     process = command("uwsgi --ini shop.ini", files={"shop.ini": ini}, cwd="/var/www/shop", pid=3)
     found = {"processes": [process], "nginx": [{"path": "/etc/nginx/conf.d/shop.conf", "text": site}]}
     apps, text, _secrets = apps_of(found)
@@ -283,7 +294,7 @@ def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
         {},
         {"nginx": 3, "units": "x", "programs": {}, "processes": [None, 1, {}], "starters": [[]]},
         {"processes": [{"words": ["gunicorn", 5, "\nwebapps: evil"], "files": [], "project": 4, "cwd": "/a\n- b: c"}]},
-        {"units": [{"serves": True, "name": "x.service", "text": "Environment=\"A", "words": ["gunicorn", "a:b"]}]},
+        {"units": [{"serves": True, "name": "x.service", "text": 'Environment="A', "words": ["gunicorn", "a:b"]}]},
         {"nginx": [{"path": "/x", "text": "server { server { { } } } } location" * 200, "is_main": True}]},
         {"nginx": [{"path": "/x", "text": "{" * 5000}]},
     ],
@@ -340,13 +351,16 @@ def test_a_command_matches_its_whole_command_line_only(line: str, is_same: bool)
 def test_a_program_that_is_disabled_stays_defined() -> None:
     text = "[program:a]\ncommand=x\nautostart=true\n\n[program:b]\nautostart=true\ncommand=y\n"
     found = disabled(text, "a")
-    assert found == "[program:a]\nautostart=false\nautorestart=false\ncommand=x\n\n[program:b]\nautostart=true\ncommand=y\n"
+    assert (
+        found
+        == "[program:a]\nautostart=false\nautorestart=false\ncommand=x\n\n[program:b]\nautostart=true\ncommand=y\n"
+    )
     assert disabled(found, "a") == found
     assert disabled(text, "c") == text
 
 
 def test_pairs_of_supervisor() -> None:
-    assert dict(pairs_of("A=1, B='x,y', C=\"z\\\"\"")) == {"A": "1", "B": "x,y", "C": 'z"'}
+    assert dict(pairs_of('A=1, B=\'x,y\', C="z\\""')) == {"A": "1", "B": "x,y", "C": 'z"'}
 
 
 @pytest.mark.parametrize(
@@ -364,7 +378,7 @@ def test_spellings_of_an_address(one: str, other: str, same: bool) -> None:
     assert (spelling(one) == spelling(other)) is same
 
 
-# What site.yml reports
+# The reports of site.yml
 
 
 def app(**changes: Any) -> dict[str, Any]:
@@ -374,9 +388,21 @@ def app(**changes: Any) -> dict[str, Any]:
     return apps[0]
 
 
-SHOP = {"title": "shop.org", "path": "/etc/nginx/nginx.conf", "keys": [[80, "shop.org"]], "targets": ["http://127.0.0.1:8000"]}
+SHOP = {
+    "title": "shop.org",
+    "path": "/etc/nginx/nginx.conf",
+    "keys": [[80, "shop.org"]],
+    "targets": ["http://127.0.0.1:8000"],
+}
 BLOG = {"title": "blog.org", "path": "/etc/nginx/nginx.conf", "keys": [[80, "blog.org"]], "targets": []}
-GUNICORN = {"pid": 7, "server": "gunicorn", "callable": "x:app", "unit": "old.service", "program": "", "addresses": ["127.0.0.1:8000"]}
+GUNICORN = {
+    "pid": 7,
+    "server": "gunicorn",
+    "callable": "x:app",
+    "unit": "old.service",
+    "program": "",
+    "addresses": ["127.0.0.1:8000"],
+}
 
 
 def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> None:
@@ -391,6 +417,8 @@ def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> N
     assert "stopped and disabled when the release is live" in adopted[1]
 
 
-@pytest.mark.parametrize("found", [{}, {"servers": 1, "processes": "x"}, {"servers": [{}], "processes": [{**GUNICORN, "addresses": [3]}]}])
+@pytest.mark.parametrize(
+    "found", [{}, {"servers": 1, "processes": "x"}, {"servers": [{}], "processes": [{**GUNICORN, "addresses": [3]}]}]
+)
 def test_hostile_facts_are_no_reports(found: dict[str, Any]) -> None:
     assert notices([app()], found) == []

@@ -24,7 +24,7 @@ HOST: dict[str, list[str]] = {
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
-    # What people have deployed by hand: found, and retired.
+    # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
     "module_utils.preflight": ["module_utils.adoption", "module_utils.host", "module_utils.nginx", "module_utils.tls"],

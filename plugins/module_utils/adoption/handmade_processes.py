@@ -15,8 +15,20 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import 
 
 # Programs that serve Python applications.
 SERVERS = frozenset(
-    "gunicorn gunicorn3 uwsgi uwsgi-core uwsgi_python3 uwsgi_python uvicorn hypercorn granian waitress-serve daphne "
-    "flask".split()
+    [
+        "gunicorn",
+        "gunicorn3",
+        "uwsgi",
+        "uwsgi-core",
+        "uwsgi_python3",
+        "uwsgi_python",
+        "uvicorn",
+        "hypercorn",
+        "granian",
+        "waitress-serve",
+        "daphne",
+        "flask",
+    ]
 )
 # gunicorn with the package setproctitle.
 TITLE = re.compile(r"gunicorn: master \[(?P<name>[^\]]*)\]")
@@ -49,7 +61,7 @@ class Served:
         return callable_of(self.words)
 
     def summary(self) -> dict[str, Any]:
-        """What the controller needs to know of it. The command line may hold secrets, so it is not part."""
+        """The facts for the controller, without the command line, which may hold secrets."""
         return {
             "pid": self.pid,
             "server": self.server,

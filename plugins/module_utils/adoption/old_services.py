@@ -230,7 +230,9 @@ class OldProcess(OldService):
         found = self.found()
         if len(found) > 1:
             numbers = ", ".join(str(one.pid) for one in found)
-            raise HostError(f"Retiring {self}: several processes have this command ({numbers}). End them, and run again.")
+            raise HostError(
+                f"Retiring {self}: several processes have this command ({numbers}). End them, and run again."
+            )
         for one in found:
             # uWSGI takes SIGTERM as an order to load the application again.
             signal_number = signal.SIGINT if one.server == "uwsgi" else signal.SIGTERM

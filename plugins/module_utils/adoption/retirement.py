@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import OldService, old_service
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
-from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
+from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import foreign
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
@@ -55,11 +55,11 @@ def check_front(item: dict[str, Any], service: OldService) -> None:
     if not item.get("front"):
         return
     question = Question(**item["front"])
-    answers = []
+    answers: list[Answer] = []
 
     def is_well() -> bool:
         answers[:] = [ask(question, FRONT_TIMEOUT)]
-        return answers[0].healthy(item["statuses"])
+        return bool(answers[0].healthy(item["statuses"]))
 
     if not wait_for(is_well, FRONT_TIMEOUT, INTERVAL):
         raise HostError(

@@ -136,7 +136,7 @@ def become(user: str) -> None:
 def named(words: list[str]) -> list[str]:
     """The settings files that a command names. Of Python files, only those after an option."""
     found = ["gunicorn.conf.py"] if server_of(words) == "gunicorn" else []
-    for before, word in zip(["", *words], words):  # noqa: B905  # host code runs on Python 3.9
+    for before, word in zip(["", *words], words):  # host code runs on Python 3.9
         path = word.partition("=")[2] if word.startswith("-") and "=" in word else word
         path = re.sub(r"\A(?:python|file):", "", path)
         is_option = before in ("-c", "--config", "--paste") or word.startswith(("--config=", "-c"))
@@ -149,7 +149,7 @@ def named(words: list[str]) -> list[str]:
 
 def chdir_of(words: list[str], cwd: str) -> str:
     """The folder that a command changes to."""
-    for before, word in zip(["", *words], words):  # noqa: B905  # see above
+    for before, word in zip(["", *words], words):  # see above
         if before == "--chdir":
             return os.path.join(cwd or "/", word)
         if word.startswith("--chdir="):

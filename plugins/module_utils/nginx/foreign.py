@@ -66,7 +66,7 @@ class Server:
 
     @property
     def keys(self) -> set[Key]:
-        """What it serves: pairs of a port and a name; the empty name stands for all other hosts."""
+        """The hosts that it serves: pairs of a port and a name. The empty name stands for all other hosts."""
         names = [] if self.is_for_all else self.names
         found = {(port, name) for port in self.ports for name in names}
         if self.is_for_all:
@@ -128,7 +128,7 @@ def servers(files: list[Source], unseen: str = "", takeover: bool = False) -> li
 
     ``unseen`` is the file of the distribution's default site if the run disables it: its server is left out, but it
     was the default one. ``takeover`` says that nginx has loaded these files alone: then, the first server of a port is
-    its default one. Later on, only a server that says so is.
+    its default one. Later on, only a server with the word default_server is one.
     """
     everyone = [
         Server(source, one, ports_of(one)) for source in files for one in source.directives if one.name == "server"

@@ -14,20 +14,87 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.foreign import K
 
 # Blocks and directives of the level http that servers refer to by a name.
 REFERRED = frozenset(
-    "upstream map geo split_clients limit_req_zone limit_conn_zone log_format proxy_cache_path fastcgi_cache_path "
-    "uwsgi_cache_path scgi_cache_path perl_set js_set js_import".split()
+    [
+        "upstream",
+        "map",
+        "geo",
+        "split_clients",
+        "limit_req_zone",
+        "limit_conn_zone",
+        "log_format",
+        "proxy_cache_path",
+        "fastcgi_cache_path",
+        "uwsgi_cache_path",
+        "scgi_cache_path",
+        "perl_set",
+        "js_set",
+        "js_import",
+    ]
 )
 # Settings that a server block may have and otherwise inherits.
 INHERITED = frozenset(
-    "access_log add_header auth_basic auth_basic_user_file autoindex charset client_body_buffer_size "
-    "client_body_timeout client_header_timeout client_max_body_size default_type error_log error_page etag expires "
-    "fastcgi_read_timeout gzip gzip_comp_level gzip_min_length gzip_proxied gzip_types gzip_vary if_modified_since "
-    "index keepalive_requests keepalive_timeout large_client_header_buffers proxy_buffer_size proxy_buffering "
-    "proxy_buffers proxy_connect_timeout proxy_http_version proxy_read_timeout proxy_redirect "
-    "proxy_request_buffering proxy_send_timeout proxy_set_header resolver root send_timeout sendfile "
-    "server_name_in_redirect server_tokens ssl_certificate ssl_certificate_key ssl_ciphers ssl_dhparam "
-    "ssl_prefer_server_ciphers ssl_protocols ssl_session_cache ssl_session_timeout tcp_nodelay tcp_nopush "
-    "underscores_in_headers uwsgi_buffering uwsgi_read_timeout allow deny real_ip_header set_real_ip_from".split()
+    [
+        "access_log",
+        "add_header",
+        "auth_basic",
+        "auth_basic_user_file",
+        "autoindex",
+        "charset",
+        "client_body_buffer_size",
+        "client_body_timeout",
+        "client_header_timeout",
+        "client_max_body_size",
+        "default_type",
+        "error_log",
+        "error_page",
+        "etag",
+        "expires",
+        "fastcgi_read_timeout",
+        "gzip",
+        "gzip_comp_level",
+        "gzip_min_length",
+        "gzip_proxied",
+        "gzip_types",
+        "gzip_vary",
+        "if_modified_since",
+        "index",
+        "keepalive_requests",
+        "keepalive_timeout",
+        "large_client_header_buffers",
+        "proxy_buffer_size",
+        "proxy_buffering",
+        "proxy_buffers",
+        "proxy_connect_timeout",
+        "proxy_http_version",
+        "proxy_read_timeout",
+        "proxy_redirect",
+        "proxy_request_buffering",
+        "proxy_send_timeout",
+        "proxy_set_header",
+        "resolver",
+        "root",
+        "send_timeout",
+        "sendfile",
+        "server_name_in_redirect",
+        "server_tokens",
+        "ssl_certificate",
+        "ssl_certificate_key",
+        "ssl_ciphers",
+        "ssl_dhparam",
+        "ssl_prefer_server_ciphers",
+        "ssl_protocols",
+        "ssl_session_cache",
+        "ssl_session_timeout",
+        "tcp_nodelay",
+        "tcp_nopush",
+        "underscores_in_headers",
+        "uwsgi_buffering",
+        "uwsgi_read_timeout",
+        "allow",
+        "deny",
+        "real_ip_header",
+        "set_real_ip_from",
+    ]
 )
 # Settings of the nginx.conf that Debian ships. The servers do not need them again.
 STOCK = frozenset(
@@ -161,7 +228,7 @@ def default_edits(listen: Directive, is_default: bool) -> list[Edit]:
     """The edits that make a listen line one of the default server, or take that away."""
     places = [
         place
-        for word, place in zip(listen.words[2:], listen.places[2:])  # noqa: B905  # host code runs on Python 3.9
+        for word, place in zip(listen.words[2:], listen.places[2:])  # host code runs on Python 3.9
         if word in ("default_server", "default")
     ]
     if is_default and not places:
@@ -179,7 +246,7 @@ def name_edits(server: Server, text: str, names: tuple[str, ...]) -> list[Edit]:
     lines = list(server.block.named("server_name"))
     raw = []
     for line in lines:
-        for word, (start, end) in zip(line.arguments, line.places[1:]):  # noqa: B905  # see above
+        for word, (start, end) in zip(line.arguments, line.places[1:]):  # see above
             if word.lower() in left:
                 left.remove(word.lower())
                 raw.append(text[start:end])

@@ -20,18 +20,37 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.uwsgi_options 
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*(?:\(.*\))?)?\Z")
 # Options of uWSGI's command line without a value.
 FLAGS = frozenset(
-    "master enable-threads vacuum die-on-term single-interpreter need-app lazy lazy-apps thunder-lock strict "
-    "disable-logging catch-exceptions no-site show-config gevent-monkey-patch py-autoreload-off M L i".split()
+    [
+        "master",
+        "enable-threads",
+        "vacuum",
+        "die-on-term",
+        "single-interpreter",
+        "need-app",
+        "lazy",
+        "lazy-apps",
+        "thunder-lock",
+        "strict",
+        "disable-logging",
+        "catch-exceptions",
+        "no-site",
+        "show-config",
+        "gevent-monkey-patch",
+        "py-autoreload-off",
+        "M",
+        "L",
+        "i",
+    ]
 )
 # Options of one letter, beside those that have the same meaning for gunicorn.
 LETTERS = {"M": "master", "L": "disable-logging", "i": "single-interpreter", "T": "enable-threads", "H": "home"}
 # Names of settings that say where the old server listens or writes. The collection decides that itself.
-PLACES = frozenset("pidfile logfile accesslog errorlog logto daemonize access_logfile log_file".split())
+PLACES = frozenset(["pidfile", "logfile", "accesslog", "errorlog", "logto", "daemonize", "access_logfile", "log_file"])
 
 
 @dataclass
 class Reading:
-    """What a command line and its settings file say. ``notes`` are what can't be expressed."""
+    """The settings in a command line and its settings file. ``notes`` are the rest, in sentences."""
 
     server: str
     callable: str = ""
@@ -272,7 +291,14 @@ def take_uwsgi_options(found: Reading, options: list[tuple[str, str]]) -> None:
             key, equals, text = value.partition("=")
             if equals:
                 found.env[key] = text
-        elif name in PLACES or name in ("pidfile2", "safe-pidfile", "manage-script-name", "plugin", "plugins", "plugin-dir"):
+        elif name in PLACES or name in (
+            "pidfile2",
+            "safe-pidfile",
+            "manage-script-name",
+            "plugin",
+            "plugins",
+            "plugin-dir",
+        ):
             continue
         elif name in UWSGI_OWN:
             if UWSGI_OWN[name].startswith(("give ", "name ", "a release runs")):

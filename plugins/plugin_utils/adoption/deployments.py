@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The deployments that a host reports: each is a unit, a program of supervisor, or a process in the background. Pure."""
+"""The deployments that a host reports: each is a unit, a program of supervisor, or a background process. Pure."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def process(found: Mapping[str, Any], starters: list[str]) -> Deployment:
     one.adopts = {"command": f"gunicorn {one.reading.callable}" if has_title else shlex.join(words)}
     one.notes.append("It runs in the background, and no process manager keeps it alive.")
     name = one.reading.callable or (words[-1] if words else "")
-    one.notes += [
-        f"{line} Remove that line after the first deployment." for line in starters if name and name in line
-    ]
+    one.notes += [f"{line} Remove that line after the first deployment." for line in starters if name and name in line]
     return one
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The inventory of what was deployed by hand, as YAML with comments. Pure."""
+"""The inventory of applications that were deployed by hand, as YAML with comments. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SECRET = re.compile(
 LOGIN = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 WIDTH = 110
 HEADER = """\
-# What was deployed by hand on {host}, as the list webapps of pyweb.stack. Written by adopt.yml, which has changed nothing there.
-# Read it, correct it, move it to the inventory of {host}, and run: ansible-playbook site.yml -i inventory --check --diff
+# The applications that were deployed by hand on {host}. Written by adopt.yml, which has changed nothing there.
+# Correct it, move it to the inventory of {host}, and run: ansible-playbook site.yml -i inventory --check --diff
 """
 
 
@@ -54,10 +54,12 @@ def inventory_of(host: str, found: Mapping[str, Any], secrets_file: str) -> Writ
     left = [block for block in blocks if id(block) not in served]
     header = HEADER.format(host=host)
     if secrets:
-        header += f"# Values that look secret are in {secrets_file}. Load it, too; ansible-vault encrypt protects it.\n"
+        header += (
+            f"# Values that look secret are in {secrets_file}. Load it as well. Encrypt it: ansible-vault encrypt\n"
+        )
     notes = [
-        f"The server {' '.join(block.server.first('server_name').split()) or 'without a name'} in {block.path} leads to "
-        "no application here. It stays."
+        f"The server {' '.join(block.server.first('server_name').split()) or 'without a name'} in {block.path} leads "
+        "to no application here. It stays."
         for block in left
     ]
     text = f"---\n{header}{commented(notes)}webapps:{'' if parts else ' []'}\n" + "\n".join(parts)
@@ -126,9 +128,9 @@ def application(one: Deployment, site: Site, name: str, secrets: dict[str, str])
 
 def without_problems(app: dict[str, Any], server: str) -> list[str]:
     """Remove settings that the collection refuses; the comments say why."""
-    comments = []
+    comments: list[str] = []
     for _attempt in range(60):
-        trial = {**app, "env": {key: "x" for key in app.get("env", {})}}
+        trial = {**app, "env": dict.fromkeys(app.get("env", {}), "x")}
         problems = normalised([trial])[1]
         if not problems:
             return comments

@@ -22,10 +22,36 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import (
 PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass", "scgi_pass", "fastcgi_pass")
 # Directives that the collection sets itself, or that have no meaning for its sites.
 OWN = frozenset(
-    "listen server_name location include proxy_set_header proxy_redirect proxy_http_version proxy_buffering uwsgi_param "
-    "access_log error_log root index ssl_certificate ssl_certificate_key ssl_protocols ssl_ciphers ssl_dhparam "
-    "ssl_prefer_server_ciphers ssl_session_cache ssl_session_timeout ssl_session_tickets ssl http2 charset try_files "
-    "keepalive_timeout client_max_body_size".split()
+    [
+        "listen",
+        "server_name",
+        "location",
+        "include",
+        "proxy_set_header",
+        "proxy_redirect",
+        "proxy_http_version",
+        "proxy_buffering",
+        "uwsgi_param",
+        "access_log",
+        "error_log",
+        "root",
+        "index",
+        "ssl_certificate",
+        "ssl_certificate_key",
+        "ssl_protocols",
+        "ssl_ciphers",
+        "ssl_dhparam",
+        "ssl_prefer_server_ciphers",
+        "ssl_session_cache",
+        "ssl_session_timeout",
+        "ssl_session_tickets",
+        "ssl",
+        "http2",
+        "charset",
+        "try_files",
+        "keepalive_timeout",
+        "client_max_body_size",
+    ]
 ) | frozenset(PASSES)
 
 
@@ -58,7 +84,9 @@ def blocks_of(nginx: Any) -> list[Block]:
     levels = []
     for path, text, is_main in files:
         top = parsed(text)
-        levels.append((path, text, [two for one in top if one.name == "http" for two in one.block or ()] if is_main else top))
+        levels.append(
+            (path, text, [two for one in top if one.name == "http" for two in one.block or ()] if is_main else top)
+        )
     upstreams = {
         one.arguments[0]: [server.arguments[0] for server in one.named("server") if server.arguments]
         for _path, _text, level in levels
@@ -180,7 +208,9 @@ def take_location(site: Site, block: Block, location: Directive, folder: str) ->
         items = site.settings.setdefault("static", [])
         items.append({"url": f"{url.rstrip('/')}/", "path": inner})
     elif words[-1:] not in (["/favicon.ico"], ["/robots.txt"]):
-        site.notes.append(f"{block.path}: {line_of(block, location)} is not taken over. See site.static and site.locations.")
+        site.notes.append(
+            f"{block.path}: {line_of(block, location)} is not taken over. See site.static and site.locations."
+        )
 
 
 def take_pass(site: Site, block: Block, location: Directive, inside: Mapping[str, str]) -> None:
@@ -191,8 +221,8 @@ def take_pass(site: Site, block: Block, location: Directive, inside: Mapping[str
             target = inside.get("proxy_pass", "").partition("://")[2]
             if "/" not in target:
                 site.notes.append(
-                    f"{block.path}: the application got {words[0]} as a part of its path. With site.path, it gets it as "
-                    "SCRIPT_NAME."
+                    f"{block.path}: the application got {words[0]} as a part of its path. With site.path, it gets it "
+                    "as SCRIPT_NAME."
                 )
         else:
             site.notes.append(f"{block.path}: {line_of(block, location)} can't be expressed here.")

@@ -33,9 +33,7 @@ def check_adopts(checker: Checker, adopts: dict[str, Any], where: str) -> None:
         if kind == "command":
             check_command_line(checker, text, f"{where}.command")
         elif not NAMES[kind].match(text) or text.endswith((".socket", ".timer", ".target")):
-            checker.problem(
-                f"{where}.{kind}", f"'{text}' is not the name of a {kind}. Write it as '{EXAMPLES[kind]}'."
-            )
+            checker.problem(f"{where}.{kind}", f"'{text}' is not the name of a {kind}. Write it as '{EXAMPLES[kind]}'.")
         elif kind == "unit" and SHARED.match(text):
             checker.problem(
                 f"{where}.unit",

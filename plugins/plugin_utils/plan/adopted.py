@@ -125,7 +125,7 @@ COMMON = frozenset({"app", "application", "main", "run", "server", "wsgi", "asgi
 
 
 def process_notice(app: dict[str, Any], process: Mapping[str, Any], targets: set[str]) -> str:
-    """What will happen to an app server that seems to serve an application; empty if it seems to serve another."""
+    """A sentence about the future of an app server that seems to serve an application; empty for any other."""
     unit, program = str(process["unit"]), str(process["program"])
     kind, value = ("unit", unit) if unit else ("program", program) if program else ("command", "")
     adopts = app["adopts"]
