@@ -31,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     build_account,
     read_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of
 from project_shapes import SHAPES, Shape
 from project_shapes.backends import HATCHLING
@@ -91,7 +92,7 @@ class Yard:
         for name, text in shape.all_files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.filled(text))
+            path.write_bytes(self.filled(text).encode(shape.encodings.get(name, "utf-8")))
         if "wheels/" in str(shape.files) or "find-links" in str(shape.files):
             Index(folder / "wheels", 0).folder.mkdir()
             Index(folder / "wheels", 0).publish("shapes-local", "1.0")
@@ -115,6 +116,7 @@ class Yard:
         if pack:
             source["data"] = base64.b64encode(origin.pack()).decode()
         python = {"interpreter": "python3", "packages": [], "extra_index_urls": [self.index.url]}
+        self.check(shape)
         return {
             **self.usual,
             "source": source,
@@ -123,6 +125,12 @@ class Yard:
             "wsgi": shape.wsgi,
             "env": shape.env,
         }
+
+    def check(self, shape: Shape) -> None:
+        """The inventory of a shape is one that the checks accept."""
+        app = {"name": NAME, "wsgi": shape.wsgi, "env": shape.env, "python": self.filled(shape.python)}
+        _apps, problems = normalised([{**app, "source": {"path": "shop", "subdir": shape.subdir}}])
+        assert problems == []
 
     def print_of(self, spec: dict[str, Any]) -> dict[str, str]:
         return fingerprint(spec, self.bench.layout, InterpreterVersions(self.bench.layout.root), False)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import archive, fingerprint, source_files
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import left_out
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, requirements_digest
 from repositories import git
 
@@ -55,6 +56,17 @@ def test_gitignore_of_a_repository_holds_in_its_folders(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("*.log\n")
     git(tmp_path, "add", "backend/app.py")
     assert source_files(tmp_path / "backend") == ["app.py", "new.py"]
+
+
+def test_a_repository_that_ignores_the_whole_folder_does_not_count(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    fill(tmp_path, "sources/shop/app.py", "sources/shop/a.log", "sources/shop/b/c.py")
+    (tmp_path / ".gitignore").write_text("/sources/\n")
+    shop = tmp_path / "sources/shop"
+    assert source_files(shop) == ["a.log", "app.py", "b/c.py"]
+    (shop / ".gitignore").write_text("*.log\n")
+    assert source_files(shop) == [".gitignore", "app.py", "b/c.py"]
+    assert left_out(shop) == ["a.log"]
 
 
 def test_what_is_tracked_counts_though_it_is_ignored(tmp_path: Path) -> None:

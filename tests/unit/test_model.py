@@ -117,6 +117,7 @@ def test_shared_folders_are_written_one_way() -> None:
         ({"source": {"git": "--upload-pack=x"}}, ".source.git", "'--upload-pack=x'", "begins with '-'"),
         ({"source": {"git": "https://h/x", "version": "a b"}}, ".source.version", "'a b'", "whitespace"),
         ({"source": {"package": "-r x"}}, ".source.package", "'-r x'", "shop==1.4.2"),
+        ({"source": {"package": "."}}, ".source.package", "not a requirement", "shop==1.4.2"),
         ({"source": {"package": "a\n-r x"}}, ".source.package", "not a requirement", "shop==1.4.2"),
         ({"wsgi": None}, "", "'wsgi' is missing", "app:app"),
         ({"wsgi": "shop"}, ".wsgi", "'shop'", "'shop:app'"),
@@ -489,7 +490,7 @@ def test_applications_that_were_normalised_are_not_normalised_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["flask", "redis[hiredis]>=5,<6", "a @ https://h/a.whl", "git+https://h/x", "./x.whl"]
+    "package", ["flask", "redis[hiredis]>=5,<6", "a @ https://h/a.whl", "git+https://h/x", "./x.whl", ".", ".[big]"]
 )
 def test_good_requirements(package: str) -> None:
     assert accepted(python={"packages": [package]})["python"]["packages"] == [package]

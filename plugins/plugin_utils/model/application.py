@@ -20,7 +20,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import check_env
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, default_threads
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import NO_INDEX, is_index, is_requirement
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import (
+    NO_INDEX,
+    is_index,
+    is_own_project,
+    is_requirement,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 # The interpreter of a host, where neither the inventory nor the source chooses another.
@@ -138,7 +143,7 @@ def check_python(checker: Checker, python: dict[str, Any], where: str, subdir: s
             f"{where}.interpreter", f"'{interpreter}' is not a program. Set a name or a path, such as python3."
         )
     for package in python["packages"]:
-        if not is_requirement(package):
+        if not (is_requirement(package) or is_own_project(package)):
             checker.problem(
                 f"{where}.packages",
                 f"'{package}' is not a requirement. Write it as 'redis>=5'; options belong in a requirements file.",

@@ -96,7 +96,7 @@ def ignore_rules(folder: Path) -> Iterator[list[str] | None]:
     """The options with which git applies the .gitignore files of a folder; None where nothing says what to leave out.
 
     Inside a repository there are none. Anywhere else an empty repository beside the folder reads its .gitignore files,
-    so that the same rules hold for an unpacked archive.
+    so that the same rules hold for an unpacked archive. A repository that ignores the whole folder does not count.
     """
     try:
         answer = git(folder, "rev-parse", "--show-toplevel")
@@ -113,7 +113,7 @@ def ignore_rules(folder: Path) -> Iterator[list[str] | None]:
             ) from None
         yield None
         return
-    if answer.returncode == 0:
+    if answer.returncode == 0 and not is_ignored(folder):
         yield []
     elif not has_ignore_rules(folder):
         yield None
@@ -121,6 +121,11 @@ def ignore_rules(folder: Path) -> Iterator[list[str] | None]:
         with tempfile.TemporaryDirectory() as scratch:
             subprocess.run(["git", "init", "-q", scratch], check=True, capture_output=True)
             yield [f"--git-dir={scratch}/.git", f"--work-tree={folder}"]
+
+
+def is_ignored(folder: Path) -> bool:
+    """Whether the repository around a folder ignores all of it, such as a checkout below a folder of build results."""
+    return git(folder, "check-ignore", "-q", ".").returncode == 0 and not git(folder, "ls-files").stdout
 
 
 def git_ls_files(folder: Path, rules: list[str], kinds: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import re
 INDEX = re.compile(r"((https?|file)://[^\s/]*/?|/)\S*", re.IGNORECASE)
 # The address is not shown, because it may hold credentials.
 NO_INDEX = "this is not the address of a package index. Give a URL such as https://pypi.example.org/simple."
+OWN = re.compile(r"\./?(\s*\[[^\[\]]*\])?")
 ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
@@ -30,6 +31,11 @@ def is_requirement(text: str) -> bool:
     except InvalidRequirement:
         return False
     return True
+
+
+def is_own_project(text: str) -> bool:
+    """Whether this is the project in the application root, with or without extras."""
+    return bool(OWN.fullmatch(text.strip()))
 
 
 def is_index(text: str) -> bool:

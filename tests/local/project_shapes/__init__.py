@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from project_shapes import backends, libraries, locks, refused, requirements, servers
+from project_shapes import backends, libraries, locks, refused, reports, requirements, servers
 from project_shapes.shape import Shape
 
 __all__ = ["SHAPES", "Shape"]
@@ -16,4 +16,5 @@ SHAPES: list[Shape] = [
     *requirements.SHAPES,
     *servers.SHAPES,
     *refused.SHAPES,
+    *reports.SHAPES,
 ]

@@ -44,6 +44,8 @@ class Shape:
     wsgi: str = "app:app"
     # Whether it is built once only, unless all deployments are tested: it differs little from another shape.
     brief: bool = False
+    # The encodings of files that are not UTF-8.
+    encodings: dict[str, str] = field(default_factory=dict)
     # The tag of the source in git; empty if it is in no repository.
     tag: str = ""
 
