@@ -30,7 +30,9 @@ def named(request: Request) -> bytes:
 
 
 def test_the_documented_site_answers_for_one_path_and_no_name(front: Front) -> None:
-    example = GUIDE.read_text().partition("## A health check by address")[2].partition("```yaml\n")[2].partition("```")[0]
+    example = (
+        GUIDE.read_text().partition("## A health check by address")[2].partition("```yaml\n")[2].partition("```")[0]
+    )
     (site,) = yaml.safe_load(example.replace("/srv/webapps/shop/current.sock", front.socket))["nginx_sites"]
     application = App(front.socket, named)
     try:

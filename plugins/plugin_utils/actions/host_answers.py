@@ -18,8 +18,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     printable_data,
     redacted,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import doing, progress
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
