@@ -77,10 +77,7 @@ class Releases:
             "resolved": resolved,
         }
         settings.end_lost = bool(self.inputs.get("end_lost_command"))
-        # Another run may switch an application while this one builds others.
-        names = [spec["name"] for spec in self.inputs["apps"]]
-        seen = {name: Layout(name, self.deployment.root).current_release() or "" for name in names}
-        seen |= {name: live for name, live in (self.inputs.get("seen") or {}).items() if name in seen}
+        seen = self.seen()
         for spec in self.inputs["apps"]:
             try:
                 if spec.get("problem"):
@@ -112,6 +109,12 @@ class Releases:
         }
         wanted = {"missing_sources": missing, "missing_packages": sorted(packages), "unresolved": unresolved}
         return {**self.answer, **wanted, "resolved": resolved, "warnings": [*notes, *settings.take_notes()]}
+
+    def seen(self) -> dict[str, str]:
+        """The live releases of the applications as the look saw them. Another run may switch some of them meanwhile."""
+        names = [spec["name"] for spec in self.inputs["apps"]]
+        found = {name: Layout(name, self.deployment.root).current_release() or "" for name in names}
+        return {**found, **{name: live for name, live in (self.inputs.get("seen") or {}).items() if name in found}}
 
     def of_run(self, name: str) -> dict[str, Any]:
         """The state of an application in this run: its new release, and the versions that all hosts install."""
