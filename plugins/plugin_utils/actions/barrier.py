@@ -139,9 +139,19 @@ def row(name: str, host: str, stages: Mapping[str, Mapping[str, Any]], is_active
     messages = failures_in(stages)
     if name in messages:
         is_kept = name in (stages["switch"].get("kept_back") or [])
-        reason = messages[name].partition("\n")[0]
-        return name, host, current, "not switched" if is_kept else "failed", reason[:MOST_REASON]
+        return name, host, current, "not switched" if is_kept else "failed", reason_of(messages[name])
     if name in unbuilt_on(stages, is_active, False):
-        message = str(stages["deploy"].get("msg") or "").partition("\n")[0]
-        return name, host, current if build else "unknown", why_lost(stages), message[:MOST_REASON]
+        return (
+            name,
+            host,
+            current if build else "unknown",
+            why_lost(stages),
+            reason_of(str(stages["deploy"].get("msg") or "")),
+        )
     return name, host, candidate or current, "switched" if candidate else "unchanged", ""
+
+
+def reason_of(message: str) -> str:
+    """The first line of a message, shortened."""
+    line = message.partition("\n")[0]
+    return line if len(line) <= MOST_REASON else f"{line[: MOST_REASON - 1]}…"
