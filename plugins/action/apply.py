@@ -13,8 +13,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet, orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
@@ -79,6 +79,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         """Look at this host of several, so that no host changes before all have been looked at."""
         if len(self.all_hosts) < 2:
             return {"changed": False}
+        self.note_serial()
         look = self.look_for_roles(is_fleet=True)
         model = self.model(look)
         answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
@@ -97,6 +98,8 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         seen = self.stages_of(self.host)["look"]
         if not seen.get("fleet"):
             return self.deployed(self.look_for_roles(), {})
+        if stopped := self.missing_hosts():
+            return {"failed": True, "msg": stopped}
         root = self.complete_inputs("webapp", self.given_inputs())["webapp_root"]
         if seen["unchanged"]:
             names = seen["fleet"]["names"]
@@ -151,7 +154,9 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
     def is_alone(self, look: Look) -> bool:
         """Whether this host can switch in the call that builds: no other host builds, and no release command runs."""
         served = [app for app in look.apps if app["state"] == "present"]
-        return len(self.batch) <= 1 and not any(map(runs_commands_first, served))
+        is_only = len(self.batch) <= 1 and not any(map(runs_commands_first, served))
+        # An earlier batch may have failed to build an application of this host.
+        return is_only and not any(name in self.unbuilt() for name in look.names)
 
     def stage_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
@@ -160,8 +165,9 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             return {"changed": False, "apps": []}
         look = self.check_inventory({"sources": False})
         inputs = self.complete_inputs("webapp", look.inputs)
+        unbuilt = self.unbuilt()
         apps = release_commands(
-            look.apps,
+            [app for app in look.apps if app["name"] not in unbuilt],
             builds,
             self.host,
             self.facts(),
@@ -180,14 +186,18 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         answer: dict[str, Any] = {"changed": False, "apps": []}
         wanted = deployment.get("switch") or []
         failed_on = self.failed_commands() if wanted else {}
-        switches = [one for one in wanted if one["name"] not in failed_on]
-        failures = failing.led_elsewhere(wanted, failed_on, self.host)
+        # A live release that only has to be started again has no candidate.
+        new = [one["name"] for one in wanted if one["candidate"]]
+        kept = barrier.kept_back(new, self.unbuilt() if new else {}, self.host)
+        switches = [one for one in wanted if one["name"] not in {*failed_on, *kept["names"]}]
+        failures = failing.together([failing.led_elsewhere(wanted, failed_on, self.host), kept])
+        kept_back = failures["names"]
         if switches:
             stamp = deployment["stamp"] if switches == wanted else {}
             answer = self.activate(switches, deployment["root"], stamp=stamp, report="later")
             own = failing.failures_of(answer, [one["name"] for one in switches])
             failures = failing.together([failures, own])
-        answer["failures"] = failures
+        answer |= {"failures": failures, "kept_back": kept_back}
         if deployment.get("certificates") and not answer.get("failed"):
             look = self.check_inventory({"root": deployment["root"]})
             look.answer = {"ansible_facts": {"pyweb": self.facts()}}
@@ -202,7 +212,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             fetching = plan.Part("nginx", {**ready.inputs, "fetch": fetch, "held": held}, ready.secrets)
             result = self.call([(fetching, "" if held else sending.key_of(part))])
             changed = bool(answer["changed"] or result.get("changed"))
-            answer = {**result, "apps": answer["apps"], "failures": failures, "changed": changed}
+            answer = {**result, **{key: answer[key] for key in ("apps", "failures", "kept_back")}, "changed": changed}
         return self.reported(answer, failures, deployment.get("names") or [])
 
     def stage_report(self) -> dict[str, Any]:
@@ -210,9 +220,9 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         own, names = self.result_of_run(self.host)
         orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
-        if self.host == (self.batch or [self.host])[0]:
-            for warning in failing.differences({host: self.result_of_run(host) for host in self.all_hosts}):
-                display.warning(warning)
+        if self.is_first and len(self.all_hosts) > 1:
+            for line in barrier.table(self.results(), self.hosts):
+                display.display(line)
         self.later = False
         return self.reported({"changed": False}, own, names)
 

@@ -164,4 +164,4 @@ def test_a_tag_is_no_input_of_another_project(tmp_path: Path, monkeypatch: pytes
     first = origin_of(source, [])
     git(top, "tag", "v1.0")
     top.rename(tmp_path / "gone")
-    assert origin_of(source, []).description == first.description, "no server is asked about a full commit"
+    assert origin_of(source, []).description == first.description, "a full commit needs no request"

@@ -115,6 +115,8 @@ class Run:
         self.hosts = hosts
         self.known: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.batch: list[str] = []
+        # Hosts that have failed or were not reached.
+        self.lost: set[str] = set()
         self.registered: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.report = "now"
         self.check_mode = False
@@ -136,8 +138,8 @@ class Run:
         variables = {
             "webapps": webapps,
             "inventory_hostname": host,
-            "ansible_play_batch": self.batch or list(self.hosts),
-            "ansible_play_hosts": list(self.hosts),
+            "ansible_play_batch": [name for name in self.batch or self.hosts if name not in self.lost],
+            "ansible_play_hosts": [name for name in self.hosts if name not in self.lost],
             "ansible_play_hosts_all": list(self.hosts),
             "hostvars": {
                 name: {"webapps": webapps, "ansible_facts": facts, **self.registered[name]}

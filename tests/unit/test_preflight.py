@@ -393,6 +393,8 @@ def test_a_misspelt_input_of_a_role_is_found() -> None:
         ({"python_uv_index_url": "u:hunter2@pypi"}, "python_uv_index_url: this is not the address of a package index"),
         ({"webapp_server_requirements": {"gunicron": "x"}}, "'gunicron' is not an application server"),
         ({"webapp_server_requirements": {"gunicorn": "gunicorn 22"}}, "'gunicorn 22' is not a requirement"),
+        ({"webapp_rollout": {"unreachable": "ignore"}}, "unreachable: 'ignore' is not one of: stop, skip"),
+        ({"webapp_rollout": {"unreach": "skip"}}, "Did you mean 'unreachable'"),
         ({"nginx_acme_email": "a@example.org\r"}, "nginx_acme_email: the text has a carriage return (U+000D)"),
     ],
 )

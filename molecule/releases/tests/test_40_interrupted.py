@@ -133,9 +133,9 @@ def begin_killing(place: Place, after: float, switching: int) -> subprocess.Pope
 def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path: Path, number: int, alone: bool):
     first = (202 if alone else 102) + 2 * number
     neighbours = everywhere(Place.neighbour, places)
-    moments = [*((after, 0) for after in BUILDING), *((after, 1) for after in SWITCHING)]
-    # Every third: some in each round that are killed early, and some late, on other hosts each time.
-    chosen = moments[number::MODULE_ROUNDS]
+    # In one round all of them while they build: no host switches then, because another one could not build.
+    chosen = [[(after, 1) for after in SWITCHING[::2]], [(after, 0) for after in BUILDING],
+              [(after, 1) for after in SWITCHING[1::2]]][number]  # fmt: skip
     chosen = chosen[number:] + chosen[:number]
     with load_on(places, tmp_path) as loads:
         killers = [begin_killing(place, *moment) for place, moment in zip(places, chosen, strict=True)]
@@ -147,7 +147,8 @@ def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path
             run = runs[place.name]
             broke = run.counts(place.name)["failed"]
             # One that is killed when it has said its last word has done its work.
-            assert outcome == "killed" or not broke, (place.name, told, run.output)
+            waits = broke and "so this host does not switch" in run.failure(place.name)
+            assert outcome == "killed" or not broke or waits, (place.name, told, run.output)
             assert not (alone and broke and TAKE_OVER in run.output), "it did not switch in the call that builds"
             OUTCOMES.append((outcome, broke))
         finish(places, run_playbook, first + number % 2)

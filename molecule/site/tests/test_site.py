@@ -9,6 +9,7 @@ import re
 import stat
 
 import pytest
+import testinfra
 
 HTTPBIN = {"Host": "httpbin.example.com"}
 APPS = ("hello", "httpbin", "hello-inside")
@@ -215,6 +216,19 @@ def test_every_process_answers_to_init_not_to_a_session(host, facts):
     """A daemon that hangs on the SSH session of the run would end with it."""
     parents = host.check_output("ps -o ppid= -p $(pgrep -u root -o nginx)").split()
     assert parents == ["1"]
+
+
+@pytest.mark.parametrize("app", ["hello", "httpbin"])
+def test_hosts_with_the_same_python_have_resolved_once(request, app):
+    inventory = request.config.getoption("ansible_inventory")
+    found = testinfra.get_hosts(["ansible://site"], ansible_inventory=inventory, sudo=True)
+    heads = {
+        host.backend.host: host.check_output(f"head -n 2 /srv/webapps/{app}/current/resolution.toml") for host in found
+    }
+    inputs, versions = heads["site-debian12"].split("\n")
+    assert versions.startswith("# The versions: ")
+    assert heads["site-noinit"].split("\n") == [inputs, versions]
+    assert heads["site-debian13"].split("\n")[0] != inputs, "another Python"
 
 
 def test_the_deployment_is_on_record(host):

@@ -44,23 +44,6 @@ def message(failures: Mapping[str, list[str]], live: Iterable[str]) -> str:
     return "\n\n".join([*failures["problems"], f"{UNCHANGED}{deployed} Correct the problems, then run again."])
 
 
-def differences(results: Mapping[str, tuple[Mapping[str, list[str]], list[str]]]) -> list[str]:
-    """A warning for each application that failed on some hosts only: the hosts serve different releases.
-
-    ``results`` holds the failures and the applications of each host.
-    """
-    found = []
-    for name in dict.fromkeys(name for _failures, names in results.values() for name in names):
-        failed = sorted(host for host, (failures, _names) in results.items() if name in failures["names"])
-        others = sorted(host for host, (_failures, names) in results.items() if name in names and host not in failed)
-        if failed and others:
-            found.append(
-                f"webapps '{name}' failed on {', '.join(failed)}, but not on {', '.join(others)}, so the hosts may "
-                "serve different releases of it."
-            )
-    return found
-
-
 def led_elsewhere(
     switches: Iterable[Mapping[str, Any]], failed_on: Mapping[str, str], host: str
 ) -> dict[str, list[str]]:

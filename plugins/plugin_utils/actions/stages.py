@@ -7,9 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+
+display = Display()
 
 STAGES = ["look", "deploy", "build", "commands", "switch", "report"]
 # The variables that the results of the stages are registered in. The stage build replaces the result of deploy.
@@ -107,6 +110,46 @@ class StagesAction(HostAction):
             for host in self.hosts
             for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
         }
+
+    # The hosts as one transaction
+
+    def results(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The results of the stages on all hosts of the play."""
+        return {host: self.stages_of(host) for host in self.all_hosts}
+
+    @property
+    def skips_unreachable(self) -> bool:
+        """Whether the run continues without hosts that can't be reached."""
+        given = self._templar.template(self.task_vars.get("webapp_rollout") or {})
+        return isinstance(given, dict) and given.get("unreachable") == "skip"
+
+    def missing_hosts(self) -> str:
+        """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""
+        lost = barrier.missing(self.results(), self.hosts)
+        stopped = barrier.message_of_missing(lost, self.skips_unreachable)
+        if lost and not stopped and self.is_first:
+            display.warning(
+                f"{', '.join(lost)} can't be reached, and webapp_rollout says to continue. The next run that reaches "
+                "the missing hosts deploys to them."
+            )
+        return stopped
+
+    def unbuilt(self) -> dict[str, list[str]]:
+        """The applications that a host of the play could not build, and these hosts."""
+        return barrier.unbuilt(self.results(), self.hosts, self.skips_unreachable)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this host speaks for all hosts of the batch."""
+        return self.host == (self.batch or [self.host])[0]
+
+    def note_serial(self) -> None:
+        """Say that batches of Ansible are separate transactions."""
+        if self.is_first and len(self.hosts) > len(self.batch):
+            display.warning(
+                "This play has 'serial', so each batch is a transaction of its own. An application that fails in one "
+                "batch stays switched in earlier batches. If its build has failed, later batches do not switch to it."
+            )
 
     # The versions that the hosts install
 
