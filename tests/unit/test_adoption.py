@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import callable_of, server_of
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import (
+    callable_of,
+    server_of,
+    unit_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import disabled, matches, plain
 from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.commands import (
     pairs_of,
@@ -214,7 +218,7 @@ def test_a_unit_with_a_socket_and_a_site() -> None:
         user="sammy",
         project={"folder": "/home/sammy/myproject", "lists": ["requirements.txt"], "repository": "", "python": "3.11"},
     )
-    process = command("gunicorn", unit="myproject.service", addresses=["/home/sammy/myproject/myproject.sock"])
+    process = command("gunicorn", unit="myproject.service")
     found = {
         "units": [unit],
         "processes": [process],
@@ -285,6 +289,7 @@ def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
     assert app["site"] == {"domains": ["shop.example.com"], "port": 8080}
     assert "touch-reload = $(HOME)/x has a placeholder" in text
     assert "nonsense = 1 is no option" in text
+    assert "base = " not in text
     assert normalised(apps)[1] == []
 
 
@@ -357,6 +362,20 @@ def test_a_program_that_is_disabled_stays_defined() -> None:
     )
     assert disabled(found, "a") == found
     assert disabled(text, "c") == text
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/system.slice/two.service\n", "two.service"),
+        ("0::/machine.slice/libpod-1.scope/container/system.slice/two.service/sub\n", "two.service"),
+        ("12:pids:/init.service/system.slice/two.service\n0::/\n", "two.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_unit_of_a_process(cgroups: str, unit: str) -> None:
+    assert unit_of(cgroups) == unit
 
 
 def test_pairs_of_supervisor() -> None:

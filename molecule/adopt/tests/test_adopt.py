@@ -135,7 +135,7 @@ def test_the_inventory_says_what_the_tutorials_did(adoption: Adoption) -> None:
     assert apps["two"]["adopts"] == {"unit": "two.service"}
     assert apps["two"]["site"]["static"] == [{"url": "/static/", "path": "static"}]
     assert apps["three"]["adopts"] == {"program": "three"}
-    assert apps["four"]["adopts"] == {"command": "/srv/venv/bin/uwsgi --ini /srv/four/uwsgi.ini"}
+    assert apps["four"]["adopts"] == {"command": "/srv/venv/bin/python /srv/venv/bin/uwsgi --ini /srv/four/uwsgi.ini"}
     assert apps["five"]["adopts"] == {"unit": "five.service"}
     assert (apps["four"]["server"], apps["four"]["workers"], apps["four"]["threads"]) == ("uwsgi", 2, 2)
     assert adoption.secrets == {"two_secret_key": "not for logs"}

@@ -16,7 +16,20 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLE
 
 # Inputs of the playbooks that no role has.
 PLAYBOOK_INPUTS = frozenset(
-    {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
+    {
+        "webapps",
+        "app",
+        "release",
+        "command",
+        "confirm",
+        "purge",
+        "maintenance",
+        "allow",
+        "retry_after",
+        "page",
+        "lines",
+        "folder",
+    }
 )
 
 # Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
@@ -105,9 +106,19 @@ def process(found: Mapping[str, Any], starters: list[str]) -> Deployment:
     has_title = words[:1] and words[0].startswith("gunicorn: master")
     one.adopts = {"command": f"gunicorn {one.reading.callable}" if has_title else shlex.join(words)}
     one.notes.append("It runs in the background, and no process manager keeps it alive.")
-    name = one.reading.callable or (words[-1] if words else "")
-    one.notes += [f"{line} Remove that line after the first deployment." for line in starters if name and name in line]
+    one.notes += [
+        f"{line} Remove that line after the first deployment." for line in starters if starts(line, words, one.folder)
+    ]
     return one
+
+
+def starts(line: str, words: list[str], folder: str) -> bool:
+    """Whether a line seems to start a command: it has the words of it that are no options, and its folder if any."""
+    named = [word for word in words if not word.startswith("-") and "/" not in word]
+    names_folder = "cd " in line or "chdir" in line
+    server = server_in(words)
+    is_whole = bool(server) and server in line and all(word in line for word in named)
+    return is_whole and (not names_folder or folder in line)
 
 
 def of_command(kind: str, name: str, found: Mapping[str, Any]) -> Deployment:
@@ -118,10 +129,19 @@ def of_command(kind: str, name: str, found: Mapping[str, Any]) -> Deployment:
     server = server_in(words)
     reading = reading_of(server, words, known)
     one = Deployment(kind, name, reading, text(found, "cwd"), text(found, "user"), project=project)
-    one.addresses = [*reading.binds, *texts(found.get("addresses"))]
+    one.addresses = [*(absolute(bind, one.folder) for bind in reading.binds), *texts(found.get("addresses"))]
     if not reading.callable and text(found, "callable"):
         reading.callable = text(found, "callable")
     return one
+
+
+def absolute(address: str, folder: str) -> str:
+    """An address whose path, if it has one, begins with a slash."""
+    path = address.removeprefix("unix:")
+    is_path = address.startswith("unix:") or ":" not in path
+    if not is_path or path.startswith(("/", "@")) or path.isdecimal():
+        return address
+    return posixpath.join(folder or "/", path)
 
 
 def server_in(words: list[str]) -> str:
