@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from pyweb_playbooks import CHECKOUT, Run
 
 NAMES = ("one", "two", "three", "four", "five")
 APP = CHECKOUT / "molecule" / "adopt" / "app"
-RATE = 200.0  # requests a second, of all visitors together
+RATE = float(os.environ.get("PYWEB_ADOPT_RATE", "200"))  # requests a second, of all visitors together
 KINDS = (
     ("GET", "/", b""),
     ("POST", "/echo", b"what was sent" * 200),
@@ -116,7 +117,7 @@ def adoption(
         written, secrets = (yaml.safe_load(path.read_text()) for _name, path in sorted(files.items(), reverse=True))
         apps = {app["name"]: {**app, "source": {"path": str(APP)}} for app in written["webapps"]}
         variables = {"webapps": list(apps.values()), **secrets}
-        run = run_playbook("pyweb.stack.site", variables, environment=PATIENT)
+        run = run_playbook("pyweb.stack.site", variables, environment=PATIENT, timeout=900)
         time.sleep(2)
     finally:
         visitors.stop()

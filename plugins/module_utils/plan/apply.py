@@ -161,7 +161,8 @@ class Application:
         retired = retire(adopted, result["waiting"], self.run, self.check_mode)
         result["warnings"] += retired.pop("warnings")
         changed = bool(result["changed"] or retired["retired"])
-        return {**result, **retired, "changed": changed}, None if retired["retiring"] else seen
+        is_done = not (retired["retiring"] or retired["used"])
+        return {**result, **retired, "changed": changed}, seen if is_done else None
 
 
 def message_of(role: str, error: Exception) -> str:

@@ -70,7 +70,7 @@ def unit(found: Mapping[str, Any]) -> Deployment:
             key, equals, value = word.partition("=")
             if equals and key not in ("PATH", "VIRTUAL_ENV"):
                 one.reading.env[key] = value.replace("%%", "%")
-    files = found.get("files") if isinstance(found.get("files"), dict) else {}
+    files = mapping(found.get("files"))
     for path in re.findall(r"(?m)^EnvironmentFile\s*=\s*-?(\S+)", body):
         if path in files:
             one.reading.env |= variables_of(str(files[path]))
@@ -87,7 +87,7 @@ def unit(found: Mapping[str, Any]) -> Deployment:
 
 def program(found: Mapping[str, Any]) -> Deployment:
     """A program of supervisor."""
-    settings = found.get("settings") if isinstance(found.get("settings"), dict) else {}
+    settings = mapping(found.get("settings"))
     one = of_command("program", text(found, "name"), found)
     one.adopts = {"program": one.name}
     one.reading.env |= {
@@ -123,9 +123,9 @@ def starts(line: str, words: list[str], folder: str) -> bool:
 
 def of_command(kind: str, name: str, found: Mapping[str, Any]) -> Deployment:
     words = texts(found.get("words"))
-    files = found.get("files") if isinstance(found.get("files"), dict) else {}
+    files = mapping(found.get("files"))
     known = {str(path): str(content) for path, content in files.items()}
-    project = found.get("project") if isinstance(found.get("project"), dict) else {}
+    project = mapping(found.get("project"))
     server = server_in(words)
     reading = reading_of(server, words, known)
     one = Deployment(kind, name, reading, text(found, "cwd"), text(found, "user"), project=project)
@@ -183,6 +183,10 @@ def texts_of_starters(found: Mapping[str, Any]) -> list[str]:
 
 def dicts(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def texts(value: Any) -> list[str]:
