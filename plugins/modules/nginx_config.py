@@ -272,8 +272,8 @@ def main() -> None:
         module.warn(warning)
     if result["waiting"]:
         module.warn(
-            f"nginx does not serve {', '.join(result['waiting'])} yet: a server by hand has the same name and port, and "
-            "there is no live release. Deploy it, then run the role nginx again."
+            f"nginx does not serve {', '.join(result['waiting'])} yet: a server by hand has the same name and port, "
+            "and there is no live release. Deploy it, then run the role nginx again."
         )
     module.exit_json(**result)
 

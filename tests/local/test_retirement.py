@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_proc
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, run_command
 from nginx_instance import free_port
 
-# A server that ends at SIGTERM, unless it is told to ignore it.
+# A server that ends at SIGTERM, but not with the option --stubborn.
 SERVER = """\
 import http.server, signal, sys
 if "--stubborn" in sys.argv:

@@ -23,7 +23,8 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
     """Retire the old service of each application that is live and served.
 
     ``waiting`` are applications whose sites nginx does not serve yet. ``retiring`` in the answer are those whose old
-    service still has to be retired, and ``used`` those whose old service serves more than them. Raises HostError if nginx does not answer with a release.
+    service still has to be retired, and ``used`` those whose old service serves more than them. Raises HostError if
+    nginx does not answer with a release.
     """
     answer: dict[str, Any] = {"retired": [], "retiring": [], "used": [], "warnings": []}
     for item in adopted:
