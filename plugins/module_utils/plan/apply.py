@@ -105,8 +105,9 @@ class Application:
 
     def switch(self, part: dict[str, Any], releases: Releases) -> None:
         """Switch to the built releases, and record them if all of them are live."""
-        # nginx does not serve these yet, so no question through it would reach them.
-        releases.skip_front(self.answer["parts"].get("nginx", {}).get("waiting", []))
+        if waiting := self.answer["parts"].get("nginx", {}).get("waiting"):
+            # nginx does not serve these yet, so no question through it would reach them.
+            releases.skip_front(waiting)
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except (HostError, OSError, KeyError) as error:
