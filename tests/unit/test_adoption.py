@@ -182,7 +182,7 @@ def test_a_settings_file_of_gunicorn_is_read_as_literals() -> None:
         assert words in notes
 
 
-@pytest.mark.attack("4", "The settings file of an old deployment tries to run code on the controller while it is read.")
+@pytest.mark.attack("1", "The settings file of an old deployment tries to run code on the controller that reads it")
 @pytest.mark.parametrize(
     "text",
     [
@@ -293,11 +293,17 @@ def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
     assert normalised(apps)[1] == []
 
 
+@pytest.mark.attack("19", "A host answers with texts that would add lines or templates to the inventory of adopt.yml")
 @pytest.mark.parametrize(
     "found",
     [
         {},
         {"nginx": 3, "units": "x", "programs": {}, "processes": [None, 1, {}], "starters": [[]]},
+        {
+            "processes": [
+                {"words": ["gunicorn", "{{ 7 * 7 }}", "a:b"], "cwd": "/{{ 1 }}", "project": {"repository": "{{ 2 }}"}}
+            ]
+        },
         {"processes": [{"words": ["gunicorn", 5, "\nwebapps: evil"], "files": [], "project": 4, "cwd": "/a\n- b: c"}]},
         {"units": [{"serves": True, "name": "x.service", "text": 'Environment="A', "words": ["gunicorn", "a:b"]}]},
         {"nginx": [{"path": "/x", "text": "server { server { { } } } } location" * 200, "is_main": True}]},
@@ -308,6 +314,7 @@ def test_hostile_answers_of_a_host_give_yaml(found: dict[str, Any]) -> None:
     apps, text, _secrets = apps_of(found)
     assert isinstance(apps, list)
     assert all(line.startswith(("#", " ", "---", "webapps:")) or not line for line in text.splitlines())
+    assert all("{{" not in line or line.lstrip().startswith("#") or "!unsafe" in line for line in text.splitlines())
 
 
 @pytest.mark.parametrize(
