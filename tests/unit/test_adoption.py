@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_proc
     unit_of,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import disabled, matches, plain
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.commands import (
     pairs_of,
     python_literals,
@@ -448,3 +449,22 @@ def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> N
 )
 def test_hostile_facts_are_no_reports(found: dict[str, Any]) -> None:
     assert notices([app()], found) == []
+
+
+# Later stages of a run
+
+
+@pytest.mark.parametrize(
+    ("nginx", "pending"),
+    [
+        ({}, {"certificates": False, "waiting": []}),
+        ({"due": ["shop"]}, {"certificates": True, "waiting": []}),
+        ({"waiting": ["shop"]}, {"certificates": True, "waiting": ["shop"]}),
+        ({"retiring": ["shop"]}, {"certificates": True, "waiting": []}),
+        ({"waiting": 3}, {"certificates": False, "waiting": []}),
+    ],
+)
+def test_a_site_that_waits_is_served_in_the_stage_switch(nginx: dict[str, Any], pending: dict[str, Any]) -> None:
+    assert later_for_nginx(nginx) == pending
+    switch = without_front({"name": "shop", "front_port": 80}, pending)
+    assert (switch["front_port"] is None) == bool(pending["waiting"])
