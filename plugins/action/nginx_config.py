@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 class ActionModule(HostAction):
     """Run the module of the same name."""
 
-    returns = frozenset({"actions", "tree", "due", "ca", "unowned", "removed_sites"})
+    returns = frozenset({"actions", "tree", "due", "ca", "unowned", "removed_sites", "waiting"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.inventory imp
 class ActionModule(HostAction):
     """Run the module of the same name, and translate its answer. The texts of the host are not part of the result."""
 
-    returns = frozenset({"found"})
+    returns = frozenset({"found", "report"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

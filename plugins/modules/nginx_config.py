@@ -247,6 +247,13 @@ ca:
   description: The file that a browser imports to trust certificates of the mode V(selfsigned). Empty without any.
   type: str
   returned: success
+waiting:
+  description:
+    - Applications whose sites nginx does not serve yet. A server by hand has one of their names on the same port, and
+      they have no live release.
+  type: list
+  elements: str
+  returned: success
 unowned:
   description: Files that nginx loads beside the tree, from C(conf.d) and C(sites-enabled).
   type: list
@@ -270,6 +277,11 @@ def main() -> None:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):
         module.warn(warning)
+    if result["waiting"]:
+        module.warn(
+            f"nginx does not serve {', '.join(result['waiting'])} yet: a server by hand has the same name and port, "
+            "and there is no live release. Deploy it, then run the role nginx again."
+        )
     module.exit_json(**result)
 
 

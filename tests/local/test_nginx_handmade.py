@@ -146,6 +146,27 @@ def test_settings_of_the_replaced_nginx_conf_still_reach_its_servers(nginx: Inst
 
 
 @needs_nginx
+@pytest.mark.parametrize("pattern", ["conf.d/*", "sites-enabled/*.conf", "conf.d/*.conf"])
+def test_files_of_patterns_that_differ_are_loaded_once(nginx: Instance, tmp_path: Path, pattern: str) -> None:
+    folder, _slash, last = pattern.partition("/")
+    names = ["a.conf", *(["b"] if last == "*" else [])]
+    ports = {name: free_port() for name in names}
+    start(nginx)
+    text = (nginx.conf / "nginx.conf").read_text()
+    for loaded in ("include conf.d/*.conf;", "include sites-enabled/*;"):
+        text = text.replace(loaded, "")
+    (nginx.conf / "nginx.conf").write_text(text.replace("access_log off;", f"access_log off; include {pattern};"))
+    for name in names:
+        (nginx.conf / folder / name).write_text(
+            f"upstream {name} {{ server 127.0.0.1:1; }} {server(ports[name], name)}"
+        )
+    subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf"), "-s", "reload"], check=True)
+    for _run in range(2):
+        run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", tmp_path / "shop"))
+        assert [get(ports[name]) for name in names] == names
+
+
+@needs_nginx
 def test_a_configuration_that_nginx_refuses_puts_every_file_back(nginx: Instance, tmp_path: Path) -> None:
     folder = tmp_path / "webapps/shop"
     released(folder)

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import callable_of, server_of
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import (
+    callable_of,
+    server_of,
+    unit_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import disabled, matches, plain
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.commands import (
     pairs_of,
     python_literals,
@@ -178,7 +183,7 @@ def test_a_settings_file_of_gunicorn_is_read_as_literals() -> None:
         assert words in notes
 
 
-@pytest.mark.attack("4", "The settings file of an old deployment tries to run code on the controller while it is read.")
+@pytest.mark.attack("1", "The settings file of an old deployment tries to run code on the controller that reads it")
 @pytest.mark.parametrize(
     "text",
     [
@@ -214,7 +219,7 @@ def test_a_unit_with_a_socket_and_a_site() -> None:
         user="sammy",
         project={"folder": "/home/sammy/myproject", "lists": ["requirements.txt"], "repository": "", "python": "3.11"},
     )
-    process = command("gunicorn", unit="myproject.service", addresses=["/home/sammy/myproject/myproject.sock"])
+    process = command("gunicorn", unit="myproject.service")
     found = {
         "units": [unit],
         "processes": [process],
@@ -285,14 +290,21 @@ def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
     assert app["site"] == {"domains": ["shop.example.com"], "port": 8080}
     assert "touch-reload = $(HOME)/x has a placeholder" in text
     assert "nonsense = 1 is no option" in text
+    assert "base = " not in text
     assert normalised(apps)[1] == []
 
 
+@pytest.mark.attack("19", "A host answers with texts that would add lines or templates to the inventory of adopt.yml")
 @pytest.mark.parametrize(
     "found",
     [
         {},
         {"nginx": 3, "units": "x", "programs": {}, "processes": [None, 1, {}], "starters": [[]]},
+        {
+            "processes": [
+                {"words": ["gunicorn", "{{ 7 * 7 }}", "a:b"], "cwd": "/{{ 1 }}", "project": {"repository": "{{ 2 }}"}}
+            ]
+        },
         {"processes": [{"words": ["gunicorn", 5, "\nwebapps: evil"], "files": [], "project": 4, "cwd": "/a\n- b: c"}]},
         {"units": [{"serves": True, "name": "x.service", "text": 'Environment="A', "words": ["gunicorn", "a:b"]}]},
         {"nginx": [{"path": "/x", "text": "server { server { { } } } } location" * 200, "is_main": True}]},
@@ -303,6 +315,7 @@ def test_hostile_answers_of_a_host_give_yaml(found: dict[str, Any]) -> None:
     apps, text, _secrets = apps_of(found)
     assert isinstance(apps, list)
     assert all(line.startswith(("#", " ", "---", "webapps:")) or not line for line in text.splitlines())
+    assert all("{{" not in line or line.lstrip().startswith("#") or "!unsafe" in line for line in text.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -357,6 +370,20 @@ def test_a_program_that_is_disabled_stays_defined() -> None:
     )
     assert disabled(found, "a") == found
     assert disabled(text, "c") == text
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/system.slice/two.service\n", "two.service"),
+        ("0::/machine.slice/libpod-1.scope/container/system.slice/two.service/sub\n", "two.service"),
+        ("12:pids:/init.service/system.slice/two.service\n0::/\n", "two.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_unit_of_a_process(cgroups: str, unit: str) -> None:
+    assert unit_of(cgroups) == unit
 
 
 def test_pairs_of_supervisor() -> None:
@@ -422,3 +449,22 @@ def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> N
 )
 def test_hostile_facts_are_no_reports(found: dict[str, Any]) -> None:
     assert notices([app()], found) == []
+
+
+# Later stages of a run
+
+
+@pytest.mark.parametrize(
+    ("nginx", "pending"),
+    [
+        ({}, {"certificates": False, "waiting": []}),
+        ({"due": ["shop"]}, {"certificates": True, "waiting": []}),
+        ({"waiting": ["shop"]}, {"certificates": True, "waiting": ["shop"]}),
+        ({"retiring": ["shop"]}, {"certificates": True, "waiting": []}),
+        ({"waiting": 3}, {"certificates": False, "waiting": []}),
+    ],
+)
+def test_a_site_that_waits_is_served_in_the_stage_switch(nginx: dict[str, Any], pending: dict[str, Any]) -> None:
+    assert later_for_nginx(nginx) == pending
+    switch = without_front({"name": "shop", "front_port": 80}, pending)
+    assert (switch["front_port"] is None) == bool(pending["waiting"])

@@ -119,9 +119,14 @@ WEBAPPS = [
             "cache": {"bypass_cookies": ["session"], "max_size": "10m"},
         },
     ),
-    app("a", {"archive": "https://example.com/a.tgz", "checksum": "sha256:" + "0" * 64}, site={"port": 81}),
-    app("b", {"path": "shop", "include": [".env"]}, site={"port": 82}),
-    app("c", {"package": "shop==1.4.2"}, site={"port": 83}),
+    app(
+        "a",
+        {"archive": "https://example.com/a.tgz", "checksum": "sha256:" + "0" * 64},
+        site={"port": 81},
+        adopts={"unit": "a.service"},
+    ),
+    app("b", {"path": "shop", "include": [".env"]}, site={"port": 82}, adopts={"program": "b"}),
+    app("c", {"package": "shop==1.4.2"}, site={"port": 83}, adopts={"command": "gunicorn c:app"}),
 ]
 SITES = [
     {

@@ -74,6 +74,8 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
+    # The inventory of applications that were deployed by hand.
+    "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
     "plugin_utils.actions": [
         "plugin_utils.model",
         "plugin_utils.nginx",
@@ -86,6 +88,7 @@ CONTROLLER: dict[str, list[str]] = {
 # Ansible loads these by name, and nothing imports them.
 LEAVES: dict[str, list[str]] = {
     "modules": [
+        "module_utils.adoption",
         "module_utils.doctor",
         "module_utils.host",
         "module_utils.logs",
@@ -98,6 +101,7 @@ LEAVES: dict[str, list[str]] = {
     ],
     "action": [
         "plugin_utils.actions",
+        "plugin_utils.adoption",
         "plugin_utils.doctor",
         "plugin_utils.model",
         "plugin_utils.nginx",
@@ -117,12 +121,15 @@ LEAVES: dict[str, list[str]] = {
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
     "action": [
+        "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
         "module_utils.tls.certificate",
     ],
     "callback": ["module_utils.host.texts"],
     "lookup": ["module_utils.tls.certificate"],
+    # One parser of nginx's language for both sides.
+    "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
     "plugin_utils.actions": [
         "module_utils.host.texts",
         # The versions that one host gives to others.

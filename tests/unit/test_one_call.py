@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.apply import Application
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import Deployment, activate_at_once
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
@@ -82,3 +83,49 @@ def test_a_check_predicts_a_switch_a_restart_and_a_removal(activated: list[Any],
     releases.answer = {"apps": [result("shop", activate)], "changed": False, "diff": []}
     assert releases.switch()["changed"] is activate
     assert activated == []
+
+
+class Parts:
+    """The parts of a host, in the order in which they were applied."""
+
+    def __init__(self, **answers: list[dict[str, Any]]) -> None:
+        self.answers = answers
+        self.applied: list[tuple[str, bool]] = []
+
+    def application(self, monkeypatch: pytest.MonkeyPatch, check_mode: bool = False) -> Application:
+        found = Application(refuse, check_mode)
+
+        def nginx(inputs: dict[str, Any]) -> tuple[dict[str, Any], None]:
+            self.applied.append(("nginx", bool(inputs.get("fetch"))))
+            return dict(self.answers["nginx"].pop(0)), None
+
+        monkeypatch.setattr(found, "nginx", nginx)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("answers", "applied"),
+    [
+        ([{"waiting": [], "due": []}], [False]),
+        ([{"waiting": ["shop"], "due": []}, {"waiting": [], "due": []}], [False, False]),
+        ([{"waiting": [], "retiring": ["shop"], "due": []}, {"waiting": [], "due": []}], [False, False]),
+        ([{"waiting": [], "due": ["shop"]}, {"waiting": [], "due": []}], [False, True]),
+        # The site of a certificate must be served before an authority asks for it.
+        ([{"waiting": ["shop"], "due": []}, {"waiting": [], "due": ["shop"]}, {"due": []}], [False, False, True]),
+    ],
+)
+def test_sites_that_waited_for_releases_come_before_certificates(
+    monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, Any]], applied: list[bool]
+) -> None:
+    parts = Parts(nginx=answers)
+    application = parts.application(monkeypatch)
+    application.apply([{"role": "nginx", "inputs": {}, "key": ""}])
+    assert parts.applied == [("nginx", fetch) for fetch in applied]
+
+
+def test_a_site_that_waits_is_not_asked_for_through_nginx() -> None:
+    inputs = {"apps": [], "root": "/nowhere", "uv": "", "nginx_group": "", "owner": "alice@desk"}
+    activations = [{"name": "shop", "front_port": 80}, {"name": "blog", "front_port": 80}]
+    releases = Releases({**inputs, "activations": activations}, refuse, check_mode=False)
+    releases.skip_front(["shop"])
+    assert [one["front_port"] for one in releases.activations] == [None, 80]

@@ -33,7 +33,7 @@ SERVERS = frozenset(
 # gunicorn with the package setproctitle.
 TITLE = re.compile(r"gunicorn: master \[(?P<name>[^\]]*)\]")
 INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*\Z")
-UNIT = re.compile(r"/([^/]+\.service)(?:/|\Z)")
+UNIT = re.compile(r"/([^/\n]+\.service)(?=/|\n|\Z)")
 # The listening flag of the kernel in /proc/net/unix.
 LISTENING = 0x00010000
 # Bounds for what a host has.
@@ -102,8 +102,7 @@ def complete(one: Served, family: list[int], sockets: dict[str, str], proc: str)
     with suppress(OSError):
         one.uid = os.stat(f"{proc}/{one.pid}").st_uid
     with suppress(OSError):
-        match = UNIT.search(read(f"{proc}/{one.pid}/cgroup"))
-        one.unit = match[1] if match else ""
+        one.unit = unit_of(read(f"{proc}/{one.pid}/cgroup"))
     with suppress(OSError):
         variables = dict(word.split("=", 1) for word in words_of(read(f"{proc}/{one.pid}/environ")) if "=" in word)
         one.program = variables.get("SUPERVISOR_PROCESS_NAME", "")
@@ -113,6 +112,12 @@ def complete(one: Served, family: list[int], sockets: dict[str, str], proc: str)
     if one.program or one.unit.startswith(("ssh", "cron", "user@", "rc-local", "docker", "session")):
         one.unit = ""
     one.addresses = addresses_of(family, sockets, proc)
+
+
+def unit_of(cgroups: str) -> str:
+    """The unit of a process, from its file cgroup. In a container, the units of the container's host come first."""
+    found = UNIT.findall(cgroups)
+    return str(found[-1]) if found else ""
 
 
 def server_of(words: list[str]) -> str:

@@ -269,13 +269,14 @@ def plain(words: list[str]) -> list[str]:
 
 def boot_starters(wanted: list[str]) -> list[str]:
     """The files and lines that start a command at boot."""
-    name = callable_of(wanted) or (wanted[-1] if wanted else "")
+    named = [word for word in plain(wanted) if not word.startswith("-") and "/" not in word]
     found = []
     for path in sorted(path for pattern in STARTERS for path in glob.glob(pattern)):
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
             for number, line in enumerate(stream, start=1):
                 is_started = path == "/etc/rc.local" or "@reboot" in line
-                if name and name in line and is_started and not line.lstrip().startswith("#"):
+                is_named = bool(named) and all(word in line for word in named)
+                if is_named and is_started and not line.lstrip().startswith("#"):
                     found.append(f"line {number} of {path}")
     return found
 

@@ -23,9 +23,10 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
     """Retire the old service of each application that is live and served.
 
     ``waiting`` are applications whose sites nginx does not serve yet. ``retiring`` in the answer are those whose old
-    service still has to be retired. Raises HostError if nginx does not answer with a release.
+    service still has to be retired, and ``used`` those whose old service serves more than them. Raises HostError if
+    nginx does not answer with a release.
     """
-    answer: dict[str, Any] = {"retired": [], "retiring": [], "warnings": []}
+    answer: dict[str, Any] = {"retired": [], "retiring": [], "used": [], "warnings": []}
     for item in adopted:
         service = old_service(item, run)
         if not service.is_there():
@@ -38,6 +39,7 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
             continue
         check_front(item, service)
         if users := still_used(service):
+            answer["used"].append(item["name"])
             answer["warnings"].append(
                 f"webapps '{item['name']}': {service} keeps running, because nginx still passes requests to it: "
                 f"{'; '.join(users)}. Add these names to site.domains, or remove the server, and run again."

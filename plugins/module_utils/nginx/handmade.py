@@ -126,7 +126,14 @@ class Handmade:
                     f"nginx now serves {', '.join(lost)} from the inventory, and no longer from "
                     f"{server.source.path}. Its old text is {old}."
                 )
-        return found
+        named = " ".join(found)
+        return found + [
+            f"{path} is rewritten, because its servers relied on the nginx.conf that is replaced: on settings of it, "
+            f"or on being the default server of a port. Its old text is {self.conf_dir}/{BEFORE}/"
+            f"{os.path.relpath(path, self.conf_dir)}."
+            for path in sorted(edits)
+            if f"from {path}." not in named and os.path.lexists(path)
+        ]
 
     def kept_at(self, server: foreign.Server) -> str:
         return f"{self.conf_dir}/{BEFORE}/{os.path.relpath(server.source.path, self.conf_dir)}"

@@ -7,6 +7,8 @@ A server gives up the names that a site of this collection serves on the same po
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Collection
 
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import Directive, parsed, port_of
@@ -110,8 +112,13 @@ STOCK = frozenset(
         "server_tokens build",
     }
 )
-# Files of the old nginx.conf that the new one loads, too.
-LOADED_ANYWAY = ("modules-enabled/*.conf", "mime.types", "conf.d/*.conf", "conf.d/*", "sites-enabled/*")
+# Those of them that change no answer. A file beside the old nginx.conf is not rewritten for their sake.
+INVISIBLE = re.compile(
+    r"(?:access_log|error_log|sendfile|tcp_\w+|server_tokens|keepalive_\w+|ssl_\w+|types_hash\w+|send_timeout|client_\w+timeout"
+    r"|resolver|large_client_header_buffers|server_name_in_redirect|default_type)\Z"
+)
+# Folders of the old nginx.conf that the new one loads, too.
+LOADED_ANYWAY = ("modules-enabled/", "mime.types", "conf.d/", "sites-enabled/")
 HEADER = "# From the nginx.conf that the nginx role of pyweb.stack replaced, which is now nginx.conf.before-pyweb.\n"
 
 Edit = tuple[int, int, str]
@@ -127,17 +134,18 @@ def new_texts(
     """
     entry = next((one for one in files if one.is_entry), None)
     prelude = inherited(entry) if entry else []
+    visible = [(name, setting) for name, setting in prelude if not INVISIBLE.match(name)]
     found: dict[str, str | None] = {}
     for source in files:
         own = [one for one in servers if one.source is source]
         edits = [
             (one.block.start, one.block.end, text)
             for one in own
-            for text in (edited(one, source.text, taken, takeover, prelude),)
+            for text in (edited(one, source.text, taken, takeover, prelude if source.is_entry else visible),)
             if text != source.text[one.block.start : one.block.end]
         ]
         if source.is_entry:
-            if text := moved(source, edits):
+            if text := moved(source, edits, files):
                 found[kept_path] = text
         elif edits:
             text = applied(source.text, 0, edits)
@@ -154,7 +162,7 @@ def inherited(entry: Source) -> list[tuple[str, str]]:
     ]
 
 
-def moved(entry: Source, edits: list[Edit]) -> str:
+def moved(entry: Source, edits: list[Edit], files: list[Source]) -> str:
     """The file with all that servers of a replaced nginx.conf need; empty if there is nothing to keep."""
     texts = []
     changed = {start: text for start, _end, text in edits}
@@ -163,14 +171,30 @@ def moved(entry: Source, edits: list[Edit]) -> str:
             texts.append(changed.get(one.start, entry.text[one.start : one.end]))
         elif one.name in REFERRED or (one.name == "include" and is_further(one)):
             texts.append(entry.text[one.start : one.end])
+        elif one.name == "include":
+            texts += [f"include {path};" for path in left_out(one, files)]
     texts = [text for text in texts if text]
     return HEADER + "\n".join(["", *texts, ""]) if texts else ""
 
 
+def place_of(include: Directive) -> str:
+    """The pattern of an include, relative to the folder of nginx."""
+    return (include.arguments[0] if include.arguments else "").removeprefix("/etc/nginx/")
+
+
 def is_further(include: Directive) -> bool:
-    """Whether an include loads files that the new nginx.conf does not."""
-    path = include.arguments[0] if include.arguments else ""
-    return path.removeprefix("/etc/nginx/") not in LOADED_ANYWAY and not path.endswith("_params")
+    """Whether an include loads files outside of the folders that the new nginx.conf loads."""
+    path = place_of(include)
+    return not path.startswith(LOADED_ANYWAY) and not path.endswith("_params")
+
+
+def left_out(include: Directive, files: list[Source]) -> list[str]:
+    """The files of an include that the new nginx.conf does not load, such as ``conf.d/shop`` without an ending."""
+    path = place_of(include)
+    if not path.startswith("conf.d/"):
+        return []
+    found = [one.path for one in files if fnmatch.fnmatch(one.path, f"*/{path}") and not one.path.endswith(".conf")]
+    return [one for one in found if not re.search(r"[\s;{}\"']", one)]
 
 
 def edited(server: Server, text: str, taken: Collection[Key], takeover: bool, prelude: list[tuple[str, str]]) -> str:

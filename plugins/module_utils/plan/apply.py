@@ -106,8 +106,9 @@ class Application:
 
     def switch(self, part: dict[str, Any], releases: Releases) -> None:
         """Switch to the built releases, and record them if all of them are live."""
-        # nginx does not serve these yet, so no question through it would reach them.
-        releases.skip_front(self.answer["parts"].get("nginx", {}).get("waiting", []))
+        if waiting := self.answer["parts"].get("nginx", {}).get("waiting"):
+            # nginx does not serve these yet, so no question through it would reach them.
+            releases.skip_front(waiting)
         try:
             self.add("webapp", {**releases.switch(), "diff": []})
         except (HostError, OSError, KeyError) as error:
@@ -162,7 +163,8 @@ class Application:
         retired = retire(adopted, result["waiting"], self.run, self.check_mode)
         result["warnings"] += retired.pop("warnings")
         changed = bool(result["changed"] or retired["retired"])
-        return {**result, **retired, "changed": changed}, None if retired["retiring"] else seen
+        is_done = not (retired["retiring"] or retired["used"])
+        return {**result, **retired, "changed": changed}, seen if is_done else None
 
 
 def message_of(role: str, error: Exception) -> str:

@@ -250,6 +250,7 @@ def ini_options(text: str, notes: list[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     own: dict[str, str] = {}
     is_inside = False
+    placeholders = {*re.findall(r"%\((\w[\w-]*)\)", text)} - OPTIONS
     for line in text.split("\n"):
         line = line.strip()
         if line.startswith("["):
@@ -259,7 +260,8 @@ def ini_options(text: str, notes: list[str]) -> list[tuple[str, str]]:
             name, value = name.strip(), value.strip() if equals else "true"
             value = re.sub(r"%\((\w[\w-]*)\)", lambda match: own.get(match[1], match[0]), value)
             own[name] = value
-            found.append((name, value))
+            if name not in placeholders:
+                found.append((name, value))
     for name, value in found:
         if re.search(r"%\(|\$\(|@\(", value):
             notes.append(f"{name} = {value} has a placeholder that uWSGI alone can resolve. Write its value.")

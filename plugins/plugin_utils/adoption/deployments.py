@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def unit(found: Mapping[str, Any]) -> Deployment:
             key, equals, value = word.partition("=")
             if equals and key not in ("PATH", "VIRTUAL_ENV"):
                 one.reading.env[key] = value.replace("%%", "%")
-    files = found.get("files") if isinstance(found.get("files"), dict) else {}
+    files = mapping(found.get("files"))
     for path in re.findall(r"(?m)^EnvironmentFile\s*=\s*-?(\S+)", body):
         if path in files:
             one.reading.env |= variables_of(str(files[path]))
@@ -86,7 +87,7 @@ def unit(found: Mapping[str, Any]) -> Deployment:
 
 def program(found: Mapping[str, Any]) -> Deployment:
     """A program of supervisor."""
-    settings = found.get("settings") if isinstance(found.get("settings"), dict) else {}
+    settings = mapping(found.get("settings"))
     one = of_command("program", text(found, "name"), found)
     one.adopts = {"program": one.name}
     one.reading.env |= {
@@ -105,23 +106,42 @@ def process(found: Mapping[str, Any], starters: list[str]) -> Deployment:
     has_title = words[:1] and words[0].startswith("gunicorn: master")
     one.adopts = {"command": f"gunicorn {one.reading.callable}" if has_title else shlex.join(words)}
     one.notes.append("It runs in the background, and no process manager keeps it alive.")
-    name = one.reading.callable or (words[-1] if words else "")
-    one.notes += [f"{line} Remove that line after the first deployment." for line in starters if name and name in line]
+    one.notes += [
+        f"{line} Remove that line after the first deployment." for line in starters if starts(line, words, one.folder)
+    ]
     return one
+
+
+def starts(line: str, words: list[str], folder: str) -> bool:
+    """Whether a line seems to start a command: it has the words of it that are no options, and its folder if any."""
+    named = [word for word in words if not word.startswith("-") and "/" not in word]
+    names_folder = "cd " in line or "chdir" in line
+    server = server_in(words)
+    is_whole = bool(server) and server in line and all(word in line for word in named)
+    return is_whole and (not names_folder or folder in line)
 
 
 def of_command(kind: str, name: str, found: Mapping[str, Any]) -> Deployment:
     words = texts(found.get("words"))
-    files = found.get("files") if isinstance(found.get("files"), dict) else {}
+    files = mapping(found.get("files"))
     known = {str(path): str(content) for path, content in files.items()}
-    project = found.get("project") if isinstance(found.get("project"), dict) else {}
+    project = mapping(found.get("project"))
     server = server_in(words)
     reading = reading_of(server, words, known)
     one = Deployment(kind, name, reading, text(found, "cwd"), text(found, "user"), project=project)
-    one.addresses = [*reading.binds, *texts(found.get("addresses"))]
+    one.addresses = [*(absolute(bind, one.folder) for bind in reading.binds), *texts(found.get("addresses"))]
     if not reading.callable and text(found, "callable"):
         reading.callable = text(found, "callable")
     return one
+
+
+def absolute(address: str, folder: str) -> str:
+    """An address whose path, if it has one, begins with a slash."""
+    path = address.removeprefix("unix:")
+    is_path = address.startswith("unix:") or ":" not in path
+    if not is_path or path.startswith(("/", "@")) or path.isdecimal():
+        return address
+    return posixpath.join(folder or "/", path)
 
 
 def server_in(words: list[str]) -> str:
@@ -163,6 +183,10 @@ def texts_of_starters(found: Mapping[str, Any]) -> list[str]:
 
 def dicts(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def texts(value: Any) -> list[str]:

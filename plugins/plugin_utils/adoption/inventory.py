@@ -12,7 +12,13 @@ from typing import Any
 import yaml
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.deployments import Deployment, deployments
-from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.sites import Site, blocks_of, site_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.sites import (
+    Block,
+    Site,
+    addresses_of,
+    blocks_of,
+    site_of,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
 
 # Names of variables whose values must not be in a file that others read.
@@ -51,7 +57,7 @@ def inventory_of(host: str, found: Mapping[str, Any], secrets_file: str) -> Writ
         app, comments = application(one, site, name, secrets)
         parts.append(item(app, comments))
     served = {id(block) for one in every for block in site_of(blocks, one.addresses, one.folder).blocks}
-    left = [block for block in blocks if id(block) not in served]
+    left = [block for block in blocks if id(block) not in served and not is_stock(block)]
     header = HEADER.format(host=host)
     if secrets:
         header += (
@@ -65,6 +71,11 @@ def inventory_of(host: str, found: Mapping[str, Any], secrets_file: str) -> Writ
     text = f"---\n{header}{commented(notes)}webapps:{'' if parts else ' []'}\n" + "\n".join(parts)
     hidden = "---\n" + "".join(f"{key}: {scalar(value)}\n" for key, value in secrets.items()) if secrets else ""
     return Written(text, hidden, reports(every, names))
+
+
+def is_stock(block: Block) -> bool:
+    """Whether a block seems to be the default site of Debian, which the role nginx disables."""
+    return block.path.endswith("/sites-enabled/default") and not addresses_of(block)
 
 
 def reports(every: list[Deployment], names: list[str]) -> list[str]:
