@@ -34,7 +34,8 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.places = host.Places(*(str(folder / part) for part in ("apps", "units", "supervisor", "cron", "nginx")))
+        parts = ("apps", "units", "supervisor", "cron", "nginx", "passwd")
+        self.places = host.Places(*(str(folder / part) for part in parts))
 
     def write(self, path: str, text: str = "") -> Path:
         file = self.folder / path
@@ -138,6 +139,15 @@ def test_other_files_are_no_application(machine: Machine, path: str, text: str) 
     assert machine.found() == {}
 
 
+def test_the_account_of_a_removed_application_shows_that_its_data_are_left(machine: Machine) -> None:
+    """So purging it works although the inventory does not know it; no command warns of it."""
+    root = machine.places.root
+    machine.write("passwd", f"shop:x:998:998::{root}/shop:/bin/false\nother:x:997:997::/home/other:/bin/sh\nbad line\n")
+    machine.write("apps/shop/shared/file")
+    assert [(name, one["only_data"]) for name, one in machine.found().items()] == [("shop", True)]
+    assert machine.found("shop") == {}
+
+
 def test_links_are_not_followed(machine: Machine) -> None:
     machine.write("elsewhere/deployments.log")
     machine.link("apps/shop", str(machine.folder / "elsewhere"))
@@ -157,7 +167,10 @@ def test_a_host_without_unknown_applications_reads_no_file(machine: Machine, mon
     machine.deploy("shop")
     machine.write("units/shop@.service", SYSTEMD.format("/srv/webapps/shop/releases/%i/bin/web"))
     machine.serve("shop", "shop")
-    monkeypatch.setattr(host, "text_of", lambda path: pytest.fail(f"{path} was read"))
+    read = host.text_of
+    monkeypatch.setattr(
+        host, "text_of", lambda path: read(path) if path == machine.places.accounts else pytest.fail(f"{path} was read")
+    )
     assert machine.found("shop") == {}
 
 

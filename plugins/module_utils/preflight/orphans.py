@@ -2,9 +2,9 @@
 # MIT License (see LICENSE)
 """Find the applications on a host that an inventory does not know. Changes nothing.
 
-An application is on a host if something there has its name and was written by this collection: its folder below the
-root, a unit, a program of supervisor, a crontab, or a site of nginx. Units and programs belong to an application if
-they carry the mark of the collection and start a program of its folder.
+An application is on a host if something there has its name and was made by this collection: its folder below the root,
+its account, a unit, a program of supervisor, a crontab, or a site of nginx. Units and programs belong to an application
+if they carry the mark of the collection and start a program of its folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes import processes_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
+from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
 MARK = "Managed by pyweb.stack"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -66,6 +67,7 @@ class Places:
     supervisor: str = "/etc/supervisor"
     cron: str = "/etc/cron.d"
     nginx: str = "/etc/nginx"
+    accounts: str = "/etc/passwd"
 
 
 def orphans(known: Collection[str], places: Places) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def orphans(known: Collection[str], places: Places) -> dict[str, Any]:
     The latter only matter beside an unknown application that has exclusive processes, and are only read then.
     """
     found: dict[str, Orphan] = {}
-    for name in folders(places.root, known):
+    for name in {*folders(places.root, known), *accounts(places, known)}:
         found[name] = Orphan(name, places.root)
     for kind, app, root, name in definitions(known, places):
         getattr(found.setdefault(app, Orphan(app, root)), kind).append(name)
@@ -102,17 +104,28 @@ def entries(folder: str) -> list[str]:
 
 
 def folders(root: str, known: Collection[str]) -> Iterator[str]:
-    """The names of folders below the root that this collection has made: root's, with its log, a release or data.
+    """The names of folders below the root that this collection has made: root's, with its log or a live release.
 
-    Other tools make folders with the names releases and shared too. Data count only if the account still exists.
+    Other tools make folders with the names releases and shared too.
     """
     for name in entries(root):
         home = f"{root}/{name}"
         if name in known or not NAME.fullmatch(name) or os.path.islink(home):
             continue
         is_one = any(os.path.lexists(f"{home}/{part}") for part in ("deployments.log", "current/release.json"))
-        is_one = is_one or (os.path.isdir(f"{home}/shared") and account_of(name, home) is not None)
         if is_one and os.stat(home).st_uid == os.geteuid():
+            yield name
+
+
+def accounts(places: Places, known: Collection[str]) -> Iterator[str]:
+    """The names of accounts whose home is the folder of an application: one of them stays as long as its data do.
+
+    The file is read directly, because the host may look up other accounts in a directory service.
+    """
+    for line in lines_of(text_of(places.accounts)):
+        fields = line.split(":")
+        name, home = fields[0], fields[5] if len(fields) > 5 else ""
+        if home == f"{places.root}/{name}" and name not in known and NAME.fullmatch(name):
             yield name
 
 
