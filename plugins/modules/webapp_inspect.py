@@ -84,7 +84,8 @@ apps:
     status:
       description:
         - How it is. C(in_inventory), C(host), C(application), C(release), C(since), C(server), C(process_manager),
-          C(workers), C(memory) (bytes), C(restarts), C(health), C(certificate_days).
+          C(workers), C(memory) (bytes), C(restarts), C(health), C(certificate_days), C(revision), and C(hold), the
+          release that a rollback holds.
       type: dict
     diagnosis:
       description:

@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wa
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_unhealthy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
+from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,
@@ -375,6 +376,7 @@ def test_release_commands_run_while_nothing_runs(shop: Shop, monkeypatch: pytest
     shop.activate("", switch="rollback", release_commands=["migrate"])
     assert states == [], "a rollback runs no commands"
     assert_old_serves(shop)
+    assert hold_in_effect(shop.layout)["release"] == NEW
 
 
 def test_background_processes_of_the_old_release_stop_too(shop: Shop) -> None:

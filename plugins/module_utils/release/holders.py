@@ -85,6 +85,11 @@ def ancestors(pid: int) -> list[Process]:
     return found if found and runs_ansible(found[-1].pid) else found[:1]
 
 
+def is_end(pid: int) -> bool:
+    """Whether a process is the end of a connection, rather than between it and the module."""
+    return name_of(pid) in SSH or runs_ansible(pid)
+
+
 def name_of(pid: int) -> str:
     with suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
         return stream.read().strip()
@@ -156,8 +161,8 @@ def lost(layout: Layout) -> str | None:
     if holder is None or not holds(layout, holder.process):
         return None
     is_gone = any(not one.runs for one in holder.chain)
-    # A connection that stays open for the next run closes only its channel.
-    writers = [holder.process, *(one for one in holder.chain if name_of(one.pid) not in SSH)]
+    # A connection that stays open for the next run closes only its channel. Ansible's own output matters to no host.
+    writers = [holder.process, *(one for one in holder.chain if not is_end(one.pid))]
     if not is_gone and not any(is_unread(one.pid) for one in writers):
         return None
     return redacted(holder.doing) or "the steps of a deployment"
