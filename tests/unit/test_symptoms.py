@@ -223,6 +223,12 @@ def test_what_needs_no_attention_is_not_told(changes: dict[str, Any]) -> None:
     assert (told["broken"], told["warnings"]) == ([], [])
 
 
+def test_a_database_that_is_named_already_is_named_once() -> None:
+    log = refusing("sqlite3.OperationalError: attempt to write a readonly database")["found"]
+    told = diagnose(view(found={**log, "unwritable": [DATABASE]}))
+    assert [one["link"] for one in [*told["broken"], *told["warnings"]]] == ["write access"]
+
+
 def test_a_process_that_does_not_run_is_the_only_cause() -> None:
     told = diagnose(view(found=merged(DEAD, {"unwritable": [DATABASE], **REQUESTS})))
     assert [one["link"] for one in told["broken"]] == ["process"]

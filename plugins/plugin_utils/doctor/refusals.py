@@ -181,7 +181,8 @@ def sandbox(view: View, one: dict[str, Any]) -> tuple[str, str] | None:
         return allowed(rule.directive, rule.allow.format(family=family[0] if family else ""))
     if re.search(EROFS, line) and one["path"]:
         return allowed("ProtectSystem=strict", f"ReadWritePaths: {one['folder']}")
-    if re.search(EROFS, line):
+    # The link about write access names a file.
+    if re.search(EROFS, line) and not view.found.get("unwritable"):
         return (
             "its sandbox (ProtectSystem=strict) lets it write to shared and HOME alone, or its account may not write "
             "the file",
