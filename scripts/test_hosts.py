@@ -121,7 +121,7 @@ fi
 exec /sbin/init
 """
 
-# PID 1 of a host without init: starts sshd, and what a former life of the container has served, as the documentation says.
+# PID 1 of a host without init: starts sshd, and the applications of an earlier start, as the documentation shows it.
 # It reaps what it inherits. /run is empty at the start, as a file system in memory is.
 NO_INIT = """
 rm -rf /run/* 2>/dev/null

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""A health check that requests the address of a host, without the name of a site, as docs/guides/operations.md shows it."""
+"""A health check that requests the address of a host, as docs/guides/operations.md shows it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ def named(request: Request) -> bytes:
 
 
 def test_the_documented_site_answers_for_one_path_and_no_name(front: Front) -> None:
-    example = (
-        GUIDE.read_text().partition("## A health check by address")[2].partition("```yaml\n")[2].partition("```")[0]
-    )
+    section = GUIDE.read_text().partition("## A health check by address")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
     (site,) = yaml.safe_load(example.replace("/srv/webapps/shop/current.sock", front.socket))["nginx_sites"]
     application = App(front.socket, named)
     try:

@@ -100,7 +100,7 @@ ZONED = " Europe/Berlin"
         ("30 2 * * *", "UTC", []),
         ("30 2 * * *", "", []),
         ("30 2 * * *", "No/Where", []),
-        # While an hour is repeated, jobs of every hour go on.
+        # While an hour is repeated, jobs of every hour continue.
         ("*/30 * * * *", BERLIN, ["Sun *-10-25,26,27,28,29,30,31 01:00,30:00 UTC"]),
         ("0 * * * *", "Australia/Sydney", ["Sat *-03-31 16:00:00 UTC", "Sat *-04-01,02,03,04,05,06 16:00:00 UTC"]),
         ("0 * * * 1-5", BERLIN, []),

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What visitors notice although the health URL is well: the doctor's conclusions, and the facts they are drawn from."""
+"""Faults that visitors notice although the health URL works: the conclusions of the doctor, and their facts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         "logs of nginx",
         ["writes to /l/a.log.1 instead of /l/a.log", "nginx -s reopen"],
     ),
-    # What is refused, under systemd
+    # Refusals under systemd
     (
         refusing("OSError: [Errno 97] Address family not supported by protocol"),
         False,
@@ -213,7 +213,7 @@ def test_what_visitors_notice_is_named(changes: dict[str, Any], broken: bool, li
     "changes",
     [
         {"found": {"requests": {"large": 2}}},
-        # The inventory has lifted it already, or the file is missing for everybody.
+        # The inventory has lifted it already, or the file does not exist at all.
         {**refusing("[Errno 97] Address family not supported"), "systemd": {"RestrictAddressFamilies": "AF_CAN"}},
         refusing("[Errno 2] No such file or directory: '/dev/ttyS9'", "/dev/ttyS9", file={"path": "/dev"}),
     ],
@@ -221,6 +221,12 @@ def test_what_visitors_notice_is_named(changes: dict[str, Any], broken: bool, li
 def test_what_needs_no_attention_is_not_told(changes: dict[str, Any]) -> None:
     told = diagnose(view(**changes))
     assert (told["broken"], told["warnings"]) == ([], [])
+
+
+def test_a_database_that_is_named_already_is_named_once() -> None:
+    log = refusing("sqlite3.OperationalError: attempt to write a readonly database")["found"]
+    told = diagnose(view(found={**log, "unwritable": [DATABASE]}))
+    assert [one["link"] for one in [*told["broken"], *told["warnings"]]] == ["write access"]
 
 
 def test_a_process_that_does_not_run_is_the_only_cause() -> None:
@@ -298,7 +304,7 @@ def test_failed_requests_are_counted_by_kind_since_the_start_of_the_process(tmp_
         # nginx itself: no application that answers, and a header that is too large
         LINE.format(minute=11, what="GET /", status=502, header="-"),
         LINE.format(minute=11, what="GET /", status=400, header="-"),
-        # asked again by nginx, then answered
+        # nginx has sent it twice
         LINE.format(minute=11, what="GET /again", status=503, header="-, 0.2"),
         # another application of the site
         LINE.format(minute=11, what="GET /admin/x", status=500, header="0.1"),

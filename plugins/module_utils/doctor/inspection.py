@@ -222,7 +222,7 @@ def look_at_app(
 def look_at_symptoms(
     layout: Layout, spec: dict[str, Any], process: dict[str, Any], log: str, variables: dict[str, str]
 ) -> dict[str, Any]:
-    """What visitors notice although the health URL is well, since the start of the process."""
+    """Faults that visitors notice although the health URL works, since the start of the process."""
     since = max(process.get("started") or 0.0, time.time() - WINDOW)
     logs = spec.get("logs", {"access": [], "error": [], "mounts": ["/"]})
     too_big = [

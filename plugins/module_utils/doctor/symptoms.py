@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a healthy health URL hides: requests that failed, and what was refused to a process. Changes nothing."""
+"""Faults that a working health URL hides: failed requests, and refusals in the log of a process. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import 
 # Seconds for which failed requests count, and bytes of an access log that are read.
 WINDOW = 3600.0
 LOG_BYTES = 1024**2
-# The most kinds of requests, and the most lines of a log, that are told.
+# The most kinds of requests, and the most lines of a log, that are reported.
 MOST_KINDS = 3
 MOST_SIGNS = 8
 MOST_CHARACTERS = 400
@@ -32,9 +32,9 @@ COMBINED = re.compile(
     r"\[(\d\d)/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\] "
     r'"([A-Z]+ [^" ]+)[^"]*" (\d{3}) .* uht=(?:\S+ )*?([-0-9.]+) urt='
 )
-# A start of an app server in its log. What stands before it belongs to an earlier process.
+# A start of an app server in its log. The lines before it belong to an earlier process.
 STARTS = re.compile(r"\] Starting gunicorn |^\*\*\* Starting uWSGI |Starting granian")
-# What the kernel, a sandbox, a database or an app server refuses.
+# Refusals of the kernel, a sandbox, a database or an app server.
 REFUSED = re.compile(
     r"\[Errno (?:1|13|30|97)\]|Read-only file system|readonly database|unable to open database file"
     r"|Address family not supported|Operation not permitted|Permission denied|no new privileges"

@@ -19,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import Budg
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import open_untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
 
-# Entries of `shared` that are looked at, and files that are told.
+# Entries of `shared` that are looked at, and files that are reported.
 MOST_ENTRIES = 2000
 MOST_TOLD = 3
 # Files without an extension whose first bytes are read.

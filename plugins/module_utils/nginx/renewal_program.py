@@ -60,7 +60,7 @@ def renew(plan: dict[str, Any], now: float, say: Callable[[str], None]) -> list[
 
 
 def after_refusal(store: Store, stale: list[Wanted], before: dict[str, str | None]) -> str:
-    """What was put back, and what was not because this program has not written it."""
+    """The certificates that were put back, and those that were not because this program has not written them."""
     back = [one.name for one in stale if before.get(store.path(one)) is not None]
     others = [one for one in stale if store.path(one) not in before]
     told = [f"The previous certificates are back: {', '.join(back)}"] if back else []

@@ -195,5 +195,5 @@ def maintenance(name: str, root: str) -> dict[str, Any]:
 
 
 def timezone(path: str = "/etc/localtime") -> str:
-    """The name of the host's time zone; empty if the host does not tell it."""
+    """The name of the host's time zone; empty if it is unknown."""
     return os.path.realpath(path).partition("/zoneinfo/")[2]

@@ -86,6 +86,6 @@ supervisord -n -c $config </dev/null &
 supervisor=$!
 # A signal ends a wait early.
 while kill -0 $supervisor 2>/dev/null; do wait $supervisor; done
-# An end that nobody asked for is a failure, so that the container is restarted.
+# An end without a signal to this program is a failure, so that the container is restarted.
 [ -n "$stopped" ]
 """

@@ -1,10 +1,10 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run a command if the clock of a time zone says so: cron of Debian knows the zone of the host alone.
+"""Run a command if it is due by the clock of a time zone: cron of Debian knows the zone of the host alone.
 
 The module supervisor_programs installs this file on hosts. cron starts it at every minute that may be one of the
 schedule. Times that a clock change leaves out are due right after it, and a repeated time is due once. A schedule of
-every hour goes on while an hour is repeated.
+every hour continues while an hour is repeated.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def server_limit(view: View, one: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def own_release(view: View, one: dict[str, Any]) -> tuple[str, str] | None:
-    """A file of the application's own code, which nobody but root may change."""
+    """A file of the application's own code, which root alone may change."""
     if not re.search(f"{EROFS}|{EACCES}|{EPERM}", one["line"]) or f"/{view.name}/releases/" not in one["path"]:
         return None
     return (
@@ -174,14 +174,15 @@ def sandbox(view: View, one: dict[str, Any]) -> tuple[str, str] | None:
     for rule in RULES:
         if not re.search(rule.error, line) or not re.search(rule.words, line) or is_lifted(view, rule.directive):
             continue
-        # A file that is missing for everybody is no matter of the sandbox.
+        # A file that is missing for root, too, is no matter of the sandbox.
         if re.search(MISSING, line) and one["file"].get("path") != one["path"]:
             continue
         family = re.search(r"\bAF_[A-Z0-9]+", line)
         return allowed(rule.directive, rule.allow.format(family=family[0] if family else ""))
     if re.search(EROFS, line) and one["path"]:
         return allowed("ProtectSystem=strict", f"ReadWritePaths: {one['folder']}")
-    if re.search(EROFS, line):
+    # The link about write access names a file.
+    if re.search(EROFS, line) and not view.found.get("unwritable"):
         return (
             "its sandbox (ProtectSystem=strict) lets it write to shared and HOME alone, or its account may not write "
             "the file",

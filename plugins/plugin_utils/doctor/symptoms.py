@@ -59,7 +59,7 @@ def fails(view: View) -> bool:
 
 
 def refused(view: View) -> Finding | None:
-    """What the kernel, the sandbox or the app server refuses to a process that runs."""
+    """A refusal of the kernel, the sandbox or the app server to a process that runs."""
     found = refusals.refusal(view) if view.running else None
     if found is None:
         return None

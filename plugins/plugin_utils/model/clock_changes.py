@@ -1,9 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a clock change does to a schedule, and the further times that a timer of systemd needs for it. Pure.
+"""The effect of a clock change on a schedule, and the further times that a timer of systemd needs for it. Pure.
 
 systemd skips a time that a clock change leaves out, and lets jobs of every hour pause while an hour is repeated.
-Debian's cron starts the former soon after the change, and goes on with the latter. These times let timers do the same.
+Debian's cron starts the former soon after the change, and continues the latter. These times let timers do the same.
 """
 
 from __future__ import annotations
