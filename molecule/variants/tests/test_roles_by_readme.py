@@ -62,7 +62,7 @@ def play_on(alone: Place, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         (shop / "shop.py").write_text(SHOP.replace("ANSWER", answer))
         # The package index of a test host may be behind a proxy with its own authority.
         (servers / "play.yml").write_text(yaml.safe_dump([{**play, "environment": {"UV_SYSTEM_CERTS": "1"}}]))
-        return ansible_playbook(str(servers / "play.yml"), servers / "inventory")
+        return ansible_playbook(str(servers / "play.yml"), servers / "inventory", timeout=600)
 
     return run
 
@@ -160,6 +160,8 @@ def test_webapp_alone_switches_to_a_new_release(alone: Place, play_on: Callable[
     def live() -> str:
         return answer(alone, "/srv/webapps/shop/current.sock", "/answer")
 
+    # The examples of the app servers have an account of this name, which the role refuses to take.
+    alone.run("systemctl disable --now shop supervisor; pkill -u shop; sleep 1; userdel shop; rm -rf /opt/shop || true")
     play = example("webapp")
     assert play_on(play).status == 0
     assert live() == "one"
