@@ -127,8 +127,8 @@ def test_a_changed_setting_reaches_the_running_server(
     assert play_on(play).status == 0
     # Under supervisor, a server that runs is not yet one that is ready.
     wait_until(welcomes, 30)
-    before = processes(alone)
     assert unchanged(play_on(play), alone)
+    before = processes(alone)
     play["vars"][f"{server}_services"][0]["workers"] += 2
     assert play_on(play).status == 0
     wait_until(lambda: processes(alone) == before + 2, 20)
