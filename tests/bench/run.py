@@ -8,6 +8,7 @@ second   the same command again: nothing to do
 change   one line of the application changed: from the start of the command to the first new answer, while a client asks
          about 200 times a second over fresh connections and counts every answer that is not 200 with a whole body
 growth   what the second run takes more with 20 applications on a host than with one
+look     status and verify of 30 applications on a host, as a ratio to a run without tasks
 fleet    what the second run takes with four hosts, as a ratio to one host
 serving  how fast the finished site answers, against the plain site of a tutorial, gunicorn alone and a bare nginx
 
@@ -48,7 +49,7 @@ sys.path.insert(0, str(CHECKOUT / "scripts"))
 import serving  # noqa: E402  # scripts beside us, not packages
 import test_hosts  # noqa: E402
 
-CASES = ("first", "second", "change", "growth", "fleet", "serving")
+CASES = ("first", "second", "change", "growth", "look", "fleet", "serving")
 SIDES = ("collection", "script")
 
 # Seconds after which a command or a response counts as failed.
@@ -69,6 +70,10 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RETURN = 4.0
 
 GROWN = 20
+LOOKED_AT = 30
+LOOKS = ("status", "verify")
+# Times a run without tasks. On an idle machine, one takes 0.4 s, and so a look at 30 applications at most 5 s.
+LOOK_LIMIT = 12.0
 FLEET = 4
 PAGE = "/bench"
 # The view that the copy of the example gets at PAGE. Its body is fixed, so that an incomplete response is detected.
@@ -272,7 +277,7 @@ class Bench:
         path.write_text(json.dumps(content, indent=2))
         return path
 
-    def playbook(self, inventory: pathlib.Path, extra: tuple[str, ...] = ()) -> Run:
+    def playbook(self, inventory: pathlib.Path, extra: tuple[str, ...] = (), name: str = "site") -> Run:
         times = self.folder / "times.json"
         times.unlink(missing_ok=True)
         environment = {
@@ -285,7 +290,7 @@ class Bench:
             "ANSIBLE_CALLBACKS_ENABLED": "bench_times",
             "BENCH_TIMES": str(times),
         }
-        run = self.command(["ansible-playbook", "site.yml", "-i", str(inventory), *extra], environment)
+        run = self.command(["ansible-playbook", f"{name}.yml", "-i", str(inventory), *extra], environment)
         run.times = json.loads(times.read_text())
         return run
 
@@ -398,11 +403,9 @@ def measure_change(bench: Bench, host: dict[str, str], source: pathlib.Path, com
     return dataclasses.replace(found, requests=client.requests, failed=dict(client.failed), slowest=client.slowest)
 
 
-def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
-    """Second runs on a host with one application and on a host with many, in turns."""
-    source = bench.source("growth")
-    # One worker each, because the load of idle processes is not measured.
-    webapps = [
+def small_applications(bench: Bench, source: pathlib.Path, count: int) -> list[dict[str, Any]]:
+    """Applications with one worker each, because the load of idle processes is not measured."""
+    return [
         {
             **bench.model,
             "name": f"hello-{number:02}",
@@ -410,8 +413,30 @@ def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
             "workers": 1,
             "site": {**bench.model.get("site", {}), "domains": [f"hello-{number:02}.example.com"]},
         }
-        for number in range(1, GROWN + 1)
+        for number in range(1, count + 1)
     ]
+
+
+def measure_looks(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
+    """Status and verify of a host with many applications, in turns. By the name of the playbook."""
+    found: dict[str, list[Sample]] = {name: [] for name in LOOKS}
+    webapps = small_applications(bench, bench.source("look"), LOOKED_AT)
+    with bench.fresh_hosts("look") as hosts:
+        inventory = bench.inventory("look", hosts, webapps)
+        bench.playbook(inventory)
+        for _ in range(rounds):
+            for name in LOOKS:
+                bench.disconnect()
+                load = os.getloadavg()[0]
+                run = bench.playbook(inventory, name=name)
+                found[name].append(sample(load, run.seconds, run))
+                say(told_sample(f"{LOOKED_AT} applications", name, found[name][-1]))
+    return found
+
+
+def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
+    """Second runs on a host with one application and on a host with many, in turns."""
+    webapps = small_applications(bench, bench.source("growth"), GROWN)
     counts = ("1", str(GROWN))
     with bench.fresh_hosts(*(f"growth-{count}" for count in counts)) as hosts:
         inventories = {
@@ -512,6 +537,7 @@ class Results:
 
     rounds: list[dict[str, dict[str, Sample]]] = field(default_factory=list)
     growth: dict[str, list[Sample]] = field(default_factory=dict)
+    looks: dict[str, list[Sample]] = field(default_factory=dict)
     fleet: dict[str, list[Sample]] = field(default_factory=dict)
     served: list[serving.Figures] = field(default_factory=list)
 
@@ -534,6 +560,9 @@ def judge(results: Results, cases: set[str], pace: float) -> list[dict[str, Any]
     if results.growth:
         few, many = second_runs(results.growth)
         found.append(judged(f"growth, 1 to {GROWN} applications", many - few, "s", 0.3))
+    for name, samples in results.looks.items():
+        seconds = statistics.median(one.seconds for one in samples)
+        found.append(judged(f"{name} of {LOOKED_AT} applications, of an empty run", seconds / pace, "x", LOOK_LIMIT))
     if results.fleet:
         few, many = second_runs(results.fleet)
         found.append(judged(f"second run of {FLEET} hosts, of 1 host's", many / few, "x", 1.3))
@@ -649,6 +678,9 @@ def measure(bench: Bench, count: int, cases: set[str]) -> Results:
     if "growth" in cases:
         say("Growth")
         results.growth = measure_growth(bench, count)
+    if "look" in cases:
+        say("Look")
+        results.looks = measure_looks(bench, count)
     if "fleet" in cases:
         say("Fleet")
         results.fleet = measure_fleet(bench, count)
@@ -688,6 +720,7 @@ def main() -> int:
                 "rounds": [{side: as_json(found) for side, found in round_.items()} for round_ in results.rounds],
                 "repeated": bench.repeated,
                 "growth": as_lists(results.growth),
+                "look": as_lists(results.looks),
                 "fleet": as_lists(results.fleet),
                 "serving": results.served,
                 "targets": targets,

@@ -209,6 +209,15 @@ def test_logs_are_one_command_away(places, second, run_playbook):
         assert "working on" in place.run("journalctl --quiet --output cat -t shop.worker -t shop.worker.2")
 
 
+def test_logs_are_selected_by_time_and_level(second, run_playbook):
+    run = run_playbook("pyweb.stack.logs", {"app": "shop", "since": "1 hour ago", "level": "error"})
+    assert run.status == 0
+    assert "== shop (systemd) ==" in run.output
+    assert "[INFO]" not in run.output
+    wrong = run_playbook("pyweb.stack.logs", {"app": "shop", "level": "loud"})
+    assert "level is 'loud'" in wrong.output
+
+
 def test_logs_of_nobody_name_the_applications(run_playbook):
     run = run_playbook("pyweb.stack.logs", {"app": "shp"})
     assert run.status != 0

@@ -166,3 +166,12 @@ def test_a_command_of_the_application_is_run_as_written(command: str, says: str,
     assert run.status == 0
     told = run.output.partition("TASK [Print the output]")[2]
     assert says in told.replace('\\"', '"').replace("''", "'"), told
+
+
+def test_a_command_that_fails_says_its_own_words_first(run_playbook):
+    run = run_playbook("pyweb.stack.run", {"app": "patient"}, "-e", "command=echo the database is down >&2; exit 3")
+    assert run.status != 0
+    words, code = (run.output.partition(text)[0] for text in ("the database is down", "ended with exit code 3"))
+    assert len(words) < len(code) < len(run.output)
+    assert "fatal:" not in code
+    assert "stdout" not in run.output
