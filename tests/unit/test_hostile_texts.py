@@ -14,11 +14,6 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.callback.bare import write
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import environment_of_indexes
-<<<<<<< HEAD
-from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-=======
-from ansible_collections.pyweb.stack.plugins.module_utils.logs.services import lines_of
->>>>>>> lists
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     one_line,
@@ -27,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     recorded,
     redacted,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.logs.services import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Layout,
     Manifest,
