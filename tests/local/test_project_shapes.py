@@ -97,6 +97,8 @@ class Yard:
             Index(folder / "wheels", 0).folder.mkdir()
             Index(folder / "wheels", 0).publish("shapes-local", "1.0")
         environment = {**os.environ, "UV_INDEX": self.index.url, "UV_NO_CONFIG": "1"}
+        # The repository belongs to the build account.
+        environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
         for command in shape.author:
             words = list(command) if command[0] == "rm" else [self.uv, *command]
             subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
