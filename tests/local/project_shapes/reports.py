@@ -262,7 +262,7 @@ SETTINGS = [
         {"requirements.txt": "shapes-left\n", "uv.toml": 'constraint-dependencies = ["shapes-left<1.1"]\n'},
         probe=LEFT,
         says="1.0",
-        change=("uv.toml", "<1.1", ">1.0"),
+        change=("uv.toml", "<1.1", "==1.1"),
         then="1.1",
     ),
     Shape(
@@ -433,10 +433,12 @@ VERSIONS += [
         "flit-scm",
         {
             **FLAT,
-            "shop/__init__.py": '"""A shop."""\n' + FLAT["shop/__init__.py"],
+            "shop/__init__.py": '"""A shop."""\n'
+            + "from ._version import version as __version__\n"
+            + FLAT["shop/__init__.py"],
             "pyproject.toml": '[build-system]\nrequires = ["flit_scm"]\nbuild-backend = "flit_scm:buildapi"\n'
             '[project]\nname = "shop"\ndynamic = ["version", "description"]\ndependencies = ["shapes-left"]\n'
-            f"{SCRIPT}[tool.setuptools_scm]\n",
+            f"{SCRIPT}[tool.setuptools_scm]\nwrite_to = 'shop/_version.py'\n",
         },
         tag="v1.4.0",
         probe="import shop, importlib.metadata as m; print(m.version('shop').partition('+')[0], shop.COLOUR)",
