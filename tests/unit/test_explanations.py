@@ -60,6 +60,12 @@ def failed(requirement: str, error: str, python: str = "3.13") -> str:
         ),
         ("bcrypt==4", "error: can't find Rust compiler", "Set python_packages: [cargo]."),
         (
+            "shop==1",
+            "maturin failed\n  Caused by: Cargo metadata failed. Do you have cargo in your PATH?",
+            "could not be built: Caused by: Cargo metadata failed. Do you have cargo in your PATH. The host lacks what its "
+            "build needs. Set python_packages: [cargo].",
+        ),
+        (
             "python-ldap==3.4.4",
             "Modules/common.h:15:10: fatal error: lber.h: No such file or directory\n"
             "error: Command '['gcc', '-I/usr/include/python3.13']' returned non-zero exit status 1.",

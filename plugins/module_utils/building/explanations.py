@@ -22,6 +22,7 @@ FAILED = re.compile(r"Failed to (?:download and )?build `([^`]+)`", re.IGNORECAS
 # Errors of compilers, of Python and of programs, the most specific first.
 ERRORS = (
     re.compile(r"^\S+: (?:fatal )?error: .+"),
+    re.compile(r"^Caused by: Cargo metadata failed.+"),
     re.compile(r"^[\w.]*(?:Error|Exception|Exit|NotFound|Interrupt): .+"),
     re.compile(r"^(?:fatal|ERROR|Error|error): (?!Failed to|The build backend|Command ').+"),
 )
@@ -146,7 +147,7 @@ def explained(output: str, left_out: Iterable[str] = ()) -> str:
         return f"{named(failed, general)} " if general else ""
     subject = f"'{failed.group(1)}'" if failed else "A project"
     error = first_error(output)
-    told = f": {error.rstrip('.')}." if error else "."
+    told = f": {error.rstrip('.?')}." if error else "."
     return f"{subject} could not be built{told} {cause_of(output, failed, left_out)} "
 
 
