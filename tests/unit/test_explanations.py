@@ -62,8 +62,8 @@ def failed(requirement: str, error: str, python: str = "3.13") -> str:
         (
             "shop==1",
             "maturin failed\n  Caused by: Cargo metadata failed. Do you have cargo in your PATH?",
-            "could not be built: Caused by: Cargo metadata failed. Do you have cargo in your PATH. The host lacks what its "
-            "build needs. Set python_packages: [cargo].",
+            "could not be built: Caused by: Cargo metadata failed. Do you have cargo in your PATH. The host lacks what "
+            "its build needs. Set python_packages: [cargo].",
         ),
         (
             "python-ldap==3.4.4",
@@ -152,8 +152,8 @@ GIT = "error: Failed to download and build `x @ git+https://git.example.com/x.gi
             "pip list --format=freeze",
         ),
         (
-            "  cause: Because pkg-resources was not found in the package registry and you require pkg-resources==0.0.0, "
-            "we can conclude that your requirements are unsatisfiable.",
+            "  cause: Because pkg-resources was not found in the package registry and you require "
+            "pkg-resources==0.0.0, we can conclude that your requirements are unsatisfiable.",
             "remove the line 'pkg-resources==0.0.0'",
         ),
         ('error: Expected `--hash`, found `"--config-settings"`: requirements.txt:1:13', "no options behind"),

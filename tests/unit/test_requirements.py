@@ -275,7 +275,12 @@ def test_the_most_exact_file_counts_by_itself(tmp_path: Path, given: dict[str, s
         ({"Pipfile": ""}, None, "pipenv lock"),
         ({"pylock.prod.toml": "", "pyproject.toml": STATIC}, None, "python: {requirements: [pylock.prod.toml]}"),
         ({"requirements.lock": "", "pyproject.toml": STATIC}, None, "python: {requirements: [requirements.lock]}"),
-        ({"pyproject.toml": "[tool.poetry]\npackage-mode = false\n"}, None, "for Poetry alone"),
+        ({"pyproject.toml": "[tool.poetry]\npackage-mode = false\n"}, None, ""),
+        (
+            {"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\na = {git = 'x'}\n"},
+            None,
+            "only Poetry can read",
+        ),
         ({"poetry.lock": ""}, ["poetry.lock"], "which uv can't read. Run: poetry export"),
         ({"requirements.txt": "<<<<<<< HEAD\na==1\n=======\n"}, None, "'requirements.txt' has the marks of a merge"),
         ({"uv.lock": "version = 1\n<<<<<<< HEAD\n"}, None, "'uv.lock' has the marks of a merge"),

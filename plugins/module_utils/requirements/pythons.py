@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import content, table
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.poetry import Inexpressible, clauses_of_poetry
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.versions import CLAUSE, fits
 
 VERSION_FILE = ".python-version"
@@ -136,26 +137,19 @@ def of_pyproject(text: str) -> str:
     for name in ("tool", "poetry", "dependencies"):
         found = found.get(name, {}) if isinstance(found, dict) else {}
     python = found.get("python") if isinstance(found, dict) else None
-    return given or (clauses_of_poetry(python) if isinstance(python, str) else "")
+    return given or (python_of_poetry(python) if isinstance(python, str) else "")
 
 
-def clauses_of_poetry(text: str) -> str:
-    """The clauses of a constraint as Poetry writes it, such as ``^3.9``; empty for alternatives and for any version."""
-    found = []
-    for clause in re.split(r"\s*,\s*|\s+", re.sub(r"([\^~<>=!]=?)\s+", r"\1", text.strip())):
-        parts = re.fullmatch(r"(\^|~|)(\d+(?:\.\d+){0,2})", clause)
-        if parts and (parts[1] or parts[2].count(".") < 2):
-            numbers = [int(part) for part in parts[2].split(".")]
-            fixed = 1 if parts[1] == "^" or len(numbers) == 1 else 2
-            bound = [*numbers[: fixed - 1], numbers[fixed - 1] + 1]
-            found += [f">={parts[2]}", f"<{'.'.join(map(str, bound))}"]
-        elif parts or re.fullmatch(r"\d+(\.\d+)*\.\*", clause):
-            found.append(f"=={clause}")
-        elif re.fullmatch(r"([<>]=?|[!=]=|~=)\d+(\.\d+)*(\.\*)?", clause):
-            found.append(clause)
-        elif clause != "*":
-            return ""
-    return ",".join(found)
+def python_of_poetry(text: str) -> str:
+    """The clauses of ``python`` as Poetry writes it; empty for alternatives and for any version.
+
+    Unlike a package, ``3.11`` means each of its patch levels.
+    """
+    text = re.sub(r"^(\d+(?:\.\d+)?)$", r"~\1", text.strip())
+    try:
+        return ",".join(clauses_of_poetry(text))
+    except Inexpressible:
+        return ""
 
 
 def is_within(path: str, top: str) -> bool:

@@ -27,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines imp
     table,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks import locked_pins, member_name
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.poetry import lines_of_poetry
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.self_contained import are_lines_self_contained
 
 # The files that list dependencies, the most exact first.
@@ -185,9 +186,11 @@ def ignored_in(folder: str, prefix: str) -> str:
             )
     found = table(content(os.path.join(folder, "pyproject.toml"))) or {}
     poetry = tools(found).get("poetry", {})
-    if poetry.get("package-mode") is False and "project" not in found:
+    is_alone = poetry.get("package-mode") is False and "project" not in found
+    if is_alone and lines_of_poetry(content(os.path.join(folder, "pyproject.toml"))) is None:
         return (
-            f"'{prefix}pyproject.toml' lists dependencies for Poetry alone. {IGNORED_LOCKS['poetry.lock']}. {EXPLICIT}"
+            f"'{prefix}pyproject.toml' lists dependencies that only Poetry can read, such as a path or a repository. "
+            f"{IGNORED_LOCKS['poetry.lock']}. {EXPLICIT}"
         )
     return ""
 
@@ -271,5 +274,5 @@ def pinned_too_old(root: str, files: list[str], packages: list[str], requirement
 def project_dependencies(text: str) -> list[str]:
     with suppress(AttributeError, TypeError):
         found = (table(text) or {}).get("project", {}).get("dependencies", [])
-        return [one for one in found if isinstance(one, str)]
+        return [one for one in found if isinstance(one, str)] or lines_of_poetry(text) or []
     return []

@@ -109,7 +109,8 @@ BACKENDS = [
             "bin/shop-admin": "#!/usr/bin/env python\nfrom shop.cli import main\nmain()\n",
             "terms.txt": "version one",
             "setup.py": SETUP.format(
-                more="install_requires=['shapes-left'], scripts=['bin/shop-admin'], data_files=[('share/shop', ['terms.txt'])]"
+                more="install_requires=['shapes-left'], scripts=['bin/shop-admin'], "
+                "data_files=[('share/shop', ['terms.txt'])]"
             ),
         },
         probe="import sys; print(open(sys.prefix + '/share/shop/terms.txt').read())",
@@ -150,8 +151,9 @@ BACKENDS = [
         {
             **FLAT,
             **CORE,
-            "pyproject.toml": f'{POETRY}[tool.poetry]\nname = "shop"\nversion = "1.4.0"\ndescription = ""\nauthors = []\n'
-            '[tool.poetry.dependencies]\npython = "^3.9"\nshapes-left = "*"\ncore = {path = "libs/core", develop = true}\n'
+            "pyproject.toml": f'{POETRY}[tool.poetry]\nname = "shop"\nversion = "1.4.0"\n'
+            'description = ""\nauthors = []\n[tool.poetry.dependencies]\npython = "^3.9"\nshapes-left = "*"\n'
+            'core = {path = "libs/core", develop = true}\n'
             '[tool.poetry.scripts]\nshop-admin = "shop.cli:main"\n',
         },
         probe=SEE,
@@ -421,7 +423,8 @@ VERSIONS += [
             **FLAT,
             "shop/__init__.py": FLAT["shop/__init__.py"] + "from shop._version import __version__\n",
             ".gitignore": "_version.py\n",
-            "pyproject.toml": '[build-system]\nrequires = ["hatchling", "hatch-vcs"]\nbuild-backend = "hatchling.build"\n'
+            "pyproject.toml": '[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n'
+            'build-backend = "hatchling.build"\n'
             + PROJECT.replace('version = "1.4.0"', 'dynamic = ["version"]')
             + SCRIPT
             + '[tool.hatch.version]\nsource = "vcs"\n[tool.hatch.build.hooks.vcs]\nversion-file = "shop/_version.py"\n',
@@ -463,6 +466,29 @@ VERSIONS += [
         change=("web/shop/__init__.py", "blue", "green"),
         then="1.4.0 green",
         wsgi="shop:app",
+    ),
+]
+
+POETRY_ALONE = (
+    '[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = "^3.9"\n'
+    'shapes-left = "~1.0"\nshapes-right = {version = "^1", python = ">=3.9"}\n'
+    'shapes-dev = {version = "*", optional = true}\n[build-system]\nrequires = ["poetry-core"]\n'
+    'build-backend = "poetry.core.masonry.api"\n'
+)
+VERSIONS += [
+    Shape(
+        "Poetry without a package and without a lock",
+        {"pyproject.toml": POETRY_ALONE},
+        probe=versions("shapes-left", "shapes-right"),
+        says="1.0 1.0",
+        change=("pyproject.toml", "~1.0", "1.1"),
+        then="1.1 1.0",
+    ),
+    Shape(
+        "gunicorn: pinned old for Poetry",
+        {"pyproject.toml": POETRY_ALONE.replace('shapes-left = "~1.0"', 'gunicorn = "20.1.0"')},
+        server=GUNICORN,
+        refused="asks for gunicorn 20.1.0",
     ),
 ]
 
