@@ -356,6 +356,7 @@ def test_a_root_that_is_none(bench: Bench) -> None:
             ],
         ),
         ({"app.py": "def create_app(): return None"}, "app:create_app()", ["returns nothing"]),
+        ({"app.py": "app = print"}, "app.py:app", ["names a module, not a file. Write 'app:app'"]),
         ({"app.py": "def create_app(x): 1"}, "app:create_app(open)", ["must be plain values"]),
         (
             {"app.py": "raise BlockingIOError(11, 'x')"},

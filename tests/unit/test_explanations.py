@@ -60,6 +60,12 @@ def failed(requirement: str, error: str, python: str = "3.13") -> str:
         ),
         ("bcrypt==4", "error: can't find Rust compiler", "Set python_packages: [cargo]."),
         (
+            "shop==1",
+            "maturin failed\n  Caused by: Cargo metadata failed. Do you have cargo in your PATH?",
+            "could not be built: Caused by: Cargo metadata failed. Do you have cargo in your PATH. The host lacks what "
+            "its build needs. Set python_packages: [cargo].",
+        ),
+        (
             "python-ldap==3.4.4",
             "Modules/common.h:15:10: fatal error: lber.h: No such file or directory\n"
             "error: Command '['gcc', '-I/usr/include/python3.13']' returned non-zero exit status 1.",
@@ -82,6 +88,18 @@ def failed(requirement: str, error: str, python: str = "3.13") -> str:
             "'psycopg2==2.9.9' could not be built: Error: pg_config executable not found. The host lacks what its "
             "build needs. Set python_packages: [build-essential, python3-dev, libpq-dev].",
         ),
+        (
+            "shop==1",
+            "RuntimeError: Error getting the version from source `uv-dynamic-versioning`: Unable to detect version",
+            "env: UV_DYNAMIC_VERSIONING_BYPASS",
+        ),
+        ("shop==1", "Exception: Versioning for this project requires either an sdist tarball, or git", "PBR_VERSION"),
+        (
+            "shop==1",
+            "  File pdm/backend/hooks.py\nValueError: Cannot find the version from SCM",
+            "PDM_BUILD_SCM_VERSION",
+        ),
+        ("shop==1", "LookupError: setuptools-scm was unable to detect version", "SETUPTOOLS_SCM_PRETEND_VERSION"),
         ("old==1", "ModuleNotFoundError: No module named 'pkg_resources'", "Choose a newer version of old."),
         (
             "any==1",
@@ -128,6 +146,20 @@ GIT = "error: Failed to download and build `x @ git+https://git.example.com/x.gi
         (
             "error: Distribution not found at: file:///srv/x/libs/none",
             "a folder or a file that the source does not have",
+        ),
+        (
+            "error: Distribution not found at: file:///home/conda/feedstock_root/build_artifacts/numpy_16/work",
+            "pip list --format=freeze",
+        ),
+        (
+            "  cause: Because pkg-resources was not found in the package registry and you require "
+            "pkg-resources==0.0.0, we can conclude that your requirements are unsatisfiable.",
+            "remove the line 'pkg-resources==0.0.0'",
+        ),
+        ('error: Expected `--hash`, found `"--config-settings"`: requirements.txt:1:13', "no options behind"),
+        (
+            "  cause: Unexpected '[', expected '-c', '-e', '-r' or the start of a requirement: pyproject.toml:1:1",
+            "python.requirements",
         ),
         (
             "error: No solution found when resolving dependencies\n  cause: Because there is no version of flask==99.1 "

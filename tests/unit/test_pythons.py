@@ -68,6 +68,38 @@ def test_what_requires_python_says_is_read(tmp_path: Path, monkeypatch: pytest.M
     assert request_of(str(tmp_path), str(tmp_path)).requires == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '^3.9'\n", ">=3.9,<4"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '~3.11'\n", ">=3.11,<3.12"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '3.12'\n", ">=3.12,<3.13"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '3.12.*'\n", "==3.12.*"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '>= 3.9 <3.13'\n", ">=3.9,<3.13"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '*'\n", ""),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '~2.7 || ^3.9'\n", ""),
+        ("pyproject.toml", "[tool]\npoetry = 1\n", ""),
+        (
+            "pyproject.toml",
+            "[project]\nrequires-python = '>=3.12'\n[tool.poetry.dependencies]\npython = '^3.9'\n",
+            ">=3.12",
+        ),
+        (
+            "setup.cfg",
+            "[metadata]\nname = x\n\n[options]\npackages = find:\npython_requires = >=3.12,<4\n",
+            ">=3.12,<4",
+        ),
+        ("setup.cfg", "[other]\npython_requires = >=3.12\n", ""),
+        ("setup.py", "setup(name='x', python_requires='>=3.12, <4')", ">=3.12,<4"),
+        ("setup.py", "setup(name='x', python_requires='>=3.7.*,')", ">=3.7"),
+        ("setup.py", "setup(name='x', python_requires=REQUIRES)", ""),
+    ],
+)
+def test_the_python_of_other_tools_is_read(tmp_path: Path, name: str, text: str, wanted: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert request_of(str(tmp_path), str(tmp_path)).requires == wanted
+
+
 @pytest.mark.attack("16", "A version file of a source is a link to a file outside of it")
 def test_a_version_file_outside_of_the_source_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("3.12")

@@ -50,6 +50,7 @@ MISSING_PROGRAM = re.compile(
     rf"|command '(?:\S*/|\S*-)?({KNOWN})(?:-\d+)?' failed: No such file"
     rf"|[Uu]nable to execute '?(?:\S*-)?({KNOWN})\b"
     rf"|\b({KNOWN})(?: executable|: command|: program)? (?:was )?not found"
+    rf"|Do you have ({KNOWN}) in your PATH"
     r"|can't find (Rust) compiler"
 )
 # The packages of headers, by the first part of their paths.

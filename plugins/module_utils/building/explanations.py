@@ -22,6 +22,7 @@ FAILED = re.compile(r"Failed to (?:download and )?build `([^`]+)`", re.IGNORECAS
 # Errors of compilers, of Python and of programs, the most specific first.
 ERRORS = (
     re.compile(r"^\S+: (?:fatal )?error: .+"),
+    re.compile(r"^Caused by: Cargo metadata failed.+"),
     re.compile(r"^[\w.]*(?:Error|Exception|Exit|NotFound|Interrupt): .+"),
     re.compile(r"^(?:fatal|ERROR|Error|error): (?!Failed to|The build backend|Command ').+"),
 )
@@ -35,11 +36,21 @@ OLD_FOR_PYTHON = re.compile(
 )
 # How setuptools-scm and hatch-vcs say that they know no version.
 VERSIONLESS = re.compile(
-    r"unable to (?:detect|determine) version|setuptools-scm was unable|could not determine the version", re.IGNORECASE
+    r"unable to (?:detect|determine) version|setuptools-scm was unable|could not determine the version"
+    r"|Versioning for this project requires|Cannot find the version from SCM",
+    re.IGNORECASE,
 )
 # How uv names a requirement that no index has.
 UNKNOWN = re.compile(r"[Bb]ecause (\S+) was not found in the package registry|there (?:is|are) no versions? of (\S+)")
 
+# Tools that take the version of a project from git, and the variable that names it instead. Others read a file that
+# the controller adds to the source.
+VERSION_VARIABLES = (
+    ("uv-dynamic-versioning", "UV_DYNAMIC_VERSIONING_BYPASS"),
+    ("poetry[-_]dynamic[-_]versioning", "POETRY_DYNAMIC_VERSIONING_BYPASS"),
+    ("pdm[./]backend", "PDM_BUILD_SCM_VERSION"),
+    (r"[/\b]pbr\b|Versioning for this project requires", "PBR_VERSION"),
+)
 # Remedies for failures that are not those of one build: a pattern that matches uv's output, and what to try.
 REMEDIES = (
     *network.REMEDIES,
@@ -47,6 +58,11 @@ REMEDIES = (
         r"hash mismatch",
         "The index has another file for this version of a package than the one whose hash was recorded, so it may have "
         "been replaced: compare the package on your index or mirror with the original.",
+    ),
+    (
+        r"pkg-resources was not found in the package registry|no version of pkg-resources",
+        "It is no package. pip freeze of Debian and Ubuntu lists it by mistake: remove the line "
+        "'pkg-resources==0.0.0'.",
     ),
     (
         r"was not found in the package registry|there are no versions of|there is no version of",
@@ -84,9 +100,24 @@ REMEDIES = (
         "The requirements contradict each other, as uv says below: change the versions that they ask for.",
     ),
     (
+        r"distribution not found at: \S*(feedstock_root|/croot/|conda)",
+        "pip freeze in an environment of conda lists the folders in which conda has built packages. Make the list with "
+        "pip list --format=freeze.",
+    ),
+    (
+        r"expected `--hash`, found",
+        "uv takes no options behind a requirement, such as --config-settings or --global-option. Remove them. "
+        "Settings for a build belong in [tool.uv.config-settings-package] of pyproject.toml.",
+    ),
+    (
+        r"unexpected '\[', expected '-c'",
+        "A requirements file includes a TOML file, which neither pip nor uv reads there. Name that file in "
+        "python.requirements.",
+    ),
+    (
         r"distribution not found at",
         "A requirement is a folder or a file that the source does not have: correct its path. Relative paths start at "
-        "the application root, or at the folder of a list above it.",
+        "the application root, or at the folder of a list above it. An absolute path is one of the author's machine.",
     ),
     (
         r"required (?:uv )?version .*does not match",
@@ -116,7 +147,7 @@ def explained(output: str, left_out: Iterable[str] = ()) -> str:
         return f"{named(failed, general)} " if general else ""
     subject = f"'{failed.group(1)}'" if failed else "A project"
     error = first_error(output)
-    told = f": {error.rstrip('.')}." if error else "."
+    told = f": {error.rstrip('.?')}." if error else "."
     return f"{subject} could not be built{told} {cause_of(output, failed, left_out)} "
 
 
@@ -156,6 +187,9 @@ def cause_of(output: str, failed: re.Match[str] | None, left_out: Iterable[str] 
             + ("" if name else "Write requires = ['setuptools<81'] into [build-system] of its pyproject.toml.")
         )
     if VERSIONLESS.search(output):
+        variable = next((one for tool, one in VERSION_VARIABLES if re.search(tool, output)), "")
+        if variable:
+            return f"Its version comes from git, and hosts get no repository. Name the version in env: {variable}."
         return (
             "Its version comes from git, and the source has no tag that names it. Add a tag such as v1.0 to the "
             "repository, or set SETUPTOOLS_SCM_PRETEND_VERSION in env."

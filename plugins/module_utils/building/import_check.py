@@ -148,6 +148,10 @@ def no_module(wsgi: str, found: dict[str, Any], context: Context) -> str:
     hidden = left_out_module(found["missing"], context.left_out)
     if hidden:
         here = f".gitignore leaves out '{hidden}'. Add it to source.include, or remove that line. {here}"
+    bare = found["missing"].removesuffix(".py")
+    if bare != found["missing"] and bare in found["here"]:
+        name = f"{bare}:{wsgi.partition(':')[2] or 'app'}"
+        return f"wsgi is '{wsgi}', but it names a module, not a file. Write '{name}'."
     return f"wsgi is '{wsgi}', but there is no module '{found['missing']}'. {here}"
 
 

@@ -73,7 +73,7 @@ REPLACED = {
 LOST_PARTS = {
     "werkzeug.contrib.fixers": "Set proxy_fix: true instead, and remove the import.",
     "werkzeug.contrib.cache": "Use the package cachelib instead.",
-    "werkzeug.contrib": "Choose 'werkzeug<1', or what its release notes name instead.",
+    "werkzeug.contrib": "Instead of its ProxyFix, set proxy_fix: true and remove the import. Else choose 'werkzeug<1'.",
     "flask.ext": "Import flask_NAME instead of flask.ext.NAME.",
     "django.utils.six": "Use the package six instead.",
     "gevent.coros": "Import gevent.lock instead.",

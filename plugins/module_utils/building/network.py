@@ -33,8 +33,12 @@ REMEDIES = (
 
 
 def network_environment() -> dict[str, str]:
-    """The variables by which uv, and git under uv, end if a server does not answer."""
-    return {"UV_HTTP_TIMEOUT": str(SILENCE), "UV_HTTP_RETRIES": str(RETRIES), **git_environment()}
+    """The variables by which uv, and git under uv, end if a server does not answer.
+
+    Without the last one, maturin downloads a compiler without a hash if the host has none.
+    """
+    limits = {"UV_HTTP_TIMEOUT": str(SILENCE), "UV_HTTP_RETRIES": str(RETRIES)}
+    return {**limits, **git_environment(), "MATURIN_NO_INSTALL_RUST": "1"}
 
 
 def git_environment() -> dict[str, str]:

@@ -47,6 +47,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.locks imp
     unverified_package,
     without_login,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.poetry import lines_of_poetry
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import (
     is_complete_list,
     is_installable,
@@ -273,7 +274,10 @@ def compiled_once(
     texts = [line.text for name in opened for line in wanted.lines.get(name, [])]
     place = folder_of_lists(build.root, opened, texts) if all(map(is_self_contained, wanted.packages)) else build.root
     for name in opened:
-        if with_projects and name in projects_of(build, opened):
+        listed_by_poetry = lines_of_poetry(content(path_of(build, name))) if kind(name) == "project" else None
+        if listed_by_poetry is not None:
+            arguments.append(work.file("poetry.txt", "".join(f"{line}\n" for line in listed_by_poetry)))
+        elif with_projects and name in projects_of(build, opened):
             folders.append(os.path.relpath(os.path.dirname(path_of(build, name)), place))
         else:
             arguments.append(from_folder(build.root, name, place))

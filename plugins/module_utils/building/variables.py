@@ -35,8 +35,10 @@ PROXIES = (
 PATHS = ("PATH", "PYTHONPATH")
 
 # uv reads its options from variables such as UV_INDEX. They would install from elsewhere than the inventory says.
-# Those for logins, for the tools of builds, and for the network do not.
-HARMLESS = r"INDEX_\w+_(USERNAME|PASSWORD)|BUILD_CONSTRAINT|HTTP_(TIMEOUT|RETRIES)|CONCURRENT_\w+"
+# Those for logins, for the tools of builds, and for the network do not. uv-dynamic-versioning is another program.
+HARMLESS = (
+    r"INDEX_\w+_(USERNAME|PASSWORD)|BUILD_CONSTRAINT|HTTP_(TIMEOUT|RETRIES)|CONCURRENT_\w+|DYNAMIC_VERSIONING_\w+"
+)
 OPTIONS_OF_UV = re.compile(rf"UV_(?!({HARMLESS})\Z)")
 # It names a file of the source with versions of the tools of builds.
 BUILD_CONSTRAINT = "UV_BUILD_CONSTRAINT"

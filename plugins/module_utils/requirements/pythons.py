@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import content, table
-from ansible_collections.pyweb.stack.plugins.module_utils.requirements.versions import fits
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.poetry import Inexpressible, clauses_of_poetry
+from ansible_collections.pyweb.stack.plugins.module_utils.requirements.versions import CLAUSE, fits
 
 VERSION_FILE = ".python-version"
 VERSION = re.compile(r"3\.\d{1,2}(?:\.\d{1,3})?")
@@ -86,7 +87,7 @@ def request_of(root: str, top: str) -> Request:
     listed = LISTED.fullmatch(text)
     return Request(
         version=listed[1] if listed else "",
-        requires=requires_python(os.path.join(root, "pyproject.toml"), top),
+        requires=requires_python(root, top),
         unknown="" if listed or text in FREE else text,
     )
 
@@ -103,18 +104,52 @@ def version_text(root: str, top: str) -> str:
     return ""
 
 
-def requires_python(path: str, top: str) -> str:
-    """``requires-python`` of a pyproject.toml; empty if it is missing, or the file can't be read."""
-    if not is_within(path, os.path.realpath(top)):
-        return ""
-    text = content(path)
+def requires_python(root: str, top: str) -> str:
+    """The versions of Python that the project in a folder allows, as clauses; empty if no file names any.
+
+    setup.py is read as text: what it computes is not known.
+    """
+    end = os.path.realpath(top)
+    texts = {
+        name: content(os.path.join(root, name)) if is_within(os.path.join(root, name), end) else ""
+        for name in ("pyproject.toml", "setup.cfg", "setup.py")
+    }
+    found = of_pyproject(texts["pyproject.toml"])
+    if found:
+        return found
+    options = re.search(r"(?m)^\[options\]\s*$((?:\n(?!\[).*)*)", texts["setup.cfg"])
+    line = re.search(r"(?m)^python[_-]requires\s*[=:]\s*(?P<given>\S.*)$", options[1]) if options else None
+    line = line or re.search(r"\bpython_requires\s*=\s*([\"'])(?P<given>[^\"'\n]*)\1", texts["setup.py"])
+    # Old tools accept clauses such as ``>=3.7.*``. A clause of another form decides nothing here.
+    clauses = [re.sub(r"^(\s*[<>]=?.*)\.\*\s*$", r"\1", one) for one in line["given"].split(",")] if line else []
+    return ",".join(one.strip() for one in clauses if CLAUSE.fullmatch(one))
+
+
+def of_pyproject(text: str) -> str:
+    """``requires-python`` of a pyproject.toml, or what Poetry has instead; empty if there is none."""
     found = table(text)
     if found is None:
         # A Python without a parser for TOML, or a file that is broken, which the installation reports.
         line = re.search(r"(?m)^requires-python\s*=\s*([\"'])([^\"'\n]*)\1", text)
         return line[2].strip() if line else ""
     project = found.get("project", {})
-    return str(project.get("requires-python", "")).strip() if isinstance(project, dict) else ""
+    given = str(project.get("requires-python", "")).strip() if isinstance(project, dict) else ""
+    for name in ("tool", "poetry", "dependencies"):
+        found = found.get(name, {}) if isinstance(found, dict) else {}
+    python = found.get("python") if isinstance(found, dict) else None
+    return given or (python_of_poetry(python) if isinstance(python, str) else "")
+
+
+def python_of_poetry(text: str) -> str:
+    """The clauses of ``python`` as Poetry writes it; empty for alternatives and for any version.
+
+    Unlike a package, ``3.11`` means each of its patch levels.
+    """
+    text = re.sub(r"^(\d+(?:\.\d+)?)$", r"~\1", text.strip())
+    try:
+        return ",".join(clauses_of_poetry(text))
+    except Inexpressible:
+        return ""
 
 
 def is_within(path: str, top: str) -> bool:

@@ -27,7 +27,12 @@ KEYS_OF_OPTIONS = (
     (re.compile(r"PIP_CERT\Z"), "python.ca_bundle"),
     (re.compile(r"UV_PYTHON\Z"), "python.interpreter"),
     # They change no place that packages come from, and uv gets them.
-    (re.compile(r"UV_(INDEX_\w+_(USERNAME|PASSWORD)|BUILD_CONSTRAINT|HTTP_(TIMEOUT|RETRIES)|CONCURRENT_\w+)\Z"), ""),
+    (
+        re.compile(
+            r"UV_(INDEX_\w+_(USERNAME|PASSWORD)|BUILD_CONSTRAINT|HTTP_(TIMEOUT|RETRIES)|CONCURRENT_\w+|DYNAMIC_VERSIONING_\w+)\Z"
+        ),
+        "",
+    ),
     (re.compile(r"UV_\w+\Z|PIP_(FIND_LINKS|NO_INDEX|CONSTRAINT|PRE|NO_BINARY|ONLY_BINARY|TRUSTED_HOST)\Z"), "others"),
 )
 

@@ -8,7 +8,8 @@ from project_shapes.backends import SCM
 from project_shapes.shape import Shape
 
 LEFT = "shapes-left\n"
-POETRY = '[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = ">=3.9"\nshapes-left = "*"\n'
+POETRY = "[tool.poetry]\npackage-mode = false\n"
+POETRY += '[tool.poetry.dependencies]\npython = ">=3.9"\nshapes-left = {path = "libs/left"}\n'
 PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["shapes-left"]\n'
 
 SHAPES = [
@@ -28,7 +29,7 @@ SHAPES = [
     Shape("poetry.lock", {"pyproject.toml": PROJECT, "poetry.lock": "package = []\n"}, refused="poetry export"),
     Shape("pdm.lock", {"pyproject.toml": PROJECT, "pdm.lock": "package = []\n"}, refused="pdm export"),
     Shape("Pipfile.lock", {"Pipfile": "[packages]\n", "Pipfile.lock": "{}\n"}, refused="pipenv requirements"),
-    Shape("Poetry without a package", {"pyproject.toml": POETRY}, refused="for Poetry alone"),
+    Shape("Poetry without a package", {"pyproject.toml": POETRY}, refused="only Poetry can read"),
     Shape(
         "setup.cfg alone",
         {"setup.cfg": "[options]\ninstall_requires = shapes-left\n"},

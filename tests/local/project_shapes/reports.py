@@ -109,7 +109,8 @@ BACKENDS = [
             "bin/shop-admin": "#!/usr/bin/env python\nfrom shop.cli import main\nmain()\n",
             "terms.txt": "version one",
             "setup.py": SETUP.format(
-                more="install_requires=['shapes-left'], scripts=['bin/shop-admin'], data_files=[('share/shop', ['terms.txt'])]"
+                more="install_requires=['shapes-left'], scripts=['bin/shop-admin'], "
+                "data_files=[('share/shop', ['terms.txt'])]"
             ),
         },
         probe="import sys; print(open(sys.prefix + '/share/shop/terms.txt').read())",
@@ -150,8 +151,9 @@ BACKENDS = [
         {
             **FLAT,
             **CORE,
-            "pyproject.toml": f'{POETRY}[tool.poetry]\nname = "shop"\nversion = "1.4.0"\ndescription = ""\nauthors = []\n'
-            '[tool.poetry.dependencies]\npython = "^3.9"\nshapes-left = "*"\ncore = {path = "libs/core", develop = true}\n'
+            "pyproject.toml": f'{POETRY}[tool.poetry]\nname = "shop"\nversion = "1.4.0"\n'
+            'description = ""\nauthors = []\n[tool.poetry.dependencies]\npython = "^3.9"\nshapes-left = "*"\n'
+            'core = {path = "libs/core", develop = true}\n'
             '[tool.poetry.scripts]\nshop-admin = "shop.cli:main"\n',
         },
         probe=SEE,
@@ -189,12 +191,12 @@ LISTS = [
     plain("a wildcard", "shapes-left==1.0.*\n", says="1.0"),
     plain("options of pip", "--prefer-binary\n--pre\n--no-binary :none:\nshapes-left\n"),
     plain("an old option of pip", "--use-feature=fast-deps\nshapes-left\n"),
-    plain("settings of a build", 'shapes-left --config-settings="--x=y"\n'),
+    plain("settings of a build", 'shapes-left --config-settings="--x=y"\n', refused="config-settings-package"),
     plain(
         "a project of the requirements",
         "-r pyproject.toml\n",
         files={"pyproject.toml": VIRTUAL.replace(">=1.0", "==1.0")},
-        says="1.0",
+        refused="Name that file in python.requirements",
     ),
     plain("a fragment with a name", "git+file://@GIT@#egg=shapes-git\n", probe=versions("shapes-git"), says="1.0"),
     plain(
@@ -233,9 +235,7 @@ LISTS = [
         refused="[Rr]emove the line 'pkg-resources==0.0.0'",
     ),
     plain("the list of pip freeze in conda", FREEZE_OF_CONDA, refused="pip list --format=freeze"),
-    plain(
-        "an editable folder of the author", "-e /home/anna/shop\n", refused="/home/anna/shop.*outside|of the machine"
-    ),
+    plain("an editable folder of the author", "-e /home/anna/shop\n", refused="one of the author's machine"),
     plain(
         "a conflict of git",
         "<<<<<<< HEAD\nshapes-left==1.0\n=======\nshapes-left==1.1\n>>>>>>> main\n",
@@ -264,7 +264,7 @@ SETTINGS = [
         {"requirements.txt": "shapes-left\n", "uv.toml": 'constraint-dependencies = ["shapes-left<1.1"]\n'},
         probe=LEFT,
         says="1.0",
-        change=("uv.toml", "<1.1", "<2"),
+        change=("uv.toml", "<1.1", "==1.1"),
         then="1.1",
     ),
     Shape(
@@ -361,8 +361,9 @@ VERSIONS = [
             **FLAT,
             "setup.py": "import setuptools\nsetuptools.setup(setup_requires=['pbr'], pbr=True)\n",
             "setup.cfg": "[metadata]\nname = shop\n[files]\npackages = shop\n",
-            "requirements.txt": ".",
+            "requirements.txt": "",
         },
+        python={"packages": ["."]},
         refused="PBR_VERSION",
         wsgi="shop:app",
     ),
@@ -373,8 +374,9 @@ VERSIONS = [
             "setup.py": "import setuptools\nsetuptools.setup(setup_requires=['pbr'], pbr=True)\n",
             "setup.cfg": "[metadata]\nname = shop\n[files]\npackages = shop\n"
             "[entry_points]\nconsole_scripts =\n    shop-admin = shop.cli:main\n",
-            "requirements.txt": ".\nshapes-left\n",
+            "requirements.txt": "shapes-left\n",
         },
+        python={"packages": ["."]},
         env={"PBR_VERSION": "1.4.0"},
     ),
     project(
@@ -411,6 +413,82 @@ VERSIONS = [
         },
         refused="PDM_BUILD_SCM_VERSION",
         wsgi="shop:app",
+    ),
+]
+
+VERSIONS += [
+    project(
+        "hatch-vcs, with a module that its build writes",
+        {
+            **FLAT,
+            "shop/__init__.py": FLAT["shop/__init__.py"] + "from shop._version import __version__\n",
+            ".gitignore": "_version.py\n",
+            "pyproject.toml": '[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n'
+            'build-backend = "hatchling.build"\n'
+            + PROJECT.replace('version = "1.4.0"', 'dynamic = ["version"]')
+            + SCRIPT
+            + '[tool.hatch.version]\nsource = "vcs"\n[tool.hatch.build.hooks.vcs]\nversion-file = "shop/_version.py"\n',
+        },
+        tag="v1.4.0",
+        probe="import shop; print(shop.__version__.partition('+')[0], shop.COLOUR)",
+    ),
+    project(
+        "flit-scm",
+        {
+            **FLAT,
+            "shop/__init__.py": '"""A shop."""\n'
+            + "from ._version import version as __version__\n"
+            + FLAT["shop/__init__.py"],
+            "pyproject.toml": '[build-system]\nrequires = ["flit_scm"]\nbuild-backend = "flit_scm:buildapi"\n'
+            '[project]\nname = "shop"\ndynamic = ["version", "description"]\ndependencies = ["shapes-left"]\n'
+            f"{SCRIPT}[tool.setuptools_scm]\nwrite_to = 'shop/_version.py'\n",
+        },
+        tag="v1.4.0",
+        probe="import shop, importlib.metadata as m; print(m.version('shop').partition('+')[0], shop.COLOUR)",
+    ),
+    Shape(
+        "a source file of a package in the source",
+        {"requirements.txt": "./vendor/core\n", **{f"vendor/{k[5:]}": v for k, v in CORE.items()}},
+        probe=SEE,
+        says="core one",
+        change=("vendor/core/src/core/__init__.py", "one", "two"),
+        then="core two",
+    ),
+    Shape(
+        "a project above the application root, without a list of its own",
+        {
+            **{f"web/{name}": text for name, text in FLAT.items()},
+            "setup.py": SETUP.format(more="package_dir={'': 'web'}, install_requires=['shapes-left']"),
+        },
+        subdir="web",
+        probe=PROBE,
+        says="1.4.0 blue",
+        change=("web/shop/__init__.py", "blue", "green"),
+        then="1.4.0 green",
+        wsgi="shop:app",
+    ),
+]
+
+POETRY_ALONE = (
+    '[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = "^3.9"\n'
+    'shapes-left = "~1.0"\nshapes-right = {version = "^1", python = ">=3.9"}\n'
+    'shapes-dev = {version = "*", optional = true}\n[build-system]\nrequires = ["poetry-core"]\n'
+    'build-backend = "poetry.core.masonry.api"\n'
+)
+VERSIONS += [
+    Shape(
+        "Poetry without a package and without a lock",
+        {"pyproject.toml": POETRY_ALONE},
+        probe=versions("shapes-left", "shapes-right"),
+        says="1.0 1.0",
+        change=("pyproject.toml", "~1.0", "1.1"),
+        then="1.1 1.0",
+    ),
+    Shape(
+        "gunicorn: pinned old for Poetry",
+        {"pyproject.toml": POETRY_ALONE.replace('shapes-left = "~1.0"', 'gunicorn = "20.1.0"')},
+        server=GUNICORN,
+        refused="asks for gunicorn 20.1.0",
     ),
 ]
 
