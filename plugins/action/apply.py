@@ -101,12 +101,13 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         if stopped := self.missing_hosts():
             return {"failed": True, "msg": stopped}
         root = self.complete_inputs("webapp", self.given_inputs())["webapp_root"]
-        if seen["unchanged"]:
+        commits = self.commits()
+        if seen["unchanged"] and commits == seen["fleet"]["commits"]:
             names = seen["fleet"]["names"]
             answer = {"changed": False, "parts": {}, "apps": seen["apps"], "diff": [], "msg": UNCHANGED}
             deployment = {"apps": seen["apps"], "names": names, "failures": failing.together([])}
             return {**answer, "deployment": {**deployment, "offers": self.gifts(root)}}
-        answer = self.deployed(self.look_again(seen["unfetched"]), self.shared_inputs())
+        answer = self.deployed(self.look_again(seen["unfetched"], commits), self.shared_inputs())
         if not answer.get("failed"):
             offers = fleet.together([answer["deployment"]["offers"], self.gifts(root)])
             answer["deployment"] |= {"offers": offers, "waited": answer["deployment"]["unresolved"]}
@@ -123,7 +124,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             display.display(line)
         built = built_in({"apps": before.get("apps")})
         more = {"resolutions": self.resolutions(waiting), **({"built": built} if built else {})}
-        answer = self.deployed(self.look_again(seen["unfetched"]), more)
+        answer = self.deployed(self.look_again(seen["unfetched"], self.commits()), more)
         # Other hosts may begin this stage later, and must come to the same result.
         offers = fleet.together([before["deployment"]["offers"], answer["deployment"]["offers"]])
         answer["deployment"] |= {"offers": offers, "waited": waiting}

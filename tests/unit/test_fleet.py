@@ -31,7 +31,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions im
     recorded_list,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import seed_of, versions_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, stages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, modelling, stages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
 from test_plan import Failed, Host, Run, built, shop
 
 __all__ = ["shop"]
@@ -69,6 +71,13 @@ class Member(Host):
         """The version that the live release has installed."""
         path = os.path.join(self.layout.current, RECORD)
         return next(one["version"] for one in versions_of(Path(path).read_text()) if one["name"] == "flask")
+
+    @property
+    def sent_apps(self) -> list[dict[str, Any]]:
+        """The applications in the last call of apply."""
+        calls = [given["parts"] for name, given in self.calls if name == "pyweb.stack.apply" and given.get("parts")]
+        apps: list[dict[str, Any]] = next(part for part in calls[-1] if part["role"] == "webapp")["inputs"]["apps"]
+        return apps
 
     def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self.facts["resolutions"] = recorded(["shop"], str(self.root))
@@ -304,6 +313,34 @@ def test_a_playbook_without_the_stage_look_resolves_on_each_host(web: Fleet, mon
     assert web.versions == ["1.0", "2.0"]
 
 
+def test_all_hosts_deploy_the_commit_that_the_first_one_has_been_given() -> None:
+    app = {"name": "shop", "python": {"interpreter": None}, "source": {"git": "x", "version": "main"}}
+    facts = {"interpreters": {}, "resolutions": {}}
+    looks = {
+        "web1": fleet.seen([app], {**facts, "sources": {"shop": {"commit": "1"}}}),
+        "web2": fleet.seen([app], {**facts, "sources": {"shop": {"commit": "2"}}}),
+        "web3": fleet.seen([{**app, "source": {"git": "x"}}], {**facts, "sources": {"shop": {"commit": "3"}}}),
+        "web4": fleet.seen([{**app, "source": {"path": "x"}}], {**facts, "sources": {}}),
+    }
+    found = [fleet.commits(looks, host) for host in looks]
+    assert found == [{"shop": {"commit": "1"}}] * 2 + [{"shop": {"commit": "3"}}, {}]
+
+
+def test_a_host_that_has_seen_an_older_commit_is_not_left_out(
+    web: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    web.app["source"] = {"git": "https://git.example.com/shop.git"}
+    given = iter(["a" * 40] * 2 + ["b" * 40] + ["a" * 40])
+    monkeypatch.setattr(looking, "pin", lambda *_: {"commit": next(given)})
+    monkeypatch.setattr(
+        modelling, "origin_of", lambda source, _bases: Origin({"kind": "git", "digest": source["commit"]})
+    )
+    web.run()
+    assert web.run() == {}
+    sent = [[app["source"]["digest"] for app in member.sent_apps] for member in web.members.values()]
+    assert sent == [["b" * 40], ["b" * 40]]
+
+
 # --- a host that offers something else --------------------------------------------------------------------------------
 
 DIGEST = "0" * 64
@@ -361,7 +398,7 @@ def test_a_package_that_an_application_does_not_need_is_refused_by_the_other_hos
 
 @pytest.mark.attack("20", "A host reports digests that stand for the versions of all hosts")
 def test_only_digests_of_a_look_are_kept() -> None:
-    app = {"name": "shop", "python": {"interpreter": None}}
+    app = {"name": "shop", "python": {"interpreter": None}, "source": {}}
     known = {DIGEST: DIGEST, "x": DIGEST, "1" * 64: {"deep": 1}}
     facts = {"interpreters": {}, "resolutions": {"shop": {"live": "x", "known": known}, "blog": 3}}
     found = fleet.seen([app], facts)

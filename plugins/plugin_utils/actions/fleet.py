@@ -8,6 +8,7 @@ host, in the order of the play.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,6 +34,9 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     names = [app["name"] for app in apps]
     pythons = {app["name"]: facts["interpreters"].get(app["python"]["interpreter"] or "python3") for app in apps}
     found: dict[str, Any] = {"names": names, "pythons": {}, "live": {}, "known": {}}
+    found["sources"] = {app["name"]: json.dumps(app["source"], sort_keys=True) for app in apps}
+    # These are the controller's own.
+    found["commits"] = {name: pinned for name, pinned in (facts.get("sources") or {}).items() if name in names}
     for name in names:
         python = pythons[name]
         found["pythons"][name] = str(python.get("version")) if isinstance(python, Mapping) else ""
@@ -74,6 +78,21 @@ def checked_offers(found: Any, names: Iterable[str], host: str) -> dict[str, lis
             known = {key: offer[key] for key in ("inputs", "versions")}
             offers.setdefault(name, []).append({**known, "recorded": offer.get("recorded") is True})
     return offers
+
+
+# The commits of branches
+
+
+def commits(looks: Looks, host: str) -> dict[str, dict[str, str]]:
+    """The commit to deploy of each application: the one that the first host with the same source has been given.
+
+    A branch may get a new commit between the looks at two hosts.
+    """
+    found = dict(looks[host]["commits"])
+    for name in found:
+        same = (one for one in looks.values() if one["sources"].get(name) == looks[host]["sources"][name])
+        found[name] = next(same)["commits"].get(name, found[name])
+    return found
 
 
 # The host that resolves

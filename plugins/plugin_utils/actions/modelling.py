@@ -55,14 +55,17 @@ class ModelAction(ArchivesAction):
         }
         return self.look(arguments, inputs)
 
-    def look_again(self, unfetched: dict[str, str]) -> Look:
-        """The look of an earlier stage of this run. The inventory is read again, but the host is not asked."""
+    def look_again(self, unfetched: dict[str, str], commits: dict[str, dict[str, str]]) -> Look:
+        """The look of an earlier stage of this run. The inventory is read again, but the host is not asked.
+
+        ``commits`` are those that all hosts deploy.
+        """
         inputs = self.given_inputs()
         webapp = self.complete_inputs("webapp", inputs)
         arguments = {"root": webapp["webapp_root"], "keep_releases": webapp["webapp_keep_releases"]}
         look = self.check_inventory(arguments, inputs)
         look.unfetched = dict(unfetched)
-        look.answer = {"ansible_facts": {"pyweb": self.task_vars["ansible_facts"]["pyweb"]}}
+        look.answer = {"ansible_facts": {"pyweb": {**self.task_vars["ansible_facts"]["pyweb"], "sources": commits}}}
         return look
 
     def missing_packages(self, model: plan.Model, look: Look) -> list[str]:

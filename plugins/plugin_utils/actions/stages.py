@@ -158,6 +158,10 @@ class StagesAction(HostAction):
         found = {host: self.stages_of(host)["look"].get("fleet") for host in self.all_hosts if host in self.hosts}
         return {host: look for host, look in found.items() if look}
 
+    def commits(self) -> dict[str, dict[str, str]]:
+        """The commits to deploy, the same on all hosts."""
+        return fleet.commits(self.looks(), self.host)
+
     def offers(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
         """The versions that each host of the play has resolved."""
         return {host: self.deployment_of(host).get("offers") or {} for host in self.all_hosts}
