@@ -124,11 +124,12 @@ exec /sbin/init
 # PID 1 of a host without init: starts sshd, and the applications of an earlier start, as the documentation shows it.
 # It reaps what it inherits. /run is empty at the start, as a file system in memory is.
 NO_INIT = """
+trap 'exit 0' TERM
 rm -rf /run/* 2>/dev/null
 mkdir -p /run/sshd /run/lock
 /usr/sbin/sshd
 [ ! -x /usr/local/sbin/pyweb-start ] || /usr/local/sbin/pyweb-start --background
-while :; do sleep 5; done
+while :; do sleep 5 & wait $!; done
 """
 
 

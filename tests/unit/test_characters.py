@@ -81,7 +81,8 @@ def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
             commands: {build: [make], release: [flask db upgrade]}
             health: {path: /up}
             processes: [{name: worker, command: work, stop_signal: TERM, limits: {memory: 512M, cpu: 50%}}]
-            jobs: [{name: nightly, command: clean, schedule: "1 2 * * *", timezone: UTC, limits: {memory: 512M, cpu: 50%}}]
+            jobs:
+              - {name: nightly, command: clean, schedule: "1 2 * * *", timezone: UTC, limits: {memory: 512M, cpu: 50%}}
             limits: {memory: 2G, cpu: 150%}
             systemd: {ProtectHome: read-only, Environment: [A=1, B=2]}
             process_manager: systemd

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,8 @@ def test_deaths_of_workers_are_read_from_the_notes_of_a_release_that_inherits_it
     Path(layout.sockets).mkdir()
     Path(layout.uwsgi_socket(RELEASE)).touch()
     now = int(time.time())
-    notes.write_text(f"ready 7 {now - 9}\ngone 7 {now - 4}\nready 8 {now - 3}\n")
-    found = look_at_deaths(layout, RELEASE, "[ERROR] Worker (pid:7) exited with code 3.\n", now - 60.0)
+    notes.write_text(f"ready 99999999 {now - 9}\ngone 99999999 {now - 4}\nready {os.getpid()} {now - 3}\n")
+    found = look_at_deaths(layout, RELEASE, "[ERROR] Worker (pid:99999999) exited with code 3.\n", now - 60.0)
     assert found is not None
     assert (found["count"], found["recent"]) == (1, 1)
     assert "exited with code 3" in found["reason"]

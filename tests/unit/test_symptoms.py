@@ -136,7 +136,7 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         ["ProtectKernelTunables: false"],
     ),
     (
-        refusing("PermissionError: [Errno 13] Permission denied: '/home/bob/x'", "/home/bob/x"),
+        refusing("PermissionError: [Errno 13] Permission denied: '/run/user/7/x'", "/run/user/7/x"),
         False,
         "permissions",
         ["ProtectHome: read-only}"],

@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import 
 
 # Seconds for which failed requests count, and bytes of an access log that are read.
 WINDOW = 3600.0
-LOG_BYTES = 1024**2
+LOG_BYTES = 256 * 1024
 # The most kinds of requests, and the most lines of a log, that are reported.
 MOST_KINDS = 3
 MOST_SIGNS = 8

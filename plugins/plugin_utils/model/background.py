@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from functools import cache
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import NAME, suggest_name
@@ -59,11 +60,17 @@ def check_name(checker: Checker, name: str, where: str, taken: set[str]) -> None
         checker.problem(f"{where}.name", f"another process or job has the name '{name}' already. Choose another name.")
 
 
+@cache
+def known_zones() -> frozenset[str]:
+    """The zones that the controller knows; none if it has no list of them."""
+    return frozenset(zoneinfo.available_timezones())
+
+
 def check_timezone(checker: Checker, zone: str | None, where: str) -> None:
     """The name of a time zone. A controller without a list of zones checks its form alone."""
     if zone is None:
         return
-    known = zoneinfo.available_timezones()
+    known = known_zones()
     if not ZONE.fullmatch(zone) or (known and zone not in known):
         checker.problem(
             where, f"'{zone}' is not a time zone. Use a name of the tz database, such as Europe/Berlin or UTC."
