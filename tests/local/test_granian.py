@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.pyweb.stack.plugins.filter.webapps import FilterModule
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import worker_crashes
 
@@ -203,3 +204,20 @@ def test_a_worker_with_few_threads_keeps_no_connection(
     connection = serve("granian", threads=threads, settings=settings).begin()
     assert (connection.getresponse().getheader("Connection") != "close") is kept
     connection.close()
+
+
+@pytest.mark.parametrize("inherited", ["", "/opt/lib"])
+def test_the_start_command_imports_from_its_folder(tmp_path: Path, render: Callable[..., Any], inherited: str) -> None:
+    """As gunicorn and uWSGI do. The start file is in another folder, which Python would import from instead."""
+    code, script = tmp_path / "the code", tmp_path / "script" / "show.py"
+    for folder in (code, script.parent):
+        folder.mkdir()
+    (code / "own_shop.py").write_text("")
+    script.write_text("import os, own_shop\nprint(own_shop.__file__, os.environ['PYTHONPATH'])\n")
+    service = {"name": "shop", "directory": str(tmp_path), "target": "own_shop:app", "bind": "127.0.0.1:8000"}
+    service |= {"chdir": str(code), "program": [sys.executable, str(script)]}
+    web = tmp_path / "web"
+    web.write_text(render("granian", FilterModule().filters()["granian_files"]([service]))[1]["content"])
+    environment = {"PATH": os.environ["PATH"], **({"PYTHONPATH": inherited} if inherited else {})}
+    shown = subprocess.run(["/bin/sh", str(web)], env=environment, capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == f"{code}/own_shop.py {code}{':' if inherited else ''}{inherited}"
