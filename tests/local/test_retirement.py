@@ -102,6 +102,12 @@ def test_a_process_is_retired_when_its_release_is_live(old: Old) -> None:
     assert old.retire(old.item()) == {"retired": [], "retiring": [], "used": [], "warnings": []}
 
 
+def test_an_old_process_that_is_not_there_is_named_before_the_first_release(old: Old) -> None:
+    assert "the process of 'gunicorn" in old.retire(old.item())["warnings"][0]
+    old.release()
+    assert old.retire(old.item())["warnings"] == []
+
+
 def test_a_process_that_ignores_the_signal_is_killed(old: Old) -> None:
     process = old.start("--stubborn")
     old.release()
