@@ -48,7 +48,7 @@ class Old:
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, str(self.program), str(self.port), "shop:app", *more])
         self.processes.append(process)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while f"127.0.0.1:{self.port}" not in self.addresses():
             assert time.monotonic() < until
             time.sleep(0.05)

@@ -33,8 +33,8 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
         if not service.is_there():
             if not is_live:
                 answer["warnings"].append(
-                    f"webapps '{item['name']}'.adopts: {service} is not on this host, or is disabled and does not run. So "
-                    "nothing will be stopped. If its name is another one, correct it."
+                    f"webapps '{item['name']}'.adopts: {service} is not on this host, or is disabled and does not run. "
+                    "So nothing will be stopped. If its name is another one, correct it."
                 )
             continue
         if item["name"] in waiting or not is_live:
