@@ -13,8 +13,11 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.handmade import Handmade
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
-from nginx_instance import BINARY, Instance, free_port, needs_nginx, run_module
+from nginx_instance import BINARY, Instance, free_port, killed_at, needs_nginx, run_module
 
 OLD = """\
 pid {folder}/nginx.pid;
@@ -143,6 +146,29 @@ def test_settings_of_the_replaced_nginx_conf_still_reach_its_servers(nginx: Inst
         connection.request("GET", "/", headers={"Host": host})
         answer = connection.getresponse()
         assert (answer.read().decode(), answer.headers["X-Old"]) == (body, "yes")
+
+
+@needs_nginx
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Handmade, "move_away"), (Handmade, "replace"), (SystemFiles, "write_entry"), (Nginx, "reload")],
+    ids=["move_away", "replace", "write_entry", "reload"],
+)
+def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: type, step: str, before: bool) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    text = server(nginx.port, "by hand", "shop.example.com")
+    other = free_port()
+    start(nginx, server(other, "entry", "entry.org"), sites_enabled__shop=text)
+    site = own(nginx, nginx.port, "new", "shop.example.com", folder)
+    killed_at(owner, step, before, lambda: run(nginx, shop=site))
+    assert get(nginx.port, "shop.example.com") in ("by hand", "new")
+    assert get(other) == "entry"
+    run(nginx, shop=site)
+    assert (get(nginx.port, "shop.example.com"), get(other)) == ("new", "entry")
+    assert run(nginx, shop=site)[0]["actions"] == []
+    assert text in [path.read_text() for path in (nginx.conf / "before-pyweb").rglob("shop*") if path.is_file()]
 
 
 @needs_nginx

@@ -174,12 +174,11 @@ def test_a_configuration_that_nginx_refuses_takes_the_certificate_back_as_well(s
     assert secure.get() == "one"
 
 
-def shadow(secure: Secure) -> None:
-    """If two servers have the same name, nginx only warns, and uses the first."""
+def shadow(secure: Secure) -> str:
+    """A site of the same tree with the same name. nginx only warns, and uses the first of them."""
     other = make(NAMES)
     (secure.instance.folder / "other.pem").write_text(other.certificate + other.key)
-    (secure.instance.conf / "conf.d").mkdir()
-    (secure.instance.conf / "conf.d/other.conf").write_text(
+    return (
         f"server {{ listen 127.0.0.1:{secure.port} ssl; server_name shop.example.com;\n"
         f"ssl_certificate {secure.instance.folder}/other.pem;\n"
         f"ssl_certificate_key {secure.instance.folder}/other.pem; }}\n"
@@ -188,9 +187,8 @@ def shadow(secure: Secure) -> None:
 
 def test_a_tree_whose_certificate_is_not_served_is_not_served_either(secure: Secure) -> None:
     secure.run(secure.item())
-    shadow(secure)
     port = free_port()
-    sites = {"shop": secure.site("two"), "more": secure.instance.site("more", port)}
+    sites = {"first": shadow(secure), "shop": secure.site("two"), "third": secure.instance.site("more", port)}
     params = secure.instance.params(sites) | {"certificates": [secure.item()]}
     with pytest.raises(NginxError, match="serves another certificate for"):
         Transaction(params, BINARY, run_command).run(check_mode=False)
@@ -198,9 +196,10 @@ def test_a_tree_whose_certificate_is_not_served_is_not_served_either(secure: Sec
 
 
 def test_a_certificate_that_another_server_shadows_is_noticed_and_taken_back(secure: Secure) -> None:
-    shadow(secure)
+    sites = {"first": shadow(secure), "shop": secure.site("one")}
+    params = secure.instance.params(sites) | {"certificates": [secure.item()]}
     with pytest.raises(NginxError, match="serves another certificate for"):
-        secure.run(secure.item())
+        Transaction(params, BINARY, run_command).run(check_mode=False)
     assert not (secure.folder / "shop.pem").exists()
 
 

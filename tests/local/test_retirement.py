@@ -48,7 +48,7 @@ class Old:
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, str(self.program), str(self.port), "shop:app", *more])
         self.processes.append(process)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while f"127.0.0.1:{self.port}" not in self.addresses():
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -100,6 +100,12 @@ def test_a_process_is_retired_when_its_release_is_live(old: Old) -> None:
     assert process.wait(5) == -signal.SIGTERM
     assert (answer["retiring"], len(answer["retired"])) == ([], 1)
     assert old.retire(old.item()) == {"retired": [], "retiring": [], "used": [], "warnings": []}
+
+
+def test_an_old_process_that_is_not_there_is_named_before_the_first_release(old: Old) -> None:
+    assert "the process of 'gunicorn" in old.retire(old.item())["warnings"][0]
+    old.release()
+    assert old.retire(old.item())["warnings"] == []
 
 
 def test_a_process_that_ignores_the_signal_is_killed(old: Old) -> None:

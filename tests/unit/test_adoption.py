@@ -441,7 +441,9 @@ def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> N
     assert "It stays" in texts[1]
     assert "set adopts: {unit: old.service}" in texts[2]
     adopted = notices([app(adopts={"unit": "old"})], {"servers": [SHOP], "processes": [GUNICORN]})
-    assert "stopped and disabled when the release is live" in adopted[1]
+    assert adopted[1].endswith("stopped and disabled when the release is live.")
+    apps = [app(adopts={"unit": "old"}, switch="stop_first")]
+    assert "both run" in notices(apps, {"servers": [SHOP], "processes": [GUNICORN]})[1]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pyweb_places import Place
+from pyweb_places import Place, wait_until
 from pyweb_playbooks import CHECKOUT, Run
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -43,13 +43,19 @@ class Visitors:
 
     def ask(self, name: str, kind: tuple[str, str, bytes]) -> tuple[int, str, bytes]:
         method, path, body = kind
-        connection = http.client.HTTPConnection(self.address, timeout=20)
+        connection = http.client.HTTPConnection(self.address, timeout=60)
         try:
             connection.request(method, path, body or None, {"Host": f"{name}.example.com"})
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Content-Type", ""), answer.read()
         finally:
             connection.close()
+
+    def answers(self, name: str) -> bool:
+        try:
+            return self.ask(name, KINDS[0])[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def visit(self, name: str, kinds: tuple[tuple[str, str, bytes], ...], pause: float) -> None:
         number = 0
@@ -70,6 +76,8 @@ class Visitors:
     def start(self) -> None:
         quick, slow = KINDS[:3], KINDS[3:]
         for name in NAMES:
+            # A server that was started a moment ago may still load the application.
+            wait_until(lambda name=name: self.answers(name), 120)
             self.first.update({(name, kind[1]): self.ask(name, kind) for kind in KINDS})
             each = 4
             jobs = [(quick, each * len(NAMES) / RATE)] * each + [(slow, 0.5)]
@@ -80,7 +88,7 @@ class Visitors:
     def stop(self) -> None:
         self.stopped.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(90)
 
 
 @dataclass

@@ -29,9 +29,15 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
     answer: dict[str, Any] = {"retired": [], "retiring": [], "used": [], "warnings": []}
     for item in adopted:
         service = old_service(item, run)
+        is_live = os.path.lexists(f"{item['root']}/{item['name']}/current.sock")
         if not service.is_there():
+            if not is_live:
+                answer["warnings"].append(
+                    f"webapps '{item['name']}'.adopts: {service} is not on this host, or is disabled and does not run. "
+                    "So nothing will be stopped. If its name is another one, correct it."
+                )
             continue
-        if item["name"] in waiting or not os.path.lexists(f"{item['root']}/{item['name']}/current.sock"):
+        if item["name"] in waiting or not is_live:
             answer["retiring"].append(item["name"])
             continue
         if check_mode:

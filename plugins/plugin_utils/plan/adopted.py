@@ -131,10 +131,10 @@ def process_notice(app: dict[str, Any], process: Mapping[str, Any], targets: set
     adopts = app["adopts"]
     named = f"process {process['pid']} ({' '.join(str(process[key]) for key in ('server', 'callable') if process[key])}"
     named += f", {kind} {value})" if value else ")"
-    if adopts["unit"] and unit.removesuffix(".service") == adopts["unit"].removesuffix(".service"):
-        return f"webapps '{app['name']}' replaces {named}: it is stopped and disabled when the release is live."
-    if adopts["program"] and program == adopts["program"]:
-        return f"webapps '{app['name']}' replaces {named}: it is stopped and disabled when the release is live."
+    is_unit = adopts["unit"] and unit.removesuffix(".service") == adopts["unit"].removesuffix(".service")
+    if is_unit or (adopts["program"] and program == adopts["program"]):
+        both = " Until then both run, in spite of switch: stop_first." if app["switch"] == "stop_first" else ""
+        return f"webapps '{app['name']}' replaces {named}: it is stopped and disabled when the release is live.{both}"
     if any(adopts.values()):
         return ""
     module = str(process["callable"]).partition(":")[0]
