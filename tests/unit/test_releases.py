@@ -318,6 +318,17 @@ def test_a_clone_names_itself_and_leaves_the_original_alone(layout: Layout) -> N
     assert read_manifest(layout, identity(1)) == manifest(1)
 
 
+def test_a_file_that_another_run_writes_is_no_leftover(layout: Layout) -> None:
+    written = Path(layout.path(".sandbox.json.0123abcd.new"))
+    written.touch()
+    assert unfinished(layout) == []
+    Path(layout.path(".lock")).write_text("a run that was killed")
+    assert unfinished(layout) == [str(written)]
+    Path(layout.path(".lock")).write_text("")
+    os.utime(written, (0, 0))
+    assert unfinished(layout) == [str(written)]
+
+
 def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     flock = fcntl.flock
 

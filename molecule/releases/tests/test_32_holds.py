@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,11 @@ def deployed(number: int, **more: Any) -> dict[str, Any]:
     return webapps({"env": {**QUICK, "NUMBER": str(number)}, **more})
 
 
+def unfolded(output: str) -> str:
+    """The output of Ansible, which folds long lines, in one line."""
+    return " ".join(output.split())
+
+
 def live(places: list[Place]) -> list[str]:
     return [place.look()["current"] for place in places]
 
@@ -31,63 +35,52 @@ def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_p
     assert run_playbook("pyweb.stack.site", deployed(32)).status == 0
     newer = live(places)
     # A restart makes a copy of the live release. A rollback passes over both.
-    restarted = run_playbook("pyweb.stack.restart", {**deployed(32), "app": "patient"})
-    assert restarted.status == 0
+    assert run_playbook("pyweb.stack.restart", {**deployed(32), "app": "patient"}).status == 0
     copies = live(places)
-    assert not {*copies} & {*newer}
     run = run_playbook("pyweb.stack.rollback", {**deployed(32), "app": "patient"})
     assert run.status == 0
     assert live(places) == older
     for copy, release in zip(copies, newer, strict=True):
-        assert f"Skipped: {release} (the same content as the live one)" in run.output
-        assert f"{copy} is held" in run.output
+        assert f"Skipped: {release} (the same content as the live one)" in unfolded(run.output)
+        assert f"{copy} is held" in unfolded(run.output)
 
     # The inventory still describes what was rolled back. Other applications are deployed.
     changed = deployed(32)
     changed["webapps"][1]["env"] = {"NUMBER": "32"}
     hello = [place.look("hello")["current"] for place in places]
-    for flags in ({"webapp_upgrade_packages": False}, {}):
-        run = run_playbook("pyweb.stack.site", {**changed, **flags})
-        assert run.status == 0, run.output
-        assert live(places) == older
-        # Ansible folds the lines of a warning.
-        assert run.output.replace("\n", " ").count("webapps 'patient': HELD") >= len(places)
-        assert run.output.count("HELD since a rollback") == len(places)
+    run = run_playbook("pyweb.stack.site", changed)
+    assert run.status == 0, run.output
+    assert live(places) == older
+    assert "webapps 'patient': HELD, so this run deploys no release of it" in unfolded(run.output)
+    assert unfolded(run.output).count("HELD since a rollback") == len(places)
     assert not {*hello} & {place.look("hello")["current"] for place in places}
     predicted = run_playbook("pyweb.stack.site", {**deployed(32), "webapp_upgrade_packages": True}, "--check", "--diff")
     assert predicted.status == 0
     assert "patient: a new release" not in predicted.output
-
-    # Status and releases show who did it.
-    for playbook in ("status", "releases"):
-        shown = run_playbook(f"pyweb.stack.{playbook}", {**deployed(32), "app": "patient"}).output
-        holds = re.findall(r"patient.*: HELD since \S+ \S+ UTC, when \S+@\S+ rolled back from", shown)
-        assert len(holds) == len(places)
+    shown = run_playbook("pyweb.stack.status", {**deployed(32), "app": "patient"}).output
+    shown = unfolded(shown)
+    holds = re.findall(r"patient on \S+: HELD since \S+ \S+ UTC, when \S+@\S+ rolled back from", shown)
+    assert len(holds) == len(places)
 
     # Changed settings lift the hold.
     assert run_playbook("pyweb.stack.site", deployed(33)).status == 0
-    assert not {*live(places)} & {*older, *newer, *copies}
+    latest = live(places)
+    assert not {*latest} & {*older, *newer, *copies}
     everywhere(lambda place: place.run("test ! -e /srv/webapps/patient/.hold.json"), places)
 
-
-def test_an_operator_lifts_the_hold(places: list[Place], run_playbook):
-    assert run_playbook("pyweb.stack.site", deployed(34)).status == 0
-    newer = live(places)
-    assert run_playbook("pyweb.stack.rollback", {**deployed(34), "app": "patient"}).status == 0
-    assert not {*live(places)} & {*newer}
-    refused = run_playbook("pyweb.stack.site", {**deployed(34), "release_hold": "no hold"})
-    assert "release_hold: 'no hold' is neither true nor false" in refused.output.replace("\n", " ")
-    run = run_playbook("pyweb.stack.site", deployed(34), "-e", "release_hold=false")
-    assert run.status == 0
-    assert live(places) == newer
-    assert "HELD" not in run.output
+    # An operator can lift it, too.
+    assert run_playbook("pyweb.stack.rollback", {**deployed(33), "app": "patient"}).status == 0
+    assert live(places) == older
+    run = run_playbook("pyweb.stack.site", deployed(33), "-e", "release_hold=false")
+    assert (run.status, "HELD" in run.output) == (0, False)
+    assert live(places) == latest
 
 
 def test_two_runs_at_once_deploy_both_of_their_applications(
     places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
 ):
     before = [(place.look()["current"], place.look("hello")["current"]) for place in places]
-    other = deployed(34)
+    other = deployed(33)
     other["webapps"][1]["env"] = {"NUMBER": "35"}
     runs = [begin_playbook(scenario_inventory, tmp_path, variables) for variables in (deployed(35), other)]
     try:
@@ -105,27 +98,23 @@ def test_two_runs_at_once_deploy_both_of_their_applications(
 def test_a_release_command_whose_run_is_gone_is_named_and_ended_on_request(
     places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
 ):
-    pair = [places[0], places[-1]]
-    for place in pair:
-        # Each host runs the commands of a run of its own.
-        limit = ("--limit", place.name)
-        before = place.look()["current"]
-        slow = deployed(36, commands={"release": ["sleep 611"]})
-        first = begin_playbook(scenario_inventory, tmp_path, slow, *limit)
-        try:
-            place.run("timeout 100 sh -c 'until pgrep -fx \"sleep 611\" >/dev/null; do sleep 0.2; done'")
-            run = run_playbook("pyweb.stack.site", deployed(37), *limit)
-            assert "It is running the release command 'sleep 611'" in run.failure(place.name)
-        finally:
-            os.killpg(first.pid, signal.SIGKILL)
-            first.wait(60)
-        until = time.monotonic() + 90
-        while "its run is gone" not in (message := run_playbook("pyweb.stack.site", deployed(37), *limit).output):
-            assert time.monotonic() < until, message
-        assert place.look()["current"] == before
-        place.run("pgrep -fx 'sleep 611'")
-        run = run_playbook("pyweb.stack.site", deployed(37), *limit, "-e", "end_lost_command=true")
-        assert run.status == 0, run.output
-        assert "ended what a run had left that is gone" in run.output.replace("\n", " ")
-        place.run("! pgrep -fx 'sleep 611'")
-        assert place.settled()["current"] != before
+    place = places[0]
+    limit = ("--limit", place.name)
+    before = place.look()["current"]
+    first = begin_playbook(scenario_inventory, tmp_path, deployed(36, commands={"release": ["sleep 611"]}), *limit)
+    try:
+        place.run("timeout 300 sh -c 'until pgrep -fx \"sleep 611\" >/dev/null; do sleep 0.2; done'")
+        run = run_playbook("pyweb.stack.site", deployed(37), *limit)
+        assert "It is running the release command 'sleep 611'" in unfolded(run.failure(place.name))
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(60)
+    run = run_playbook("pyweb.stack.site", deployed(37), *limit)
+    assert "its run is gone" in unfolded(run.failure(place.name))
+    assert place.look()["current"] == before
+    place.run("pgrep -fx 'sleep 611'")
+    run = run_playbook("pyweb.stack.site", deployed(37), *limit, "-e", "end_lost_command=true")
+    assert run.status == 0, run.output
+    assert "ended what a run had left that is gone" in unfolded(run.output)
+    place.run("! pgrep -fx 'sleep 611'")
+    assert place.settled()["current"] != before

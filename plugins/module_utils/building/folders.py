@@ -162,6 +162,6 @@ def remove_unfinished(layout: Layout, owner: str) -> bool:
     if not left and not has_lock_holder(layout):
         return False
     with suppress(Busy), lock(layout, owner, patience=0):
-        for path in unfinished(layout):
+        for path in {*left} & {*unfinished(layout)}:
             remove_tree(path)
     return bool(left)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
@@ -21,6 +23,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     remove_tree,
 )
+
+# Seconds within which a run has surely renamed a file that it writes.
+WRITING = 60
 
 
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
@@ -104,8 +109,19 @@ def prune(layout: Layout, keep: int) -> list[str]:
     return removed
 
 
+def is_old(path: str) -> bool:
+    """Whether no run can still be writing a file."""
+    with suppress(OSError):
+        return time.time() - os.lstat(path).st_mtime > WRITING
+    return False
+
+
 def unfinished(layout: Layout) -> list[str]:
-    """The leftovers of an interrupted run: unfinished releases, and temporary files that were never renamed."""
+    """The leftovers of an interrupted run: unfinished releases, and temporary files that were never renamed.
+
+    Some files are written without the lock. So a temporary file is left over if its run was killed under the lock, or
+    if it is old.
+    """
     found = []
     with suppress(FileNotFoundError):
         for name in os.listdir(layout.releases):
@@ -113,6 +129,7 @@ def unfinished(layout: Layout) -> list[str]:
             if manifest is None or manifest.state == BUILDING:
                 found.append(layout.release(name))
     with suppress(FileNotFoundError):
-        found += [layout.path(name) for name in os.listdir(layout.home) if name.endswith(".new")]
+        temporary = [layout.path(name) for name in os.listdir(layout.home) if name.endswith(".new")]
+        found += [path for path in temporary if has_lock_holder(layout) or is_old(path)]
     current = layout.current_release()
     return [path for path in found if path != layout.release(current or "")]
