@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Each application answers its page, has its version and its programs, and a changed byte deploys it anew."""
+"""Each application answers its page, has its version and its programs, and a changed byte deploys it again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_each_application_has_its_version_and_its_programs(names, facts, run_pla
         assert f"is {version}" in run.output, f"{name}: {run.output}"
 
 
-def test_a_changed_byte_deploys_an_application_anew(places: list[Place], run_playbook: Callable[..., object]) -> None:
+def test_a_changed_byte_deploys_an_application_again(places: list[Place], run_playbook: Callable[..., object]) -> None:
     sources = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "sources"
     before = everywhere(lambda place: place.run("readlink /srv/webapps/*/current").split(), places)
     files = [sources / CHANGED.get(name, f"{name}/README.md") for name in PAGES]
