@@ -207,7 +207,8 @@ def test_there_are_scenarios() -> None:
 
 def test_scenarios_that_take_long_belong_to_the_full_matrix() -> None:
     spec = importlib.util.spec_from_file_location("scenarios", CHECKOUT / "scripts" / "scenarios.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     program = importlib.util.module_from_spec(spec)
     sys.modules["scenarios"] = program
     spec.loader.exec_module(program)
