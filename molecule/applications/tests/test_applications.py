@@ -25,7 +25,7 @@ PAGES = {
     "pypi-browser": ("/", "pypi"),
     "radicale": ("/.web/", "Radicale"),
     "trac": ("/wiki", "Welcome to Trac"),
-    "xandikos": ("/user/", "Xandikos"),
+    "xandikos": ("/", "Xandikos WebDAV server"),
 }
 
 # The package of each application, its version, and a command that a package has installed.
