@@ -15,10 +15,9 @@ from pyweb_places import Place, everywhere
 PAGES = {
     "ara": ("/", "ara"),
     "datasette": ("/_memory?sql=select+6*7", "42"),
-    "flaskbb": ("/", "FlaskBB"),
     "flaskr": ("/", "Flaskr"),
     "httpbin": ("/get?six=seven", '"six": "seven"'),
-    "isso": ("/js/embed.min.js", "isso"),
+    "isso": ("/info", "0.14.0"),
     "kinto": ("/v1/", '"project_name"'),
     "klaus": ("/", "Proof"),
     "mailman-web": ("/accounts/login/", "csrfmiddlewaretoken"),
@@ -32,7 +31,6 @@ PAGES = {
 PACKAGES = {
     "ara": ("ara", "1.8.0", "ara-manage check"),
     "datasette": ("datasette", "0.65.5", "datasette --version"),
-    "flaskbb": ("FlaskBB", "2.2.0", "flaskbb --version"),
     "flaskr": ("flaskr", "1.0.0", "flask routes"),
     "httpbin": ("httpbin", "0.10.4", "gunicorn --version"),
     "isso": ("isso", "0.14.0", "isso --version"),
