@@ -238,6 +238,11 @@ def turn(runner: Runner) -> tuple[bool, bool]:
     return len(runner.stages) > 1, runner.name not in LONG
 
 
+def usual(known: list[str], action: str, matrix: str) -> list[str]:
+    """The scenarios that run if none is named: all of them only with the full matrix."""
+    return [name for name in known if name not in MATRIX or matrix == "all" or action != "test"]
+
+
 def shard_of_turn() -> str:
     """The shard of the full matrix that is this commit's turn."""
     git = ["git", "-C", str(CHECKOUT)]
@@ -324,8 +329,7 @@ def main() -> int:
     if unknown:
         say(f"There is no scenario {', '.join(sorted(unknown))}; there are: {', '.join(known)}.")
         return 2
-    left_out = () if os.environ.get("PYWEB_MATRIX") == "all" or options.action != "test" else MATRIX
-    names = options.names or [name for name in known if name not in left_out]
+    names = options.names or usual(known, options.action, os.environ.get("PYWEB_MATRIX", ""))
     if not names:
         say("There is no scenario at all: molecule/*/molecule.yml matches nothing.")
         return 2

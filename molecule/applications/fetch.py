@@ -49,7 +49,7 @@ def fetch(requirement: str, digest: str, address: str, folder: Path) -> None:
     """Fetch a source file, and unpack it as a folder with the name of the package."""
     name = requirement.partition("==")[0]
     archive = folder / f"{requirement}.tar.gz"
-    with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310  # uv has found the address
+    with urllib.request.urlopen(address, timeout=60) as answer:
         archive.write_bytes(answer.read())
     if hashlib.sha256(archive.read_bytes()).hexdigest() != digest:
         raise SystemExit(f"{archive} has another hash than sources.txt says.")
@@ -68,7 +68,7 @@ def fetch(requirement: str, digest: str, address: str, folder: Path) -> None:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line.split(" --hash=sha256:") for line in SOURCES.read_text().splitlines() if not line.startswith("#")]
-    wanted = {requirement: digest for requirement, digest in lines}
+    wanted = {line[0]: line[1] for line in lines}
     missing = {key: value for key, value in wanted.items() if not (folder / key.partition("==")[0]).is_dir()}
     if missing:
         known = addresses(missing, folder)

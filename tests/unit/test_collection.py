@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,18 @@ def test_runtime_asks_for_the_ansible_that_is_tested() -> None:
 
 def test_there_are_scenarios() -> None:
     assert SCENARIOS
+
+
+def test_scenarios_that_take_long_belong_to_the_full_matrix() -> None:
+    spec = importlib.util.spec_from_file_location("scenarios", CHECKOUT / "scripts" / "scenarios.py")
+    assert spec
+    assert spec.loader
+    program = importlib.util.module_from_spec(spec)
+    sys.modules["scenarios"] = program
+    spec.loader.exec_module(program)
+    known = program.scenarios()
+    assert set(known) - set(program.usual(known, "test", "3/8")) == set(program.MATRIX) == {"applications"}
+    assert program.usual(known, "test", "all") == program.usual(known, "destroy", "") == known
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=names(SCENARIOS))
