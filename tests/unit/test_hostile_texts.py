@@ -15,7 +15,6 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.callback.bare import write
 from ansible_collections.pyweb.stack.plugins.module_utils.building.uv import environment_of_indexes
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, must
-from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     one_line,
     printable,
