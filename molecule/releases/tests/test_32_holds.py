@@ -27,7 +27,7 @@ def unfolded(output: str) -> str:
 
 
 def end_run(pid: int) -> None:
-    """End a run and its connections, as if its controller had stopped. Workers of Ansible have sessions of their own."""
+    """End a run and its connections, as if its controller had stopped. Its workers have sessions of their own."""
     children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     os.kill(pid, signal.SIGKILL)
     for child in children:
