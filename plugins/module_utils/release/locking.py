@@ -141,7 +141,8 @@ def holder_of(layout: Layout) -> str:
         return ""
     try:
         with open(layout.path(".lock"), encoding="utf-8", errors="replace") as stream:
-            return refusal(layout, stream.read(4096).strip())
+            text = stream.read(4096).strip()
+        return f"another deployment is under way: {text}." if holders.lost(layout) is None else refusal(layout, text)
     except OSError:
         return ""
 
