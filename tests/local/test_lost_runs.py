@@ -96,6 +96,7 @@ def assert_under_way(connection: Connection) -> None:
     message = refused(connection.layout)
     assert "another deployment is under way: alice@desk, since " in message
     assert f"process {connection.module}. It is running the release command 'migrate'. Wait" in message
+    assert f"If you know that its run is gone, end it on this host with 'kill -9 {connection.module}' first." in message
     locking.settings.end_lost = True
     assert "another deployment is under way" in refused(connection.layout), "a run that exists is never ended"
     assert len(commands()) == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ def deployed(number: int, **more: Any) -> dict[str, Any]:
 def unfolded(output: str) -> str:
     """The output of Ansible, which folds long lines, in one line."""
     return " ".join(output.split())
+
+
+def end_run(pid: int) -> None:
+    """End a run and its connections, as if its controller had stopped. Its workers have sessions of their own."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    os.kill(pid, signal.SIGKILL)
+    for child in children:
+        end_run(int(child))
 
 
 def live(places: list[Place]) -> list[str]:
@@ -107,7 +116,7 @@ def test_a_release_command_whose_run_is_gone_is_named_and_ended_on_request(
         run = run_playbook("pyweb.stack.site", deployed(37), *limit)
         assert "It is running the release command 'sleep 611'" in unfolded(run.failure(place.name))
     finally:
-        os.killpg(first.pid, signal.SIGKILL)
+        end_run(first.pid)
         first.wait(60)
     run = run_playbook("pyweb.stack.site", deployed(37), *limit)
     assert "its run is gone" in unfolded(run.failure(place.name))

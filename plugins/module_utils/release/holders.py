@@ -149,10 +149,10 @@ def read(layout: Layout) -> Holder | None:
     return None
 
 
-def doing_of(layout: Layout) -> str:
-    """The work of the holder of the lock; empty if that is unknown."""
+def doing_of(layout: Layout) -> tuple[str, int]:
+    """The work of the holder of the lock, and its process; empty and 0 if that is unknown."""
     holder = read(layout)
-    return redacted(holder.doing) if holder else ""
+    return (redacted(holder.doing), holder.process.pid) if holder else ("", 0)
 
 
 def lost(layout: Layout) -> str | None:

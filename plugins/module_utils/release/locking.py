@@ -93,11 +93,15 @@ def refusal(layout: Layout, text: str) -> str:
     """Why the lock can't be taken."""
     found = holders.lost(layout)
     if found is None:
-        doing = holders.doing_of(layout)
+        doing, process = holders.doing_of(layout)
         at_work = f" It is running {doing}." if doing else ""
+        # The controller can be gone although its connection exists, such as after kill -9 of ansible-playbook.
+        remedy = (
+            f" If you know that its run is gone, end it on this host with 'kill -9 {process}' first." if doing else ""
+        )
         return (
             f"another deployment is under way: {text or 'an unknown run'}.{at_work} Wait until it has ended, then run "
-            "again."
+            f"again.{remedy}"
         )
     return (
         f"an earlier deployment still works on this host, but its run is gone: {text}. Its connection to the "
@@ -137,7 +141,8 @@ def holder_of(layout: Layout) -> str:
         return ""
     try:
         with open(layout.path(".lock"), encoding="utf-8", errors="replace") as stream:
-            return refusal(layout, stream.read(4096).strip())
+            text = stream.read(4096).strip()
+        return f"another deployment is under way: {text}." if holders.lost(layout) is None else refusal(layout, text)
     except OSError:
         return ""
 
