@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Place, begin_playbook, webapps
 from pyweb_places import everywhere
 
@@ -85,6 +86,7 @@ def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_p
     assert live(places) == latest
 
 
+@pytest.mark.matrix  # tests/local/test_two_runs.py always runs
 def test_two_runs_at_once_deploy_both_of_their_applications(
     places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
 ):
@@ -104,6 +106,7 @@ def test_two_runs_at_once_deploy_both_of_their_applications(
     assert run_playbook("pyweb.stack.site", deployed(35)).status == 0
 
 
+@pytest.mark.matrix  # tests/local/test_lost_runs.py always runs
 def test_a_release_command_whose_run_is_gone_is_named_and_ended_on_request(
     places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
 ):
