@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Write the inventory of the applications that a host has by hand to files of the controller."""
+"""Write the inventory of the applications that were deployed by hand to files of the controller."""
 
 from __future__ import annotations
 

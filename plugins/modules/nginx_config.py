@@ -249,8 +249,8 @@ ca:
   returned: success
 waiting:
   description:
-    - Applications whose sites nginx does not serve yet. A server by hand has one of their names on the same port, and
-      they have no live release.
+    - Applications whose sites nginx does not serve yet. Another server, configured by hand, has one of their names and
+      ports, and they have no live release.
   type: list
   elements: str
   returned: success
@@ -279,8 +279,8 @@ def main() -> None:
         module.warn(warning)
     if result["waiting"]:
         module.warn(
-            f"nginx does not serve {', '.join(result['waiting'])} yet: a server by hand has the same name and port, "
-            "and there is no live release. Deploy it, then run the role nginx again."
+            f"nginx does not serve {', '.join(result['waiting'])} yet. A server that was configured by hand has the "
+            "same name and port, and there is no live release. Deploy the application, then run the role nginx again."
         )
     module.exit_json(**result)
 

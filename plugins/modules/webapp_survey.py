@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Read what people have deployed on a host by hand."""
+"""Read the manual deployments on a host."""
 
 from __future__ import annotations
 

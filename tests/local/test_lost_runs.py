@@ -118,7 +118,7 @@ def assert_lost(connection: Connection) -> None:
         assert wait_for(lambda: commands() == [], 10)
         assert not os.path.exists(f"/proc/{connection.module}/exe") or holders.start_of(connection.module) == ""
     (note,) = locking.settings.take_notes()
-    assert "ended what a run had left that is gone: alice@desk" in note
+    assert "ended the work of an earlier run that is gone: alice@desk" in note
 
 
 def test_a_connection_that_has_ended_shows_that_its_run_is_gone(connection: Connection) -> None:

@@ -164,9 +164,7 @@ with lock(Layout("one", {str(tmp_path)!r}), "alice@desk"):
     (app,) = answer["apps"]
     assert (app["action"], app["activate"], app["busy"]) == ("none", False, True)
     (note,) = answer["warnings"]
-    assert note.startswith(
-        "webapps 'one': this run does not change it, and leaves it alone: another deployment is under"
-    )
+    assert note.startswith("webapps 'one': this run has no change for it, and skips it: another deployment is under")
     # When that run was killed, this one repairs it.
     (answer,) = answers(begin(tmp_path, "bob@desk", {"one": "old"}, 0))
     assert answer["apps"][0]["activate"]

@@ -289,7 +289,7 @@ def test_uwsgi_over_tcp_and_over_a_socket(target: str, socket: str) -> None:
     assert app["timeout"] == 60
     assert app["site"] == {"domains": ["shop.example.com"], "port": 8080}
     assert "touch-reload = $(HOME)/x has a placeholder" in text
-    assert "nonsense = 1 is no option" in text
+    assert "nonsense = 1 is not taken over: it is not an option of uWSGI" in text
     assert "base = " not in text
     assert normalised(apps)[1] == []
 
@@ -436,7 +436,7 @@ def test_servers_and_processes_by_hand_are_reported_with_what_will_happen() -> N
     texts = notices([app()], {"servers": [SHOP, BLOG], "processes": [GUNICORN]})
     assert len(texts) == 3
     assert "shop.org on port 80" in texts[0]
-    assert "answers until webapps 'shop' is live" in texts[0]
+    assert "responds until webapps 'shop' has a live release" in texts[0]
     assert "blog.org" in texts[1]
     assert "It stays" in texts[1]
     assert "set adopts: {unit: old.service}" in texts[2]

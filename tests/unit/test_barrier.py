@@ -146,7 +146,7 @@ def test_a_host_that_an_earlier_play_has_lost_is_missing(
 ) -> None:
     web = Web(monkeypatch, apps)
     web.run.lost.add("web3")
-    assert "web3 (could not be reached or failed before this play, or left it)" in web.whole()["web1"]
+    assert "web3 (failed or could not be reached before this stage, or left the play)" in web.whole()["web1"]
 
 
 def test_later_batches_do_not_switch_to_what_could_not_be_built(

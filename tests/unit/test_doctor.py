@@ -697,7 +697,7 @@ def test_what_does_not_hold_is_printed_first() -> None:
     told = checks(view(found={"process": {"enabled": False}}))
     lines = check_table("web1", [{"name": "shop", "checks": told}])
     applicable = len([one for one in told if one["state"] != "n/a"])
-    assert lines[0] == f"shop on web1: {applicable - 1} of {applicable} hold"
+    assert lines[0] == f"shop on web1: {applicable - 1} of {applicable} checks passed"
     assert lines[1] == "  FAILED it comes back after a boot: the instance of the live release is not enabled"
 
 

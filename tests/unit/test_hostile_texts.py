@@ -133,7 +133,7 @@ def test_a_value_makes_no_row_of_a_table() -> None:
         }
     ]
     assert check_table("web1", forged) == [
-        "shop on web1: 0 of 1 hold",
+        "shop on web1: 0 of 1 checks passed",
         "  FAILED it runs: x\\n  ok     it is safe\\x1b[1A",
     ]
     assert cell({"release": "R\x1b[2J\nblog  R"}, "release") == "R\\x1b[2J\\nblog  R"

@@ -69,7 +69,7 @@ def test_a_verified_host_keeps_every_promise(places, run):
     assert told.status == 0
     for place in places:
         for app in APPS:
-            assert re.search(rf"{app} on {place.name}: (\d+) of \1 hold", told.message(place.name))
+            assert re.search(rf"{app} on {place.name}: (\d+) of \1 checks passed", told.message(place.name))
 
 
 LEAK = """

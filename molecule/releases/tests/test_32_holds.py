@@ -127,6 +127,6 @@ def test_a_release_command_whose_run_is_gone_is_named_and_ended_on_request(
     place.run("pgrep -fx 'sleep 611'")
     run = run_playbook("pyweb.stack.site", deployed(37), *limit, "-e", "end_lost_command=true")
     assert run.status == 0, run.output
-    assert "ended what a run had left that is gone" in unfolded(run.output)
+    assert "ended the work of an earlier run that is gone" in unfolded(run.output)
     place.run("! pgrep -fx 'sleep 611'")
     assert place.settled()["current"] != before

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The deployments that people made on a host by hand, as far as a run may meet them. Changes nothing."""
+"""The manual deployments on a host, as far as a run may meet them. Changes nothing."""
 
 from __future__ import annotations
 

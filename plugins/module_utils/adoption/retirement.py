@@ -34,7 +34,7 @@ def retire(adopted: list[dict[str, Any]], waiting: list[str], run: Run, check_mo
             if not is_live:
                 answer["warnings"].append(
                     f"webapps '{item['name']}'.adopts: {service} is not on this host, or is disabled and does not run. "
-                    "So nothing will be stopped. If its name is another one, correct it."
+                    "So nothing will be stopped. Correct the name, or remove adopts."
                 )
             continue
         if item["name"] in waiting or not is_live:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The texts that describe deployments by hand on this host. The controller reads them. Changes nothing."""
+"""The texts that describe manual deployments on this host. The controller reads them. Changes nothing."""
 
 from __future__ import annotations
 

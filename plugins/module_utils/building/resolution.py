@@ -204,7 +204,7 @@ def agreed_list(build: Build, inputs: str, compile_list: Callable[[Versions], st
         text = text or compile_list(given["versions"])
         if differing := differences(given["versions"], versions_of(text)):
             raise build.error(
-                f"{given['host']} has resolved versions that do not fit here: {', '.join(differing[:5])}. Nothing of "
+                f"{given['host']} has resolved versions that do not fit here: {', '.join(differing[:5])}. None of "
                 f"them is installed. Check {given['host']}. To resolve the packages again for all hosts, use "
                 "-e webapp_upgrade_packages=true."
             )

@@ -124,12 +124,12 @@ class Handmade:
                 old = f"{self.conf_dir}/nginx.conf.before-pyweb" if server.source.is_entry else self.kept_at(server)
                 found.append(
                     f"nginx now serves {', '.join(lost)} from the inventory, and no longer from "
-                    f"{server.source.path}. Its old text is {old}."
+                    f"{server.source.path}. The old text is in {old}."
                 )
         named = " ".join(found)
         return found + [
             f"{path} is rewritten, because its servers relied on the nginx.conf that is replaced: on settings of it, "
-            f"or on being the default server of a port. Its old text is {self.conf_dir}/{BEFORE}/"
+            f"or on being the default server of a port. The old text is in {self.conf_dir}/{BEFORE}/"
             f"{os.path.relpath(path, self.conf_dir)}."
             for path in sorted(edits)
             if f"from {path}." not in named and os.path.lexists(path)

@@ -92,7 +92,7 @@ class TreeFiles:
             raise NginxError(
                 f"nginx can't serve both: {'; '.join(problems)}. Change one of them, or name both lists in one "
                 "inventory and run site.yml. 'nginx_sites: []' gives up all sites of nginx_sites. remove.yml removes "
-                "an application with its site, also one that the inventory does not know. Nothing in nginx has changed."
+                "an application with its site, even if it is not in the inventory. Nothing in nginx has changed."
             )
 
     def _refuse_exposed_sites(self, name: str) -> None:

@@ -91,7 +91,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     if action == "none":
         if busy := holder_of(layout):
             spec.get("notes", []).append(
-                f"webapps '{layout.name}': this run does not change it, and leaves it alone: {busy}"
+                f"webapps '{layout.name}': this run has no change for it, and skips it: {busy}"
             )
         return {**result, "busy": bool(busy), "activate": needs_repair(layout, deployment.run), "changed": changed}
     if (current or "") != spec.get("seen", current or "") and not check_mode:

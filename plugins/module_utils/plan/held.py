@@ -39,7 +39,10 @@ def held_text(layout: Layout, spec: dict[str, Any], wanted: dict[str, str], owne
             text += " webapp_upgrade_packages does not lift it."
         fault = fault_of(layout, live, is_quick=True) if live else None
         if fault is not None:
-            text += f" Its live release has a problem that the hold keeps this run from repairing: {fault.text}."
+            text += (
+                f" Its live release has a problem, which this run does not repair because of the hold: {fault.text}. "
+                "Deploy a corrected release, or roll back to another one."
+            )
         return text
     if live is not None and not differing_parts(wanted, live.fingerprint) and not check_mode:
         # Another run may be rolling back at this moment. Its hold stays.

@@ -78,7 +78,8 @@ def choose_rollback(name: str, wanted: str, current: str | None, known: list[Man
         passed = skipped("", current, known)
         raise ReleaseError(
             name,
-            "there is no release to roll back to: no good one that differs from the live one is older than it. "
-            f"Skipped: {', '.join(passed) or 'none'}. Good releases: {listed}.",
+            "there is no release to roll back to: no good release is older than the live one and differs from it. "
+            f"Skipped: {', '.join(passed) or 'none'}. Good releases: {listed}. To switch to one of them, use "
+            "-e release=ID.",
         )
     return targets[0].id

@@ -85,7 +85,7 @@ def has_ended_lost(layout: Layout, text: str) -> bool:
     """End the holder of the lock if its run is gone and this run may do so; return whether it has ended."""
     if not settings.end_lost or holders.lost(layout) is None or not holders.end(layout):
         return False
-    settings.notes.append(f"webapps '{layout.name}': ended what a run had left that is gone: {text}.")
+    settings.notes.append(f"webapps '{layout.name}': ended the work of an earlier run that is gone: {text}.")
     return True
 
 
@@ -106,8 +106,8 @@ def refusal(layout: Layout, text: str) -> str:
     return (
         f"an earlier deployment still works on this host, but its run is gone: {text}. Its connection to the "
         "controller has ended, so no run reports its result. "
-        f"It is running {found}. Wait until it has ended, then run again. Or end it and run it again with "
-        "-e end_lost_command=true."
+        f"It is running {found}. Wait until it has ended, then run again. Or use -e end_lost_command=true, which ends "
+        "it and runs it again."
     )
 
 

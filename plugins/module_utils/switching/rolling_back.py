@@ -31,7 +31,7 @@ def place_hold(layout: Layout, before: str | None, target: Manifest, entries: li
     if left is None:
         return [
             f"webapps '{layout.name}': {before} can't be held, because its release.json can't be read. The next run of "
-            "site.yml deploys it again."
+            "site.yml deploys the same code again. Correct the inventory first."
         ]
     write_hold(layout, after_rollback(entries, left, target, owner))
     return []

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The first switch from a deployment that people made by hand, as far as later stages of a run take part in it."""
+"""The first switch from a manual deployment, as far as later stages of a run take part in it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def why_lost(stages: Mapping[str, Mapping[str, Any]]) -> str:
 REASONS = {
     "unreachable": "could not be reached",
     "failed": "failed, see its message",
-    "left": "could not be reached or failed before this play, or left it",
+    "left": "failed or could not be reached before this stage, or left the play",
 }
 
 

@@ -129,8 +129,8 @@ class StagesAction(HostAction):
         stopped = barrier.message_of_missing(lost, self.skips_unreachable)
         if lost and not stopped and self.is_first:
             display.warning(
-                f"{', '.join(lost)} can't be reached, and webapp_rollout says to continue. The next run that reaches "
-                "the missing hosts deploys to them."
+                f"{', '.join(lost)} can't be reached. This run continues without them, because "
+                "webapp_rollout.unreachable is skip. The next run that reaches them deploys to them."
             )
         return stopped
 

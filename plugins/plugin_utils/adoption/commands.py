@@ -161,7 +161,9 @@ def gunicorn_setting(found: Reading, name: str, value: Any) -> None:
     elif known in SETTINGS and SETTINGS[known][0] != "hook":
         found.settings[known] = value
     elif not name.startswith("_"):
-        found.notes.append(f"{name} = {value!r} is no setting that gunicorn has here.")
+        found.notes.append(
+            f"{name} = {value!r} is not taken over: it is not a setting of gunicorn that webapps accepts."
+        )
 
 
 def python_literals(text: str) -> tuple[dict[str, Any], list[str]]:
@@ -308,7 +310,7 @@ def take_uwsgi_options(found: Reading, options: list[tuple[str, str]]) -> None:
         elif name in OPTIONS:
             add_option(found.settings, name, value)
         else:
-            found.notes.append(f"{raw} = {value} is no option that uWSGI has.")
+            found.notes.append(f"{raw} = {value} is not taken over: it is not an option of uWSGI.")
     if not module and file:
         module = re.sub(r"\.py\Z", "", os.path.basename(file))
     if module:

@@ -29,7 +29,7 @@ SECRET = re.compile(
 LOGIN = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 WIDTH = 110
 HEADER = """\
-# The applications that were deployed by hand on {host}. Written by adopt.yml, which has changed nothing there.
+# The applications that were deployed by hand on {host}. Written by adopt.yml, which has changed nothing on that host.
 # Correct it, move it to the inventory of {host}, and run: ansible-playbook site.yml -i inventory --check --diff
 """
 

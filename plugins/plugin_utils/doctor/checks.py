@@ -83,7 +83,7 @@ def check_table(host: str, apps: list[dict[str, Any]]) -> list[str]:
     for app in apps:
         by_state = {state: [one for one in app["checks"] if one["state"] == state] for state in WORDS}
         applicable = len(by_state[FAILED]) + len(by_state[OK])
-        lines.append(f"{app['name']} on {host}: {len(by_state[OK])} of {applicable} hold")
+        lines.append(f"{app['name']} on {host}: {len(by_state[OK])} of {applicable} checks passed")
         for state, found in by_state.items():
             for one in found:
                 lines.append(f"  {WORDS[state]:<6} {one['check']}{one_line(explanation(one))}")

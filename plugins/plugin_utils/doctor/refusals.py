@@ -184,7 +184,7 @@ def sandbox(view: View, one: dict[str, Any]) -> tuple[str, str] | None:
     # The link about write access names a file.
     if re.search(EROFS, line) and not view.found.get("unwritable"):
         return (
-            "its sandbox (ProtectSystem=strict) lets it write to shared and HOME alone, or its account may not write "
+            "its sandbox (ProtectSystem=strict) lets it write only to shared and HOME, or its account may not write "
             "the file",
             "keep the file in a folder of shared, or add to the application: systemd: {ReadWritePaths: FOLDER}; then: "
             "ansible-playbook site.yml",

@@ -108,7 +108,10 @@ def drifts(rows: list[dict[str, Any]]) -> list[str]:
         served = {row["host"]: row["revision"][:12] for row in here}
         if len(set(served.values())) > 1:
             each = ", ".join(f"{host} {revision or 'unknown'}" for host, revision in served.items())
-            found.append(f"{name}: the hosts serve different code. Revisions: {each}.")
+            found.append(
+                f"{name}: the hosts serve different code. Revisions: {each}. To change that, run site.yml or "
+                "rollback.yml on all of these hosts."
+            )
     return found
 
 

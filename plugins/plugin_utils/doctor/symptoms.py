@@ -30,7 +30,7 @@ def write_access(view: View) -> Finding | None:
         return Finding(
             "write access",
             f"its {kind} {one['named']}{more} is read-only for its processes: every write fails",
-            "the sandbox of its unit lets it write to shared and HOME alone (ProtectSystem=strict), or the disk is "
+            "the sandbox of its unit lets it write only to shared and HOME (ProtectSystem=strict), or the disk is "
             "mounted "
             "read-only"
             if view.found["process_manager"] == "systemd"

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The old processes that applications replace, and the deployments by hand that a run meets. Pure."""
+"""The old processes that applications replace, and the manual deployments that a run finds. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def front(app: dict[str, Any]) -> dict[str, Any]:
 
 
 def notices(apps: list[dict[str, Any]], found: Mapping[str, Any]) -> list[str]:
-    """The deployments by hand that a run meets, each with what will happen. ``found`` is a fact of the host."""
+    """The manual deployments that a run finds, each with what will happen. ``found`` is a fact of the host."""
     served = {key: app["name"] for app in apps for key in keys_of(app)}
     texts: list[str] = []
     targets: dict[str, set[str]] = {}
@@ -108,12 +108,12 @@ def keys_of(app: dict[str, Any]) -> set[tuple[int, str]]:
 def server_notice(server: Mapping[str, Any], mine: list[str]) -> list[str]:
     title, path = server["title"], server["path"]
     ports = ", ".join(str(port) for port in sorted({key[0] for key in server["keys"]}))
-    where = f"nginx has a server by hand: {title} on port {ports} ({path})"
+    where = f"nginx has a server that was configured by hand: {title} on port {ports} ({path})"
     if mine:
         names = " and ".join(f"'{name}'" for name in mine)
         return [
-            f"{where}. It answers until webapps {names} is live. Then it gives up the names that the inventory serves "
-            "on the same port. The old file is kept."
+            f"{where}. It responds until webapps {names} has a live release. Then the site of the inventory replaces "
+            "it, for the names and ports that both have. The old file is kept in /etc/nginx."
         ]
     if path.endswith("/nginx.conf"):
         return [f"{where}. It stays as it is, in conf.d/0-kept-from-nginx.conf."]

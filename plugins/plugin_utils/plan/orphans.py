@@ -168,16 +168,20 @@ def site_conflicts(site: dict[str, Any], orphan: Mapping[str, Any]) -> list[str]
     if not problems and any(theirs["name"] == site["name"] for theirs in orphan["sites"]):
         problems.append(
             f"{kind} '{site['name']}': nginx has another site of this name, which also leads to '{orphan['name']}', an "
-            f"application that is on the host, but not in its inventory. {ways(orphan['name'])} put it back into "
-            "webapps."
+            f"application that is on the host, but not in its inventory. {removal(orphan['name'])} To keep it, put it "
+            "back into webapps."
         )
     return problems
 
 
 def ways(name: str) -> str:
+    return f"{removal(name)} If another inventory deploys it,"
+
+
+def removal(name: str) -> str:
     return (
         f"To remove '{name}' in this run, for example because you renamed it, add '{{name: {name}, state: absent}}' to "
-        "webapps. If another inventory deploys it,"
+        "webapps."
     )
 
 
