@@ -12,7 +12,7 @@ id sammy 2> /dev/null || useradd --create-home sammy
 "$uv" venv --allow-existing /srv/venv
 "$uv" pip install --python /srv/venv/bin/python flask gunicorn pyuwsgi
 for name in one two three four five; do
-    cp -r /root/app "/srv/$name"
+    cp -r /opt/app "/srv/$name"
     chown -R sammy:sammy "/srv/$name"
 done
 

@@ -35,7 +35,7 @@ REGISTRY_HOSTS = re.compile(
     )
 )
 MACHINE_PATHS = re.compile(
-    r"(?<![\w.-])(?:/work/|/tmp/w/|/root/(?!\.)|/home/(?!\{|deploy|forge|\$|NAME|shop|\.)[a-z]+/)"
+    r"(?<![\w.-])(?:/work/|/tmp/w/|/root/(?!\.)|/home/(?!\{|conda|deploy|forge|\$|NAME|shop|\.)[a-z]+/)"
 )
 
 

@@ -220,7 +220,7 @@ def test_warnings_of_a_switch_reach_the_operator(monkeypatch: pytest.MonkeyPatch
     results = [{"name": "shop", "warnings": ["one"]}, {"name": "blog"}]
     monkeypatch.setattr(activation, "activate", lambda *_arguments: (results, []))
     deployment = SimpleNamespace(root="/srv/webapps", run=None, owner="me")
-    due = [{"name": "shop", "activate": True, "candidate": ID}]
+    due = [{"name": "shop", "activate": True, "candidate": ID, "current": ""}]
     added, problems = deploy.activate_at_once(deployment, [{"name": "shop"}], due)  # type: ignore[arg-type]
     assert (added["warnings"], problems) == (["one"], [])
     assert added["activated"] == [{"name": "shop"}, {"name": "blog"}]

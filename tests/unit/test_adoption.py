@@ -32,12 +32,12 @@ Description=Gunicorn instance to serve myproject
 After=network.target
 
 [Service]
-User=sammy
+User=deploy
 Group=www-data
-WorkingDirectory=/home/sammy/myproject
-Environment="PATH=/home/sammy/myproject/venv/bin" "FLASK_ENV=production"
+WorkingDirectory=/home/deploy/myproject
+Environment="PATH=/home/deploy/myproject/venv/bin" "FLASK_ENV=production"
 Environment=SECRET_KEY=abc%%def
-ExecStart=/home/sammy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app
+ExecStart=/home/deploy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app
 
 [Install]
 WantedBy=multi-user.target
@@ -48,10 +48,10 @@ server {
     server_name shop.example.com www.shop.example.com;
     client_max_body_size 20M;
 
-    location /static { alias /home/sammy/myproject/static; expires 30d; }
+    location /static { alias /home/deploy/myproject/static; expires 30d; }
     location / {
         include proxy_params;
-        proxy_pass http://unix:/home/sammy/myproject/myproject.sock;
+        proxy_pass http://unix:/home/deploy/myproject/myproject.sock;
     }
 }
 """
@@ -211,13 +211,13 @@ def test_hostile_settings_files_run_nothing(text: str) -> None:
 
 def test_a_unit_with_a_socket_and_a_site() -> None:
     unit = command(
-        "/home/sammy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app",
+        "/home/deploy/myproject/venv/bin/gunicorn --workers 3 --bind unix:myproject.sock -m 007 wsgi:app",
         name="myproject.service",
         text=SOCKET_UNIT,
         serves=True,
-        cwd="/home/sammy/myproject",
-        user="sammy",
-        project={"folder": "/home/sammy/myproject", "lists": ["requirements.txt"], "repository": "", "python": "3.11"},
+        cwd="/home/deploy/myproject",
+        user="deploy",
+        project={"folder": "/home/deploy/myproject", "lists": ["requirements.txt"], "repository": "", "python": "3.11"},
     )
     process = command("gunicorn", unit="myproject.service")
     found = {

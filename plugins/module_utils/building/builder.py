@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.environment i
 from ansible_collections.pyweb.stack.plugins.module_utils.building.given_files import write_given_files
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
-from ansible_collections.pyweb.stack.plugins.module_utils.building.network import git_environment
+from ansible_collections.pyweb.stack.plugins.module_utils.building.network import program_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.shared import link_shared
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import is_real_folder, unpack
 from ansible_collections.pyweb.stack.plugins.module_utils.building.static_folders import check_static_folders
@@ -147,7 +147,7 @@ def run_build_command(build: Build, command: str) -> subprocess.CompletedProcess
     """Run a command in the build world, with the variables of the release and the build account."""
     account = [f"{key}={value}" for key, value in account_of_builds(build).items()]
     argv = [build.launcher, "/usr/bin/env", *account, "/bin/sh", "-c", command]
-    return build.build_with(argv, build.layout.home, {**proxies(), **git_environment()}, COMMAND_TIMEOUT)
+    return build.build_with(argv, build.layout.home, {**proxies(), **program_environment()}, COMMAND_TIMEOUT)
 
 
 def remedy_of(build: Build, output: str) -> str:

@@ -33,16 +33,13 @@ REMEDIES = (
 
 
 def network_environment() -> dict[str, str]:
-    """The variables by which uv, and git under uv, end if a server does not answer.
-
-    Without the last one, maturin downloads a compiler without a hash if the host has none.
-    """
+    """The variables by which uv, and git under uv, end if a server does not answer."""
     limits = {"UV_HTTP_TIMEOUT": str(SILENCE), "UV_HTTP_RETRIES": str(RETRIES)}
-    return {**limits, **git_environment(), "MATURIN_NO_INSTALL_RUST": "1"}
+    return {**limits, **program_environment()}
 
 
-def git_environment() -> dict[str, str]:
-    """The variables by which git ends if a server does not answer. All programs of a build get them."""
+def program_environment() -> dict[str, str]:
+    """The variables of all programs of a build. By them, git ends if a server does not answer."""
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SILENCE}"]
     ssh += ["-o", f"ServerAliveInterval={SILENCE // 2}", "-o", "ServerAliveCountMax=2"]
     return {
@@ -52,6 +49,8 @@ def git_environment() -> dict[str, str]:
         # A question for a password would wait forever.
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": " ".join(ssh),
+        # Without Rust on the host, maturin would download a compiler without a hash.
+        "MATURIN_NO_INSTALL_RUST": "1",
     }
 
 

@@ -235,7 +235,7 @@ LISTS = [
         refused="[Rr]emove the line 'pkg-resources==0.0.0'",
     ),
     plain("the list of pip freeze in conda", FREEZE_OF_CONDA, refused="pip list --format=freeze"),
-    plain("an editable folder of the author", "-e /home/anna/shop\n", refused="one of the author's machine"),
+    plain("an editable folder of the author", "-e /home/deploy/shop\n", refused="one of the author's machine"),
     plain(
         "a conflict of git",
         "<<<<<<< HEAD\nshapes-left==1.0\n=======\nshapes-left==1.1\n>>>>>>> main\n",
