@@ -100,16 +100,15 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             return self.deployed(self.look_for_roles(), {})
         if stopped := self.missing_hosts():
             return {"failed": True, "msg": stopped}
-        root = self.complete_inputs("webapp", self.given_inputs())["webapp_root"]
-        commits = self.commits()
-        if seen["unchanged"] and commits == seen["fleet"]["commits"]:
+        webapp = self.complete_inputs("webapp", self.given_inputs())
+        if self.is_unchanged(self.host):
             names = seen["fleet"]["names"]
             answer = {"changed": False, "parts": {}, "apps": seen["apps"], "diff": [], "msg": UNCHANGED}
             deployment = {"apps": seen["apps"], "names": names, "failures": failing.together([])}
-            return {**answer, "deployment": {**deployment, "offers": self.gifts(root)}}
-        answer = self.deployed(self.look_again(seen["unfetched"], commits), self.shared_inputs())
+            return {**answer, "deployment": {**deployment, "offers": self.gifts(webapp)}}
+        answer = self.deployed(self.look_again(seen["unfetched"], self.commits()), self.shared_inputs())
         if not answer.get("failed"):
-            offers = fleet.together([answer["deployment"]["offers"], self.gifts(root)])
+            offers = fleet.together([answer["deployment"]["offers"], self.gifts(webapp)])
             answer["deployment"] |= {"offers": offers, "waited": answer["deployment"]["unresolved"]}
         return answer
 

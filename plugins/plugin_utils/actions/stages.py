@@ -171,14 +171,26 @@ class StagesAction(HostAction):
         looks = self.looks()
         return {"shared_inputs": fleet.shared_inputs(looks, self.host)} if self.host in looks else {}
 
-    def gifts(self, root: str) -> dict[str, list[dict[str, Any]]]:
-        """The versions of live releases that other hosts lack. They are read only if a host needs them."""
+    def is_unchanged(self, host: str) -> bool:
+        """Whether the look at a host has found nothing to do."""
+        looks = self.looks()
+        seen = self.stages_of(host)["look"]
+        return bool(seen.get("unchanged")) and fleet.commits(looks, host) == looks[host]["commits"]
+
+    def gifts(self, webapp: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """The versions of finished releases that other hosts lack. They are read only if a host may need them.
+
+        ``webapp`` are the inputs of the role. An upgrade needs no recorded versions, which would come before its own.
+        """
         looks = self.looks()
         is_followed = len(self.hosts) > len(self.batch)
-        wanted = fleet.gifts(looks, self.host, is_followed) if self.host in looks else {}
-        if not wanted or self._task.check_mode:
+        if self.host not in looks or self._task.check_mode or webapp["webapp_upgrade_packages"]:
             return {}
-        arguments = {"give": wanted, "root": root}
+        is_needed = is_followed or not all(map(self.is_unchanged, looks))
+        wanted = fleet.gifts(looks, self.host, is_followed) if is_needed else {}
+        if not wanted:
+            return {}
+        arguments = {"give": wanted, "root": webapp["webapp_root"]}
         answer = self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
         if answer.get("failed"):
             raise AnsibleActionFail(str(answer.get("msg")))
