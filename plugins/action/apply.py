@@ -58,7 +58,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             )
         try:
             answer: dict[str, Any] = getattr(self, f"stage_{arguments['stage']}")()
-            return answer
+            return {**answer, "play": self.play}
         except Refused as refused:
             return refused.answer
         except (plan.PlanError, CertificateError) as error:
@@ -69,7 +69,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         found = []
         for role in plan.ROLES:
             result = self.task_vars.get(f"__{role}_plan")
-            if isinstance(result, dict) and result.get("role") == role:
+            if self.is_of_play(result) and result.get("role") == role:
                 found.append(role)
         return found
 

@@ -225,6 +225,15 @@ class HostAction(ActionBase):
         if "run" in vars(cls):
             cls.run = with_short_failures(cls.run)  # type: ignore[method-assign]
 
+    @property
+    def play(self) -> str:
+        """The play of this task. A variable may still hold the result of an earlier one."""
+        return str(self._task.get_play()._uuid)
+
+    def is_of_play(self, result: Any) -> bool:
+        """Whether a variable holds the result of a task of this play. Results of Ansible's own do not say it."""
+        return isinstance(result, dict) and result.get("play", self.play) == self.play
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         variables = task_vars or {}

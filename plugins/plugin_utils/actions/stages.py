@@ -94,7 +94,7 @@ class StagesAction(HostAction):
         """The results of the stages on a host of this play; empty if its task registers none."""
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
-        return {stage: result if isinstance(result, dict) else {} for stage, result in found.items()}
+        return {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""
