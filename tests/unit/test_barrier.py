@@ -149,6 +149,25 @@ def test_a_host_that_an_earlier_play_has_lost_is_missing(
     assert "web3 (could not be reached or failed before this play, or left it)" in web.whole()["web1"]
 
 
+def test_the_message_about_a_missing_host_names_what_earlier_batches_have_deployed(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = Web(monkeypatch, apps)
+    messages = web.whole({"web2": ("unreachable", "look")}, batches=[["web1"], ["web2", "web3"]])
+    assert "Only earlier batches were deployed: web1." in messages["web3"]
+    assert "Nothing was built" not in messages["web3"]
+
+
+def test_a_host_that_is_lost_while_it_switches_is_in_the_table(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = Web(monkeypatch, apps, web3=Unlucky(build="bad"))
+    web.whole({"web2": ("unreachable", "switch")})
+    rows = [line.split() for line in web.lines]
+    assert ["good", "web2", "unknown", "unreachable", "Oh", "no"] in rows
+    assert ["good", "web1"] in [row[:2] for row in rows]
+
+
 def test_later_batches_do_not_switch_to_what_could_not_be_built(
     apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,8 +125,9 @@ class StagesAction(HostAction):
 
     def missing_hosts(self) -> str:
         """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""
-        lost = barrier.missing(self.results(), self.hosts)
-        stopped = barrier.message_of_missing(lost, self.skips_unreachable)
+        results = self.results()
+        lost = barrier.missing(results, self.hosts)
+        stopped = barrier.message_of_missing(lost, self.skips_unreachable, barrier.begun(results))
         if lost and not stopped and self.is_first:
             display.warning(
                 f"{', '.join(lost)} can't be reached, and webapp_rollout says to continue. The next run that reaches "
