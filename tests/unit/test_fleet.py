@@ -376,6 +376,17 @@ def test_all_hosts_deploy_the_commit_that_the_first_one_has_been_given() -> None
     assert found == [{"shop": {"commit": "1"}}] * 2 + [{"shop": {"commit": "3"}}, {}]
 
 
+@pytest.mark.parametrize(
+    "source", [{"git": "https://bob:hunter22@git.example.com/shop.git"}, {"package": "shop @ https://bob:hunter22@x/a.zip"}]
+)
+def test_the_result_of_a_look_has_no_login(source: dict[str, str]) -> None:
+    """Ansible prints the results of tasks with -v."""
+    app = {"name": "shop", "python": {"interpreter": None}, "source": source}
+    found = fleet.seen([app], {"interpreters": {}, "resolutions": {}})
+    assert "hunter22" not in json.dumps(found)
+    assert found["sources"]["shop"]
+
+
 def test_a_host_that_has_seen_an_older_commit_is_not_left_out(
     web: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

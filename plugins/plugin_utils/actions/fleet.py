@@ -8,13 +8,14 @@ host, in the order of the play.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import problem_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
 
@@ -34,7 +35,7 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     names = [app["name"] for app in apps]
     pythons = {app["name"]: facts["interpreters"].get(app["python"]["interpreter"] or "python3") for app in apps}
     found: dict[str, Any] = {"names": names, "pythons": {}, "known": {}}
-    found["sources"] = {app["name"]: json.dumps(app["source"], sort_keys=True) for app in apps}
+    found["sources"] = {app["name"]: digest_of(app["source"]) for app in apps}
     # These are the controller's own.
     found["commits"] = {name: pinned for name, pinned in (facts.get("sources") or {}).items() if name in names}
     for name in names:
@@ -49,6 +50,11 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
             inputs: digest if is_digest(digest) else "" for inputs, digest in pairs if is_digest(inputs)
         }
     return found
+
+
+def digest_of(source: Mapping[str, Any]) -> str:
+    """The same for equal sources. A result of a task is printed with -v, so it holds no address with a login."""
+    return hashlib.sha256(redacted(json.dumps(source, sort_keys=True)).encode()).hexdigest()
 
 
 def is_digest(value: Any) -> bool:
