@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
@@ -123,7 +123,9 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             display.display(line)
         built = built_in({"apps": before.get("apps")})
         more = {"resolutions": self.resolutions(waiting), **({"built": built} if built else {})}
-        answer = self.deployed(self.look_again(seen["unfetched"], self.commits()), more)
+        # A build that has failed is not tried again.
+        left = {**seen["unfetched"], **problems_of(before["deployment"]["failures"])}
+        answer = self.deployed(self.look_again(left, self.commits()), more)
         # Other hosts may begin this stage later, and must come to the same result.
         offers = fleet.together([before["deployment"]["offers"], answer["deployment"]["offers"]])
         answer["deployment"] |= {"offers": offers, "waited": waiting}

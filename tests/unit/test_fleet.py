@@ -345,6 +345,31 @@ def test_hosts_with_another_python_resolve_for_themselves(web: Fleet) -> None:
     assert web.shown == ["webapps 'shop': web4 installs the versions that web3 has."]
 
 
+class Failing(Member):
+    """A host that can't build the application blog."""
+
+    def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = super().apply(arguments)
+        answer["parts"]["webapp"]["failures"] = {"names": ["blog"], "problems": ["webapps 'blog': no"]}
+        return answer
+
+
+def test_a_build_that_has_failed_is_not_tried_again_when_others_have_waited(
+    web: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.members["web1"] = Failing(web.folder / "web1", web.uv)
+    run = Run(dict(web.members), monkeypatch)
+    run.report = "later"
+    blog = {**web.app, "name": "blog", "site": {"domains": ["blog.example.com"]}}
+    for stage in ("look", "deploy", "build"):
+        for host in run.hosts:
+            run([web.app, blog], stage=stage, host=host)
+    shop, sent = web.members["web1"].sent_apps
+    assert "problem" not in shop
+    assert sent == {"name": "blog", "state": "present", "problem": "no"}
+    assert run.registered["web1"]["__deployment"]["deployment"]["failures"]["names"] == ["blog"]
+
+
 def test_one_host_resolves_while_it_builds(web: Fleet) -> None:
     del web.members["web2"]
     web.run()
