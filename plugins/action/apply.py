@@ -101,7 +101,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         if stopped := self.missing_hosts():
             return {"failed": True, "msg": stopped}
         webapp = self.complete_inputs("webapp", self.given_inputs())
-        if self.is_unchanged(self.host):
+        if self.is_unchanged(self.host, self.looks()):
             names = seen["fleet"]["names"]
             answer = {"changed": False, "parts": {}, "apps": seen["apps"], "diff": [], "msg": UNCHANGED}
             deployment = {"apps": seen["apps"], "names": names, "failures": failing.together([])}

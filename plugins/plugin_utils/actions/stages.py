@@ -172,9 +172,8 @@ class StagesAction(HostAction):
         looks = self.looks()
         return {"shared_inputs": fleet.shared_inputs(looks, self.host)} if self.host in looks else {}
 
-    def is_unchanged(self, host: str) -> bool:
+    def is_unchanged(self, host: str, looks: dict[str, dict[str, Any]]) -> bool:
         """Whether the look at a host has found nothing to do."""
-        looks = self.looks()
         seen = self.stages_of(host)["look"]
         return bool(seen.get("unchanged")) and fleet.commits(looks, host) == looks[host]["commits"]
 
@@ -187,9 +186,8 @@ class StagesAction(HostAction):
         is_followed = len(self.hosts) > len(self.batch)
         if self.host not in looks or self._task.check_mode or webapp["webapp_upgrade_packages"]:
             return {}
-        is_needed = is_followed or not all(map(self.is_unchanged, looks))
-        wanted = fleet.gifts(looks, self.host, is_followed) if is_needed else {}
-        if not wanted:
+        wanted = fleet.gifts(looks, self.host, is_followed)
+        if not wanted or not (is_followed or any(not self.is_unchanged(host, looks) for host in looks)):
             return {}
         arguments = {"give": wanted, "root": webapp["webapp_root"]}
         answer = self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
