@@ -50,6 +50,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         )
         self.later = arguments["report"] == "later"
         self.check_registration(arguments["stage"])
+        self.check_strategy()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
             raise AnsibleActionFail(

@@ -120,6 +120,7 @@ class Run:
         self.registered: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.report = "now"
         self.play = "1"
+        self.strategy = "linear"
         self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
@@ -160,7 +161,7 @@ class Run:
             action="pyweb.stack.apply",
             diff=False,
             register=variable,
-            get_play=lambda: SimpleNamespace(_uuid=self.play),
+            get_play=lambda: SimpleNamespace(_uuid=self.play, strategy=self.strategy),
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
         templar = Templar(loader=loader, variables=variables)

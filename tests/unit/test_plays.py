@@ -7,7 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_plan import Failed, Host, Run, shop
+import yaml
+from ansible.errors import AnsibleActionFail
+from test_plan import CHECKOUT, Failed, Host, Run, shop
 
 __all__ = ["shop"]
 
@@ -53,3 +55,18 @@ def test_a_role_of_an_earlier_play_has_no_part_in_the_plan_of_the_next_one(run: 
         app = {**shop, "env": {"OTHER": name}, "site": {"domains": [f"shop{name}.example.com"]}}
         run([app], roles=("python", "gunicorn", "webapp", "systemd"), more=other)
         assert ("nginx" in run.hosts["web1"].sent()) is sent
+
+
+@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.free", "host_pinned"])
+def test_hosts_that_do_not_wait_for_each_other_are_refused(run: Run, shop: dict[str, Any], strategy: str) -> None:
+    run.strategy = strategy
+    with pytest.raises(AnsibleActionFail, match="Set 'strategy: linear' in this play"):
+        play(run, [shop], WHOLE)
+    assert run.hosts["web1"].calls == []
+    run.batch = ["web1"]
+    run([shop], stage="look")
+
+
+def test_the_site_playbook_has_hosts_wait_for_each_other() -> None:
+    (site,) = yaml.safe_load((CHECKOUT / "playbooks/site.yml").read_text())
+    assert site["strategy"] == "ansible.builtin.linear"

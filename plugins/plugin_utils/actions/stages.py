@@ -69,6 +69,16 @@ class StagesAction(HostAction):
                 "later stages do not find it."
             )
 
+    def check_strategy(self) -> None:
+        """Refuse a strategy by which hosts do not wait for each other: each stage needs the results of all hosts."""
+        strategy = str(self._task.get_play().strategy)
+        if len(self.batch) > 1 and strategy.endswith(("free", "host_pinned")):
+            raise AnsibleActionFail(
+                f"apply: with the strategy '{strategy}', hosts do not wait for each other. Release commands could run "
+                "twice, and hosts could switch to a release that others can't build. Set 'strategy: linear' in this "
+                "play. This task has changed nothing."
+            )
+
     @staticmethod
     def check_built(deployment: dict[str, Any]) -> None:
         """Refuse to continue without the stage build: applications that wait for it would be left out."""
