@@ -163,14 +163,14 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
 
     def stage_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
-        builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.hosts]
+        builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.commanding]
         if not any(app["candidate"] for _host, apps in builds for app in apps):
             return {"changed": False, "apps": []}
         look = self.check_inventory({"sources": False})
         inputs = self.complete_inputs("webapp", look.inputs)
-        unbuilt = self.unbuilt()
+        left = {*self.unbuilt(), *self.failed_commands()}
         apps = release_commands(
-            [app for app in look.apps if app["name"] not in unbuilt],
+            [app for app in look.apps if app["name"] not in left],
             builds,
             self.host,
             self.facts(),

@@ -84,6 +84,22 @@ def test_release_commands_of_an_application_that_a_host_cannot_build_do_not_run(
     assert switched(web.run.hosts["web1"], "commands") == ["good"]
 
 
+@pytest.mark.parametrize("later", ["good", "bad"])
+def test_release_commands_of_a_host_that_an_earlier_batch_has_lost_are_not_repeated(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """Ansible goes on without a host that has failed, if others of its batch have not."""
+    web = Web(monkeypatch, [{**apps[0], "commands": {"release": ["flask db upgrade"]}}, apps[1]], web1=Unlucky(later=later))
+    web.run.batch = ["web1"]
+    found = web.whole(batches=[["web1"]])
+    assert "webapps" in found["web1"]
+    web.run.lost.add("web1")
+    found = web.whole(batches=[["web2", "web3"]])
+    assert switched(web.run.hosts["web2"], "commands") == []
+    assert web.switched["web3"] == (["bad"] if later == "good" else ["good", "bad"])
+    assert ("its release commands failed on web1" in found.get("web3", "")) is (later == "good")
+
+
 def test_a_live_release_that_has_stopped_starts_again_whatever_fails_elsewhere(
     apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,11 +113,16 @@ class StagesAction(HostAction):
         failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
         return failing.together(failures), deployment.get("names") or []
 
+    @property
+    def commanding(self) -> list[str]:
+        """The hosts of the play that run release commands, or have run them in an earlier batch and failed later."""
+        return [host for host in self.all_hosts if host in self.hosts or self.stages_of(host)["commands"]]
+
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
         return {
             name: host
-            for host in self.hosts
+            for host in self.commanding
             for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
         }
 
