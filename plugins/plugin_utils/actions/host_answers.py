@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -230,7 +230,7 @@ class HostAction(ActionBase):
         """The play of this task. A variable may still hold the result of an earlier one."""
         return str(self._task.get_play()._uuid)
 
-    def is_of_play(self, result: Any) -> bool:
+    def is_of_play(self, result: Any) -> TypeGuard[dict[str, Any]]:
         """Whether a variable holds the result of a task of this play. Results of Ansible's own do not say it."""
         return isinstance(result, dict) and result.get("play", self.play) == self.play
 
