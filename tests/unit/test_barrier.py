@@ -89,7 +89,9 @@ def test_release_commands_of_a_host_that_an_earlier_batch_has_lost_are_not_repea
     apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, later: str
 ) -> None:
     """Ansible continues without a host that has failed, if others of its batch have not."""
-    web = Web(monkeypatch, [{**apps[0], "commands": {"release": ["flask db upgrade"]}}, apps[1]], web1=Unlucky(later=later))
+    web = Web(
+        monkeypatch, [{**apps[0], "commands": {"release": ["flask db upgrade"]}}, apps[1]], web1=Unlucky(later=later)
+    )
     web.run.batch = ["web1"]
     found = web.whole(batches=[["web1"]])
     assert "webapps" in found["web1"]

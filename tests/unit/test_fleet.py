@@ -402,7 +402,8 @@ def test_all_hosts_deploy_the_commit_that_the_first_one_has_been_given() -> None
 
 
 @pytest.mark.parametrize(
-    "source", [{"git": "https://bob:hunter22@git.example.com/shop.git"}, {"package": "shop @ https://bob:hunter22@x/a.zip"}]
+    "source",
+    [{"git": "https://bob:hunter22@git.example.com/shop.git"}, {"package": "shop @ https://bob:hunter22@x/a.zip"}],
 )
 def test_the_result_of_a_look_has_no_login(source: dict[str, str]) -> None:
     """Ansible prints the results of tasks with -v."""
