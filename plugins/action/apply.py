@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
@@ -50,6 +50,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         )
         self.later = arguments["report"] == "later"
         self.check_registration(arguments["stage"])
+        self.check_strategy()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
             raise AnsibleActionFail(
@@ -58,7 +59,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             )
         try:
             answer: dict[str, Any] = getattr(self, f"stage_{arguments['stage']}")()
-            return answer
+            return {**answer, "play": self.play}
         except Refused as refused:
             return refused.answer
         except (plan.PlanError, CertificateError) as error:
@@ -69,7 +70,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         found = []
         for role in plan.ROLES:
             result = self.task_vars.get(f"__{role}_plan")
-            if isinstance(result, dict) and result.get("role") == role:
+            if self.is_of_play(result) and result.get("role") == role:
                 found.append(role)
         return found
 
@@ -100,16 +101,15 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             return self.deployed(self.look_for_roles(), {})
         if stopped := self.missing_hosts():
             return {"failed": True, "msg": stopped}
-        root = self.complete_inputs("webapp", self.given_inputs())["webapp_root"]
-        commits = self.commits()
-        if seen["unchanged"] and commits == seen["fleet"]["commits"]:
+        webapp = self.complete_inputs("webapp", self.given_inputs())
+        if self.is_unchanged(self.host, self.looks()):
             names = seen["fleet"]["names"]
             answer = {"changed": False, "parts": {}, "apps": seen["apps"], "diff": [], "msg": UNCHANGED}
             deployment = {"apps": seen["apps"], "names": names, "failures": failing.together([])}
-            return {**answer, "deployment": {**deployment, "offers": self.gifts(root)}}
-        answer = self.deployed(self.look_again(seen["unfetched"], commits), self.shared_inputs())
+            return {**answer, "deployment": {**deployment, "offers": self.gifts(webapp)}}
+        answer = self.deployed(self.look_again(seen["unfetched"], self.commits()), self.shared_inputs())
         if not answer.get("failed"):
-            offers = fleet.together([answer["deployment"]["offers"], self.gifts(root)])
+            offers = fleet.together([answer["deployment"]["offers"], self.gifts(webapp)])
             answer["deployment"] |= {"offers": offers, "waited": answer["deployment"]["unresolved"]}
         return answer
 
@@ -124,7 +124,9 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             display.display(line)
         built = built_in({"apps": before.get("apps")})
         more = {"resolutions": self.resolutions(waiting), **({"built": built} if built else {})}
-        answer = self.deployed(self.look_again(seen["unfetched"], self.commits()), more)
+        # A build that has failed is not tried again.
+        left = {**seen["unfetched"], **problems_of(before["deployment"]["failures"])}
+        answer = self.deployed(self.look_again(left, self.commits()), more)
         # Other hosts may begin this stage later, and must come to the same result.
         offers = fleet.together([before["deployment"]["offers"], answer["deployment"]["offers"]])
         answer["deployment"] |= {"offers": offers, "waited": waiting}
@@ -161,14 +163,14 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
 
     def stage_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
-        builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.hosts]
+        builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.commanding]
         if not any(app["candidate"] for _host, apps in builds for app in apps):
             return {"changed": False, "apps": []}
         look = self.check_inventory({"sources": False})
         inputs = self.complete_inputs("webapp", look.inputs)
-        unbuilt = self.unbuilt()
+        left = {*self.unbuilt(), *self.failed_commands()}
         apps = release_commands(
-            [app for app in look.apps if app["name"] not in unbuilt],
+            [app for app in look.apps if app["name"] not in left],
             builds,
             self.host,
             self.facts(),

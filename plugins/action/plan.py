@@ -21,4 +21,4 @@ class ActionModule(HostAction):
         _validation, arguments = self.validate_argument_spec(
             argument_spec={"role": {"type": "str", "required": True, "choices": list(ROLES)}}
         )
-        return {"changed": False, "role": arguments["role"]}
+        return {"changed": False, "role": arguments["role"], "play": self.play}

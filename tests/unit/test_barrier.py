@@ -84,6 +84,24 @@ def test_release_commands_of_an_application_that_a_host_cannot_build_do_not_run(
     assert switched(web.run.hosts["web1"], "commands") == ["good"]
 
 
+@pytest.mark.parametrize("later", ["good", "bad"])
+def test_release_commands_of_a_host_that_an_earlier_batch_has_lost_are_not_repeated(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """Ansible continues without a host that has failed, if others of its batch have not."""
+    web = Web(
+        monkeypatch, [{**apps[0], "commands": {"release": ["flask db upgrade"]}}, apps[1]], web1=Unlucky(later=later)
+    )
+    web.run.batch = ["web1"]
+    found = web.whole(batches=[["web1"]])
+    assert "webapps" in found["web1"]
+    web.run.lost.add("web1")
+    found = web.whole(batches=[["web2", "web3"]])
+    assert switched(web.run.hosts["web2"], "commands") == []
+    assert web.switched["web3"] == (["bad"] if later == "good" else ["good", "bad"])
+    assert ("its release commands failed on web1" in found.get("web3", "")) is (later == "good")
+
+
 def test_a_live_release_that_has_stopped_starts_again_whatever_fails_elsewhere(
     apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +165,25 @@ def test_a_host_that_an_earlier_play_has_lost_is_missing(
     web = Web(monkeypatch, apps)
     web.run.lost.add("web3")
     assert "web3 (failed or could not be reached before this stage, or left the play)" in web.whole()["web1"]
+
+
+def test_the_message_about_a_missing_host_names_what_earlier_batches_have_deployed(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = Web(monkeypatch, apps)
+    messages = web.whole({"web2": ("unreachable", "look")}, batches=[["web1"], ["web2", "web3"]])
+    assert "Only earlier batches were deployed: web1." in messages["web3"]
+    assert "Nothing was built" not in messages["web3"]
+
+
+def test_a_host_that_is_lost_while_it_switches_is_in_the_table(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = Web(monkeypatch, apps, web3=Unlucky(build="bad"))
+    web.whole({"web2": ("unreachable", "switch")})
+    rows = [line.split() for line in web.lines]
+    assert ["good", "web2", "unknown", "unreachable", "Oh", "no"] in rows
+    assert ["good", "web1"] in [row[:2] for row in rows]
 
 
 def test_later_batches_do_not_switch_to_what_could_not_be_built(

@@ -246,8 +246,9 @@ def test_an_upgrade_is_resolved_once_for_all(web: Fleet) -> None:
     assert web.versions == ["2.0", "2.0"]
 
 
-def test_hosts_that_differ_agree_when_they_build_again(web: Fleet) -> None:
-    """Each of them was deployed alone, with --limit."""
+@pytest.fixture
+def unlike(web: Fleet) -> Fleet:
+    """Hosts with different versions, because each of them was deployed alone, with --limit."""
     members = dict(web.members)
     for name, version in (("web2", "1.0"), ("web1", "2.0")):
         web.uv.newest = version
@@ -255,9 +256,58 @@ def test_hosts_that_differ_agree_when_they_build_again(web: Fleet) -> None:
         web.run()
     web.members = members
     assert web.versions == ["2.0", "1.0"]
-    web.change(OTHER="1")
+    return web
+
+
+def test_hosts_that_differ_agree_when_they_build_again(unlike: Fleet) -> None:
+    unlike.change(OTHER="1")
+    unlike.run()
+    assert unlike.versions == ["2.0", "2.0"]
+
+
+def test_a_run_without_a_change_reads_no_versions_of_hosts_that_differ(unlike: Fleet) -> None:
+    unlike.run()
+    assert [member.trips for member in unlike.members.values()] == [["preflight"], ["preflight"]]
+
+
+def test_an_upgrade_takes_no_recorded_versions_of_hosts_that_differ(unlike: Fleet) -> None:
+    unlike.uv.newest = "3.0"
+    assert unlike.run(webapp_upgrade_packages=True) == {}
+    assert unlike.versions == ["3.0", "3.0"]
+
+
+def test_an_upgrade_in_batches_takes_no_recorded_versions(web: Fleet) -> None:
+    web.add("web3", "web4")
+    batches = [["web1", "web2"], ["web3", "web4"]]
+    web.run(batches)
+    web.uv.newest = "2.0"
+    assert web.run(batches, webapp_upgrade_packages=True) == {}
+    assert web.versions == ["2.0"] * 4
+
+
+class Finished(Member):
+    """A host on which an earlier run has built the release, but did not switch to it."""
+
+    def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        waiting = [name for name in os.listdir(self.layout.releases) if name != self.layout.current_release()]
+        if arguments.get("give") or not waiting:
+            return super().apply(arguments)
+        Path(self.layout.current).unlink(missing_ok=True)
+        Path(self.layout.current).symlink_to(f"releases/{waiting[0]}")
+        return Host.apply(self, arguments)
+
+
+def test_a_host_builds_with_the_versions_of_a_release_that_another_one_has_built_before(web: Fleet) -> None:
+    web.members["web1"] = Finished(web.folder / "web1", web.uv)
+    del web.members["web2"]
+    os.makedirs(web.members["web1"].layout.releases)
     web.run()
-    assert web.versions == ["2.0", "2.0"]
+    Path(web.members["web1"].layout.current).unlink()
+    web.change(OTHER="1")
+    web.add("web2")
+    web.uv.newest = "2.0"
+    assert web.run() == {}
+    assert web.versions == ["1.0", "1.0"]
 
 
 def test_a_record_of_an_earlier_version_of_the_collection_counts(web: Fleet) -> None:
@@ -295,6 +345,31 @@ def test_hosts_with_another_python_resolve_for_themselves(web: Fleet) -> None:
     assert web.shown == ["webapps 'shop': web4 installs the versions that web3 has."]
 
 
+class Failing(Member):
+    """A host that can't build the application blog."""
+
+    def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = super().apply(arguments)
+        answer["parts"]["webapp"]["failures"] = {"names": ["blog"], "problems": ["webapps 'blog': no"]}
+        return answer
+
+
+def test_a_build_that_has_failed_is_not_tried_again_when_others_have_waited(
+    web: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.members["web1"] = Failing(web.folder / "web1", web.uv)
+    run = Run(dict(web.members), monkeypatch)
+    run.report = "later"
+    blog = {**web.app, "name": "blog", "site": {"domains": ["blog.example.com"]}}
+    for stage in ("look", "deploy", "build"):
+        for host in run.hosts:
+            run([web.app, blog], stage=stage, host=host)
+    shop, sent = web.members["web1"].sent_apps
+    assert "problem" not in shop
+    assert sent == {"name": "blog", "state": "present", "problem": "no"}
+    assert run.registered["web1"]["__deployment"]["deployment"]["failures"]["names"] == ["blog"]
+
+
 def test_one_host_resolves_while_it_builds(web: Fleet) -> None:
     del web.members["web2"]
     web.run()
@@ -324,6 +399,18 @@ def test_all_hosts_deploy_the_commit_that_the_first_one_has_been_given() -> None
     }
     found = [fleet.commits(looks, host) for host in looks]
     assert found == [{"shop": {"commit": "1"}}] * 2 + [{"shop": {"commit": "3"}}, {}]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"git": "https://bob:hunter22@git.example.com/shop.git"}, {"package": "shop @ https://bob:hunter22@x/a.zip"}],
+)
+def test_the_result_of_a_look_has_no_login(source: dict[str, str]) -> None:
+    """Ansible prints the results of tasks with -v."""
+    app = {"name": "shop", "python": {"interpreter": None}, "source": source}
+    found = fleet.seen([app], {"interpreters": {}, "resolutions": {}})
+    assert "hunter22" not in json.dumps(found)
+    assert found["sources"]["shop"]
 
 
 def test_a_host_that_has_seen_an_older_commit_is_not_left_out(
@@ -400,9 +487,8 @@ def test_a_package_that_an_application_does_not_need_is_refused_by_the_other_hos
 def test_only_digests_of_a_look_are_kept() -> None:
     app = {"name": "shop", "python": {"interpreter": None}, "source": {}}
     known = {DIGEST: DIGEST, "x": DIGEST, "1" * 64: {"deep": 1}}
-    facts = {"interpreters": {}, "resolutions": {"shop": {"live": "x", "known": known}, "blog": 3}}
+    facts = {"interpreters": {}, "resolutions": {"shop": {"known": known}, "blog": 3}}
     found = fleet.seen([app], facts)
     assert found["known"] == {"shop": {DIGEST: DIGEST, "1" * 64: ""}}
-    assert found["live"] == {}
     for wrong in ([], {"known": []}, "x"):
         assert fleet.seen([app], {**facts, "resolutions": {"shop": wrong}})["known"] in ({}, {"shop": {}})

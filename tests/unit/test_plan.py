@@ -119,6 +119,8 @@ class Run:
         self.lost: set[str] = set()
         self.registered: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         self.report = "now"
+        self.play = "1"
+        self.strategy = "linear"
         self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
@@ -159,6 +161,7 @@ class Run:
             action="pyweb.stack.apply",
             diff=False,
             register=variable,
+            get_play=lambda: SimpleNamespace(_uuid=self.play, strategy=self.strategy),
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))
         templar = Templar(loader=loader, variables=variables)
@@ -518,6 +521,19 @@ def test_files_of_the_user_become_part_of_a_release(run: Run, shop: dict[str, An
     run([shop], ["webapp"], more={"webapp_release_files": [file]})
     (app,) = run.hosts["web1"].sent()["webapp"]["inputs"]["apps"]
     assert [one["path"] for one in app["server_files"]] == ["bin/web"]
+
+
+def test_switches_and_numbers_of_the_command_line_have_their_types(run: Run, shop: dict[str, Any]) -> None:
+    """``-e NAME=false`` is a string, which Python takes for true."""
+    names = ("webapp_upgrade_packages", "webapp_verify_front", "webapp_server_only_wheels", "nginx_acme_staging")
+    run([shop], more={**dict.fromkeys(names, "false"), "webapp_keep_releases": "3"})
+    sent = run.hosts["web1"].sent()
+    webapp = sent["webapp"]["inputs"]
+    assert webapp["upgrade"] is False
+    assert [(one["keep"], one["front_port"]) for one in webapp["activations"]] == [(3, None)]
+    lock = webapp["server_lock"]
+    assert all(set(lock["sources"][python]) == set(packages) for python, packages in lock["versions"].items())
+    assert sent["nginx"]["inputs"]["acme"]["directory"] == "https://acme-v02.api.letsencrypt.org/directory"
 
 
 def test_a_broken_maintenance_switch_removes_no_site(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,13 @@ def recorded(names: list[str], root: str) -> dict[str, Any]:
 
 
 def resolutions(name: str, root: str) -> dict[str, Any]:
-    """The inputs and the digests of the versions: ``live`` has the inputs of the live release, ``known`` all."""
+    """``known`` holds the digest of the versions for each of the inputs. The live release comes first."""
     home = os.path.join(root, name)
     try:
         live = os.path.basename(os.readlink(os.path.join(home, "current")))
     except OSError:
         live = ""
     known: dict[str, str] = {}
-    first = ""
     for identity in ([live] if live else []) + [one for one in names_of(home) if one != live]:
         folder = os.path.join(home, "releases", identity)
         if identity != live and state_of(folder) not in PROVEN:
@@ -35,8 +34,7 @@ def resolutions(name: str, root: str) -> dict[str, Any]:
         inputs, versions = lines_of(folder)
         if inputs:
             known.setdefault(inputs, versions)
-            first = inputs if identity == live else first
-    return {"live": first, "known": known} if known else {}
+    return {"known": known} if known else {}
 
 
 def names_of(home: str) -> list[str]:

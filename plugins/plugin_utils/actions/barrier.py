@@ -44,18 +44,27 @@ def missing(results: Results, active: Collection[str]) -> dict[str, str]:
     }
 
 
-def message_of_missing(lost: Mapping[str, str], skip_unreachable: bool) -> str:
-    """The message of a run that stops because of missing hosts; empty if it may continue without them."""
+def message_of_missing(lost: Mapping[str, str], skip_unreachable: bool, begun: Collection[str] = ()) -> str:
+    """The message of a run that stops because of missing hosts; empty if it may continue without them.
+
+    ``begun`` are the hosts of earlier batches, which this run has deployed to.
+    """
     stopping = {host: why for host, why in lost.items() if why == "failed" or not skip_unreachable}
     if not stopping:
         return ""
     told = ", ".join(f"{host} ({REASONS[why]})" for host, why in stopping.items())
     limit = ":".join(["all", *(f"!{host}" for host in stopping)])
+    built = f"Only earlier batches were deployed: {', '.join(begun)}." if begun else "Nothing was built on any host."
     return (
-        f"Hosts of this run are missing: {told}. Nothing was built on any host. Repair these hosts, or leave them out "
+        f"Hosts of this run are missing: {told}. {built} Repair these hosts, or leave them out "
         f"with --limit '{limit}'. To deploy without hosts that can't be reached, set "
         "webapp_rollout: {unreachable: skip}."
     )
+
+
+def begun(results: Results) -> list[str]:
+    """The hosts that the stage deploy has reached."""
+    return [host for host, stages in results.items() if stages["deploy"].get("deployment")]
 
 
 # Builds that failed
@@ -102,7 +111,8 @@ def kept_back(names: Iterable[str], failed_on: Mapping[str, list[str]], host: st
 def table(results: Results, active: Collection[str]) -> list[str]:
     """The applications that failed anywhere, as lines of a table: what each host serves, and why."""
     failed = {name for stages in results.values() for name in failures_in(stages)}
-    failed |= {name for host, stages in results.items() for name in unbuilt_on(stages, host in active, False)}
+    for host, stages in results.items():
+        failed |= {*unbuilt_on(stages, host in active, False), *(unknown(stages) if host not in active else ())}
     rows: list[tuple[str, ...]] = [("application", "host", "release", "result", "reason")]
     for name in sorted(failed):
         rows += [row(name, host, stages, host in active) for host, stages in results.items() if has(name, stages)]
@@ -111,6 +121,13 @@ def table(results: Results, active: Collection[str]) -> list[str]:
     lines = [[one_line(cell) for cell in cells] for cells in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def unknown(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The applications of a host that was lost while it switched. So their live releases are unknown."""
+    if not any(stages["switch"].get(how) for how in ("unreachable", "failed")):
+        return []
+    return [one["name"] for one in stages["deploy"].get("deployment", {}).get("apps") or [] if one.get("candidate")]
 
 
 def has(name: str, stages: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -148,6 +165,9 @@ def row(name: str, host: str, stages: Mapping[str, Mapping[str, Any]], is_active
             why_lost(stages),
             reason_of(str(stages["deploy"].get("msg") or "")),
         )
+    if not is_active and name in unknown(stages):
+        how = "unreachable" if stages["switch"].get("unreachable") else "failed"
+        return name, host, "unknown", how, reason_of(str(stages["switch"].get("msg") or ""))
     return name, host, candidate or current, "switched" if candidate else "unchanged", ""
 
 

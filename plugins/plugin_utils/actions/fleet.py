@@ -8,13 +8,14 @@ host, in the order of the play.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import problem_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
 
@@ -33,8 +34,8 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     """The result of the look at a host, for later stages. It keeps only digests of the resolutions in the ``facts``."""
     names = [app["name"] for app in apps]
     pythons = {app["name"]: facts["interpreters"].get(app["python"]["interpreter"] or "python3") for app in apps}
-    found: dict[str, Any] = {"names": names, "pythons": {}, "live": {}, "known": {}}
-    found["sources"] = {app["name"]: json.dumps(app["source"], sort_keys=True) for app in apps}
+    found: dict[str, Any] = {"names": names, "pythons": {}, "known": {}}
+    found["sources"] = {app["name"]: digest_of(app["source"]) for app in apps}
     # These are the controller's own.
     found["commits"] = {name: pinned for name, pinned in (facts.get("sources") or {}).items() if name in names}
     for name in names:
@@ -48,9 +49,12 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
         found["known"][name] = {
             inputs: digest if is_digest(digest) else "" for inputs, digest in pairs if is_digest(inputs)
         }
-        if reported.get("live") in found["known"][name]:
-            found["live"][name] = reported["live"]
     return found
+
+
+def digest_of(source: Mapping[str, Any]) -> str:
+    """The same for equal sources. A result of a task is printed with -v, so it holds no address with a login."""
+    return hashlib.sha256(redacted(json.dumps(source, sort_keys=True)).encode()).hexdigest()
 
 
 def is_digest(value: Any) -> bool:
@@ -121,18 +125,20 @@ def shared_inputs(looks: Looks, host: str) -> dict[str, list[str]]:
 
 
 def gifts(looks: Looks, host: str, is_followed: bool) -> dict[str, list[str]]:
-    """The inputs whose versions a host gives to others, by application. They are those of its live release.
+    """The inputs whose versions a host gives to others, by application.
 
-    A peer lacks them, or has other versions. The first host that has them gives them. If the play has further batches
-    (``is_followed``), their hosts may lack them, too.
+    A peer lacks them, or has other versions. The first host that has them gives them. It may switch to any release that
+    it has without building, such as one that an earlier run has built but not switched to. If the play has further
+    batches (``is_followed``), their hosts may lack them, too.
     """
-    found = {}
-    for name, inputs in looks[host]["live"].items():
+    found: dict[str, list[str]] = {}
+    for name in looks[host]["known"]:
         others = peers(looks, name, host)
-        digests = [looks[one]["known"].get(name, {}).get(inputs) for one in others]
-        first = next(one for one in others if inputs in looks[one]["known"].get(name, {}))
-        if first == host and (is_followed or not digests[0] or len(set(digests)) > 1):
-            found[name] = [inputs]
+        for inputs in looks[host]["known"][name]:
+            digests = [looks[one]["known"].get(name, {}).get(inputs) for one in others]
+            first = next(one for one in others if inputs in looks[one]["known"].get(name, {}))
+            if first == host and (is_followed or not digests[0] or len(set(digests)) > 1):
+                found.setdefault(name, []).append(inputs)
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -224,6 +224,15 @@ class HostAction(ActionBase):
         super().__init_subclass__(**options)
         if "run" in vars(cls):
             cls.run = with_short_failures(cls.run)  # type: ignore[method-assign]
+
+    @property
+    def play(self) -> str:
+        """The play of this task. A variable may still hold the result of an earlier one."""
+        return str(self._task.get_play()._uuid)
+
+    def is_of_play(self, result: Any) -> TypeGuard[dict[str, Any]]:
+        """Whether a variable holds the result of a task of this play. Results of Ansible's own do not say it."""
+        return isinstance(result, dict) and result.get("play", self.play) == self.play
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)

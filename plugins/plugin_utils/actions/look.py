@@ -48,6 +48,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import (
     is_single,
     misspelt_inputs,
     role_names,
+    typed,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
@@ -251,7 +252,7 @@ class LookAction(HostAction):
         """
         return {
             role: {
-                name: self._templar.template(self.task_vars[name])
+                name: typed(self._templar.template(self.task_vars[name]), spec)
                 for name, spec in role_options(role).items()
                 if name in self.task_vars and is_single(name, spec)
             }

@@ -69,6 +69,16 @@ class StagesAction(HostAction):
                 "later stages do not find it."
             )
 
+    def check_strategy(self) -> None:
+        """Refuse a strategy by which hosts do not wait for each other: each stage needs the results of all hosts."""
+        strategy = str(self._task.get_play().strategy)
+        if len(self.batch) > 1 and strategy.endswith(("free", "host_pinned")):
+            raise AnsibleActionFail(
+                f"apply: with the strategy '{strategy}', hosts do not wait for each other. Release commands could run "
+                "twice, and hosts could switch to a release that others can't build. Set 'strategy: linear' in this "
+                "play. This task has changed nothing."
+            )
+
     @staticmethod
     def check_built(deployment: dict[str, Any]) -> None:
         """Refuse to continue without the stage build: applications that wait for it would be left out."""
@@ -94,7 +104,7 @@ class StagesAction(HostAction):
         """The results of the stages on a host of this play; empty if its task registers none."""
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
-        return {stage: result if isinstance(result, dict) else {} for stage, result in found.items()}
+        return {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""
@@ -103,11 +113,16 @@ class StagesAction(HostAction):
         failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
         return failing.together(failures), deployment.get("names") or []
 
+    @property
+    def commanding(self) -> list[str]:
+        """The hosts of the play that run release commands, or have run them in an earlier batch and failed later."""
+        return [host for host in self.all_hosts if host in self.hosts or self.stages_of(host)["commands"]]
+
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
         return {
             name: host
-            for host in self.hosts
+            for host in self.commanding
             for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
         }
 
@@ -125,8 +140,9 @@ class StagesAction(HostAction):
 
     def missing_hosts(self) -> str:
         """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""
-        lost = barrier.missing(self.results(), self.hosts)
-        stopped = barrier.message_of_missing(lost, self.skips_unreachable)
+        results = self.results()
+        lost = barrier.missing(results, self.hosts)
+        stopped = barrier.message_of_missing(lost, self.skips_unreachable, barrier.begun(results))
         if lost and not stopped and self.is_first:
             display.warning(
                 f"{', '.join(lost)} can't be reached. This run continues without them, because "
@@ -171,14 +187,24 @@ class StagesAction(HostAction):
         looks = self.looks()
         return {"shared_inputs": fleet.shared_inputs(looks, self.host)} if self.host in looks else {}
 
-    def gifts(self, root: str) -> dict[str, list[dict[str, Any]]]:
-        """The versions of live releases that other hosts lack. They are read only if a host needs them."""
+    def is_unchanged(self, host: str, looks: dict[str, dict[str, Any]]) -> bool:
+        """Whether the look at a host has found nothing to do."""
+        seen = self.stages_of(host)["look"]
+        return bool(seen.get("unchanged")) and fleet.commits(looks, host) == looks[host]["commits"]
+
+    def gifts(self, webapp: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """The versions of finished releases that other hosts lack. They are read only if a host may need them.
+
+        ``webapp`` are the inputs of the role. An upgrade needs no recorded versions, which would come before its own.
+        """
         looks = self.looks()
         is_followed = len(self.hosts) > len(self.batch)
-        wanted = fleet.gifts(looks, self.host, is_followed) if self.host in looks else {}
-        if not wanted or self._task.check_mode:
+        if self.host not in looks or self._task.check_mode or webapp["webapp_upgrade_packages"]:
             return {}
-        arguments = {"give": wanted, "root": root}
+        wanted = fleet.gifts(looks, self.host, is_followed)
+        if not wanted or not (is_followed or any(not self.is_unchanged(host, looks) for host in looks)):
+            return {}
+        arguments = {"give": wanted, "root": webapp["webapp_root"]}
         answer = self._execute_module("pyweb.stack.apply", module_args=arguments, task_vars=self.task_vars)
         if answer.get("failed"):
             raise AnsibleActionFail(str(answer.get("msg")))

@@ -47,6 +47,15 @@ def input_problems(values: Mapping[str, Any]) -> list[str]:
     return checker.problems
 
 
+def typed(value: Any, spec: Mapping[str, Any]) -> Any:
+    """A number or a switch that is a string, as ``-e NAME=false`` makes it. A wrong value stays as it is."""
+    if spec.get("type") not in ("bool", "int", "float"):
+        return value
+    checker = Checker()
+    found = checker.value(value, dict(spec), "")
+    return value if checker.problems else found
+
+
 def misspelt_inputs(names: Iterable[str], roles: Iterable[str] = ()) -> list[str]:
     """Variables that look like an input of these roles (by default all), but are none. Ansible ignores them."""
     problems = []
