@@ -152,13 +152,14 @@ def test_settings_of_the_replaced_nginx_conf_still_reach_its_servers(nginx: Inst
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Handmade, "move_away"), (Handmade, "replace"), (SystemFiles, "write_entry"), (Nginx, "reload")],
-    ids=["move_away", "replace", "write_entry", "reload"],
+    [(Handmade, "keep"), (Handmade, "replace"), (SystemFiles, "write_entry"), (Nginx, "reload")],
+    ids=["keep", "replace", "write_entry", "reload"],
 )
 def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: type, step: str, before: bool) -> None:
     folder = tmp_path / "webapps/shop"
     released(folder)
-    text = server(nginx.port, "by hand", "shop.example.com")
+    # The second server has nothing to do with the application.
+    text = server(nginx.port, "by hand", "shop.example.com") + server(nginx.port, "blog", "blog.example.com")
     other = free_port()
     start(nginx, server(other, "entry", "entry.org"), sites_enabled__shop=text)
     site = own(nginx, nginx.port, "new", "shop.example.com", folder)
@@ -167,8 +168,24 @@ def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: 
     assert get(other) == "entry"
     run(nginx, shop=site)
     assert (get(nginx.port, "shop.example.com"), get(other)) == ("new", "entry")
+    assert get(nginx.port, "blog.example.com") == "blog"
     assert run(nginx, shop=site)[0]["actions"] == []
     assert text in [path.read_text() for path in (nginx.conf / "before-pyweb").rglob("shop*") if path.is_file()]
+
+
+@needs_nginx
+def test_a_rewritten_file_keeps_its_mode_and_its_bytes(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    start(nginx)
+    path = nginx.conf / "sites-enabled/shop"
+    kept = server(nginx.port, "blog", "blog.example.com")
+    path.write_bytes(b"# Gr\xf6\xdfe\n" + f"{server(nginx.port, 'by hand', 'shop.example.com')}{kept}".encode())
+    path.chmod(0o600)
+    run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", folder))
+    assert path.read_bytes().startswith(b"# Gr\xf6\xdfe\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert get(nginx.port, "blog.example.com") == "blog"
 
 
 @needs_nginx

@@ -239,8 +239,11 @@ class OldProcess(OldService):
             with suppress(ProcessLookupError):
                 os.kill(one.pid, signal_number)
             if not wait_for(lambda: not self.found(), timeout, INTERVAL):
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGKILL)
+                # Another process may have the number by now.
+                for left in self.found():
+                    if left.pid == one.pid:
+                        with suppress(ProcessLookupError):
+                            os.kill(one.pid, signal.SIGKILL)
                 if not wait_for(lambda: not self.found(), KILLED, INTERVAL):
                     raise HostError(f"Retiring {self}: the process {one.pid} does not end. Look at it with ps.")
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import OldService, old_service
@@ -97,21 +98,30 @@ def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
     for server in foreign.servers(files):
         used = set()
         for target in foreign.targets(server.block):
-            host = target.partition("://")[2] or target
-            host = host if host.startswith("unix:") else host.partition("/")[0]
-            used |= {one.rstrip(":").rstrip("/") for one in upstreams.get(host, {host})}
+            host = target.partition("://")[2] if not target.startswith("unix:") else target
+            host = path_only(host or target) or (host or target).partition("/")[0]
+            used |= {path_only(one) or one for one in upstreams.get(host, {host})}
+        used |= {f"*:{one.rpartition(':')[2]}" for one in used if not one.startswith("unix:")}
         if used & addresses:
             found.append(f"{server.title} in {server.source.path}")
     return found
 
 
+def path_only(address: str) -> str:
+    """The address of a unix socket, without a path for the requests; empty for any other address."""
+    match = re.match(r"unix:(?://)?(/[^:]*)", address)
+    return f"unix:{os.path.normpath(match[1])}" if match else ""
+
+
 def spellings(address: str) -> set[str]:
     """The ways in which nginx may write an address."""
     if address.startswith("/"):
-        return {f"unix:{address}", f"unix://{address}"}
+        return {f"unix:{address}"}
     host, _colon, port = address.rpartition(":")
     local = {"127.0.0.1", "localhost", "[::1]"} if host in ("127.0.0.1", "0.0.0.0", "[::]", "[::1]") else set()  # noqa: S104  # names in a text
-    return {f"{name}:{port}" for name in {host, *local}}
+    # Every name and address of this host leads there. Those of other hosts are not told apart.
+    every = {"*"} if host in ("0.0.0.0", "[::]") else set()  # noqa: S104  # names in a text
+    return {f"{name}:{port}" for name in {host, *local, *every}}
 
 
 def await_drained(timeout: float) -> None:

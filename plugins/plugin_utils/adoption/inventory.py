@@ -127,7 +127,7 @@ def application(one: Deployment, site: Site, name: str, secrets: dict[str, str])
     if reading.env:
         app["env"] = variables(reading.env, name, secrets)
     if one.adopts and any(one.adopts.values()):
-        app["adopts"] = one.adopts
+        app["adopts"] = {kind: without_secrets(text, name, secrets) for kind, text in one.adopts.items()}
     if site.settings:
         app["site"] = site.settings
     comments += [f"Beside it runs {other}: {line}. See processes." for other, line in one.beside]
@@ -177,12 +177,34 @@ def variables(env: Mapping[str, str], name: str, secrets: dict[str, str]) -> dic
     found = {}
     for key, value in env.items():
         if SECRET.search(key) or LOGIN.search(value):
-            variable = re.sub(r"\W", "_", f"{name}_{key}".lower())
-            secrets[variable] = value
-            found[key] = f"{{{{ {variable} }}}}"
+            found[key] = hidden(value, f"{name}_{key}", secrets)
         else:
             found[key] = value
     return found
+
+
+def without_secrets(text: str, name: str, secrets: dict[str, str]) -> str:
+    """A command line; a reference to it if it has a secret value of this application, or a login."""
+    own = [value for key, value in secrets.items() if value and key.startswith(variable_of(f"{name}_"))]
+    has_secret = LOGIN.search(text) or any(value in text for value in own)
+    return hidden(text, f"{name}_command", secrets) if has_secret else text
+
+
+def variable_of(name: str) -> str:
+    return "adopted_" + re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+def hidden(value: str, name: str, secrets: dict[str, str]) -> Reference:
+    """A reference to a value in the second file.
+
+    A host chooses the names. With this prefix, none is a variable that has a meaning to Ansible or to the collection.
+    """
+    base = variable = variable_of(name)
+    number = 2
+    while secrets.get(variable, value) != value:
+        variable, number = f"{base}_{number}", number + 1
+    secrets[variable] = value
+    return Reference(f"{{{{ {variable} }}}}")
 
 
 # YAML
@@ -196,11 +218,15 @@ def item(app: Mapping[str, Any], comments: list[str]) -> str:
 
 
 def commented(notes: list[str], indent: str = "") -> str:
-    return "".join(f"{indent}# {one_line(note)[:1000]}\n" for note in dict.fromkeys(notes))
+    return "".join(f"{indent}# {one_line(redacted(note))[:1000]}\n" for note in dict.fromkeys(notes))
 
 
 class Unsafe(str):
     """A text of a host. Ansible must not resolve templates in it."""
+
+
+class Reference(str):
+    """Our own reference to a variable in the second file."""
 
 
 class Dumper(yaml.SafeDumper):
@@ -210,6 +236,7 @@ class Dumper(yaml.SafeDumper):
         return super().increase_indent(flow, False)
 
 
+Dumper.add_representer(Reference, lambda dumper, value: dumper.represent_str(str(value)))
 Dumper.add_representer(Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style="'"))
 
 
@@ -223,8 +250,8 @@ def plain(value: Any) -> Any:
 
 
 def plain_text(text: str) -> str:
-    is_reference = re.fullmatch(r"\{\{ [a-z_]\w* \}\}", text)
-    return text if is_reference or not re.search(r"\{[{%#]", text) else Unsafe(text)
+    is_ours = isinstance(text, Reference) or not re.search(r"\{[{%#]", text)
+    return text if is_ours else Unsafe(text)
 
 
 def scalar(value: str) -> str:
