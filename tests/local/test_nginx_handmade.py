@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def start(nginx: Instance, http_text: str = "", **files: str) -> None:
         folder, _slash, name = path.partition("__")
         (nginx.conf / folder.replace("_", "-").replace("conf-d", "conf.d") / name).write_text(text)
     subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf")], check=True)
+    # The command returns before the daemon has written its number.
+    pid, until = nginx.folder / "nginx.pid", time.monotonic() + 30
+    while not (pid.exists() and pid.read_text().strip()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def server(port: int, answer: str, names: str = "", more: str = "") -> str:
@@ -171,6 +177,18 @@ def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: 
     assert get(nginx.port, "blog.example.com") == "blog"
     assert run(nginx, shop=site)[0]["actions"] == []
     assert text in [path.read_text() for path in (nginx.conf / "before-pyweb").rglob("shop*") if path.is_file()]
+
+
+@needs_nginx
+def test_a_file_that_a_killed_run_has_begun_is_not_loaded(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    text = "upstream old { server 127.0.0.1:1; }\n" + server(nginx.port, "by hand", "shop.example.com")
+    start(nginx, sites_enabled__shop=text)
+    (nginx.conf / "sites-enabled/shop.0a1b2c3d.new").write_text(text)
+    run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", folder))
+    assert get(nginx.port, "shop.example.com") == "new"
+    assert [path.name for path in (nginx.conf / "sites-enabled").iterdir()] == ["shop"]
 
 
 @needs_nginx

@@ -10,6 +10,7 @@ the folder ``before-pyweb``, and never deleted.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     File,
     atomic_symlink,
     own_file,
+    sweep,
     write,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import foreign, keeping, owners
@@ -93,6 +95,9 @@ class Handmade:
 
     def replace(self, edits: dict[str, str | None], undo: contextlib.ExitStack) -> None:
         """Write the new texts; the old files move to the folder of replaced files."""
+        # nginx would load what a killed run has left in sites-enabled.
+        for folder in {os.path.dirname(path) for path in edits}:
+            sweep(glob.glob(f"{glob.escape(folder)}/*"))
         for path, text in sorted(edits.items()):
             # The servers of nginx.conf may have secrets, like those of any file.
             like = path if os.path.exists(path) else f"{self.conf_dir}/nginx.conf"
