@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.handmade import Handmade
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import master
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
@@ -47,9 +48,9 @@ def start(nginx: Instance, http_text: str = "", **files: str) -> None:
         folder, _slash, name = path.partition("__")
         (nginx.conf / folder.replace("_", "-").replace("conf-d", "conf.d") / name).write_text(text)
     subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf")], check=True)
-    # The command returns before the daemon has written its number.
-    pid, until = nginx.folder / "nginx.pid", time.monotonic() + 30
-    while not (pid.exists() and pid.read_text().strip()):
+    # The command returns before the daemon has written its number and set its title.
+    until = time.monotonic() + 30
+    while not master(str(nginx.folder / "nginx.pid")):
         assert time.monotonic() < until
         time.sleep(0.02)
 

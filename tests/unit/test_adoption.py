@@ -572,3 +572,30 @@ def test_a_service_that_another_server_needs_is_used(tmp_path: Path, address: st
     (tmp_path / "conf.d/blog.conf").write_text(f"server {{ server_name blog; location / {{ proxy_pass {target}; }} }}")
     service: Any = Serving(address)
     assert still_used(service, str(tmp_path)) == [f"blog in {tmp_path}/conf.d/blog.conf"]
+
+
+@pytest.mark.attack("1", "The repository of an old deployment is a folder of the controller, or a program there")
+@pytest.mark.parametrize(
+    "address", ["/srv/private", "file:///srv/private", "../private", "ext::sh", "--upload-pack=id", "ssh://-oProxy/x"]
+)
+def test_no_repository_is_a_path_of_the_controller(address: str) -> None:
+    project = {"repository": address, "top": "/srv"}
+    unit = command("gunicorn app:app", name="shop.service", text="", serves=True, project=project)
+    apps, _text, _secrets = apps_of({"units": [unit]})
+    assert apps[0]["source"] == {"path": "shop"}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.com/a/b.git", "git@example.com:a/b.git", "ssh://git@h/x", "h:a/b"]
+)
+def test_a_repository_of_another_host_is_the_source(address: str) -> None:
+    unit = command("gunicorn app:app", name="shop.service", text="", serves=True, project={"repository": address})
+    apps, _text, _secrets = apps_of({"units": [unit]})
+    assert "git" in apps[0]["source"]
+
+
+@pytest.mark.parametrize("value", ["{'a': {'b': 1j}}", "{'a': [b'x', ...]}", "[{1, 2}]"])
+def test_any_literal_can_be_written(value: str) -> None:
+    process = command("gunicorn -c c.py app:app", files={"c.py": f"secure_scheme_headers = {value}"}, pid=3)
+    apps, _text, _secrets = apps_of({"processes": [process]})
+    assert apps[0]["name"] == "app"

@@ -26,6 +26,8 @@ SECRET = re.compile(
     r"SECRET|PASS(?:WORD|WD|PHRASE)?(?:_|\b|$)|PWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|(?:^|_)KEY(?:_|$)|DSN|SALT|AUTH",
     re.IGNORECASE,
 )
+# An address of a repository on another host: not a path of the controller, and no program.
+REMOTE = re.compile(r"(?:https?|ssh|git)://[^\s-]\S*|(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*:(?!:|//)\S+")
 LOGIN = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 WIDTH = 110
 HEADER = """\
@@ -160,7 +162,9 @@ def without_problems(app: dict[str, Any], server: str) -> list[str]:
 
 def source_of(one: Deployment, name: str, comments: list[str]) -> dict[str, str]:
     repository = str(one.project.get("repository") or "")
-    if repository:
+    if repository and not REMOTE.fullmatch(repository):
+        comments.append(f"Its repository is {repository}, which is no address that the controller can use.")
+    elif repository:
         if redacted(repository) != repository:
             comments.append("Its repository has a password in its address, which is left out.")
         source = {"git": redacted(repository).replace("***@", "")}
@@ -246,7 +250,10 @@ def plain(value: Any) -> Any:
         return {str(plain_text(str(key))): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    return plain_text(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    # A literal can also be bytes or a complex number.
+    return plain_text(value if isinstance(value, str) else repr(value))
 
 
 def plain_text(text: str) -> str:
