@@ -566,12 +566,14 @@ class Serving:
         ("0.0.0.0:8000", "http://10.0.0.5:8000"),
     ],
 )
-def test_a_service_that_another_server_needs_is_used(tmp_path: Path, address: str, target: str) -> None:
-    (tmp_path / "conf.d").mkdir()
+@pytest.mark.parametrize("folder", ["conf.d", "pyweb/current/sites"])
+def test_a_service_that_another_server_needs_is_used(tmp_path: Path, folder: str, address: str, target: str) -> None:
+    path = tmp_path / folder / "blog.conf"
+    path.parent.mkdir(parents=True)
     (tmp_path / "nginx.conf").write_text("# nginx role of pyweb.stack\n")
-    (tmp_path / "conf.d/blog.conf").write_text(f"server {{ server_name blog; location / {{ proxy_pass {target}; }} }}")
+    path.write_text(f"server {{ server_name blog; location / {{ proxy_pass {target}; }} }}")
     service: Any = Serving(address)
-    assert still_used(service, str(tmp_path)) == [f"blog in {tmp_path}/conf.d/blog.conf"]
+    assert still_used(service, str(tmp_path)) == [f"blog in {path}"]
 
 
 @pytest.mark.attack("1", "The repository of an old deployment is a folder of the controller, or a program there")

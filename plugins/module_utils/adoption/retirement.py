@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import OldService, old_service
@@ -13,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import H
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import foreign
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import parsed
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
 
 # Seconds for an answer through nginx.
@@ -78,7 +81,7 @@ def check_front(item: dict[str, Any], service: OldService) -> None:
 
 
 def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
-    """The servers of nginx that other people wrote and that lead to an address of the service."""
+    """The servers of nginx that lead to an address of the service."""
     addresses = {known for address in service.addresses() for known in spellings(address)}
     if not addresses:
         return []
@@ -87,7 +90,7 @@ def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
             entry = stream.read()
     except OSError:
         return []
-    files = foreign.sources(conf_dir, entry)
+    files = foreign.sources(conf_dir, entry) + sites(conf_dir)
     upstreams = {
         block.arguments[0]: {server.arguments[0] for server in block.named("server") if server.arguments}
         for source in files
@@ -104,6 +107,16 @@ def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
         used |= {f"*:{one.rpartition(':')[2]}" for one in used if not one.startswith("unix:")}
         if used & addresses:
             found.append(f"{server.title} in {server.source.path}")
+    return found
+
+
+def sites(conf_dir: str) -> list[foreign.Source]:
+    """The sites of this collection. Those of nginx_sites can lead to the service, too."""
+    found = []
+    for path in sorted(glob.glob(f"{glob.escape(conf_dir)}/pyweb/current/sites/*.conf")):
+        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+            found.append(foreign.Source(path, text, parsed(text)))
     return found
 
 
