@@ -103,7 +103,7 @@ KINDS = re.compile(
     r"(?:auth|ssl|limit|proxy|grpc|uwsgi|fastcgi|scgi|sub_filter|ssi|open_file_cache|secure_link|http2|http3|expires)(?:_\w+)?\Z"
     r"|(?:satisfy|real_ip_recursive|disable_symlinks|add_trailer|modsecurity\w*)\Z"
 )
-# Of these, the settings that only the level http may have, and the folders for temporary files.
+# Settings of these kinds that only the level http may have, and the folders for temporary files.
 HTTP_ONLY = re.compile(r"\w+_(?:zone|cache_path|temp_path)\Z")
 # Settings of the nginx.conf that Debian ships. The servers do not need them again.
 STOCK = frozenset(

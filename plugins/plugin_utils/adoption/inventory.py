@@ -178,7 +178,7 @@ def source_of(one: Deployment, name: str, comments: list[str]) -> dict[str, str]
 
 def variables(env: Mapping[str, str], name: str, secrets: dict[str, str]) -> dict[str, str]:
     """The variables of an application. Values that look secret become references to the second file."""
-    found = {}
+    found: dict[str, str] = {}
     for key, value in env.items():
         if SECRET.search(key) or LOGIN.search(value):
             found[key] = hidden(value, f"{name}_{key}", secrets)

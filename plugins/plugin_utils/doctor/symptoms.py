@@ -58,8 +58,8 @@ def ownership(view: View, one: dict[str, Any]) -> str:
     """How the application gets what it has to write. It chooses the names, and could put links there."""
     if one["path"] != one["named"] and f"/{view.name}/" not in f"{one['path']}/":
         return (
-            f"keep the {'database' if one['database'] else 'folder'} in a folder of shared, or in a folder that belongs "
-            f"to the account {view.name}. Leave {one['path']} as it is"
+            f"keep the {'database' if one['database'] else 'folder'} in a folder of shared, or in a folder that "
+            f"belongs to the account {view.name}. Leave {one['path']} as it is"
         )
     return (
         f"give it to the application: chown -h {view.name}:{view.name} {shlex.quote(one['path'])}, and chmod u+rw "
