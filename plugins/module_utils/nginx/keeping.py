@@ -104,7 +104,7 @@ KINDS = re.compile(
     r"|(?:satisfy|real_ip_recursive|disable_symlinks|add_trailer|modsecurity\w*)\Z"
 )
 # Settings of these kinds that only the level http may have, and the folders for temporary files.
-HTTP_ONLY = re.compile(r"\w+_(?:zone|cache_path|temp_path)\Z")
+HTTP_ONLY = re.compile(r"\w+_(?:zone|cache_path|temp_path)\Z|http2_recv_buffer_size\Z")
 # Settings of the nginx.conf that Debian ships. The servers do not need them again.
 STOCK = frozenset(
     {
