@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_command
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.handmade import Handmade
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import master
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.server import Nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.system_files import SystemFiles
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.transaction import Transaction
@@ -46,6 +48,11 @@ def start(nginx: Instance, http_text: str = "", **files: str) -> None:
         folder, _slash, name = path.partition("__")
         (nginx.conf / folder.replace("_", "-").replace("conf-d", "conf.d") / name).write_text(text)
     subprocess.run([str(BINARY), "-c", str(nginx.conf / "nginx.conf")], check=True)
+    # The command returns before the daemon has written its number and set its title.
+    until = time.monotonic() + 30
+    while not master(str(nginx.folder / "nginx.pid")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def server(port: int, answer: str, names: str = "", more: str = "") -> str:
@@ -152,13 +159,14 @@ def test_settings_of_the_replaced_nginx_conf_still_reach_its_servers(nginx: Inst
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Handmade, "move_away"), (Handmade, "replace"), (SystemFiles, "write_entry"), (Nginx, "reload")],
-    ids=["move_away", "replace", "write_entry", "reload"],
+    [(Handmade, "keep"), (Handmade, "replace"), (SystemFiles, "write_entry"), (Nginx, "reload")],
+    ids=["keep", "replace", "write_entry", "reload"],
 )
 def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: type, step: str, before: bool) -> None:
     folder = tmp_path / "webapps/shop"
     released(folder)
-    text = server(nginx.port, "by hand", "shop.example.com")
+    # The second server has nothing to do with the application.
+    text = server(nginx.port, "by hand", "shop.example.com") + server(nginx.port, "blog", "blog.example.com")
     other = free_port()
     start(nginx, server(other, "entry", "entry.org"), sites_enabled__shop=text)
     site = own(nginx, nginx.port, "new", "shop.example.com", folder)
@@ -167,8 +175,36 @@ def test_a_run_that_is_killed_is_healed(nginx: Instance, tmp_path: Path, owner: 
     assert get(other) == "entry"
     run(nginx, shop=site)
     assert (get(nginx.port, "shop.example.com"), get(other)) == ("new", "entry")
+    assert get(nginx.port, "blog.example.com") == "blog"
     assert run(nginx, shop=site)[0]["actions"] == []
     assert text in [path.read_text() for path in (nginx.conf / "before-pyweb").rglob("shop*") if path.is_file()]
+
+
+@needs_nginx
+def test_a_file_that_a_killed_run_has_begun_is_not_loaded(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    text = "upstream old { server 127.0.0.1:1; }\n" + server(nginx.port, "by hand", "shop.example.com")
+    start(nginx, sites_enabled__shop=text)
+    (nginx.conf / "sites-enabled/shop.0a1b2c3d.new").write_text(text)
+    run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", folder))
+    assert get(nginx.port, "shop.example.com") == "new"
+    assert [path.name for path in (nginx.conf / "sites-enabled").iterdir()] == ["shop"]
+
+
+@needs_nginx
+def test_a_rewritten_file_keeps_its_mode_and_its_bytes(nginx: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "webapps/shop"
+    released(folder)
+    start(nginx)
+    path = nginx.conf / "sites-enabled/shop"
+    kept = server(nginx.port, "blog", "blog.example.com")
+    path.write_bytes(b"# Gr\xf6\xdfe\n" + f"{server(nginx.port, 'by hand', 'shop.example.com')}{kept}".encode())
+    path.chmod(0o600)
+    run(nginx, shop=own(nginx, nginx.port, "new", "shop.example.com", folder))
+    assert path.read_bytes().startswith(b"# Gr\xf6\xdfe\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert get(nginx.port, "blog.example.com") == "blog"
 
 
 @needs_nginx

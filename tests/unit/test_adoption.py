@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import (
     callable_of,
+    handmade_processes,
     server_of,
     unit_of,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import disabled, matches, plain
+from ansible_collections.pyweb.stack.plugins.module_utils.adoption.retirement import still_used
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.adoption.commands import (
     pairs_of,
@@ -232,8 +235,8 @@ def test_a_unit_with_a_socket_and_a_site() -> None:
     assert app["wsgi"] == "wsgi:app"
     assert app["workers"] == 3
     assert app["adopts"] == {"unit": "myproject.service"}
-    assert app["env"] == {"FLASK_ENV": "production", "SECRET_KEY": "{{ myproject_secret_key }}"}
-    assert secrets == {"myproject_secret_key": "abc%def"}
+    assert app["env"] == {"FLASK_ENV": "production", "SECRET_KEY": "{{ adopted_myproject_secret_key }}"}
+    assert secrets == {"adopted_myproject_secret_key": "abc%def"}
     assert "abc%def" not in text
     assert app["site"] == {
         "domains": ["shop.example.com", "www.shop.example.com"],
@@ -269,8 +272,8 @@ def test_a_program_of_supervisor_and_its_worker() -> None:
     worker = command("celery -A blog worker", name="blog-worker", settings={}, serves=False, cwd="/srv/blog")
     apps, text, secrets = apps_of({"programs": [web, worker]})
     assert apps[0]["adopts"] == {"program": "blog"}
-    assert apps[0]["env"] == {"A": "1", "DB_PASSWORD": "{{ blog_db_password }}", "LANG": "C"}
-    assert secrets == {"blog_db_password": 'p,="x%'}
+    assert apps[0]["env"] == {"A": "1", "DB_PASSWORD": "{{ adopted_blog_db_password }}", "LANG": "C"}
+    assert secrets == {"adopted_blog_db_password": 'p,="x%'}
     assert "celery -A blog worker" in text
 
 
@@ -470,3 +473,131 @@ def test_a_site_that_waits_is_served_in_the_stage_switch(nginx: dict[str, Any], 
     assert later_for_nginx(nginx) == pending
     switch = without_front({"name": "shop", "front_port": 80}, pending)
     assert (switch["front_port"] is None) == bool(pending["waiting"])
+
+
+@pytest.mark.attack("1", "A host names a unit and a variable so that the second file sets a variable of Ansible")
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("ansible", 'SSH_COMMON_ARGS="-oProxyCommand=id ://a:b@"'),
+        ("ansible", "BECOME_PASSWORD=x"),
+        ("webapp", "ROOT=/tmp/://a:b@"),
+    ],
+)
+def test_no_host_names_a_variable_of_the_controller(name: str, variable: str) -> None:
+    unit = command("gunicorn app:app", name=f"{name}.service", text=f"Environment={variable}\n", serves=True)
+    _apps, _text, secrets = apps_of({"units": [unit]})
+    assert len(secrets) == 1
+    assert all(key.startswith("adopted_") for key in secrets)
+
+
+@pytest.mark.attack("1", "A host writes a reference to a variable of the controller into its settings")
+@pytest.mark.parametrize("key", ["GREETING", "TOKEN"])
+def test_a_reference_that_a_host_wrote_is_not_resolved(key: str) -> None:
+    text = f'Environment={key}="{{{{ vault_password }}}}"\n'
+    unit = command("gunicorn app:app", name="shop.service", text=text, serves=True)
+    written = inventory_of("web1", {"units": [unit]}, "web1.secrets.yml")
+    assert "!unsafe '{{ vault_password }}'" in written.inventory + written.secrets
+
+
+def test_two_secrets_have_two_variables() -> None:
+    text = "Environment=A_TOKEN=one\nEnvironment=A-TOKEN=two\n"
+    unit = command("gunicorn app:app", name="shop.service", text=text, serves=True)
+    _apps, _text, secrets = apps_of({"units": [unit]})
+    assert sorted(secrets.values()) == ["one", "two"]
+
+
+def test_a_secret_of_a_command_line_is_in_the_second_file_only() -> None:
+    process = command("gunicorn -e SECRET_KEY=hidden-value app:app", pid=3)
+    apps, text, secrets = apps_of({"processes": [process]})
+    assert "hidden-value" not in text
+    assert secrets[apps[0]["adopts"]["command"].strip("{ }")] == "gunicorn -e SECRET_KEY=hidden-value app:app"
+
+
+def test_a_password_of_a_neighbour_is_in_no_comment() -> None:
+    unit = command("gunicorn app:app", name="shop.service", text="", serves=True)
+    worker = command("celery -b redis://:hidden-value@db/0", name="worker.service", text="", serves=False)
+    _apps, text, _secrets = apps_of({"units": [unit, worker]})
+    assert "Beside it runs worker: celery" in text
+    assert "hidden-value" not in text
+
+
+def test_the_account_of_a_process_is_not_the_owner_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    (folder / "cmdline").write_bytes(b"gunicorn\0app:app\0")
+    (folder / "stat").write_text("7 (gunicorn) S 1 7 7")
+    (folder / "status").write_text("Name:\tgunicorn\nUid:\t4711\t4711\t4711\t4711\n")
+    assert [one.uid for one in handmade_processes("/srv/webapps", str(tmp_path))] == [4711]
+
+
+def test_a_socket_at_a_relative_path_is_known_by_its_whole_path(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    (folder / "fd").mkdir(parents=True)
+    (folder / "cmdline").write_bytes(b"gunicorn\0app:app\0")
+    (folder / "stat").write_text("7 (gunicorn) S 1 7 7")
+    (folder / "cwd").symlink_to("/home/sammy/shop")
+    (folder / "fd/3").symlink_to("socket:[99]")
+    (tmp_path / "net").mkdir()
+    line = "0000: 00000002 00000000 00010000 0001 01 99 shop.sock"
+    (tmp_path / "net/unix").write_text(f"Num RefCount Protocol Flags Type St Inode Path\n{line}\n")
+    assert [one.addresses for one in handmade_processes("/srv/webapps", str(tmp_path))] == [
+        ["/home/sammy/shop/shop.sock"]
+    ]
+
+
+class Serving:
+    """An old service that listens on one address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def addresses(self) -> list[str]:
+        return [self.address]
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("/run/shop.sock", "http://unix:/run/shop.sock"),
+        ("/run/shop.sock", "http://unix:/run/shop.sock:/"),
+        ("/run/shop.sock", "http://unix:/run/shop.sock:/api/"),
+        ("127.0.0.1:8000", "http://localhost:8000/"),
+        ("0.0.0.0:8000", "http://10.0.0.5:8000"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["conf.d", "pyweb/current/sites"])
+def test_a_service_that_another_server_needs_is_used(tmp_path: Path, folder: str, address: str, target: str) -> None:
+    path = tmp_path / folder / "blog.conf"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "nginx.conf").write_text("# nginx role of pyweb.stack\n")
+    path.write_text(f"server {{ server_name blog; location / {{ proxy_pass {target}; }} }}")
+    service: Any = Serving(address)
+    assert still_used(service, str(tmp_path)) == [f"blog in {path}"]
+
+
+@pytest.mark.attack("1", "The repository of an old deployment is a folder of the controller, or a program there")
+@pytest.mark.parametrize(
+    "address", ["/srv/private", "file:///srv/private", "../private", "ext::sh", "--upload-pack=id", "ssh://-oProxy/x"]
+)
+def test_no_repository_is_a_path_of_the_controller(address: str) -> None:
+    project = {"repository": address, "top": "/srv"}
+    unit = command("gunicorn app:app", name="shop.service", text="", serves=True, project=project)
+    apps, _text, _secrets = apps_of({"units": [unit]})
+    assert apps[0]["source"] == {"path": "shop"}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.com/a/b.git", "git@example.com:a/b.git", "ssh://git@h/x", "h:a/b"]
+)
+def test_a_repository_of_another_host_is_the_source(address: str) -> None:
+    unit = command("gunicorn app:app", name="shop.service", text="", serves=True, project={"repository": address})
+    apps, _text, _secrets = apps_of({"units": [unit]})
+    assert "git" in apps[0]["source"]
+
+
+@pytest.mark.parametrize("value", ["{'a': {'b': 1j}}", "{'a': [b'x', ...]}", "[{1, 2}]"])
+def test_any_literal_can_be_written(value: str) -> None:
+    process = command("gunicorn -c c.py app:app", files={"c.py": f"secure_scheme_headers = {value}"}, pid=3)
+    apps, _text, _secrets = apps_of({"processes": [process]})
+    assert apps[0]["name"] == "app"

@@ -322,3 +322,19 @@ def test_the_logs_of_a_site_are_those_of_the_inventory() -> None:
         "access_logs": ["/var/log/nginx/blog.access.log"],
         "error_logs": ["/var/log/nginx/blog.error.log"],
     }
+
+
+@pytest.mark.parametrize("offset", ["+9959", "-99:00", "+2400"])
+def test_an_offset_that_no_place_has_is_no_time(offset: str) -> None:
+    assert times.in_line(f"2026-01-31 14:30:00 {offset} a visitor wrote this") is None
+    assert times.moment(f"2026-01-31T14:30:00{offset}", NOW) is None
+
+
+@pytest.mark.attack("16.7", "A visitor writes lines into the access log that take minutes to search")
+def test_a_search_for_a_request_takes_linear_time() -> None:
+    agent = "rt=1.0 uct= id=a " * 450
+    line = f'1.2.3.4 - - [01/Jan/2026:00:00:00 +0000] "GET / HTTP/1.1" 200 1 "-" "{agent}" rt=0.1 uct="0.1" id=x conn=1'
+    begin = time.process_time()
+    for _line in range(200):
+        requests.accessed(line)
+    assert time.process_time() - begin < 1

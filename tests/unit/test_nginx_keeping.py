@@ -83,3 +83,20 @@ def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     parsed(text)
     new_text(f"server {{ listen 80; }} {text}", {(80, "")})
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["auth_request /login", "satisfy all", "ssl_verify_client on", "limit_req zone=one", "proxy_hide_header X-Secret",
+     "real_ip_recursive on", "ssl_client_certificate /ca.pem"],
+)  # fmt: skip
+def test_what_protects_the_servers_of_a_replaced_nginx_conf_stays(setting: str) -> None:
+    text = f"http {{ {setting}; limit_req_zone $a zone=one:1m rate=1r/s; proxy_temp_path /x; server {{ listen 80; }} }}"
+    entry = foreign.Source("/etc/nginx/nginx.conf", text, list(parsed(text)[0].block or ()), is_entry=True)
+    beside = "server { listen 81; server_name a.org; }"
+    files = [entry, foreign.Source(PATH, beside, parsed(beside))]
+    found = keeping.new_texts(files, foreign.servers(files, takeover=True), set(), True, "/kept")
+    for path in ("/kept", PATH):
+        (server,) = [one for one in parsed(found.get(path) or "") if one.name == "server"]
+        assert setting in [" ".join(one.words) for one in server.block or ()]
+        assert "proxy_temp_path" not in [one.name for one in server.block or ()]

@@ -52,7 +52,21 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
         {"found": {"unwritable": [DATABASE]}},
         True,
         "write access",
-        ["may not write its database", "root:root 0644", "chown shop:shop"],
+        ["may not write its database", "root:root 0644", "chown -h shop:shop"],
+    ),
+    # The folder belongs to the host.
+    (
+        {"found": {"unwritable": [{**DATABASE, "path": "/etc", "named": "/etc/app.db"}]}},
+        True,
+        "write access",
+        ["in a folder of shared", "Leave /etc as it is"],
+    ),
+    # The application chooses the name, and root runs the command.
+    (
+        {"found": {"unwritable": [{**DATABASE, "path": "/srv/shop/x.db;id", "named": "/srv/shop/x.db;id"}]}},
+        True,
+        "write access",
+        ["chown -h shop:shop '/srv/shop/x.db;id'"],
     ),
     ({"found": {"unwritable": [FOLDER]}}, False, "write access", ["may not write its folder /srv/shared/up"]),
     ({"found": {"unwritable": [FOLDER], **REQUESTS}}, True, "write access", ["may not write its folder"]),

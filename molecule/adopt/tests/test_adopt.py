@@ -153,7 +153,7 @@ def test_the_inventory_says_what_the_tutorials_did(adoption: Adoption) -> None:
     assert apps["four"]["adopts"] == {"command": "/srv/venv/bin/python /srv/venv/bin/uwsgi --ini /srv/four/uwsgi.ini"}
     assert apps["five"]["adopts"] == {"unit": "five.service"}
     assert (apps["four"]["server"], apps["four"]["workers"], apps["four"]["threads"]) == ("uwsgi", 2, 2)
-    assert adoption.secrets == {"two_secret_key": "not for logs"}
+    assert adoption.secrets == {"adopted_two_secret_key": "not for logs"}
     assert "not for logs" not in adoption.text
     assert sorted(adoption.modes.values()) == [0o600, 0o644]
     assert "cpu_count() * 2 + 1: workers: auto" in adoption.text

@@ -36,6 +36,8 @@ INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*\Z")
 UNIT = re.compile(r"/([^/\n]+\.service)(?=/|\n|\Z)")
 # The listening flag of the kernel in /proc/net/unix.
 LISTENING = 0x00010000
+# The account of a process that has ended meanwhile.
+NOBODY = 65534
 # Bounds for what a host has.
 MOST = 100
 MOST_BYTES = 64 * 1024
@@ -49,7 +51,7 @@ class Served:
     server: str
     words: list[str]
     cwd: str = ""
-    uid: int = 0
+    uid: int = NOBODY
     # The unit or the supervisor program that keeps it alive; empty if none does.
     unit: str = ""
     program: str = ""
@@ -99,8 +101,9 @@ def complete(one: Served, family: list[int], sockets: dict[str, str], proc: str)
     """Add what only a closer look at a process shows."""
     with suppress(OSError):
         one.cwd = os.readlink(f"{proc}/{one.pid}/cwd")
-    with suppress(OSError):
-        one.uid = os.stat(f"{proc}/{one.pid}").st_uid
+    with suppress(OSError, IndexError):
+        # The folder of a process that must not be dumped belongs to root, whatever its account is.
+        one.uid = int(re.findall(r"(?m)^Uid:\s+(\d+)", read(f"{proc}/{one.pid}/status"))[0])
     with suppress(OSError):
         one.unit = unit_of(read(f"{proc}/{one.pid}/cgroup"))
     with suppress(OSError):
@@ -111,7 +114,8 @@ def complete(one: Served, family: list[int], sockets: dict[str, str], proc: str)
         one.program = group if one.program.startswith(group) else one.program
     if one.program or one.unit.startswith(("ssh", "cron", "user@", "rc-local", "docker", "session")):
         one.unit = ""
-    one.addresses = addresses_of(family, sockets, proc)
+    found = addresses_of(family, sockets, proc)
+    one.addresses = [os.path.normpath(f"{one.cwd}/{path}") if path.startswith("./") else path for path in found]
 
 
 def unit_of(cgroups: str) -> str:
@@ -156,7 +160,10 @@ def read(path: str) -> str:
 
 
 def listening(proc: str) -> dict[str, str]:
-    """The address of each listening socket, by its inode: ADDRESS:PORT or a path."""
+    """The address of each listening socket, by its inode: ADDRESS:PORT or a path.
+
+    A path that is relative to the folder of its process begins with ``./``.
+    """
     found: dict[str, str] = {}
     for table in ("tcp", "tcp6"):
         with suppress(OSError), open(f"{proc}/net/{table}", encoding="ascii") as stream:
@@ -165,8 +172,8 @@ def listening(proc: str) -> dict[str, str]:
     with suppress(OSError), open(f"{proc}/net/unix", encoding="utf-8", errors="replace") as stream:
         for line in lines_of(stream.read())[1:]:
             fields = line.split(None, 7)
-            if len(fields) == 8 and int(fields[3], 16) & LISTENING and fields[7].startswith("/"):
-                found[fields[6]] = fields[7]
+            if len(fields) == 8 and int(fields[3], 16) & LISTENING and not fields[7].startswith("@"):
+                found[fields[6]] = fields[7] if fields[7].startswith("/") else f"./{fields[7]}"
     return found
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import signal
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.handmade_processes import (
@@ -100,7 +101,12 @@ class OldUnit(OldService):
         )
 
     def mine(self, one: Served) -> bool:
-        return one.unit == self.name
+        return one.unit in self.names
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Its name, and that of the unit to which this name is an alias."""
+        return {self.name, self.systemctl.show(self.name, "Id").get("Id", "")} - {""}
 
     def retire(self, timeout: float) -> None:
         triggers = [name for name in self.properties().get("TriggeredBy", "").split() if name != self.name]
@@ -173,7 +179,7 @@ class OldProgram(OldService):
         path, text = found
         status = os.stat(path)
         keep_copy(path, text)
-        write(File(path, disabled(text, self.name), mode=status.st_mode & 0o777))
+        write(File(path, encoded(disabled(text, self.name)), mode=status.st_mode & 0o777))
         rpc = Rpc(read_daemon(), timeout=30)
         for group in {group for group, _name in self.running()}:
             rpc.stop(group, timeout, {name for of, name in self.running() if of == group} or None)
@@ -211,7 +217,12 @@ def keep_copy(path: str, text: str) -> None:
     target, number = os.path.join(folder, os.path.basename(path)), 1
     while os.path.lexists(target):
         target, number = os.path.join(folder, f"{os.path.basename(path)}.{number}"), number + 1
-    write(File(target, text, mode=0o600))
+    write(File(target, encoded(text), mode=0o600))
+
+
+def encoded(text: str) -> bytes:
+    """The bytes of a file, also those that were no UTF-8."""
+    return text.encode(errors="surrogateescape")
 
 
 class OldProcess(OldService):
@@ -239,8 +250,11 @@ class OldProcess(OldService):
             with suppress(ProcessLookupError):
                 os.kill(one.pid, signal_number)
             if not wait_for(lambda: not self.found(), timeout, INTERVAL):
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGKILL)
+                # Another process may have the number by now.
+                for left in self.found():
+                    if left.pid == one.pid:
+                        with suppress(ProcessLookupError):
+                            os.kill(one.pid, signal.SIGKILL)
                 if not wait_for(lambda: not self.found(), KILLED, INTERVAL):
                     raise HostError(f"Retiring {self}: the process {one.pid} does not end. Look at it with ps.")
 

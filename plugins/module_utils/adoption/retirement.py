@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.old_services import OldService, old_service
@@ -12,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import H
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import foreign
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import parsed
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.processes import processes
 
 # Seconds for an answer through nginx.
@@ -77,7 +81,7 @@ def check_front(item: dict[str, Any], service: OldService) -> None:
 
 
 def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
-    """The servers of nginx that other people wrote and that lead to an address of the service."""
+    """The servers of nginx that lead to an address of the service."""
     addresses = {known for address in service.addresses() for known in spellings(address)}
     if not addresses:
         return []
@@ -86,7 +90,7 @@ def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
             entry = stream.read()
     except OSError:
         return []
-    files = foreign.sources(conf_dir, entry)
+    files = foreign.sources(conf_dir, entry) + sites(conf_dir)
     upstreams = {
         block.arguments[0]: {server.arguments[0] for server in block.named("server") if server.arguments}
         for source in files
@@ -97,21 +101,40 @@ def still_used(service: OldService, conf_dir: str = "/etc/nginx") -> list[str]:
     for server in foreign.servers(files):
         used = set()
         for target in foreign.targets(server.block):
-            host = target.partition("://")[2] or target
-            host = host if host.startswith("unix:") else host.partition("/")[0]
-            used |= {one.rstrip(":").rstrip("/") for one in upstreams.get(host, {host})}
+            host = target.partition("://")[2] if not target.startswith("unix:") else target
+            host = path_only(host or target) or (host or target).partition("/")[0]
+            used |= {path_only(one) or one for one in upstreams.get(host, {host})}
+        used |= {f"*:{one.rpartition(':')[2]}" for one in used if not one.startswith("unix:")}
         if used & addresses:
             found.append(f"{server.title} in {server.source.path}")
     return found
 
 
+def sites(conf_dir: str) -> list[foreign.Source]:
+    """The sites of this collection. Those of nginx_sites can lead to the service, too."""
+    found = []
+    for path in sorted(glob.glob(f"{glob.escape(conf_dir)}/pyweb/current/sites/*.conf")):
+        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+            found.append(foreign.Source(path, text, parsed(text)))
+    return found
+
+
+def path_only(address: str) -> str:
+    """The address of a unix socket, without a path for the requests; empty for any other address."""
+    match = re.match(r"unix:(?://)?(/[^:]*)", address)
+    return f"unix:{os.path.normpath(match[1])}" if match else ""
+
+
 def spellings(address: str) -> set[str]:
     """The ways in which nginx may write an address."""
     if address.startswith("/"):
-        return {f"unix:{address}", f"unix://{address}"}
+        return {f"unix:{address}"}
     host, _colon, port = address.rpartition(":")
     local = {"127.0.0.1", "localhost", "[::1]"} if host in ("127.0.0.1", "0.0.0.0", "[::]", "[::1]") else set()  # noqa: S104  # names in a text
-    return {f"{name}:{port}" for name in {host, *local}}
+    # Every name and address of this host leads there. Those of other hosts are not told apart.
+    every = {"*"} if host in ("0.0.0.0", "[::]") else set()  # noqa: S104  # names in a text
+    return {f"{name}:{port}" for name in {host, *local, *every}}
 
 
 def await_drained(timeout: float) -> None:

@@ -46,7 +46,7 @@ def accessed(line: str) -> tuple[str, float, str]:
             return str(entry["request_id"]), float(entry["request_time"]), str(entry.get("connection", ""))
         except (ValueError, KeyError, TypeError, AttributeError):
             return "", 0.0, ""
-    found = ACCESS.search(line)
+    found = ACCESS.search(line.rpartition('"')[2])
     return (found[2], float(found[1]), found[3] or "") if found else ("", 0.0, "")
 
 

@@ -79,8 +79,10 @@ def from_numbers(parts: Any) -> datetime.datetime | None:
     """A moment from year, month, day, hour, minute, second, fraction and offset. None if there is no such moment."""
     year, month, day, hour, minute, second = (int(part or 0) for part in parts[:6])
     fraction = int((parts[6] or "0").ljust(6, "0")[:6])
-    own = offset(parts[7]) if parts[7] else None
-    return dated(lambda: datetime.datetime(year, month, day, hour, minute, second, fraction, own))
+    zone = parts[7]
+    return dated(
+        lambda: datetime.datetime(year, month, day, hour, minute, second, fraction, offset(zone) if zone else None)
+    )
 
 
 def offset(text: str) -> datetime.tzinfo:

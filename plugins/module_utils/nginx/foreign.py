@@ -8,6 +8,7 @@ import glob
 import os
 from dataclasses import dataclass, field
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import UNFINISHED
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import (
     Directive,
     is_for_all,
@@ -105,7 +106,7 @@ def follow(conf_dir: str, directives: list[Directive], found: dict[str, Source],
 
 
 def add(conf_dir: str, path: str, found: dict[str, Source], depth: int = 0) -> None:
-    if path in found or len(found) >= MOST_FILES or path.startswith(f"{conf_dir}/pyweb/"):
+    if path in found or len(found) >= MOST_FILES or path.startswith(f"{conf_dir}/pyweb/") or UNFINISHED.search(path):
         return
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > MOST_BYTES:

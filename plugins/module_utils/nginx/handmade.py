@@ -10,11 +10,20 @@ the folder ``before-pyweb``, and never deleted.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import shutil
+import stat
 from collections.abc import Collection
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, own_file, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
+    File,
+    atomic_symlink,
+    own_file,
+    sweep,
+    write,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import foreign, keeping, owners
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.changes import diff
 
@@ -86,16 +95,26 @@ class Handmade:
 
     def replace(self, edits: dict[str, str | None], undo: contextlib.ExitStack) -> None:
         """Write the new texts; the old files move to the folder of replaced files."""
+        # nginx would load what a killed run has left in sites-enabled.
+        for folder in {os.path.dirname(path) for path in edits}:
+            sweep(glob.glob(f"{glob.escape(folder)}/*"))
         for path, text in sorted(edits.items()):
+            # The servers of nginx.conf may have secrets, like those of any file.
+            like = path if os.path.exists(path) else f"{self.conf_dir}/nginx.conf"
+            mode = stat.S_IMODE(os.stat(like).st_mode) if os.path.exists(like) else 0o644
             if os.path.lexists(path):
-                self.move_away(path, undo)
+                self.keep(path, undo)
+            elif text is not None:
+                undo.callback(write, File(path, None))
             if text is not None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(os.path.dirname(path), 0o755)
-                undo.callback(write, File(path, None))
-                write(own_file(path, text, 0o644))
+            # The file changes in one step: a killed run leaves the old text or the new one.
+            data = None if text is None else text.encode(errors="surrogateescape")
+            write(own_file(path, data, mode))
 
-    def move_away(self, path: str, undo: contextlib.ExitStack) -> None:
+    def keep(self, path: str, undo: contextlib.ExitStack) -> None:
+        """Keep the old file in the folder of replaced files, and at its place until it is replaced there."""
         folder = os.path.join(self.conf_dir, BEFORE)
         relative = os.path.relpath(path, self.conf_dir)
         if relative.startswith(".."):
@@ -105,12 +124,15 @@ class Handmade:
         if os.path.islink(path):
             # A link with a relative target would lead nowhere from there. The file that it leads to stays.
             os.symlink(os.path.realpath(path), target)
-            link = os.readlink(path)
-            undo.callback(os.symlink, link, path)
-            os.unlink(path)
+            undo.callback(os.unlink, target)
+            undo.callback(atomic_symlink, os.readlink(path), path)
         else:
-            os.rename(path, target)
-            undo.callback(os.rename, target, path)
+            try:
+                os.link(path, target)
+            except OSError:
+                # It is on another file system.
+                shutil.copy2(path, target)
+            undo.callback(put_back, target, path)
 
     # report
 
@@ -140,6 +162,16 @@ class Handmade:
 
     def diffs(self, edits: dict[str, str | None]) -> list[dict[str, Any]]:
         return [diff(path, text_at(path) or "", text or "") for path, text in sorted(edits.items())]
+
+
+def put_back(kept: str, path: str) -> None:
+    try:
+        os.replace(kept, path)
+    except OSError:
+        shutil.copy2(kept, path)
+    # Two names of one file stay as they are in a rename.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(kept)
 
 
 def taken_by(files: dict[str, str]) -> set[foreign.Key]:

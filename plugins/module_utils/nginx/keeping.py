@@ -98,6 +98,13 @@ INHERITED = frozenset(
         "set_real_ip_from",
     ]
 )
+# Kinds of settings that servers inherit, whatever the module is. Many of them protect a server, such as auth_request.
+KINDS = re.compile(
+    r"(?:auth|ssl|limit|proxy|grpc|uwsgi|fastcgi|scgi|sub_filter|ssi|open_file_cache|secure_link|http2|http3|expires)(?:_\w+)?\Z"
+    r"|(?:satisfy|real_ip_recursive|disable_symlinks|add_trailer|modsecurity\w*)\Z"
+)
+# Settings of these kinds that only the level http may have, and the folders for temporary files.
+HTTP_ONLY = re.compile(r"\w+_(?:zone|cache_path|temp_path)\Z|http2_recv_buffer_size\Z")
 # Settings of the nginx.conf that Debian ships. The servers do not need them again.
 STOCK = frozenset(
     {
@@ -114,7 +121,8 @@ STOCK = frozenset(
 )
 # Those of them that change no answer. A file beside the old nginx.conf is not rewritten for their sake.
 INVISIBLE = re.compile(
-    r"(?:access_log|error_log|sendfile|tcp_\w+|server_tokens|keepalive_\w+|ssl_\w+|types_hash\w+|send_timeout|client_\w+timeout"
+    r"(?:access_log|error_log|sendfile|tcp_\w+|server_tokens|keepalive_\w+|types_hash\w+|send_timeout|client_\w+timeout"
+    r"|ssl_(?:ciphers|dhparam|ecdh_curve|prefer_server_ciphers|protocols|session_\w+|buffer_size|stapling\w*)"
     r"|resolver|large_client_header_buffers|server_name_in_redirect|default_type)\Z"
 )
 # Folders of the old nginx.conf that the new one loads, too.
@@ -158,8 +166,12 @@ def inherited(entry: Source) -> list[tuple[str, str]]:
     return [
         (one.name, entry.text[one.start : one.end])
         for one in entry.directives
-        if one.block is None and one.name in INHERITED and " ".join(one.words) not in STOCK
+        if one.block is None and is_inherited(one.name) and " ".join(one.words) not in STOCK
     ]
+
+
+def is_inherited(name: str) -> bool:
+    return name in INHERITED or bool(KINDS.match(name) and not HTTP_ONLY.match(name))
 
 
 def moved(entry: Source, edits: list[Edit], files: list[Source]) -> str:

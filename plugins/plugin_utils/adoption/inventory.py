@@ -26,6 +26,8 @@ SECRET = re.compile(
     r"SECRET|PASS(?:WORD|WD|PHRASE)?(?:_|\b|$)|PWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|(?:^|_)KEY(?:_|$)|DSN|SALT|AUTH",
     re.IGNORECASE,
 )
+# An address of a repository on another host: not a path of the controller, and no program.
+REMOTE = re.compile(r"(?:https?|ssh|git)://[^\s-]\S*|(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*:(?!:|//)\S+")
 LOGIN = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 WIDTH = 110
 HEADER = """\
@@ -127,7 +129,7 @@ def application(one: Deployment, site: Site, name: str, secrets: dict[str, str])
     if reading.env:
         app["env"] = variables(reading.env, name, secrets)
     if one.adopts and any(one.adopts.values()):
-        app["adopts"] = one.adopts
+        app["adopts"] = {kind: without_secrets(text, name, secrets) for kind, text in one.adopts.items()}
     if site.settings:
         app["site"] = site.settings
     comments += [f"Beside it runs {other}: {line}. See processes." for other, line in one.beside]
@@ -160,7 +162,9 @@ def without_problems(app: dict[str, Any], server: str) -> list[str]:
 
 def source_of(one: Deployment, name: str, comments: list[str]) -> dict[str, str]:
     repository = str(one.project.get("repository") or "")
-    if repository:
+    if repository and not REMOTE.fullmatch(repository):
+        comments.append(f"Its repository is {repository}, which is no address that the controller can use.")
+    elif repository:
         if redacted(repository) != repository:
             comments.append("Its repository has a password in its address, which is left out.")
         source = {"git": redacted(repository).replace("***@", "")}
@@ -174,15 +178,37 @@ def source_of(one: Deployment, name: str, comments: list[str]) -> dict[str, str]
 
 def variables(env: Mapping[str, str], name: str, secrets: dict[str, str]) -> dict[str, str]:
     """The variables of an application. Values that look secret become references to the second file."""
-    found = {}
+    found: dict[str, str] = {}
     for key, value in env.items():
         if SECRET.search(key) or LOGIN.search(value):
-            variable = re.sub(r"\W", "_", f"{name}_{key}".lower())
-            secrets[variable] = value
-            found[key] = f"{{{{ {variable} }}}}"
+            found[key] = hidden(value, f"{name}_{key}", secrets)
         else:
             found[key] = value
     return found
+
+
+def without_secrets(text: str, name: str, secrets: dict[str, str]) -> str:
+    """A command line; a reference to it if it has a secret value of this application, or a login."""
+    own = [value for key, value in secrets.items() if value and key.startswith(variable_of(f"{name}_"))]
+    has_secret = LOGIN.search(text) or any(value in text for value in own)
+    return hidden(text, f"{name}_command", secrets) if has_secret else text
+
+
+def variable_of(name: str) -> str:
+    return "adopted_" + re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+def hidden(value: str, name: str, secrets: dict[str, str]) -> Reference:
+    """A reference to a value in the second file.
+
+    A host chooses the names. With this prefix, none is a variable that has a meaning to Ansible or to the collection.
+    """
+    base = variable = variable_of(name)
+    number = 2
+    while secrets.get(variable, value) != value:
+        variable, number = f"{base}_{number}", number + 1
+    secrets[variable] = value
+    return Reference(f"{{{{ {variable} }}}}")
 
 
 # YAML
@@ -196,11 +222,15 @@ def item(app: Mapping[str, Any], comments: list[str]) -> str:
 
 
 def commented(notes: list[str], indent: str = "") -> str:
-    return "".join(f"{indent}# {one_line(note)[:1000]}\n" for note in dict.fromkeys(notes))
+    return "".join(f"{indent}# {one_line(redacted(note))[:1000]}\n" for note in dict.fromkeys(notes))
 
 
 class Unsafe(str):
     """A text of a host. Ansible must not resolve templates in it."""
+
+
+class Reference(str):
+    """Our own reference to a variable in the second file."""
 
 
 class Dumper(yaml.SafeDumper):
@@ -210,6 +240,7 @@ class Dumper(yaml.SafeDumper):
         return super().increase_indent(flow, False)
 
 
+Dumper.add_representer(Reference, lambda dumper, value: dumper.represent_str(str(value)))
 Dumper.add_representer(Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style="'"))
 
 
@@ -219,12 +250,15 @@ def plain(value: Any) -> Any:
         return {str(plain_text(str(key))): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    return plain_text(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    # A literal can also be bytes or a complex number.
+    return plain_text(value if isinstance(value, str) else repr(value))
 
 
 def plain_text(text: str) -> str:
-    is_reference = re.fullmatch(r"\{\{ [a-z_]\w* \}\}", text)
-    return text if is_reference or not re.search(r"\{[{%#]", text) else Unsafe(text)
+    is_ours = isinstance(text, Reference) or not re.search(r"\{[{%#]", text)
+    return text if is_ours else Unsafe(text)
 
 
 def scalar(value: str) -> str:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
+from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import refusals
@@ -47,10 +49,21 @@ def write_access(view: View) -> Finding | None:
         f"the account {view.name} may not write its {kind} {one['named']}{more}{told} ({one['owner']}:{one['group']} "
         f"{one['mode']}): every write fails",
         "another account made it, for example root by a command that was run by hand",
-        f"give it to the application: chown {view.name}:{view.name} {one['path']}, and chmod u+rw (u+rwx for a "
-        "folder), on "
-        "the host. Run such commands with run.yml, which uses the account of the application",
+        ownership(view, one),
         works=works,
+    )
+
+
+def ownership(view: View, one: dict[str, Any]) -> str:
+    """How the application gets what it has to write. It chooses the names, and could put links there."""
+    if one["path"] != one["named"] and f"/{view.name}/" not in f"{one['path']}/":
+        return (
+            f"keep the {'database' if one['database'] else 'folder'} in a folder of shared, or in a folder that "
+            f"belongs to the account {view.name}. Leave {one['path']} as it is"
+        )
+    return (
+        f"give it to the application: chown -h {view.name}:{view.name} {shlex.quote(one['path'])}, and chmod u+rw "
+        "(u+rwx for a folder), on the host. Run such commands with run.yml, which uses the account of the application"
     )
 
 
