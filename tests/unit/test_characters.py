@@ -203,7 +203,7 @@ UWSGI = yaml.safe_load("""
 """)
 GRANIAN = yaml.safe_load("""
 - {name: shop, directory: /srv/shop, target: "shop:app", bind: "unix:/run/shop.sock", program: [/usr/bin/python3],
-   chdir: /srv, settings: {access_log_fmt: "%(addr)s"}}
+   chdir: /srv, ready_file: /run/ready, settings: {access_log_fmt: "%(addr)s"}}
 """)
 
 
