@@ -14,7 +14,7 @@ from nginx_instance import App, Front, Request, needs_nginx, ok
 
 pytestmark = needs_nginx
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/operations.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/sites.md"
 
 
 @pytest.fixture

@@ -536,13 +536,13 @@ def test_a_socket_at_a_relative_path_is_known_by_its_whole_path(tmp_path: Path) 
     (folder / "fd").mkdir(parents=True)
     (folder / "cmdline").write_bytes(b"gunicorn\0app:app\0")
     (folder / "stat").write_text("7 (gunicorn) S 1 7 7")
-    (folder / "cwd").symlink_to("/home/sammy/shop")
+    (folder / "cwd").symlink_to("/home/deploy/shop")
     (folder / "fd/3").symlink_to("socket:[99]")
     (tmp_path / "net").mkdir()
     line = "0000: 00000002 00000000 00010000 0001 01 99 shop.sock"
     (tmp_path / "net/unix").write_text(f"Num RefCount Protocol Flags Type St Inode Path\n{line}\n")
     assert [one.addresses for one in handmade_processes("/srv/webapps", str(tmp_path))] == [
-        ["/home/sammy/shop/shop.sock"]
+        ["/home/deploy/shop/shop.sock"]
     ]
 
 
