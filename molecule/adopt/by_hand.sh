@@ -193,6 +193,8 @@ END
 
 systemctl daemon-reload
 systemctl enable --now two five nginx supervisor
+# Its socket appears a moment after its start.
+timeout 20 sh -c 'until supervisorctl pid; do sleep 0.2; done'
 supervisorctl update
 nginx -t
 systemctl restart nginx
