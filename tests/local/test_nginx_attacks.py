@@ -262,8 +262,8 @@ def test_a_harmless_path_reaches_the_application_unchanged(gate: Gate, target: s
 
 
 def test_nginx_warns_of_nothing(gate: Gate) -> None:
-    """As it does when its tables of headers or variables are too small."""
-    assert gate.warnings == []
+    """As it does when its tables of headers or variables are too small. The role itself announces HTTP/3."""
+    assert [text for text in gate.warnings if "UDP port" not in text] == []
 
 
 def test_rules_hold_for_the_plain_paths(gate: Gate) -> None:

@@ -237,6 +237,13 @@ def test_scenario_converges_and_verifies(scenario: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=names(SCENARIOS))
+def test_a_scenario_with_tests_of_the_matrix_chooses_among_them(scenario: Path) -> None:
+    """Without the plugin, the mark has no effect, and every run would run them all."""
+    if any("pytest.mark.matrix" in path.read_text() for path in (scenario / "tests").glob("*.py")):
+        assert "pyweb_selection" in load(scenario / "molecule.yml")["verifier"]["env"]["PYTEST_PLUGINS"]
+
+
 def test_scenarios_share_settings_that_exist() -> None:
     """Molecule silently skips a missing playbook."""
     folder = CHECKOUT / ".config" / "molecule"
