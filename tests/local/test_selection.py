@@ -47,7 +47,7 @@ def test_the_shards_of_all_scenarios_are_listed(monkeypatch: pytest.MonkeyPatch,
     assert scenarios.show_shards(scenarios.scenarios()) == 0
     listed = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in listed} == {f"{number + 1}/{SHARDS}" for number in range(SHARDS)}
-    assert {line.split("/")[2] for line in listed} == {"releases", "servers"}
+    assert {line.split("/")[2] for line in listed} == {"releases", "servers", "variants"}
 
 
 def test_a_scenario_with_tests_that_run_alone_has_two_stages() -> None:
