@@ -171,7 +171,7 @@ def test_no_request_is_lost_and_no_answer_is_another_one(adoption: Adoption, tel
 def test_everything_was_reported_before_it_changed(adoption: Adoption) -> None:
     said = " ".join(adoption.run.output.split())
     for name in NAMES:
-        assert f"answers until webapps '{name}' is live" in said
+        assert f"responds until webapps '{name}' has a live release" in said
     assert "other.example.com on port 80" in said
     assert "It stays as it is" in said
     for what in ("the unit two.service is stopped and disabled", "the supervisor program three is stopped"):
@@ -206,4 +206,5 @@ def test_a_second_run_changes_nothing(
     run = run_playbook("pyweb.stack.site", adoption.variables)
     assert run.counts(places[0].name)["changed"] == 0
     assert "is live" not in run.output
+    assert "responds until" not in run.output
     assert run_playbook("pyweb.stack.verify", adoption.variables).status == 0
