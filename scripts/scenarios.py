@@ -7,7 +7,7 @@ scenarios.py [NAME…]                    the whole sequence of all scenarios, o
 scenarios.py --action converge NAME     one of Molecule's other commands: create, converge, verify, destroy, …
 scenarios.py --shards [NAME…]           list the shards of the full matrix, run nothing
 
-PYWEB_MATRIX adds tests of the full matrix to the sample that always runs: all, a shard such as 3/12, or `turn`, which
+PYWEB_MATRIX adds tests of the full matrix to the sample that always runs: all, a shard such as 3/16, or `turn`, which
 chooses the shard by the number of commits (by the commit's hash where the history is not there).
 
 Molecule itself forgives what would make a run worthless (settings it did not find, a playbook that is not there, a

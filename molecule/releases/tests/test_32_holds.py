@@ -64,13 +64,6 @@ def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_p
     assert "webapps 'patient': HELD, so this run deploys no release of it" in unfolded(run.output)
     assert unfolded(run.output).count("HELD since a rollback") == len(places)
     assert not {*hello} & {place.look("hello")["current"] for place in places}
-    predicted = run_playbook("pyweb.stack.site", {**deployed(32), "webapp_upgrade_packages": True}, "--check", "--diff")
-    assert predicted.status == 0
-    assert "patient: a new release" not in predicted.output
-    shown = run_playbook("pyweb.stack.status", {**deployed(32), "app": "patient"}).output
-    shown = unfolded(shown)
-    holds = re.findall(r"patient on \S+: HELD since \S+ \S+ UTC, when \S+@\S+ rolled back from", shown)
-    assert len(holds) == len(places)
 
     # Changed settings lift the hold.
     assert run_playbook("pyweb.stack.site", deployed(33)).status == 0
@@ -78,10 +71,23 @@ def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_p
     assert not {*latest} & {*older, *newer, *copies}
     everywhere(lambda place: place.run("test ! -e /srv/webapps/patient/.hold.json"), places)
 
-    # An operator can lift it, too.
-    assert run_playbook("pyweb.stack.rollback", {**deployed(33), "app": "patient"}).status == 0
+
+@pytest.mark.matrix  # tests/local/test_holds.py always runs
+def test_a_held_release_is_named_and_an_operator_lifts_the_hold(places: list[Place], run_playbook):
+    older = live(places)
+    assert run_playbook("pyweb.stack.site", deployed(34)).status == 0
+    latest = live(places)
+    assert run_playbook("pyweb.stack.rollback", {**deployed(34), "app": "patient"}).status == 0
     assert live(places) == older
-    run = run_playbook("pyweb.stack.site", deployed(33), "-e", "release_hold=false")
+    predicted = run_playbook("pyweb.stack.site", {**deployed(34), "webapp_upgrade_packages": True}, "--check", "--diff")
+    assert predicted.status == 0
+    assert "patient: a new release" not in predicted.output
+    shown = run_playbook("pyweb.stack.status", {**deployed(34), "app": "patient"}).output
+    shown = unfolded(shown)
+    holds = re.findall(r"patient on \S+: HELD since \S+ \S+ UTC, when \S+@\S+ rolled back from", shown)
+    assert len(holds) == len(places)
+
+    run = run_playbook("pyweb.stack.site", deployed(34), "-e", "release_hold=false")
     assert (run.status, "HELD" in run.output) == (0, False)
     assert live(places) == latest
 
@@ -90,6 +96,7 @@ def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_p
 def test_two_runs_at_once_deploy_both_of_their_applications(
     places: list[Place], run_playbook, scenario_inventory: str, tmp_path: Path
 ):
+    assert run_playbook("pyweb.stack.site", deployed(33)).status == 0
     before = [(place.look()["current"], place.look("hello")["current"]) for place in places]
     other = deployed(33)
     other["webapps"][1]["env"] = {"NUMBER": "35"}
