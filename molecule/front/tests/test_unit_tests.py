@@ -26,10 +26,14 @@ from pyweb_playbooks import CHECKOUT
 ELSEWHERE = {
     "test_nginx_slow_visitors.py",  # half a minute of load, which would leave the other tests no processor
 }
+# Whole suites of app servers, which take minutes: only `make test-all` runs them with every nginx.
+LONG = {"test_conformance.py", "test_early_answers.py", "test_real_clients.py"}
 FILES = sorted(
     str(path.relative_to(CHECKOUT))
     for path in CHECKOUT.glob("tests/*/test_*.py")
-    if "needs_nginx" in path.read_text() and path.name not in ELSEWHERE
+    if "needs_nginx" in path.read_text()
+    and path.name not in ELSEWHERE
+    and (path.name not in LONG or os.environ.get("PYWEB_MATRIX") == "all")
 )
 AT_ONCE = 4  # files: most of their time is waiting
 PACK = "tar --create --dereference --file - /usr/sbin/nginx $(ldd /usr/sbin/nginx | grep -o '/[^ ]*')"

@@ -75,7 +75,8 @@ def test_a_release_of_an_earlier_version_comes_back_after_a_crash(host, visit, f
 
 
 def test_the_next_run_goes_back_to_sockets_of_root(places, run_playbook, rolled_back):
-    assert run_playbook("pyweb.stack.site").status == 0
+    # The rollback holds the release that the inventory describes.
+    assert run_playbook("pyweb.stack.site", {"release_hold": False}).status == 0
     for place in places:
         for app in PATHS:
             release = place.run(f"basename $(readlink /srv/webapps/{app}/current)").strip()
