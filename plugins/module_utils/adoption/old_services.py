@@ -9,6 +9,8 @@ import os
 import re
 import shlex
 import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -45,23 +47,24 @@ BEFORE = "before-pyweb"
 STARTERS = ("/etc/rc.local", "/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*")
 
 
-class OldService:
+class OldService(ABC):
     """A service that served an application before."""
 
     def __init__(self, item: dict[str, Any], run: Run) -> None:
         self.item = item
         self.run = run
 
+    @abstractmethod
     def is_there(self) -> bool:
         """Whether it runs, or would start at the next boot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def retire(self, timeout: float) -> None:
         """Stop it, and keep it from starting again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mine(self, one: Served) -> bool:
-        raise NotImplementedError
+        """Whether a process belongs to it."""
 
     def found(self) -> list[Served]:
         return [one for one in handmade_processes(self.item["root"]) if self.mine(one)]
@@ -69,9 +72,9 @@ class OldService:
     def addresses(self) -> list[str]:
         return [address for one in self.found() for address in one.addresses]
 
+    @abstractmethod
     def remarks(self) -> list[str]:
         """Sentences for people, after it was retired."""
-        raise NotImplementedError
 
 
 class OldUnit(OldService):
@@ -296,5 +299,6 @@ def boot_starters(wanted: list[str]) -> list[str]:
 
 
 def old_service(item: dict[str, Any], run: Run) -> OldService:
+    kinds: dict[str, Callable[[dict[str, Any], Run], OldService]]
     kinds = {"unit": OldUnit, "program": OldProgram, "command": OldProcess}
     return next(kind(item, run) for key, kind in kinds.items() if item.get(key))
