@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import PROVISIONAL, Lease, read_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, lock, settings
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.stages import settle
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import settle
 
 # The name of the process.
 NAME = "pyweb-guard"
