@@ -217,7 +217,9 @@ def test_another_run_is_refused_while_a_lease_is_valid(host: Leased) -> None:
         lambda: resume.resume(host.layout, quiet, "bob@desk"),
     ]
     for step in steps:
-        with pytest.raises(ReleaseError, match=rf"alice@desk .* {OLD} to {NEW} provisionally \(run {RUN}\), .* until .* UTC"):
+        with pytest.raises(
+            ReleaseError, match=rf"alice@desk .* {OLD} to {NEW} provisionally \(run {RUN}\), .* until .* UTC"
+        ):
             step()
     assert host.manager.instances("shop") == [OLD, NEW]
     assert "provisionally" in locking.holder_of(host.layout)

@@ -28,8 +28,6 @@ NAME = "pyweb-guard"
 INTERVAL = 1.0
 # Seconds until a failed revert is tried again.
 RETRY = 10.0
-# Seconds within which the guard must have started.
-PATIENCE = 10.0
 SYSTEMD = "/run/systemd/system"
 BUS = "/run/dbus/system_bus_socket"
 

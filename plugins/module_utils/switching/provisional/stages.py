@@ -54,7 +54,7 @@ def end(
     lone = [] if stage in ("commit", "revert") else unguarded(list(layouts.values()), identity)
     try:
         process = asdict(guard.start(lone, identity, run)) if lone else {}
-    except guard.GuardError as error:
+    except (guard.GuardError, OSError) as error:
         return [], [f"webapps '{spec['name']}': {error}" for spec in specs]
     step: Callable[[ProvisionalSwitch], dict[str, Any]] = {
         "confirm": lambda switch: confirm(switch, seconds, process),
