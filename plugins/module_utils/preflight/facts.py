@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     distribution,
     installed_packages,
     memory_bytes,
+    platform,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
@@ -48,6 +49,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
     names, root = params["names"], params["root"]
     return {
         "distribution": distribution(),
+        "platform": platform(),
         "init": "systemd" if os.path.isdir("/run/systemd/system") else "none",
         "cpus": cpus(),
         "memory_bytes": memory_bytes(),

@@ -34,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import notice as platform_notice
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
@@ -208,8 +209,10 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         if builds:
             self.tell_of_orphans(look, served)
-        for text in notices(served, look.facts["handmade"]) if builds else ():
-            display.warning(printable(text))
+        if builds:
+            texts = [platform_notice(look.facts), *notices(served, look.facts["handmade"])]
+            for text in filter(None, texts):
+                display.warning(printable(text))
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import package_hint
 
 # Messages of apt when its lists are fresh by their date, but empty (an image that was cleaned up), or older than the
 # packages of the mirror.
@@ -38,6 +39,8 @@ class PackagesAction(HostAction):
         if not check_mode and result.get("failed") and any(mark in result.get("msg", "") for mark in OUTDATED):
             del options["cache_valid_time"]
             result = self.apt(options, task_vars)
+        if hint := package_hint(str(result.get("msg", ""))) if result.get("failed") else "":
+            result["msg"] = f"{result['msg']}\n{hint}"
         if check_mode and result.get("failed") and "No package matching" in result.get("msg", ""):
             # A check run may not update apt's lists, and on a host that never did there are none to look into.
             return {
