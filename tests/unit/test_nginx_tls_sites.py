@@ -123,9 +123,7 @@ def test_packages_are_only_wanted_by_who_uses_them() -> None:
 DEBIAN_11 = "nginx version: nginx/1.18.0\nbuilt with OpenSSL 1.1.1k  25 Mar 2021\n"
 # Their versions as packages.ubuntu.com lists them. They were not run.
 UBUNTU_24_04 = "nginx version: nginx/1.24.0 (Ubuntu)\nbuilt with OpenSSL 3.0.13 30 Jan 2024\n"
-UBUNTU_26_04 = (
-    "nginx version: nginx/1.28.3 (Ubuntu)\nbuilt with OpenSSL 3.5.5 27 Jan 2026\n--with-http_v3_module\n"
-)
+UBUNTU_26_04 = "nginx version: nginx/1.28.3 (Ubuntu)\nbuilt with OpenSSL 3.5.5 27 Jan 2026\n--with-http_v3_module\n"
 DEBIAN_12 = (
     "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.20 7 Apr 2026 (running with OpenSSL 3.0.19 27 Jan 2026)\n"
 )

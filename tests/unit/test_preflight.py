@@ -80,7 +80,7 @@ def test_a_mistake_is_told_with_its_remedy(case: dict[str, Any]) -> None:
 
 
 def test_the_distribution_is_read(tmp_path: Path) -> None:
-    text = "ID=debian\nVERSION_ID='12'\n# x\n\nVERSION_CODENAME=bookworm\nNAME=\"Debian GNU/Linux\"\nPRETTY=\"a=b\"\n"
+    text = 'ID=debian\nVERSION_ID=\'12\'\n# x\n\nVERSION_CODENAME=bookworm\nNAME="Debian GNU/Linux"\nPRETTY="a=b"\n'
     (tmp_path / "r").write_text(text)
     nowhere = str(tmp_path / "nowhere")
     assert machine.distribution((str(tmp_path / "r"), nowhere)) == HOST["distribution"]

@@ -95,7 +95,7 @@ def platform_problems(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def notice(facts: Mapping[str, Any]) -> str:
-    """What a run says once about hosts whose system is not tested; empty for others.
+    """The line that a run prints once about hosts whose system is not tested; empty for others.
 
     It names no host: Ansible shows equal warnings of several hosts once.
     """
@@ -109,7 +109,7 @@ def notice(facts: Mapping[str, Any]) -> str:
 
 
 def package_hint(message: str) -> str:
-    """What to do about a package that apt does not know, from its message; empty if that is not known."""
+    """The remedy for a package that apt does not know, from its message; empty if that is not known."""
     found = re.search(r"No package matching '([^']+)'|Unable to locate package (\S+)", message)
     name = (found[1] or found[2]) if found else ""
     for pattern, hint in LACKING.items():
