@@ -12,8 +12,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import server
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Trees
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight import busy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd import analyze
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import busy as waiting
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import platforms
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import build_sandbox, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd_versions import OLDEST, unknown
 from host_facts import GOOD
 
 
@@ -132,7 +136,8 @@ def test_the_versions_of_installed_packages_are_read(tmp_path: Path) -> None:
         ("No package matching 'python3.9-venv' is available", "universe"),
         ("No package matching 'python3.9' is available", "Leave python.interpreter out"),
         ("No package matching 'libpq-devel' is available", ""),
-        ("E: Could not get lock", ""),
+        ("E: Could not get lock /var/lib/dpkg/lock. It is held by process 8 (unattended-upgr)", "Wait until it has"),
+        ("E: Unmet dependencies", ""),
     ],
 )
 def test_a_package_that_the_system_lacks_has_a_remedy(message: str, words: str) -> None:
@@ -162,3 +167,111 @@ def test_an_nginx_that_is_too_old_is_refused_by_name() -> None:
     nginx = server.Nginx("/opt/nginx", "/etc/nginx", "/run/nginx.pid", "/e", False, Trees("/t"), run)
     with pytest.raises(NginxError, match=r"/opt/nginx is nginx 1\.14\.2, but this collection needs 1\.18 or newer"):
         nginx.facts()
+
+
+def test_a_directive_that_the_hosts_systemd_ignores_is_named_with_its_version() -> None:
+    apps = [{"name": "shop", "systemd": {"ProtectHome": "no", "ExitType": "cgroup", "RestartSteps": 3}}]
+    old = {**GOOD, "platform": {**GOOD["platform"], "versions": {"systemd": "247.3-7+deb11u7"}}}
+    (line,) = platforms.notices(apps, {**old, "distribution": {**GOOD["distribution"], "version": platforms.TESTED[0]}})
+    assert line.startswith("webapps 'shop'.systemd: systemd 247 of the host ignores ExitType (systemd 250), RestartSteps")
+    assert platforms.ignored_directives(apps, {**old, "init": "none"}) == []
+    assert platforms.ignored_directives(apps, {**old, "platform": {}}) == []
+    assert "ExitType" not in platforms.ignored_directives(apps, GOOD)[0]
+
+
+def test_the_oldest_systemd_knows_all_of_our_directives() -> None:
+    service = {"name": "shop@", "type": "simple", "user": "shop", "command": ["/bin/true"], "state": "present"}
+    services, problems = systemd.checked([{**service, "limits": {"memory": "1G", "cpu": "50%", "tasks": 9}}])
+    assert problems == []
+    sections = systemd.service_sections(services[0])
+    names = [name for section in sections.values() for name in section]
+    assert len(names) > 40
+    assert {"ProtectProc", "ProtectClock", "OOMPolicy", "MemoryMax"} <= set(names)
+    assert unknown(names, OLDEST) == []
+    assert unknown(build_sandbox.HIDING, OLDEST) == []
+
+
+# The system at work
+
+
+def test_the_first_boot_ends_with_a_result_or_long_after_the_boot(tmp_path: Path) -> None:
+    uptime = tmp_path / "uptime"
+    uptime.write_text("12.3 20.0\n")
+
+    def found() -> bool:
+        return busy.boots_first(str(tmp_path), str(uptime))
+
+    assert not found()
+    (tmp_path / "status.json").touch()
+    assert found()
+    (tmp_path / "result.json").touch()
+    assert not found()
+    (tmp_path / "result.json").unlink()
+    # A crash of cloud-init leaves no result.
+    uptime.write_text(f"{busy.FIRST_BOOT + 1} 20.0\n")
+    assert not found()
+
+
+def test_the_holder_of_apts_lock_is_found(tmp_path: Path) -> None:
+    lock = tmp_path / "lock-frontend"
+    lock.touch()
+    inode = lock.stat().st_ino
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "comm").write_text("unattended-upgr\n")
+    other = "1: FLOCK  ADVISORY  WRITE 5 fe:00:131 0 EOF\n"
+    waiting = f"2: -> POSIX  ADVISORY  WRITE 9 fe:00:{inode} 0 EOF\n"
+    (tmp_path / "locks").write_text(f"{other}2: POSIX  ADVISORY  WRITE 7 fe:00:{inode} 0 EOF\n{waiting}")
+    assert busy.apt_holder((str(lock),), str(tmp_path)) == {"pid": 7, "program": "unattended-upgr"}
+    (tmp_path / "locks").write_text(other)
+    assert busy.apt_holder((str(lock),), str(tmp_path)) == {}
+    # In a container, the processes of the machine have the number 0.
+    (tmp_path / "locks").write_text(f"2: POSIX  ADVISORY  WRITE 0 fe:00:{inode} 0 EOF\n")
+    assert busy.apt_holder((str(lock),), str(tmp_path)) == {}
+    assert busy.apt_holder(("/nowhere",), str(tmp_path / "nowhere")) == {}
+
+
+@pytest.mark.parametrize(("looks", "said"), [(1, 0), (3, 1), (100, 2)])
+def test_a_run_waits_for_cloud_init_and_says_so(looks: int, said: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(waiting.display, "display", lambda text, **_options: lines.append(text))
+    monkeypatch.setattr(waiting.display, "warning", lines.append)
+    time, asked = [0.0], [0]
+
+    def sleep(seconds: float) -> None:
+        time[0] += seconds
+
+    def look() -> dict[str, Any]:
+        asked[0] += 1
+        return {"ansible_facts": {"pyweb": {"platform": {"first_boot": asked[0] < looks}}}}
+
+    waiting.after_first_boot(look, "web1", sleep, lambda: time[0])
+    assert len(lines) == said, lines
+    assert all("cloud-init" in line and line.startswith("web1: ") for line in lines)
+    assert asked[0] == min(looks, 1 + int(waiting.MOST / waiting.PAUSE))
+
+
+@pytest.mark.parametrize("answer", [{}, {"failed": True}, {"ansible_facts": []}, {"ansible_facts": {"pyweb": {"platform": 1}}}])
+def test_an_answer_of_another_form_is_left_to_its_check(answer: dict[str, Any]) -> None:
+    assert waiting.after_first_boot(lambda: answer, "web1") == answer
+
+
+@pytest.mark.parametrize(
+    ("holder", "wanted", "words"),
+    [
+        ({"pid": 7, "program": "unattended-upgr"}, ["nginx"], "apt is in use by unattended-upgr (process 7)"),
+        ({"pid": 7, "program": "x\nok: [web2]"}, ["nginx"], "(process 7)"),
+        ({"pid": 7, "program": "apt"}, ["logrotate"], ""),
+        ({}, ["nginx"], ""),
+        (None, ["nginx"], ""),
+        ([7], ["nginx"], ""),
+    ],
+)
+def test_who_uses_apt_is_said_if_packages_are_missing(
+    holder: Any, wanted: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(waiting.display, "display", lambda text, **_options: lines.append(text))
+    facts = {"packages": ["logrotate"], "platform": {"apt_holder": holder}}
+    waiting.tell_of_apt("web1", facts, wanted)
+    assert bool(lines) == bool(words)
+    assert all(words in line and "\n" not in line for line in lines)

@@ -14,10 +14,14 @@ CONDITION_SIGN = "#@ "
 CONDITION = re.compile(r"\s*#@ (?:(?P<sense>if|unless) (?P<fact>\S+)|(?P<word>else|end))\s*")
 
 # The facts of nginx in the newest release of Debian. Check mode assumes it where nginx is not installed yet.
-NEWEST = frozenset({"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"})
+NEWEST = frozenset(
+    {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types", "reject_handshake", "keepalive_time"}
+)
 
 # The first version of nginx with a feature. Older ones get the lines that stand after ``#@ else``, or none.
 SINCE = {
+    "reject_handshake": (1, 19, 4),
+    "keepalive_time": (1, 19, 10),
     "http2_directive": (1, 25, 1),
     # From this version on, nginx changes the keys of tickets itself.
     "fresh_tickets": (1, 23, 2),

@@ -80,7 +80,9 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
     # nginx requires these after the servers and the method of balancing.
     if group["keepalive"]:
         timeout = f"{round(1000 * group['keepalive_timeout'])}ms"
-        lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
+        kept = [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
+        # Without a limit of its age, a busy connection would lead to the old release long after a switch.
+        lines += ["#@ if keepalive_time", *kept, "#@ end"]
     else:
         lines += NO_KEEPALIVE
     return block(f"upstream {site}_{group['name']}", lines)

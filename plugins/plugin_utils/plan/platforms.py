@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd_versions import OLDEST, unknown
 
 # The releases of Debian that the tests run on.
 TESTED = ("12", "13")
 
 # The oldest versions that work, and the first releases that have them.
 OLDEST_PYTHON = (3, 9)
-OLDEST_SYSTEMD = (247,)
+OLDEST_SYSTEMD = (OLDEST,)
 OLDEST_NGINX = (1, 18)
 FIRST = "Debian 11 and Ubuntu 22.04"
 
@@ -43,6 +44,16 @@ def version_of(text: Any) -> tuple[int, ...]:
     """The numbers of a version of Debian's packages, such as ``1:252.39-1~deb12u1``; empty if it is unknown."""
     match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", text) if isinstance(text, str) else None
     return tuple(int(number) for number in match[1].split(".")) if match else ()
+
+
+def package_version(facts: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """The version of an installed package; empty if it is not installed, or unknown."""
+    versions = facts["platform"].get("versions")
+    return version_of(versions.get(name)) if isinstance(versions, Mapping) else ()
+
+
+def systemd_version(facts: Mapping[str, Any]) -> tuple[int, ...]:
+    return package_version(facts, "systemd")
 
 
 def shown(numbers: tuple[int, ...]) -> str:
@@ -79,9 +90,7 @@ def platform_problems(facts: Mapping[str, Any]) -> Iterator[str]:
             f"{shown(OLDEST_PYTHON)} or newer, as {FIRST} have it. Upgrade the system, or name a newer Python in "
             "ansible_python_interpreter."
         )
-    versions = platform.get("versions")
-    versions = versions if isinstance(versions, Mapping) else {}
-    systemd, nginx = version_of(versions.get("systemd")), version_of(versions.get("nginx"))
+    systemd, nginx = systemd_version(facts), package_version(facts, "nginx")
     if facts["init"] == "systemd" and systemd and systemd < OLDEST_SYSTEMD:
         yield (
             f"the host ({name}) has systemd {shown(systemd)}, but this collection needs {shown(OLDEST_SYSTEMD)} or "
@@ -92,6 +101,11 @@ def platform_problems(facts: Mapping[str, Any]) -> Iterator[str]:
             f"the host ({name}) has nginx {shown(nginx)}, but this collection needs {shown(OLDEST_NGINX)} or newer, "
             f"as {FIRST} have it. Upgrade the system or nginx."
         )
+
+
+def notices(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+    """The lines that a run prints about the system of a host."""
+    return [*filter(None, [notice(facts)]), *ignored_directives(apps, facts)]
 
 
 def notice(facts: Mapping[str, Any]) -> str:
@@ -108,8 +122,27 @@ def notice(facts: Mapping[str, Any]) -> str:
     )
 
 
+def ignored_directives(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+    """A line for each application with directives of systemd that the systemd of its host ignores."""
+    systemd = systemd_version(facts)
+    if facts["init"] != "systemd" or not systemd:
+        return []
+    lines = []
+    for app in apps:
+        found = unknown(app["systemd"], systemd[0])
+        words = ", ".join(f"{name} (systemd {since})" for name, since in found)
+        if words:
+            lines.append(
+                f"webapps '{app['name']}'.systemd: systemd {systemd[0]} of the host ignores {words}. Remove it, or "
+                "upgrade the system."
+            )
+    return lines
+
+
 def package_hint(message: str) -> str:
     """The remedy for a package that apt does not know, from its message; empty if that is not known."""
+    if "Could not get lock" in message:
+        return "Another program uses apt. Wait until it has ended, then run again."
     found = re.search(r"No package matching '([^']+)'|Unable to locate package (\S+)", message)
     name = (found[1] or found[2]) if found else ""
     for pattern, hint in LACKING.items():
