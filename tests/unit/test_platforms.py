@@ -173,7 +173,9 @@ def test_a_directive_that_the_hosts_systemd_ignores_is_named_with_its_version() 
     apps = [{"name": "shop", "systemd": {"ProtectHome": "no", "ExitType": "cgroup", "RestartSteps": 3}}]
     old = {**GOOD, "platform": {**GOOD["platform"], "versions": {"systemd": "247.3-7+deb11u7"}}}
     (line,) = platforms.notices(apps, {**old, "distribution": {**GOOD["distribution"], "version": platforms.TESTED[0]}})
-    assert line.startswith("webapps 'shop'.systemd: systemd 247 of the host ignores ExitType (systemd 250), RestartSteps")
+    assert line.startswith(
+        "webapps 'shop'.systemd: systemd 247 of the host ignores ExitType (systemd 250), RestartSteps"
+    )
     assert platforms.ignored_directives(apps, {**old, "init": "none"}) == []
     assert platforms.ignored_directives(apps, {**old, "platform": {}}) == []
     assert "ExitType" not in platforms.ignored_directives(apps, GOOD)[0]
@@ -250,7 +252,9 @@ def test_a_run_waits_for_cloud_init_and_says_so(looks: int, said: int, monkeypat
     assert asked[0] == min(looks, 1 + int(waiting.MOST / waiting.PAUSE))
 
 
-@pytest.mark.parametrize("answer", [{}, {"failed": True}, {"ansible_facts": []}, {"ansible_facts": {"pyweb": {"platform": 1}}}])
+@pytest.mark.parametrize(
+    "answer", [{}, {"failed": True}, {"ansible_facts": []}, {"ansible_facts": {"pyweb": {"platform": 1}}}]
+)
 def test_an_answer_of_another_form_is_left_to_its_check(answer: dict[str, Any]) -> None:
     assert waiting.after_first_boot(lambda: answer, "web1") == answer
 

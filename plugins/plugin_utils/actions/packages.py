@@ -44,9 +44,7 @@ class PackagesAction(HostAction):
         finally:
             self._task.environment = given
 
-    def installed(
-        self, names: list[str], options: dict[str, Any], task_vars: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def installed(self, names: list[str], options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """The result of apt, asked again with new lists of packages if they were the reason of a failure."""
         result = self.apt(options, task_vars)
         check_mode = self._task.check_mode

@@ -16,7 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd_versions import OLDEST, unknown
 
 # The releases of Debian that the tests run on.
-TESTED = ("12", "13")
+TESTED = ("11", "12", "13")
 
 # The oldest versions that work, and the first releases that have them.
 OLDEST_PYTHON = (3, 9)
@@ -117,8 +117,7 @@ def notice(facts: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Hosts with {system_name(facts)}: expected to work, but not tested. Tested are Debian "
-        f"{' and '.join(TESTED) if len(TESTED) < 3 else ', '.join(TESTED[:-1]) + ' and ' + TESTED[-1]} "
-        "(docs/platforms.md)."
+        f"{', '.join(TESTED[:-1])} and {TESTED[-1]} (docs/platforms.md)."
     )
 
 
