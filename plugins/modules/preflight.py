@@ -142,7 +142,9 @@ ansible_facts:
   contains:
     pyweb:
       description:
-        - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
+        - C(distribution) (id, name, version, codename), C(platform) (whether the host has C(apt), the version of
+          C(python) that runs modules, the C(versions) of nginx and systemd that are installed, whether it is in its
+          C(first_boot), and the C(apt_holder), a process that uses apt), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
           C(packages) (the installed ones of O(packages)), C(uv) (its version, or empty), C(supervisor) (whether it is
           installed), C(timers) (whether an application may have some), C(listeners) on O(ports), C(stamps) (the parts
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software

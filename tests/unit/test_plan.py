@@ -155,6 +155,7 @@ class Run:
         loader = DataLoader()
         variable = stages.REGISTERED_NAMES.get(stage)
         task = SimpleNamespace(
+            environment=None,
             args={"stage": stage, "report": self.report if variable else "now"},
             check_mode=self.check_mode,
             async_val=0,

@@ -25,9 +25,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     distribution,
     installed_packages,
     memory_bytes,
+    platform,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.busy import apt_holder, boots_first
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
 
@@ -48,6 +50,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
     names, root = params["names"], params["root"]
     return {
         "distribution": distribution(),
+        "platform": {**platform(), "first_boot": boots_first(), "apt_holder": apt_holder()},
         "init": "systemd" if os.path.isdir("/run/systemd/system") else "none",
         "cpus": cpus(),
         "memory_bytes": memory_bytes(),

@@ -50,6 +50,7 @@ NUMBER = (int, float)
 # The facts of the preflight, and of what type each is.
 FACTS: dict[str, type | tuple[type, ...]] = {
     "distribution": dict,
+    "platform": dict,
     "init": str,
     "cpus": int,
     "memory_bytes": int,

@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import prin
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.busy import after_first_boot, tell_of_apt
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -34,6 +35,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import notices as platform_notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
@@ -208,8 +210,12 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         if builds:
             self.tell_of_orphans(look, served)
-        for text in notices(served, look.facts["handmade"]) if builds else ():
-            display.warning(printable(text))
+        if builds:
+            host = str(self.task_vars.get("inventory_hostname", "the host"))
+            tell_of_apt(host, look.facts, module_arguments["packages"])
+            texts = [*platform_notices(served, look.facts), *notices(served, look.facts["handmade"])]
+            for text in texts:
+                display.warning(printable(text))
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:
@@ -222,22 +228,29 @@ class LookAction(HostAction):
 
     def look_at_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The host's half, and by how much its clock differs."""
+        host = str(self.task_vars.get("inventory_hostname", "the host"))
         try:
             with Ahead(lambda: connect(self._connection)):
                 pack("pyweb.stack.preflight", self.task_vars, self._templar)
-            before = time.time()
-            # As it comes, for the facts are checked below.
-            answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
-            after = time.time()
+            times: list[float] = []
+
+            def ask() -> dict[str, Any]:
+                times[:] = [time.time()]
+                # As it comes, for the facts are checked below.
+                answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
+                times.append(time.time())
+                return dict(answer)
+
+            answer = after_first_boot(ask, host)
+            before, after = times
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
-                return failed([sudo_problem(str(account), self.task_vars.get("inventory_hostname", "the host"))])
+                return failed([sudo_problem(str(account), host)])
             raise
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
         if not result.get("failed"):
-            host = str(self.task_vars.get("inventory_hostname", "the host"))
             facts = checked_facts(found.get("pyweb") if isinstance(found, dict) else None, host)
             result["ansible_facts"] = {"pyweb": facts}
             if self._discovered_interpreter_key:
