@@ -32,6 +32,9 @@ SAME_SERVER = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_
 # Since 1.29.7, nginx reuses its connections to servers by default. After a switch, requests on such a connection would
 # still reach the old release.
 NO_KEEPALIVE = ["#@ if upstream_keepalive", "keepalive 0;", "#@ end"]
+# Behind the socket of a balancer there are several hosts. It notices a frozen one, which has the request, and then
+# another host gets the request, however long the first one had it.
+OTHER_HOST = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "0"))
 
 
 class Upstreams:
@@ -39,6 +42,7 @@ class Upstreams:
 
     def __init__(self, site: dict[str, Any]) -> None:
         self.site = site["name"]
+        self.again: tuple[tuple[str, str], ...] = site.get("again", SAME_SERVER)
         self.named = {group["name"]: group for group in site["upstreams"]}
         self.servers: list[str] = []
         for location in site["locations"]:
@@ -59,7 +63,7 @@ class Upstreams:
         if group:
             return Target(group["protocol"], f"{self.site}_{group['name']}", asked_again(group))
         protocol, server = self.found(address)
-        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}", SAME_SERVER)
+        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}", self.again)
 
     def blocks(self) -> list[dict[str, Any]]:
         single = [
