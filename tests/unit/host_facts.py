@@ -20,6 +20,7 @@ GOOD: dict[str, Any] = {
     "listeners": [],
     "stamps": {},
     "resolutions": {},
+    "revisions": {},
     "releases": {},
     "maintenance": {},
     "clashes": {},

@@ -123,7 +123,7 @@ def test_a_run_says_who_holds_what_and_what_lifts_it(layout: Layout) -> None:
     assert text.startswith(
         f"webapps 'shop': HELD, so this run deploys no release of it. alice@desk rolled back from {NEW.id}"
     )
-    for words in (f"{OLD.id} stays live", "change the code, the dependencies, the settings", "-e release_hold=false"):
+    for words in (f"{OLD.id} stays live", "change the code, the dependencies, the settings", "-e lift_hold=shop"):
         assert words in text
     assert "webapp_upgrade_packages does not lift it" in text_of(layout, NEW, upgrade=True)
 

@@ -30,6 +30,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import cl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions import revisions
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -60,6 +61,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
         "resolutions": recorded(names, root) if params.get("fleet") else {},
+        "revisions": revisions(names, root) if params.get("fleet") else {},
         "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},

@@ -38,6 +38,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     record,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import log_fields, with_agreed_revision
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
@@ -182,7 +183,7 @@ class Switch:
                 self.name,
                 f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
             )
-        self.manifest = manifest
+        self.manifest = with_agreed_revision(manifest, self.spec)
 
     def check_expected(self) -> None:
         """Refuse to replace a release that another run has switched to since this run has decided."""
@@ -382,7 +383,7 @@ class Switch:
             action=self.action,
             release=self.target,
             replaced=self.replaced,
-            revision=self.manifest.revision,
+            **log_fields(self.manifest, self.spec.get("run")),
             by=self.owner,
             result=result,
             seconds=round(time.monotonic() - self.began, 2),
