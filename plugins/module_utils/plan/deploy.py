@@ -262,7 +262,7 @@ def activate_at_once(
             **spec,
             "candidate": due[spec["name"]]["candidate"],
             "expected": due[spec["name"]]["current"],
-            "run": deployment.run_id,
+            "lease": {"run": deployment.run_id},
         }
         for spec in activations
         if spec["name"] in due

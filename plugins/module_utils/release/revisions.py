@@ -14,7 +14,11 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    Layout,
+    Manifest,
+    write_manifest,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import INPUTS, RECORD, VERSIONS, proven
 
 BASE = re.compile(r"[0-9a-f]{8}")
@@ -60,16 +64,20 @@ def record_of(layout: Layout, release: str) -> tuple[str, str]:
     return (first, second) if first.startswith(INPUTS) and second.startswith(VERSIONS) else ("", "")
 
 
-def with_agreed_revision(manifest: Manifest, spec: dict[str, Any]) -> Manifest:
+def with_agreed_revision(layout: Layout, manifest: Manifest, spec: dict[str, Any]) -> Manifest:
     """The manifest of a candidate, with the revision that the run gives to it on all hosts.
 
     It is known only when all hosts have built: a host may have found packages that others did not know.
     """
-    if spec.get("candidate") == manifest.id and is_revision(spec.get("revision")):
+    given = spec.get("revision")
+    if spec.get("candidate") == manifest.id and is_revision(given) and given != manifest.revision:
         manifest.revision = spec["revision"]
+        # At once: a later call may complete the switch.
+        write_manifest(layout, manifest)
     return manifest
 
 
 def log_fields(manifest: Manifest, run: str | None) -> dict[str, str]:
     """Which deployment a release belongs to, for the log of deployments. ``run`` is the run that writes it."""
-    return {"revision": manifest.revision, "source": manifest.source, "run": run or ""}
+    found = {"revision": manifest.revision, "source": manifest.source, "run": run}
+    return {key: value for key, value in found.items() if value}

@@ -74,8 +74,8 @@ class RevisionsAction(ModelAction, StagesAction):
         return {host: look.get("revisions") or {} for host, look in self.looks().items()}
 
     def with_revisions(self, switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The switches of this host, with the revision that all hosts agree on, and with the run."""
-        return [{**one, "run": self.play, "revision": self.agreed_revision(one["name"])} for one in switches]
+        """The switches of this host, with the revision that all hosts agree on."""
+        return [{**one, "revision": self.agreed_revision(one["name"])} for one in switches]
 
     def agreed_revision(self, name: str) -> str:
         """The revision of an application in this run; empty if its hosts do not compare what they have."""

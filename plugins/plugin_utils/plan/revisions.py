@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import SETTINGS, dependencies_of, digest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Model, webapp_part
@@ -25,11 +26,17 @@ ROOT = "/srv/webapps"
 LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1|0\.0\.0\.0")
 VERSION = re.compile(r"(3\.\d+)(\.\d+)?")
 HIDDEN = "@host@"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION = re.compile(r"[0-9a-f]{12}")
 
 
 def is_revision(value: Any) -> bool:
     return isinstance(value, str) and REVISION.fullmatch(value) is not None
+
+
+def shown_revision(revision: str, source: str) -> str:
+    """A revision as a report shows it. A release of an earlier version has none, so its source stands for it."""
+    return one_line(revision or (source[:12] if COMMIT.fullmatch(source) else source) or "unknown")
 
 
 def bases(

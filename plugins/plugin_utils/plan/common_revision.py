@@ -1,0 +1,241 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The revision that all hosts of a rollback go back to, or why none of them switches. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import is_revision, shown_revision
+
+# The states of releases that were live once.
+USABLE = ("good", "withdrawn")
+UNCHANGED = "Nothing was switched on any host."
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of one host. Releases of earlier versions have no revision; they are compared by their source."""
+
+    id: str
+    state: str
+    revision: str = ""
+    source: str = ""
+
+    @property
+    def identity(self) -> str:
+        return self.revision or f"source {self.source}"
+
+    @property
+    def shown(self) -> str:
+        return shown_revision(self.revision, self.source)
+
+    def matches(self, text: str) -> bool:
+        return self.revision.startswith(text) or self.source.startswith(text)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What one host has of an application: its releases, the newest first.
+
+    ``targets`` are those that a rollback without a name may lead to, the newest first.
+    """
+
+    live: str
+    releases: list[Release] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+
+    def release(self, identity: str) -> Release | None:
+        return next((one for one in self.releases if one.id == identity), None)
+
+    @property
+    def serves(self) -> Release | None:
+        return self.release(self.live)
+
+    @property
+    def choices(self) -> list[Release]:
+        """The releases that a rollback without a name may lead to."""
+        return [one for name in self.targets if (one := self.release(name))]
+
+    @property
+    def usable(self) -> list[Release]:
+        """The releases that a rollback by name may lead to."""
+        return [one for one in self.releases if one.state in USABLE and one.id != self.live]
+
+
+Hosts = Mapping[str, Host]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The release of each host to switch to; empty for a host that serves the revision already. Or a ``refusal``."""
+
+    shown: str = ""
+    releases: Mapping[str, str] = field(default_factory=dict)
+    refusal: str = ""
+
+
+def host_of(found: Mapping[str, Any]) -> Host:
+    """What a host has answered, without everything that is of the wrong kind."""
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else ""
+
+    listed = found.get("releases")
+    targets = found.get("targets")
+    releases = [
+        Release(
+            text(one.get("id")),
+            text(one.get("state")),
+            one["revision"] if is_revision(one.get("revision")) else "",
+            text(one.get("source")),
+        )
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, Mapping)
+    ]
+    names = [text(one) for one in targets] if isinstance(targets, list) else []
+    return Host(text(found.get("current")), releases, names)
+
+
+# Without a name
+
+
+def newest_common(app: str, hosts: Hosts) -> Choice:
+    """Where a rollback leads on several hosts: every host's newest earlier release, if that is the same everywhere.
+
+    A host that serves it already stays. So a rollback that was interrupted can be repeated.
+    """
+    first = {host: next(iter(found.choices), None) for host, found in hosts.items()}
+    agreed = [
+        identity
+        for identity in dict.fromkeys(one.identity for one in first.values() if one)
+        if all(serves(found, identity) or is_first(first[host], identity) for host, found in hosts.items())
+    ]
+    if len(agreed) == 1:
+        return chosen(hosts, agreed[0], {host: found.choices for host, found in hosts.items()})
+    return Choice(refusal=disagreement(app, hosts, first))
+
+
+def is_first(release: Release | None, identity: str) -> bool:
+    return release is not None and release.identity == identity
+
+
+def serves(host: Host, identity: str) -> bool:
+    return host.serves is not None and host.serves.identity == identity
+
+
+def chosen(hosts: Hosts, identity: str, usable: Mapping[str, list[Release]]) -> Choice:
+    """The newest release of this identity on each host that does not serve it."""
+    found: dict[str, str] = {}
+    shown = ""
+    for host, own in hosts.items():
+        if serves(own, identity) and not is_first(next(iter(usable[host]), None), identity):
+            found[host] = ""
+            continue
+        release = next(one for one in usable[host] if one.identity == identity)
+        found[host], shown = release.id, release.shown
+    return Choice(shown, found)
+
+
+def disagreement(app: str, hosts: Hosts, first: Mapping[str, Release | None]) -> str:
+    """Why the hosts have no common way back, and what is the newest one that they do have."""
+    groups: dict[str, list[str]] = {}
+    for host, release in first.items():
+        groups.setdefault(release.shown if release else "", []).append(host)
+    told = "; ".join(f"{shown or 'nothing'} on {', '.join(names)}" for shown, names in groups.items())
+    # What most hosts would take.
+    wanted = max((one for one in first.values() if one), key=lambda one: len(groups[one.shown]), default=None)
+    if wanted is None:
+        return (
+            f"{app}: there is no release to roll back to on {', '.join(hosts)}: no good release is older than the live "
+            f"one and differs from it. {UNCHANGED} releases.yml -e app={app} lists the releases."
+        )
+    lacking = [host for host, found in hosts.items() if not has(found, wanted.identity)]
+    without = f" {', '.join(lacking)} lacks {wanted.shown}." if lacking else ""
+    return (
+        f"{app}: the hosts would go back to different revisions: {told}.{without} {UNCHANGED} "
+        f"{way_out(app, hosts, lacking)}"
+    )
+
+
+def has(host: Host, identity: str) -> bool:
+    return serves(host, identity) or any(one.identity == identity for one in host.usable)
+
+
+def way_out(app: str, hosts: Hosts, lacking: Iterable[str]) -> str:
+    """The newest earlier revision that all hosts have, as a command; else how to treat each host by itself."""
+    orders = [[*([found.serves] if found.serves else []), *found.choices] for found in hosts.values()]
+    for release in orders[0]:
+        everywhere = all(any(one.identity == release.identity for one in order) for order in orders)
+        if everywhere and release.revision and not all(serves(found, release.identity) for found in hosts.values()):
+            return (
+                f"The newest revision that all of them have is {release.shown}. To go back to it, use -e app={app} -e "
+                f"revision={release.shown}."
+            )
+    if limit := ":".join(["all", *(f"!{host}" for host in lacking)]) if lacking else "":
+        return (
+            f"They have no earlier revision in common. Leave hosts out with --limit '{limit}', and treat each of the "
+            f"others by itself: --limit HOST -e app={app} -e release=ID."
+        )
+    return f"They have no earlier revision in common. Treat each by itself: --limit HOST -e app={app} -e release=ID."
+
+
+# By name
+
+
+def named(app: str, hosts: Hosts, text: str) -> Choice:
+    """Where ``-e revision=`` leads. It may be the beginning of a revision, or of a commit."""
+    matching = {
+        one.identity: one.shown
+        for found in hosts.values()
+        for one in [*found.usable, *([found.serves] if found.serves else [])]
+        if one.matches(text)
+    }
+    exact = {identity: shown for identity, shown in matching.items() if identity == text}
+    matching = exact or matching
+    if len(matching) != 1:
+        return Choice(refusal=unclear(app, hosts, text, list(matching.values())))
+    identity, shown = next(iter(matching.items()))
+    lacking = [host for host, found in hosts.items() if not has(found, identity)]
+    if lacking:
+        return Choice(
+            refusal=f"{app}: {', '.join(lacking)} lacks the revision {shown}, which was pruned there or never deployed. "
+            f"{UNCHANGED} {way_out(app, hosts, lacking)}"
+        )
+    if all(serves(found, identity) for found in hosts.values()):
+        return Choice(refusal=f"{app}: the revision {shown} is already live on {', '.join(hosts)}. {UNCHANGED}")
+    usable = {
+        host: [] if serves(found, identity) else [one for one in found.usable if one.identity == identity]
+        for host, found in hosts.items()
+    }
+    return chosen(hosts, identity, usable)
+
+
+def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
+    given = one_line(text)[:60]
+    if matching:
+        return (
+            f"{app}: revision={given} matches several revisions: {', '.join(matching)}. {UNCHANGED} Give more digits of "
+            "one of them."
+        )
+    known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))
+    return (
+        f"{app}: no host has the revision '{given}'. {UNCHANGED} Their earlier revisions: {', '.join(known) or 'none'}."
+    )
+
+
+def by_release(app: str, hosts: Hosts, identity: str) -> Choice:
+    """Where ``-e release=`` leads on several hosts: to this release, which all of them must have."""
+    lacking = [host for host, found in hosts.items() if not any(one.id == identity for one in found.usable)]
+    if not lacking:
+        return Choice(identity, dict.fromkeys(hosts, identity))
+    having = [host for host in hosts if host not in lacking]
+    where = f"Only {', '.join(having)} has it. Use --limit {','.join(having)}" if having else "No host has it. Use"
+    return Choice(
+        refusal=f"{app}: {', '.join(lacking)} lacks the release '{one_line(identity)[:60]}', or it is live or bad there. "
+        f"{UNCHANGED} {where}{', or' if having else ''} -e revision=REVISION, which names a release on each host. "
+        f"releases.yml -e app={app} lists both."
+    )
