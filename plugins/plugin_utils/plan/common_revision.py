@@ -154,11 +154,15 @@ def disagreement(app: str, hosts: Hosts, first: Mapping[str, Release | None]) ->
             f"one and differs from it. {UNCHANGED} releases.yml -e app={app} lists the releases."
         )
     lacking = [host for host, found in hosts.items() if not has(found, wanted.identity)]
-    without = f" {', '.join(lacking)} lacks {wanted.shown}." if lacking else ""
+    without = f" {listed(lacking, 'lacks', 'lack')} {wanted.shown}." if lacking else ""
     return (
         f"{app}: the hosts would go back to different revisions: {told}.{without} {UNCHANGED} "
         f"{way_out(app, hosts, lacking)}"
     )
+
+
+def listed(hosts: list[str], one: str, many: str) -> str:
+    return f"{', '.join(hosts)} {one if len(hosts) == 1 else many}"
 
 
 def has(host: Host, identity: str) -> bool:
@@ -202,8 +206,8 @@ def named(app: str, hosts: Hosts, text: str) -> Choice:
     lacking = [host for host, found in hosts.items() if not has(found, identity)]
     if lacking:
         return Choice(
-            refusal=f"{app}: {', '.join(lacking)} lacks the revision {shown}, which was pruned there or never deployed. "
-            f"{UNCHANGED} {way_out(app, hosts, lacking)}"
+            refusal=f"{app}: {listed(lacking, 'lacks', 'lack')} the revision {shown}: it was never deployed there, or "
+            f"was pruned. {UNCHANGED} {way_out(app, hosts, lacking)}"
         )
     if all(serves(found, identity) for found in hosts.values()):
         return Choice(refusal=f"{app}: the revision {shown} is already live on {', '.join(hosts)}. {UNCHANGED}")
@@ -218,8 +222,8 @@ def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
     given = one_line(text)[:60]
     if matching:
         return (
-            f"{app}: revision={given} matches several revisions: {', '.join(matching)}. {UNCHANGED} Give more digits of "
-            "one of them."
+            f"{app}: revision={given} matches several revisions: {', '.join(matching)}. {UNCHANGED} Give more digits "
+            "of one of them."
         )
     known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))
     return (
@@ -227,15 +231,29 @@ def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
     )
 
 
-def by_release(app: str, hosts: Hosts, identity: str) -> Choice:
-    """Where ``-e release=`` leads on several hosts: to this release, which all of them must have."""
-    lacking = [host for host, found in hosts.items() if not any(one.id == identity for one in found.usable)]
+def by_releases(app: str, hosts: Hosts, wanted: Mapping[str, str]) -> Choice:
+    """Where ``-e release=`` leads on several hosts: on each to its own release, which it must have."""
+    lacking = {host: why_not(found, wanted[host]) for host, found in hosts.items()}
+    lacking = {host: why for host, why in lacking.items() if why}
     if not lacking:
-        return Choice(identity, dict.fromkeys(hosts, identity))
+        return Choice("", dict(wanted))
     having = [host for host in hosts if host not in lacking]
-    where = f"Only {', '.join(having)} has it. Use --limit {','.join(having)}" if having else "No host has it. Use"
+    told = "; ".join(f"{host}: {why}" for host, why in lacking.items())
+    remedy = f"Use --limit {','.join(having)}, or" if having else "Use"
     return Choice(
-        refusal=f"{app}: {', '.join(lacking)} lacks the release '{one_line(identity)[:60]}', or it is live or bad there. "
-        f"{UNCHANGED} {where}{', or' if having else ''} -e revision=REVISION, which names a release on each host. "
-        f"releases.yml -e app={app} lists both."
+        refusal=f"{app}: not all of these hosts can go back to the given release. {told}. {UNCHANGED} {remedy} -e "
+        f"revision=REVISION, which names a release on each host. releases.yml -e app={app} lists both."
     )
+
+
+def why_not(host: Host, release: str) -> str:
+    """Why a host can't go back to a release; empty if it can."""
+    if any(one.id == release for one in host.usable):
+        return ""
+    found = host.release(release)
+    text = one_line(release)[:60]
+    if not release:
+        return "no release is given for it"
+    if release == host.live:
+        return f"{text} is already live"
+    return f"{text} is {found.state}" if found else f"there is no release {text}"

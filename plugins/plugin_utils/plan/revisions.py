@@ -46,8 +46,9 @@ def bases(
     part = webapp_part(roles, of_no_host(model))
     names = pattern_of(hosts)
     apps = part.inputs["apps"] if part else []
+    workers = {app["name"]: app.get("workers") for app in model.apps}
     return {
-        app["name"]: base_of(app, descriptions[app["name"]], names)
+        app["name"]: base_of(app, descriptions[app["name"]], workers[app["name"]], names)
         for app in apps
         if app["state"] == "present" and app["name"] in descriptions
     }
@@ -60,13 +61,17 @@ def of_no_host(model: Model) -> Model:
     return replace(model, apps=apps, facts=FACTS, inputs={**model.inputs, "webapp": webapp})
 
 
-def base_of(app: dict[str, Any], description: dict[str, Any], names: re.Pattern[str] | None) -> str:
-    """The first digits of a revision. ``app`` is an application of the part webapp."""
+def base_of(
+    app: dict[str, Any], description: dict[str, Any], workers: Any, names: re.Pattern[str] | None = None
+) -> str:
+    """The first digits of a revision. ``app`` is an application of the part webapp, ``workers`` its input."""
     spec = {**app, "source": description}
     wanted = {
         "code": [description["kind"], description["digest"], description.get("subdir")],
         "dependencies": dependencies_of(spec, asked_version(app["python"].get("interpreter"))),
         "settings": {key: app[key] for key in SETTINGS},
+        # The settings have the number that `auto` stands for.
+        "workers": str(workers),
         # Only the names: a short digest of a password could be guessed.
         "env": sorted(map(str, app["env"] or {})),
         "files": sorted(str(file["path"]) for file in app["files"] or []),
