@@ -90,7 +90,7 @@ class ActionModule(ModelAction, StagesAction):
         """Switch this host, provisionally if it is one of several. Nothing is switched if any host can't do so."""
         if self.is_single and not self.given["revision"]:
             return self.activate(self.given["release"])
-        if stopped := transactions.missing(self.results(), self.hosts, self.skips_unreachable):
+        if stopped := transactions.missing(self.results(), self.skips_unreachable):
             return {"failed": True, "msg": stopped if self.is_first else self.short(stopped)}
         if not any(stages["choose"].get("names") for stages in self.results().values()):
             return {"failed": True, "msg": unknown_app(self.given["app"], self.choice["known"])}
@@ -115,7 +115,9 @@ class ActionModule(ModelAction, StagesAction):
         """Commit what all hosts have confirmed, and revert everything else. Fail if anything failed."""
         if self.is_single:
             return self.finished(self.stages["switch"].get("apps") or [], failing.together([]))
-        lost = {name: self.failed_on(name, "confirm") for name in self.choice["names"]}
+        names = self.choice["names"]
+        # After a failed switch, no host has confirmed.
+        lost = {name: self.failed_on(name, "switch") or self.failed_on(name, "confirm") for name in names}
         own = [self.stages[stage].get("failures") or {} for stage in ("switch", "confirm")]
         problems = [failing.together(own)]
         is_confirmed = {one["name"] for one in self.stages["confirm"].get("apps") or []}
@@ -175,7 +177,7 @@ class ActionModule(ModelAction, StagesAction):
         return f"Nothing was switched on any host. The message of {self.batch[0]} says why: {message[:60]}…"
 
     def failed_on(self, name: str, last: str) -> list[str]:
-        return transactions.failed_on(self.results(), name, self.hosts, last)
+        return transactions.failed_on(self.results(), name, last)
 
     @property
     def provisional(self) -> list[str]:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -28,9 +28,9 @@ def lease_seconds(hosts: int, forks: int) -> int:
     return LEAST_SECONDS + SECONDS_OF_SWITCH * (-(-hosts // max(1, forks)) - 1)
 
 
-def missing(results: Results, active: Collection[str], skips_unreachable: bool) -> str:
+def missing(results: Results, skips_unreachable: bool) -> str:
     """The message of a run whose hosts are not all there; empty if it may switch."""
-    lost = {host: why_lost(stages["choose"]) for host, stages in results.items() if host not in active}
+    lost = {host: why for host, stages in results.items() if (why := why_lost(stages["choose"]))}
     lost = {host: why for host, why in lost.items() if why != "unreachable" or not skips_unreachable}
     if not lost:
         return ""
@@ -44,9 +44,13 @@ def missing(results: Results, active: Collection[str], skips_unreachable: bool) 
 
 
 def why_lost(result: Mapping[str, Any]) -> str:
+    """Why a host has not taken a stage; empty if it has.
+
+    The results decide, not the list of active hosts. That changes while the hosts of a task run one after the other.
+    """
     if not result:
         return "left"
-    return "unreachable" if result.get("unreachable") else "failed"
+    return "unreachable" if result.get("unreachable") else "failed" if result.get("failed") else ""
 
 
 def checked_results(found: Any, names: Iterable[str], host: str) -> list[dict[str, Any]]:
@@ -67,14 +71,14 @@ def named(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next((one for one in answer.get("apps") or [] if one.get("name") == name), {})
 
 
-def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, is_active: bool, last: str) -> str:
+def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, last: str) -> str:
     """What has become of an application on a host after the stage ``last``: good, final, stays, failed or lost."""
-    if not is_active:
+    done = [stages[stage] for stage in (("switch",) if last == "switch" else ("switch", "confirm"))]
+    if any(map(why_lost, done)):
         return "lost"
     if stages["switch"].get("staying"):
         return "stays"
     switched = named(stages["switch"], name)
-    done = [stages[stage] for stage in ("switch", "confirm") if stage == "switch" or last == "confirm"]
     if not switched or any(name in (stage.get("failures") or {}).get("names", []) for stage in done):
         return "failed"
     if not switched.get("provisional"):
@@ -82,17 +86,10 @@ def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, is_active: bool
     return "good" if last == "switch" or named(stages["confirm"], name).get("provisional") else "failed"
 
 
-def failed_on(results: Results, name: str, active: Collection[str], last: str) -> list[str]:
+def failed_on(results: Results, name: str, last: str) -> list[str]:
     """The hosts on which an application has not switched as it should."""
-    return [
-        host
-        for host, stages in results.items()
-        if name in (stages["choose"].get("names") or ()) and is_lost(stages, name, host in active, last)
-    ]
-
-
-def is_lost(stages: Mapping[str, Mapping[str, Any]], name: str, is_active: bool, last: str) -> bool:
-    return state_of(stages, name, is_active, last) in ("failed", "lost")
+    having = {host: stages for host, stages in results.items() if name in (stages["choose"].get("names") or ())}
+    return [host for host, stages in having.items() if state_of(stages, name, last) in ("failed", "lost")]
 
 
 def why_reverted(name: str, hosts: list[str], host: str) -> str:
