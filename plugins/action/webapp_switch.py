@@ -101,10 +101,10 @@ class ActionModule(ModelAction, StagesAction):
         chosen = self.chosen()
         if chosen.refusal:
             return {"failed": True, "msg": chosen.refusal if self.is_first else self.short(chosen.refusal)}
-        release = chosen.releases[self.host]
+        release, revision = chosen.releases[self.host], chosen.revisions[self.host]
         if not release:
-            return {"changed": False, "apps": [], "staying": True, "revision": chosen.shown}
-        return {**self.activate(release), "revision": chosen.shown}
+            return {"changed": False, "apps": [], "staying": True, "revision": revision}
+        return {**self.activate(release), "revision": revision}
 
     def confirm(self) -> dict[str, Any]:
         """Wait until the watch period of the provisional switches has ended, unless another host has failed."""

@@ -45,7 +45,7 @@ def where(choice: Choice) -> dict[str, str]:
 def test_all_hosts_go_back_to_the_revision_before_the_live_one() -> None:
     hosts = {"web1": host(R3, R2, R1), "web2": host(R3, R2, R1)}
     choice = newest_common("shop", hosts)
-    assert (where(choice), choice.shown) == ({"web1": R2, "web2": R2}, R2)
+    assert where(choice) == {"web1": R2, "web2": R2} == choice.revisions
 
 
 def test_hosts_that_would_go_back_to_different_revisions_all_stay() -> None:
@@ -101,11 +101,30 @@ def test_releases_of_an_earlier_version_are_compared_by_their_source() -> None:
     hosts = {"web1": host(R3, "old", sources=old), "web2": host(R3, "old", sources=old)}
     choice = newest_common("shop", hosts)
     assert where(choice) == {"web1": "old", "web2": "old"}
-    assert choice.shown == "8e77b01a8e77"
+    assert choice.revisions["web1"] == "8e77b01a8e77"
     assert (
         "8e77b01a8e77 on web1; 111111110000 on web2"
         in newest_common("shop", {"web1": hosts["web1"], "web2": host(R3, R1)}).refusal
     )
+
+
+def of_run(revision: str, run: str) -> Host:
+    """A host that has this revision from this run before the live one."""
+    releases = [
+        Release("live", "good", f"9999{revision[4:]}", "", "run 9"),
+        Release("older", "good", revision, "", run),
+    ]
+    return Host("live", releases, ["older"])
+
+
+def test_hosts_with_settings_of_their_own_go_back_to_what_one_run_has_deployed() -> None:
+    hosts = {"web1": of_run(R1, "run 1"), "web2": of_run(R2, "run 1")}
+    choice = newest_common("shop", hosts)
+    assert choice.releases == {"web1": "older", "web2": "older"}
+    assert choice.revisions == {"web1": R1, "web2": R2}
+    assert named("shop", hosts, R2).releases == choice.releases
+    assert "different revisions" in newest_common("shop", {**hosts, "web3": of_run(R3, "run 2")}).refusal
+    assert "different revisions" in newest_common("shop", {"web1": of_run(R1, ""), "web2": of_run(R2, "")}).refusal
 
 
 # By name

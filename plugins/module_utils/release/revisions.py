@@ -65,13 +65,14 @@ def record_of(layout: Layout, release: str) -> tuple[str, str]:
 
 
 def with_agreed_revision(layout: Layout, manifest: Manifest, spec: dict[str, Any]) -> Manifest:
-    """The manifest of a candidate, with the revision that the run gives to it on all hosts.
+    """The manifest of a candidate, with the run that switches to it, and the revision that it has on all hosts.
 
-    It is known only when all hosts have built: a host may have found packages that others did not know.
+    The revision is known only when all hosts have built: a host may have found packages that others did not know.
     """
-    given = spec.get("revision")
-    if spec.get("candidate") == manifest.id and is_revision(given) and given != manifest.revision:
-        manifest.revision = spec["revision"]
+    given, run = spec.get("revision"), (spec.get("lease") or {}).get("run")
+    wanted = (given if is_revision(given) else manifest.revision, run or manifest.run)
+    if spec.get("candidate") == manifest.id and wanted != (manifest.revision, manifest.run):
+        manifest.revision, manifest.run = wanted
         # At once: a later call may complete the switch.
         write_manifest(layout, manifest)
     return manifest

@@ -24,6 +24,8 @@ class Release:
     state: str
     revision: str = ""
     source: str = ""
+    # The run that has deployed it.
+    run: str = ""
 
     @property
     def identity(self) -> str:
@@ -32,6 +34,10 @@ class Release:
     @property
     def shown(self) -> str:
         return shown_revision(self.revision, self.source)
+
+    def is_like(self, other: Release) -> bool:
+        """Whether both belong to one deployment. One run may give hosts different settings, such as `workers`."""
+        return self.identity == other.identity or (bool(self.run) and self.run == other.run)
 
     def matches(self, text: str) -> bool:
         return self.revision.startswith(text) or self.source.startswith(text)
@@ -55,6 +61,9 @@ class Host:
     def serves(self) -> Release | None:
         return self.release(self.live)
 
+    def serves_like(self, other: Release) -> bool:
+        return self.serves is not None and self.serves.is_like(other)
+
     @property
     def choices(self) -> list[Release]:
         """The releases that a rollback without a name may lead to."""
@@ -73,8 +82,9 @@ Hosts = Mapping[str, Host]
 class Choice:
     """The release of each host to switch to; empty for a host that serves the revision already. Or a ``refusal``."""
 
-    shown: str = ""
     releases: Mapping[str, str] = field(default_factory=dict)
+    # The revision that each host then serves.
+    revisions: Mapping[str, str] = field(default_factory=dict)
     refusal: str = ""
 
 
@@ -92,6 +102,7 @@ def host_of(found: Mapping[str, Any]) -> Host:
             text(one.get("state")),
             one["revision"] if is_revision(one.get("revision")) else "",
             text(one.get("source")),
+            text(one.get("run")),
         )
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, Mapping)
@@ -109,35 +120,28 @@ def newest_common(app: str, hosts: Hosts) -> Choice:
     A host that serves it already stays. So a rollback that was interrupted can be repeated.
     """
     first = {host: next(iter(found.choices), None) for host, found in hosts.items()}
-    agreed = [
-        identity
-        for identity in dict.fromkeys(one.identity for one in first.values() if one)
-        if all(serves(found, identity) or is_first(first[host], identity) for host, found in hosts.items())
-    ]
+    agreed: list[Release] = []
+    for one in [release for release in first.values() if release]:
+        is_common = all(found.serves_like(one) or is_like(first[host], one) for host, found in hosts.items())
+        if is_common and not any(one.is_like(other) for other in agreed):
+            agreed.append(one)
     if len(agreed) == 1:
-        return chosen(hosts, agreed[0], {host: found.choices for host, found in hosts.items()})
+        return chosen(hosts, agreed[0], {host: found.choices[:1] for host, found in hosts.items()})
     return Choice(refusal=disagreement(app, hosts, first))
 
 
-def is_first(release: Release | None, identity: str) -> bool:
-    return release is not None and release.identity == identity
+def is_like(release: Release | None, other: Release) -> bool:
+    return release is not None and release.is_like(other)
 
 
-def serves(host: Host, identity: str) -> bool:
-    return host.serves is not None and host.serves.identity == identity
-
-
-def chosen(hosts: Hosts, identity: str, usable: Mapping[str, list[Release]]) -> Choice:
-    """The newest release of this identity on each host that does not serve it."""
-    found: dict[str, str] = {}
-    shown = ""
+def chosen(hosts: Hosts, wanted: Release, usable: Mapping[str, list[Release]]) -> Choice:
+    """The newest release of this deployment on each host, unless the host serves it."""
+    releases, revisions = {}, {}
     for host, own in hosts.items():
-        if serves(own, identity) and not is_first(next(iter(usable[host]), None), identity):
-            found[host] = ""
-            continue
-        release = next(one for one in usable[host] if one.identity == identity)
-        found[host], shown = release.id, release.shown
-    return Choice(shown, found)
+        found = next((one for one in usable[host] if one.is_like(wanted)), None)
+        serves = own.serves or wanted
+        releases[host], revisions[host] = (found.id, found.shown) if found else ("", serves.shown)
+    return Choice(releases, revisions)
 
 
 def disagreement(app: str, hosts: Hosts, first: Mapping[str, Release | None]) -> str:
@@ -153,7 +157,7 @@ def disagreement(app: str, hosts: Hosts, first: Mapping[str, Release | None]) ->
             f"{app}: there is no release to roll back to on {', '.join(hosts)}: no good release is older than the live "
             f"one and differs from it. {UNCHANGED} releases.yml -e app={app} lists the releases."
         )
-    lacking = [host for host, found in hosts.items() if not has(found, wanted.identity)]
+    lacking = [host for host, found in hosts.items() if not has(found, wanted)]
     without = f" {listed(lacking, 'lacks', 'lack')} {wanted.shown}." if lacking else ""
     return (
         f"{app}: the hosts would go back to different revisions: {told}.{without} {UNCHANGED} "
@@ -165,16 +169,16 @@ def listed(hosts: list[str], one: str, many: str) -> str:
     return f"{', '.join(hosts)} {one if len(hosts) == 1 else many}"
 
 
-def has(host: Host, identity: str) -> bool:
-    return serves(host, identity) or any(one.identity == identity for one in host.usable)
+def has(host: Host, wanted: Release) -> bool:
+    return host.serves_like(wanted) or any(one.is_like(wanted) for one in host.usable)
 
 
 def way_out(app: str, hosts: Hosts, lacking: Iterable[str]) -> str:
     """The newest earlier revision that all hosts have, as a command; else how to treat each host by itself."""
     orders = [[*([found.serves] if found.serves else []), *found.choices] for found in hosts.values()]
     for release in orders[0]:
-        everywhere = all(any(one.identity == release.identity for one in order) for order in orders)
-        if everywhere and release.revision and not all(serves(found, release.identity) for found in hosts.values()):
+        everywhere = all(any(one.is_like(release) for one in order) for order in orders)
+        if everywhere and release.revision and not all(found.serves_like(release) for found in hosts.values()):
             return (
                 f"The newest revision that all of them have is {release.shown}. To go back to it, use -e app={app} -e "
                 f"revision={release.shown}."
@@ -192,30 +196,23 @@ def way_out(app: str, hosts: Hosts, lacking: Iterable[str]) -> str:
 
 def named(app: str, hosts: Hosts, text: str) -> Choice:
     """Where ``-e revision=`` leads. It may be the beginning of a revision, or of a commit."""
-    matching = {
-        one.identity: one.shown
-        for found in hosts.values()
-        for one in [*found.usable, *([found.serves] if found.serves else [])]
-        if one.matches(text)
-    }
-    exact = {identity: shown for identity, shown in matching.items() if identity == text}
-    matching = exact or matching
+    every = [one for found in hosts.values() for one in [*found.usable, *([found.serves] if found.serves else [])]]
+    matching: list[Release] = []
+    for one in [one for one in every if one.identity == text] or [one for one in every if one.matches(text)]:
+        if not any(one.is_like(other) for other in matching):
+            matching.append(one)
     if len(matching) != 1:
-        return Choice(refusal=unclear(app, hosts, text, list(matching.values())))
-    identity, shown = next(iter(matching.items()))
-    lacking = [host for host, found in hosts.items() if not has(found, identity)]
+        return Choice(refusal=unclear(app, hosts, text, [one.shown for one in matching]))
+    (wanted,) = matching
+    lacking = [host for host, found in hosts.items() if not has(found, wanted)]
     if lacking:
         return Choice(
-            refusal=f"{app}: {listed(lacking, 'lacks', 'lack')} the revision {shown}: it was never deployed there, or "
-            f"was pruned. {UNCHANGED} {way_out(app, hosts, lacking)}"
+            refusal=f"{app}: {listed(lacking, 'lacks', 'lack')} the revision {wanted.shown}: it was never deployed there, "
+            f"or was pruned. {UNCHANGED} {way_out(app, hosts, lacking)}"
         )
-    if all(serves(found, identity) for found in hosts.values()):
-        return Choice(refusal=f"{app}: the revision {shown} is already live on {', '.join(hosts)}. {UNCHANGED}")
-    usable = {
-        host: [] if serves(found, identity) else [one for one in found.usable if one.identity == identity]
-        for host, found in hosts.items()
-    }
-    return chosen(hosts, identity, usable)
+    if all(found.serves_like(wanted) for found in hosts.values()):
+        return Choice(refusal=f"{app}: the revision {wanted.shown} is already live on {', '.join(hosts)}. {UNCHANGED}")
+    return chosen(hosts, wanted, {host: [] if own.serves_like(wanted) else own.usable for host, own in hosts.items()})
 
 
 def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
@@ -236,7 +233,7 @@ def by_releases(app: str, hosts: Hosts, wanted: Mapping[str, str]) -> Choice:
     lacking = {host: why_not(found, wanted[host]) for host, found in hosts.items()}
     lacking = {host: why for host, why in lacking.items() if why}
     if not lacking:
-        return Choice("", dict(wanted))
+        return Choice(dict(wanted), {host: shown_of(found, wanted[host]) for host, found in hosts.items()})
     having = [host for host in hosts if host not in lacking]
     told = "; ".join(f"{host}: {why}" for host, why in lacking.items())
     remedy = f"Use --limit {','.join(having)}, or" if having else "Use"
@@ -244,6 +241,11 @@ def by_releases(app: str, hosts: Hosts, wanted: Mapping[str, str]) -> Choice:
         refusal=f"{app}: not all of these hosts can go back to the given release. {told}. {UNCHANGED} {remedy} -e "
         f"revision=REVISION, which names a release on each host. releases.yml -e app={app} lists both."
     )
+
+
+def shown_of(host: Host, release: str) -> str:
+    found = host.release(release)
+    return found.shown if found else ""
 
 
 def why_not(host: Host, release: str) -> str:
