@@ -204,7 +204,7 @@ def row(host: str, revision: str, hold: dict[str, Any] | None = None) -> dict[st
 def test_the_status_shows_the_hold_and_hosts_that_differ() -> None:
     table = status_table([row("web1", "old", HOLDING), row("web2", "new")])
     assert table[-2].startswith("shop on web1: HELD since 2026-11-29 23:40:00 UTC")
-    assert table[-1].startswith("shop: the hosts serve different code. Revisions: web1 old, web2 new. To change that, ")
+    assert table[-1].startswith("shop: old on web1 (held since a rollback); new on web2. To change that, run site.yml ")
     assert len(status_table([row("web1", "new"), row("web2", "new")])) == 3
 
 

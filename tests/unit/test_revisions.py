@@ -15,8 +15,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions im
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import manifests, write_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import is_revision, with_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import held_on, reported_revisions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts, with_drift
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import release_table
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import bases, packages_of, shown_revision
 from test_fleet import NEEDS, Fleet, Member
 from test_plan import FACTS, defaults, shop
@@ -301,3 +303,61 @@ def inputs(member: Member) -> dict[str, Any]:
     calls = [given["parts"] for name, given in member.calls if name == "pyweb.stack.apply" and given.get("parts")]
     found: dict[str, Any] = next(part for part in calls[0] if part["role"] == "webapp")["inputs"]
     return found
+
+
+# What the reports show
+
+
+def served(host: str, revision: str, run: str = "", **more: Any) -> dict[str, Any]:
+    row = {"host": host, "application": "shop", "release": "R", "revision": revision, "source": "c0ffee", "run": run}
+    return {**row, "since": "2026-11-29T23:40:00Z", **more}
+
+
+FIRST, SECOND = "8e77b01a0000", "3f2c1a900000"
+
+
+def line(*rows: dict[str, Any]) -> str:
+    return drifts(list(rows)).get("shop", {}).get("text", "").partition(". To change that")[0]
+
+
+def test_hosts_of_one_revision_are_silent_and_others_are_one_line() -> None:
+    alike = [served(name, FIRST, run) for name, run in (("web1", "a"), ("web2", "b"), ("web4", ""))]
+    assert drifts(alike) == {}
+    assert (
+        line(alike[0], served("web3", SECOND, "c"), *alike[1:])
+        == f"shop: {FIRST} on web1, web2, web4; {SECOND} on web3 since 2026-11-29 23:40:00"
+    )
+    # One run may give its hosts settings of their own.
+    assert line(served("web1", FIRST, "a"), served("web2", SECOND, "a")) == ""
+
+
+def test_a_drift_that_has_a_reason_says_it() -> None:
+    held = served("web3", SECOND, "c", hold={"release": "R"})
+    leased = served("web3", SECOND, "c", lease={"run": "c", "release": "R", "until": "soon"})
+    assert line(served("web1", FIRST, "a"), held).endswith("(held since a rollback)")
+    assert line(served("web1", FIRST, "a"), leased).endswith("(provisional)")
+    rows = with_drift([served("web1", FIRST, "a"), held, {"application": "old", "host": "web1", "release": "R"}])
+    assert [bool(row["drift"]) for row in rows] == [True, True, False]
+    assert rows[0]["drift"]["groups"][1] == {
+        "revision": SECOND,
+        "hosts": ["web3"],
+        "since": "2026-11-29T23:40:00Z",
+        "held": True,
+        "provisional": False,
+    }
+
+
+def test_releases_of_an_earlier_version_differ_if_their_sources_do() -> None:
+    assert line(served("web1", FIRST), served("web2", "", source="c0ffee")) == ""
+    assert line(served("web1", FIRST), served("web2", "", source="other")).startswith(
+        f"shop: {FIRST} on web1; other on"
+    )
+
+
+def test_the_list_of_releases_shows_revision_source_and_run() -> None:
+    release = {"id": "R", "state": "good", "revision": FIRST, "source": "0" * 40, "created": "", "by": "me"}
+    run = "0242ac11-0002-8a41-77c2-000000000005"
+    (table,) = release_table([{"name": "shop", "current": "R", "releases": [{**release, "run": run}], "hold": None}])[
+        1:
+    ]
+    assert table.split() == ["*", "shop", "R", "live", FIRST, "0" * 12, "me", "8a4177c2"]

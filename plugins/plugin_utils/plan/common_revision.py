@@ -207,8 +207,8 @@ def named(app: str, hosts: Hosts, text: str) -> Choice:
     lacking = [host for host, found in hosts.items() if not has(found, wanted)]
     if lacking:
         return Choice(
-            refusal=f"{app}: {listed(lacking, 'lacks', 'lack')} the revision {wanted.shown}: it was never deployed there, "
-            f"or was pruned. {UNCHANGED} {way_out(app, hosts, lacking)}"
+            refusal=f"{app}: {listed(lacking, 'lacks', 'lack')} the revision {wanted.shown}: it was never deployed "
+            f"there, or was pruned. {UNCHANGED} {way_out(app, hosts, lacking)}"
         )
     if all(found.serves_like(wanted) for found in hosts.values()):
         return Choice(refusal=f"{app}: the revision {wanted.shown} is already live on {', '.join(hosts)}. {UNCHANGED}")

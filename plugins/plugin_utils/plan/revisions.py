@@ -39,6 +39,12 @@ def shown_revision(revision: str, source: str) -> str:
     return one_line(revision or (source[:12] if COMMIT.fullmatch(source) else source) or "unknown")
 
 
+def short_run(run: Any) -> str:
+    """The part of a run's ID that differs from those of other runs. The rest names the controller and the play."""
+    parts = str(run or "").split("-")
+    return "".join(parts[2:4]) if len(parts) == 5 else str(run or "")[:8]
+
+
 def bases(
     roles: Collection[str], model: Model, descriptions: Mapping[str, dict[str, Any]], hosts: Iterable[str] = ()
 ) -> dict[str, str]:
