@@ -305,7 +305,7 @@ def inputs(member: Member) -> dict[str, Any]:
     return found
 
 
-# What the reports show
+# The reports
 
 
 def served(host: str, revision: str, run: str = "", **more: Any) -> dict[str, Any]:

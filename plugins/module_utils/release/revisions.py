@@ -33,7 +33,7 @@ def is_revision(text: object) -> bool:
 
 
 def with_revision(layout: Layout, manifest: Manifest, base: str) -> Manifest:
-    """The manifest of a complete release, with its revision, as far as its host alone can tell."""
+    """The manifest of a complete release, with its revision, as far as its host alone knows it."""
     if BASE.fullmatch(base):
         manifest.revision = base + (known_packages(layout, manifest.id) or new_packages(layout, manifest.id))
     return manifest

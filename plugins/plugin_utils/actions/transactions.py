@@ -72,7 +72,7 @@ def named(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, last: str) -> str:
-    """What has become of an application on a host after the stage ``last``: good, final, stays, failed or lost."""
+    """The state of an application on a host after the stage ``last``: good, final, stays, failed or lost."""
     done = [stages[stage] for stage in (("switch",) if last == "switch" else ("switch", "confirm"))]
     if any(map(why_lost, done)):
         return "lost"
@@ -115,7 +115,7 @@ def problem_of_reverted(name: str, release: str, hosts: list[str]) -> str:
 def lines_of(
     results: Iterable[Mapping[str, Any]], staying: Mapping[str, str], revisions: Mapping[str, str]
 ) -> list[str]:
-    """What is live now, a line for each application."""
+    """The live releases, a line for each application."""
     lines = []
     for one in results:
         name, seconds = one["name"], one.get("without_service")

@@ -45,7 +45,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Host:
-    """What one host has of an application: its releases, the newest first.
+    """The releases of an application on one host, the newest first.
 
     ``targets`` are those that a rollback without a name may lead to, the newest first.
     """
@@ -89,7 +89,7 @@ class Choice:
 
 
 def host_of(found: Mapping[str, Any]) -> Host:
-    """What a host has answered, without everything that is of the wrong kind."""
+    """The answer of a host, without everything that is of the wrong kind."""
 
     def text(value: Any) -> str:
         return value if isinstance(value, str) else ""
@@ -150,7 +150,7 @@ def disagreement(app: str, hosts: Hosts, first: Mapping[str, Release | None]) ->
     for host, release in first.items():
         groups.setdefault(release.shown if release else "", []).append(host)
     told = "; ".join(f"{shown or 'nothing'} on {', '.join(names)}" for shown, names in groups.items())
-    # What most hosts would take.
+    # The one that most hosts would take.
     wanted = max((one for one in first.values() if one), key=lambda one: len(groups[one.shown]), default=None)
     if wanted is None:
         return (

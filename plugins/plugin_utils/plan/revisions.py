@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The base of an application's revision: a digest of what an inventory describes, the same for all its hosts. Pure.
+"""The base of an application's revision: a digest of its description, the same for all hosts of an inventory. Pure.
 
 It covers the source, the requirements and the settings of a release. It leaves out facts of a host, its name and its
 address, and the values of secrets.
