@@ -31,7 +31,7 @@ OPTIONS = {
 class ActionModule(ModelAction, StagesAction):
     """Take one stage. The later ones find the options and the findings of the stage choose."""
 
-    returns = frozenset({"apps", "failures"})
+    returns = frozenset({"apps", "failures", "lines"})
     later = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

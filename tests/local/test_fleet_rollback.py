@@ -26,14 +26,13 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     write_manifest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import stages as provisional
 from ansible_collections.pyweb.stack.plugins.modules import webapp_info
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.transactions import STAGES
+from unit.test_plan import FACTS
 
 from local import test_leases as leases
 from local.test_activation import NEW, OLD
 from local.test_leases import Leased
-from unit.test_plan import FACTS
 
 # Fixtures
 make = leases.make

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest import Place, lost_nothing, load_on, webapps
+from conftest import Place, load_on, lost_nothing, webapps
 from pyweb_places import everywhere
 
 

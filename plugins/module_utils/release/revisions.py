@@ -70,7 +70,7 @@ def with_agreed_revision(layout: Layout, manifest: Manifest, spec: dict[str, Any
     The revision is known only when all hosts have built: a host may have found packages that others did not know.
     """
     given, run = spec.get("revision"), (spec.get("lease") or {}).get("run")
-    wanted = (given if is_revision(given) else manifest.revision, run or manifest.run)
+    wanted = (str(given) if is_revision(given) else manifest.revision, run or manifest.run)
     if spec.get("candidate") == manifest.id and wanted != (manifest.revision, manifest.run):
         manifest.revision, manifest.run = wanted
         # At once: a later call may complete the switch.
