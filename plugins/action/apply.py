@@ -19,10 +19,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import RevisionsAction, reported_revisions
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, StagesAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
@@ -33,7 +33,7 @@ display = Display()
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
-class ActionModule(ModelAction, SendingAction, StagesAction):
+class ActionModule(RevisionsAction, SendingAction):
     """Look at the host in one module call, and change it in another."""
 
     returns = frozenset({"parts", "apps", "failures", "offers"}) | SendingAction.returns
@@ -90,7 +90,10 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
             "apps": answer["apps"],
             "unchanged": not due and not self.missing_packages(model, look),
             "unfetched": look.unfetched,
-            "fleet": fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
+            "fleet": {
+                **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
+                "revisions": reported_revisions(look.facts, look.names),
+            },
             "ansible_facts": look.answer["ansible_facts"],
         }
 
@@ -141,6 +144,7 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         pending: dict[str, Any] = {}
         if due and not answer.get("failed"):
             alone = self.is_alone(look)
+            more = {**self.of_deployment(model, origins), **more}
             with self.sent_archives(self.prepared(due, model, alone, more)) as sent:
                 result = self.send(sent, origins, finish=alone or self._task.check_mode)
             announce(origins)
@@ -276,7 +280,13 @@ class ActionModule(ModelAction, SendingAction, StagesAction):
         return rendered
 
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
-        arguments = {"apps": apps, "root": root, "owner": deployer(), **self.flags("end_lost_command"), **more}
+        arguments = {
+            "apps": self.with_revisions(apps),
+            "root": root,
+            "owner": deployer(),
+            **self.flags("end_lost_command"),
+            **more,
+        }
         return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
 
     # Results and facts for later stages

@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "listeners": [],
     "stamps": {},
     "resolutions": {},
+    "revisions": {},
     "releases": {},
     "maintenance": {},
     "clashes": {},

@@ -159,6 +159,8 @@ SHARED = {
         # The statuses that are healthy.
         "module_utils.host.probe",
         "module_utils.host.texts",
+        # The parts of a release that a revision covers.
+        "module_utils.release.identity",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
         "module_utils.requirements.pythons",

@@ -32,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import install
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.busy import apt_holder, boots_first
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions import revisions
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -63,6 +64,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
         "resolutions": recorded(names, root) if params.get("fleet") else {},
+        "revisions": revisions(names, root) if params.get("fleet") else {},
         "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},

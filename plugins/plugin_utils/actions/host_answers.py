@@ -26,7 +26,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLE
 # Inputs of the playbooks that no role has.
 PLAYBOOK_INPUTS = frozenset(
     {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
-    | {"release_hold", "end_lost_command", "since", "level", "request", "folder"}
+    | {"release_hold", "lift_hold", "revision", "end_lost_command", "since", "level", "request", "folder"}
 )
 
 # Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.
@@ -63,6 +63,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "listeners": list,
     "stamps": dict,
     "resolutions": dict,
+    "revisions": dict,
     "releases": dict,
     "maintenance": dict,
     "clashes": dict,
