@@ -10,24 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, orphaned, outcome
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, orphaned, outcome
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.switching import SwitchingAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES
 
 display = Display()
 
@@ -170,7 +166,7 @@ class ActionModule(SwitchingAction):
 
     def stage_commands(self) -> dict[str, Any]:
         """Run the release commands, and list the stages after them, in which the hosts switch."""
-        return {**self.run_commands(), "steps": self.steps()}
+        return {**self.run_commands(), **self.steps()}
 
     def run_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
@@ -234,12 +230,6 @@ class ActionModule(SwitchingAction):
                 ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
             found.append((ready, key))
         return found
-
-    def render(self, role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The templates of a role, rendered with their own variables only."""
-        lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
-        rendered: list[dict[str, Any]] = lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
-        return rendered
 
     # Results and facts for later stages
 

@@ -35,7 +35,7 @@ class Web:
         found: dict[str, str] = {}
         for batch in batches or [list(self.run.hosts)]:
             self.run.batch = batch
-            for stage in stages.STAGES:
+            for stage, step in self.run.stages():
                 for host in [one for one in batch if one not in self.run.lost]:
                     how, when = (lost or {}).get(host, ("", ""))
                     if when == stage:
@@ -43,7 +43,7 @@ class Web:
                         self.run.lost.add(host)
                         continue
                     try:
-                        self.run(self.apps, stage=stage, host=host, more=more)
+                        self.run(self.apps, stage=stage, host=host, more=more, step=step)
                     except Failed as error:
                         found[host] = str(error)
                         if stage != "report":

@@ -34,7 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact imp
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, modelling, stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
-from test_plan import Failed, Host, Run, built, shop
+from test_plan import WHOLE, Failed, Host, Run, built, shop
 
 __all__ = ["shop"]
 
@@ -136,6 +136,7 @@ class Fleet:
         self.folder, self.monkeypatch, self.app = folder, monkeypatch, app
         self.uv = Uv()
         self.members: dict[str, Member] = {}
+        self.stages: tuple[str, ...] = WHOLE
         self.shown: list[str] = []
         show = "ansible_collections.pyweb.stack.plugins.action.apply.display.display"
         monkeypatch.setattr(show, lambda text, **_options: self.shown.append(text))
@@ -160,10 +161,10 @@ class Fleet:
         found = {}
         for batch in batches or [list(self.members)]:
             run.batch = batch
-            for stage in stages.STAGES:
+            for stage, step in run.stages(self.stages):
                 for host in batch:
                     try:
-                        run([self.app], stage=stage, host=host, more=more)
+                        run([self.app], stage=stage, host=host, more=more, step=step)
                     except Failed as error:
                         found[host] = str(error)
                     if stage == "deploy" and published and host == (after or batch[0]):
@@ -377,13 +378,13 @@ def test_one_host_resolves_while_it_builds(web: Fleet) -> None:
 
 
 def test_a_playbook_without_the_stage_build_is_refused(web: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "STAGES", ["look", "deploy", "commands", "switch", "report"])
+    web.stages = ("look", "deploy", "commands", "switch", "report")
     with pytest.raises(AnsibleActionFail, match="shop waits for the stage build, which did not run"):
         web.run()
 
 
 def test_a_playbook_without_the_stage_look_resolves_on_each_host(web: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "STAGES", ["deploy", "commands", "switch", "report"])
+    web.stages = ("deploy", "commands", "switch", "report")
     assert web.run(published="2.0") == {}
     assert web.versions == ["1.0", "2.0"]
 

@@ -18,11 +18,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
-from test_plan import Failed, Host, Run, built, shop
+from test_plan import WHOLE, Failed, Host, Run, activated, built, shop
 
 __all__ = ["shop"]
 
-STAGES = stages.STAGES[:-1]
 BUILT = "20261122T000000Z-22222222"
 
 
@@ -54,8 +53,9 @@ class Unlucky(Host):
 
     def activate(self, arguments: dict[str, Any]) -> dict[str, Any]:
         names = [app["name"] for app in arguments["apps"]]
-        answer: dict[str, Any] = {"changed": True, "apps": [{"name": name} for name in names if name != self.later]}
-        if self.later in names:
+        answer: dict[str, Any] = {"changed": True, "apps": activated(arguments)}
+        if self.later in names and arguments.get("stage", "switch") in ("commands", "switch"):
+            answer["apps"] = [one for one in answer["apps"] if one["name"] != self.later]
             problems = [f"webapps '{self.later}': no in {arguments.get('stage', 'switch')}"]
             answer["failures"] = {"names": [self.later], "problems": problems}
         return answer
@@ -69,9 +69,9 @@ def apps(shop: dict[str, Any]) -> list[dict[str, Any]]:
 def whole(run: Run, apps: list[dict[str, Any]]) -> dict[str, str]:
     """Run all stages on all hosts, as site.yml does; the message of each host that failed at the end."""
     run.report = "later"
-    for stage in STAGES:
+    for stage, step in run.stages(WHOLE[:-1]):
         for host in run.hosts:
-            run(apps, stage=stage, host=host)
+            run(apps, stage=stage, host=host, step=step)
     found = {}
     for host in run.hosts:
         try:

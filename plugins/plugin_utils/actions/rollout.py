@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """The rollout of new releases on several hosts: its batches, its steps, and the decision to commit or to revert. Pure.
 
-Each host keeps its old release until all hosts have confirmed the new one. ``deployments`` are the results of the stages
-deploy and build by host, in the order of the play. A state is what a host has recorded about its own switches.
+Each host keeps its old release until all hosts have confirmed the new one. ``deployments`` are the results of the
+stages deploy and build by host, in the order of the play. A state is what a host has recorded about its own switches.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def fresh(token: Any) -> dict[str, Any]:
     """The state of a host before it switches. ``token`` ties it to one deployment."""
     return {
         "token": token,
+        "changed": False,
         "apps": [],
         "failures": {"names": [], "problems": []},
         # The applications that failed on this host, and those that it does not switch because of another host.
@@ -258,7 +259,7 @@ def notices(rollout: Rollout, deployments: Deployments) -> list[str]:
         if one["name"] in rollout.shared and one.get("stop_first")
     }
     return [
-        f"webapps '{name}': with 'switch: stop_first', each host switches for good. If a host fails, the hosts of later "
-        "batches keep the old release, and those that have switched keep the new one."
+        f"webapps '{name}': with 'switch: stop_first', each host switches for good. If a host fails, the hosts of "
+        "later batches keep the old release, and those that have switched keep the new one."
         for name in sorted(final)
     ]

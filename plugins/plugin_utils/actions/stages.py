@@ -17,8 +17,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 display = Display()
 
 STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
-# The variables that the results of the stages are registered in. The stage build replaces the result of deploy. The stage
-# wait continues what the stage switch has recorded.
+# The variables that the results of the stages are registered in. The stage build replaces the result of deploy, and the
+# stage wait continues the result of switch.
 REGISTERED = "__deployment"
 REGISTERED_NAMES = {
     "look": "__look",

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible import constants
+from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, rollout
@@ -23,10 +24,13 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES
 
 display = Display()
 
 State = dict[str, Any]
+# The number of hosts that Ansible works on at the same time, unless it is told otherwise.
+DEFAULT_FORKS = 5
 # The result of a stage on a host that can no longer be reached.
 LOST = ("unreachable", "msg")
 
@@ -63,11 +67,11 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         settings: dict[str, Any] = next((one["rollout"] for one in deployments.values()), {})
         return settings
 
-    def steps(self) -> list[dict[str, Any]]:
-        """The stages after the release commands, the same for all hosts of this batch of Ansible."""
+    def steps(self) -> dict[str, Any]:
+        """The stages after the release commands, the same for all hosts, and the batch of this host."""
         results = self.group()
         if not results or self._task.check_mode:
-            return []
+            return {"steps": [], "batch": 0}
         deployments = deployments_of(results)
         if problem := rollout.differing({host: one["rollout"] for host, one in deployments.items()}):
             raise AnsibleActionFail(f"{problem} No host has switched.")
@@ -76,14 +80,16 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         if self.is_first:
             for line in rollout.notices(found, deployments):
                 display.display(line)
-        return rollout.steps(found, deployments, settings["pause"], settings["watch"])
+        listed = rollout.steps(found, deployments, settings["pause"], settings["watch"])
+        return {"steps": listed, "batch": found.batch_of(self.host)}
 
     def lease(self, found: Rollout, results: Mapping[str, Any]) -> dict[str, Any]:
         """The lease of a provisional switch: its run, and how long it lasts."""
         deployments = deployments_of(results)
         settings = self.common_settings(deployments)
         wait = max(settings["pause"], settings["watch"])
-        return {"run": self.play, "seconds": rollout.lease_seconds(found, deployments, constants.DEFAULT_FORKS, wait)}
+        forks = int(context.CLIARGS.get("forks") or DEFAULT_FORKS)
+        return {"run": self.play, "seconds": rollout.lease_seconds(found, deployments, forks, wait)}
 
     # The stages
 
@@ -93,20 +99,25 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         self.check_built(deployment)
         if self.number < 0:
             return self.switch_for_good(deployment)
+        state = self.state() if self.number else rollout.fresh(deployment.get("token"))
+        is_turn = self.stages_of(self.host)["commands"].get("batch") == self.number and bool(deployment.get("switch"))
+        if not is_turn and not self.is_under_way(state):
+            return self.told(state)
         results = self.group()
         found = self.rollout_of(results)
-        state = self.state(results) if self.number else rollout.fresh(deployment["token"])
         failed = self.failed_elsewhere(found, results)
         answer = self.kept_up(state, found, results, failed)
-        if not answer and found.batch_of(self.host) == self.number:
+        if not answer and is_turn:
             answer = self.switch_batch(state, found, results, failed)
         return self.told(state, answer)
 
     def stage_wait(self) -> dict[str, Any]:
-        """Wait on one host for all, while the leases are renewed. A rollout that has failed everywhere does not wait."""
+        """Wait on one host for all, between renewals of the leases. Without an application left, do not wait."""
+        state = self.state()
+        if not self.is_first and not self.is_under_way(state):
+            return self.told(state)
         results = self.group()
         found = self.rollout_of(results)
-        state = self.state(results)
         failed = self.failed_elsewhere(found, results)
         answer = self.kept_up(state, found, results, failed)
         if self.is_first and set(found.shared) - set(failed):
@@ -117,9 +128,11 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
 
     def stage_confirm(self) -> dict[str, Any]:
         """Wait until the new releases have passed their probation. The lease is renewed until the stage finish."""
+        state = self.state()
+        if not self.is_under_way(state):
+            return self.told(state)
         results = self.group()
         found = self.rollout_of(results)
-        state = self.state(results)
         failed = self.failed_elsewhere(found, results)
         answer = self.kept_up(state, found, results, failed, renew=False)
         names = list(state["provisional"])
@@ -136,9 +149,11 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
     def stage_finish(self) -> dict[str, Any]:
         """Commit the applications that all hosts have confirmed, and revert the others; then obtain certificates."""
         deployment = self.deployment_of(self.host)
+        state = self.state()
+        if not self.is_under_way(state) and not state["live"]:
+            return self.certified(self.told(state), deployment, state["failures"])
         results = self.group()
         found = self.rollout_of(results)
-        state = self.state(results)
         failed = rollout.unconfirmed(found, results)
         answer = self.kept_up(state, found, results, failed, renew=False)
         names = list(state["provisional"])
@@ -158,10 +173,15 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
 
     # The steps of a stage. Each returns the answer of the host if it was lost.
 
-    def state(self, results: Mapping[str, Any]) -> State:
+    def state(self) -> State:
         """The state of this host, which a stage may change."""
-        token = self.deployment_of(self.host)["token"]
-        return copy.deepcopy(rollout.state_of(results[self.host])) or rollout.fresh(token)
+        found = copy.deepcopy(rollout.state_of(self.stages_of(self.host)))
+        return {**(found or rollout.fresh(self.deployment_of(self.host).get("token"))), "changed": False}
+
+    @staticmethod
+    def is_under_way(state: State) -> bool:
+        """Whether this host may hold leases."""
+        return bool(state["provisional"] or state["asked"])
 
     def failed_elsewhere(self, found: Rollout, results: Mapping[str, Any]) -> dict[str, str]:
         return rollout.failing(found, results, self.number)
@@ -170,7 +190,6 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         self, state: State, found: Rollout, results: Mapping[str, Any], failed: Mapping[str, str], renew: bool = True
     ) -> dict[str, Any]:
         """Go back from releases that have failed on some host. Renew the leases of the others, if they are due."""
-        state["changed"] = False
         undone = [name for name in (*state["provisional"], *state["asked"]) if name in failed]
         if undone:
             answer = self.ask(state, undone, "revert", lease=self.lease(found, results), failed=failed)
@@ -203,7 +222,9 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         state["failures"] = failing.together([left_out, {"names": behind, "problems": problems}])
         state["kept_back"] = list(state["failures"]["names"])
         apps = [
-            {**one, "provisional": True} if one["name"] in found.shared and one["candidate"] and not one["stop_first"] else one
+            {**one, "provisional": True}
+            if one["name"] in found.shared and one["candidate"] and not one["stop_first"]
+            else one
             for one in switches
             if one["name"] not in behind
         ]
@@ -263,8 +284,10 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
             )
         state["failures"] = failing.together([state["failures"], {"names": names, "problems": problems}])
 
-    def told(self, state: State, answer: Mapping[str, Any]) -> dict[str, Any]:
+    @staticmethod
+    def told(state: State, answer: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of a stage: the state of this host."""
+        answer = answer or {}
         lost = {key: answer[key] for key in LOST if answer.get("unreachable")}
         warnings = {"warnings": answer["warnings"]} if answer.get("warnings") else {}
         return {"changed": False, **state, **warnings, **lost}
@@ -317,6 +340,12 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         changed = bool(answer["changed"] or result.get("changed"))
         return self.reported({**result, **answer, "changed": changed}, failures, names)
 
+    def render(self, role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The templates of a role, rendered with their own variables only."""
+        lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
+        rendered: list[dict[str, Any]] = lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
+        return rendered
+
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
         arguments = {"apps": apps, "root": root, "owner": deployer(), **self.flags("end_lost_command"), **more}
         return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
@@ -339,7 +368,11 @@ def undo_notes(deployment: Mapping[str, Any], name: str) -> str:
     """What a revert does not undo, and what it starts again, as further sentences."""
     commands = " Its release commands have run, and are not undone." if name in deployment.get("commands", ()) else ""
     exclusive = (deployment.get("exclusive") or {}).get(name)
-    return f"{commands} Exclusive processes of the old release run again: {', '.join(exclusive)}." if exclusive else commands
+    return (
+        f"{commands} Exclusive processes of the old release run again: {', '.join(exclusive)}."
+        if exclusive
+        else commands
+    )
 
 
 def note(state: State, names: list[str], stage: str, answer: Mapping[str, Any], until: float) -> None:
