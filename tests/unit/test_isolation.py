@@ -113,14 +113,15 @@ def test_release_commands_that_fail_keep_only_their_application_from_every_host(
     assert {name: switched(host) for name, host in run.hosts.items()} == {"web1": ["good"], "web2": ["good"]}
     assert "webapps 'bad': no in commands" in messages["web1"]
     assert "webapps 'bad': its release commands failed on web1, so this host does not switch" in messages["web2"]
-    assert not run.hosts["web2"].calls[-1][1]["stamp"]
+    assert not run.hosts["web2"].calls[-1][1].get("stamp")
 
 
 def test_a_gate_that_fails_is_reported_at_the_end(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run({"web1": Unlucky(later="bad"), "web2": Unlucky()}, monkeypatch)
     messages = whole(run, apps)
-    assert list(messages) == ["web1"]
+    assert list(messages) == ["web1", "web2"]
     assert "webapps 'bad': no in switch" in messages["web1"]
+    assert "webapps 'bad': it failed on web1, so this host does not switch to the new release" in messages["web2"]
 
 
 def test_a_stage_that_reports_now_fails_with_every_problem(
@@ -278,6 +279,7 @@ def test_one_host_compares_all_at_the_end(apps: list[dict[str, Any]], monkeypatc
     lines: list[str] = []
     monkeypatch.setattr(apply.display, "display", lambda text, **_options: lines.append(text))
     whole(run, apps)
+    assert re.fullmatch(r"good: none → 20261122T000000Z-22222222 on 20 hosts in \d+\.\d s", lines.pop(0))
     assert len(lines) == 21
     assert re.fullmatch(r"bad +web0 +none +not switched +its build failed on web7, so .*", lines[1])
     assert re.fullmatch(r"bad +web7 +none +failed +no wheel", lines[8])

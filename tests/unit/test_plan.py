@@ -586,7 +586,8 @@ def test_a_broken_maintenance_switch_removes_no_site(shop: dict[str, Any], monke
 def test_the_site_playbook_imports_every_role_once() -> None:
     (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     imports = [task["ansible.builtin.import_role"] for task in play["tasks"] if "ansible.builtin.import_role" in task]
-    assert imports == [{"name": f"pyweb.stack.{role}", "tasks_from": "plan"} for role in plan.ROLES]
+    rollout = {"name": "pyweb.stack.webapp", "tasks_from": "rollout"}
+    assert imports == [*({"name": f"pyweb.stack.{role}", "tasks_from": "plan"} for role in plan.ROLES), rollout]
 
 
 @pytest.mark.parametrize("role", plan.ROLES)

@@ -161,7 +161,7 @@ def fresh(token: Any) -> dict[str, Any]:
         "apps": [],
         "failures": {"names": [], "problems": []},
         # The applications that failed on this host, and those that it does not switch because of another host.
-        "failed": [],
+        "unsuccessful": [],
         "kept_back": [],
         # The releases that serve provisionally, those that serve for good, and those that the host has left again.
         "provisional": {},

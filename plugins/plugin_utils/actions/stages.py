@@ -111,7 +111,9 @@ class StagesAction(HostAction):
         """The results of the stages on a host of this play; empty if its task registers none."""
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
-        return {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
+        results = {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
+        token = (results["deploy"].get("deployment") or {}).get("token")
+        return {stage: result if result.get("token", token) == token else {} for stage, result in results.items()}
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""

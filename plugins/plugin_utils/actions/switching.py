@@ -263,7 +263,7 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         if answer.get("unreachable"):
             state["asked"] |= {one["name"]: until for one in specs if stage != "switch" or one.get("provisional")}
             return answer
-        state["changed"] = state["changed"] or bool(answer.get("changed"))
+        state["changed"] = state["changed"] or (stage not in ("confirm", "renew") and bool(answer.get("changed")))
         note(state, names, stage, answer, until)
         if stage == "revert":
             self.note_reverted(state, names, failed or {})
@@ -275,7 +275,7 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         problems = []
         for name in names:
             known = state["provisional"].pop(name, {})
-            if name in state["failed"]:
+            if name in state["unsuccessful"]:
                 continue
             state["reverted"][name] = failed[name]
             serving = f"to the release {known['replaced']}" if known.get("replaced") else "to the state before this run"
@@ -314,7 +314,8 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
             answer = self.activate(switches, deployment["root"], stamp=stamp, report="later", lease={"run": self.play})
             own = failing.failures_of(answer, [one["name"] for one in switches])
             failures = failing.together([failures, own])
-        return self.certified({**answer, "failures": failures, "kept_back": kept_back}, deployment, failures)
+        answer |= {"failures": failures, "kept_back": kept_back, "token": deployment.get("token")}
+        return self.certified(answer, deployment, failures)
 
     # Both
 
@@ -390,7 +391,7 @@ def note(state: State, names: list[str], stage: str, answer: Mapping[str, Any], 
     for name in names:
         known = state["provisional"].get(name, {})
         if name in own["names"]:
-            state["failed"] = list(dict.fromkeys([*state["failed"], name]))
+            state["unsuccessful"] = list(dict.fromkeys([*state["unsuccessful"], name]))
             # The lease of a module that did not answer may still be there.
             if stage not in ("switch", "renew") or not answer.get("failed"):
                 state["provisional"].pop(name, None)
