@@ -187,7 +187,7 @@ LEAST_SECONDS = 10
 
 
 def problem_of(given: dict[str, Any]) -> str:
-    """What is wrong with the options about leases; empty if nothing is."""
+    """The problem of the options about leases; empty if there is none."""
     lease, stage = given["lease"], given["stage"]
     provisional = [app["name"] for app in given["apps"] if app.get("provisional")] if stage == "switch" else []
     if lease["run"]:

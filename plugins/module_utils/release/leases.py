@@ -46,9 +46,10 @@ class Lease:
     # The links and the entries of the hold before the switch.
     links: dict[str, str | None] = field(default_factory=dict)
     hold: list[dict[str, Any]] = field(default_factory=list)
-    # When the switch began and when the release was first healthy, in seconds since 1970.
+    # When the switch began, when the release was first healthy, and when the links changed: seconds since 1970.
     began: float = 0.0
     healthy: float = 0.0
+    switched: float = 0.0
     boot_seconds: float = 0.0
     # For each background process: how often it had been restarted when it was started.
     restarts: dict[str, int] = field(default_factory=dict)
@@ -71,6 +72,11 @@ class Lease:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.expires))
 
     @property
+    def since(self) -> str:
+        """When the switch began, as the log of deployments writes it."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began))
+
+    @property
     def is_guarded(self) -> bool:
         """Whether the process still runs that decides when the lease has expired."""
         with suppress(KeyError, TypeError, ValueError):
@@ -88,7 +94,7 @@ def read_lease(layout: Layout) -> Lease | None:
         with open(path, encoding="utf-8") as stream:
             data = json.load(stream)
         lease = Lease(**{key: data[key] for key in Lease.__dataclass_fields__ if key in data})
-        if not (lease.run and lease.release and isinstance(lease.links, dict) and lease.expires > 0):
+        if not (lease.run and lease.release and lease.expires > 0 and dict(lease.links)):
             raise ValueError
         return lease
     except (FileNotFoundError, NotADirectoryError):

@@ -31,7 +31,7 @@ class Settings:
     end_lost: bool = False
     # The run of this process. It may pass the leases that it holds.
     run: str = ""
-    # Ends a lease that no run can commit any more, and returns what it did. Called with the lock held.
+    # Ends a lease that no run can commit, and returns a report. Called with the lock held.
     settle: Callable[[Layout, leases.Lease], str] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import une
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import guard
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.stages import settle
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import settle
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.switch import ProvisionalSwitch
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.resume import resume

@@ -20,7 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import PROVISIONAL, Lease, read_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, lock, settings
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.stages import settle
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import settle
 
 # The name of the process.
 NAME = "pyweb-guard"
@@ -28,8 +28,6 @@ NAME = "pyweb-guard"
 INTERVAL = 1.0
 # Seconds until a failed revert is tried again.
 RETRY = 10.0
-# Seconds within which the guard must have started.
-PATIENCE = 10.0
 SYSTEMD = "/run/systemd/system"
 BUS = "/run/dbus/system_bus_socket"
 

@@ -1,12 +1,13 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a run does with its provisional switches: confirm, renew, commit or revert them."""
+"""The stages that follow a provisional switch: confirm, renew, commit and revert."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
@@ -15,7 +16,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import (
     COMMITTING,
     PROVISIONAL,
-    Lease,
     entry_of,
     read_lease,
 )
@@ -23,6 +23,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import guard
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import check_term
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.switch import ProvisionalSwitch
 
 # The number of applications that one call works on at a time.
@@ -48,15 +50,21 @@ def end(
 
     ``identity`` is the run. ``seconds`` is the length of a renewed lease, ``reason`` that of a revert.
     """
+    layouts = {spec["name"]: Layout(spec["name"], spec.get("root") or root) for spec in specs}
+    lone = [] if stage in ("commit", "revert") else unguarded(list(layouts.values()), identity)
+    try:
+        process = asdict(guard.start(lone, identity, run)) if lone else {}
+    except (guard.GuardError, OSError) as error:
+        return [], [f"webapps '{spec['name']}': {error}" for spec in specs]
     step: Callable[[ProvisionalSwitch], dict[str, Any]] = {
-        "confirm": lambda switch: confirm(switch, seconds),
-        "renew": lambda switch: renew(switch, seconds),
+        "confirm": lambda switch: confirm(switch, seconds, process),
+        "renew": lambda switch: renew(switch, seconds, process),
         "commit": commit,
         "revert": lambda switch: switch.revert(reason),
     }[stage]
 
     def take(spec: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
-        layout = Layout(spec["name"], spec.get("root") or root)
+        layout = layouts[spec["name"]]
         try:
             with lock(layout, owner, PATIENCE):
                 lease = read_lease(layout)
@@ -75,8 +83,14 @@ def end(
     return [result for result, _problem in found if result], [problem for _result, problem in found if problem]
 
 
+def unguarded(layouts: list[Layout], run: str) -> list[Layout]:
+    """The applications with a lease of a run whose guard is gone, such as after a boot."""
+    leases = [(layout, guard.lease_of(layout, run)) for layout in layouts]
+    return [layout for layout, lease in leases if lease is not None and not lease.is_guarded]
+
+
 def without_lease(stage: str, layout: Layout, run: str) -> dict[str, Any]:
-    """The result of a stage that finds no lease of its run: somebody has decided, or the switch was final."""
+    """The result of a stage that finds no lease of its run: it was decided before, or the switch was final."""
     live = layout.current_release() or ""
     entry = entry_of(layout, run)
     decided = entry["result"] if entry else ""
@@ -101,25 +115,7 @@ def without_lease(stage: str, layout: Layout, run: str) -> dict[str, Any]:
     )
 
 
-def check_term(switch: ProvisionalSwitch) -> Lease:
-    """The lease of a switch, if its run may still decide. Else the switch is reverted, as the guard would."""
-    lease = switch.lease_of_switch
-    if not lease.is_valid:
-        reverted = switch.revert(overdue(lease))
-        raise ReleaseError(switch.name, f"{lease.reason}. {reverted['release'] or 'No release'} serves again.")
-    return lease
-
-
-def overdue(lease: Lease) -> str:
-    """Why a switch was reverted without its run."""
-    if lease.reason:
-        return lease.reason
-    if lease.state == PROVISIONAL:
-        return f"its run did not commit the switch until {lease.until} UTC"
-    return "its switch was interrupted"
-
-
-def confirm(switch: ProvisionalSwitch, seconds: int) -> dict[str, Any]:
+def confirm(switch: ProvisionalSwitch, seconds: int, process: dict[str, Any]) -> dict[str, Any]:
     """Wait for the end of the probation, check the release, and renew the lease. Revert an unhealthy one at once."""
     lease = check_term(switch)
     now = time.monotonic()
@@ -135,13 +131,15 @@ def confirm(switch: ProvisionalSwitch, seconds: int) -> dict[str, Any]:
 
     with switch.undone_if_unhealthy():
         probation.watch(switch.gate, check_processes, healthy_since)
-        switch.outlast_kept_connections(healthy_since)
+        switch.outlast_kept_connections(now - max(0.0, time.time() - lease.switched))
         switch.gate.await_front()
-    return renew(switch, seconds)
+    return renew(switch, seconds, process)
 
 
-def renew(switch: ProvisionalSwitch, seconds: int) -> dict[str, Any]:
+def renew(switch: ProvisionalSwitch, seconds: int, process: dict[str, Any]) -> dict[str, Any]:
+    """Extend the lease. ``process`` is its new guard, if the first one is gone."""
     lease = check_term(switch)
+    lease.guard = process if process and not lease.is_guarded else lease.guard
     lease.seconds = seconds or lease.seconds
     lease.renew()
     switch.advance(PROVISIONAL)
@@ -158,16 +156,3 @@ def commit(switch: ProvisionalSwitch) -> dict[str, Any]:
     if switch.lease_of_switch.state != COMMITTING:
         check_term(switch)
     return {**switch.commit(), "provisional": False, "committed": True}
-
-
-def settle(layout: Layout, lease: Lease, run: Run) -> str:
-    """End a lease that no run can commit any more; return what was done. The caller holds the lock.
-
-    Revert the switch. Only a commit that was begun is completed, because the old release may have ended.
-    """
-    switch = ProvisionalSwitch.resumed({**lease.settings, "name": layout.name}, layout, run, lease)
-    if lease.state == COMMITTING:
-        switch.commit()
-        return f"the interrupted commit of {lease.release} was completed."
-    switch.revert(overdue(lease))
-    return f"it went back from {lease.release} to {lease.before or 'no release'}: {lease.reason}."

@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import 
     SWITCHING,
     Lease,
     end_lease,
+    entry_of,
     write_lease,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune
@@ -37,7 +38,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import STOP_MARGIN
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import is_answered
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import read_links, restore_links
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import (
+    read_links,
+    remove_link,
+    restore_links,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import (
     await_accepted,
     remove_runtime_files,
@@ -46,7 +51,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch impor
 
 # The settings of an application that the end of a lease needs, where another process than the switch ends it.
 KEPT_SETTINGS = ("name", "root", "process_managers", "stop_timeout", "keep", "linger")
-# Seconds that an old release gets to answer, if it does not run any more.
+# Seconds that an old release gets to answer, if it no longer runs.
 REVIVAL_TIMEOUT = 30.0
 
 
@@ -63,8 +68,7 @@ class ProvisionalSwitch(Switch):
         found.lease = lease
         found.action, found.before, found.target = lease.action, lease.before or None, lease.release
         found.began -= max(0.0, time.time() - lease.began)
-        manifest = read_manifest(layout, lease.release)
-        found.manifest = manifest or Manifest(lease.release, process_manager=spec["process_managers"][0])
+        found.manifest = read_manifest(layout, lease.release) or Manifest(lease.release)
         found.hold_before = [Held(**one) for one in lease.hold]
         found.replaced_links = lease.links
         return found
@@ -82,6 +86,7 @@ class ProvisionalSwitch(Switch):
             self.enable()
             self.take_lease()
             self.switch_links()
+            self.lease_of_switch.switched = time.time()
             self.gate.await_front()
             self.replace_exclusive_processes()
             self.advance(PROVISIONAL)
@@ -149,13 +154,14 @@ class ProvisionalSwitch(Switch):
 
     def revert(self, reason: str) -> dict[str, Any]:
         """Go back to the old release, for a reason outside of the new one."""
-        self.advance(REVERTING, reason=reason)
+        self.attempt(self.advance, REVERTING, reason=reason)
         self.swing_back()
         if self.action == "rollback":
-            write_hold(self.layout, self.hold_before)
-        self.record("reverted", reason=reason)
+            self.attempt(write_hold, self.layout, self.hold_before)
+        self.attempt(self.record, "reverted")
         end_lease(self.layout)
-        self.remove_marker()
+        if self.is_settled:
+            self.remove_marker()
         result = {"name": self.name, "release": self.before or "", "replaced": self.target, "reverted": True}
         return {**result, "warnings": self.warnings} if self.warnings else result
 
@@ -170,15 +176,19 @@ class ProvisionalSwitch(Switch):
     def go_back(self, reason: str) -> str:
         if self.lease is None:
             return super().go_back(reason)
-        self.advance(REVERTING, reason=reason, failed=True)
+        self.attempt(self.advance, REVERTING, reason=reason, failed=True)
         self.swing_back()
         return f"The release {self.before} serves again. " if self.before else ""
 
     def swing_back(self) -> None:
         """Send requests to the old release again, then end the new one. Each step can be repeated."""
         lease = self.lease_of_switch
-        self.revive()
-        restore_links(self.replaced_links)
+        if not self.revive() and not lease.failed and is_answered(self.layout.socket(self.target)):
+            self.stay()
+        uwsgi_socket = self.layout.current_uwsgi_socket
+        # A request that has chosen the uwsgi protocol may arrive later, so this link stays until the release has ended.
+        kept = uwsgi_socket if self.replaced_links.get(uwsgi_socket) is None else ""
+        restore_links({path: target for path, target in self.replaced_links.items() if path != kept})
         switched = time.monotonic()
         self.end_background_processes()
         self.start_old_processes()
@@ -186,17 +196,24 @@ class ProvisionalSwitch(Switch):
         timeout = REFUSED_TIMEOUT if lease.failed else self.spec["stop_timeout"]
         await_accepted(self.layout, [self.target], time.monotonic() + timeout)
         self.attempt(self.manager.forget, self.name, self.target, timeout=timeout)
-        if lease.failed and self.action != "rollback" and self.manifest.fingerprint:
-            self.manifest.state, self.manifest.reason = BAD, lease.reason
-            write_manifest(self.layout, self.manifest)
-            prune(self.layout, self.spec["keep"])
+        if kept:
+            remove_link(kept)
+        if lease.failed and self.action != "rollback":
+            self.attempt(self.mark_bad, lease.reason)
         self.attempt(remove_runtime_files, self.layout, lambda name: name.startswith(self.target))
+
+    def mark_bad(self, reason: str) -> None:
+        self.manifest.state, self.manifest.reason = BAD, reason
+        write_manifest(self.layout, self.manifest)
+        prune(self.layout, self.spec["keep"])
 
     def attempt(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Take a step on the way back, which must not prevent the next one."""
         try:
             step(*arguments, **options)
         except Exception as error:
+            # The next run then ends what is left.
+            self.is_settled = False
             self.warnings.append(f"webapps '{self.name}': after the return to {self.before or 'no release'}: {error}")
 
     def old_services(self) -> tuple[ProcessManager, list[str]] | None:
@@ -207,16 +224,33 @@ class ProvisionalSwitch(Switch):
         services = [self.name, *(process["service"] for process in manifest.processes)]
         return process_manager(manifest.process_manager, self.run), services
 
-    def revive(self) -> None:
-        """Start the web process of the old release if it does not run any more, such as after a crash."""
-        old = self.old_services()
-        if old is None or self.before is None:
+    def revive(self) -> bool:
+        """Whether the old release listens. Its web process is started again if it no longer runs."""
+        release, old = self.before, self.old_services()
+        if release is None:
+            return True
+        if old is not None and not is_started(old[0], self.name, release):
+            self.attempt(old[0].start, self.name, release)
+        return wait_for(lambda: is_answered(self.layout.socket(release)), REVIVAL_TIMEOUT)
+
+    def stay(self) -> NoReturn:
+        """Keep the new release, because the old one no longer starts and visitors would get no answer."""
+        why = f"the release {self.before} no longer starts, so {self.target} stays live"
+        self.attempt(self.advance, COMMITTING, reason=f"{why}: {self.lease_of_switch.reason}")
+        self.commit()
+        raise ReleaseError(self.name, f"it could not go back: {why}, and the switch is final. Look at both releases.")
+
+    def record(self, result: str, **more: str) -> None:
+        """Add the result to the log of deployments, unless an interrupted step has done so."""
+        lease = self.lease
+        if lease is None:
+            super().record(result, **more)
             return
-        manager, release = old[0], self.before
-        if is_started(manager, self.name, release):
+        entry = entry_of(self.layout, lease.run)
+        if entry is not None and str(entry.get("time")) >= lease.since:
             return
-        self.attempt(manager.start, self.name, release)
-        wait_for(lambda: is_answered(self.layout.socket(release)), REVIVAL_TIMEOUT)
+        reason = {"reason": lease.reason} if lease.reason else {}
+        super().record("failed" if lease.failed else result, **{**reason, **more})
 
     def end_background_processes(self) -> None:
         processes = self.manifest.processes
