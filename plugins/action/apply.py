@@ -19,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.switching import SwitchingAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
@@ -49,7 +49,7 @@ class ActionModule(SwitchingAction):
         )
         self.arguments = arguments
         self.later = arguments["report"] == "later"
-        self.check_registration(arguments["stage"])
+        self.check_registration(arguments["stage"], arguments["stage"] in STEPS or arguments["batch"] >= 0)
         self.check_strategy()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:

@@ -26,7 +26,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import 
     read_lease,
     write_lease,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILT,

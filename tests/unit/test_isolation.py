@@ -373,7 +373,8 @@ def test_an_application_that_fails_hides_no_warning_about_the_others(
     class Module:
         def __init__(self, argument_spec: dict[str, Any], **_options: Any) -> None:
             self.check_mode = False
-            given = {"apps": [{"name": "gone"}, {"name": "bad"}], "report": "later", "root": str(tmp_path)}
+            given: dict[str, Any] = {"apps": [{"name": "gone"}, {"name": "bad"}], "lease": {"run": "", "seconds": 300}}
+            given |= {"report": "later", "root": str(tmp_path)}
             self.params = {**{name: option.get("default") for name, option in argument_spec.items()}, **given}
             self.warnings: list[str] = []
             made.append(self)

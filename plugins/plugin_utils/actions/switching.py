@@ -260,8 +260,10 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         for name in names:
             state["began"].setdefault(name, began)
             state["ended"][name] = time.time()
-        if answer.get("unreachable"):
+        if answer.get("unreachable") or answer.get("failed"):
+            # The module may have switched before it ended.
             state["asked"] |= {one["name"]: until for one in specs if stage != "switch" or one.get("provisional")}
+        if answer.get("unreachable"):
             return answer
         state["changed"] = state["changed"] or (stage not in ("confirm", "renew") and bool(answer.get("changed")))
         note(state, names, stage, answer, until)
@@ -275,6 +277,7 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         problems = []
         for name in names:
             known = state["provisional"].pop(name, {})
+            state["asked"].pop(name, None)
             if name in state["unsuccessful"]:
                 continue
             state["reverted"][name] = failed[name]
@@ -305,6 +308,12 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
     def switch_for_good(self, deployment: dict[str, Any]) -> dict[str, Any]:
         """Switch at once, and to all new releases: on a single host, or in a playbook without the rollout."""
         wanted = deployment.get("switch") or []
+        if self.is_first and (shared := self.rollout_of(self.group()).shared):
+            display.warning(
+                f"This playbook switches all hosts at once and for good ({', '.join(shared)}), because it has no rollout. "
+                "If a new release fails on one host, only that host keeps the old one. Replace the stage switch by the "
+                "task file 'rollout' of the role webapp, as in site.yml."
+            )
         failures = self.left_out(wanted)
         kept_back = failures["names"]
         switches = [one for one in wanted if one["name"] not in {*kept_back, *self.failed_commands()}]
