@@ -154,9 +154,9 @@ def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
     monkeypatch.setitem(stages.REGISTERED_NAMES, "deploy", "__deployment")
     original = apply.ActionModule.check_registration
 
-    def renamed(action: apply.ActionModule, stage: str) -> None:
+    def renamed(action: apply.ActionModule, stage: str, is_step: bool) -> None:
         action._task.register = registered
-        original(action, stage)
+        original(action, stage, is_step)
 
     monkeypatch.setattr(apply.ActionModule, "check_registration", renamed)
     with pytest.raises(AnsibleActionFail, match="must register its result as __deployment"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.pyweb.stack.plugins.action import apply
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rollout, switching
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rolling_out, rollout
 from test_plan import STEP, Failed, Host, Run, activated, shop
 
 __all__ = ["shop"]
@@ -59,7 +59,7 @@ class Fleet:
         self.slept: list[float] = []
         monkeypatch.setattr(apply.display, "display", lambda text, **_options: self.lines.append(text))
         monkeypatch.setattr(apply.display, "warning", self.warnings.append)
-        monkeypatch.setattr(switching.time, "sleep", self.slept.append)
+        monkeypatch.setattr(rolling_out.time, "sleep", self.slept.append)
 
     def whole(self, **more: Any) -> dict[str, str]:
         """Run all stages; the messages of failures."""
@@ -214,7 +214,7 @@ def test_a_playbook_with_the_stage_switch_alone_switches_all_hosts_for_good(
     assert fleet.stages == [["switch"]] * 4
     assert not fleet.nodes[0].given[0]["apps"][0].get("provisional")
     (warning,) = fleet.warnings
-    assert "switches all hosts at once and for good" in warning
+    assert "This playbook switches all hosts at once and for good (shop)." in warning
 
 
 def test_a_pause_is_waited_once_for_all_hosts(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,12 +226,12 @@ def test_a_pause_is_waited_once_for_all_hosts(shop: dict[str, Any], monkeypatch:
 def test_leases_that_are_due_are_renewed(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Fleet(monkeypatch, [shop])
     clock = [time.time()]
-    monkeypatch.setattr(switching.time, "time", lambda: clock[0])
+    monkeypatch.setattr(rolling_out.time, "time", lambda: clock[0])
 
     def sleep(seconds: float) -> None:
         clock[0] += seconds
 
-    monkeypatch.setattr(switching.time, "sleep", sleep)
+    monkeypatch.setattr(rolling_out.time, "sleep", sleep)
     assert fleet.whole(**give({"batch": "100%", "pause": 600})) == {}
     assert fleet.stages == [["switch", "renew", "renew", "confirm", "commit"], *[["switch", "confirm", "commit"]] * 3]
 
@@ -287,7 +287,7 @@ def test_a_host_that_is_lost_turns_the_others_back_and_itself_by_its_lease(
     assert "web2 was lost, so this host went back" in messages["web1"]
     assert all("commit" not in stages for stages in fleet.stages)
     assert fleet.stages[0][-1] == "revert"
-    revision, result, seconds, reason = fleet.rows["web2"]
+    revision, result, _seconds, reason = fleet.rows["web2"]
     assert (revision, result) == ("unknown", "unreachable")
     assert reason.startswith("if it serves the new release, it goes back at ")
     assert "\x1b" not in "".join(fleet.lines)
