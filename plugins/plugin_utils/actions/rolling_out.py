@@ -13,11 +13,12 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import canary, rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import Rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.switching import SwitchingAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import questions
 
 display = Display()
 
@@ -95,7 +96,7 @@ class RolloutAction(SwitchingAction):
             return self.switch_for_good(deployment)
         state = self.state() if self.number else rollout.fresh(deployment.get("token"))
         is_turn = self.stages_of(self.host)["commands"].get("batch") == self.number and bool(deployment.get("switch"))
-        if not is_turn and not self.is_under_way(state):
+        if not is_turn and not self.is_under_way(state) and not (self.is_first and self.is_after_watch()):
             return self.told(state)
         results = self.group()
         found = self.rollout_of(results)
@@ -119,6 +120,27 @@ class RolloutAction(SwitchingAction):
             with progress("rollout", f"waiting {seconds} s before batch {self.number + 1} of {len(found.batches)}"):
                 time.sleep(seconds)
         return self.told(state, answer)
+
+    def stage_watch(self) -> dict[str, Any]:
+        """Count the requests to this host, with the new or with the old release."""
+        deployment = self.deployment_of(self.host)
+        told: dict[str, Any] = {"changed": False, "token": deployment.get("token")}
+        results = self.group()
+        found = self.rollout_of(results)
+        failed = rollout.failing(found, results, self.number)
+        names = [name for name, hosts in found.shared.items() if self.host in hosts and name not in failed]
+        if not names:
+            return told
+        seconds = self.common_settings(deployments_of(results))["watch"]
+        look = self.check_inventory({"root": deployment["root"], "sources": False})
+        arguments = {"seconds": seconds, "apps": questions(names, look.apps, deployment["root"])}
+        try:
+            traffic = self._execute_module(
+                "pyweb.stack.webapp_traffic", module_args=arguments, task_vars=self.task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return {**told, "unreachable": True, "msg": one_line(str(error))}
+        return {**told, "traffic": traffic}
 
     def stage_confirm(self) -> dict[str, Any]:
         """Wait until the new releases have passed their probation. The lease is renewed until the stage finish."""
@@ -187,7 +209,19 @@ class RolloutAction(SwitchingAction):
         return bool(state["provisional"] or state["asked"])
 
     def failed_elsewhere(self, found: Rollout, results: Mapping[str, Any]) -> dict[str, str]:
-        return rollout.failing(found, results, self.number)
+        """The applications that failed on some host, or whose new release is worse than the old one."""
+        settings = self.common_settings(deployments_of(results))
+        judged = canary.verdicts(found, results, settings) if settings["watch"] and self.number else {}
+        if self.is_first and self.is_after_watch():
+            for name, one in judged.items():
+                for line in canary.report(name, one):
+                    display.display(line)
+        return {**canary.refused(found, judged, settings), **rollout.failing(found, results, self.number)}
+
+    def is_after_watch(self) -> bool:
+        """Whether this is the step that uses the verdict first."""
+        is_switch = self.arguments["stage"] == "switch" and self.number == 1
+        return is_switch and bool(self.stages_of(self.host)["watch"])
 
     def kept_up(
         self, state: State, found: Rollout, results: Mapping[str, Any], failed: Mapping[str, str], renew: bool = True
