@@ -366,6 +366,48 @@ def test_applications_that_stop_first_switch_for_good_in_batches(
     ]
 
 
+def counted(errors: int, requests: int = 50) -> dict[str, Any]:
+    """The answer of webapp_traffic: the same in each part of the window."""
+    one = {"requests": requests, "errors": errors, "buckets": [[30, requests]]}
+    return {"changed": False, "apps": [{"name": "shop", "slices": [one] * 12, "unread": 0, "problems": []}]}
+
+
+@pytest.mark.parametrize(("errors", "few", "back"), [(0, "stop", False), (10, "continue", True)])
+def test_a_first_batch_with_more_errors_than_the_other_hosts_goes_back(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, errors: int, few: str, back: bool
+) -> None:
+    fleet = Fleet(monkeypatch, [shop])
+    for node in fleet.nodes:
+        node.answers["pyweb.stack.webapp_traffic"] = lambda _arguments: counted(0)
+    fleet.nodes[0].answers["pyweb.stack.webapp_traffic"] = lambda _arguments: counted(errors)
+    messages = fleet.whole(**give({"watch": 60, "bounds": {"few": few}}))
+    assert fleet.slept == [60]
+    assert [line for line in fleet.lines if "requests to the first batch, and to the other hosts" in line]
+    if not back:
+        assert messages == {}
+        assert fleet.stages == [["switch", "confirm", "commit"]] * 4
+        return
+    assert fleet.stages == [["switch", "revert"], [], [], []]
+    reason = "the new release was worse on web1 than the old one on the other hosts"
+    assert f"webapps 'shop': {reason}, so this host went back" in messages["web1"]
+    assert f"webapps 'shop': {reason}, so this host does not switch" in messages["web4"]
+    assert [fleet.rows[host][1] for host in ("web1", "web2")] == ["went back", "not switched"]
+
+
+@pytest.mark.parametrize("few", ["continue", "stop"])
+def test_a_first_batch_that_cannot_be_compared_is_told(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, few: str
+) -> None:
+    fleet = Fleet(monkeypatch, [shop])
+    for node in fleet.nodes:
+        node.answers["pyweb.stack.webapp_traffic"] = lambda _arguments: {"failed": True, "msg": "no \x1blog"}
+    messages = fleet.whole(**give({"watch": 60, "bounds": {"few": few}}))
+    assert [line for line in fleet.lines if "The new release is not judged" in line]
+    assert bool(messages) is (few == "stop")
+    assert ("could not be compared with the old one" in messages.get("web1", "")) is (few == "stop")
+    assert "\x1b" not in "".join(fleet.lines)
+
+
 def test_hosts_with_other_settings_build_nothing(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Fleet(monkeypatch, [shop])
     fleet.run([shop], stage="look", host="web1", more=give({"pause": 10}))
