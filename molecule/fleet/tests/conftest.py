@@ -92,8 +92,8 @@ class Place(pyweb_places.Place):
 
     def told(self, moods: Mapping[str, str]) -> None:
         """Give each build a mood on this host: see tests/apps/orders."""
-        self.run(f"cat >{HOME}/shared/data/moods.new && chmod 644 {HOME}/shared/data/moods.new &&"
-                 f" mv {HOME}/shared/data/moods.new {HOME}/shared/data/moods.json", given=json.dumps(moods))  # fmt: skip
+        new = "cat >moods.new && chmod 644 moods.new && mv moods.new moods.json"
+        self.run(f"cd {HOME}/shared/data && {new}", given=json.dumps(moods))
 
 
 def named(places: Sequence[Place], name: str) -> Place:

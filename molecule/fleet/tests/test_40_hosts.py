@@ -8,8 +8,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-import pyweb_faults
 import pytest
+import pyweb_faults
 from conftest import HOME, Place, assert_settled, builds, named
 from pyweb_places import wait_until
 
@@ -29,17 +29,14 @@ def hanging(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk(place: Place) -> Iterator[None]:
-    """The application can write nothing any more. Only a small file system is filled: the machine's disk is everybody's."""
-    data = f"{HOME}/shared/data"
-    place.run(f"cp -a {data}/. /var/tmp/data && mount -t tmpfs -o size=1m tmpfs {data} && cp -a /var/tmp/data/. {data}")
-    place.run(f"chown --reference=/var/tmp/data {data}; chmod --reference=/var/tmp/data {data}")
-    place.run(f"cat /dev/zero >{data}/filler", check=False)
+    """The application can write nothing any more. Only a small file system of its own is full."""
+    data, aside = f"{HOME}/shared/data", "/var/tmp/orders"
+    place.run(f"mount -t tmpfs -o size=64k,mode=0777 tmpfs {data} && cat /dev/zero >{data}/filler", check=False)
+    place.run(f"mountpoint {data} && test $(df --output=avail {data} | tail -n 1) -eq 0")
     try:
         yield
     finally:
-        place.run(
-            f"cp -a {data}/orders /var/tmp/data/; umount {data} && cp -a /var/tmp/data/. {data}; rm -r /var/tmp/data"
-        )
+        place.run(f"touch {data}/orders && cp {data}/orders {aside} && umount {data} && cat {aside} >>{data}/orders")
 
 
 FAULTS: dict[str, tuple[str, Callable[[Place], contextlib.AbstractContextManager[None]]]] = {
@@ -68,7 +65,7 @@ def test_a_host_that_dies_is_left_alone_and_comes_back(webs, balancers, traffic,
             time.sleep(6)
         time.sleep(6)
     tell(
-        f"{name} {fault}: {len(visitors.report['failures'])} of {visitors.report['requests']} requests failed, the last "
+        f"{name} {fault}: {visitors.report['failed']} of {visitors.report['requests']} requests failed, the last of them "
         f"began {max((one['began'] for one in visitors.report['failures']), default=died) - died:.1f} s after the fault"
     )
     assert visitors.failed_since(broken + NOTICED) == []
