@@ -37,9 +37,45 @@ options:
     description:
       - V(commands) only runs the release commands, on the host that is given them; V(switch) lets the releases take
         over.
+      - The other stages are for switches that an earlier call of the same run has made provisionally, and require
+        O(lease). All of them can be repeated.
+      - V(confirm) waits for the end of the watch period, checks the release, and renews the lease. If the release has
+        failed, it goes back to the old one at once, and reports the application in RV(failures).
+      - V(renew) only renews the lease.
+      - V(commit) makes the switch final. The old release is drained and stopped.
+      - V(revert) goes back to the old release. The new one is stopped, and can be switched to again.
     type: str
-    choices: [commands, switch]
+    choices: [commands, switch, confirm, renew, commit, revert]
     default: switch
+  lease:
+    description:
+      - The run that switches applications provisionally, with C(run), its ID, and C(seconds), the length of a lease.
+      - In the stage V(switch), an application with C(provisional=true) gets the new release while the old one keeps
+        running. Until the stage V(commit) or V(revert), only this run can change the application. When the lease
+        expires before, the host goes back to the old release by itself.
+      - The switch of an application with C(stop_first) is always final, and so is one that only starts the live release
+        again.
+      - With a run and without C(provisional), the switch is final, and the log of deployments has the ID of the run.
+    type: dict
+    default: {}
+    version_added: 0.3.0
+    suboptions:
+      run:
+        description:
+          - The ID of the run.
+        type: str
+        default: ""
+      seconds:
+        description:
+          - The seconds of a lease, from the switch and from each renewal. At least 10.
+        type: int
+        default: 300
+  reason:
+    description:
+      - Why the stage V(revert) goes back, for the log of deployments.
+    type: str
+    default: the run failed on another host
+    version_added: 0.3.0
   root:
     description:
       - Folder of the applications on the host.
@@ -104,6 +140,18 @@ apps:
     held:
       description: The release that a rollback holds, empty if it holds none.
       type: str
+    provisional:
+      description: Whether the switch still has to be committed. Missing for a final switch.
+      type: bool
+    expires:
+      description: When the lease of a provisional switch ends, in UTC.
+      type: str
+    committed:
+      description: V(true) if this call has committed the switch.
+      type: bool
+    reverted:
+      description: V(true) if the application is back on the release that was live before this run.
+      type: bool
     without_service:
       description: Seconds in which no release served, for an application whose old release stops first.
       type: float
@@ -117,7 +165,8 @@ apps:
       type: str
 """
 
-import os  # the documentation stands first in a module
+import functools  # the documentation stands first in a module
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -127,15 +176,54 @@ from ansible_collections.pyweb.stack.plugins.module_utils.plan.failures import F
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import verified
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import report, with_versions
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import settings
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, warnings_of
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation import activate, settle, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_release_commands
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.stages import end
+
+# The stages that end provisional switches.
+STAGES = ("confirm", "renew", "commit", "revert")
+# The least seconds of a lease. A shorter one could expire during the watch period.
+LEAST_SECONDS = 10
+
+
+def problem_of(given: dict[str, Any]) -> str:
+    """The problem of the options about leases; empty if there is none."""
+    lease, stage = given["lease"], given["stage"]
+    provisional = [app["name"] for app in given["apps"] if app.get("provisional")] if stage == "switch" else []
+    if lease["run"]:
+        least = lease["seconds"] >= LEAST_SECONDS
+        return "" if least else f"lease.seconds is {lease['seconds']}. Set at least {LEAST_SECONDS}."
+    if stage in STAGES:
+        return f"stage: {stage} ends provisional switches of one run. Set lease.run to the ID of that run."
+    if provisional:
+        return f"provisional: true needs the ID of the run as lease.run ({', '.join(provisional)})."
+    return ""
+
+
+def is_change(result: dict[str, Any]) -> bool:
+    return bool(result.get("removed", True)) and bool(result.get("reverted", True))
+
+
+def work(stage: str, given: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Take the stage for all applications; return results and problems."""
+    root, owner, lease = given["root"], given["owner"], given["lease"]
+    if stage in STAGES:
+        return end(stage, given["apps"], root, run_on_host, owner, lease["run"], lease["seconds"], given["reason"])
+    apps = [{**app, "lease": lease} for app in given["apps"]]
+    return (run_release_commands if stage == "commands" else activate)(apps, root, run_on_host, owner)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "apps": {"type": "list", "elements": "dict", "required": True},
-            "stage": {"type": "str", "choices": ["commands", "switch"], "default": "switch"},
+            "stage": {"type": "str", "choices": ["commands", "switch", *STAGES], "default": "switch"},
+            "lease": {
+                "type": "dict",
+                "default": {},
+                "options": {"run": {"type": "str", "default": ""}, "seconds": {"type": "int", "default": 300}},
+            },
+            "reason": {"type": "str", "default": "the run failed on another host"},
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
             "end_lost_command": {"type": "bool", "default": False},
@@ -149,8 +237,12 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
     settings.end_lost = module.params["end_lost_command"]
-    work = run_release_commands if module.params["stage"] == "commands" else activate
-    results, problems = work(apps, module.params["root"], run_on_host, module.params["owner"])
+    settings.settle = functools.partial(settle, run=run_on_host)
+    if problem := problem_of(module.params):
+        module.fail_json(msg=problem)
+    settings.run = module.params["lease"]["run"]
+    stage = module.params["stage"]
+    results, problems = work(stage, module.params)
     own = [one for result in results for one in result.pop("warnings", [])]
     for warning in [*settings.take_notes(), *own, *warnings_of(results)]:
         module.warn(warning)
@@ -162,11 +254,11 @@ def main() -> None:
             module.fail_json(msg="\n\n".join(problems), changed=bool(results), **answer)
         module.exit_json(changed=True, **answer)
     stamp = module.params["stamp"]
-    if stamp and work is activate:
+    if stamp and stage in ("switch", "commit"):
         seen = with_versions(stamp["seen"], verified(stamp["releases"], module.params["root"], run_on_host))
         if seen is not None:
             stamps.record("webapp", stamp["key"], seen, report(stamp["releases"]))
-    module.exit_json(changed=any(result.get("removed", True) for result in results), apps=results)
+    module.exit_json(changed=any(is_change(result) for result in results), apps=results)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,14 @@ class Manager:
             raise ProcessManagerError("the disk is full")
         self.enabled.add(instance if service == "shop" else f"{service}@{instance}")
 
+    def disable(self, service: str, instance: str) -> None:
+        self.enabled.discard(instance if service == "shop" else f"{service}@{instance}")
+
+    def stop(self, service: str, instance: str, timeout: float) -> None:
+        was_enabled = set(self.enabled)
+        self.forget(service, instance, timeout)
+        self.enabled = was_enabled
+
     def forget(self, service: str, instance: str, timeout: float = 30.0) -> None:
         self.enabled.discard(instance if service == "shop" else f"{service}@{instance}")
         if service == "shop":

@@ -8,6 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.environments i
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import doing
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, holder_of, lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import check_known_releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -64,6 +66,10 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     if spec["state"] == "absent":
         return result_of_absent(layout, spec["purge"])
     check_account(layout)
+    if has_lease(layout) and not deployment.check_mode:
+        # One that has expired ends first, because this run decides by the live release.
+        with suppress(Busy), lock(layout, deployment.owner, patience=0):
+            pass
     bring_back(deployment, spec, layout)
     check_mode, owner, nginx_group = deployment.check_mode, deployment.owner, deployment.nginx_group
     changed = prepare(layout, deployment.run, spec["jobs"], nginx_group, check_mode)

@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
     process_manager,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import witness_paths
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, is_locked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -62,7 +63,7 @@ def lacks_processes(manifest: Manifest | None, run: Run) -> bool:
 
 def needs_repair(layout: Layout, run: Run) -> bool:
     """Whether the live release must be started again. While another run works on the application, that run decides."""
-    if is_locked(layout):
+    if is_locked(layout) or has_lease(layout):
         return False
     return is_unhealthy(layout) or lacks_processes(read_manifest(layout, layout.current_release() or ""), run)
 
@@ -75,7 +76,7 @@ def is_live(layout: Layout, release: str, run: Run) -> bool:
     if not release:
         return not os.path.isdir(layout.home) or os.listdir(layout.home) in ([], ["shared"])
     manifest = read_manifest(layout, release)
-    is_interrupted = has_lock_holder(layout) or bool(unfinished(layout))
+    is_interrupted = has_lock_holder(layout) or has_lease(layout) or bool(unfinished(layout))
     return (
         manifest is not None
         and layout.current_release() == release

@@ -7,11 +7,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release import holders
+from ansible_collections.pyweb.stack.plugins.module_utils.release import holders, leases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import kill_abandoned
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, now
 
@@ -29,6 +29,10 @@ class Settings:
 
     # End a program whose run is gone.
     end_lost: bool = False
+    # The run of this process. It may pass the leases that it holds.
+    run: str = ""
+    # Ends a lease that no run can commit, and returns a report. Called with the lock held.
+    settle: Callable[[Layout, leases.Lease], str] | None = None
     notes: list[str] = field(default_factory=list)
 
     def take_notes(self) -> list[str]:
@@ -54,11 +58,28 @@ def lock(layout: Layout, owner: str, patience: float = PATIENCE) -> Iterator[Non
         os.pwrite(descriptor, f"{owner}, since {now():%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n".encode(), 0)
         holders.note(layout)
         try:
+            settle_lease(layout)
             yield
         finally:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def settle_lease(layout: Layout) -> None:
+    """Pass no lease of another run: raise Busy while it is valid, else let it end first."""
+    lease = leases.read_lease(layout)
+    if lease is None or lease.run == settings.run:
+        return
+    if lease.is_valid:
+        raise Busy(layout.name, f"{leases.refusal(lease)}.")
+    if settings.settle is None:
+        raise Busy(
+            layout.name,
+            f"the provisional switch to {lease.release} ended at {lease.until} UTC without a decision. Run site.yml, "
+            "which goes back first.",
+        )
+    settings.notes.append(f"webapps '{layout.name}': {settings.settle(layout, lease)}")
 
 
 def open_lock(layout: Layout, patience: float = PATIENCE) -> int:
@@ -138,7 +159,8 @@ def is_locked(layout: Layout) -> bool:
 def holder_of(layout: Layout) -> str:
     """Why a run leaves an application alone that another run works on; empty if no other run does."""
     if not is_locked(layout):
-        return ""
+        lease = leases.read_lease(layout)
+        return "" if lease is None or not lease.is_valid else leases.refusal(lease)
     try:
         with open(layout.path(".lock"), encoding="utf-8", errors="replace") as stream:
             text = stream.read(4096).strip()

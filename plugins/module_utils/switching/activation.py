@@ -6,30 +6,37 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.faults import unexpected
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import guard
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import settle
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.switch import ProvisionalSwitch
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.removal import remove, warnings_of
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.resume import resume
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst, uninterrupted
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.switch import Switch
 
-__all__ = ["activate", "resume", "warnings_of"]
+__all__ = ["activate", "resume", "settle", "warnings_of"]
 
 # The number of applications that switch at a time: their starts share the processors, and each is polled repeatedly.
 MOST_AT_A_TIME = 8
+
+# The settings of an application for its switch, and its folders.
+Pair = tuple[dict[str, Any], Layout]
 
 
 def activate(specs: list[dict[str, Any]], root: str, run: Run, owner: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Activate all applications: all releases start, then each one takes over. Return results and problems."""
     results: list[dict[str, Any]] = []
-    problems: list[str] = []
     started = []
     # An application that the inventory does not know may have another root.
     pairs = [(spec, Layout(spec["name"], spec.get("root") or root)) for spec in specs]
+    pairs, problems = guarded(pairs, run)
     bringing = {spec["name"] for spec, layout in pairs if brings_exclusive(spec, layout)}
     stuck: list[str] = []
     if bringing:
@@ -82,7 +89,24 @@ def brings_exclusive(spec: dict[str, Any], layout: Layout) -> bool:
 
 
 def kind_of_switch(spec: dict[str, Any]) -> type[Switch]:
-    return StopFirst if spec.get("stop_first") else Switch
+    if spec.get("stop_first"):
+        return StopFirst
+    return ProvisionalSwitch if spec.get("provisional") else Switch
+
+
+def guarded(pairs: list[Pair], run: Run) -> tuple[list[Pair], list[str]]:
+    """Start the guard of the provisional switches. Without it, leave them out; return the others and the problems."""
+    due = [(spec, layout) for spec, layout in pairs if kind_of_switch(spec) is ProvisionalSwitch]
+    if not due:
+        return pairs, []
+    try:
+        process = guard.start([layout for _spec, layout in due], due[0][0]["lease"]["run"], run)
+    except (guard.GuardError, OSError) as error:
+        problems = [f"webapps '{spec['name']}': {error} Nothing was switched." for spec, _layout in due]
+        return [pair for pair in pairs if pair not in due], problems
+    for spec, _layout in due:
+        spec["lease"] = {**spec["lease"], "guard": asdict(process)}
+    return pairs, []
 
 
 def start(switch: Switch) -> Switch:

@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_of, runnable
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import read_hold, write_hold
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import refuse_second_switch
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import kept_by_locks, prune
@@ -172,6 +173,7 @@ class Switch:
         # Read under the lock: another run may just have switched.
         self.before = self.layout.current_release()
         self.hold_before = read_hold(self.layout)
+        refuse_second_switch(self.layout)
         self.check_expected()
         self.target = self.find_target()
         if not self.target:
@@ -310,7 +312,11 @@ class Switch:
         self.warnings += free_space(self.layout)
         undefine_unused(self.layout, self.manager)
         self.record("live")
-        os.unlink(self.marker)
+        self.remove_marker()
+
+    def remove_marker(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.marker)
 
     # Failure
 
@@ -340,10 +346,9 @@ class Switch:
         serving = self.go_back(reason=lines_of(text)[0])
         if self.action == "rollback":
             write_hold(self.layout, self.hold_before)
-        self.record("failed")
+        self.record("failed", reason=lines_of(text)[0])
         if self.is_settled:
-            with suppress(FileNotFoundError):
-                os.unlink(self.marker)
+            self.remove_marker()
         if self.replaced:
             text += f"\n{serving}The new one is kept in {self.layout.release(self.target)} for inspection."
         raise ReleaseError(self.name, text)
@@ -376,7 +381,8 @@ class Switch:
         with suppress(OSError):
             remove_runtime_files(self.layout, lambda name: name.startswith(self.target))
 
-    def record(self, result: str) -> None:
+    def record(self, result: str, **more: str) -> None:
+        run = (self.spec.get("lease") or {}).get("run")
         record(
             self.layout,
             action=self.action,
@@ -387,4 +393,6 @@ class Switch:
             result=result,
             seconds=round(time.monotonic() - self.began, 2),
             **self.measured,
+            **({"run": run} if run else {}),
+            **more,
         )
