@@ -5,10 +5,10 @@
 
     orders.py ADDRESS… --host shop.example.com --rate 200 --json FILE
 
-Asks the addresses in turn, such as those of two balancers, as load.py asks one: GET / and POST /orders. Ends at SIGTERM.
-The report names each request that failed, with its time. It also has the numbers of the orders that were acknowledged,
-and of those that were not. What the hosts have written down then shows which orders were lost, which were carried out
-twice, and which were carried out although their visitor got an error. tests/apps/orders is such an application.
+Asks the addresses in turn, such as those of two balancers, as load.py asks one: GET / and POST /orders. Ends at
+SIGTERM. The report names each request that failed, with its time. It also has the numbers of the orders that were
+acknowledged, and of those that were not. What the hosts have written down then shows which orders were lost, which were
+carried out twice, and which were carried out although their visitor got an error: see tests/apps/orders.
 """
 
 from __future__ import annotations

@@ -212,9 +212,7 @@ def test_a_change_of_code_takes_one_call_for_each_host(web: Fleet) -> None:
     web.run()
     web.change(OTHER="1")
     web.run()
-    assert [member.trips for member in web.members.values()] == [
-        ["preflight", "apply", *["webapp_activate"] * 3]
-    ] * 2
+    assert [member.trips for member in web.members.values()] == [["preflight", "apply", *["webapp_activate"] * 3]] * 2
     assert web.uv.asked == []
 
 

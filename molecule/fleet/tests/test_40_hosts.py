@@ -29,14 +29,15 @@ def hanging(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk(place: Place) -> Iterator[None]:
-    """The application can write nothing any more. Only a small file system of its own is full."""
-    data, aside = f"{HOME}/shared/data", "/var/tmp/orders"
-    place.run(f"mount -t tmpfs -o size=64k,mode=0777 tmpfs {data} && cat /dev/zero >{data}/filler", check=False)
-    place.run(f"mountpoint {data} && test $(df --output=avail {data} | tail -n 1) -eq 0")
+    """The application can write nothing any more. Only a small file system, which it alone sees, is full."""
+    data = f"{HOME}/shared/data"
+    inside = "nsenter --mount --target $(pgrep -o -u orders -f bin/gunicorn)"
+    place.run(f"{inside} mount -t tmpfs -o size=64k,mode=0777 tmpfs {data}")
+    place.run(f"{inside} sh -c 'cat /dev/zero >{data}/filler'", check=False)
     try:
         yield
     finally:
-        place.run(f"touch {data}/orders && cp {data}/orders {aside} && umount {data} && cat {aside} >>{data}/orders")
+        place.run(f"{inside} umount {data}")
 
 
 FAULTS: dict[str, tuple[str, Callable[[Place], contextlib.AbstractContextManager[None]]]] = {
@@ -65,8 +66,8 @@ def test_a_host_that_dies_is_left_alone_and_comes_back(webs, balancers, traffic,
             time.sleep(6)
         time.sleep(6)
     tell(
-        f"{name} {fault}: {visitors.report['failed']} of {visitors.report['requests']} requests failed, the last of them "
-        f"began {max((one['began'] for one in visitors.report['failures']), default=died) - died:.1f} s after the fault"
+        f"{name} {fault}: {visitors.report['failed']} of {visitors.report['requests']} requests failed; the last began "
+        f"{max((one['began'] for one in visitors.report['failures']), default=died) - died:.1f} s after the fault"
     )
     assert visitors.failed_since(broken + NOTICED) == []
     visitors.assert_orders_are_kept()
