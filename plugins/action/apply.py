@@ -18,9 +18,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rolling_out import RolloutAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.switching import SwitchingAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
@@ -30,7 +30,7 @@ display = Display()
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
-class ActionModule(SwitchingAction):
+class ActionModule(RolloutAction):
     """Look at the host in one module call, and change it in another."""
 
     returns = frozenset({"parts", "apps", "failures", "offers"}) | SendingAction.returns
@@ -49,7 +49,7 @@ class ActionModule(SwitchingAction):
         )
         self.arguments = arguments
         self.later = arguments["report"] == "later"
-        self.check_registration(arguments["stage"])
+        self.check_registration(arguments["stage"], arguments["stage"] in STEPS or arguments["batch"] >= 0)
         self.check_strategy()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:

@@ -63,6 +63,12 @@ apps:
         - The release that was rolled back and is held, with C(release), C(revision), C(by), C(time) and C(to), the
           release that was live after the rollback. Null if none is held.
       type: dict
+    lease:
+      description:
+        - The provisional switch under way, with C(run), C(by), C(release), C(before), C(until) (UTC), C(state),
+          C(overdue) (the run did not decide in time) and C(guarded) (the process that then goes back still runs). Null
+          if there is none.
+      type: dict
     jobs:
       description:
         - The result of the last run of each job. Each has C(job), C(release), C(started), C(state) (V(running),
@@ -85,6 +91,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import lease_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, manifests
 
 # Bytes of the log of deployments that a hundred lines fit in.
@@ -129,6 +136,7 @@ def look(layout: Layout) -> dict[str, Any]:
             for manifest in manifests(layout)
         ],
         "hold": hold_in_effect(layout),
+        "lease": lease_in_effect(layout),
         "jobs": jobs(layout),
         "history": entries,
     }

@@ -85,7 +85,7 @@ apps:
       description:
         - How it is. C(in_inventory), C(host), C(application), C(release), C(since), C(server), C(process_manager),
           C(workers), C(memory) (bytes), C(restarts), C(health), C(certificate_days), C(revision), and C(hold), the
-          release that a rollback holds.
+          release that a rollback holds. C(lease) is a provisional switch that its run has not committed yet.
       type: dict
     diagnosis:
       description:

@@ -154,9 +154,9 @@ def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
     monkeypatch.setitem(stages.REGISTERED_NAMES, "deploy", "__deployment")
     original = apply.ActionModule.check_registration
 
-    def renamed(action: apply.ActionModule, stage: str) -> None:
+    def renamed(action: apply.ActionModule, stage: str, is_step: bool) -> None:
         action._task.register = registered
-        original(action, stage)
+        original(action, stage, is_step)
 
     monkeypatch.setattr(apply.ActionModule, "check_registration", renamed)
     with pytest.raises(AnsibleActionFail, match="must register its result as __deployment"):
@@ -373,7 +373,8 @@ def test_an_application_that_fails_hides_no_warning_about_the_others(
     class Module:
         def __init__(self, argument_spec: dict[str, Any], **_options: Any) -> None:
             self.check_mode = False
-            given = {"apps": [{"name": "gone"}, {"name": "bad"}], "report": "later", "root": str(tmp_path)}
+            given: dict[str, Any] = {"apps": [{"name": "gone"}, {"name": "bad"}], "lease": {"run": "", "seconds": 300}}
+            given |= {"report": "later", "root": str(tmp_path)}
             self.params = {**{name: option.get("default") for name, option in argument_spec.items()}, **given}
             self.warnings: list[str] = []
             made.append(self)

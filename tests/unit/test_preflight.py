@@ -400,6 +400,7 @@ def test_a_misspelt_input_of_a_role_is_found() -> None:
         ({"webapp_rollout": {"batch": "a quarter"}}, "batch is 'a quarter'"),
         ({"webapp_rollout": {"first": 1.5}}, "first is '1.5'"),
         ({"webapp_rollout": {"pause": -1}}, "pause is -1. Set seconds from 0 to 3600"),
+        ({"webapp_rollout": {"bounds": {"p95": 0.5}}}, "bounds.p95 is 0.5. Set at least 1."),
         ({"webapp_rollout": {"watch": "a minute"}}, "watch: this is a string ('a minute')"),
         ({"nginx_acme_email": "a@example.org\r"}, "nginx_acme_email: the text has a carriage return (U+000D)"),
     ],

@@ -59,6 +59,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease, lease_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked, secret_values
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values, release_variables
@@ -198,8 +199,9 @@ def look_at_app(
         "revision": manifest.revision if manifest else "",
         "since": switched.get("time") or (manifest.created if manifest else ""),
         "hold": hold_in_effect(layout),
+        "lease": lease_in_effect(layout),
         "without_service": switched.get("without_service"),
-        "interrupted": os.path.exists(layout.path(".activating")),
+        "interrupted": os.path.exists(layout.path(".activating")) and not has_lease(layout),
         "process_manager": manager,
         "server": variables.get("WEBAPP_SERVER", ""),
         "configured": is_configured(layout, shared.sites),

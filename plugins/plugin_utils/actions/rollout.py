@@ -138,11 +138,11 @@ def moment(until: float) -> str:
 
 def differing(given: Mapping[str, Mapping[str, Any]]) -> str:
     """The problem of hosts with different settings; empty if they are the same. Each host decides for itself."""
-    kinds = ("first", "batch", "pause", "watch")
+    kinds = ("first", "batch", "pause", "watch", "bounds")
     first = next(iter(given), "")
     for host, settings in given.items():
         for kind in kinds:
-            if settings[kind] != given[first][kind]:
+            if settings.get(kind) != given[first].get(kind):
                 return (
                     f"webapp_rollout.{kind} is {given[first][kind]} for {first} and {settings[kind]} for {host}. "
                     "Set the same value for all hosts of a run, for example in group_vars of their group."

@@ -17,6 +17,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 display = Display()
 
 STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
+# Those that only a rollout has.
+STEPS = frozenset({"wait", "watch", "confirm", "finish"})
 # The variables that the results of the stages are registered in. The stage build replaces the result of deploy, and the
 # stage wait continues the result of switch.
 REGISTERED = "__deployment"
@@ -67,9 +69,16 @@ class StagesAction(HostAction):
         """Those of them that this task runs on, before or after this host."""
         return list(self.task_vars.get("ansible_play_batch") or [])
 
-    def check_registration(self, stage: str) -> None:
-        """Refuse a stage that leaves its failures to a later one that could not find them."""
+    def check_registration(self, stage: str, is_step: bool) -> None:
+        """Refuse a stage that leaves its failures to a later one that could not find them.
+
+        ``is_step`` is a step of a rollout. It always does, because all hosts go back if one of them fails.
+        """
         name = REGISTERED_NAMES.get(stage)
+        if is_step and not self.later:
+            raise AnsibleActionFail(
+                f"apply: the stage {stage} of a rollout needs 'report: later'. Nothing was changed."
+            )
         if self.later and getattr(self._task, "register", None) != name:
             raise AnsibleActionFail(
                 f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "

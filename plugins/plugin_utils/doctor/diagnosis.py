@@ -14,7 +14,14 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import answers, front, host, process, symptoms
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import (
+    answers,
+    front,
+    host,
+    leases,
+    process,
+    symptoms,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background import background_processes, jobs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
@@ -33,6 +40,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "upstream link": process.upstream_link,
     "socket": process.socket,
     "process": process.process,
+    "provisional switch": leases.overdue_switch,
     "workers": workers,
     "answer on the socket": answers.direct_answer,
     "answer through nginx": answers.answer_through_nginx,

@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import
     judged,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of, lease_text
 
 ELSEWHERE = "another tool configures nginx on this host"
 
@@ -23,6 +24,8 @@ def the_release_runs_and_is_good(view: View) -> Verdict:
         return failed("no release is live")
     if view.process["state"] != "running":
         return failed(f"the process of release {view.found['release']} is {view.process['state']}")
+    if lease := lease_text(view.found.get("lease")):
+        return failed(lease)
     if view.found["state"] != "good":
         return failed(f"the live release is marked {view.found['state']}")
     return Verdict(1)
@@ -30,6 +33,9 @@ def the_release_runs_and_is_good(view: View) -> Verdict:
 
 def no_other_release_runs(view: View) -> Verdict:
     others = view.process.get("others")
+    lease = lease_of(view.found.get("lease"))
+    if others and not lease.get("overdue", True):
+        return does_not_apply(f"the old release runs until the provisional switch is decided ({', '.join(others)})")
     if others is None:
         return failed(f"its process manager does not say: {view.process.get('error') or 'it gave no answer'}")
     return failed(f"also there: {', '.join(others)}") if others else Verdict(1)

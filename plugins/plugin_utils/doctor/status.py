@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
 
 COLUMNS = {
@@ -40,6 +41,7 @@ def status_row(view: View) -> dict[str, Any]:
         "release": found["release"],
         "revision": found.get("revision", ""),
         "hold": found.get("hold"),
+        "lease": found.get("lease"),
         "since": found["since"],
         "without_service": found.get("without_service"),
         "server": found["server"],
@@ -91,7 +93,12 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return [*lines, *(one_line(text) for text in [*holds(rows), *drifts(rows)])]
+    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *drifts(rows)])]
+
+
+def leases(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each provisional switch."""
+    return [lease_line(row["application"], row["lease"], row["host"]) for row in rows if lease_of(row.get("lease"))]
 
 
 def holds(rows: list[dict[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
 
 # The CA certificate of the host, which signs the certificates of mode `selfsigned`.
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
@@ -86,7 +87,7 @@ def release_table(apps: list[dict[str, Any]]) -> list[str]:
                     "*" if live else "",
                     app["name"],
                     release["id"],
-                    "live" if live else release["state"],
+                    state_in_table(release, app, live),
                     short,
                     release["created"].replace("T", " ").rstrip("Z"),
                     release["by"],
@@ -97,7 +98,16 @@ def release_table(apps: list[dict[str, Any]]) -> list[str]:
     lines = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return [*table, *(one_line(hold_line(app["name"], app["hold"])) for app in apps if app.get("hold"))]
+    leased = [lease_line(app["name"], app["lease"]) for app in apps if lease_of(app.get("lease"))]
+    held = [hold_line(app["name"], app["hold"]) for app in apps if app.get("hold")]
+    return [*table, *map(one_line, [*leased, *held])]
+
+
+def state_in_table(release: Mapping[str, Any], app: Mapping[str, Any], live: bool) -> str:
+    """The state of a release for the table. A provisional one serves, and can still be reverted."""
+    if not live:
+        return str(release["state"])
+    return "provisional" if lease_of(app.get("lease")).get("release") == release["id"] else "live"
 
 
 def hold_line(name: str, hold: Mapping[str, Any], host: str = "") -> str:

@@ -19,6 +19,8 @@ VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]*")
 HOSTS = re.compile(r"[0-9]{1,6}|[0-9]{1,3}%")
 # Seconds of a pause or a watch. Meanwhile, the hosts run two releases of an application.
 LONGEST_WAIT = 3600
+# The least bounds of a watch. A smaller one would refuse equal releases.
+LEAST_BOUNDS = {"errors": 0, "p50": 1, "p95": 1, "p99": 1, "delay": 0, "requests": 1}
 
 
 def role_names() -> list[str]:
@@ -129,6 +131,10 @@ def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
     for key in ("pause", "watch"):
         if not 0 <= rollout[key] <= LONGEST_WAIT:
             problems.append(f"{key} is {rollout[key]}. Set seconds from 0 to {LONGEST_WAIT}.")
+    for key, least in LEAST_BOUNDS.items():
+        value = (rollout.get("bounds") or {}).get(key)
+        if value is not None and not value >= least:
+            problems.append(f"bounds.{key} is {value:g}. Set at least {least}.")
     return problems
 
 
