@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -626,13 +627,28 @@ def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> N
 def boot(engine: Engine, scenario: str, host: str, image: str, kind: Kind) -> dict[str, str]:
     name, init = container_name(host), kind.init
     labels = [f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}"]
-    engine.start(name, image, init, labels, kind.flags)
+    own = own_addresses(engine, name) if kind.keeps_address and engine.name == "podman" else []
+    engine.start(name, image, init, labels, [*kind.flags, *own])
     engine.check(f"Preparing {host}", "exec", "--interactive", name, "sh", "-c", BOOTED, input=public_key())
     address = engine.address(name)
     await_ssh(engine, host, address)
     if init == "systemd" and (wrong := boots(engine, name, 60)):
         raise Failure(f"{host}: {wrong}")
     return connection(address)
+
+
+def own_addresses(engine: Engine, name: str) -> list[str]:
+    """The flags for an address that no other container has: those have the first of podman's network.
+
+    The card's address stays, too: neighbours remember it for half a minute. Docker gives a container that starts again
+    the addresses that it had, unless another one has taken them.
+    """
+    (network,) = json.loads(engine.check("Looking at the network", "network", "inspect", "podman"))
+    addresses = ipaddress.ip_network(network["subnets"][0]["subnet"])
+    half = addresses.num_addresses // 2
+    number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+    card = ":".join(f"{byte:02x}" for byte in (2, 0, *number.to_bytes(4, "big")))
+    return [f"--ip={addresses[half + number % (half - 1)]}", f"--mac-address={card}"]
 
 
 def public_key() -> str:
@@ -648,6 +664,7 @@ class Kind:
     fresh: bool = False  # without what the roles install
     memory: str = ""  # all it has, such as 1g
     small_disk: str = ""  # a folder with a file system of 16 MB of its own
+    keeps_address: bool = False  # when it is stopped and started again
 
     @property
     def variant(self) -> Variant:
@@ -665,7 +682,7 @@ def parse_hosts(text: str) -> dict[str, Kind]:
         hosts = {name: Kind(**host) for name, host in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(
-            "The scenario's hosts are not {name: {suite, init, fresh, memory, small_disk}}: "
+            "The scenario's hosts are not {name: {suite, init, fresh, memory, small_disk, keeps_address}}: "
             f"{text[:200]} ({error!r})"
         ) from error
     if not hosts:
