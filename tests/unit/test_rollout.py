@@ -38,7 +38,7 @@ class Node(Host):
             return {"failed": True, "msg": "MODULE FAILURE"}
         answer: dict[str, Any] = {"changed": True, "apps": activated(arguments)}
         if stage == self.fails:
-            problems = [f"webapps '{names[0]}': it is ill"]
+            problems = [f"webapps '{names[0]}': it is unhealthy"]
             answer |= {"apps": answer["apps"][1:], "failures": {"names": names[:1], "problems": problems}}
         return answer
 
@@ -247,7 +247,7 @@ def test_a_host_that_fails_at_its_switch_turns_all_hosts_back(
     assert fleet.stages == [["switch", "revert"], ["switch", "revert"], ["switch"], []]
     assert fleet.nodes[0].given[-1]["reason"] == "it failed on web3"
     assert f"webapps 'shop': it failed on web3, so this host went back to the release {OLD}." in messages["web1"]
-    assert "it is ill" in messages["web3"]
+    assert "it is unhealthy" in messages["web3"]
     assert "it failed on web3, so this host does not switch to the new release either" in messages["web4"]
     assert {host: cells[1] for host, cells in fleet.rows.items()} == {
         "host": "result",
