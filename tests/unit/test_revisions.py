@@ -6,14 +6,32 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.deploy import told
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.held import held_elsewhere
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.releases import Releases
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions import revisions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import manifests, write_manifest
-from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import is_revision, with_revision
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import PARTS
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
+    GOOD,
+    Layout,
+    Manifest,
+    manifests,
+    read_manifest,
+    write_manifest,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import (
+    is_revision,
+    log_fields,
+    with_agreed_revision,
+    with_revision,
+)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import lift_problems, lifted_holds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import held_on, reported_revisions
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts, with_drift
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
@@ -361,3 +379,95 @@ def test_the_list_of_releases_shows_revision_source_and_run() -> None:
         1:
     ]
     assert table.split() == ["*", "shop", "R", "live", FIRST, "0" * 12, "me", "8a4177c2"]
+
+
+# On the host
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout("shop", str(tmp_path / "srv"), str(tmp_path / "run"))
+    os.makedirs(found.release("R1"))
+    return found
+
+
+def test_a_release_of_an_earlier_version_has_a_source_and_no_revision(layout: Layout) -> None:
+    # Its digest looks like a revision.
+    written = {"id": "R1", "state": "good", "fingerprint": {"code": "x"}, "revision": "0123456789ab", "venv": "v"}
+    Path(layout.release("R1"), "release.json").write_text(json.dumps(written))
+    manifest = read_manifest(layout, "R1")
+    assert manifest is not None
+    assert (manifest.revision, manifest.source, manifest.run) == ("", "0123456789ab", "")
+    write_manifest(layout, manifest)
+    assert read_manifest(layout, "R1") == manifest
+    layout_home = Path(layout.home)
+    (layout_home / "current").symlink_to("releases/R1")
+    assert revisions(["shop"], layout.root) == {}
+
+
+def test_another_revision_alone_builds_nothing() -> None:
+    wanted = dict.fromkeys(PARTS, "same")
+    live = Manifest("R1", GOOD, wanted, revision="8e77b01a0000", source="x", run="run 1")
+    assert choose(wanted, "R1", [live]) == ("none", None, [])
+
+
+def test_a_candidate_gets_the_revision_and_the_run_of_its_switch(layout: Layout) -> None:
+    manifest = Manifest("R1", GOOD, {"code": "x"}, revision="8e77b01a1111")
+    write_manifest(layout, manifest)
+    spec = {"candidate": "R1", "revision": "8e77b01a2222", "lease": {"run": "run 2"}}
+    for wrong in ({**spec, "candidate": ""}, {"candidate": "R1", "revision": "../x"}):
+        assert with_agreed_revision(layout, manifest, wrong).revision == "8e77b01a1111"
+    with_agreed_revision(layout, manifest, spec)
+    found = read_manifest(layout, "R1")
+    assert found is not None
+    assert (found.revision, found.run) == ("8e77b01a2222", "run 2")
+    assert log_fields(found, "run 3") == {"revision": "8e77b01a2222", "run": "run 3"}
+
+
+def test_the_look_reports_the_live_revision_and_those_that_are_held(layout: Layout) -> None:
+    write_manifest(layout, Manifest("R1", GOOD, {"code": "x"}, revision=FIRST, source="c", venv="v"))
+    (Path(layout.home) / "current").symlink_to("releases/R1")
+    assert revisions(["shop", "blog"], layout.root) == {"shop": {"live": FIRST, "held": []}}
+    own = {"release": "R1", "fingerprint": {"code": "x"}, "venv": "v", "revision": FIRST}
+    other = {"release": "R0", "fingerprint": {"code": "y"}, "venv": "v", "revision": SECOND}
+    # An entry for the live release has no effect.
+    Path(layout.home, ".hold.json").write_text(json.dumps({"releases": [own, other, None]}))
+    assert revisions(["shop"], layout.root) == {"shop": {"live": FIRST, "held": [SECOND]}}
+    Path(layout.home, ".hold.json").write_text("{")
+    assert revisions(["shop"], layout.root) == {"shop": {"live": FIRST, "held": []}}
+
+
+def test_a_host_does_not_deploy_a_release_that_another_one_holds(layout: Layout) -> None:
+    wanted = dict.fromkeys(PARTS, "new")
+    spec = {"held_on": ["web1", "web2"]}
+    text = held_elsewhere(layout, spec, wanted)
+    assert text.startswith("webapps 'shop': HELD on web1, web2 since a rollback")
+    assert "No release stays live." in text
+    assert "-e lift_hold=shop" in text
+    assert held_elsewhere(layout, {}, wanted) == ""
+    assert held_elsewhere(layout, {**spec, "release_hold": False}, wanted) == ""
+    write_manifest(layout, Manifest("R1", GOOD, wanted))
+    (Path(layout.home) / "current").symlink_to("releases/R1")
+    assert held_elsewhere(layout, spec, wanted) == "", "it is live here already"
+
+
+@pytest.mark.parametrize(
+    ("given", "lifted"), [("shop", ["shop"]), ("shop, blog", ["shop", "blog"]), (["blog"], ["blog"]), (None, [])]
+)
+def test_single_holds_are_lifted_by_their_names(given: Any, lifted: list[str]) -> None:
+    variables = {} if given is None else {"lift_hold": given}
+    assert lifted_holds(variables, lambda found: found) == lifted
+    assert lift_problems(variables, lambda found: found, ["shop", "blog"]) == []
+    inputs = {"apps": [], "root": "/x", "uv": "", "nginx_group": "", "owner": "", "lift_hold": lifted}
+    releases = Releases(inputs, lambda *_arguments: None, check_mode=False)
+    assert [releases.of_run(name)["release_hold"] for name in ("shop", "blog")] == [
+        "shop" not in lifted,
+        "blog" not in lifted,
+    ]
+
+
+@pytest.mark.parametrize("given", ["false", "", [], True, "shop,blgo"])
+def test_a_name_of_no_application_lifts_no_hold(given: Any) -> None:
+    (problem,) = lift_problems({"lift_hold": given}, lambda found: found, ["shop", "blog"])
+    assert problem.startswith("lift_hold: ")
+    assert "Applications: shop, blog. To lift all holds, use -e release_hold=false." in problem

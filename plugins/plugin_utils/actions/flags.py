@@ -18,9 +18,11 @@ FLAGS = {
 }
 
 
-def flag_problems(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
-    """Values that are neither true nor false."""
-    problems = []
+def flag_problems(
+    variables: Mapping[str, Any], template: Callable[[Any], Any], known: Collection[str] = ()
+) -> list[str]:
+    """Values that are neither true nor false, and names that are none of the ``known`` applications."""
+    problems = lift_problems(variables, template, known)
     for name in FLAGS:
         value = template(variables[name]) if name in variables else None
         if name in variables and as_boolean(value) is None:

@@ -19,12 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphane
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import balancers_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.busy import after_first_boot, tell_of_apt
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import (
-    flag_problems,
-    given_flags,
-    lift_problems,
-    lifted_holds,
-)
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
     answer_of,
@@ -155,8 +150,7 @@ class LookAction(HostAction):
         if not (name and arguments.get("app_on_host")):
             problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += misspelt_inputs(self.task_vars)
-        problems += flag_problems(self.task_vars, self._templar.template)
-        problems += lift_problems(self.task_vars, self._templar.template, [app["name"] for app in apps])
+        problems += flag_problems(self.task_vars, self._templar.template, [app["name"] for app in apps])
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
@@ -298,9 +292,7 @@ class LookAction(HostAction):
     def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Inputs of a deployment that no key of a part covers: the user, the flags, and the live releases seen."""
         flags = self.flags("release_hold", "end_lost_command")
-        lifted = lifted_holds(self.task_vars, self._templar.template)
-        more = {"lift_hold": lifted} if lifted else {}
-        return {"owner": deployer(), "seen": facts["releases"], **flags, **more}
+        return {"owner": deployer(), "seen": facts["releases"], **flags}
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""

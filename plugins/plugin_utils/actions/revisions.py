@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import lifted_holds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import revisions as plan
@@ -68,6 +69,10 @@ class RevisionsAction(ModelAction, StagesAction):
         """Additions to the part webapp that do not affect its key: this run, its revisions, and holds elsewhere."""
         bases = self.revision_bases(model, origins)
         return {"run": self.play, "revisions": bases, "held_on": held_on(self.reports(), bases, self.host)}
+
+    def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
+        lifted = lifted_holds(self.task_vars, self._templar.template)
+        return {**super().of_this_run(facts), **({"lift_hold": lifted} if lifted else {})}
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What the look at each host of the play has found about its revisions."""
