@@ -69,8 +69,6 @@ def checked(sites: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]],
             check_name(checker, site, where)
             if site["state"] == "present":
                 check_site(checker, site, where)
-                if settings["balancers"]:
-                    check_health_checks(checker, site["health_checks"], f"{where}.health_checks")
                 present.append(site)
     check_names(checker, sites)
     if not checker.problems:
@@ -150,6 +148,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.error_log", problem)
     check_file(checker, site["links_root"], f"{where}.links_root", "folder")
     check_site_extra(checker, site["extra"], f"{where}.extra")
+    check_health_checks(checker, site["health_checks"], f"{where}.health_checks")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
     check_tls(checker, site, where)

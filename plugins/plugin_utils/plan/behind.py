@@ -29,6 +29,11 @@ def caches_at_balancer(site: dict[str, Any]) -> bool:
     return not any(has_own_rules(item["extra"]) for item in (site, *site["locations"]))
 
 
+def is_behind(site: dict[str, Any]) -> bool:
+    """Whether a site is served to balancers."""
+    return "scheme" in site
+
+
 def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
     moved = dict.fromkeys(AT_THE_BALANCER if caches_at_balancer(site) else LIMITS)
     return {
