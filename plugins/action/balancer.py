@@ -10,7 +10,12 @@ from ansible.plugins.loader import lookup_loader
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing.paths import HEALTH_SOCKET
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import both_problem, variables_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import LookAction, Refused, failed, nginx_settings
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
+    LookAction,
+    Refused,
+    failed,
+    nginx_settings,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing import fleet, haproxy
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
@@ -66,11 +71,15 @@ class ActionModule(LookAction, PackagesAction):
         names = given["balancer"]["balancer_web_hosts"]
         if not names:
             pattern = self._templar.template(self.task_vars.get("pyweb_hosts") or "web")
-            lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
+            lookup = lookup_loader.get(
+                "ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar
+            )
             names = lookup.run([pattern], self.task_vars)
         unknown = [name for name in names if name not in self.task_vars["hostvars"]]
         if unknown:
-            raise Refused(failed([f"balancer_web_hosts names {unknown[0]}, which is not in the inventory. Correct it."]))
+            raise Refused(
+                failed([f"balancer_web_hosts names {unknown[0]}, which is not in the inventory. Correct it."])
+            )
         if not names:
             raise Refused(failed(["the inventory has no web hosts. List them in the group web."]))
         if host in names:
@@ -109,13 +118,13 @@ class ActionModule(LookAction, PackagesAction):
         singles = {name: value for name, value in nginx.items() if name != "nginx_sites"}
         own_sites = self.own_sites()
         sites, settings, problems = edge_sites(apps, own_sites, nginx_settings(singles))
-        if not problems:
-            expired: dict[str, tuple[str, str]] = {}
-            texts, problems = with_texts(certificates(sites), self.pem, [app["name"] for app in apps], expired)
-        if problems:
+        expired: dict[str, tuple[str, str]] = {}
+        wanted = [] if problems else certificates(sites)
+        texts, wrong = with_texts(wanted, self.pem, [app["name"] for app in apps], expired)
+        if problems := [*problems, *wrong]:
             raise Refused(failed(problems))
         settings["edge"] = {"health": HEALTH_SOCKET, "peers": self.peers()}
-        facts = self.prepare(given, [*apps, *own_sites], texts)
+        facts = self.prepare(given, [*apps, *own_sites], texts, expired)
         answer: dict[str, Any] = {"changed": False, "actions": [], "diff": [], "due": [], "ca": ""}
         self.install_missing(given, [*apps, *own_sites], facts, answer)
         checks = given["balancer"]["balancer_check_interval"], given["balancer"]["balancer_check_timeout"]
@@ -138,7 +147,13 @@ class ActionModule(LookAction, PackagesAction):
         added = [*nginx["nginx_packages"], *balancer["balancer_required_packages"], *balancer["balancer_packages"]]
         return list(dict.fromkeys([*required, *added, *packages(items)]))
 
-    def prepare(self, given: Given, items: list[dict[str, Any]], texts: list[dict[str, Any]]) -> dict[str, Any]:
+    def prepare(
+        self,
+        given: Given,
+        items: list[dict[str, Any]],
+        texts: list[dict[str, Any]],
+        expired: dict[str, tuple[str, str]],
+    ) -> dict[str, Any]:
         """Look at the host; raises Refused."""
         wanted = self.wanted_packages(given, items)
         arguments = {
@@ -148,17 +163,19 @@ class ActionModule(LookAction, PackagesAction):
             "names": [],
             "known": [],
             "interpreters": [],
-            "expired": {},
+            "expired": {name: one for name, (one, _problem) in expired.items()},
         }
         answer = self.look_at_host(arguments)
         if answer.get("failed"):
             raise Refused(answer)
         facts: dict[str, Any] = answer["ansible_facts"]["pyweb"]
-        problems = host_problems(Wanted([], packages=wanted, builds=False), facts)
+        # An expired certificate that is deployed already causes a warning only.
+        problems = [expired[name][1] for name in sorted(expired.keys() - {*facts["deployed_certificates"]})]
+        problems += host_problems(Wanted([], packages=wanted, builds=False), facts)
         if facts["init"] != "systemd":
             problems.append(
-                "a balancer needs systemd, but this host has none: nothing would start HAProxy after a boot or a crash. "
-                "Use a host with systemd in the group balancer."
+                "a balancer needs systemd, but this host has none: nothing would start HAProxy after a boot or a crash."
+                " Use a host with systemd in the group balancer."
             )
         if problems:
             raise Refused(failed(problems))

@@ -60,7 +60,9 @@ def test_a_host_has_the_address_that_is_given_or_that_ansible_uses() -> None:
         assert addresses_of("web1", variables, "balancer_address", resolve) == expected
 
 
-@pytest.mark.parametrize("variables", [{"ansible_host": "unknown"}, {"ansible_host": "127.0.0.1"}, {"ansible_host": "here"}])
+@pytest.mark.parametrize(
+    "variables", [{"ansible_host": "unknown"}, {"ansible_host": "127.0.0.1"}, {"ansible_host": "here"}]
+)
 def test_an_address_that_helps_no_other_host_is_refused(variables: dict[str, Any]) -> None:
     with pytest.raises(AddressError, match=r"^web1: .*Set balancer_address for web1 to its IP address"):
         addresses_of("web1", variables, "balancer_address", resolve)
@@ -127,12 +129,17 @@ def test_two_applications_of_different_hosts_can_not_have_one_url() -> None:
 def test_each_application_has_the_servers_that_serve_it() -> None:
     found = [
         fleet.WebHost("web1", "192.0.2.11", None, 50, apps=checked(app())),
-        fleet.WebHost("web2", "2001:db8::2", 8080, backup=True, apps=checked(app(), {**app(), "name": "blog", "site": {}})),
+        fleet.WebHost(
+            "web2", "2001:db8::2", 8080, backup=True, apps=checked(app(), {**app(), "name": "blog", "site": {}})
+        ),
     ]
     apps, problems = fleet.applications_of(found)
     assert problems == []
     units = {unit["name"]: unit["content"] for unit in haproxy.units(apps, found, 500, 500)}
-    assert "    server web1 192.0.2.11:80 weight 50\n    server web2 [2001:db8::2]:8080 weight 100 backup\n" in units["app:shop"]
+    assert (
+        "    server web1 192.0.2.11:80 weight 50\n    server web2 [2001:db8::2]:8080 weight 100 backup\n"
+        in units["app:shop"]
+    )
     assert "web1" not in units["app:blog"]
     assert list(units) == ["main", "host:web1", "host:web2", "app:shop", "app:blog", "health"]
 
@@ -273,7 +280,12 @@ def test_a_host_behind_balancers_is_checked_over_http_as_if_over_https() -> None
     given = app({"tls": {"mode": "selfsigned"}}, health={"path": "/up", "status": [200]})
     (found,) = checked_inventory([given], "/srv/webapps", {"balancers": ["192.0.2.1"]}).apps
     assert health_question(found)["scheme"] == "https"
-    facts = {"init": "systemd", "cpus": 1, "memory_bytes": 2**30, "balancers": {"balancers": ["192.0.2.1"], "port": 8080}}
+    facts = {
+        "init": "systemd",
+        "cpus": 1,
+        "memory_bytes": 2**30,
+        "balancers": {"balancers": ["192.0.2.1"], "port": 8080},
+    }
     (switch,) = switches([given], facts, "restart")
     assert (switch["front_port"], switch["front_tls_port"]) == (8080, None)
     assert switch["front_status"] == [200, 301, 302, 307, 308]

@@ -76,7 +76,7 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
-    # What a balancer serves is derived from the sites of the web hosts.
+    # The sites of a balancer are made from those of the web hosts.
     "plugin_utils.balancing": ["plugin_utils.model", "plugin_utils.nginx", "plugin_utils.plan", "plugin_utils.specs"],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the inventory says about the web hosts behind a balancer, and about its peers. Pure, apart from the resolver."""
+"""The web hosts behind a balancer and its peers, as the inventory has them. Pure, apart from the resolver."""
 
 from __future__ import annotations
 

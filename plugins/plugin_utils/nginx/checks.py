@@ -161,8 +161,8 @@ def check_health_checks(checker: Checker, checks: list[dict[str, Any]], where: s
         if not values.location_path(path) or not values.QUERY.fullmatch(query):
             checker.problem(
                 where,
-                f"balancers can't ask for the health path '{check['path']}'. Use letters, digits and ._~!@+,=:- between "
-                "slashes, and no '$' and no quotes after '?'.",
+                f"balancers can't ask for the health path '{check['path']}'. Use letters, digits and ._~!@+,=:- between"
+                " slashes, and no '$' and no quotes after '?'.",
             )
         if not values.NAME.fullmatch(check["name"]):
             checker.problem(where, f"'{check['name']}' can't be part of a URL. Use a-z, 0-9 and -.")

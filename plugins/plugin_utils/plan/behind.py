@@ -44,5 +44,7 @@ def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
         # Visitors still use it. The web host learns it from the balancer.
         "scheme": "https" if site["tls"]["mode"] != "none" else site.get("scheme", "http"),
         "tls": {**site["tls"], "mode": "none", "certificate": "", "key": "", "plain_paths": []},
-        "locations": [{**location, **{key: None for key in moved if key in location}} for location in site["locations"]],
+        "locations": [
+            {**location, **{key: None for key in moved if key in location}} for location in site["locations"]
+        ],
     }

@@ -134,9 +134,7 @@ RULES: dict[str, Callable[[Any], list[str]]] = {
         wrong_packages,
     ),
     **dict.fromkeys(("python_downloads_mirror", "python_downloads_json"), wrong_download),
-    **dict.fromkeys(
-        ("balancer_check_interval", "balancer_check_timeout"), wrong_number(50, 60_000, "milliseconds")
-    ),
+    **dict.fromkeys(("balancer_check_interval", "balancer_check_timeout"), wrong_number(50, 60_000, "milliseconds")),
     "python_uv_home": wrong_path,
     "python_uv_index_url": wrong_index,
     "python_uv_version": wrong_version,
