@@ -247,6 +247,8 @@ class LookAction(HostAction):
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
                 return failed([sudo_problem(str(account), host)])
+            if "privilege escalation prompt" in str(error):
+                return failed([PROMPT.format(host=host)])
             raise
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
@@ -328,6 +330,12 @@ class LookAction(HostAction):
 def nginx_settings(inputs: dict[str, Any]) -> dict[str, Any]:
     """The inputs of the role nginx that all sites share, without their prefix."""
     return {name.removeprefix("nginx_"): value for name, value in inputs.items()}
+
+
+PROMPT = (
+    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and newer "
+    "does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
+)
 
 
 def sudo_problem(account: str, host: str) -> str:
