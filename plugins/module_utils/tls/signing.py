@@ -95,18 +95,8 @@ class HostAuthority:
             with open(f"{folder}/settings", "w", encoding="utf-8") as stream:
                 stream.write(AUTHORITY)
             openssl(
-                *(
-                    "req",
-                    "-config",
-                    f"{folder}/settings",
-                    "-x509",
-                    "-new",
-                    *EC_KEY,
-                    "-keyout",
-                    f"{folder}/key",
-                    "-out",
-                    f"{folder}/certificate",
-                ),
+                *("req", "-config", f"{folder}/settings", "-x509", "-new", *EC_KEY),
+                *("-keyout", f"{folder}/key", "-out", f"{folder}/certificate"),
                 *("-days", str(AUTHORITY_DAYS), "-sha256", "-subj", f"/CN=pyweb.stack on {socket.gethostname()}"[:64]),
             )
             write(self.key_path, str(read(f"{folder}/key")), 0o600)

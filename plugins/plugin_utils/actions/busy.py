@@ -42,8 +42,8 @@ def after_first_boot(
             return answer
         if clock() - begun >= MOST:
             display.warning(
-                f"{host}: cloud-init has not ended after {MOST:.0f} seconds. The run goes on, and cloud-init may change "
-                "what it does. Look at `cloud-init status --long` on the host."
+                f"{host}: cloud-init has not ended after {MOST:.0f} seconds. The run goes on, and cloud-init may "
+                "change the same things. Look at `cloud-init status --long` on the host."
             )
             return answer
         if not told:

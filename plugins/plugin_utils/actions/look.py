@@ -250,6 +250,8 @@ class LookAction(HostAction):
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
                 return failed([sudo_problem(str(account), host)])
+            if "privilege escalation prompt" in str(error):
+                return failed([PROMPT.format(host=host)])
             raise
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
@@ -347,6 +349,12 @@ def own_port(inputs: dict[str, dict[str, Any]]) -> int | None:
     """The port on which the host serves balancers, if it is another one than visitors use."""
     port = inputs.get("balancer", {}).get("balancer_port")
     return int(port) if isinstance(port, int) and port else None
+
+
+PROMPT = (
+    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and newer "
+    "does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
+)
 
 
 def sudo_problem(account: str, host: str) -> str:
