@@ -18,6 +18,7 @@ COLLECTION = "ansible_collections.pyweb.stack.plugins."
 # Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
 HOST: dict[str, list[str]] = {
     "module_utils.host": [],
+    "module_utils.balancing": [],
     "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
     "module_utils.release": ["module_utils.host", "module_utils.requirements"],
@@ -74,9 +75,11 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
+    "plugin_utils.balancing": [],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
     "plugin_utils.actions": [
+        "plugin_utils.balancing",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -147,6 +150,8 @@ SHARED = {
         "module_utils.tls.certificate",
     ],
     "plugin_utils.nginx": [
+        # The health URL that a web host answers and a balancer asks for.
+        "module_utils.balancing.paths",
         "module_utils.host.lines",
         "module_utils.nginx.owners",
         "module_utils.tls.acme",

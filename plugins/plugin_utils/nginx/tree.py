@@ -16,6 +16,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     error_lines,
     in_maintenance,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.balanced import (
+    check_locations,
+    door_lines,
+    host_check,
+    stranger_lines,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
     with_inherited_access,
@@ -79,6 +85,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "server_names_hash_bucket_size": bucket_size(sites),
         "variables_hash": variables_hash_lines(settings["extra"]),
         "trusted_proxies": settings["trusted_proxies"],
+        "stranger": stranger_lines(settings["balancers"]) if settings.get("balancers") else [],
         "proxy_headers": client_headers.maps(settings["trusted_proxies"]),
         "real_ip_header": settings["real_ip_header"],
         "brotli": settings["brotli"],
@@ -119,8 +126,13 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
     defaults = [site for site in sites if not site["domains"]]
     plain = {site["port"] for site in sites} - {site["port"] for site in defaults}
     secure = set(tls_ports(sites)) - set(tls_ports(defaults))
+    unknown = ["return 444;"]
+    if settings.get("balancers"):
+        check = host_check(settings)
+        unknown = [f"{check['head']} {{", *(f"    {line}" for line in check["lines"]), "}"]
+        unknown += ["location / {", "    return 444;", "}"]
     return [
-        *([*plain_listen_lines(port, True), "server_name _;", "return 444;"] for port in sorted(plain)),
+        *([*plain_listen_lines(port, True), "server_name _;", *unknown] for port in sorted(plain)),
         *([*listen_lines(port, True, settings["http3"]), *REFUSED] for port in sorted(secure)),
     ]
 
@@ -133,8 +145,8 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
         with_inner_refusals(found, location)
         for location in site["locations"]
         for found in location_blocks(location, site, upstreams, parts)
-    ]
-    lines = server_lines(site, upstreams, parts)
+    ] + check_locations(site, settings, upstreams, parts)
+    lines = server_lines(site, settings, upstreams, parts)
     own = {
         "listen": plain_listen_lines(site["port"], not site["domains"]),
         "lines": lines,
@@ -170,10 +182,11 @@ def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def server_lines(site: dict[str, Any], upstreams: Upstreams, parts: Parts) -> list[str]:
+def server_lines(site: dict[str, Any], settings: dict[str, Any], upstreams: Upstreams, parts: Parts) -> list[str]:
     lines = [
         f"server_name {quoted(site['domains']) or EVERY_HOST};",
         *log_lines(site),
+        *door_lines(site, settings),
         *path_lines(site, parts),
         *redirect_lines(site, upstreams, parts),
         f"client_max_body_size {quote(site['max_body_size'])};",

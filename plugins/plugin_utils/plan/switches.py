@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
     present,
     unknown_app,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.behind import behind_balancers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT_AFTER_SWITCH, keepalive
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     booting_workers,
@@ -131,7 +132,7 @@ def switches(
     keep: int = 5,
 ) -> list[dict[str, Any]]:
     """Input of webapp_activate for a rollback, or for a restart of one application or of all."""
-    apps = present(webapps)
+    apps = behind_balancers(present(webapps), **facts.get("balancers", {"balancers": []}))
     names = [one["name"] for one in apps]
     if app not in names and (app or kind == "rollback"):
         raise ModelError(unknown_app(app, names))
