@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Take a web host out of the balancers, and back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webapp_drain
+short_description: Take a web host out of the balancers, and back
+version_added: 0.2.0
+description:
+  - Creates or removes the file C(/var/lib/pyweb/drained) on a web host. While it exists, nginx responds with 404 to health
+    checks of balancers, so the host gets no further requests. The file outlasts a reboot.
+  - Waits until the open requests of the host have ended.
+author: The pyweb.stack contributors (@pyweb)
+attributes:
+  check_mode:
+    description: Predicts the change, and does not wait.
+    support: full
+  diff_mode:
+    description: Returns no difference.
+    support: none
+options:
+  state:
+    description:
+      - V(look) changes nothing. V(drained) takes the host out. V(up) brings it back. V(idle) waits until no request is
+        open.
+    type: str
+    choices: [look, drained, up, idle]
+    required: true
+  by:
+    description:
+      - Who drains the host. The action plugin names the account that runs Ansible.
+    type: str
+    default: ""
+  seconds:
+    description:
+      - With V(idle), seconds to wait, 0 to 86400.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Take the host out
+  pyweb.stack.webapp_drain:
+    state: drained
+
+- name: Wait until its requests have ended
+  pyweb.stack.webapp_drain:
+    state: idle
+    seconds: 60
+"""
+
+RETURN = r"""
+drained:
+  description: Since when the host is drained (C(since), UTC) and who did it (C(by)). Empty if it is not drained.
+  type: dict
+  returned: success
+answers_checks:
+  description: Whether nginx answers health checks of balancers on this host.
+  type: bool
+  returned: success
+open:
+  description: Open requests of each application. The empty name stands for responses that nginx still sends to clients.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
+from ansible_collections.pyweb.stack.plugins.module_utils.draining.flag import answers_checks, drain, drained, undrain
+from ansible_collections.pyweb.stack.plugins.module_utils.draining.open_requests import open_requests
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+
+LONGEST = 86400
+# Seconds between two looks, and for which no request may be open: a request can be between nginx and the application.
+INTERVAL = 0.2
+QUIET = 3
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["look", "drained", "up", "idle"], "required": True},
+            "by": {"type": "str", "default": ""},
+            "seconds": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    state, seconds = module.params["state"], module.params["seconds"]
+    if not 0 <= seconds <= LONGEST:
+        module.fail_json(msg=f"seconds is {seconds}. Give a number from 0 to {LONGEST}.")
+    changed = False
+    if state == "drained":
+        changed = drain(module.params["by"], check_mode=module.check_mode)
+    elif state == "up":
+        changed = undrain(check_mode=module.check_mode)
+    elif state == "idle" and not module.check_mode:
+        wait_until_idle(seconds)
+    module.exit_json(
+        changed=changed, drained=drained() or {}, answers_checks=answers_checks(), open=open_requests()
+    )
+
+
+def wait_until_idle(seconds: int) -> None:
+    """Wait until several looks in a row have found no open request."""
+    quiet = 0
+
+    def is_idle() -> bool:
+        nonlocal quiet
+        quiet = 0 if open_requests() else quiet + 1
+        return quiet >= QUIET
+
+    wait_for(is_idle, seconds, INTERVAL)
+
+
+if __name__ == "__main__":
+    main()
