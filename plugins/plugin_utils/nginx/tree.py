@@ -23,6 +23,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.balanced import 
     stranger_lines,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.edge import (
+    health_page,
+    peer_blocks,
+    proof_from_peers,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
     with_inherited_access,
     with_inner_refusals,
@@ -32,6 +37,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.request_paths import REFUSE_AMBIGUOUS, path_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
+    challenge,
     elsewhere,
     has_tls,
     http_lines,
@@ -126,15 +132,20 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
     defaults = [site for site in sites if not site["domains"]]
     plain = {site["port"] for site in sites} - {site["port"] for site in defaults}
     secure = set(tls_ports(sites)) - set(tls_ports(defaults))
+    # Health checks of balancers come by address.
+    checks = [host_check(settings)] if settings.get("balancers") else health_page(settings)
     unknown = ["return 444;"]
-    if settings.get("balancers"):
-        check = host_check(settings)
-        unknown = [f"{check['head']} {{", *(f"    {line}" for line in check["lines"]), "}"]
+    if checks:
+        unknown = [line for check in checks for line in (f"{check['head']} {{", *indented(check["lines"]), "}")]
         unknown += ["location / {", "    return 444;", "}"]
     return [
         *([*plain_listen_lines(port, True), "server_name _;", *unknown] for port in sorted(plain)),
         *([*listen_lines(port, True, settings["http3"]), *REFUSED] for port in sorted(secure)),
     ]
+
+
+def indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -151,15 +162,18 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
         "listen": plain_listen_lines(site["port"], not site["domains"]),
         "lines": lines,
         "locations": locations,
-        "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()],
+        "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()]
+        + health_page(settings),
+        "proof": proof_from_peers(site, settings, challenge()),
         "extra": extra_lines(guarded_extra(site), "extra"),
         "elsewhere": elsewhere(site, settings["trusted_proxies"], parts) if has_tls(site) else "",
     }
-    servers = with_tls(site, own, redirect_server(site) if site["redirects"] else None, settings["http3"])
+    redirect = {**redirect_server(site), "pages": health_page(settings)} if site["redirects"] else None
+    servers = with_tls(site, own, redirect, settings["http3"])
     variables = {
         "owner": site.get("owner", OWN_SITES),
         "lines": parts.lines,
-        "blocks": [*upstreams.blocks(), *parts.blocks],
+        "blocks": [*upstreams.blocks(), *peer_blocks(site, settings), *parts.blocks],
         "servers": servers,
     }
     return [

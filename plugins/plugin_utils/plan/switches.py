@@ -78,7 +78,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
         "front_host": host_header(visited_name(app), site["port"], 80),
         # nginx refuses a request without a password or from a wrong address. That also shows that the site works.
-        "front_status": [*status, 401, 403] if status and protected(site, app["health"]["path"]) else status,
+        "front_status": front_status(app),
         "health": {
             **health_question(app),
             "status": status,
@@ -86,6 +86,15 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
             "error_timeout": error_timeout(app),
         },
     }
+
+
+def front_status(app: dict[str, Any]) -> list[int]:
+    """The statuses that are healthy through nginx, which may refuse the request; empty for the usual ones."""
+    status: list[int] = app["health"]["status"]
+    refusals = [401, 403] if protected(app["site"], app["health"]["path"]) else []
+    # Behind a balancer with TLS, the application may redirect this request of the host itself to https.
+    moved = [301, 302, 307, 308] if app["site"].get("scheme") == "https" and not has_tls(app["site"]) else []
+    return [*status, *refusals, *moved] if status else status
 
 
 def protected(site: dict[str, Any], path: str | None = None) -> bool:
