@@ -31,5 +31,6 @@ GOOD: dict[str, Any] = {
     "certificate_problems": [],
     "orphans": {},
     "handmade": {},
+    "drained": {},
     "deployed_certificates": [],
 }

@@ -8,7 +8,6 @@ import datetime
 import glob
 import json
 import os
-from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing.paths import DRAINED, HEALTH_URL
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import own_file, write

@@ -28,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_notice
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
@@ -213,6 +214,8 @@ class LookAction(HostAction):
             self.tell_of_orphans(look, served)
         for text in notices(served, look.facts["handmade"]) if builds else ():
             display.warning(printable(text))
+        if builds and (text := drained_notice(str(self.task_vars.get("inventory_hostname")), look.facts["drained"])):
+            display.warning(text)
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:
