@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.extra_vars import as_written
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.serving import label_of, serving
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import registered
@@ -25,7 +26,7 @@ class ActionModule(HostAction):
     """Each step knows the results of all hosts of the play."""
 
     _requires_connection = False
-    returns = frozenset({"state", "reason"})
+    returns = frozenset({"state", "reason", "command"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -66,6 +67,8 @@ class ActionModule(HostAction):
 
     def begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Refuse wrong variables, and to continue after a host that has failed."""
+        # Ansible would cut the command at its first space.
+        arguments["command"] = as_written("command") or arguments["command"]
         if problems := rolling.option_problems(*(arguments[key] for key in ("command", "roles", "tasks", "reboot"))):
             raise AnsibleActionFail("\n".join(problems))
         results, hosts, batch = self.results(), self.hosts, self.batch
@@ -84,7 +87,7 @@ class ActionModule(HostAction):
                     "The inventory has no group balancer, so no host is drained. Visitors can notice what is done."
                 )
         rows = rolling.course(hosts, [], results)
-        return {"changed": False, "msg": "\n".join(rolling.table(rows))}
+        return {"changed": False, "msg": "\n".join(rolling.table(rows)), "command": arguments["command"]}
 
     def lone(self, web_hosts: list[str], hosts: list[str], batch: list[str]) -> dict[str, list[str]]:
         """The applications that the hosts of one batch serve alone. Later batches have at most this size."""

@@ -28,8 +28,8 @@ options:
     required: true
   state:
     description:
-      - V(up) waits until all applications of the host get requests. V(drained) waits until none gets any, and no request
-        is open.
+      - V(up) waits until all applications of the host get requests. V(drained) waits until none gets any, and
+        no request is open.
     type: str
     choices: [up, drained]
     required: true
@@ -59,7 +59,7 @@ problem:
   type: str
   returned: success
 done:
-  description: Whether the balancer sees the host as wanted.
+  description: Whether the host has the state.
   type: bool
   returned: success
 servers:

@@ -39,7 +39,7 @@ options:
     default: false
   force:
     description:
-      - With V(begin), whether to go on if no other host serves an application.
+      - With V(begin), whether to continue if no other host serves an application.
     type: bool
     default: false
   command:
@@ -90,6 +90,10 @@ reason:
   description: Why the host failed.
   type: str
   returned: with V(failed)
+command:
+  description: The command with its spaces.
+  type: str
+  returned: with V(begin)
 msg:
   description: The result of every host.
   type: str

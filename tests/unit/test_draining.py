@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Drain web hosts: the last host of an application stays, and no answer counts as drained that does not say so."""
+"""Drain web hosts: the last host of an application stays, and only a clear answer of each balancer counts."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def test_a_file_of_another_kind_drains_as_well(tmp_path: Path, content: bytes) -
 def test_the_notice_of_a_deployment() -> None:
     assert choice.drained_notice("web3", {}) == ""
     assert choice.drained_notice("web3", {"since": "2026-11-30T01:02:03Z", "by": "ada"}) == (
-        "web3 is drained since 2026-11-30 01:02:03 (UTC) by ada. This run deploys to it and leaves it drained. To bring "
-        "it back: drain.yml --limit web3 -e drain=off"
+        "web3 is drained since 2026-11-30 01:02:03 (UTC) by ada. This run deploys to it and leaves it drained. To "
+        "bring it back: drain.yml --limit web3 -e drain=off"
     )
 
 

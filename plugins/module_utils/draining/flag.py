@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The file by which a web host is drained: nginx tells balancers that the host takes no requests while it exists."""
+"""The file by which a web host is drained: while it exists, health checks of balancers get 404."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UTC = datetime.timezone(datetime.timedelta(0))
 
 
 def drained(path: str = DRAINED) -> dict[str, str] | None:
-    """Since when the host is drained, and by whom; None if it is not. A file that was made by hand names nobody."""
+    """Since when the host is drained, and by whom; None if it is not. A file that was made by hand has no name."""
     try:
         status = os.lstat(path)
     except OSError:

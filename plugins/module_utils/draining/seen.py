@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Whether a balancer sees a web host as wanted. Pure."""
+"""The state of a web host, as a balancer sees it. Pure."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def drained_notice(host: str, drained: Any) -> str:
 
 
 def not_drained(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
-    """What keeps a host from being drained: who still sends requests, and how many are open; empty if nothing does."""
+    """Why a host is not drained: balancers that still send requests, and open requests; empty if it is drained."""
     problems = [f"{one.balancer}: {one.problem}" for one in seen if one.problem]
     for one in seen:
         sending = sorted({server.app for server in one.servers if server.state not in ("draining", "down")})
@@ -219,7 +219,7 @@ def gone(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
             "asks http://ADDRESS/.well-known/pyweb/health gets status 404."
         )
     return (
-        f"{host} is marked as drained, and no request is open. But this host does not answer health checks, because the "
+        f"{host} is marked as drained, and no request is open. But it does not answer health checks, because the "
         "inventory has neither a group balancer nor nginx_balancers. So no balancer sees the mark."
     )
 

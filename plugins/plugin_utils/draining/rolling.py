@@ -58,8 +58,8 @@ def stopped(rows: list[Course]) -> str:
     left = [row.host for row in rows if row.state == UNTOUCHED]
     again = ":".join([*wrong, *left])
     return (
-        f"Stopped at {', '.join(wrong)}. status.yml shows whether a host is drained. Repair the cause, then run again for "
-        f"the hosts that are not done: --limit '{again}'. To bring a host back: drain.yml --limit HOST -e drain=off"
+        f"Stopped at {', '.join(wrong)}. status.yml shows whether a host is drained. Repair the cause, then run again "
+        f"for the hosts that are not done: --limit '{again}'. To bring a host back: drain.yml --limit HOST -e drain=off"
     )
 
 
