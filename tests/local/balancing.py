@@ -52,7 +52,7 @@ class WebHost(Front):
         super().__init__(folder, render)
         self.name, self.address, self.port = name, address, port
         self.calls: list[str] = []
-        self.app = App(self.socket, self.answer)
+        self.app = App(self.socket, self.answer, keep=True)
         self.release = lambda _request: ok(self.name)
 
     def answer(self, request: Request) -> Any:

@@ -147,6 +147,7 @@ def app_lines(app: dict[str, Any], servers: list[WebHost], bind: str, interval: 
     return [
         f"frontend {name}",
         f"    bind unix@{socket_of(name)} {bind}",
+        *forgetting(app, servers),
         f"    use_backend {name}_last if {{ nbsrv({name}) eq 0 }}",
         f"    use_backend {name}_once if !{{ method GET HEAD OPTIONS }}",
         f"    default_backend {name}",
@@ -184,13 +185,20 @@ def spreading(app: dict[str, Any], servers: list[WebHost]) -> list[str]:
     if sticky == "cookie":
         secure = " secure" if app["site"]["tls"]["mode"] != "none" else ""
         lines.append(f'    cookie {cookie_name(app)} insert indirect nocache httponly{secure} attr "SameSite=Lax"')
-        # Visitors leave a host that is drained, too.
-        lines += [
-            f"    ignore-persist if {{ req.cook({cookie_name(app)}) -m str {cookie_value(app, host)} }} "
-            f"{{ nbsrv(HOST_{host.label}) eq 0 }}"
-            for host in servers
-        ]
     return lines
+
+
+def forgetting(app: dict[str, Any], servers: list[WebHost]) -> list[str]:
+    """The lines that take the cookie of a drained host from a request, so that its visitor gets another host."""
+    if app["site"]["sticky"] != "cookie":
+        return []
+    lines = []
+    for host in servers:
+        pair = f"{cookie_name(app)}={cookie_value(app, host)}"
+        known = f"{{ req.cook({cookie_name(app)}) -m str {cookie_value(app, host)} }}"
+        drained = f"{{ nbsrv(HOST_{host.label}) eq 0 }}"
+        lines.append(f"    http-request replace-header Cookie '^(.*; *)?{pair}(; *(.*))?$' '\\1\\3' if {known} {drained}")
+    return [*lines, "    http-request del-header Cookie if { req.hdr(Cookie) -m len 0 }"]
 
 
 def cookie_name(app: Mapping[str, Any]) -> str:
