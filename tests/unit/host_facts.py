@@ -33,5 +33,6 @@ GOOD: dict[str, Any] = {
     "certificate_problems": [],
     "orphans": {},
     "handmade": {},
+    "drained": {},
     "deployed_certificates": [],
 }

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.facts import handmade
+from ansible_collections.pyweb.stack.plugins.module_utils.draining.flag import drained
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
@@ -76,6 +77,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "certificate_problems": certificate_problems(params["certificates"]),
         "orphans": orphans(params["known"], Places(root)),
         "handmade": handmade(root),
+        "drained": drained() or {},
         "deployed_certificates": deployed_certificates(params["expired"]),
     }
 

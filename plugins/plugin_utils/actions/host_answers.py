@@ -76,6 +76,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "certificate_problems": list,
     "orphans": dict,
     "handmade": dict,
+    "drained": dict,
     "deployed_certificates": list,
 }
 

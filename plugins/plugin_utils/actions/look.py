@@ -29,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_notice
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
@@ -219,6 +220,8 @@ class LookAction(HostAction):
             texts = [*platform_notices(served, look.facts), *notices(served, look.facts["handmade"])]
             for text in texts:
                 display.warning(printable(text))
+            if text := drained_notice(host, look.facts["drained"]):
+                display.warning(text)
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:

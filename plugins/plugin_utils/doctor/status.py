@@ -11,6 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import shown_revision
@@ -48,6 +49,7 @@ def status_row(view: View) -> dict[str, Any]:
         "hold": found.get("hold"),
         "lease": found.get("lease"),
         "since": found["since"],
+        "drained": view.host.get("drained") or None,
         "without_service": found.get("without_service"),
         "server": found["server"],
         "python": python(found["environment"]),
@@ -98,7 +100,7 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *differing(rows)])]
+    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows)])]
 
 
 def differing(rows: list[dict[str, Any]]) -> list[str]:
@@ -114,6 +116,12 @@ def leases(rows: list[dict[str, Any]]) -> list[str]:
 def holds(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each application that is held on a host since a rollback."""
     return [hold_line(row["application"], row["hold"], row["host"]) for row in rows if row.get("hold")]
+
+
+def drained_hosts(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each host that is drained."""
+    found = {row["host"]: drained_text(row.get("drained")) for row in rows}
+    return [f"{host} is {text}: it gets no requests from balancers." for host, text in found.items() if text]
 
 
 def cell(row: dict[str, Any], key: str) -> str:
