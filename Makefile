@@ -83,7 +83,7 @@ molecule: $(TEST_READY) ## run all scenarios on test hosts; options: SCENARIO=si
 	@python scripts/scenarios.py --action $(ACTION) $(if $(KEEP),--keep) $(SCENARIO)
 
 .PHONY: shards
-shards: $(TEST_READY) ## list the shards of the full matrix; PYWEB_MATRIX=3/16 adds one of them to a run
+shards: $(TEST_READY) ## list the shards of the full matrix; PYWEB_MATRIX=3/24 adds one of them to a run
 	@python scripts/scenarios.py --shards $(SCENARIO)
 
 .PHONY: bench

@@ -7,7 +7,7 @@ scenarios.py [NAME…]                    the whole sequence of all scenarios, o
 scenarios.py --action converge NAME     one of Molecule's other commands: create, converge, verify, destroy, …
 scenarios.py --shards [NAME…]           list the shards of the full matrix, run nothing
 
-PYWEB_MATRIX adds tests of the full matrix to the sample that always runs: all, a shard such as 3/16, or `turn`, which
+PYWEB_MATRIX adds tests of the full matrix to the sample that always runs: all, a shard such as 3/24, or `turn`, which
 chooses the shard by the number of commits (by the commit's hash where the history is not there).
 
 Molecule itself forgives what would make a run worthless (settings it did not find, a playbook that is not there, a
@@ -53,7 +53,7 @@ ALONE = ("background", "releases", "servers")
 # Those that take long begin first, so that no processor is idle at the end.
 LONG = ("doctor", "tls", "variants")
 # They belong to the full matrix as a whole.
-MATRIX = ("applications",)
+MATRIX = ("adopt", "applications", "platforms")
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;[^\x1b]*\x1b\\")
 SHARD = re.compile(r"\d+/\d+ ")
@@ -262,9 +262,10 @@ def show_shards(names: list[str]) -> int:
         folder = CHECKOUT / "molecule" / name
         # Some scenarios have no settings of their own.
         own = yaml.safe_load((folder / "molecule.yml").read_text()) or {}
-        plugins = own.get("verifier", {}).get("env", {}).get("PYTEST_PLUGINS", "")
-        if "pyweb_selection" not in plugins:
+        verifier = own.get("verifier", {}).get("env", {})
+        if "pyweb_selection" not in verifier.get("PYTEST_PLUGINS", ""):
             continue
+        path = verifier.get("PYTHONPATH", "${MOLECULE_PROJECT_DIRECTORY}/tests/testinfra")
         words = [
             "--ansible-inventory",
             str(folder / "inventory"),
@@ -272,7 +273,7 @@ def show_shards(names: list[str]) -> int:
             f"ansible://{name}",
             str(folder / "tests"),
         ]
-        settings = {"PYTEST_PLUGINS": plugins, "PYTHONPATH": str(CHECKOUT / "tests" / "testinfra")}
+        settings = {**verifier, "PYTHONPATH": path.replace("${MOLECULE_PROJECT_DIRECTORY}", str(CHECKOUT))}
         answer = subprocess.run(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", *words],
             cwd=CHECKOUT,

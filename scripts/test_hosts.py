@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -55,6 +56,8 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "sudo")
 PACKAGES_BY_INIT = {"systemd": ("dbus", "systemd", "systemd-sysv"), "none": ()}
 SUITES = ("bookworm", "trixie")
+# Only the full matrix needs these, so `prepare` does not make their images.
+MORE_SUITES = ("bullseye", "testing")
 PROBE = ("bookworm", "systemd", True)
 
 # As root in the new system. The lists of packages are removed when a host is created, not here: see BOOTED.
@@ -446,6 +449,9 @@ def image_of(engine: Engine, suite: str, init: str, fresh: bool) -> str:
     named = named_image(suite) if init == "systemd" else ""
     recipe = preparation(init)
     sources = [*mirror_lines(suite), *apt_proxies()]
+    if suite == "testing":
+        # A mirror that is updated once a month is enough for tests.
+        sources.append('--aptopt=Acquire::Check-Valid-Until "false"')
     base = engine.run("image", "inspect", "--format", "{{.Id}}", named).stdout.strip() or named if named else ""
     made_of = [recipe, sources, base]
     variant = suite if init == "systemd" else f"{suite}-noinit"
@@ -621,13 +627,28 @@ def await_ssh(engine: Engine, host: str, address: str, timeout: float = 60) -> N
 def boot(engine: Engine, scenario: str, host: str, image: str, kind: Kind) -> dict[str, str]:
     name, init = container_name(host), kind.init
     labels = [f"{LABEL}.checkout={CHECKOUT_ID}", f"{LABEL}.scenario={scenario}"]
-    engine.start(name, image, init, labels, kind.flags)
+    own = own_addresses(engine, name) if kind.keeps_address and engine.name == "podman" else []
+    engine.start(name, image, init, labels, [*kind.flags, *own])
     engine.check(f"Preparing {host}", "exec", "--interactive", name, "sh", "-c", BOOTED, input=public_key())
     address = engine.address(name)
     await_ssh(engine, host, address)
     if init == "systemd" and (wrong := boots(engine, name, 60)):
         raise Failure(f"{host}: {wrong}")
     return connection(address)
+
+
+def own_addresses(engine: Engine, name: str) -> list[str]:
+    """The flags for an address that no other container has: those have the first of podman's network.
+
+    The card's address stays, too: neighbours remember it for half a minute. Docker gives a container that starts again
+    the addresses that it had, unless another one has taken them.
+    """
+    (network,) = json.loads(engine.check("Looking at the network", "network", "inspect", "podman"))
+    addresses = ipaddress.ip_network(network["subnets"][0]["subnet"])
+    half = addresses.num_addresses // 2
+    number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+    card = ":".join(f"{byte:02x}" for byte in (2, 0, *number.to_bytes(4, "big")))
+    return [f"--ip={addresses[half + number % (half - 1)]}", f"--mac-address={card}"]
 
 
 def public_key() -> str:
@@ -643,6 +664,7 @@ class Kind:
     fresh: bool = False  # without what the roles install
     memory: str = ""  # all it has, such as 1g
     small_disk: str = ""  # a folder with a file system of 16 MB of its own
+    keeps_address: bool = False  # when it is stopped and started again
 
     @property
     def variant(self) -> Variant:
@@ -660,16 +682,16 @@ def parse_hosts(text: str) -> dict[str, Kind]:
         hosts = {name: Kind(**host) for name, host in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(
-            "The scenario's hosts are not {name: {suite, init, fresh, memory, small_disk}}: "
+            "The scenario's hosts are not {name: {suite, init, fresh, memory, small_disk, keeps_address}}: "
             f"{text[:200]} ({error!r})"
         ) from error
     if not hosts:
         raise Failure("The scenario's group has no hosts: see molecule/SCENARIO/inventory/hosts.yml.")
     for name, kind in hosts.items():
         suite, init = kind.suite, kind.init
-        if suite not in SUITES or init not in PACKAGES_BY_INIT:
+        if suite not in (*SUITES, *MORE_SUITES) or init not in PACKAGES_BY_INIT:
             raise Failure(
-                f"{name}: suite {suite!r}, init {init!r}; known are the suites {', '.join(SUITES)}"
+                f"{name}: suite {suite!r}, init {init!r}; known are the suites {', '.join((*SUITES, *MORE_SUITES))}"
                 f" and the inits {', '.join(PACKAGES_BY_INIT)}."
             )
     return hosts

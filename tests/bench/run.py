@@ -9,7 +9,8 @@ change   one line of the application changed: from the start of the command to t
          about 200 times a second over fresh connections and counts every answer that is not 200 with a whole body
 growth   what the second run takes more with 20 applications on a host than with one
 look     status and verify of 30 applications on a host, as a ratio to a run without tasks
-fleet    what the second run takes with four hosts, as a ratio to one host
+fleet    1, 4 and 8 hosts: the second run, a code change, an undo, requests lost behind a balancer, and what 500 hosts
+         cost the controller
 serving  how fast the finished site answers, against the plain site of a tutorial, gunicorn alone and a bare nginx
 
 Collection and script take turns, each on a host of its own; figures are medians over the rounds, ratios are taken
@@ -46,7 +47,8 @@ BENCH = pathlib.Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent.parent
 sys.path.insert(0, str(CHECKOUT / "scripts"))
 
-import serving  # noqa: E402  # scripts beside us, not packages
+import fleet  # noqa: E402  # scripts beside us, not packages
+import serving  # noqa: E402
 import test_hosts  # noqa: E402
 
 CASES = ("first", "second", "change", "growth", "look", "fleet", "serving")
@@ -74,7 +76,6 @@ LOOKED_AT = 30
 LOOKS = ("status", "verify")
 # Times a run without tasks. On an idle machine, one takes 0.4 s, and so a look at 30 applications at most 5 s.
 LOOK_LIMIT = 12.0
-FLEET = 4
 PAGE = "/bench"
 # The view that the copy of the example gets at PAGE. Its body is fixed, so that an incomplete response is detected.
 FILLING = "-" * 4000
@@ -277,7 +278,16 @@ class Bench:
         path.write_text(json.dumps(content, indent=2))
         return path
 
-    def playbook(self, inventory: pathlib.Path, extra: tuple[str, ...] = (), name: str = "site") -> Run:
+    def playbook(
+        self,
+        inventory: pathlib.Path,
+        extra: tuple[str, ...] = (),
+        name: str = "site",
+        *,
+        status: int = 0,
+        more: dict[str, str] | None = None,
+    ) -> Run:
+        """Run a playbook that ends with this status, with more variables of the environment."""
         times = self.folder / "times.json"
         times.unlink(missing_ok=True)
         environment = {
@@ -289,8 +299,11 @@ class Bench:
             "ANSIBLE_CALLBACK_PLUGINS": str(BENCH / "callback"),
             "ANSIBLE_CALLBACKS_ENABLED": "bench_times",
             "BENCH_TIMES": str(times),
+            **(more or {}),
         }
-        run = self.command(["ansible-playbook", f"{name}.yml", "-i", str(inventory), *extra], environment)
+        wrapped = json.loads(environment.get("BENCH_WRAPPED", "[]"))
+        words = [*wrapped, "ansible-playbook", f"{name}.yml", "-i", str(inventory), *extra]
+        run = self.command(words, environment, status)
         run.times = json.loads(times.read_text())
         return run
 
@@ -302,8 +315,8 @@ class Bench:
         command = [str(BENCH / "plain.sh"), str(source), self.uv_version, *self.ssh(host)]
         return self.command(command, dict(os.environ))
 
-    def command(self, argv: list[str], environment: dict[str, str]) -> Run:
-        """Run a command in the checkout; print its output only if it fails."""
+    def command(self, argv: list[str], environment: dict[str, str], wanted: int = 0) -> Run:
+        """Run a command in the checkout; print its output only if it ends with another status."""
         self.commands += 1
         log = self.folder / f"{self.commands:03}-{pathlib.Path(argv[0]).name}.log"
         with log.open("wb") as output:
@@ -322,7 +335,7 @@ class Bench:
                     raise Failure(f"{argv[0]} took more than {COMMAND_TIMEOUT} s.\n{tail(log)}") from error
                 raise
             seconds = time.monotonic() - clock
-        if status:
+        if status != wanted:
             raise Failure(f"{argv[0]} ended with status {status}.\n{tail(log)}")
         return Run(seconds, began)
 
@@ -446,12 +459,12 @@ def measure_growth(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
         return measure_second_runs(bench, inventories, rounds, "app")
 
 
-def measure_fleet(bench: Bench, rounds: int) -> dict[str, list[Sample]]:
-    """Second runs of one host and of several, in turns. All of them share this machine's processors."""
-    webapps = [{**bench.model, "source": {"path": str(bench.source("fleet"))}, "workers": 1}]
-    with bench.fresh_hosts(*(f"fleet-{number}" for number in range(1, FLEET + 1))) as hosts:
-        inventories = {str(count): bench.inventory(f"fleet-{count}", hosts[:count], webapps) for count in (FLEET, 1)}
-        return measure_second_runs(bench, inventories, rounds, "host")
+def measure_fleet(bench: Bench, rounds: int) -> fleet.Figures:
+    try:
+        return fleet.measure(bench, rounds, say, balanced=(CHECKOUT / "roles" / "balancer").is_dir())
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"") or b""
+        raise Failure(f"The fleet could not be measured: {error}\n{said.decode()}") from error
 
 
 def measure_second_runs(
@@ -538,7 +551,7 @@ class Results:
     rounds: list[dict[str, dict[str, Sample]]] = field(default_factory=list)
     growth: dict[str, list[Sample]] = field(default_factory=dict)
     looks: dict[str, list[Sample]] = field(default_factory=dict)
-    fleet: dict[str, list[Sample]] = field(default_factory=dict)
+    fleet: fleet.Figures | None = None
     served: list[serving.Figures] = field(default_factory=list)
 
 
@@ -564,8 +577,7 @@ def judge(results: Results, cases: set[str], pace: float) -> list[dict[str, Any]
         seconds = statistics.median(one.seconds for one in samples)
         found.append(judged(f"{name} of {LOOKED_AT} applications, of an empty run", seconds / pace, "x", LOOK_LIMIT))
     if results.fleet:
-        few, many = second_runs(results.fleet)
-        found.append(judged(f"second run of {FLEET} hosts, of 1 host's", many / few, "x", 1.3))
+        found += [judged(*target) for target in fleet.targets(results.fleet)]
     if results.served:
         found += serving.judge(results.served)
     return found
@@ -587,16 +599,16 @@ def report(results: Results, targets: list[dict[str, Any]], cases: set[str], pro
             found = medians(rounds, case)
             tasks = told_tasks(rounds[-1]["collection"][case].tasks)
             say(f"{case:<13} {found['collection']:9.2f} s {found['script']:7.2f} s {found['ratio']:8.2f}x   {tasks}")
-    for samples, count, what in ((results.growth, GROWN, "applications"), (results.fleet, FLEET, "hosts")):
-        if samples:
-            few, many = second_runs(samples)
-            say(f"\nSecond run with 1 of the {what} {few:.2f} s, with {count} {many:.2f} s: {many - few:+.2f} s")
+    if results.growth:
+        few, many = second_runs(results.growth)
+        say(f"\nSecond run with 1 of the applications {few:.2f} s, with {GROWN} {many:.2f} s: {many - few:+.2f} s")
+    if results.fleet:
+        say("\n" + "\n".join(fleet.told(results.fleet)))
     if profile:
         for case in wanted:
             tell_spans(case, [round_["collection"][case] for round_ in rounds])
-        for samples, what in ((results.growth, "application"), (results.fleet, "host")):
-            for key, found_samples in samples.items():
-                tell_spans(f"second run with {key} {what}{'s' if key != '1' else ''}", found_samples)
+        for key, found_samples in results.growth.items():
+            tell_spans(f"second run with {key} application{'s' if key != '1' else ''}", found_samples)
     if targets:
         say("\nTargets")
     for target in targets:
@@ -721,7 +733,7 @@ def main() -> int:
                 "repeated": bench.repeated,
                 "growth": as_lists(results.growth),
                 "look": as_lists(results.looks),
-                "fleet": as_lists(results.fleet),
+                "fleet": results.fleet.as_json() if results.fleet else {},
                 "serving": results.served,
                 "targets": targets,
             }

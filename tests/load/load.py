@@ -72,6 +72,8 @@ class Connection:
 class Load:
     """Send requests to one site at a fixed rate until it is stopped."""
 
+    posted = "/echo"
+
     def __init__(self, url: str, host: str | None, slow_seconds: float) -> None:
         parts = urllib.parse.urlsplit(url)
         self.address, self.port = parts.hostname, parts.port or 80
@@ -136,37 +138,47 @@ class Load:
         self, kind: str, connection: Connection | None, method: str, path: str, body: bytes = b""
     ) -> Connection | None:
         """One request; returns the connection if it is good for another."""
-        tally = self.tallies.setdefault(kind, Tally())
         keep = connection is not None or kind.endswith("kept")
         began = time.monotonic()
+        again, problem = False, ""
         try:
             async with asyncio.timeout(TIMEOUT):
                 connection = connection or await self.connect()
                 again = await self.ask(connection, method, path, body, keep)
-            tally.done += 1
-            took = time.monotonic() - began
-            if took > tally.slowest:
-                tally.slowest, tally.slowest_at = took, time.strftime("%H:%M:%S")
-            if again:
-                return connection
         except TimeoutError:
-            reached = "no answer" if connection else "no connection"
-            tally.failures.append(f"{time.strftime('%H:%M:%S')} {reached} within {TIMEOUT:g} s")
+            problem = f"{'no answer' if connection else 'no connection'} within {TIMEOUT:g} s"
         except (Broken, OSError, ValueError, asyncio.IncompleteReadError) as error:
-            tally.failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+        self.note(kind, time.monotonic() - began, problem, body)
+        if again:
+            return connection
         if connection is not None:
             connection.close()
         return None
 
+    def note(self, kind: str, took: float, problem: str, body: bytes) -> None:
+        """Remember the result of a request that has just ended."""
+        tally = self.tallies.setdefault(kind, Tally())
+        if problem:
+            tally.failures.append(f"{time.strftime('%H:%M:%S')} {problem}")
+            return
+        tally.done += 1
+        if took > tally.slowest:
+            tally.slowest, tally.slowest_at = took, time.strftime("%H:%M:%S")
+
+    def new_body(self) -> bytes:
+        """The body of another POST request."""
+        return random.randbytes(random.randrange(10, 20000))
+
     async def stream(self, method: str, kept: bool, rate: float) -> None:
         """Requests of one kind, evenly spread, each in a task of its own: a slow answer holds up none of the others."""
         kind = f"{method} {'kept' if kept else 'fresh'}"
-        path = "/" if method == "GET" else "/echo"
+        path = "/" if method == "GET" else self.posted
         idle: list[Connection] = []
         tasks: set[asyncio.Task[None]] = set()
 
         async def one() -> None:
-            body = random.randbytes(random.randrange(10, 20000)) if method == "POST" else b""
+            body = self.new_body() if method == "POST" else b""
             connection = idle.pop() if kept and idle else None
             if connection is not None and connection.dropped():
                 # A server may close a connection while it is idle (nginx does at a reload), and every client has to

@@ -80,6 +80,13 @@ ASGI_KINDS = ("asgi", "uvicorn_worker.UvicornWorker", "granian-asgi")
 # Kinds of granian, and its interface.
 GRANIAN = {"granian": "wsgi", "granian-asgi": "asgi"}
 KINDS = (*WSGI_KINDS, *ASGI_KINDS)
+# One of each server and of each interface. The other kinds are only in the full matrix.
+FEW_KINDS = ("gthread", "uwsgi", "granian", "granian-asgi")
+
+
+def is_sample_of_kinds(kind: str = "uwsgi", **_others: Any) -> bool:
+    """Whether `make test` runs this test: see the mark `sampled`."""
+    return kind in FEW_KINDS
 
 
 def program(name: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import probes
 import pytest
 from nginx_instance import BINARY, needs_nginx
+from serving import FEW_KINDS
 from stages import FRONTS, HOST, PLACES, PREFIX, SERVERS, Case, Stage, sent, staged
 from test_nginx_tls_sites import needs_openssl
 from visitors import Refused
@@ -76,9 +77,9 @@ def is_sample(stage: str = "", place: str = "nginx", name: str = "", kind: str =
     """Whether `make test` runs this test. `make test-all` runs all."""
     if kind not in ("uwsgi", "granian", "gthread"):
         return False
-    if place == "nginx" or stage in ("gthread", "uwsgi", "granian-asgi"):
-        return True
-    return name in HARD
+    if stage and stage not in FEW_KINDS:
+        return name in HARD and place == "nginx"
+    return place == "nginx" or name in HARD
 
 
 pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from nginx_instance import needs_nginx
+from serving import FEW_KINDS
 from stages import HOST, PREFIX, SERVERS, Case, Stage, staged
 from test_nginx_tls_sites import needs_openssl
 from visitors import Http1, chunked, connect
@@ -79,7 +80,7 @@ def is_sample(stage: tuple[str, Any], place: str = "nginx", **_others: Any) -> b
     kind, buffering = stage
     if place != "nginx":
         return kind in ("gthread", "granian-asgi") and buffering is None
-    return buffering is None or kind in ("gthread", "uwsgi", "granian", "granian-asgi")
+    return kind in (FEW_KINDS if buffering is None else ("gthread", "granian-asgi"))
 
 
 pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]

@@ -191,7 +191,9 @@ def grown(folder: Path, git: bool) -> Path:
 
 @pytest.mark.attack("16", "A folder holds a sparse file of enormous size")
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("git", [False, True], ids=["folder", "repository"])
+@pytest.mark.parametrize(
+    "git", [pytest.param(False, id="folder"), pytest.param(True, id="repository", marks=pytest.mark.matrix)]
+)
 def test_a_folder_of_endless_files_is_refused(tmp_path: Path, git: bool) -> None:
     folder = grown(tmp_path / "source", git)
     for number in range(3):

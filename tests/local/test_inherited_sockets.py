@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
-from serving import KINDS, Server, ask_uwsgi
+from serving import KINDS, Server, ask_uwsgi, is_sample_of_kinds
 
 SERVERS = ("gunicorn", "uwsgi")
 
 
+@pytest.mark.sampled(by=is_sample_of_kinds)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_serves_on_the_sockets_that_it_inherits(serve: Callable[..., Server], kind: str) -> None:
     server = serve(kind, inherited=True)

@@ -15,9 +15,9 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from nginx_instance import App, Front, Request, needs_nginx, read_all
-from serving import ASGI_KINDS, GRANIAN, WSGI_KINDS
+from serving import ASGI_KINDS, GRANIAN, WSGI_KINDS, is_sample_of_kinds
 
-pytestmark = needs_nginx
+pytestmark = [needs_nginx, pytest.mark.sampled(by=is_sample_of_kinds)]
 
 WSGI = """
 import time

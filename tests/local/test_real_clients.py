@@ -18,6 +18,7 @@ import pytest
 from nginx_instance import needs_nginx
 from real_applications import ASGI, WSGI
 from repositories import git
+from serving import FEW_KINDS
 from stages import HOST, PREFIX, SERVERS, Stage, staged
 from test_nginx_tls_sites import needs_openssl
 from tusclient.client import TusClient
@@ -28,7 +29,6 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 FRONTS = ("nginx", "https")
 # The servers that pass a connection on to the application, or speak WebSocket themselves.
 WEBSOCKET = ("gthread", "gevent", "asgi", "uvicorn_worker.UvicornWorker", "granian-asgi")
-FEW = ("gthread", "uwsgi", "granian", "granian-asgi")
 SIZE = 5_000_000
 
 
@@ -37,7 +37,7 @@ def is_sample(stage: tuple[str, Any], place: str = "nginx", **_others: Any) -> b
 
 
 def is_sample_of_uploads(stage: tuple[str, Any], place: str, **_others: Any) -> bool:
-    return is_sample(stage, place) and stage[0] in FEW
+    return is_sample(stage, place) and stage[0] in FEW_KINDS
 
 
 pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
@@ -45,7 +45,7 @@ pytestmark = [needs_nginx, needs_openssl, pytest.mark.sampled(by=is_sample)]
 
 @pytest.fixture(
     scope="module",
-    params=[*((kind, None) for kind in SERVERS), *((kind, False) for kind in FEW)],
+    params=[*((kind, None) for kind in SERVERS), *((kind, False) for kind in FEW_KINDS)],
     ids=lambda param: f"{param[0]}{'' if param[1] is None else '-unbuffered'}",
 )
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, render: Any) -> Iterator[Stage]:
@@ -147,6 +147,7 @@ def test_a_websocket_echoes(stage: Stage, place: str) -> None:
 
 
 @needs_curl
+@pytest.mark.sampled(by=is_sample_of_uploads)
 @pytest.mark.parametrize("place", ["nginx", "h2"])
 def test_curl_reads_events_one_by_one(stage: Stage, place: str) -> None:
     words = [

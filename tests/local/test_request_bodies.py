@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import entry_module
 from nginx_instance import Front, needs_nginx, read_all
-from serving import GRANIAN
+from serving import GRANIAN, is_sample_of_kinds
 from visitors import chunked
 
-pytestmark = needs_nginx
+pytestmark = [needs_nginx, pytest.mark.sampled(by=is_sample_of_kinds)]
 
 WSGI = """
 import hashlib, os

@@ -18,7 +18,7 @@ sys.path.insert(0, str(CHECKOUT / "scripts"))
 import scenarios
 import test_hosts
 
-TESTS = [f"test_{number}" for number in range(19)]
+TESTS = [f"test_{number}" for number in range(29)]
 
 
 def test_the_sample_has_nothing_of_the_matrix() -> None:
@@ -47,7 +47,15 @@ def test_the_shards_of_all_scenarios_are_listed(monkeypatch: pytest.MonkeyPatch,
     assert scenarios.show_shards(scenarios.scenarios()) == 0
     listed = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in listed} == {f"{number + 1}/{SHARDS}" for number in range(SHARDS)}
-    assert {line.split("/")[2] for line in listed} == {"releases", "servers", "variants"}
+    assert {line.split("/")[2] for line in listed} == {
+        "background",
+        "bad_input",
+        "doctor",
+        "releases",
+        "servers",
+        "tls",
+        "variants",
+    }
 
 
 def test_a_scenario_with_tests_that_run_alone_has_two_stages() -> None:

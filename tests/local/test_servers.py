@@ -21,7 +21,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import await_turn
 from ansible_collections.pyweb.stack.plugins.module_utils.release.worker_notes import summary
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
-from serving import ASGI, ASGI_KINDS, BEGUN, GRANIAN, KINDS, WSGI, WSGI_KINDS, ask_uwsgi
+from serving import ASGI, ASGI_KINDS, BEGUN, GRANIAN, KINDS, WSGI, WSGI_KINDS, ask_uwsgi, is_sample_of_kinds
+
+pytestmark = pytest.mark.sampled(by=is_sample_of_kinds)
 
 CONTAINER = """
 class Board:
@@ -197,13 +199,22 @@ def test_workers_that_are_recycled_are_not_counted_as_dead(serve: Callable[..., 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"cheaper": 1, "cheaper-algo": "spare", "cheaper-overload": 1, "idle": 0},
-        {"max-worker-lifetime": 1, "min-worker-lifetime": 0},
-        {"reload-on-rss": 1, "min-worker-lifetime": 0},
-        {"lazy-apps": False, "max-worker-lifetime": 1, "min-worker-lifetime": 0},
-        {"threads": 4, "max-requests": 10, "min-worker-lifetime": 0},
+        pytest.param(
+            {"cheaper": 1, "cheaper-algo": "spare", "cheaper-overload": 1, "idle": 0},
+            id="cheaper",
+            marks=pytest.mark.matrix,
+        ),
+        pytest.param({"max-worker-lifetime": 1, "min-worker-lifetime": 0}, id="lifetime"),
+        pytest.param({"reload-on-rss": 1, "min-worker-lifetime": 0}, id="memory", marks=pytest.mark.matrix),
+        pytest.param(
+            {"lazy-apps": False, "max-worker-lifetime": 1, "min-worker-lifetime": 0},
+            id="preforked",
+            marks=pytest.mark.matrix,
+        ),
+        pytest.param(
+            {"threads": 4, "max-requests": 10, "min-worker-lifetime": 0}, id="threads", marks=pytest.mark.matrix
+        ),
     ],
-    ids=["cheaper", "lifetime", "memory", "preforked", "threads"],
 )
 def test_workers_that_uwsgi_ends_itself_are_not_counted_as_dead(serve: Callable[..., Any], settings: Any) -> None:
     threads = {"threads": settings.pop("threads")} if "threads" in settings else {}

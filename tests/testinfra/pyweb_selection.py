@@ -4,7 +4,7 @@
 
 A test marked `matrix` belongs to the full matrix: every way to deploy and to be killed, on every kind of host. All
 others are the sample, which always runs. PYWEB_MATRIX adds tests of the matrix to the sample: `all` adds all of them,
-`3/16` adds the third of sixteen shards. `show` lists the shards and runs nothing. The shards of a scenario are equal on
+`3/24` adds the third of 24 shards. `show` lists the shards and runs nothing. The shards of a scenario are equal on
 every machine, because its tests of the matrix are dealt out in their order.
 
 A test marked `alone` measures time, so that nothing else may take the processors. PYWEB_ALONE divides the tests:
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import pytest
 
-SHARDS = 16
+SHARDS = 24
 
 
 def chosen(tests: Sequence[str], wanted: str) -> list[str]:

@@ -18,16 +18,26 @@ COLLECTION = "ansible_collections.pyweb.stack.plugins."
 # Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
 HOST: dict[str, list[str]] = {
     "module_utils.host": [],
+    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
     "module_utils.release": ["module_utils.host", "module_utils.requirements"],
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
+    # HAProxy has the same lock as nginx.
+    "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
-    "module_utils.preflight": ["module_utils.adoption", "module_utils.host", "module_utils.nginx", "module_utils.tls"],
+    "module_utils.preflight": [
+        "module_utils.adoption",
+        # Since when the host is drained.
+        "module_utils.draining",
+        "module_utils.host",
+        "module_utils.nginx",
+        "module_utils.tls",
+    ],
     "module_utils.switching": [
         "module_utils.host",
         "module_utils.processes",
@@ -36,6 +46,7 @@ HOST: dict[str, list[str]] = {
     ],
     "module_utils.logs": ["module_utils.host", "module_utils.processes"],
     "module_utils.doctor": [
+        "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
         "module_utils.processes",
@@ -74,12 +85,17 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
+    # The sites of a balancer are made from those of the web hosts.
+    "plugin_utils.balancing": ["plugin_utils.model", "plugin_utils.nginx", "plugin_utils.plan", "plugin_utils.specs"],
+    "plugin_utils.draining": [],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
-    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
+    "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
     "plugin_utils.actions": [
+        "plugin_utils.balancing",
+        "plugin_utils.draining",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -92,7 +108,9 @@ CONTROLLER: dict[str, list[str]] = {
 LEAVES: dict[str, list[str]] = {
     "modules": [
         "module_utils.adoption",
+        "module_utils.balancing",
         "module_utils.doctor",
+        "module_utils.draining",
         "module_utils.host",
         "module_utils.logs",
         "module_utils.nginx",
@@ -105,7 +123,9 @@ LEAVES: dict[str, list[str]] = {
     "action": [
         "plugin_utils.actions",
         "plugin_utils.adoption",
+        "plugin_utils.balancing",
         "plugin_utils.doctor",
+        "plugin_utils.draining",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -125,6 +145,7 @@ LEAVES: dict[str, list[str]] = {
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
     "action": [
+        "module_utils.balancing.paths",
         "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
@@ -134,6 +155,8 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     # One parser of nginx's language for both sides.
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
+    "plugin_utils.balancing": ["module_utils.balancing.paths"],
+    "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
         "module_utils.host.texts",
         # The versions that one host gives to others.
@@ -141,6 +164,8 @@ SHARED = {
         # The Python version that a source requests.
         "module_utils.requirements.pythons",
     ],
+    # The sockets and URLs of both sides.
+    "plugin_utils.balancing": ["module_utils.balancing.paths"],
     "plugin_utils.doctor": [
         "module_utils.host.lines",
         "module_utils.host.probe",
@@ -148,6 +173,8 @@ SHARED = {
         "module_utils.tls.certificate",
     ],
     "plugin_utils.nginx": [
+        # The health URL that a web host answers and a balancer asks for.
+        "module_utils.balancing.paths",
         "module_utils.host.lines",
         "module_utils.nginx.owners",
         "module_utils.tls.acme",
@@ -158,6 +185,8 @@ SHARED = {
         # The statuses that are healthy.
         "module_utils.host.probe",
         "module_utils.host.texts",
+        # The parts of a release that a revision covers.
+        "module_utils.release.identity",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
         "module_utils.requirements.pythons",

@@ -186,6 +186,7 @@ class Run:
         loader = DataLoader()
         variable = stages.REGISTERED_NAMES.get(stage)
         task = SimpleNamespace(
+            environment=None,
             args={
                 "stage": stage,
                 "report": self.report if variable else "now",

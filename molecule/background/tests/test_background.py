@@ -218,6 +218,7 @@ def test_logs_are_selected_by_time_and_level(second, run_playbook):
     assert "level is 'loud'" in wrong.output
 
 
+@pytest.mark.matrix
 def test_logs_of_nobody_name_the_applications(run_playbook):
     run = run_playbook("pyweb.stack.logs", {"app": "shp"})
     assert run.status != 0
@@ -228,6 +229,7 @@ def test_logs_of_nobody_name_the_applications(run_playbook):
 # What goes wrong over time
 
 
+@pytest.mark.matrix
 def test_a_log_that_grows_is_rotated(places):
     """supervisor's; the journal is systemd's own matter."""
     place = next(place for place in places if not systemd(place))
@@ -239,6 +241,7 @@ def test_a_log_that_grows_is_rotated(places):
     place.run(f"rm {logs}.1")
 
 
+@pytest.mark.matrix
 def test_a_full_disk_of_logs_stops_nobody(places, tell, run_playbook):
     small = [place for place in places if place.name != "background-13"]
     for place in small:
@@ -306,6 +309,7 @@ kill $!
 }
 
 
+@pytest.mark.matrix
 def test_a_crash_loop_is_there_for_all_to_see_until_the_next_run(places, tell, run_playbook):
     def crash(place: Place) -> None:
         begun = time.monotonic()

@@ -70,6 +70,12 @@ def planned(cases: list[dict[str, Any]]) -> list[Trial]:
 
 
 TRIALS = planned(CASES)
+ALONE = [number for number, trial in enumerate(TRIALS) if trial.alone]
+
+
+def marks(number: int) -> list[pytest.MarkDecorator]:
+    """A case that concerns all of the host has a run of its own: every third of these is the sample."""
+    return [pytest.mark.matrix] if number in ALONE and ALONE.index(number) % 3 else []
 
 
 def variables(case: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def test_hosts_that_are_fine_are_said_to_work(host, healthy):
 @pytest.mark.parametrize(
     ("number", "app", "case"),
     [
-        pytest.param(number, app, case, id=case["case"].replace(",", "").replace(" ", "-"))
+        pytest.param(number, app, case, id=case["case"].replace(",", "").replace(" ", "-"), marks=marks(number))
         for number, trial in enumerate(TRIALS)
         for app, case in trial.cases
     ],

@@ -27,7 +27,14 @@ ELSEWHERE = {
     "test_nginx_slow_visitors.py",  # half a minute of load, which would leave the other tests no processor
 }
 # Whole suites of app servers, which take minutes: only `make test-all` runs them with every nginx.
-LONG = {"test_conformance.py", "test_early_answers.py", "test_real_clients.py"}
+LONG = {
+    "test_conformance.py",
+    "test_early_answers.py",
+    "test_ordinary_requests.py",
+    "test_real_clients.py",
+    "test_request_bodies.py",
+    "test_server_switch.py",
+}
 FILES = sorted(
     str(path.relative_to(CHECKOUT))
     for path in CHECKOUT.glob("tests/*/test_*.py")

@@ -99,6 +99,7 @@ def forge(places: list[Place], scenario_inventory: str, tmp_path: Path, monkeypa
     return forge
 
 
+@pytest.mark.matrix  # tests/local/test_fetching.py always runs
 def test_a_private_repository_by_branch(forge: Forge, tmp_path: Path):
     place, key = forge.place, str(forge.key)
     first = forge.publish("# one")

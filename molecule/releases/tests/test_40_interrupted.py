@@ -129,7 +129,11 @@ def begin_killing(place: Place, after: float, switching: int) -> subprocess.Pope
 
 
 @pytest.mark.parametrize("number", rounds(MODULE_ROUNDS))
-@pytest.mark.parametrize("alone", [False, True], ids=("one run for all", "a run for each"))
+@pytest.mark.parametrize(
+    "alone",
+    # tests/local/test_activation.py always runs.
+    [pytest.param(False, id="one run for all"), pytest.param(True, id="a run for each", marks=pytest.mark.matrix)],
+)
 def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path: Path, number: int, alone: bool):
     first = (202 if alone else 102) + 2 * number
     neighbours = everywhere(Place.neighbour, places)
@@ -159,7 +163,7 @@ def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path
 def test_most_modules_were_killed_in_time():
     """Else the tests above have shown nothing."""
     print(OUTCOMES)
-    assert len(OUTCOMES) >= 8, OUTCOMES
+    assert len(OUTCOMES) >= 4, OUTCOMES
     assert [outcome for outcome, _broke in OUTCOMES].count("killed") >= len(OUTCOMES) * 5 // 6, OUTCOMES
     assert sum(broke for _outcome, broke in OUTCOMES) >= len(OUTCOMES) * 2 // 3, OUTCOMES
 

@@ -81,6 +81,7 @@ def test_a_release_that_fails_brings_the_old_one_back(places, addresses, run_pla
     assert [enabled(place) for place in places] == [{release} for release in before]
 
 
+@pytest.mark.matrix  # tests/local/test_stop_first.py always runs
 def test_a_run_that_is_killed_while_nothing_serves_is_healed_by_the_next(places, addresses, run_playbook):
     before = everywhere(live, places)
     with depositing(addresses) as found:

@@ -152,7 +152,7 @@ def test_a_stop_by_the_manager_stays_a_stop(host, visit, facts):
         wait_until(lambda one=one: visit(one).status_code == 200, 20)
 
 
-@pytest.mark.parametrize("signal", ["TERM", "QUIT"])
+@pytest.mark.parametrize("signal", ["TERM", pytest.param("QUIT", marks=pytest.mark.matrix)])
 def test_a_killed_nginx_is_back(host, visit, signal):
     host.check_output("systemctl reset-failed nginx")
     before = host.check_output("cat /run/nginx.pid")

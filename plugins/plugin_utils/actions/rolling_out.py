@@ -297,6 +297,8 @@ class RolloutAction(SwitchingAction):
         except AnsibleConnectionFailure as error:
             # The host reverts by itself. It stays in the results of the run with what is known of it.
             answer = {"unreachable": True, "msg": one_line(str(error))}
+        if stage == "switch":
+            state["revisions"] = {name: self.agreed_revision(name) for name in names}
         for name in names:
             state["began"].setdefault(name, began)
             state["ended"][name] = time.time()

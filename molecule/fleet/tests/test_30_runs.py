@@ -1,0 +1,84 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""Runs that are killed, and two runs at once: the fleet never ends on two builds without saying so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import assert_settled, begin_playbook, builds, kill_run
+
+MOMENTS = 10
+# Seconds for which hosts may wait for a run that is gone, and some more.
+PATIENCE = 400
+
+
+@pytest.fixture(scope="module")
+def whole(webs, deploy, numbers) -> float:
+    """The seconds that a deployment takes."""
+    began = time.monotonic()
+    assert deploy(next(numbers)).status == 0
+    return time.monotonic() - began
+
+
+def converge(webs, deploy, build: str) -> None:
+    """The next run that is not refused."""
+    until = time.monotonic() + PATIENCE
+    while (run := deploy(build)).status != 0:
+        assert time.monotonic() < until, run.output
+        time.sleep(10)
+    assert_settled(webs, build)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_controller_is_killed_at_any_moment(
+    webs, traffic, deploy, numbers, whole, scenario_inventory, tmp_path: Path, moment: int
+):
+    build = next(numbers)
+    with traffic() as visitors:
+        run = begin_playbook(scenario_inventory, tmp_path, {"build": build})
+        time.sleep(whole * (moment + 0.5) / MOMENTS)
+        kill_run(run)
+        converge(webs, deploy, next(numbers))
+    visitors.assert_nothing_was_lost()
+
+
+def reversed_inventory(inventory: str, folder: Path) -> Path:
+    """The same hosts in the opposite order."""
+    target = folder / "reversed"
+    shutil.copytree(inventory, target, symlinks=False)
+    path = target / "hosts"
+    path = path if path.exists() else target / "hosts.yml"
+    found = yaml.safe_load(path.read_text())
+    found["web"]["hosts"] = {f"fleet-web{number}": None for number in (4, 3, 2, 1)}
+    path.write_text(json.dumps(found))
+    return target
+
+
+@pytest.mark.matrix
+def test_two_controllers_in_opposite_order_end_on_one_build(
+    webs, traffic, deploy, numbers, scenario_inventory, tmp_path: Path
+):
+    wanted = [next(numbers), next(numbers)]
+    inventories = [scenario_inventory, reversed_inventory(scenario_inventory, tmp_path)]
+    with traffic() as visitors:
+        runs = [
+            begin_playbook(inventory, tmp_path, {"build": build})
+            for inventory, build in zip(inventories, wanted, strict=True)
+        ]
+        statuses = [run.wait(600) for run in runs]
+    told = [path.read_text() for path in sorted(tmp_path.glob("variables-*.log"))]
+    visitors.assert_nothing_was_lost()
+    assert len(set(builds(webs))) == 1, told
+    serving = builds(webs)[0]
+    for build, status in zip(wanted, statuses, strict=True):
+        # A run that says that it has succeeded was the last one, or another one has replaced its build after it.
+        assert status != 0 or serving in wanted, (build, told)
+    assert 0 in statuses or serving not in wanted, told
+    converge(webs, deploy, next(numbers))
