@@ -18,7 +18,6 @@ COLLECTION = "ansible_collections.pyweb.stack.plugins."
 # Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
 HOST: dict[str, list[str]] = {
     "module_utils.host": [],
-    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
     "module_utils.release": ["module_utils.host", "module_utils.requirements"],
@@ -27,6 +26,7 @@ HOST: dict[str, list[str]] = {
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
     # HAProxy has the same lock as nginx.
     "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
+    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
