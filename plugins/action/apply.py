@@ -10,30 +10,28 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet, orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, orphaned, outcome
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption import later_for_nginx, without_front
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import RevisionsAction, reported_revisions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import reported_revisions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rolling_out import RolloutAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
-from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES
 
 display = Display()
 
 UNCHANGED = "Unchanged since the last verified run; skipped."
 
 
-class ActionModule(RevisionsAction, SendingAction):
+class ActionModule(RolloutAction):
     """Look at the host in one module call, and change it in another."""
 
     returns = frozenset({"parts", "apps", "failures", "offers"}) | SendingAction.returns
@@ -44,12 +42,15 @@ class ActionModule(RevisionsAction, SendingAction):
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
                 "stage": {"type": "str", "choices": STAGES, "default": "deploy"},
+                "batch": {"type": "int", "default": -1},
+                "seconds": {"type": "int", "default": 0},
                 "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
                 "roles": {"type": "list", "elements": "str", "choices": list(plan.ROLES), "default": []},
             }
         )
+        self.arguments = arguments
         self.later = arguments["report"] == "later"
-        self.check_registration(arguments["stage"])
+        self.check_registration(arguments["stage"], arguments["stage"] in STEPS or arguments["batch"] >= 0)
         self.check_strategy()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
@@ -59,6 +60,8 @@ class ActionModule(RevisionsAction, SendingAction):
             )
         try:
             answer: dict[str, Any] = getattr(self, f"stage_{arguments['stage']}")()
+            if "deployment" in answer:
+                answer["deployment"] = {**self.of_transaction(), **answer["deployment"]}
             return {**answer, "play": self.play}
         except Refused as refused:
             return refused.answer
@@ -94,6 +97,7 @@ class ActionModule(RevisionsAction, SendingAction):
                 **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
                 "revisions": reported_revisions(look.facts, look.names),
             },
+            "rollout": self.rollout_settings,
             "ansible_facts": look.answer["ansible_facts"],
         }
 
@@ -102,7 +106,7 @@ class ActionModule(RevisionsAction, SendingAction):
         seen = self.stages_of(self.host)["look"]
         if not seen.get("fleet"):
             return self.deployed(self.look_for_roles(), {})
-        if stopped := self.missing_hosts():
+        if stopped := self.missing_hosts() or self.differing_settings():
             return {"failed": True, "msg": stopped}
         webapp = self.complete_inputs("webapp", self.given_inputs())
         if self.is_unchanged(self.host, self.looks()):
@@ -166,6 +170,10 @@ class ActionModule(RevisionsAction, SendingAction):
         return is_only and not any(name in self.unbuilt() for name in look.names)
 
     def stage_commands(self) -> dict[str, Any]:
+        """Run the release commands, and list the stages after them, in which the hosts switch."""
+        return {**self.run_commands(), **self.steps()}
+
+    def run_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
         builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.commanding]
         if not any(app["candidate"] for _host, apps in builds for app in apps):
@@ -186,61 +194,16 @@ class ActionModule(RevisionsAction, SendingAction):
         answer["failures"] = failing.failures_of(answer, [app["name"] for app in apps])
         return self.reported(answer, answer["failures"])
 
-    def stage_switch(self) -> dict[str, Any]:
-        """Switch to the releases that were built, then obtain the certificates that are due."""
-        deployment = self.deployment_of(self.host)
-        self.check_built(deployment)
-        answer: dict[str, Any] = {"changed": False, "apps": []}
-        wanted = deployment.get("switch") or []
-        failed_on = self.failed_commands() if wanted else {}
-        # A live release that only has to be started again has no candidate.
-        new = [one["name"] for one in wanted if one["candidate"]]
-        kept = barrier.kept_back(new, self.unbuilt() if new else {}, self.host)
-        switches = [one for one in wanted if one["name"] not in {*failed_on, *kept["names"]}]
-        failures = failing.together([failing.led_elsewhere(wanted, failed_on, self.host), kept])
-        kept_back = failures["names"]
-        if switches:
-            stamp = deployment["stamp"] if switches == wanted else {}
-            answer = self.activate(switches, deployment["root"], stamp=stamp, report="later")
-            own = failing.failures_of(answer, [one["name"] for one in switches])
-            failures = failing.together([failures, own])
-        answer |= {"failures": failures, "kept_back": kept_back}
-        if deployment.get("certificates") and not answer.get("failed"):
-            look = self.check_inventory({"root": deployment["root"]})
-            look.answer = {"ansible_facts": {"pyweb": self.facts()}}
-            part = plan.nginx_part(self.roles, self.model(look))
-            if part is None:
-                raise AnsibleActionFail(
-                    "Certificates are due, but the role nginx is not in this host's plan. Add its task file 'plan' to "
-                    "this play and run again."
-                )
-            ready = sending.rendered(part, self.render)
-            held, fetch = failing.held(deployment["apps"]), not deployment.get("waiting")
-            fetching = plan.Part("nginx", {**ready.inputs, "fetch": fetch, "held": held}, ready.secrets)
-            result = self.call([(fetching, "" if held else sending.key_of(part))])
-            changed = bool(answer["changed"] or result.get("changed"))
-            answer = {**result, **{key: answer[key] for key in ("apps", "failures", "kept_back")}, "changed": changed}
-        return self.reported(answer, failures, deployment.get("names") or [])
-
     def stage_report(self) -> dict[str, Any]:
         """Fail if an application failed in an earlier stage of this run, on this host."""
         own, names = self.result_of_run(self.host)
         orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
         if self.is_first and len(self.all_hosts) > 1:
-            for line in barrier.table(self.results(), self.hosts):
+            for line in outcome.table(self.results(), self.hosts):
                 display.display(line)
         self.later = False
         return self.reported({"changed": False}, own, names)
-
-    def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], live: Any = ()) -> dict[str, Any]:
-        """The answer of a stage, failed if an application failed and no later stage reports that.
-
-        ``live`` are the applications that are deployed, unless they failed.
-        """
-        if self.later or not failures["problems"] or answer.get("failed"):
-            return answer
-        return {**answer, "failed": True, "msg": failing.message(failures, () if self._task.check_mode else live)}
 
     # Changes sent to the host
 
@@ -272,22 +235,6 @@ class ActionModule(RevisionsAction, SendingAction):
                 ready = plan.Part(part.role, {**ready.inputs, **timing}, ready.secrets)
             found.append((ready, key))
         return found
-
-    def render(self, role: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The templates of a role, rendered with their own variables only."""
-        lookup = lookup_loader.get("pyweb.stack.templates", loader=self._loader, templar=self._templar)
-        rendered: list[dict[str, Any]] = lookup.run(items, {"ansible_search_path": [str(ROLES / role)]})
-        return rendered
-
-    def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
-        arguments = {
-            "apps": self.with_revisions(apps),
-            "root": root,
-            "owner": deployer(),
-            **self.flags("end_lost_command"),
-            **more,
-        }
-        return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
 
     # Results and facts for later stages
 
@@ -323,4 +270,10 @@ class ActionModule(RevisionsAction, SendingAction):
             deployment["root"] = model.webapp["webapp_root"]
             switches = plan.decided_switches(self.roles, model, answer["apps"])
             deployment["switch"] = [without_front(one, pending) for one in switches]
+            deployment["commands"] = [app["name"] for app in look.apps if app["commands"]["release"]]
+            deployment["exclusive"] = {
+                app["name"]: names
+                for app in look.apps
+                if (names := [one["name"] for one in app["processes"] if one["exclusive"]])
+            }
         return deployment

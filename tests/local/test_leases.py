@@ -121,6 +121,7 @@ def use(patch: pytest.MonkeyPatch, host: Host) -> None:
 @pytest.fixture
 def make(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Leased]]:
     monkeypatch.setattr(probation, "PROBATION", 0.1)
+    monkeypatch.setattr(gate, "FRONT_TIMEOUT", 0.3)
     for module in (switch, provisional):
         monkeypatch.setattr(module, "LINGER", 0.01)
     monkeypatch.setattr(locking.settings, "settle", lambda layout, lease: settle(layout, lease, quiet))
@@ -535,6 +536,12 @@ def kill_at(host: Leased, patch: pytest.MonkeyPatch, moment: int) -> list[str]:
     return reached
 
 
+def is_sample(stage: str, action: str) -> bool:
+    """The others are only in the full matrix, because each takes several seconds."""
+    return action == "activate" and stage in ("switch", "commit", "revert")
+
+
+@pytest.mark.sampled(by=is_sample)
 @pytest.mark.parametrize("action", ["activate", "rollback"])
 @pytest.mark.parametrize("stage", ["switch", "switch that fails", "confirm that fails", "commit", "revert"])
 def test_a_run_that_is_killed_anywhere_leaves_a_decision(make: Callable[..., Leased], stage: str, action: str) -> None:

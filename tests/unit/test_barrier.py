@@ -35,7 +35,7 @@ class Web:
         found: dict[str, str] = {}
         for batch in batches or [list(self.run.hosts)]:
             self.run.batch = batch
-            for stage in stages.STAGES:
+            for stage, step in self.run.stages():
                 for host in [one for one in batch if one not in self.run.lost]:
                     how, when = (lost or {}).get(host, ("", ""))
                     if when == stage:
@@ -43,7 +43,7 @@ class Web:
                         self.run.lost.add(host)
                         continue
                     try:
-                        self.run(self.apps, stage=stage, host=host, more=more)
+                        self.run(self.apps, stage=stage, host=host, more=more, step=step)
                     except Failed as error:
                         found[host] = str(error)
                         if stage != "report":
@@ -66,13 +66,14 @@ def test_an_application_switches_on_all_hosts_or_on_none(
     messages = web.whole()
     assert web.switched == {name: ["good"] for name in web.run.hosts}
     assert sorted(messages) == ["web1", "web2", "web3"]
-    assert [line.split()[:5] for line in web.lines[:3]] == [
-        ["application", "host", "release", "result", "reason"],
+    assert web.lines[0].startswith("good: none → 20261122T000000Z-22222222 on 3 hosts in ")
+    assert [line.split()[:5] for line in web.lines[1:4]] == [
+        ["application", "host", "revision", "result", "seconds"],
         ["bad", "web1", "none", "not", "switched"],
         ["bad", "web2", "none", "failed", "no"],
     ]
-    assert "its build failed on web2, so this host does not switch to the new release either" in web.lines[1]
-    assert len(web.lines) == 4
+    assert "its build failed on web2, so this host does not switch to the new release either" in web.lines[2]
+    assert len(web.lines) == 5
 
 
 def test_release_commands_of_an_application_that_a_host_cannot_build_do_not_run(
@@ -196,7 +197,14 @@ def test_later_batches_do_not_switch_to_what_could_not_be_built(
     assert "each batch is a transaction of its own" in web.warnings[0]
 
 
-def test_a_run_without_failures_prints_no_table(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_failures_prints_a_line_for_each_application(
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     web = Web(monkeypatch, apps)
+    assert web.whole() == {}
+    assert [line.partition(" in ")[0] for line in web.lines] == [
+        f"{name}: none → 20261122T000000Z-22222222 on 3 hosts" for name in ("good", "bad")
+    ]
+    web.lines.clear()
     assert web.whole() == {}
     assert (web.lines, web.warnings) == ([], [])

@@ -31,10 +31,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions im
     recorded_list,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import seed_of, versions_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, modelling, stages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, modelling
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as looking
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
-from test_plan import Failed, Host, Run, built, shop
+from test_plan import WHOLE, Failed, Host, Run, built, shop
 
 __all__ = ["shop"]
 
@@ -136,9 +136,10 @@ class Fleet:
         self.folder, self.monkeypatch, self.app = folder, monkeypatch, app
         self.uv = Uv()
         self.members: dict[str, Member] = {}
-        self.shown: list[str] = []
+        self.stages: tuple[str, ...] = WHOLE
+        self.printed: list[str] = []
         show = "ansible_collections.pyweb.stack.plugins.action.apply.display.display"
-        monkeypatch.setattr(show, lambda text, **_options: self.shown.append(text))
+        monkeypatch.setattr(show, lambda text, **_options: self.printed.append(text))
 
     def add(self, *names: str, **facts: Any) -> None:
         for name in names:
@@ -156,19 +157,24 @@ class Fleet:
         for member in self.members.values():
             member.calls.clear()
         self.uv.asked.clear()
-        self.shown.clear()
+        self.printed.clear()
         found = {}
         for batch in batches or [list(self.members)]:
             run.batch = batch
-            for stage in stages.STAGES:
+            for stage, step in run.stages(self.stages):
                 for host in batch:
                     try:
-                        run([self.app], stage=stage, host=host, more=more)
+                        run([self.app], stage=stage, host=host, more=more, step=step)
                     except Failed as error:
                         found[host] = str(error)
                     if stage == "deploy" and published and host == (after or batch[0]):
                         self.uv.newest = published
         return found
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines of a run, without those about new releases at its end."""
+        return [line for line in self.printed if " → " not in line]
 
     @property
     def versions(self) -> list[str]:
@@ -206,7 +212,7 @@ def test_a_change_of_code_takes_one_call_for_each_host(web: Fleet) -> None:
     web.run()
     web.change(OTHER="1")
     web.run()
-    assert [member.trips for member in web.members.values()] == [["preflight", "apply", "webapp_activate"]] * 2
+    assert [member.trips for member in web.members.values()] == [["preflight", "apply", *["webapp_activate"] * 3]] * 2
     assert web.uv.asked == []
 
 
@@ -377,13 +383,13 @@ def test_one_host_resolves_while_it_builds(web: Fleet) -> None:
 
 
 def test_a_playbook_without_the_stage_build_is_refused(web: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "STAGES", ["look", "deploy", "commands", "switch", "report"])
+    web.stages = ("look", "deploy", "commands", "switch", "report")
     with pytest.raises(AnsibleActionFail, match="shop waits for the stage build, which did not run"):
         web.run()
 
 
 def test_a_playbook_without_the_stage_look_resolves_on_each_host(web: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "STAGES", ["deploy", "commands", "switch", "report"])
+    web.stages = ("deploy", "commands", "switch", "report")
     assert web.run(published="2.0") == {}
     assert web.versions == ["1.0", "2.0"]
 

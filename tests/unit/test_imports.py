@@ -76,14 +76,17 @@ CONTROLLER: dict[str, list[str]] = {
     ],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
+    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
+    # The logs of the sites of an application.
+    "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
     "plugin_utils.actions": [
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.rollout",
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
-    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
 }
 # Ansible loads these by name, and nothing imports them.
 LEAVES: dict[str, list[str]] = {
@@ -106,6 +109,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.rollout",
         "plugin_utils.specs",
     ],
     "filter": [
@@ -163,6 +167,7 @@ SHARED = {
     ],
     # The path of a program that definitions name and hosts get.
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
+    "plugin_utils.rollout": ["module_utils.host.texts", "module_utils.logs.buckets"],
     "plugin_utils.sources": [
         "module_utils.host.lines",
         "module_utils.host.links",

@@ -18,11 +18,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import stages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
-from test_plan import Failed, Host, Run, built, shop
+from test_plan import WHOLE, Failed, Host, Run, activated, built, shop
 
 __all__ = ["shop"]
 
-STAGES = stages.STAGES[:-1]
 BUILT = "20261122T000000Z-22222222"
 
 
@@ -54,8 +53,9 @@ class Unlucky(Host):
 
     def activate(self, arguments: dict[str, Any]) -> dict[str, Any]:
         names = [app["name"] for app in arguments["apps"]]
-        answer: dict[str, Any] = {"changed": True, "apps": [{"name": name} for name in names if name != self.later]}
-        if self.later in names:
+        answer: dict[str, Any] = {"changed": True, "apps": activated(arguments)}
+        if self.later in names and arguments.get("stage", "switch") in ("commands", "switch"):
+            answer["apps"] = [one for one in answer["apps"] if one["name"] != self.later]
             problems = [f"webapps '{self.later}': no in {arguments.get('stage', 'switch')}"]
             answer["failures"] = {"names": [self.later], "problems": problems}
         return answer
@@ -69,9 +69,9 @@ def apps(shop: dict[str, Any]) -> list[dict[str, Any]]:
 def whole(run: Run, apps: list[dict[str, Any]]) -> dict[str, str]:
     """Run all stages on all hosts, as site.yml does; the message of each host that failed at the end."""
     run.report = "later"
-    for stage in STAGES:
+    for stage, step in run.stages(WHOLE[:-1]):
         for host in run.hosts:
-            run(apps, stage=stage, host=host)
+            run(apps, stage=stage, host=host, step=step)
     found = {}
     for host in run.hosts:
         try:
@@ -113,14 +113,15 @@ def test_release_commands_that_fail_keep_only_their_application_from_every_host(
     assert {name: switched(host) for name, host in run.hosts.items()} == {"web1": ["good"], "web2": ["good"]}
     assert "webapps 'bad': no in commands" in messages["web1"]
     assert "webapps 'bad': its release commands failed on web1, so this host does not switch" in messages["web2"]
-    assert not run.hosts["web2"].calls[-1][1]["stamp"]
+    assert not run.hosts["web2"].calls[-1][1].get("stamp")
 
 
 def test_a_gate_that_fails_is_reported_at_the_end(apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run({"web1": Unlucky(later="bad"), "web2": Unlucky()}, monkeypatch)
     messages = whole(run, apps)
-    assert list(messages) == ["web1"]
+    assert list(messages) == ["web1", "web2"]
     assert "webapps 'bad': no in switch" in messages["web1"]
+    assert "webapps 'bad': it failed on web1, so this host does not switch to the new release" in messages["web2"]
 
 
 def test_a_stage_that_reports_now_fails_with_every_problem(
@@ -153,9 +154,9 @@ def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
     monkeypatch.setitem(stages.REGISTERED_NAMES, "deploy", "__deployment")
     original = apply.ActionModule.check_registration
 
-    def renamed(action: apply.ActionModule, stage: str) -> None:
+    def renamed(action: apply.ActionModule, stage: str, is_step: bool) -> None:
         action._task.register = registered
-        original(action, stage)
+        original(action, stage, is_step)
 
     monkeypatch.setattr(apply.ActionModule, "check_registration", renamed)
     with pytest.raises(AnsibleActionFail, match="must register its result as __deployment"):
@@ -278,6 +279,7 @@ def test_one_host_compares_all_at_the_end(apps: list[dict[str, Any]], monkeypatc
     lines: list[str] = []
     monkeypatch.setattr(apply.display, "display", lambda text, **_options: lines.append(text))
     whole(run, apps)
+    assert re.fullmatch(r"good: none → 20261122T000000Z-22222222 on 20 hosts in \d+\.\d s", lines.pop(0))
     assert len(lines) == 21
     assert re.fullmatch(r"bad +web0 +none +not switched +its build failed on web7, so .*", lines[1])
     assert re.fullmatch(r"bad +web7 +none +failed +no wheel", lines[8])
@@ -371,7 +373,8 @@ def test_an_application_that_fails_hides_no_warning_about_the_others(
     class Module:
         def __init__(self, argument_spec: dict[str, Any], **_options: Any) -> None:
             self.check_mode = False
-            given = {"apps": [{"name": "gone"}, {"name": "bad"}], "report": "later", "root": str(tmp_path)}
+            given: dict[str, Any] = {"apps": [{"name": "gone"}, {"name": "bad"}], "lease": {"run": "", "seconds": 300}}
+            given |= {"report": "later", "root": str(tmp_path)}
             self.params = {**{name: option.get("default") for name, option in argument_spec.items()}, **given}
             self.warnings: list[str] = []
             made.append(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +47,7 @@ class Host:
         self.calls.append((name, json.loads(json.dumps(arguments))))
         if name == "pyweb.stack.preflight":
             return {"changed": False, "ansible_facts": {"pyweb": {**self.facts, "time": time.time()}}}
-        return self.answers.get(name, lambda _arguments: {"changed": True, "apps": []})(arguments)
+        return self.answers.get(name, lambda _arguments: {"changed": True, "apps": activated(arguments)})(arguments)
 
     def apply(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Everything was applied; the parts are verified from now on."""
@@ -76,6 +76,20 @@ class Host:
     def sent(self) -> dict[str, Any]:
         """The parts of the last call of apply, by role."""
         return {part["role"]: part for part in self.calls[-1][1]["parts"]}
+
+
+def activated(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of webapp_activate, if everything works. The other modules have no applications."""
+    stage = arguments.get("stage", "switch")
+    return [
+        {
+            "name": app["name"],
+            "release": app.get("candidate", ""),
+            "replaced": "20261101T000000Z-11111111",
+            "provisional": bool(app.get("provisional") if stage == "switch" else stage in ("confirm", "renew")),
+        }
+        for app in arguments.get("apps", [])
+    ]
 
 
 def built(name: str, activate: bool) -> dict[str, Any]:
@@ -108,6 +122,11 @@ class Failed(AssertionError):
     """A stage failed; its message."""
 
 
+# The stages of the site playbook. One name stands for all steps of a rollout.
+WHOLE = ("look", "deploy", "build", "commands", "rollout", "report")
+STEP = {"batch": -1, "seconds": 0}
+
+
 class Run:
     """Runs of the action apply against hosts, as the site playbook makes them."""
 
@@ -126,6 +145,17 @@ class Run:
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
         )
 
+    def stages(self, names: Iterable[str] = WHOLE) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The stages of a run, each with its step of the rollout, which the stage commands lists."""
+        for name in names:
+            if name != "rollout":
+                yield name, STEP
+                continue
+            hosts = [host for host in self.batch or self.hosts if host not in self.lost]
+            found = [self.registered[host].get("__commands", {}).get("steps", []) for host in hosts]
+            assert all(steps == found[0] for steps in found)
+            yield from ((step["stage"], step) for step in (found[0] if found else []))
+
     def execute(self, action: Any, module_name: str = "", module_args: Any = None, **_rest: Any) -> dict[str, Any]:
         return self.hosts[action.task_vars["inventory_hostname"]].run(module_name, module_args)
 
@@ -136,6 +166,7 @@ class Run:
         stage: str = "deploy",
         host: str = "web1",
         more: dict[str, Any] | None = None,
+        step: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         variables = {
             "webapps": webapps,
@@ -155,7 +186,11 @@ class Run:
         loader = DataLoader()
         variable = stages.REGISTERED_NAMES.get(stage)
         task = SimpleNamespace(
-            args={"stage": stage, "report": self.report if variable else "now"},
+            args={
+                "stage": stage,
+                "report": self.report if variable else "now",
+                **{key: (step or STEP)[key] for key in STEP},
+            },
             check_mode=self.check_mode,
             async_val=0,
             action="pyweb.stack.apply",
@@ -420,16 +455,21 @@ def test_release_commands_run_once_whatever_the_batches(shop: dict[str, Any], mo
 
 
 def test_the_role_webapp_alone_has_every_stage() -> None:
-    tasks = yaml.safe_load((CHECKOUT / "roles" / "webapp" / "tasks" / "main.yml").read_text())
+    folder = CHECKOUT / "roles" / "webapp" / "tasks"
+    tasks = yaml.safe_load((folder / "main.yml").read_text())
     (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     for listed in (tasks, play["tasks"]):
         applied = [task for task in listed if "pyweb.stack.apply" in task]
         names = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
-        assert names == stages.STAGES
+        assert names == ["look", "deploy", "build", "commands", "report"]
         for stage, task in zip(names[:-1], applied[:-1], strict=True):
             assert task["register"] == stages.REGISTERED_NAMES[stage]
             assert task["pyweb.stack.apply"]["report"] == "later"
         assert applied[3]["any_errors_fatal"] is True
+    for stage in stages.STAGES[4:-1]:
+        (task,) = yaml.safe_load((folder / f"{stage}.yml").read_text())
+        assert task["register"] == stages.REGISTERED_NAMES[stage]
+        assert (task["pyweb.stack.apply"]["stage"], task["pyweb.stack.apply"]["report"]) == (stage, "later")
 
 
 def test_certificates_that_are_due_are_obtained_after_the_switch(
@@ -546,7 +586,8 @@ def test_a_broken_maintenance_switch_removes_no_site(shop: dict[str, Any], monke
 def test_the_site_playbook_imports_every_role_once() -> None:
     (play,) = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     imports = [task["ansible.builtin.import_role"] for task in play["tasks"] if "ansible.builtin.import_role" in task]
-    assert imports == [{"name": f"pyweb.stack.{role}", "tasks_from": "plan"} for role in plan.ROLES]
+    rollout = {"name": "pyweb.stack.webapp", "tasks_from": "rollout"}
+    assert imports == [*({"name": f"pyweb.stack.{role}", "tasks_from": "plan"} for role in plan.ROLES), rollout]
 
 
 @pytest.mark.parametrize("role", plan.ROLES)

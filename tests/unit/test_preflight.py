@@ -395,6 +395,13 @@ def test_a_misspelt_input_of_a_role_is_found() -> None:
         ({"webapp_server_requirements": {"gunicorn": "gunicorn 22"}}, "'gunicorn 22' is not a requirement"),
         ({"webapp_rollout": {"unreachable": "ignore"}}, "unreachable: 'ignore' is not one of: stop, skip"),
         ({"webapp_rollout": {"unreach": "skip"}}, "Did you mean 'unreachable'"),
+        ({"webapp_rollout": {"first": 0}}, "first is '0'. Set a number of hosts such as 2, or a percentage"),
+        ({"webapp_rollout": {"batch": "150%"}}, "batch is '150%'. Set a number of hosts"),
+        ({"webapp_rollout": {"batch": "a quarter"}}, "batch is 'a quarter'"),
+        ({"webapp_rollout": {"first": 1.5}}, "first is '1.5'"),
+        ({"webapp_rollout": {"pause": -1}}, "pause is -1. Set seconds from 0 to 3600"),
+        ({"webapp_rollout": {"bounds": {"p95": 0.5}}}, "bounds.p95 is 0.5. Set at least 1."),
+        ({"webapp_rollout": {"watch": "a minute"}}, "watch: this is a string ('a minute')"),
         ({"nginx_acme_email": "a@example.org\r"}, "nginx_acme_email: the text has a carriage return (U+000D)"),
     ],
 )

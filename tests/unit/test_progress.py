@@ -31,6 +31,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress impor
             {"apps": [{"name": "shop"}], "stage": "commands"},
             "running the release commands of shop",
         ),
+        (
+            "pyweb.stack.webapp_activate",
+            {"apps": [{"name": "shop"}], "stage": "commit"},
+            "stopping the old release of shop",
+        ),
+        ("pyweb.stack.webapp_activate", {"apps": [{"name": "shop"}], "stage": "renew"}, ""),
         ("pyweb.stack.webapp_run", {"app": "shop"}, "running the command of shop"),
         ("ansible.builtin.apt", {}, "installing Debian packages"),
         ("pyweb.stack.webapp_inspect", {"apps": []}, ""),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, TypeGuard
 
 from ansible.errors import AnsibleActionFail
@@ -226,7 +227,7 @@ class HostAction(ActionBase):
         if "run" in vars(cls):
             cls.run = with_short_failures(cls.run)  # type: ignore[method-assign]
 
-    @property
+    @cached_property
     def play(self) -> str:
         """The play of this task. A variable may still hold the result of an earlier one."""
         return str(self._task.get_play()._uuid)

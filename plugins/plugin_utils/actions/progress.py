@@ -15,6 +15,14 @@ from ansible.utils.display import Display
 # Seconds until the first line, and the most between two others. Short calls print nothing.
 FIRST = 3.0
 MOST = 30.0
+# The work of a call of webapp_activate, by its stage.
+STAGES = {
+    "commands": "running the release commands of {}",
+    "switch": "starting new processes of {} and waiting until they are healthy",
+    "confirm": "watching the new release of {}",
+    "commit": "stopping the old release of {}",
+    "revert": "going back to the old release of {}",
+}
 # Applications that a line names.
 MOST_NAMED = 5
 
@@ -29,9 +37,7 @@ def doing(module: str, arguments: Mapping[str, Any]) -> str:
         return f"applying the parts {', '.join(roles)}" + (" and building releases" if "webapp" in roles else "")
     if short == "webapp_activate":
         names = named([app["name"] for app in arguments.get("apps", [])])
-        if arguments.get("stage") == "commands":
-            return f"running the release commands of {names}"
-        return f"starting new processes of {names} and waiting until they are healthy" if names else ""
+        return STAGES.get(arguments.get("stage") or "switch", "").format(names) if names else ""
     if short == "webapp_run":
         return f"running the command of {arguments.get('app')}"
     if short == "apt":

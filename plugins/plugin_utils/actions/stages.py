@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet, rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 display = Display()
 
-STAGES = ["look", "deploy", "build", "commands", "switch", "report"]
-# The variables that the results of the stages are registered in. The stage build replaces the result of deploy.
+STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
+# Those that only a rollout has.
+STEPS = frozenset({"wait", "watch", "confirm", "finish"})
+# The variables that the results of the stages are registered in. The stage build replaces the result of deploy, and the
+# stage wait continues the result of switch.
 REGISTERED = "__deployment"
 REGISTERED_NAMES = {
     "look": "__look",
@@ -23,6 +28,10 @@ REGISTERED_NAMES = {
     "build": REGISTERED,
     "commands": "__commands",
     "switch": "__switch",
+    "wait": "__switch",
+    "watch": "__watch",
+    "confirm": "__confirm",
+    "finish": "__finish",
 }
 
 
@@ -60,9 +69,16 @@ class StagesAction(HostAction):
         """Those of them that this task runs on, before or after this host."""
         return list(self.task_vars.get("ansible_play_batch") or [])
 
-    def check_registration(self, stage: str) -> None:
-        """Refuse a stage that leaves its failures to a later one that could not find them."""
+    def check_registration(self, stage: str, is_step: bool) -> None:
+        """Refuse a stage that leaves its failures to a later one that could not find them.
+
+        ``is_step`` is a step of a rollout. It always does, because all hosts go back if one of them fails.
+        """
         name = REGISTERED_NAMES.get(stage)
+        if is_step and not self.later:
+            raise AnsibleActionFail(
+                f"apply: the stage {stage} of a rollout needs 'report: later'. Nothing was changed."
+            )
         if self.later and getattr(self._task, "register", None) != name:
             raise AnsibleActionFail(
                 f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "
@@ -104,14 +120,16 @@ class StagesAction(HostAction):
         """The results of the stages on a host of this play; empty if its task registers none."""
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
-        return {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
+        results = {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
+        token = (results["deploy"].get("deployment") or {}).get("token")
+        return {stage: result if result.get("token", token) == token else {} for stage, result in results.items()}
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""
         stages = self.stages_of(host)
         deployment = stages["deploy"].get("deployment") or {}
-        failures = [stage.get("failures") or {} for stage in (deployment, stages["commands"], stages["switch"])]
-        return failing.together(failures), deployment.get("names") or []
+        found = [deployment, *(stages[name] for name in ("commands", "switch", "confirm", "finish"))]
+        return failing.together(one.get("failures") or {} for one in found), deployment.get("names") or []
 
     @property
     def commanding(self) -> list[str]:
@@ -135,8 +153,28 @@ class StagesAction(HostAction):
     @property
     def skips_unreachable(self) -> bool:
         """Whether the run continues without hosts that can't be reached."""
+        return bool(self.rollout_settings["unreachable"] == "skip")
+
+    @property
+    def rollout_settings(self) -> dict[str, Any]:
+        """The settings of rollouts of this host, with all defaults. The look has checked them."""
         given = self._templar.template(self.task_vars.get("webapp_rollout") or {})
-        return isinstance(given, dict) and given.get("unreachable") == "skip"
+        options = role_options("webapp")["webapp_rollout"]["options"]
+        return Checker().mapping(given, options, "webapp_rollout")
+
+    def differing_settings(self) -> str:
+        """The problem of hosts with different settings of rollouts; empty if there is none."""
+        results = self.results()
+        given = {host: stages["look"]["rollout"] for host, stages in results.items() if stages["look"].get("rollout")}
+        problem = rollout.differing(given)
+        return f"{problem} Nothing was built on any host." if problem else ""
+
+    def of_transaction(self) -> dict[str, Any]:
+        """The hosts that build and switch together with this one, and the settings of their rollout.
+
+        ``token`` ties the results of later stages to this deployment: a play may deploy twice.
+        """
+        return {"batch": self.batch, "rollout": self.rollout_settings, "token": time.time_ns()}
 
     def missing_hosts(self) -> str:
         """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""

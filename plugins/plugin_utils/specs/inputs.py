@@ -16,6 +16,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import che
 PACKAGE = re.compile(r"[A-Za-z0-9]\S*")
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]*")
+HOSTS = re.compile(r"[0-9]{1,6}|[0-9]{1,3}%")
+# Seconds of a pause or a watch. Meanwhile, the hosts run two releases of an application.
+LONGEST_WAIT = 3600
+# The least bounds of a watch. A smaller one would refuse equal releases.
+LEAST_BOUNDS = {"errors": 0, "p50": 1, "p95": 1, "p99": 1, "delay": 0, "requests": 1}
 
 
 def role_names() -> list[str]:
@@ -117,6 +122,22 @@ def wrong_download(address: str) -> list[str]:
     return [f"'{address}' is no address. Give one that begins with https://, http:// or file:///."]
 
 
+def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
+    problems = []
+    for key in ("first", "batch"):
+        value = rollout[key]
+        if not HOSTS.fullmatch(value) or not 1 <= int(value.rstrip("%")) <= (100 if value.endswith("%") else 10**6):
+            problems.append(f"{key} is '{value}'. Set a number of hosts such as 2, or a percentage such as 25%.")
+    for key in ("pause", "watch"):
+        if not 0 <= rollout[key] <= LONGEST_WAIT:
+            problems.append(f"{key} is {rollout[key]}. Set seconds from 0 to {LONGEST_WAIT}.")
+    for key, least in LEAST_BOUNDS.items():
+        value = (rollout.get("bounds") or {}).get(key)
+        if value is not None and not value >= least:
+            problems.append(f"bounds.{key} is {value:g}. Set at least {least}.")
+    return problems
+
+
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
         (
@@ -130,6 +151,7 @@ RULES: dict[str, Callable[[Any], list[str]]] = {
     "python_uv_index_url": wrong_index,
     "python_uv_version": wrong_version,
     "webapp_nginx_group": wrong_account,
+    "webapp_rollout": wrong_rollout,
     "webapp_server_requirements": wrong_server_requirements,
     "webapp_uv": wrong_path,
 }

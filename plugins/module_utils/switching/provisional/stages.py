@@ -29,8 +29,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.
 
 # The number of applications that one call works on at a time.
 MOST_AT_A_TIME = 8
-# Seconds to wait for the lock. The guard holds it while it goes back.
-PATIENCE = 10.0
+# Seconds to wait for the lock, which the guard holds while it goes back. A revert that waits has nothing left to do.
+PATIENCE, REVERT_PATIENCE = 10.0, 60.0
 
 # The results and the problems of a call.
 Answer = tuple[list[dict[str, Any]], list[str]]
@@ -66,7 +66,7 @@ def end(
     def take(spec: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
         layout = layouts[spec["name"]]
         try:
-            with lock(layout, owner, PATIENCE):
+            with lock(layout, owner, REVERT_PATIENCE if stage == "revert" else PATIENCE):
                 lease = read_lease(layout)
                 if lease is None:
                     return without_lease(stage, layout, identity), None
