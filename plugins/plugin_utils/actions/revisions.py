@@ -24,7 +24,7 @@ MOST_HELD = 100
 
 
 def reported_revisions(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What a host reports about its revisions, without everything that is none."""
+    """The revisions that a host reports, without everything that is none."""
     found = {}
     for name in names:
         given = facts.get("revisions", {}).get(name)
@@ -75,7 +75,7 @@ class RevisionsAction(ModelAction, StagesAction):
         return {**super().of_this_run(facts), **({"lift_hold": lifted} if lifted else {})}
 
     def reports(self) -> dict[str, dict[str, Any]]:
-        """What the look at each host of the play has found about its revisions."""
+        """The revisions that the look at each host of the play has found."""
         return {host: look.get("revisions") or {} for host, look in self.looks().items()}
 
     def with_revisions(self, switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -96,6 +96,6 @@ class RevisionsAction(ModelAction, StagesAction):
         return base + packages if packages else ""
 
     def build_of(self, host: str, name: str) -> dict[str, Any]:
-        """What a host has built of an application in this run."""
+        """The build of an application on a host in this run; empty if there is none."""
         apps = self.deployment_of(host).get("apps") or []
         return next((one for one in apps if isinstance(one, dict) and one.get("name") == name), {})
