@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from test_hostile_host import SITE
 OLD, NEW = "20261101T000000Z-11111111", "20261122T000000Z-22222222"
 # The Python of a host. It notes each stage of webapp_activate, and fails in one of them.
 ANSWERS = """#!{python}
-import ast, json, re, sys, time
+import ast, json, os, re, sys, time
 text = sys.stdin.read()
 module = re.search(r"^module_fqn='.*[.](\\w+)'", text, re.M)[1]
 given = json.loads(ast.literal_eval(re.search(r"^params=('.*')", text, re.M)[1]))["ANSIBLE_MODULE_ARGS"]
@@ -36,8 +37,19 @@ elif module == "apply":
 elif module == "webapp_activate":
     open({log!r}, "a").write("%.3f {host} %s\\n" % (time.time(), given["stage"]))
     names = [app["name"] for app in given["apps"]]
-    if given["stage"] == {fails!r}:
-        problems = ["webapps '%s': it is unhealthy" % name for name in names]
+    run, stage, lease, live = given["lease"]["run"], given["stage"], "{host}.lease", "{host}.live"
+    os.chdir(os.path.dirname({log!r}))
+    holder = open(lease).read() if os.path.exists(lease) else ""
+    is_busy = bool(holder) and holder != run
+    if stage == "switch" and not is_busy:
+        open(lease, "w").write(run)
+        time.sleep({seconds})
+    elif stage == "commit":
+        open(live, "w").write(run)
+    if stage in ("commit", "revert") and holder == run:
+        os.remove(lease)
+    if given["stage"] == {fails!r} or is_busy:
+        problems = ["webapps '%s': it is unhealthy, or busy" % name for name in names]
         answer |= {{"apps": [], "failures": {{"names": names, "problems": problems}}}}
     else:
         is_provisional = given["stage"] in ("switch", "confirm", "renew")
@@ -71,24 +83,28 @@ class Web:
         (self.folder / name).chmod(0o755)
         return str(self.folder / name)
 
-    def add(self, name: str, fails: str = "", lost: str = "") -> None:
-        """A host that fails in a stage, or is lost after one."""
+    def add(self, name: str, fails: str = "", lost: str = "", seconds: float = 0) -> None:
+        """A host that fails in a stage, or is lost after one. Its switch takes some ``seconds``."""
         (self.folder / name).mkdir(exist_ok=True)
         given = {"python": sys.executable, "facts": str(self.folder / "facts"), "log": str(self.log), "host": name}
-        python = self.program(f"{name}/python3", ANSWERS.format(**given, old=OLD, new=NEW, fails=fails))
+        python = self.program(
+            f"{name}/python3", ANSWERS.format(**given, old=OLD, new=NEW, fails=fails, seconds=seconds)
+        )
         self.hosts[name] = {"ansible_connection": "local", "ansible_python_interpreter": python}
         if lost:
             ssh = self.program(f"{name}/ssh", SSH.format(host=name, lost=lost, log=self.log))
             self.hosts[name] |= {"ansible_connection": "ssh", "ansible_ssh_executable": ssh}
 
-    def run(self, *arguments: str, **rollout: Any) -> str:
-        """The output of a run."""
+    def run(self, *arguments: str, backwards: bool = False, **rollout: Any) -> str:
+        """The output of a run. ``backwards`` is one with the hosts in opposite order."""
         shop = {"name": "shop", "source": {"path": str(self.folder / "shop")}, "wsgi": "shop:app"}
         given = {"webapps": [shop], "ansible_become": False, "webapp_rollout": rollout}
-        (self.folder / "hosts.yml").write_text(json.dumps({"web": {"hosts": self.hosts, "vars": given}}))
+        hosts = dict(reversed(self.hosts.items())) if backwards else self.hosts
+        inventory = self.folder / f"hosts{backwards}.yml"
+        inventory.write_text(json.dumps({"web": {"hosts": hosts, "vars": given}}))
         (self.folder / "play.yml").write_text(SITE)
         done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.folder / "hosts.yml"), str(self.folder / "play.yml"), *arguments],
+            ["ansible-playbook", "-i", str(inventory), str(self.folder / "play.yml"), *arguments],
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
             text=True,
@@ -165,3 +181,16 @@ def test_serial_makes_each_batch_of_ansible_a_rollout(web: Web, monkeypatch: pyt
         ["switch"],
     ]
     assert "each batch is a transaction of its own" in printed
+
+
+def test_two_controllers_in_opposite_order_never_leave_two_revisions_without_a_failure(web: Web) -> None:
+    for name in list(web.hosts):
+        web.add(name, seconds=1.5)
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(web.run, backwards=backwards) for backwards in (False, True)]
+        printed = [run.result() for run in runs]
+    assert list(web.folder.glob("*.lease")) == []
+    live = [path.read_text() for path in web.folder.glob("*.live")]
+    assert (len(live), len(set(live))) in ((0, 0), (4, 1)), "a revision of one run is on all hosts or on none"
+    assert any("it is unhealthy, or busy" in text for text in printed)
+    assert sum("failed=0" in text and "failed=1" not in text for text in printed) == len(set(live))

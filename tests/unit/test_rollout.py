@@ -340,6 +340,30 @@ def test_a_host_that_does_not_answer_for_an_application_has_failed(
     assert fleet.stages[1:] == [[]] * 3
 
 
+@pytest.mark.attack(
+    "17", "A host answers its switch with applications that it was not given, and with text for terminals"
+)
+def test_the_answer_of_a_host_about_its_switch_is_untrusted(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Liar(Node):
+        def activate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+            answer = super().activate(arguments)
+            answer["apps"][0] |= {"release": "\x1b[2J" + "x" * 1000, "replaced": ["y"]}
+            answer["apps"] += [{"name": "blog", "provisional": True}, {"name": ["shop"]}, "shop", None]
+            answer["failures"] = {"names": ["blog"], "problems": "no"}
+            return answer
+
+    fleet = Fleet(monkeypatch, [shop], web1=Liar(), web2=Node(fails="switch"))
+    messages = fleet.whole()
+    assert sorted(messages) == ["web1", "web2", "web3", "web4"]
+    assert fleet.stages[0] == ["switch", "revert"]
+    state = fleet.run.registered["web1"]["__finish"]
+    assert [app["name"] for app in state["apps"]] == ["shop"]
+    assert len(max(messages["web1"].split(), key=len)) <= 100
+    assert "\x1b" not in messages["web1"]
+
+
 def test_what_a_return_does_not_undo_is_in_the_messages(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     beat = {"name": "beat", "command": "python beat.py", "exclusive": True}
     app = {**shop, "commands": {"release": ["flask db upgrade"]}, "processes": [beat]}
