@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Read what a balancer knows of the web hosts."""
+"""Read the states of the web hosts on a balancer."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ problem:
   returned: always
 apps:
   description: >-
-    The applications, each with C(name) and C(servers). A server has C(host) (the name of the web host in the
-    inventory), C(state) (V(up), V(draining), V(down) or V(unknown)), C(host_state) (the same for the nginx of the host),
-    C(sessions) (open requests), C(requests) (all requests so far), C(since) (seconds since the last change of the
-    state), C(weight), C(backup) and C(check) (the result of the last check).
+    The applications, each with C(name) and C(servers). A server has C(host) (its name in the inventory), C(state)
+    (V(up), V(draining), V(down) or V(unknown)), C(host_state) (the same for its nginx), C(sessions) (open requests),
+    C(requests) (all requests so far), C(since) (seconds since the last change of its state), C(weight), C(backup)
+    and C(check) (the result of the last check).
   type: list
   elements: dict
   returned: always

@@ -68,8 +68,11 @@ class WebHost(Front):
     def here(self, content: str) -> str:
         content = content.replace(paths.DRAINED, f"{self.folder}/drained")
         content = content.replace("/srv/webapps/shop/current.sock", self.socket)
-        return super().here(content).replace("listen 127.0.0.1:", f"listen {self.address}:").replace(
-            "listen [::1]:", "#listen "
+        return (
+            super()
+            .here(content)
+            .replace("listen 127.0.0.1:", f"listen {self.address}:")
+            .replace("listen [::1]:", "#listen ")
         )
 
     def signal(self, number: int) -> None:

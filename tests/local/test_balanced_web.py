@@ -59,7 +59,7 @@ def app(web: WebHost) -> Iterator[App]:
 def test_a_web_host_serves_balancers_alone(web: WebHost, app: App) -> None:
     web.serve_app()
     assert web.ask("/page", source=STRANGER).status == 403
-    # nginx compares with the connection, and not with the address that it is told.
+    # nginx compares with the address of the connection, and not with a header.
     forged = {"X-Forwarded-For": BALANCER, "X-Real-IP": BALANCER}
     assert web.ask("/page", source=STRANGER, headers=forged).status == 403
     assert not app.asked

@@ -37,6 +37,13 @@ def told(fleet: Fleet, number: int, **options: Any) -> Counter[str]:
     return Counter(answer.text if answer.status == 200 else str(answer.status) for answer in answers)
 
 
+def start(answers: list[Answer], ask: Callable[[], Answer]) -> threading.Thread:
+    """Send a request on a thread of its own, which adds the answer."""
+    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    thread.start()
+    return thread
+
+
 class Under:
     """Requests one after the other on several threads, as long as a block runs: the time and status of each."""
 
@@ -152,7 +159,7 @@ def test_two_seconds_after_a_fault_no_request_fails(fleet: Fleet, fault: Callabl
     assert not writing.failed_since(begun + NOTICED)
     assert fleet.edge.state() == {"web1": "down", "web2": "up"}
     if fault is not hanging:
-        # A request that was under way is asked again.
+        # A request that was under way is repeated.
         assert not reading.failed_since(0)
 
 
@@ -181,8 +188,7 @@ def test_a_get_under_way_is_asked_again_and_a_post_is_not(fleet: Fleet) -> None:
             web.calls.clear()
             web.release = slow
         answers: list[Answer] = []
-        asking = threading.Thread(target=lambda: answers.append(fleet.edge.ask("/slow", method)), daemon=True)
-        asking.start()
+        asking = start(answers, lambda method=method: fleet.edge.ask("/slow", method))
         assert begun.wait(5)
         (web,) = [web for web in fleet.webs if web.executions(f"{method} /slow")]
         (other,) = [one for one in fleet.webs if one is not web]
@@ -222,8 +228,7 @@ def test_a_drained_host_finishes_its_requests_and_gets_no_others(fleet: Fleet) -
     answers: list[Answer] = []
     asking = []
     while not web.executions("GET /late"):
-        asking.append(threading.Thread(target=lambda: answers.append(fleet.edge.ask("/late")), daemon=True))
-        asking[-1].start()
+        asking.append(start(answers, lambda: fleet.edge.ask("/late")))
         time.sleep(0.1)
     (web.folder / "drained").touch()
     assert fleet.await_state("web1", "draining") < NOTICED
@@ -281,7 +286,7 @@ def test_a_visitor_stays_on_a_host_by_its_address(fleet: Fleet) -> None:
         assert len(told(fleet, 4, source=f"127.0.0.{number}")) == 1
     seen = {next(iter(told(fleet, 1, source=f"127.0.0.{number}"))) for number in range(2, 40)}
     assert seen == {"web1", "web2"}
-    # Only nginx tells the address.
+    # Only nginx passes the address on.
     forged = [fleet.edge.ask("/", source="127.0.0.9", headers={"X-Real-IP": f"6.6.6.{n}"}).text for n in range(8)]
     assert len(set(forged)) == 1
 
@@ -354,7 +359,11 @@ def test_no_visitor_reaches_the_checks_of_web_hosts(fleet: Fleet) -> None:
     fleet.serve({"basic_auth": {"users": {"a": "$1$x$x"}}})
     for web in fleet.webs:
         web.calls.clear()
-    for path in ("/.well-known/pyweb/health/shop/", "/.well-known/pyweb%2Fhealth/shop", "//.well-known/pyweb/health/shop"):
+    for path in (
+        "/.well-known/pyweb/health/shop/",
+        "/.well-known/pyweb%2Fhealth/shop",
+        "//.well-known/pyweb/health/shop",
+    ):
         answer = fleet.edge.ask(path)
         assert answer.status in (400, 401, 404, 503), (path, answer.status)
     time.sleep(0.6)

@@ -18,14 +18,15 @@ COLLECTION = "ansible_collections.pyweb.stack.plugins."
 # Package -> packages that it may import. Each imports only what stands above it, so there can be no cycle.
 HOST: dict[str, list[str]] = {
     "module_utils.host": [],
-    "module_utils.balancing": [],
-    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
     "module_utils.release": ["module_utils.host", "module_utils.requirements"],
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
+    # HAProxy has the same lock as nginx.
+    "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
+    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
@@ -84,6 +85,7 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
+    # The sites of a balancer are made from those of the web hosts.
     "plugin_utils.balancing": ["plugin_utils.model", "plugin_utils.nginx", "plugin_utils.plan", "plugin_utils.specs"],
     "plugin_utils.draining": [],
     # The inventory of applications that were deployed by hand.
@@ -120,6 +122,7 @@ LEAVES: dict[str, list[str]] = {
     "action": [
         "plugin_utils.actions",
         "plugin_utils.adoption",
+        "plugin_utils.balancing",
         "plugin_utils.doctor",
         "plugin_utils.draining",
         "plugin_utils.model",
@@ -141,6 +144,7 @@ LEAVES: dict[str, list[str]] = {
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
     "action": [
+        "module_utils.balancing.paths",
         "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
@@ -150,7 +154,6 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     # One parser of nginx's language for both sides.
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
-    "plugin_utils.balancing": ["module_utils.balancing.paths"],
     "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
         "module_utils.host.texts",
@@ -159,6 +162,8 @@ SHARED = {
         # The Python version that a source requests.
         "module_utils.requirements.pythons",
     ],
+    # The sockets and URLs of both sides.
+    "plugin_utils.balancing": ["module_utils.balancing.paths"],
     "plugin_utils.doctor": [
         "module_utils.host.lines",
         "module_utils.host.probe",

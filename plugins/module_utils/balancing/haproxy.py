@@ -64,7 +64,9 @@ class Haproxy:
     def needs_daemon_reload(self) -> bool:
         if not self.systemd:
             return False
-        return "NeedDaemonReload=yes" in lines_of(self.run(["systemctl", "show", UNIT, "--property=NeedDaemonReload"])[1])
+        return "NeedDaemonReload=yes" in lines_of(
+            self.run(["systemctl", "show", UNIT, "--property=NeedDaemonReload"])[1]
+        )
 
     def is_stock(self, text: bytes) -> bool:
         """Whether this is the configuration file of Debian's package, as the package manager knows it."""
@@ -93,7 +95,9 @@ class Haproxy:
             active = self.run(["systemctl", "is-active", "--quiet", UNIT])[0] == 0
             self.run(["systemctl", "reset-failed", UNIT])
             verb = "reload" if active else "start"
-            must(self.run, f"{verb}ing HAProxy", ["systemctl", verb, UNIT], f"See 'journalctl -u {UNIT}'.", BalancerError)
+            must(
+                self.run, f"{verb}ing HAProxy", ["systemctl", verb, UNIT], f"See 'journalctl -u {UNIT}'.", BalancerError
+            )
         elif master := self.master():
             os.kill(master, signal.SIGUSR2)
         else:

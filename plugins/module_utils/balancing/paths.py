@@ -23,7 +23,7 @@ STATE_FILE = f"{RUN}/_states"
 
 
 def health_url(app: str) -> str:
-    """The URL that tells whether an application is healthy."""
+    """The URL that shows whether an application is healthy."""
     return f"{HEALTH_URL}/{app}"
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What HAProxy says by its admin socket: its configuration, and the state of each web host."""
+"""Answers of HAProxy's admin socket: its configuration, and the state of each web host."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def units_of(text: str) -> dict[str, str]:
 
 
 def joined(units: dict[str, str]) -> str:
-    """The configuration file. Its description tells which configuration HAProxy runs."""
+    """The configuration file. Its description shows which configuration HAProxy runs."""
     body = "".join(f"#@ unit {name}\n{content}" for name, content in units.items())
     return f"{HEAD}{body}#@ unit description\nglobal\n    description {digest(body)}\n"
 
@@ -84,8 +84,8 @@ class Transaction:
         systemd = params["init"] == "systemd" or (params["init"] == "auto" and os.path.isdir("/run/systemd/system"))
         if params["init"] == "auto" and not systemd:
             raise BalancerError(
-                "A balancer needs systemd, but this host has none. Nothing would start HAProxy after a boot or a crash. "
-                "Use a host with systemd in the group balancer. Nothing on the host has changed."
+                "A balancer needs systemd, but this host has none. Nothing would start HAProxy after a boot or a crash."
+                " Use a host with systemd in the group balancer. Nothing on the host has changed."
             )
         self.command = run
         self.conf: str = params["conf"]
@@ -130,11 +130,11 @@ class Transaction:
             ) from None
 
     def refuse_handmade(self, text: str) -> None:
-        """Refuse a configuration that people have written: nobody would serve it any more."""
+        """Refuse a configuration that people have written, which HAProxy would no longer serve."""
         if text and not text.startswith(HEAD) and not self.haproxy.is_stock(text.encode(errors="surrogateescape")):
             raise BalancerError(
-                f"{self.conf} is neither that of Debian's package nor this collection's, so somebody uses HAProxy on "
-                f"this host already. If it is not needed: mv {self.conf} {self.conf}.old, and run again. Otherwise use "
+                f"{self.conf} is neither that of Debian's package nor this collection's, so HAProxy has another use "
+                f"on this host. If it is not needed: mv {self.conf} {self.conf}.old, and run again. Otherwise use "
                 "another host in the group balancer. Nothing on the host has changed."
             )
         defaults = (read(DEFAULTS) or b"").decode(errors="replace") if self.conf.startswith("/etc/") else ""
@@ -185,7 +185,7 @@ class Transaction:
             must(self.command, "Enabling HAProxy", ["systemctl", "enable", "haproxy.service"], "Run again.")
 
     def load(self, wanted: str) -> None:
-        """Load the installed configuration. The new process takes over what the old one knows of the servers."""
+        """Load the installed configuration. The new process takes over the states of the servers."""
         with contextlib.suppress(stats.AdminError):
             known = stats.ask(self.admin, "show servers state")
             write(own_file(self.states, states.with_new_servers(known, states.servers_in(self.given)), 0o600))

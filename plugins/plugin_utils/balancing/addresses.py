@@ -43,7 +43,7 @@ def as_address(text: str) -> str | None:
 def addresses_of(host: str, variables: Mapping[str, Any], name: str, resolve: Resolver) -> list[str]:
     """The addresses of a host: the variable of this name, else ``ansible_host``, else its name in the inventory.
 
-    Raises AddressError for a name that does not resolve, and for a loopback address that nobody has asked for.
+    Raises AddressError for a name that does not resolve, and for a loopback address that the variable does not name.
     """
     given = variables.get(name)
     chosen = given or variables.get("ansible_host") or host

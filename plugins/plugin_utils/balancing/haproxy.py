@@ -44,7 +44,10 @@ def units(
         {"name": "main", "content": text(main_lines())},
         *({"name": f"host:{host.label}", "content": text(host_lines(host, interval, timeout))} for host in used),
         *(
-            {"name": f"app:{app['name']}", "content": text(app_lines(app, servers_of(app, hosts), bind, interval, timeout))}
+            {
+                "name": f"app:{app['name']}",
+                "content": text(app_lines(app, servers_of(app, hosts), bind, interval, timeout)),
+            }
             for app in apps
         ),
         {"name": "health", "content": text(health_lines(apps, bind))},
@@ -99,7 +102,7 @@ def check_options(interval: int, fall: int = 2) -> str:
 
 
 def host_lines(host: WebHost, interval: int, timeout: int) -> list[str]:
-    """The backend that tells whether the nginx of a host responds."""
+    """The backend that shows whether the nginx of a host responds."""
     app = host.apps[0]
     return [
         f"backend HOST_{host.label}",
@@ -197,7 +200,9 @@ def forgetting(app: dict[str, Any], servers: list[WebHost]) -> list[str]:
         pair = f"{cookie_name(app)}={cookie_value(app, host)}"
         known = f"{{ req.cook({cookie_name(app)}) -m str {cookie_value(app, host)} }}"
         drained = f"{{ nbsrv(HOST_{host.label}) eq 0 }}"
-        lines.append(f"    http-request replace-header Cookie '^(.*; *)?{pair}(; *(.*))?$' '\\1\\3' if {known} {drained}")
+        lines.append(
+            f"    http-request replace-header Cookie '^(.*; *)?{pair}(; *(.*))?$' '\\1\\3' if {known} {drained}"
+        )
     return [*lines, "    http-request del-header Cookie if { req.hdr(Cookie) -m len 0 }"]
 
 
@@ -218,8 +223,10 @@ def server_line(app: dict[str, Any], host: WebHost) -> str:
 
 
 def health_lines(apps: list[dict[str, Any]], bind: str) -> list[str]:
-    """The frontend that tells an outer balancer whether this one can serve an application, or any."""
-    up, down = ('    http-request return status {} content-type text/plain string "{}\\n"'.format(*pair) for pair in ANSWERS)
+    """The frontend that shows an outer balancer whether this one can serve an application, or any."""
+    up, down = (
+        '    http-request return status {} content-type text/plain string "{}\\n"'.format(*pair) for pair in ANSWERS
+    )
     return [
         "frontend HEALTH",
         f"    bind unix@{HEALTH_SOCKET} {bind}",

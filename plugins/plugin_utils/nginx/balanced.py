@@ -15,8 +15,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import Par
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import location_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import Upstreams
 
-# Everyone else reaches an application through a balancer. nginx would compare allow and deny with the visitor's
-# address, which the balancer tells.
+# Everyone else reaches an application through a balancer. nginx would compare allow and deny with the address of the
+# visitor, which the balancer passes on.
 DOOR = ["if ($pyweb_stranger) {", "    return 403;", "}"]
 
 # Health checks have no X-Forwarded-For. A balancer adds it to each request of a visitor, so no visitor gets here.
@@ -47,7 +47,7 @@ def door_lines(site: dict[str, Any], settings: dict[str, Any]) -> list[str]:
 
 
 def host_check(settings: dict[str, Any]) -> dict[str, Any]:
-    """The location that tells whether this host takes requests."""
+    """The location that shows whether this host takes requests."""
     door = DOOR if settings.get("balancers") else []
     lines = [*QUIET, *door, *WHILE_DRAINED, *CHECK_ALONE, "default_type text/plain;", 'return 200 "up\\n";']
     return {**block(f"location = {HEALTH_URL}", lines), "inside": []}

@@ -69,8 +69,6 @@ def checked(sites: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]],
             check_name(checker, site, where)
             if site["state"] == "present":
                 check_site(checker, site, where)
-                if settings["balancers"]:
-                    check_health_checks(checker, site["health_checks"], f"{where}.health_checks")
                 present.append(site)
     check_names(checker, sites)
     if not checker.problems:
@@ -150,6 +148,7 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.error_log", problem)
     check_file(checker, site["links_root"], f"{where}.links_root", "folder")
     check_site_extra(checker, site["extra"], f"{where}.extra")
+    check_health_checks(checker, site["health_checks"], f"{where}.health_checks")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
     check_tls(checker, site, where)
@@ -162,8 +161,8 @@ def check_health_checks(checker: Checker, checks: list[dict[str, Any]], where: s
         if not values.location_path(path) or not values.QUERY.fullmatch(query):
             checker.problem(
                 where,
-                f"balancers can't ask for the health path '{check['path']}'. Use letters, digits and ._~!@+,=:- between "
-                "slashes, and no '$' and no quotes after '?'.",
+                f"balancers can't ask for the health path '{check['path']}'. Use letters, digits and ._~!@+,=:- between"
+                " slashes, and no '$' and no quotes after '?'.",
             )
         if not values.NAME.fullmatch(check["name"]):
             checker.problem(where, f"'{check['name']}' can't be part of a URL. Use a-z, 0-9 and -.")

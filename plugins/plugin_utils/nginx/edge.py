@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the nginx of a balancer serves itself: its health page, and proofs for an ACME authority of its peers. Pure.
+"""The health page of a balancer, and proofs for an ACME authority that its peers have. Pure.
 
 ``settings["edge"]`` describes the balancer: the socket that answers the health page, and the addresses of the peers.
 """
@@ -17,7 +17,7 @@ FROM_PEER = "X-Pyweb-Peer"
 
 
 def health_page(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The locations that tell everyone whether web hosts are up, and keep visitors from the URLs of health checks."""
+    """The locations that show everyone whether web hosts are up, and keep visitors from the URLs of health checks."""
     edge = settings.get("edge")
     if not edge:
         return []
@@ -41,7 +41,9 @@ def health_page(settings: dict[str, Any]) -> list[dict[str, Any]]:
 def peer_blocks(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The upstream of the other balancers, which may have the proof that an authority asks for."""
     peers = peers_of(site, settings)
-    return [block(f"upstream {name_of(site)}", [f"server {quote(peer)} max_fails=0;" for peer in peers])] if peers else []
+    return (
+        [block(f"upstream {name_of(site)}", [f"server {quote(peer)} max_fails=0;" for peer in peers])] if peers else []
+    )
 
 
 def proof_from_peers(site: dict[str, Any], settings: dict[str, Any], own: dict[str, Any]) -> list[dict[str, Any]]:

@@ -29,6 +29,11 @@ def caches_at_balancer(site: dict[str, Any]) -> bool:
     return not any(has_own_rules(item["extra"]) for item in (site, *site["locations"]))
 
 
+def is_behind(site: dict[str, Any]) -> bool:
+    """Whether a site is served to balancers."""
+    return "scheme" in site
+
+
 def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
     moved = dict.fromkeys(AT_THE_BALANCER if caches_at_balancer(site) else LIMITS)
     return {
@@ -39,5 +44,7 @@ def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
         # Visitors still use it. The web host learns it from the balancer.
         "scheme": "https" if site["tls"]["mode"] != "none" else site.get("scheme", "http"),
         "tls": {**site["tls"], "mode": "none", "certificate": "", "key": "", "plain_paths": []},
-        "locations": [{**location, **{key: None for key in moved if key in location}} for location in site["locations"]],
+        "locations": [
+            {**location, **{key: None for key in moved if key in location}} for location in site["locations"]
+        ],
     }

@@ -117,15 +117,24 @@ def wrong_download(address: str) -> list[str]:
     return [f"'{address}' is no address. Give one that begins with https://, http:// or file:///."]
 
 
+def wrong_number(low: int, high: int, unit: str) -> Callable[[Any], list[str]]:
+    return lambda number: [] if low <= number <= high else [f"{number} is out of range. Use {low} to {high} {unit}."]
+
+
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
         (
-            *(f"{role}{kind}_packages" for role in ("nginx", "python", "supervisor") for kind in ("", "_required")),
+            *(
+                f"{role}{kind}_packages"
+                for role in ("balancer", "nginx", "python", "supervisor")
+                for kind in ("", "_required")
+            ),
             "supervisor_cron_packages",
         ),
         wrong_packages,
     ),
     **dict.fromkeys(("python_downloads_mirror", "python_downloads_json"), wrong_download),
+    **dict.fromkeys(("balancer_check_interval", "balancer_check_timeout"), wrong_number(50, 60_000, "milliseconds")),
     "python_uv_home": wrong_path,
     "python_uv_index_url": wrong_index,
     "python_uv_version": wrong_version,
