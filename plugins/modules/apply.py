@@ -13,7 +13,7 @@ description:
     changes what differs in a second trip. Where nothing differs there is no second trip.
   - A role takes part when it has run its task file C(plan) before, or is named in O(roles).
   - New releases are built beside the live ones. On a single host without release commands they are also switched to.
-    Otherwise the stages V(commands) and V(switch) do that, after all hosts have built. Register the result of the stage
+    Otherwise the stages after V(commands) do that, after all hosts have built. Register the result of the stage
     V(deploy) as C(__deployment), where the later stages find it.
   - A first run may need two more trips, for Debian packages and for the upload of large sources.
 author: The pyweb.stack contributors (@pyweb)
@@ -33,18 +33,33 @@ options:
       - V(build) builds the applications whose packages one host has resolved for all. Without V(look), each host
         resolves for itself, and this stage does nothing.
       - V(commands) runs the release commands of each application, on the first host that has a new release of it.
-        This is the place for anything that happens once per deployment.
-      - V(switch) switches to the new releases, then obtains certificates that are due.
+        This is the place for anything that happens once per deployment. Its result C(steps) lists the stages that have
+        to follow, the same for all hosts. The task file C(rollout) of the role webapp runs them.
+      - V(switch) with a O(batch) switches the hosts of that batch provisionally. Without one, it switches to the new
+        releases for good on all hosts at the same time, then obtains certificates that are due.
+      - V(wait) waits on one host, and renews leases on the others. V(watch) counts the requests to each host.
+      - V(confirm) waits until the new releases have passed their checks. V(finish) keeps them if all hosts have
+        confirmed them, and goes back on all hosts if one has not. Then it obtains certificates that are due.
       - V(report) fails if an application failed in an earlier stage, and lists all problems.
     type: str
-    choices: [look, deploy, build, commands, switch, report]
+    choices: [look, deploy, build, commands, switch, wait, watch, confirm, finish, report]
     default: deploy
+  batch:
+    description:
+      - The batch of a rollout, from 0, as the stage V(commands) lists it. V(-1) is a switch without a rollout.
+    type: int
+    default: -1
+  seconds:
+    description:
+      - How long the stage V(wait) waits, as the stage V(commands) lists it.
+    type: int
+    default: 0
   report:
     description:
       - An application that fails holds up no other application. V(now) fails at the end of the stage. V(later) leaves
         that to the stage V(report), so that the later stages deploy the other applications. Then register the results
-        of the stages as C(__look), C(__deployment), C(__commands) and C(__switch). V(build) replaces the result of
-        V(deploy), so register it as C(__deployment), too.
+        of the stages as C(__look), C(__deployment), C(__commands), C(__switch), C(__watch), C(__confirm) and
+        C(__finish). V(build) replaces the result of V(deploy), so register it as C(__deployment), too.
     type: str
     choices: [now, later]
     default: now
@@ -113,11 +128,10 @@ EXAMPLES = r"""
   register: __commands
   any_errors_fatal: true
 
-- name: Switch to the new releases
-  pyweb.stack.apply:
-    stage: switch
-    report: later
-  register: __switch
+- name: Switch to the new releases, batch by batch
+  ansible.builtin.import_role:
+    name: pyweb.stack.webapp
+    tasks_from: rollout
 
 - name: Report the applications that failed
   pyweb.stack.apply:
@@ -129,6 +143,11 @@ deployment:
   description: What the later stages have to know, such as C(apps), the result of each application.
   type: dict
   returned: with O(stage=deploy) and O(stage=build)
+steps:
+  description: The stages to run next, each with its O(batch) and O(seconds), the same for all hosts.
+  type: list
+  elements: dict
+  returned: with O(stage=commands)
 parts:
   description: The result of each part that was applied, by role. A part that was verified before is left out.
   type: dict

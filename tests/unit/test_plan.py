@@ -122,7 +122,7 @@ class Failed(AssertionError):
     """A stage failed; its message."""
 
 
-# The stages of the site playbook, with all steps of a rollout in the place of one.
+# The stages of the site playbook. One name stands for all steps of a rollout.
 WHOLE = ("look", "deploy", "build", "commands", "rollout", "report")
 STEP = {"batch": -1, "seconds": 0}
 

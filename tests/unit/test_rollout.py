@@ -38,7 +38,7 @@ class Node(Host):
             return {"failed": True, "msg": "MODULE FAILURE"}
         answer: dict[str, Any] = {"changed": True, "apps": activated(arguments)}
         if stage == self.fails:
-            problems = [f"webapps '{names[0]}': it is ill"]
+            problems = [f"webapps '{names[0]}': it is unhealthy"]
             answer |= {"apps": answer["apps"][1:], "failures": {"names": names[:1], "problems": problems}}
         return answer
 
@@ -247,7 +247,7 @@ def test_a_host_that_fails_at_its_switch_turns_all_hosts_back(
     assert fleet.stages == [["switch", "revert"], ["switch", "revert"], ["switch"], []]
     assert fleet.nodes[0].given[-1]["reason"] == "it failed on web3"
     assert f"webapps 'shop': it failed on web3, so this host went back to the release {OLD}." in messages["web1"]
-    assert "it is ill" in messages["web3"]
+    assert "it is unhealthy" in messages["web3"]
     assert "it failed on web3, so this host does not switch to the new release either" in messages["web4"]
     assert {host: cells[1] for host, cells in fleet.rows.items()} == {
         "host": "result",
@@ -338,6 +338,30 @@ def test_a_host_that_does_not_answer_for_an_application_has_failed(
     messages = fleet.whole()
     assert "the stage switch failed: the host did not report its result" in messages["web1"]
     assert fleet.stages[1:] == [[]] * 3
+
+
+@pytest.mark.attack(
+    "17", "A host answers its switch with applications that it was not given, and with text for terminals"
+)
+def test_the_answer_of_a_host_about_its_switch_is_untrusted(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Liar(Node):
+        def activate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+            answer = super().activate(arguments)
+            answer["apps"][0] |= {"release": "\x1b[2J" + "x" * 1000, "replaced": ["y"]}
+            answer["apps"] += [{"name": "blog", "provisional": True}, {"name": ["shop"]}, "shop", None]
+            answer["failures"] = {"names": ["blog"], "problems": "no"}
+            return answer
+
+    fleet = Fleet(monkeypatch, [shop], web1=Liar(), web2=Node(fails="switch"))
+    messages = fleet.whole()
+    assert sorted(messages) == ["web1", "web2", "web3", "web4"]
+    assert fleet.stages[0] == ["switch", "revert"]
+    state = fleet.run.registered["web1"]["__finish"]
+    assert [app["name"] for app in state["apps"]] == ["shop"]
+    assert len(max(messages["web1"].split(), key=len)) <= 100
+    assert "\x1b" not in messages["web1"]
 
 
 def test_what_a_return_does_not_undo_is_in_the_messages(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a run on several hosts has done: for each application, what each host serves now, and why. Pure."""
+"""The outcome of a run on several hosts: for each application, the revision of each host, and the reason. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Row:
 
 
 def table(results: Results, active: Collection[str]) -> list[str]:
-    """What changed or failed, as lines. An application that is the same everywhere has one line, others a table."""
+    """The changes and failures, as lines. An application that is the same everywhere has one line, others a table."""
     names = dict.fromkeys(name for stages in results.values() for name in names_of(stages))
     lines: list[str] = []
     rows: list[tuple[str, ...]] = []
@@ -130,7 +130,7 @@ def ends(stage: Mapping[str, Any]) -> bool:
 
 
 def lost_reason(name: str, state: Mapping[str, Any], lost: Mapping[str, Any]) -> str:
-    """What is known about a host that was lost during its switch."""
+    """The known facts about a host that was lost during its switch."""
     until = (state.get("asked") or {}).get(name) or (state.get("provisional") or {}).get(name, {}).get("until")
     message = one_line(str(lost.get("msg") or ""))
     return f"{back_at(until)}; {message}" if until else message

@@ -23,8 +23,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import
 display = Display()
 
 State = dict[str, Any]
-# The number of hosts that Ansible works on at the same time, unless it is told otherwise.
+# The number of hosts that Ansible works on at the same time, unless it is result otherwise.
 DEFAULT_FORKS = 5
+# The IDs in the answer of a host, and the length of one.
+KEPT = ("release", "replaced")
+MOST_ID = 100
 # The result of a stage on a host that can no longer be reached.
 LOST = ("unreachable", "msg")
 
@@ -32,7 +35,7 @@ LOST = ("unreachable", "msg")
 class RolloutAction(SwitchingAction):
     """The stages switch, wait, confirm and finish, on one host.
 
-    What a host has done is its state, which is the result of each of these stages.
+    The state of a host records its switches. It is the result of each of these stages.
     """
 
     arguments: dict[str, Any]
@@ -97,20 +100,20 @@ class RolloutAction(SwitchingAction):
         state = self.state() if self.number else rollout.fresh(deployment.get("token"))
         is_turn = self.stages_of(self.host)["commands"].get("batch") == self.number and bool(deployment.get("switch"))
         if not is_turn and not self.is_under_way(state) and not (self.is_first and self.is_after_watch()):
-            return self.told(state)
+            return self.result_of(state)
         results = self.group()
         found = self.rollout_of(results)
         failed = self.failed_elsewhere(found, results)
         answer = self.kept_up(state, found, results, failed)
         if not answer and is_turn:
             answer = self.switch_batch(state, found, results, failed)
-        return self.told(state, answer)
+        return self.result_of(state, answer)
 
     def stage_wait(self) -> dict[str, Any]:
         """Wait on one host for all, between renewals of the leases. Without an application left, do not wait."""
         state = self.state()
         if not self.is_first and not self.is_under_way(state):
-            return self.told(state)
+            return self.result_of(state)
         results = self.group()
         found = self.rollout_of(results)
         failed = self.failed_elsewhere(found, results)
@@ -119,18 +122,18 @@ class RolloutAction(SwitchingAction):
             seconds = int(self.arguments["seconds"])
             with progress("rollout", f"waiting {seconds} s before batch {self.number + 1} of {len(found.batches)}"):
                 time.sleep(seconds)
-        return self.told(state, answer)
+        return self.result_of(state, answer)
 
     def stage_watch(self) -> dict[str, Any]:
         """Count the requests to this host, with the new or with the old release."""
         deployment = self.deployment_of(self.host)
-        told: dict[str, Any] = {"changed": False, "token": deployment.get("token")}
+        result: dict[str, Any] = {"changed": False, "token": deployment.get("token")}
         results = self.group()
         found = self.rollout_of(results)
         failed = rollout.failing(found, results, self.number)
         names = [name for name, hosts in found.shared.items() if self.host in hosts and name not in failed]
         if not names:
-            return told
+            return result
         seconds = self.common_settings(deployments_of(results))["watch"]
         look = self.check_inventory({"root": deployment["root"], "sources": False})
         arguments = {"seconds": seconds, "apps": questions(names, look.apps, deployment["root"])}
@@ -139,35 +142,35 @@ class RolloutAction(SwitchingAction):
                 "pyweb.stack.webapp_traffic", module_args=arguments, task_vars=self.task_vars
             )
         except AnsibleConnectionFailure as error:
-            return {**told, "unreachable": True, "msg": one_line(str(error))}
-        return {**told, "traffic": traffic}
+            return {**result, "unreachable": True, "msg": one_line(str(error))}
+        return {**result, "traffic": traffic}
 
     def stage_confirm(self) -> dict[str, Any]:
         """Wait until the new releases have passed their probation. The lease is renewed until the stage finish."""
         state = self.state()
         if not self.is_under_way(state):
-            return self.told(state)
+            return self.result_of(state)
         results = self.group()
         found = self.rollout_of(results)
         failed = self.failed_elsewhere(found, results)
         answer = self.kept_up(state, found, results, failed, renew=False)
         names = list(state["provisional"])
         if answer or not names:
-            return self.told(state, answer)
+            return self.result_of(state, answer)
         answer = self.ask(state, names, "confirm", lease=self.lease(found, results))
         if answer.get("unreachable"):
-            return self.told(state, answer)
+            return self.result_of(state, answer)
         for name in names:
             if name in state["provisional"]:
                 state["confirmed"].append(name)
-        return self.told(state, answer)
+        return self.result_of(state, answer)
 
     def stage_finish(self) -> dict[str, Any]:
         """Commit the applications that all hosts have confirmed, and revert the others; then obtain certificates."""
         deployment = self.deployment_of(self.host)
         state = self.state()
         if not self.is_under_way(state) and not state["live"]:
-            return self.certified(self.told(state), deployment, state["failures"])
+            return self.certified(self.result_of(state), deployment, state["failures"])
         results = self.group()
         found = self.rollout_of(results)
         failed = rollout.unconfirmed(found, results)
@@ -185,7 +188,7 @@ class RolloutAction(SwitchingAction):
                     "kept provisional (switch: stop_first, or no release was live before). Correct the cause and run "
                     "again, or use rollback.yml."
                 )
-        return self.certified(self.told(state, answer), deployment, state["failures"])
+        return self.certified(self.result_of(state, answer), deployment, state["failures"])
 
     def warn_without_rollout(self, deployment: Mapping[str, Any]) -> None:
         """Say that a playbook with the stage switch alone has no rollout."""
@@ -325,7 +328,7 @@ class RolloutAction(SwitchingAction):
         state["failures"] = failing.together([state["failures"], {"names": names, "problems": problems}])
 
     @staticmethod
-    def told(state: State, answer: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def result_of(state: State, answer: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The result of a stage: the state of this host."""
         answer = answer or {}
         lost = {key: answer[key] for key in LOST if answer.get("unreachable")}
@@ -338,7 +341,7 @@ def deployments_of(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def undo_notes(deployment: Mapping[str, Any], name: str) -> str:
-    """What a revert does not undo, and what it starts again, as further sentences."""
+    """Further sentences about a revert: the commands that it does not undo, the processes that it starts again."""
     commands = " Its release commands have run, and are not undone." if name in deployment.get("commands", ()) else ""
     exclusive = (deployment.get("exclusive") or {}).get(name)
     return (
@@ -368,7 +371,7 @@ def note(state: State, names: list[str], stage: str, answer: Mapping[str, Any], 
             if stage not in ("switch", "renew") or not answer.get("failed"):
                 state["provisional"].pop(name, None)
             continue
-        release = {key: str(found[name].get(key) or known.get(key) or "") for key in ("release", "replaced")}
+        release = {key: one_line(str(found[name].get(key) or known.get(key) or ""))[:MOST_ID] for key in KEPT}
         if found[name].get("provisional") is True:
             state["provisional"][name] = {**release, "until": until}
         elif stage != "revert":

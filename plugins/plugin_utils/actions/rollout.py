@@ -150,7 +150,7 @@ def differing(given: Mapping[str, Mapping[str, Any]]) -> str:
     return ""
 
 
-# What each host has recorded
+# The states of hosts
 
 
 def fresh(token: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def follows(state: State, name: str) -> bool:
 
 
 def failing(rollout: Rollout, results: Mapping[str, Any], before: int) -> dict[str, str]:
-    """The applications that failed in the batches before this one, each with who failed, as a part of a sentence."""
+    """The applications that failed in the batches before this one, each with its hosts as a part of a sentence."""
     found = {}
     states = {host: state_of(stages) for host, stages in results.items()}
     for name, hosts in rollout.shared.items():
@@ -213,7 +213,7 @@ def failing(rollout: Rollout, results: Mapping[str, Any], before: int) -> dict[s
 
 
 def unconfirmed(rollout: Rollout, results: Mapping[str, Any]) -> dict[str, str]:
-    """The applications that some host has not confirmed, each with who has not. All others may be committed.
+    """The applications that some host has not confirmed, each with these hosts. All others may be committed.
 
     Only results of the stage confirm and of earlier ones count, so all hosts come to the same decision, even if one of
     them is lost meanwhile.
@@ -239,7 +239,7 @@ def has_confirmed(stages: Mapping[str, Mapping[str, Any]], name: str) -> bool:
 
 
 def clause(hosts: Iterable[str], results: Mapping[str, Any]) -> str:
-    """Who failed, as a part of a sentence."""
+    """The hosts that failed, as a part of a sentence."""
     lost = [host for host in hosts if is_lost(results[host])]
     failed = [host for host in hosts if host not in lost]
     parts = [f"it failed on {named(failed)}"] if failed else []
