@@ -211,7 +211,10 @@ class Front(Instance):
         self.user = pwd.getpwuid(os.geteuid()).pw_name
 
     def serve(self, sites: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
-        planned = nginx_files(sites, settings)
+        return self.install(nginx_files(sites, settings))
+
+    def install(self, planned: list[dict[str, Any]], **params: Any) -> dict[str, Any]:
+        """Install the files of a plan, with other parameters of the transaction."""
         for item in planned:
             if item["path"] == "nginx.conf":
                 item["vars"] |= {
@@ -222,7 +225,8 @@ class Front(Instance):
         files = [{**file, "content": self.here(file["content"])} for file in self.render("nginx", planned)]
         secrets = {file["path"]: file["content"] for file in files if file.get("secret")}
         plain = [file for file in files if not file.get("secret")]
-        transaction = Transaction(self.params({}) | {"files": plain, "secret_files": secrets}, BINARY, run_command)
+        given = self.params({}) | {"files": plain, "secret_files": secrets} | params
+        transaction = Transaction(given, BINARY, run_command)
         result = transaction.run(False)
         self.warnings = transaction.warnings
         return result

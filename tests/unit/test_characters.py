@@ -151,6 +151,7 @@ SITES = [
             {"path": "/g/", "alias": "/srv/g/", "page": "index.html", "charset": "utf-8"},
         ],
         "links_root": "/srv",
+        "health_checks": [{"name": "shop", "path": "/up"}],
         "access_log": "/var/log/a.log",
         "error_log": "/var/log/e.log",
     }
@@ -239,7 +240,16 @@ SINGLE: dict[str, Any] = {
     "nginx_ca_certificate": "ca.pem",
     "nginx_ca_key": "ca.key",
     "nginx_extra": "gzip on;",
-    **{f"{role}{kind}_packages": ["nginx"] for role in ("nginx", "python", "supervisor") for kind in ("", "_required")},
+    "balancer_address": "192.0.2.1",
+    "balancer_port": 8080,
+    "balancer_source_addresses": ["192.0.2.1"],
+    "balancer_web_hosts": ["web1"],
+    **{
+        f"{role}{kind}_packages": ["nginx"]
+        for role in ("balancer", "nginx", "python", "supervisor")
+        for kind in ("", "_required")
+    },
+    "nginx_balancers": ["192.0.2.1"],
     "nginx_trusted_proxies": ["10.0.0.0/8"],
     "python_downloads_json": "/etc/pyweb/downloads.json",
     "python_downloads_mirror": "https://mirror.example.org/pythons",

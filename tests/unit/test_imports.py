@@ -24,6 +24,8 @@ HOST: dict[str, list[str]] = {
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
+    # HAProxy has the same lock as nginx.
+    "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
@@ -74,12 +76,15 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.sources",
         "plugin_utils.specs",
     ],
+    # The sites of a balancer are made from those of the web hosts.
+    "plugin_utils.balancing": ["plugin_utils.model", "plugin_utils.nginx", "plugin_utils.plan", "plugin_utils.specs"],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
     "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
     "plugin_utils.actions": [
+        "plugin_utils.balancing",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -92,6 +97,7 @@ CONTROLLER: dict[str, list[str]] = {
 LEAVES: dict[str, list[str]] = {
     "modules": [
         "module_utils.adoption",
+        "module_utils.balancing",
         "module_utils.doctor",
         "module_utils.host",
         "module_utils.logs",
@@ -105,6 +111,7 @@ LEAVES: dict[str, list[str]] = {
     "action": [
         "plugin_utils.actions",
         "plugin_utils.adoption",
+        "plugin_utils.balancing",
         "plugin_utils.doctor",
         "plugin_utils.model",
         "plugin_utils.nginx",
@@ -125,6 +132,7 @@ LEAVES: dict[str, list[str]] = {
 # The only modules of host code that controller code imports: rules and figures that both sides must agree on.
 SHARED = {
     "action": [
+        "module_utils.balancing.paths",
         "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
@@ -141,6 +149,8 @@ SHARED = {
         # The Python version that a source requests.
         "module_utils.requirements.pythons",
     ],
+    # The sockets and URLs of both sides.
+    "plugin_utils.balancing": ["module_utils.balancing.paths"],
     "plugin_utils.doctor": [
         "module_utils.host.lines",
         "module_utils.host.probe",
@@ -148,6 +158,8 @@ SHARED = {
         "module_utils.tls.certificate",
     ],
     "plugin_utils.nginx": [
+        # The health URL that a web host answers and a balancer asks for.
+        "module_utils.balancing.paths",
         "module_utils.host.lines",
         "module_utils.nginx.owners",
         "module_utils.tls.acme",

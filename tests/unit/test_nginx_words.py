@@ -66,6 +66,10 @@ INPUTS: dict[str, Any] = {
     "maintenance.allow[]": lambda text: shared(maintenance={"allow": [text]}),
     "maintenance.open_paths[]": lambda text: shared(maintenance={"open_paths": [text]}),
     "links_root": lambda text: {"links_root": text},
+    **{
+        f"health_checks[].{key}": lambda text, key=key: {"health_checks": [{"name": "shop", "path": "/up", key: text}]}
+        for key in ("name", "path")
+    },
     "upstreams[].name": lambda text: {"upstreams": [{"name": text, "servers": [{"address": "127.0.0.1:1"}]}]},
     "upstreams[].servers[].address": lambda text: {"upstreams": [{"name": "x", "servers": [{"address": text}]}]},
     "locations[].path": lambda text: {"locations": [{**APP, "path": text}]},
@@ -97,7 +101,8 @@ PATHS = frozenset({"/", "/a;b"})
 TEXTS = {word for word in WORDS if not set(word) & set("$\n\x0b\x1c")}
 # The words that are accepted, because here they mean what the user means: a name, a path, a text, or nginx's own word.
 ACCEPTED: dict[str, AbstractSet[str]] = {
-    **dict.fromkeys(("name", "headers{}"), NAMES),
+    # The name of a check is printed after a slash.
+    **dict.fromkeys(("name", "headers{}", "health_checks[].name"), NAMES),
     **dict.fromkeys(("domains[]", "redirects[]"), NAMES | {"127.0.0.1", "proxy_protocol"}),
     "upstreams[].name": NAMES | {"proxy_protocol"},  # printed after the site's name
     "locations[].cache.bypass_cookies[]": NAMES | {"proxy_protocol", "_"},  # printed after $cookie_
@@ -117,6 +122,7 @@ ACCEPTED: dict[str, AbstractSet[str]] = {
     **dict.fromkeys(("allow[]", "deny[]"), frozenset({"all", "127.0.0.1"})),
     "maintenance.allow[]": {"127.0.0.1"},
     **dict.fromkeys(("maintenance.open_paths[]", "tls.plain_paths[]", "locations[].path"), frozenset({"/"})),
+    "health_checks[].path": {"/"},
 }
 
 

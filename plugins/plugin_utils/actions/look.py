@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import prin
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import balancers_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -26,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
@@ -135,7 +137,7 @@ class LookAction(HostAction):
         inputs = self.given_inputs() if inputs is None else inputs
         own_sites = self.own_sites() if builds else []
         apps, problems, sites, settings = checked_inventory(
-            webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites
+            webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites, own_port(inputs)
         )
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
         for text in [*unused_settings(webapps, apps), *cut_connections(apps)] if apps and builds else ():
@@ -199,6 +201,7 @@ class LookAction(HostAction):
             python_versions={name: request.version for name, request in requests.items()},
         )
         look.facts["sources"] = commits
+        look.facts["balancers"] = {"balancers": look.settings["balancers"], "port": own_port(look.inputs)}
         foreign = orphaned.foreign_applications(self.task_vars, self._templar.template)
         look.facts["orphans"] = orphans.checked(look.facts["orphans"], foreign)
         # A run that brings an expired certificate is refused. One that is deployed already only causes a warning.
@@ -250,7 +253,7 @@ class LookAction(HostAction):
 
         Without the lists of items: those are made from the applications, and their roles' own filters check them.
         """
-        return {
+        found: dict[str, dict[str, Any]] = {
             role: {
                 name: typed(self._templar.template(self.task_vars[name]), spec)
                 for name, spec in role_options(role).items()
@@ -258,6 +261,16 @@ class LookAction(HostAction):
             }
             for role in role_names()
         }
+        if found["nginx"].get("nginx_balancers") is None:
+            found["nginx"]["nginx_balancers"] = self.balancers()
+        return found
+
+    def balancers(self) -> list[str]:
+        """The addresses of the hosts in the group balancer; raises Refused."""
+        try:
+            return balancers_of(self.task_vars, self._templar.template)
+        except AddressError as error:
+            raise Refused(failed(str(error).split("\n"))) from None
 
     def flags(self, *names: str) -> dict[str, bool]:
         """The variables of the command line that differ from their defaults."""
@@ -315,6 +328,12 @@ class LookAction(HostAction):
 def nginx_settings(inputs: dict[str, Any]) -> dict[str, Any]:
     """The inputs of the role nginx that all sites share, without their prefix."""
     return {name.removeprefix("nginx_"): value for name, value in inputs.items()}
+
+
+def own_port(inputs: dict[str, dict[str, Any]]) -> int | None:
+    """The port on which the host serves balancers, if it is another one than visitors use."""
+    port = inputs.get("balancer", {}).get("balancer_port")
+    return int(port) if isinstance(port, int) and port else None
 
 
 def sudo_problem(account: str, host: str) -> str:

@@ -109,6 +109,9 @@ def checked_settings(checker: Checker, settings: dict[str, Any], options: dict[s
     check_extra(checker, found["extra"], "nginx_extra", "http block")
     check_range(checker, found["status_port"], "nginx_status_port", 0, 65535)
     check_networks(checker, found["trusted_proxies"], "nginx_trusted_proxies")
+    found["balancers"] = found["balancers"] or []
+    check_networks(checker, found["balancers"], "nginx_balancers")
+    found["trusted_proxies"] = list(dict.fromkeys([*(found["trusted_proxies"] or []), *found["balancers"]]))
     if not values.HEADER.fullmatch(found["real_ip_header"] or ""):
         checker.problem(
             "nginx_real_ip_header",
@@ -145,9 +148,24 @@ def check_site(checker: Checker, site: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.error_log", problem)
     check_file(checker, site["links_root"], f"{where}.links_root", "folder")
     check_site_extra(checker, site["extra"], f"{where}.extra")
+    check_health_checks(checker, site["health_checks"], f"{where}.health_checks")
     check_upstreams(checker, site["upstreams"], f"{where}.upstreams")
     check_locations(checker, site, where)
     check_tls(checker, site, where)
+
+
+def check_health_checks(checker: Checker, checks: list[dict[str, Any]], where: str) -> None:
+    """Check what balancers ask for: nginx has to write such a path itself."""
+    for check in checks:
+        path, _mark, query = check["path"].partition("?")
+        if not values.location_path(path) or not values.QUERY.fullmatch(query):
+            checker.problem(
+                where,
+                f"balancers can't ask for the health path '{check['path']}'. Use letters, digits and ._~!@+,=:- between"
+                " slashes, and no '$' and no quotes after '?'.",
+            )
+        if not values.NAME.fullmatch(check["name"]):
+            checker.problem(where, f"'{check['name']}' can't be part of a URL. Use a-z, 0-9 and -.")
 
 
 def check_upstreams(checker: Checker, groups: list[dict[str, Any]], where: str) -> None:

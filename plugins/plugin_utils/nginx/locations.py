@@ -187,7 +187,7 @@ def cache_lines(cache: dict[str, Any], module: str, owner: str, parts: Parts) ->
     ]
     if cache["stale_while_revalidate"]:
         lines += [
-            f"{module}_cache_use_stale updating error timeout http_500 http_503;",
+            f"{module}_cache_use_stale updating error timeout {cache.get('stale_on', 'http_500 http_503')};",
             f"{module}_cache_background_update on;",
         ]
     return lines

@@ -127,7 +127,7 @@ def with_tls(site: dict[str, Any], own: dict[str, Any], redirect: dict[str, Any]
 
     Until an authority has issued a certificate, the site is served over http.
     """
-    proof = [challenge()] if site["tls"]["mode"] == "acme" else []
+    proof = own.get("proof") or [challenge()] if site["tls"]["mode"] == "acme" else []
     first = [server(own, locations=[*proof, *own["locations"]])]
     if redirect and proof:
         target = f"$pyweb_scheme://{site['domains'][0]}$pyweb_port_suffix$request_uri"

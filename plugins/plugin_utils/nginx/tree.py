@@ -16,7 +16,18 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.access import (
     error_lines,
     in_maintenance,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.balanced import (
+    check_locations,
+    door_lines,
+    host_check,
+    stranger_lines,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.directives import block, extra_lines, quote, quoted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.edge import (
+    health_page,
+    peer_blocks,
+    proof_from_peers,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.inherited_access import (
     with_inherited_access,
     with_inner_refusals,
@@ -26,6 +37,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.parts import TREE, Parts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.request_paths import REFUSE_AMBIGUOUS, path_lines
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import (
+    challenge,
     elsewhere,
     has_tls,
     http_lines,
@@ -79,6 +91,7 @@ def main_vars(sites: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str
         "server_names_hash_bucket_size": bucket_size(sites),
         "variables_hash": variables_hash_lines(settings["extra"]),
         "trusted_proxies": settings["trusted_proxies"],
+        "stranger": stranger_lines(settings["balancers"]) if settings.get("balancers") else [],
         "proxy_headers": client_headers.maps(settings["trusted_proxies"]),
         "real_ip_header": settings["real_ip_header"],
         "brotli": settings["brotli"],
@@ -119,10 +132,20 @@ def catch_all(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[lis
     defaults = [site for site in sites if not site["domains"]]
     plain = {site["port"] for site in sites} - {site["port"] for site in defaults}
     secure = set(tls_ports(sites)) - set(tls_ports(defaults))
+    # Health checks of balancers come by address.
+    checks = [host_check(settings)] if settings.get("balancers") else health_page(settings)
+    unknown = ["return 444;"]
+    if checks:
+        unknown = [line for check in checks for line in (f"{check['head']} {{", *indented(check["lines"]), "}")]
+        unknown += ["location / {", "    return 444;", "}"]
     return [
-        *([*plain_listen_lines(port, True), "server_name _;", "return 444;"] for port in sorted(plain)),
+        *([*plain_listen_lines(port, True), "server_name _;", *unknown] for port in sorted(plain)),
         *([*listen_lines(port, True, settings["http3"]), *REFUSED] for port in sorted(secure)),
     ]
+
+
+def indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,21 +156,24 @@ def site_files(site: dict[str, Any], settings: dict[str, Any]) -> list[dict[str,
         with_inner_refusals(found, location)
         for location in site["locations"]
         for found in location_blocks(location, site, upstreams, parts)
-    ]
-    lines = server_lines(site, upstreams, parts)
+    ] + check_locations(site, settings, upstreams, parts)
+    lines = server_lines(site, settings, upstreams, parts)
     own = {
         "listen": plain_listen_lines(site["port"], not site["domains"]),
         "lines": lines,
         "locations": locations,
-        "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()],
+        "pages": [{**block(f"location = {path}", inside), "inside": []} for path, inside in parts.pages.items()]
+        + health_page(settings),
+        "proof": proof_from_peers(site, settings, challenge()),
         "extra": extra_lines(guarded_extra(site), "extra"),
         "elsewhere": elsewhere(site, settings["trusted_proxies"], parts) if has_tls(site) else "",
     }
-    servers = with_tls(site, own, redirect_server(site) if site["redirects"] else None, settings["http3"])
+    redirect = {**redirect_server(site), "pages": health_page(settings)} if site["redirects"] else None
+    servers = with_tls(site, own, redirect, settings["http3"])
     variables = {
         "owner": site.get("owner", OWN_SITES),
         "lines": parts.lines,
-        "blocks": [*upstreams.blocks(), *parts.blocks],
+        "blocks": [*upstreams.blocks(), *peer_blocks(site, settings), *parts.blocks],
         "servers": servers,
     }
     return [
@@ -170,10 +196,11 @@ def redirect_server(site: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def server_lines(site: dict[str, Any], upstreams: Upstreams, parts: Parts) -> list[str]:
+def server_lines(site: dict[str, Any], settings: dict[str, Any], upstreams: Upstreams, parts: Parts) -> list[str]:
     lines = [
         f"server_name {quoted(site['domains']) or EVERY_HOST};",
         *log_lines(site),
+        *door_lines(site, settings),
         *path_lines(site, parts),
         *redirect_lines(site, upstreams, parts),
         f"client_max_body_size {quote(site['max_body_size'])};",

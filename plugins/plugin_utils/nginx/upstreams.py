@@ -29,11 +29,17 @@ class Target:
 SAME_SERVER = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "5s"))
 
 
+# Behind the socket of a balancer there are several hosts. It notices a frozen one, which has the request, and then
+# another host gets the request, however long the first one had it.
+OTHER_HOST = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "0"))
+
+
 class Upstreams:
     """Names for the upstreams of one site. No site's name has an underscore, so all names are unique."""
 
     def __init__(self, site: dict[str, Any]) -> None:
         self.site = site["name"]
+        self.again: tuple[tuple[str, str], ...] = site.get("again", SAME_SERVER)
         self.named = {group["name"]: group for group in site["upstreams"]}
         self.servers: list[str] = []
         for location in site["locations"]:
@@ -54,7 +60,7 @@ class Upstreams:
         if group:
             return Target(group["protocol"], f"{self.site}_{group['name']}", asked_again(group))
         protocol, server = self.found(address)
-        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}", SAME_SERVER)
+        return Target(protocol, f"{self.site}_{self.servers.index(server) + 1}", self.again)
 
     def blocks(self) -> list[dict[str, Any]]:
         single = [

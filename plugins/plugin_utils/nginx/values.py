@@ -18,6 +18,8 @@ KEPT_LETTERS = "\u00df\u03c2"  # sharp s, final sigma
 JOINERS = "\u200c\u200d"  # invisible; Python's codec would drop them, but browsers keep them
 DOMAIN_WITH_UNDERSCORES = re.compile(rf"(\*\.)?[a-z0-9_]([a-z0-9_-]{{0,61}}[a-z0-9])?(\.{LABEL})*")
 SIZE = re.compile(r"[0-9]+[kKmMgG]?")
+# The arguments of a URL, as nginx can write them.
+QUERY = re.compile(r"[A-Za-z0-9._~!@+,=:;&%/-]*")
 # nginx compares a location with the decoded path, so a percent sign would never match.
 LOCATION_PATH = re.compile(r"/([A-Za-z0-9._~!@+,=:-]+/)*([A-Za-z0-9._~!@+,=:-]+)?")
 FILE_PATH = re.compile(r"/[^\x00-\x1f\x7f$]*")

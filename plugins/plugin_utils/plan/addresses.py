@@ -26,7 +26,8 @@ def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
     return {
         "path": health_path(app["site"]["path"], app["health"]["path"]),
         "host": host_header(visited_name(app, domain), front_port(app), 443 if secure else 80),
-        "scheme": "https" if secure else "http",
+        # Behind a balancer, the host itself has no TLS.
+        "scheme": "https" if secure else app["site"].get("scheme", "http"),
     }
 
 

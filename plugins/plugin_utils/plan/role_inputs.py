@@ -49,12 +49,18 @@ def python_problems(given: Given) -> list[str]:
     return checker.problems
 
 
+def no_problems(_given: Given) -> list[str]:
+    """The role has no list of items. Its action checks what the web hosts have."""
+    return []
+
+
 def server_problems(server: str) -> Callable[[Given], list[str]]:
     return lambda given: services.checked(server, given.get(f"{server}_services", []))[1]
 
 
 # The rules for the lists of items of each role. The role webapp checks its own, in the action apply.
 ITEMS: dict[str, Callable[[Given], list[str]]] = {
+    "balancer": no_problems,
     "nginx": nginx_problems,
     "systemd": systemd_problems,
     "supervisor": supervisor_problems,

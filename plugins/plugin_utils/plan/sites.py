@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.values import location_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_path
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.behind import behind_balancers, is_behind
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT, keepalive, may_use_uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import published, within
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import STOP_MARGIN
@@ -23,15 +24,20 @@ RETRY_AFTER = 5
 
 
 def nginx_sites(
-    webapps: Any, root: str = "/srv/webapps", maintenance: dict[str, dict[str, Any]] | None = None
+    webapps: Any,
+    root: str = "/srv/webapps",
+    maintenance: dict[str, dict[str, Any]] | None = None,
+    balancers: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Input of the role nginx: one site for every set of domains that the same applications serve.
 
     Applications that share a domain become locations of one site, and the longest prefix takes precedence.
-    ``maintenance`` holds the maintenance settings of applications that were found on the host.
+    ``maintenance`` holds the maintenance settings of applications that were found on the host, ``balancers`` the
+    arguments of ``behind_balancers``.
     """
     switches = maintenance or {}
-    apps = {app["name"]: switched(app, switches.get(app["name"])) for app in present(webapps)}
+    served_apps = behind_balancers(present(webapps), **(balancers or {"balancers": []}))
+    apps = {app["name"]: switched(app, switches.get(app["name"])) for app in served_apps}
     served: dict[tuple[int, str], list[str]] = {}
     for app in apps.values():
         for domain in app["site"]["domains"] or [""]:
@@ -63,6 +69,7 @@ def nginx_sites(
             # The settings of one application must not apply to others on the same domains.
             **(site_settings(members[0], (*SITE_KEYS, *ACCESS_KEYS), root) if len(members) == 1 else {}),
             **kept_upstreams(members, root),
+            **health_checks(members),
             # The applications are trusted with nothing below this folder.
             "links_root": root,
             "locations": [location for app in members for location in accessible(app, root, alone=len(members) == 1)],
@@ -70,6 +77,13 @@ def nginx_sites(
         }
         sites.append(site)
     return sites
+
+
+def health_checks(members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The health checks of balancers; empty without any."""
+    behind = [app for app in members if is_behind(app["site"])]
+    checks = [{"name": app["name"], "path": health_path(app["site"]["path"], app["health"]["path"])} for app in behind]
+    return {"health_checks": checks} if checks else {}
 
 
 def switched(app: dict[str, Any], switch: dict[str, Any] | None) -> dict[str, Any]:

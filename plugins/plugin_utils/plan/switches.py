@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications impo
     present,
     unknown_app,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.behind import behind_balancers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.connections import KEPT_AFTER_SWITCH, keepalive
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     booting_workers,
@@ -77,7 +78,7 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
         "front_tls_port": site["tls"]["port"] if front and has_tls(site) else None,
         "front_host": host_header(visited_name(app), site["port"], 80),
         # nginx refuses a request without a password or from a wrong address. That also shows that the site works.
-        "front_status": [*status, 401, 403] if status and protected(site, app["health"]["path"]) else status,
+        "front_status": front_status(app),
         "health": {
             **health_question(app),
             "status": status,
@@ -85,6 +86,15 @@ def switch(app: dict[str, Any], facts: dict[str, Any], process_manager: str, kee
             "error_timeout": error_timeout(app),
         },
     }
+
+
+def front_status(app: dict[str, Any]) -> list[int]:
+    """The statuses that are healthy through nginx, which may refuse the request; empty for the usual ones."""
+    status: list[int] = app["health"]["status"]
+    refusals = [401, 403] if protected(app["site"], app["health"]["path"]) else []
+    # Behind a balancer with TLS, the application may redirect this request of the host itself to https.
+    moved = [301, 302, 307, 308] if app["site"].get("scheme") == "https" and not has_tls(app["site"]) else []
+    return [*status, *refusals, *moved] if status else status
 
 
 def protected(site: dict[str, Any], path: str | None = None) -> bool:
@@ -131,7 +141,7 @@ def switches(
     keep: int = 5,
 ) -> list[dict[str, Any]]:
     """Input of webapp_activate for a rollback, or for a restart of one application or of all."""
-    apps = present(webapps)
+    apps = behind_balancers(present(webapps), **facts.get("balancers", {"balancers": []}))
     names = [one["name"] for one in apps]
     if app not in names and (app or kind == "rollback"):
         raise ModelError(unknown_app(app, names))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications, normalised
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked_with_applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.behind import behind_balancers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.texts import check_texts
@@ -31,19 +32,26 @@ class Inventory(NamedTuple):
 
 
 def checked_inventory(
-    webapps: Any, root: str = "/srv/webapps", nginx_settings: Mapping[str, Any] | None = None, own_sites: Any = None
+    webapps: Any,
+    root: str = "/srv/webapps",
+    nginx_settings: Mapping[str, Any] | None = None,
+    own_sites: Any = None,
+    port: int | None = None,
 ) -> Inventory:
     """The applications, normalised, and every problem of the model and of the sites that nginx serves.
 
     ``nginx_settings`` are the inputs of the role nginx that all sites share, without their prefix. ``own_sites`` is
-    the list nginx_sites of the inventory. If there are problems, no applications are returned.
+    the list nginx_sites of the inventory. ``port`` is the one on which balancers reach this host, if there are any. If
+    there are problems, no applications are returned.
     """
     apps, problems = normalised(webapps)
     problems = problems or root_problems(apps, root)
     if problems:
         return Inventory(Applications(), problems, [], {})
     own_sites = [] if own_sites is None else own_sites
-    sites, settings, problems = checked_sites(apps, root, dict(nginx_settings or {}), own_sites)
+    given = dict(nginx_settings or {})
+    apps = behind_balancers(apps, given.get("balancers") or [], port)
+    sites, settings, problems = checked_sites(apps, root, given, own_sites)
     return Inventory(Applications() if problems else Applications(apps), problems, sites, settings)
 
 

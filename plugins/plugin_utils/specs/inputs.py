@@ -122,6 +122,7 @@ def wrong_download(address: str) -> list[str]:
     return [f"'{address}' is no address. Give one that begins with https://, http:// or file:///."]
 
 
+<<<<<<< HEAD
 def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
     problems = []
     for key in ("first", "batch"):
@@ -136,17 +137,26 @@ def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
         if value is not None and not value >= least:
             problems.append(f"bounds.{key} is {value:g}. Set at least {least}.")
     return problems
+=======
+def wrong_number(low: int, high: int, unit: str) -> Callable[[Any], list[str]]:
+    return lambda number: [] if low <= number <= high else [f"{number} is out of range. Use {low} to {high} {unit}."]
+>>>>>>> balancer
 
 
 RULES: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(
         (
-            *(f"{role}{kind}_packages" for role in ("nginx", "python", "supervisor") for kind in ("", "_required")),
+            *(
+                f"{role}{kind}_packages"
+                for role in ("balancer", "nginx", "python", "supervisor")
+                for kind in ("", "_required")
+            ),
             "supervisor_cron_packages",
         ),
         wrong_packages,
     ),
     **dict.fromkeys(("python_downloads_mirror", "python_downloads_json"), wrong_download),
+    **dict.fromkeys(("balancer_check_interval", "balancer_check_timeout"), wrong_number(50, 60_000, "milliseconds")),
     "python_uv_home": wrong_path,
     "python_uv_index_url": wrong_index,
     "python_uv_version": wrong_version,
