@@ -122,7 +122,6 @@ def wrong_download(address: str) -> list[str]:
     return [f"'{address}' is no address. Give one that begins with https://, http:// or file:///."]
 
 
-<<<<<<< HEAD
 def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
     problems = []
     for key in ("first", "batch"):
@@ -137,10 +136,10 @@ def wrong_rollout(rollout: dict[str, Any]) -> list[str]:
         if value is not None and not value >= least:
             problems.append(f"bounds.{key} is {value:g}. Set at least {least}.")
     return problems
-=======
+
+
 def wrong_number(low: int, high: int, unit: str) -> Callable[[Any], list[str]]:
     return lambda number: [] if low <= number <= high else [f"{number} is out of range. Use {low} to {high} {unit}."]
->>>>>>> balancer
 
 
 RULES: dict[str, Callable[[Any], list[str]]] = {
