@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.adoption impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.announcements import announce
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import checked_builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Look, Refused, failed
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import reported_revisions
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rolling_out import RolloutAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction, built_in, problems_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
@@ -92,7 +93,10 @@ class ActionModule(RolloutAction):
             "apps": answer["apps"],
             "unchanged": not due and not self.missing_packages(model, look),
             "unfetched": look.unfetched,
-            "fleet": fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
+            "fleet": {
+                **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
+                "revisions": reported_revisions(look.facts, look.names),
+            },
             "rollout": self.rollout_settings,
             "ansible_facts": look.answer["ansible_facts"],
         }
@@ -144,6 +148,7 @@ class ActionModule(RolloutAction):
         pending: dict[str, Any] = {}
         if due and not answer.get("failed"):
             alone = self.is_alone(look)
+            more = {**self.of_deployment(model, origins), **more}
             with self.sent_archives(self.prepared(due, model, alone, more)) as sent:
                 result = self.send(sent, origins, finish=alone or self._task.check_mode)
             announce(origins)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, drift, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import (
     applications,
@@ -65,6 +65,11 @@ def status_table(looks: list[list[Any]]) -> str:
     return "\n".join(status.status_table([app["status"] for _host, apps in looks for app in apps]))
 
 
+def status_rows(looks: list[list[Any]]) -> list[dict[str, Any]]:
+    """How the applications of every host are, for machines."""
+    return drift.with_drift([app["status"] for _host, apps in looks for app in apps])
+
+
 class FilterModule:
     """The filters of the application model."""
 
@@ -82,6 +87,7 @@ class FilterModule:
             **{f"{server.name}_files": files_of(server) for server in SERVERS.values()},
             "with_server_settings": server_settings.with_settings,
             "webapp_status_table": status_table,
+            "webapp_status_rows": status_rows,
             "webapp_doctor_report": doctor_report,
             "webapp_check_table": check_table,
         }

@@ -142,7 +142,10 @@ ansible_facts:
   contains:
     pyweb:
       description:
-        - C(distribution) (id, version, codename), C(init) (V(systemd) or V(none)), C(cpus), C(memory_bytes),
+        - C(distribution) (id, name, version, codename), C(platform) (whether the host has C(apt), the version of
+          C(python) that runs modules, the C(versions) of nginx and systemd that are installed, whether it is in its
+          C(first_boot), and the C(apt_holder), a process that uses apt), C(init) (V(systemd) or V(none)), C(cpus),
+          C(memory_bytes),
           C(packages) (the installed ones of O(packages)), C(uv) (its version, or empty), C(supervisor) (whether it is
           installed), C(timers) (whether an application may have some), C(listeners) on O(ports), C(stamps) (the parts
           that are unchanged since a run verified them), C(clashes) (accounts, groups and services of other software
@@ -158,8 +161,12 @@ ansible_facts:
       type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule  # the documentation stands first in a module
-from ansible_collections.pyweb.stack.plugins.module_utils.preflight.facts import gather
+import sys  # the documentation stands first in a module
+
+from ansible.module_utils.basic import AnsibleModule
+
+# ansible-core 2.19 also runs modules with Python 3.8.
+OLDEST_PYTHON = (3, 9)
 
 
 def main() -> None:
@@ -186,6 +193,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if sys.version_info < OLDEST_PYTHON:
+        module.fail_json(
+            msg=f"Ansible runs Python {'.'.join(map(str, sys.version_info[:2]))} on the host, but this collection needs "
+            f"{'.'.join(map(str, OLDEST_PYTHON))} or newer, as Debian 11 and Ubuntu 22.04 have it. Upgrade the system, "
+            "or name a newer Python in ansible_python_interpreter. Nothing on the host has changed."
+        )
+    # An older Python can't import it.
+    from ansible_collections.pyweb.stack.plugins.module_utils.preflight.facts import gather
+
     module.exit_json(changed=False, ansible_facts={"pyweb": gather(module.params)})
 
 

@@ -90,6 +90,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
+from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets, skipped
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import lease_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, manifests
@@ -121,20 +122,26 @@ def jobs(layout: Layout) -> list[dict[str, Any]]:
 def look(layout: Layout) -> dict[str, Any]:
     entries = history(layout)
     by = {entry.get("release"): entry.get("by", "") for entry in entries}
+    known, current = manifests(layout), layout.current_release()
+    targets = [manifest.id for manifest in rollback_targets(current, known)]
     return {
         "name": layout.name,
-        "current": layout.current_release() or "",
+        "current": current or "",
         "releases": [
             {
                 "id": manifest.id,
                 "state": manifest.state,
                 "revision": manifest.revision,
+                "source": manifest.source,
+                "run": manifest.run,
                 "created": manifest.created,
-                "by": by.get(manifest.id, ""),
+                "by": by.get(manifest.id, "") or manifest.by,
                 "reason": manifest.reason,
             }
-            for manifest in manifests(layout)
+            for manifest in known
         ],
+        "targets": targets,
+        "skipped": skipped(targets[0] if targets else "", current, known),
         "hold": hold_in_effect(layout),
         "lease": lease_in_effect(layout),
         "jobs": jobs(layout),

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import h
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import (
     COMMITTING,
     PROVISIONAL,
+    SWITCHING,
     read_lease,
     write_lease,
 )
@@ -121,7 +122,6 @@ def use(patch: pytest.MonkeyPatch, host: Host) -> None:
 @pytest.fixture
 def make(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Leased]]:
     monkeypatch.setattr(probation, "PROBATION", 0.1)
-    monkeypatch.setattr(gate, "FRONT_TIMEOUT", 0.3)
     for module in (switch, provisional):
         monkeypatch.setattr(module, "LINGER", 0.01)
     monkeypatch.setattr(locking.settings, "settle", lambda layout, lease: settle(layout, lease, quiet))
@@ -263,6 +263,29 @@ def test_an_expired_lease_without_a_guard_is_reverted_by_its_run(host: Leased, s
     assert_old_serves(host)
 
 
+@pytest.mark.parametrize("stage", ["confirm", "renew", "commit"])
+def test_a_switch_that_was_interrupted_is_never_confirmed(host: Leased, stage: str) -> None:
+    host.lease()
+    lease = read_lease(host.layout)
+    assert lease is not None
+    lease.state = SWITCHING
+    write_lease(host.layout, lease)
+    with pytest.raises(ReleaseError, match=f"its switch was interrupted. {OLD} serves again"):
+        host.stage(stage)
+    assert_old_serves(host)
+
+
+def test_a_commit_that_was_begun_is_never_reverted(host: Leased) -> None:
+    host.lease()
+    lease = read_lease(host.layout)
+    assert lease is not None
+    lease.state = COMMITTING
+    write_lease(host.layout, lease)
+    with pytest.raises(ReleaseError, match=r"is final, so it can't be reverted"):
+        host.stage("revert")
+    assert_new_serves(host)
+
+
 def test_an_expired_lease_without_a_guard_is_reverted_by_the_next_run(host: Leased) -> None:
     host.lease()
     host.expire()
@@ -314,7 +337,7 @@ def test_a_release_that_dies_before_it_is_confirmed_is_replaced_by_the_old_one(h
 
 def test_a_release_that_nginx_does_not_reach_is_not_confirmed(host: Leased) -> None:
     host.lease()
-    host.front_status = 502
+    host.front_status = 500
     with pytest.raises(ReleaseError, match="through nginx"):
         host.stage("confirm")
     assert_old_serves(host)
@@ -330,7 +353,7 @@ def test_an_unhealthy_release_takes_no_lease(host: Leased, behaviour: str) -> No
 
 
 def test_a_switch_that_fails_behind_the_front_ends_its_lease(host: Leased) -> None:
-    host.front_status = 502
+    host.front_status = 500
     with pytest.raises(ReleaseError, match="serves again"):
         host.lease()
     assert_old_serves(host)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 GOOD: dict[str, Any] = {
-    "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
+    "distribution": {"id": "debian", "name": "Debian GNU/Linux", "version": "12", "codename": "bookworm"},
+    "platform": {"apt": True, "python": "3.11", "versions": {"systemd": "252.39-1~deb12u1"}},
     "init": "systemd",
     "cpus": 2,
     "memory_bytes": 2**31,
@@ -20,6 +21,7 @@ GOOD: dict[str, Any] = {
     "listeners": [],
     "stamps": {},
     "resolutions": {},
+    "revisions": {},
     "releases": {},
     "maintenance": {},
     "clashes": {},
@@ -31,5 +33,6 @@ GOOD: dict[str, Any] = {
     "certificate_problems": [],
     "orphans": {},
     "handmade": {},
+    "drained": {},
     "deployed_certificates": [],
 }

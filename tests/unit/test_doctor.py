@@ -837,11 +837,11 @@ def test_a_table_shows_what_is_known() -> None:
     lines = status_table(rows)
     assert lines[0].startswith("host  application  release ")
     assert re.split(r" {2,}", lines[0])[3:] == [
-        *("since (UTC)", "server", "python", "process manager", "workers", "memory", "restarts"),
+        *("revision", "since (UTC)", "server", "python", "process manager", "workers", "memory", "restarts"),
         *("processes", "certificate", "health", "jobs"),
     ]
-    assert re.split(r" {2,}", lines[1])[5:] == ["3.11.2", "systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]
-    assert re.split(r" {2,}", lines[2])[7:] == ["-", "-", "-", "-", "-", "not deployed", "-"]
+    assert re.split(r" {2,}", lines[1])[6:] == ["3.11.2", "systemd", "3", "200 MiB", "0", "-", "-", "ok (200)", "-"]
+    assert re.split(r" {2,}", lines[2])[8:] == ["-", "-", "-", "-", "-", "not deployed", "-"]
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:

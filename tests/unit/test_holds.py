@@ -123,7 +123,7 @@ def test_a_run_says_who_holds_what_and_what_lifts_it(layout: Layout) -> None:
     assert text.startswith(
         f"webapps 'shop': HELD, so this run deploys no release of it. alice@desk rolled back from {NEW.id}"
     )
-    for words in (f"{OLD.id} stays live", "change the code, the dependencies, the settings", "-e release_hold=false"):
+    for words in (f"{OLD.id} stays live", "change the code, the dependencies, the settings", "-e lift_hold=shop"):
         assert words in text
     assert "webapp_upgrade_packages does not lift it" in text_of(layout, NEW, upgrade=True)
 
@@ -204,7 +204,7 @@ def row(host: str, revision: str, hold: dict[str, Any] | None = None) -> dict[st
 def test_the_status_shows_the_hold_and_hosts_that_differ() -> None:
     table = status_table([row("web1", "old", HOLDING), row("web2", "new")])
     assert table[-2].startswith("shop on web1: HELD since 2026-11-29 23:40:00 UTC")
-    assert table[-1].startswith("shop: the hosts serve different code. Revisions: web1 old, web2 new. To change that, ")
+    assert table[-1].startswith("shop: old on web1 (held since a rollback); new on web2. To change that, run site.yml ")
     assert len(status_table([row("web1", "new"), row("web2", "new")])) == 3
 
 

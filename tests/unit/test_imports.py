@@ -26,10 +26,18 @@ HOST: dict[str, list[str]] = {
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
     # HAProxy has the same lock as nginx.
     "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
+    "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
     # The sites that nginx serves show applications as well.
-    "module_utils.preflight": ["module_utils.adoption", "module_utils.host", "module_utils.nginx", "module_utils.tls"],
+    "module_utils.preflight": [
+        "module_utils.adoption",
+        # Since when the host is drained.
+        "module_utils.draining",
+        "module_utils.host",
+        "module_utils.nginx",
+        "module_utils.tls",
+    ],
     "module_utils.switching": [
         "module_utils.host",
         "module_utils.processes",
@@ -38,6 +46,7 @@ HOST: dict[str, list[str]] = {
     ],
     "module_utils.logs": ["module_utils.host", "module_utils.processes"],
     "module_utils.doctor": [
+        "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
         "module_utils.processes",
@@ -78,13 +87,15 @@ CONTROLLER: dict[str, list[str]] = {
     ],
     # The sites of a balancer are made from those of the web hosts.
     "plugin_utils.balancing": ["plugin_utils.model", "plugin_utils.nginx", "plugin_utils.plan", "plugin_utils.specs"],
+    "plugin_utils.draining": [],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
-    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
+    "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
     "plugin_utils.actions": [
         "plugin_utils.balancing",
+        "plugin_utils.draining",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -99,6 +110,7 @@ LEAVES: dict[str, list[str]] = {
         "module_utils.adoption",
         "module_utils.balancing",
         "module_utils.doctor",
+        "module_utils.draining",
         "module_utils.host",
         "module_utils.logs",
         "module_utils.nginx",
@@ -113,6 +125,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.adoption",
         "plugin_utils.balancing",
         "plugin_utils.doctor",
+        "plugin_utils.draining",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
@@ -142,6 +155,8 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     # One parser of nginx's language for both sides.
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
+    "plugin_utils.balancing": ["module_utils.balancing.paths"],
+    "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
         "module_utils.host.texts",
         # The versions that one host gives to others.
@@ -170,6 +185,8 @@ SHARED = {
         # The statuses that are healthy.
         "module_utils.host.probe",
         "module_utils.host.texts",
+        # The parts of a release that a revision covers.
+        "module_utils.release.identity",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
         "module_utils.requirements.pythons",

@@ -120,6 +120,12 @@ def test_packages_are_only_wanted_by_who_uses_them() -> None:
     assert packages(None) == []
 
 
+# What all but the nginx of Debian 11 and Ubuntu 22.04 have.
+KNOWN = {"reject_handshake", "keepalive_time"}
+DEBIAN_11 = "nginx version: nginx/1.18.0\nbuilt with OpenSSL 1.1.1k  25 Mar 2021\n"
+# Their versions as packages.ubuntu.com lists them. They were not run.
+UBUNTU_24_04 = "nginx version: nginx/1.24.0 (Ubuntu)\nbuilt with OpenSSL 3.0.13 30 Jan 2024\n"
+UBUNTU_26_04 = "nginx version: nginx/1.28.3 (Ubuntu)\nbuilt with OpenSSL 3.5.5 27 Jan 2026\n--with-http_v3_module\n"
 DEBIAN_12 = (
     "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.20 7 Apr 2026 (running with OpenSSL 3.0.19 27 Jan 2026)\n"
 )
@@ -130,7 +136,16 @@ DEBIAN_13 = (
 
 @pytest.mark.parametrize(
     ("said", "facts"),
-    [(DEBIAN_12, set()), (DEBIAN_13, {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"})],
+    [
+        (DEBIAN_11, set()),
+        (DEBIAN_12, KNOWN),
+        (UBUNTU_24_04, KNOWN | {"fresh_tickets"}),
+        (DEBIAN_13, KNOWN | {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"}),
+        (
+            UBUNTU_26_04,
+            KNOWN | {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types", "keepalive_min_timeout"},
+        ),
+    ],
 )
 def test_what_the_program_says_decides_what_it_is_told(said: str, facts: set[str]) -> None:
     assert program_facts(said) == facts

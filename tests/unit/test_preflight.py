@@ -39,7 +39,8 @@ CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 # A valid application and a valid host; the cases change them.
 APP: dict[str, Any] = {"name": "shop", "source": {"path": "shop"}, "wsgi": "shop:app"}
 HOST: dict[str, Any] = {
-    "distribution": {"id": "debian", "version": "12", "codename": "bookworm"},
+    "distribution": {"id": "debian", "name": "Debian GNU/Linux", "version": "12", "codename": "bookworm"},
+    "platform": {"apt": True, "python": "3.11", "versions": {"systemd": "252.39-1~deb12u1"}},
     "init": "systemd",
     "root": True,
     "cpus": 2,
@@ -79,10 +80,15 @@ def test_a_mistake_is_told_with_its_remedy(case: dict[str, Any]) -> None:
 
 
 def test_the_distribution_is_read(tmp_path: Path) -> None:
-    (tmp_path / "r").write_text('ID=debian\nVERSION_ID="12"\n# x\n\nVERSION_CODENAME=bookworm\nPRETTY="a=b"\n')
-    assert machine.distribution(str(tmp_path / "r")) == HOST["distribution"]
-    (tmp_path / "r").write_text("NAME=x\n")
-    assert machine.distribution(str(tmp_path / "r")) == {"id": "", "version": "", "codename": ""}
+    text = 'ID=debian\nVERSION_ID=\'12\'\n# x\n\nVERSION_CODENAME=bookworm\nNAME="Debian GNU/Linux"\nPRETTY="a=b"\n'
+    (tmp_path / "r").write_text(text)
+    nowhere = str(tmp_path / "nowhere")
+    assert machine.distribution((str(tmp_path / "r"), nowhere)) == HOST["distribution"]
+    assert machine.distribution((nowhere, str(tmp_path / "r"))) == HOST["distribution"]
+    nothing = {"id": "", "name": "", "version": "", "codename": ""}
+    (tmp_path / "r").write_text("NOTHING=x\n")
+    assert machine.distribution((str(tmp_path / "r"),)) == nothing
+    assert machine.distribution((nowhere,)) == nothing
 
 
 STATUS = """Package: nginx

@@ -40,6 +40,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     write_manifest,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
+from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import with_revision
 
 # The words of programs about a file that they must not write.
 DENIED = re.compile(r"permission denied|read-only file system|unable to open database file|readonly database", re.I)
@@ -60,7 +61,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
     try:
         make(build, manifest)
         manifest.state = BUILT
-        write_manifest(build.layout, manifest)
+        write_manifest(build.layout, with_revision(build.layout, manifest, build.spec.get("revision") or ""))
     except (MissingPackages, Unresolved):
         remove_tree(build.release)
         raise

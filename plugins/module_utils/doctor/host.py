@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import look_at_nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.units import properties
+from ansible_collections.pyweb.stack.plugins.module_utils.draining.flag import drained
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import user
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
@@ -33,6 +34,7 @@ def look_at_host(run: Run, root: str, conf_dir: str = "/etc/nginx") -> dict[str,
     systemd = os.path.isdir("/run/systemd/system")
     return {
         "time": time.time(),
+        "drained": drained() or {},
         "init": "systemd" if systemd else "none",
         "memory": available_memory(),
         "disks": [disk(path) for path in dict.fromkeys((root, "/var/log", "/run")) if os.path.isdir(path)],

@@ -196,7 +196,7 @@ def look_at_app(
         "deployed": bool(live) or os.path.isdir(layout.releases),
         "release": live,
         "state": manifest.state if manifest else "",
-        "revision": manifest.revision if manifest else "",
+        **{key: getattr(manifest, key, "") for key in ("revision", "source", "run")},
         "since": switched.get("time") or (manifest.created if manifest else ""),
         "hold": hold_in_effect(layout),
         "lease": lease_in_effect(layout),

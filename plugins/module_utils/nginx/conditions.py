@@ -13,8 +13,26 @@ TREE = "@TREE@"
 CONDITION_SIGN = "#@ "
 CONDITION = re.compile(r"\s*#@ (?:(?P<sense>if|unless) (?P<fact>\S+)|(?P<word>else|end))\s*")
 
-# The facts of nginx in the newest Debian. Check mode assumes it where nginx is not installed yet.
-NEWEST = frozenset({"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types"})
+# The facts of nginx in the newest release of Debian. Check mode assumes it where nginx is not installed yet.
+NEWEST = frozenset(
+    {"http2_directive", "http3", "fresh_tickets", "mlkem", "newer_types", "reject_handshake", "keepalive_time"}
+)
+
+# The first version of nginx with a feature. Older ones get the lines that stand after ``#@ else``, or none.
+SINCE = {
+    "reject_handshake": (1, 19, 4),
+    "keepalive_time": (1, 19, 10),
+    "http2_directive": (1, 25, 1),
+    # From this version on, nginx changes the keys of tickets itself.
+    "fresh_tickets": (1, 23, 2),
+    # The mime.types of Debian 13.
+    "newer_types": (1, 26),
+    "keepalive_min_timeout": (1, 27, 4),
+    # From this version on, nginx reuses connections to servers unless it is told not to.
+    "upstream_keepalive": (1, 29, 7),
+}
+# The oldest version that the configuration is made for, the one of Debian 11.
+OLDEST = (1, 18)
 
 
 def for_host(files: dict[str, str], tree: str, ipv6: bool, facts: AbstractSet[str] = frozenset()) -> dict[str, str]:
@@ -50,19 +68,18 @@ def chosen(content: str, facts: AbstractSet[str]) -> str:
 
 def program_facts(output: str) -> set[str]:
     """The facts of the program, from the output of ``nginx -V``."""
-    version = _version(output, r"nginx version: nginx/")
-    facts = set()
-    if version >= (1, 25, 1):
-        facts.add("http2_directive")
+    version = program_version(output)
+    facts = {fact for fact, first in SINCE.items() if version >= first}
     if "--with-http_v3_module" in output:
         facts.add("http3")
-    if version >= (1, 23, 2):  # from this version on, nginx changes the keys of tickets itself
-        facts.add("fresh_tickets")
-    if version >= (1, 26):  # Debian 13's mime.types
-        facts.add("newer_types")
     if _version(output, r"(?:running with|built with) OpenSSL ") >= (3, 5):
         facts.add("mlkem")
     return facts
+
+
+def program_version(output: str) -> tuple[int, ...]:
+    """The version of nginx, from the output of ``nginx -V``; empty if it does not say it."""
+    return _version(output, r"nginx version: nginx/")
 
 
 def _version(output: str, before: str) -> tuple[int, ...]:

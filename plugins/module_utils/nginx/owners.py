@@ -19,6 +19,7 @@ SITE = re.compile(r"sites/(?P<name>[^/]+)\.conf")
 OWNER = re.compile(r"(?m)^# Owner: (\S+)$")
 # The socket of an application's releases. In a tree of an older version it shows the owner.
 APPLICATION = re.compile(r"unix:(?P<folder>/[^\s;\"']+)/current(?:\.uwsgi)?\.sock")
+SECURE = re.compile(r"\blisten [^;]* ssl\b")
 SERVER = re.compile(r"(?m)^server \{\n.*?^\}\n", re.DOTALL)
 LISTEN = re.compile(r"(?m)^\s*listen\s+(?:\S*:)?(?P<port>\d+)(?P<options>[^;]*);")
 NAMES = re.compile(r"(?m)^\s*server_name\s+([^;]+);")
@@ -196,7 +197,7 @@ def merged_catch_all(own: dict[str, str], others: dict[str, str], live: str) -> 
     mine = _by_port(own[CATCH_ALL])
     theirs = {port: text for port, text in _by_port(live).items() if port in used_there - taken}
     servers = {port: text for port, text in {**theirs, **mine}.items() if port not in taken_there}
-    ordered = sorted(servers.items(), key=lambda item: ("ssl_reject_handshake" in item[1], item[0]))
+    ordered = sorted(servers.items(), key=lambda item: (SECURE.search(item[1]) is not None, item[0]))
     return SERVER.sub("", own[CATCH_ALL]).rstrip("\n") + "\n" + "".join(f"\n{text}" for _port, text in ordered)
 
 

@@ -19,7 +19,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import processes
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.complaints import holders, taken_ports
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import NEWEST, program_facts
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import (
+    NEWEST,
+    OLDEST,
+    program_facts,
+    program_version,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import LOADED, Trees
 
@@ -133,7 +138,16 @@ class Nginx:
 
     def facts(self) -> set[str]:
         """The facts of the program, for conditional lines."""
-        return set(NEWEST) if self.binary is None else program_facts(self.run([self.binary, "-V"])[2])
+        if self.binary is None:
+            return set(NEWEST)
+        output = self.run([self.binary, "-V"])[2]
+        version = program_version(output)
+        if version and version < OLDEST:
+            raise NginxError(
+                f"{self.binary} is nginx {'.'.join(map(str, version))}, but this collection needs "
+                f"{'.'.join(map(str, OLDEST))} or newer. Upgrade it, or remove it and install the package nginx."
+            )
+        return program_facts(output)
 
     def port_holders(self, complaint: str) -> str:
         return holders(complaint, listeners()) if taken_ports(complaint) else ""

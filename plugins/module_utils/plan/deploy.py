@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.folders impor
     remove_unfinished,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
-from ansible_collections.pyweb.stack.plugins.module_utils.plan.held import held_text, result_of_held
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.held import held_elsewhere, held_text, result_of_held
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import needs_repair
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import ProcessManagerError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose
@@ -42,9 +42,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     has_environment,
     manifests,
     now,
+    read_manifest,
     record,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions import Unresolved
+from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import (
+    is_revision,
+    known_packages,
+    log_fields,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.sandbox import keep_properties
 
 
@@ -58,6 +64,8 @@ class Deployment:
     owner: str
     run: Run
     check_mode: bool = False
+    # The ID of the run of Ansible.
+    run_id: str = ""
 
 
 def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterVersions) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     changed = check_known_releases(layout, owner, check_mode) or changed
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
-    if held := held_text(layout, spec, wanted, owner, check_mode):
+    if held := held_text(layout, spec, wanted, owner, check_mode) or held_elsewhere(layout, spec, wanted):
         spec.get("notes", []).append(held)
         return {**result_of_held(layout, held), "activate": needs_repair(layout, deployment.run), "changed": changed}
     known = [manifest for manifest in manifests(layout) if manifest.id == current or has_environment(layout, manifest)]
@@ -99,13 +107,22 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
             spec.get("notes", []).append(
                 f"webapps '{layout.name}': this run has no change for it, and skips it: {busy}"
             )
-        return {**result, "busy": bool(busy), "activate": needs_repair(layout, deployment.run), "changed": changed}
+        activate = needs_repair(layout, deployment.run)
+        return {**result, **told(layout, current), "busy": bool(busy), "activate": activate, "changed": changed}
     if (current or "") != spec.get("seen", current or "") and not check_mode:
         raise ReleaseError(layout.name, overtaken(layout, current))
     if action == "build" and not (check_mode or spec["source"].get("wanted")):
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
-    return {**result, "activate": True, "changed": True}
+    return {**result, **told(layout, result["candidate"]), "activate": True, "changed": True}
+
+
+def told(layout: Layout, release: str | None) -> dict[str, Any]:
+    """The revision of a release, and whether its packages are new here, for a run with several hosts."""
+    manifest = read_manifest(layout, release) if release else None
+    if manifest is None or not is_revision(manifest.revision):
+        return {"revision": "", "new_packages": False}
+    return {"revision": manifest.revision, "new_packages": not known_packages(layout, manifest.id)}
 
 
 def overtaken(layout: Layout, current: str | None) -> str:
@@ -195,7 +212,9 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
     manifest = Manifest(
         id=new_identity(wanted, now(), taken),
         fingerprint=wanted,
-        revision=spec["source"].get("revision") or wanted["code"][:12],
+        source=spec["source"].get("revision") or wanted["code"][:12],
+        run=deployment.run_id,
+        by=deployment.owner,
         process_manager=spec["process_manager"],
         processes=spec["processes"],
         created=f"{now():%Y-%m-%dT%H:%M:%SZ}",
@@ -214,7 +233,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
                 layout,
                 action="build",
                 release=manifest.id,
-                revision=manifest.revision,
+                **log_fields(manifest, deployment.run_id),
                 by=deployment.owner,
                 result="failed",
                 seconds=round(time.monotonic() - began, 2),
@@ -239,7 +258,12 @@ def activate_at_once(
     """
     due = {result["name"]: result for result in results if result["activate"]}
     specs = [
-        {**spec, "candidate": due[spec["name"]]["candidate"], "expected": due[spec["name"]]["current"]}
+        {
+            **spec,
+            "candidate": due[spec["name"]]["candidate"],
+            "expected": due[spec["name"]]["current"],
+            "lease": {"run": deployment.run_id},
+        }
         for spec in activations
         if spec["name"] in due
     ]

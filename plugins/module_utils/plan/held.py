@@ -52,6 +52,23 @@ def held_text(layout: Layout, spec: dict[str, Any], wanted: dict[str, str], owne
     return ""
 
 
+def held_elsewhere(layout: Layout, spec: dict[str, Any], wanted: dict[str, str]) -> str:
+    """Why a release is not deployed that another host of the run holds; empty if none does, or if it is live here."""
+    hosts = spec.get("held_on") or []
+    if not hosts or not spec.get("release_hold", True):
+        return ""
+    current = layout.current_release()
+    live = read_manifest(layout, current) if current else None
+    if live is not None and not differing_parts(wanted, live.fingerprint):
+        return ""
+    return (
+        f"webapps '{layout.name}': HELD on {', '.join(hosts)} since a rollback, so this run does not deploy that "
+        f"revision here either. {current or 'No release'} stays live. To deploy, change the code, the dependencies or "
+        "the settings. If only secrets have changed, run again when they are deployed on those hosts. Or lift the hold "
+        f"with -e lift_hold={layout.name}."
+    )
+
+
 def result_of_held(layout: Layout, text: str) -> dict[str, Any]:
     """The result of an application whose live release stays, because another one is held."""
     return {

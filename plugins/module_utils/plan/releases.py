@@ -44,6 +44,7 @@ class Releases:
             owner=inputs["owner"],
             run=run,
             check_mode=check_mode,
+            run_id=str(inputs.get("run") or ""),
         )
         self.activations: list[dict[str, Any]] = inputs.get("activations") or []
         self.versions = InterpreterVersions(inputs["root"])
@@ -73,7 +74,6 @@ class Releases:
             "notes": notes,
             "upgrade": bool(self.inputs.get("upgrade")),
             "pythons": self.inputs.get("pythons"),
-            "release_hold": self.inputs.get("release_hold", True),
             "resolved": resolved,
         }
         settings.end_lost = bool(self.inputs.get("end_lost_command"))
@@ -120,7 +120,10 @@ class Releases:
     def of_run(self, name: str) -> dict[str, Any]:
         """The state of an application in this run: its new release, and the versions that all hosts install."""
         kinds = {"built": "built", "resolution": "resolutions", "shared_inputs": "shared_inputs"}
-        return {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
+        kinds |= {"revision": "revisions", "held_on": "held_on"}
+        is_held = self.inputs.get("release_hold", True) and name not in (self.inputs.get("lift_hold") or [])
+        found = {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
+        return {**found, "release_hold": is_held}
 
     @property
     def held(self) -> list[str]:

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.adoption.facts import handmade
+from ansible_collections.pyweb.stack.plugins.module_utils.draining.flag import drained
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.listeners import listeners
@@ -25,11 +26,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import (
     distribution,
     installed_packages,
     memory_bytes,
+    platform,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import closed_folder, find, owner_of, state
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.busy import apt_holder, boots_first
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
+from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions import revisions
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -48,6 +52,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
     names, root = params["names"], params["root"]
     return {
         "distribution": distribution(),
+        "platform": {**platform(), "first_boot": boots_first(), "apt_holder": apt_holder()},
         "init": "systemd" if os.path.isdir("/run/systemd/system") else "none",
         "cpus": cpus(),
         "memory_bytes": memory_bytes(),
@@ -60,6 +65,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
         "resolutions": recorded(names, root) if params.get("fleet") else {},
+        "revisions": revisions(names, root) if params.get("fleet") else {},
         "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},
@@ -71,6 +77,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "certificate_problems": certificate_problems(params["certificates"]),
         "orphans": orphans(params["known"], Places(root)),
         "handmade": handmade(root),
+        "drained": drained() or {},
         "deployed_certificates": deployed_certificates(params["expired"]),
     }
 

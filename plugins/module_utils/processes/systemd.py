@@ -128,6 +128,14 @@ def judge_verification(output: str) -> tuple[bool, list[str]]:
     return refused, lines
 
 
+def analyze(run: Run, paths: list[str]) -> tuple[int, str, str]:
+    """Run systemd-analyze verify. Before version 250, it has no option to leave out other units of the host."""
+    status, out, err = run(["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", *paths])
+    if status and "unrecognized option" in err:
+        status, out, err = run(["systemd-analyze", "--man=no", "verify", *paths])
+    return status, out, err
+
+
 def verify(run: Run, files: list[File]) -> list[str]:
     """Check copies of new unit files by systemd-analyze; return warnings, raise for what systemd would refuse."""
     present = [file for file in files if file.content is not None]
@@ -139,7 +147,7 @@ def verify(run: Run, files: list[File]) -> list[str]:
             copies.append(os.path.join(folder, os.path.basename(file.path)))
             with open(copies[-1], "wb") as stream:
                 stream.write(file.data or b"")
-        status, out, err = run(["systemd-analyze", "--man=no", "--recursive-errors=no", "verify", *copies])
+        status, out, err = analyze(run, copies)
         refused, lines = judge_verification((out + err).replace(f"{folder}/", ""))
     # systemd-analyze also has findings about other units of the host.
     names = [os.path.basename(file.path).rpartition(".")[0] for file in present]

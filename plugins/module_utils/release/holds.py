@@ -77,7 +77,9 @@ def write_hold(layout: Layout, entries: list[Held]) -> None:
 
 def after_rollback(entries: list[Held], left: Manifest, target: Manifest, by: str) -> list[Held]:
     """The hold after a rollback from the release ``left``: earlier entries stay, except the one for the target."""
-    entry = Held(left.id, left.fingerprint, left.venv, left.revision, by, f"{now():%Y-%m-%dT%H:%M:%SZ}", target.id)
+    entry = Held(
+        left.id, left.fingerprint, left.venv, left.revision or left.source, by, f"{now():%Y-%m-%dT%H:%M:%SZ}", target.id
+    )
     return [one for one in [*entries, entry] if not one.is_live(target) and (one is entry or not one.is_live(left))]
 
 
@@ -109,5 +111,5 @@ def message(name: str, live: str, held: Held) -> str:
         f"webapps '{name}': HELD, so this run deploys no release of it. {held.by or 'A user'} rolled back from "
         f"{held.release} at {held.time.replace('T', ' ').rstrip('Z')} UTC, and the inventory still describes that "
         f"release. {live} stays live. To deploy, change the code, the dependencies, the settings or the secrets. Or "
-        "lift the hold with -e release_hold=false."
+        f"lift the hold with -e lift_hold={name}; -e release_hold=false lifts those of all applications."
     )

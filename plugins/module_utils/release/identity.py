@@ -48,14 +48,25 @@ def fingerprint(
     spec: dict[str, Any], layout: Layout, versions: InterpreterVersions, check_mode: bool
 ) -> dict[str, str]:
     """The fingerprint of the wanted release, part by part."""
+    source = spec["source"]
+    return {
+        "code": digest([source["kind"], source["digest"], source.get("subdir")]),
+        "dependencies": digest(dependencies_of(spec, versions[spec["python"].get("interpreter")])),
+        "settings": digest([spec[key] for key in SETTINGS]),
+        "secrets": secret_digest(layout, secrets_of(spec), create_key=not check_mode and os.path.isdir(layout.home)),
+    }
+
+
+def dependencies_of(spec: dict[str, Any], interpreter: Any) -> list[Any]:
+    """Everything that decides which packages a release gets. ``interpreter`` is the version of its Python."""
     python, source = spec["python"], spec["source"]
     # Indexes count only if any are set, and never with their credentials.
     indexes = [without_login(one) for one in [python.get("index_url") or "", *(python.get("extra_index_urls") or [])]]
     choice = {key: python.get(key) for key in ("extras", "groups")}
     if python.get("index_strategy", DEFAULT_STRATEGY) != DEFAULT_STRATEGY:
         choice["index_strategy"] = python["index_strategy"]
-    dependencies = [
-        versions[python.get("interpreter")],
+    return [
+        interpreter,
         python.get("requirements"),
         recorded_all(python.get("packages")),
         recorded_all(spec["server_packages"]),
@@ -65,12 +76,6 @@ def fingerprint(
         # These keys are newer than the first releases, so they count only if they are set.
         *([choice] if any(choice.values()) else []),
     ]
-    return {
-        "code": digest([source["kind"], source["digest"], source.get("subdir")]),
-        "dependencies": digest(dependencies),
-        "settings": digest([spec[key] for key in SETTINGS]),
-        "secrets": secret_digest(layout, secrets_of(spec), create_key=not check_mode and os.path.isdir(layout.home)),
-    }
 
 
 def secrets_of(spec: dict[str, Any]) -> Any:

@@ -194,7 +194,13 @@ class Manifest:
     id: str
     state: str = BUILDING
     fingerprint: dict[str, str] = field(default_factory=dict)
+    # The identity of the deployment, the same on all hosts. Releases of earlier versions have none.
     revision: str = ""
+    # The commit of git, the version of a package, or the start of the digest of the code.
+    source: str = ""
+    # The run that has built it, and the user of that run.
+    run: str = ""
+    by: str = ""
     venv: str = ""
     process_manager: str = "systemd"
     created: str = ""
@@ -216,13 +222,16 @@ def read_manifest(layout: Layout, identity: str) -> Manifest | None:
     try:
         with open(os.path.join(layout.release(identity), MANIFEST), encoding="utf-8") as stream:
             data = {"links_checked": False, **json.load(stream)}
+        if "source" not in data:
+            # Earlier versions had no identity, and noted the source under its name.
+            data |= {"source": data.get("revision", ""), "revision": ""}
         return Manifest(**{key: data[key] for key in Manifest.__dataclass_fields__ if key in data})
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
 
 
 def write_manifest(layout: Layout, manifest: Manifest) -> None:
-    texts = {"revision": redacted(manifest.revision), "reason": redacted(manifest.reason)}
+    texts = {key: redacted(getattr(manifest, key)) for key in ("revision", "source", "reason")}
     content = json.dumps({**manifest.__dict__, **texts}, indent=2) + "\n"
     write(File(os.path.join(layout.release(manifest.id), MANIFEST), content, mode=0o600))
 

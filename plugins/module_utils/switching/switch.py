@@ -39,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     record,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import log_fields, with_agreed_revision
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
@@ -184,7 +185,7 @@ class Switch:
                 self.name,
                 f"the release {self.target} is not there, or was never finished. Run again to build a new one.",
             )
-        self.manifest = manifest
+        self.manifest = with_agreed_revision(self.layout, manifest, self.spec)
 
     def check_expected(self) -> None:
         """Refuse to replace a release that another run has switched to since this run has decided."""
@@ -382,17 +383,15 @@ class Switch:
             remove_runtime_files(self.layout, lambda name: name.startswith(self.target))
 
     def record(self, result: str, **more: str) -> None:
-        run = (self.spec.get("lease") or {}).get("run")
         record(
             self.layout,
             action=self.action,
             release=self.target,
             replaced=self.replaced,
-            revision=self.manifest.revision,
+            **log_fields(self.manifest, (self.spec.get("lease") or {}).get("run")),
             by=self.owner,
             result=result,
             seconds=round(time.monotonic() - self.began, 2),
             **self.measured,
-            **({"run": run} if run else {}),
             **more,
         )

@@ -21,6 +21,20 @@ OPENSSL_TIMEOUT = 60.0  # seconds
 
 EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
+# A file of its own, because openssl 1.1.1 adds the extensions of an option to those of the system's file, and a
+# certificate with one of them twice is not valid.
+AUTHORITY = """\
+[req]
+distinguished_name = subject
+x509_extensions = authority
+[subject]
+[authority]
+basicConstraints = critical,CA:TRUE,pathlen:0
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always
+"""
+
 
 class HostAuthority:
     """The authority that signs the certificates of the mode ``selfsigned``."""
@@ -78,11 +92,12 @@ class HostAuthority:
         if self.is_usable():
             return
         with tempfile.TemporaryDirectory(prefix="pyweb-") as folder:
+            with open(f"{folder}/settings", "w", encoding="utf-8") as stream:
+                stream.write(AUTHORITY)
             openssl(
-                *("req", "-x509", "-new", *EC_KEY, "-keyout", f"{folder}/key", "-out", f"{folder}/certificate"),
+                *("req", "-config", f"{folder}/settings", "-x509", "-new", *EC_KEY),
+                *("-keyout", f"{folder}/key", "-out", f"{folder}/certificate"),
                 *("-days", str(AUTHORITY_DAYS), "-sha256", "-subj", f"/CN=pyweb.stack on {socket.gethostname()}"[:64]),
-                *("-addext", "basicConstraints=critical,CA:TRUE,pathlen:0"),
-                *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             )
             write(self.key_path, str(read(f"{folder}/key")), 0o600)
             write(self.path, str(read(f"{folder}/certificate")), 0o644)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -18,14 +18,38 @@ FLAGS = {
 }
 
 
-def flag_problems(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
-    """Values that are neither true nor false."""
-    problems = []
+def flag_problems(
+    variables: Mapping[str, Any], template: Callable[[Any], Any], known: Collection[str] = ()
+) -> list[str]:
+    """Values that are neither true nor false, and names that are none of the ``known`` applications."""
+    problems = lift_problems(variables, template, known)
     for name in FLAGS:
         value = template(variables[name]) if name in variables else None
         if name in variables and as_boolean(value) is None:
             problems.append(f"{name}: '{value}' is neither true nor false. Set -e {name}=true or -e {name}=false.")
     return problems
+
+
+def lifted_holds(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
+    """The applications of ``-e lift_hold=shop,blog``, whose holds this run lifts."""
+    given = template(variables.get("lift_hold"))
+    names = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []
+    return [name for one in names if (name := str(one).strip())]
+
+
+def lift_problems(variables: Mapping[str, Any], template: Callable[[Any], Any], known: Collection[str]) -> list[str]:
+    """The names of ``lift_hold`` that are none of an application, such as false."""
+    if "lift_hold" not in variables:
+        return []
+    names = lifted_holds(variables, template)
+    wrong = [name for name in names if name not in known]
+    if names and not wrong:
+        return []
+    given = ", ".join(f"'{name}'" for name in wrong) or "the value"
+    return [
+        f"lift_hold: {given} names no application of this host. Set -e lift_hold=NAME, with commas between several "
+        f"names. Applications: {', '.join(known) or 'none'}. To lift all holds, use -e release_hold=false."
+    ]
 
 
 def given_flags(variables: Mapping[str, Any], template: Callable[[Any], Any], *names: str) -> dict[str, bool]:

@@ -27,7 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLE
 # Inputs of the playbooks that no role has.
 PLAYBOOK_INPUTS = frozenset(
     {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
-    | {"release_hold", "end_lost_command", "since", "level", "request", "folder"}
+    | {"release_hold", "lift_hold", "revision", "end_lost_command", "since", "level", "request", "folder"}
 )
 
 # Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.
@@ -51,6 +51,7 @@ NUMBER = (int, float)
 # The facts of the preflight, and of what type each is.
 FACTS: dict[str, type | tuple[type, ...]] = {
     "distribution": dict,
+    "platform": dict,
     "init": str,
     "cpus": int,
     "memory_bytes": int,
@@ -63,6 +64,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "listeners": list,
     "stamps": dict,
     "resolutions": dict,
+    "revisions": dict,
     "releases": dict,
     "maintenance": dict,
     "clashes": dict,
@@ -74,6 +76,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "certificate_problems": list,
     "orphans": dict,
     "handmade": dict,
+    "drained": dict,
     "deployed_certificates": list,
 }
 

@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import balancers_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.busy import after_first_boot, tell_of_apt
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import flag_problems, given_flags
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import (
     HostAction,
@@ -28,6 +29,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_notice
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
@@ -36,6 +38,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import notices as platform_notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import (
     app_problems,
@@ -148,7 +151,7 @@ class LookAction(HostAction):
         if not (name and arguments.get("app_on_host")):
             problems = problems or app_problems([app["name"] for app in apps], name, required=required)
         problems += misspelt_inputs(self.task_vars)
-        problems += flag_problems(self.task_vars, self._templar.template)
+        problems += flag_problems(self.task_vars, self._templar.template, [app["name"] for app in apps])
         problems += input_problems({name: value for given in inputs.values() for name, value in given.items()})
         problems = problems or keep_problems(arguments.get("keep_releases", 5))
         if not problems:
@@ -211,8 +214,14 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         if builds:
             self.tell_of_orphans(look, served)
-        for text in notices(served, look.facts["handmade"]) if builds else ():
-            display.warning(printable(text))
+        if builds:
+            host = str(self.task_vars.get("inventory_hostname", "the host"))
+            tell_of_apt(host, look.facts, module_arguments["packages"])
+            texts = [*platform_notices(served, look.facts), *notices(served, look.facts["handmade"])]
+            for text in texts:
+                display.warning(printable(text))
+            if text := drained_notice(host, look.facts["drained"]):
+                display.warning(text)
         return look
 
     def tell_of_orphans(self, look: Look, served: list[dict[str, Any]]) -> None:
@@ -225,22 +234,31 @@ class LookAction(HostAction):
 
     def look_at_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The host's half, and by how much its clock differs."""
+        host = str(self.task_vars.get("inventory_hostname", "the host"))
         try:
             with Ahead(lambda: connect(self._connection)):
                 pack("pyweb.stack.preflight", self.task_vars, self._templar)
-            before = time.time()
-            # As it comes, for the facts are checked below.
-            answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
-            after = time.time()
+            times: list[float] = []
+
+            def ask() -> dict[str, Any]:
+                times[:] = [time.time()]
+                # As it comes, for the facts are checked below.
+                answer = ActionBase._execute_module(self, "pyweb.stack.preflight", arguments, task_vars=self.task_vars)
+                times.append(time.time())
+                return dict(answer)
+
+            answer = after_first_boot(ask, host)
+            before, after = times
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
-                return failed([sudo_problem(str(account), self.task_vars.get("inventory_hostname", "the host"))])
+                return failed([sudo_problem(str(account), host)])
+            if "privilege escalation prompt" in str(error):
+                return failed([PROMPT.format(host=host)])
             raise
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
         if not result.get("failed"):
-            host = str(self.task_vars.get("inventory_hostname", "the host"))
             facts = checked_facts(found.get("pyweb") if isinstance(found, dict) else None, host)
             result["ansible_facts"] = {"pyweb": facts}
             if self._discovered_interpreter_key:
@@ -334,6 +352,12 @@ def own_port(inputs: dict[str, dict[str, Any]]) -> int | None:
     """The port on which the host serves balancers, if it is another one than visitors use."""
     port = inputs.get("balancer", {}).get("balancer_port")
     return int(port) if isinstance(port, int) and port else None
+
+
+PROMPT = (
+    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and newer "
+    "does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
+)
 
 
 def sudo_problem(account: str, host: str) -> str:

@@ -11,16 +11,15 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import RevisionsAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import SendingAction
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES
 
 
-class SwitchingAction(ModelAction, SendingAction, StagesAction):
+class SwitchingAction(RevisionsAction, SendingAction):
     """An action that switches."""
 
     def left_out(self, wanted: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -75,7 +74,13 @@ class SwitchingAction(ModelAction, SendingAction, StagesAction):
         return rendered
 
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
-        arguments = {"apps": apps, "root": root, "owner": deployer(), **self.flags("end_lost_command"), **more}
+        arguments = {
+            "apps": self.with_revisions(apps),
+            "root": root,
+            "owner": deployer(),
+            **self.flags("end_lost_command"),
+            **more,
+        }
         return self._execute_module("pyweb.stack.webapp_activate", module_args=arguments, task_vars=self.task_vars)
 
     def reported(self, answer: dict[str, Any], failures: dict[str, list[str]], live: Any = ()) -> dict[str, Any]:

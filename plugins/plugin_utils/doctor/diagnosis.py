@@ -37,6 +37,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "site": front.site,
     "certificate": certificate,
     "maintenance": front.maintenance,
+    "drain": host.drained,
     "upstream link": process.upstream_link,
     "socket": process.socket,
     "process": process.process,

@@ -14,6 +14,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
     start_reason,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
 
 # Seconds that a clock may be wrong before certificates, sessions and package lists fail.
 CLOCK = 30.0
@@ -21,6 +22,22 @@ CLOCK = 30.0
 DISK_LOW, MEMORY_LOW = 0.05, 0.05
 # Bytes of free space below which no file can be written.
 DISK_FULL = 16 * 1024**2
+
+
+def drained(view: View) -> Finding | None:
+    """A host that balancers send no requests to."""
+    text = drained_text(view.host.get("drained"))
+    return (
+        Finding(
+            "drain",
+            f"the host is {text}",
+            "an operator took it out of the balancers, or a run of rolling.yml stopped at it",
+            f"bring it back: ansible-playbook drain.yml -e drain=off --limit {view.host['name']}",
+            works=True,
+        )
+        if text
+        else None
+    )
 
 
 def full_disk(view: View) -> dict[str, Any] | None:

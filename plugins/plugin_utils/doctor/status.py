@@ -8,15 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
+from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import shown_revision
 
 COLUMNS = {
     "host": "host",
     "application": "application",
     "release": "release",
+    "revision": "revision",
     "since": "since (UTC)",
     "server": "server",
     "python": "python",
@@ -40,9 +44,12 @@ def status_row(view: View) -> dict[str, Any]:
         "application": view.name,
         "release": found["release"],
         "revision": found.get("revision", ""),
+        "source": found.get("source", ""),
+        "run": found.get("run", ""),
         "hold": found.get("hold"),
         "lease": found.get("lease"),
         "since": found["since"],
+        "drained": view.host.get("drained") or None,
         "without_service": found.get("without_service"),
         "server": found["server"],
         "python": python(found["environment"]),
@@ -93,7 +100,12 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *drifts(rows)])]
+    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows)])]
+
+
+def differing(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each application whose hosts serve different deployments."""
+    return [drift["text"] for drift in drifts(rows).values()]
 
 
 def leases(rows: list[dict[str, Any]]) -> list[str]:
@@ -106,24 +118,17 @@ def holds(rows: list[dict[str, Any]]) -> list[str]:
     return [hold_line(row["application"], row["hold"], row["host"]) for row in rows if row.get("hold")]
 
 
-def drifts(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each application whose hosts serve different code."""
-    found = []
-    for name in dict.fromkeys(row["application"] for row in rows):
-        # An application that is in no inventory has no revision here.
-        here = [row for row in rows if row["application"] == name and row["release"] and "revision" in row]
-        served = {row["host"]: row["revision"][:12] for row in here}
-        if len(set(served.values())) > 1:
-            each = ", ".join(f"{host} {revision or 'unknown'}" for host, revision in served.items())
-            found.append(
-                f"{name}: the hosts serve different code. Revisions: {each}. To change that, run site.yml or "
-                "rollback.yml on all of these hosts."
-            )
-    return found
+def drained_hosts(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each host that is drained."""
+    found = {row["host"]: drained_text(row.get("drained")) for row in rows}
+    return [f"{host} is {text}: it gets no requests from balancers." for host, text in found.items() if text]
 
 
 def cell(row: dict[str, Any], key: str) -> str:
     """A value as text; a dash where it does not apply."""
+    if key == "revision":
+        has_one = row["release"] and "revision" in row
+        return shown_revision(row["revision"], str(row.get("source") or "")) if has_one else "-"
     value = row[key]
     if key == "restarts" and row["release"] and row["worker_deaths"]:
         return f"{value}, of workers {row['worker_deaths']}"

@@ -52,7 +52,20 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.upstreams import
 EVERY_HOST = '""'
 
 # A request for an unknown host on an existing connection gets 421, so that a browser opens a new connection.
-REFUSED = ["server_name _;", "ssl_reject_handshake on;", "location / {", "    return 421;", "}"]
+REFUSED = [
+    "server_name _;",
+    "#@ if reject_handshake",
+    "ssl_reject_handshake on;",
+    "#@ else",
+    "# This nginx has no directive for it. A certificate that can't be read rejects the handshake, too.",
+    "ssl_certificate /dev/null/$nginx_version;",
+    "ssl_certificate_key /dev/null/$nginx_version;",
+    "error_log /dev/null crit;",
+    "#@ end",
+    "location / {",
+    "    return 421;",
+    "}",
+]
 
 
 def tree_files(sites: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:

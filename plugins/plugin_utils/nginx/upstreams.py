@@ -29,6 +29,9 @@ class Target:
 SAME_SERVER = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "5s"))
 
 
+# Since 1.29.7, nginx reuses its connections to servers by default. After a switch, requests on such a connection would
+# still reach the old release.
+NO_KEEPALIVE = ["#@ if upstream_keepalive", "keepalive 0;", "#@ end"]
 # Behind the socket of a balancer there are several hosts. It notices a frozen one, which has the request, and then
 # another host gets the request, however long the first one had it.
 OTHER_HOST = (("next_upstream", "error"), ("next_upstream_tries", "2"), ("next_upstream_timeout", "0"))
@@ -64,7 +67,7 @@ class Upstreams:
 
     def blocks(self) -> list[dict[str, Any]]:
         single = [
-            block(f"upstream {self.site}_{number}", lone_server(server))
+            block(f"upstream {self.site}_{number}", [*lone_server(server), *NO_KEEPALIVE])
             for number, server in enumerate(self.servers, start=1)
         ]
         return [*(group_block(self.site, group) for group in self.named.values()), *single]
@@ -81,7 +84,11 @@ def group_block(site: str, group: dict[str, Any]) -> dict[str, Any]:
     # nginx requires these after the servers and the method of balancing.
     if group["keepalive"]:
         timeout = f"{round(1000 * group['keepalive_timeout'])}ms"
-        lines += [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
+        kept = [f"keepalive {group['keepalive']};", f"keepalive_timeout {timeout};", f"keepalive_time {timeout};"]
+        # Without a limit of its age, a busy connection would lead to the old release long after a switch.
+        lines += ["#@ if keepalive_time", *kept, "#@ end"]
+    else:
+        lines += NO_KEEPALIVE
     return block(f"upstream {site}_{group['name']}", lines)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import interpreter_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import platform_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
     memory_bytes,
     resolved_process_manager,
@@ -21,9 +22,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.build_sandbox import hidden_by
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
-
-# The systems that the tests run on.
-SUPPORTED = {("debian", "12"), ("debian", "13")}
 
 # Bytes of memory of one process of a minimal Flask application under gunicorn. Measured: 20 to 30 MiB, of which the
 # master and its workers share a part.
@@ -54,7 +52,7 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
     if not facts["root"]:
         # The other facts are not reliable without root.
         return ["the tasks don't run as root on the host. Set become: true, and give the account sudo."]
-    problems = [*system_problems(facts), *facts.get("certificate_problems", [])]
+    problems = [*platform_problems(facts), *facts.get("certificate_problems", [])]
     if wanted.builds:
         problems += [*disk_problems(facts), *clock_problems(facts)]
     for app in wanted.apps:
@@ -76,15 +74,6 @@ def host_problems(wanted: Wanted, facts: dict[str, Any]) -> list[str]:
             for problem in check(app, facts, wanted)
         ]
     return problems
-
-
-def system_problems(facts: dict[str, Any]) -> Iterator[str]:
-    found = facts["distribution"]
-    if (found["id"], found["version"].split(".")[0]) not in SUPPORTED:
-        yield (
-            f"the host runs {found['id'] or 'an unknown system'} {found['version']}, but this "
-            "collection is tested on Debian 12 and 13. Use one of them."
-        )
 
 
 def disk_problems(facts: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import short_run, shown_revision
 
 # The CA certificate of the host, which signs the certificates of mode `selfsigned`.
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
@@ -75,26 +76,27 @@ def outage(seconds: Any) -> str:
 
 def release_table(apps: list[dict[str, Any]]) -> list[str]:
     """The releases of a host as lines of a table. The live ones are marked."""
-    head = ("", "application", "release", "result", "revision", "built (UTC)", "by")
+    head = ("", "application", "release", "result", "revision", "source", "built (UTC)", "by", "run")
     rows = [head]
     for app in apps:
         for release in app["releases"]:
             live = release["id"] == app["current"]
-            revision = release["revision"]
-            short = revision[:12] if len(revision) == 40 else revision
+            source = str(release.get("source") or "")
             rows.append(
                 (
                     "*" if live else "",
                     app["name"],
                     release["id"],
                     state_in_table(release, app, live),
-                    short,
+                    shown_revision(release["revision"], source),
+                    shown_revision("", source) if source else "",
                     release["created"].replace("T", " ").rstrip("Z"),
                     release["by"],
+                    short_run(release.get("run")),
                 )
             )
         if not app["releases"]:
-            rows.append(("", app["name"], "none", "", "", "", ""))
+            rows.append(("", app["name"], "none", "", "", "", "", "", ""))
     lines = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.
 def check_term(switch: ProvisionalSwitch) -> Lease:
     """The lease of a switch, if its run may still decide. Else the switch is reverted, as the guard would."""
     lease = switch.lease_of_switch
-    if not lease.is_valid:
+    if not lease.is_valid or lease.state != PROVISIONAL:
         reverted = switch.revert(overdue(lease))
         raise ReleaseError(switch.name, f"{lease.reason}. {reverted['release'] or 'No release'} serves again.")
     return lease

@@ -60,7 +60,7 @@ def end(
         "confirm": lambda switch: confirm(switch, seconds, process),
         "renew": lambda switch: renew(switch, seconds, process),
         "commit": commit,
-        "revert": lambda switch: switch.revert(reason),
+        "revert": lambda switch: revert(switch, reason),
     }[stage]
 
     def take(spec: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
@@ -100,9 +100,7 @@ def without_lease(stage: str, layout: Layout, run: str) -> dict[str, Any]:
     if stage == "revert" and decided != "live":
         return {**result, "reverted": bool(decided)}
     if stage == "revert":
-        raise ReleaseError(
-            layout.name, f"its switch to {live} is final, so it can't be reverted. Roll back with rollback.yml."
-        )
+        raise final(layout, live)
     if decided:
         why = f" Reason: {entry['reason']}" if entry and entry.get("reason") else ""
         raise ReleaseError(
@@ -112,6 +110,12 @@ def without_lease(stage: str, layout: Layout, run: str) -> dict[str, Any]:
         )
     raise ReleaseError(
         layout.name, f"this run has not switched it, or its lease is gone. {live or 'No release'} is live. Run again."
+    )
+
+
+def final(layout: Layout, release: str) -> ReleaseError:
+    return ReleaseError(
+        layout.name, f"its switch to {release} is final, so it can't be reverted. Roll back with rollback.yml."
     )
 
 
@@ -156,3 +160,12 @@ def commit(switch: ProvisionalSwitch) -> dict[str, Any]:
     if switch.lease_of_switch.state != COMMITTING:
         check_term(switch)
     return {**switch.commit(), "provisional": False, "committed": True}
+
+
+def revert(switch: ProvisionalSwitch, reason: str) -> dict[str, Any]:
+    lease = switch.lease_of_switch
+    if lease.state == COMMITTING:
+        # The old release may have ended already.
+        switch.commit()
+        raise final(switch.layout, switch.target)
+    return switch.revert(lease.reason or reason)

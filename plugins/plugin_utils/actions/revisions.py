@@ -1,0 +1,101 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The revisions that the hosts of one run deploy: the same one for each application, and none that a host holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import lifted_holds
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import revisions as plan
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Model
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import is_revision, packages_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
+
+# The revisions of one application that a host may report as held.
+MOST_HELD = 100
+
+
+# Pure
+
+
+def reported_revisions(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a host reports about its revisions, without everything that is none."""
+    found = {}
+    for name in names:
+        given = facts.get("revisions", {}).get(name)
+        if isinstance(given, Mapping):
+            live, held = given.get("live"), given.get("held")
+            listed = [one for one in held if is_revision(one)][:MOST_HELD] if isinstance(held, list) else []
+            found[name] = {"live": live if is_revision(live) else "", "held": listed}
+    return found
+
+
+def held_on(reports: Mapping[str, Mapping[str, Any]], bases: Mapping[str, str], host: str) -> dict[str, list[str]]:
+    """The other hosts of the run that hold what this host would deploy, by application."""
+    found: dict[str, list[str]] = {}
+    for name, base in bases.items():
+        for other, report in reports.items():
+            held = (report.get(name) or {}).get("held") or []
+            if other != host and any(one.startswith(base) for one in held):
+                found.setdefault(name, []).append(other)
+    return found
+
+
+# Actions
+
+
+class RevisionsAction(ModelAction, StagesAction):
+    """An action whose hosts agree on revisions."""
+
+    def revision_bases(self, model: Model, origins: Mapping[str, Origin]) -> dict[str, str]:
+        descriptions = {name: origin.description for name, origin in origins.items()}
+        return plan.bases(self.roles, model, descriptions, self.names_of_hosts())
+
+    def names_of_hosts(self) -> list[str]:
+        """The names and addresses of all hosts of the inventory, as far as the inventory itself has them."""
+        names = [str(name) for name in (self.task_vars.get("groups") or {}).get("all", [])]
+        found = [self.host, *names, str(self.task_vars.get("ansible_host") or "")]
+        with suppress(AttributeError):
+            inventory = self.task_vars["hostvars"]._variable_manager._inventory
+            found += [str(inventory.get_host(name).vars.get("ansible_host") or "") for name in names]
+        return sorted(set(found) - {""})
+
+    def of_deployment(self, model: Model, origins: Mapping[str, Origin]) -> dict[str, Any]:
+        """Additions to the part webapp that do not affect its key: this run, its revisions, and holds elsewhere."""
+        bases = self.revision_bases(model, origins)
+        return {"run": self.play, "revisions": bases, "held_on": held_on(self.reports(), bases, self.host)}
+
+    def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
+        lifted = lifted_holds(self.task_vars, self._templar.template)
+        return {**super().of_this_run(facts), **({"lift_hold": lifted} if lifted else {})}
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """What the look at each host of the play has found about its revisions."""
+        return {host: look.get("revisions") or {} for host, look in self.looks().items()}
+
+    def with_revisions(self, switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The switches of this host, with the revision that all hosts agree on."""
+        return [{**one, "revision": self.agreed_revision(one["name"])} for one in switches]
+
+    def agreed_revision(self, name: str) -> str:
+        """The revision of an application in this run; empty if its hosts do not compare what they have."""
+        looks, reports = self.looks(), self.reports()
+        own = self.build_of(self.host, name).get("revision")
+        if self.host not in looks or not is_revision(own):
+            return ""
+        base = str(own)[:8]
+        builds = [build for host in looks if (build := self.build_of(host, name)).get("candidate")]
+        unchanged = [host for host in looks if not self.build_of(host, name).get("candidate")]
+        live = [str((reports[host].get(name) or {}).get("live") or "") for host in unchanged]
+        packages = packages_of(builds, live, base)
+        return base + packages if packages else ""
+
+    def build_of(self, host: str, name: str) -> dict[str, Any]:
+        """What a host has built of an application in this run."""
+        apps = self.deployment_of(host).get("apps") or []
+        return next((one for one in apps if isinstance(one, dict) and one.get("name") == name), {})

@@ -1,0 +1,134 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""A rollback or a restart on several hosts as one: all of them switch, or none. The decisions are pure.
+
+``results`` holds the results of the stages on each host that has the application, in the order of the play.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.barrier import REASONS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
+
+# The stages, and the variables that their results are registered in.
+STAGES = {"choose": "__choice", "switch": "__switched", "confirm": "__confirmed", "finish": "__finished"}
+# Seconds of a lease: for the confirmations of all hosts, and for each switch that may take place before them.
+LEAST_SECONDS, SECONDS_OF_SWITCH = 300, 60
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def lease_seconds(hosts: int, forks: int) -> int:
+    """The length of a lease. The first host that switches waits for the last one."""
+    return LEAST_SECONDS + SECONDS_OF_SWITCH * (-(-hosts // max(1, forks)) - 1)
+
+
+def missing(results: Results, skips_unreachable: bool) -> str:
+    """The message of a run whose hosts are not all there; empty if it may switch."""
+    lost = {host: why for host, stages in results.items() if (why := why_lost(stages["choose"]))}
+    lost = {host: why for host, why in lost.items() if why != "unreachable" or not skips_unreachable}
+    if not lost:
+        return ""
+    told = ", ".join(f"{host} ({REASONS[why]})" for host, why in lost.items())
+    limit = ":".join(["all", *(f"!{host}" for host in lost)])
+    return (
+        f"Hosts of this run are missing: {told}. Nothing was switched on any host. Repair these hosts, or leave them "
+        f"out with --limit '{limit}'. They then stay on the release that they have. To switch without hosts that can't "
+        "be reached, set webapp_rollout: {unreachable: skip}."
+    )
+
+
+def why_lost(result: Mapping[str, Any]) -> str:
+    """Why a host has not taken a stage; empty if it has.
+
+    The results decide, not the list of active hosts. That changes while the hosts of a task run one after the other.
+    """
+    if not result:
+        return "left"
+    return "unreachable" if result.get("unreachable") else "failed" if result.get("failed") else ""
+
+
+def checked_results(found: Any, names: Iterable[str], host: str) -> list[dict[str, Any]]:
+    """The results of a host about applications that it was asked for, each once."""
+    left = set(names)
+    results = found if isinstance(found, list) else [found]
+    for one in results:
+        if not isinstance(one, dict) or one.get("name") not in left or not isinstance(one.get("release"), str):
+            raise AnsibleActionFail(
+                f"{host} answered with a switch of the wrong kind: {one_line(str(one))[:200]}. {REMEDY}"
+            )
+        left.remove(one["name"])
+    return results
+
+
+def named(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The result of a stage for one application; empty if it has none."""
+    return next((one for one in answer.get("apps") or [] if one.get("name") == name), {})
+
+
+def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, last: str) -> str:
+    """The state of an application on a host after the stage ``last``: good, final, stays, failed or lost."""
+    done = [stages[stage] for stage in (("switch",) if last == "switch" else ("switch", "confirm"))]
+    if any(map(why_lost, done)):
+        return "lost"
+    if stages["switch"].get("staying"):
+        return "stays"
+    switched = named(stages["switch"], name)
+    if not switched or any(name in (stage.get("failures") or {}).get("names", []) for stage in done):
+        return "failed"
+    if not switched.get("provisional"):
+        return "final"
+    return "good" if last == "switch" or named(stages["confirm"], name).get("provisional") else "failed"
+
+
+def failed_on(results: Results, name: str, last: str) -> list[str]:
+    """The hosts on which an application has not switched as it should."""
+    having = {host: stages for host, stages in results.items() if name in (stages["choose"].get("names") or ())}
+    return [host for host, stages in having.items() if state_of(stages, name, last) in ("failed", "lost")]
+
+
+def why_reverted(name: str, hosts: list[str], host: str) -> str:
+    others = [one for one in hosts if one != host]
+    return f"it failed on {', '.join(others)}" if others else "it failed here"
+
+
+def problem_of_final(name: str, release: str, hosts: list[str]) -> str:
+    """The message of an application that can't go back, because its old release has stopped first."""
+    return (
+        f"webapps '{name}': it failed on {', '.join(hosts)}, but this host stays on {release}, because 'switch: "
+        "stop_first' makes each switch final. Correct the problem, then run again on the other hosts."
+    )
+
+
+def problem_of_reverted(name: str, release: str, hosts: list[str]) -> str:
+    return f"webapps '{name}': it failed on {', '.join(hosts)}, so this host is back on {release or 'no release'}."
+
+
+# Reports
+
+
+def lines_of(
+    results: Iterable[Mapping[str, Any]], staying: Mapping[str, str], revisions: Mapping[str, str]
+) -> list[str]:
+    """The live releases, a line for each application."""
+    lines = []
+    for one in results:
+        name, seconds = one["name"], one.get("without_service")
+        pause = f", after {seconds:.1f} seconds without service" if isinstance(seconds, (int, float)) else ""
+        revision = f" (revision {revisions[name]})" if revisions.get(name) else ""
+        text = f"{name}: release {one['release']}{revision} is live and has replaced {one.get('replaced')}{pause}"
+        if one.get("skipped"):
+            text += f". Skipped: {', '.join(map(str, one['skipped']))}"
+        if one.get("held"):
+            text += (
+                f". {one['held']} is held: site.yml does not deploy it again until its code, dependencies, settings or "
+                f"secrets differ in the inventory. -e lift_hold={name} lifts the hold"
+            )
+        lines.append(text)
+    lines += [f"{name}: release {release} stays, because its revision is live" for name, release in staying.items()]
+    return lines
