@@ -182,7 +182,7 @@ class ActionModule(RolloutAction):
         inputs = self.complete_inputs("webapp", look.inputs)
         left = {*self.unbuilt(), *self.failed_commands()}
         apps = release_commands(
-            [app for app in look.apps if app["name"] not in left],
+            look.apps.where(lambda app: app["name"] not in left),
             builds,
             self.host,
             self.facts(),

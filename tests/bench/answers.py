@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Answers of real hosts to what Ansible asked them: recording_ssh.py keeps them, connection/bench_stub.py gives them."""
+"""Answers of real hosts to what Ansible asked them: recording_ssh.py keeps them, bench_stub.py gives them."""
 
 from __future__ import annotations
 

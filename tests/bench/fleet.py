@@ -26,8 +26,8 @@ from typing import Any, Protocol
 
 BENCH = Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent.parent
-SIZES = (1, 4, 8)
-STUBBED = (50, 500)
+SIZES = (1, 2)
+STUBBED = (10, 50)
 FORKS = 20
 # A run of 500 hosts may take some minutes.
 TIMEOUT = 1800
@@ -46,7 +46,7 @@ class Bench(Protocol):
 
     folder: Path
 
-    def fresh_hosts(self, *names: str) -> contextlib.AbstractContextManager[list[Host]]: ...
+    def fresh_hosts(self, *names: str, fresh: bool = ...) -> contextlib.AbstractContextManager[list[Host]]: ...
     def playbook(
         self,
         inventory: Path,
@@ -122,7 +122,7 @@ def named(hosts: list[Host]) -> dict[str, dict[str, Any]]:
 
 def measure(bench: Bench, rounds: int, say: Say, balanced: bool) -> Figures:
     figures, fleet = Figures(), Fleet(bench, say)
-    with bench.fresh_hosts(*(f"fleet-{number}" for number in range(1, max(SIZES) + 1))) as hosts:
+    with bench.fresh_hosts(*(f"fleet-{number}" for number in range(1, max(SIZES) + 1)), fresh=False) as hosts:
         inventories = {count: fleet.inventory(f"fleet-{count}", named(hosts[:count])) for count in SIZES}
         bench.playbook(inventories[max(SIZES)])
         for _ in range(rounds):
@@ -132,7 +132,7 @@ def measure(bench: Bench, rounds: int, say: Say, balanced: bool) -> Figures:
             say(f"  {len(hosts)} hosts    undo    {figures.undo[-1]:6.2f} s after the failure was known")
         measure_stubs(fleet, figures, hosts[:2])
     if balanced:
-        with bench.fresh_hosts("fleet-balancer", *(f"fleet-{number}" for number in range(1, 5))) as hosts:
+        with bench.fresh_hosts("fleet-balancer", *(f"fleet-{number}" for number in range(1, 5)), fresh=False) as hosts:
             measure_traffic(fleet, figures, hosts)
     return figures
 

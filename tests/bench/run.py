@@ -235,9 +235,9 @@ class Bench:
         self.repeated = 0
 
     @contextlib.contextmanager
-    def fresh_hosts(self, *names: str) -> Iterator[list[dict[str, str]]]:
-        """Yield the connection variables of fresh hosts, and remove the hosts afterwards."""
-        wanted = {f"bench-{name}": test_hosts.Kind(self.suite, fresh=True) for name in names}
+    def fresh_hosts(self, *names: str, fresh: bool = True) -> Iterator[list[dict[str, str]]]:
+        """Yield the connection variables of new hosts, and remove the hosts afterwards."""
+        wanted = {f"bench-{name}": test_hosts.Kind(self.suite, fresh=fresh) for name in names}
         try:
             test_hosts.create(self.scenario, self.hosts, wanted)
             reached = json.loads(self.hosts.read_text())["all"]["hosts"]

@@ -33,6 +33,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import folders, part_of, pem, with_texts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
@@ -78,7 +79,7 @@ class Look:
     task's result, with the host's facts.
     """
 
-    apps: list[dict[str, Any]]
+    apps: Applications
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     sites: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import (
     health_question,
@@ -110,12 +111,17 @@ def runs_commands_first(app: dict[str, Any]) -> bool:
 
 
 def release_commands(
-    webapps: Any, builds_by_host: list[list[Any]], host: str, facts: dict[str, Any], process_manager: str = "auto"
+    webapps: Applications,
+    builds_by_host: list[list[Any]],
+    host: str,
+    facts: dict[str, Any],
+    process_manager: str = "auto",
 ) -> list[dict[str, Any]]:
     """Input of webapp_activate's stage ``commands``: the applications whose release commands this host has to run.
 
     ``builds_by_host`` holds pairs of host and builds, in the order of the play. The first host with a new release runs
-    the commands, once for the whole deployment.
+    the commands, once for the whole deployment. A list of another class would be checked again, and refused where a
+    site has keys that only balancers know.
     """
     leaders: dict[str, tuple[str, str]] = {}
     for name, builds in builds_by_host:
