@@ -91,7 +91,7 @@ def test_a_change_is_deployed_and_rolled_back(places: list[Place], run_playbook,
     assert all(page_over_tls(place.address, "/healthz").status == 200 for place in places)
 
 
-# Holds the lock as unattended upgrades do, which bear this name.
+# Holds the lock as unattended upgrades do, with their name.
 HOLDER = """
 import fcntl, time
 open("/proc/self/comm", "w").write("unattended-upgr")
