@@ -224,8 +224,10 @@ def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
             f"{app}: revision={given} matches several revisions: {', '.join(matching[:MOST_LISTED])}. {UNCHANGED} Give "
             "more digits of one of them."
         )
-    known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))
-    return f"{app}: no host has the revision '{given}'. {UNCHANGED} Their earlier revisions: {', '.join(known[:MOST_LISTED]) or 'none'}."
+    known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))[:MOST_LISTED]
+    return (
+        f"{app}: no host has the revision '{given}'. {UNCHANGED} Their earlier revisions: {', '.join(known) or 'none'}."
+    )
 
 
 def by_releases(app: str, hosts: Hosts, wanted: Mapping[str, str]) -> Choice:
