@@ -92,7 +92,7 @@ class ActionModule(ModelAction, StagesAction):
         if self.is_single and not self.given["revision"]:
             return self.activate(self.given["release"])
         if stopped := transactions.missing(self.results(), self.skips_unreachable):
-            return {"failed": True, "msg": stopped if self.is_first else self.short(stopped)}
+            return {"failed": True, "msg": self.told(stopped)}
         if not any(stages["choose"].get("names") for stages in self.results().values()):
             return {"failed": True, "msg": unknown_app(self.given["app"], self.choice["known"])}
         if not self.choice["names"]:
@@ -101,7 +101,7 @@ class ActionModule(ModelAction, StagesAction):
             return self.activate("")
         chosen = self.chosen()
         if chosen.refusal:
-            return {"failed": True, "msg": chosen.refusal if self.is_first else self.short(chosen.refusal)}
+            return {"failed": True, "msg": self.told(chosen.refusal)}
         release, revision = chosen.releases[self.host], chosen.revisions[self.host]
         if not release:
             return {"changed": False, "apps": [], "staying": True, "revision": revision}
@@ -173,9 +173,12 @@ class ActionModule(ModelAction, StagesAction):
             return common_revision.named(app, hosts, self.given["revision"])
         return common_revision.newest_common(app, hosts)
 
-    def short(self, message: str) -> str:
-        """The message of a host that is not the first one, whose message is whole."""
-        return f"Nothing was switched on any host. The message of {self.batch[0]} says why: {message[:60]}…"
+    def told(self, message: str) -> str:
+        """The message of a refusal: the whole one on the first host that could be reached, a short one on others."""
+        found = [host for host, stages in self.results().items() if not transactions.why_lost(stages["choose"])]
+        if self.host == found[0]:
+            return message
+        return f"Nothing was switched on any host. The message of {found[0]} says why: {message[:60]}…"
 
     def failed_on(self, name: str, last: str) -> list[str]:
         return transactions.failed_on(self.results(), name, last)

@@ -186,11 +186,17 @@ def test_releases_are_named_for_each_host() -> None:
         {"current": None, "releases": [None, 1, "x"], "targets": [1, None]},
     ],
 )
+@pytest.mark.attack(
+    "17", "A host of a rollback answers with releases of the wrong kind, to stop the controller or to lead other hosts."
+)
 def test_an_answer_of_the_wrong_kind_has_no_release(found: Any) -> None:
     one = host_of(found)
     assert (one.live, one.usable, one.choices, one.serves) == ("", [], [], None)
 
 
+@pytest.mark.attack(
+    "17", "A host of a rollback answers with escape sequences as revisions, so the terminal acts on them."
+)
 def test_texts_of_a_host_are_shown_printable() -> None:
     found = {"current": "A", "releases": [{"id": "B", "state": "good", "revision": "\x1b[2J", "source": "x\n\x1b[2J"}]}
     one = host_of({**found, "targets": ["B"]})

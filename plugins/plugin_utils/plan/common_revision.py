@@ -13,6 +13,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import 
 
 # The states of releases that were live once.
 USABLE = ("good", "withdrawn")
+# The releases of a host that are read, and those that a message lists.
+MOST_RELEASES, MOST_LISTED = 1000, 20
 UNCHANGED = "Nothing was switched on any host."
 
 
@@ -104,10 +106,10 @@ def host_of(found: Mapping[str, Any]) -> Host:
             text(one.get("source")),
             text(one.get("run")),
         )
-        for one in (listed if isinstance(listed, list) else [])
+        for one in (listed[:MOST_RELEASES] if isinstance(listed, list) else [])
         if isinstance(one, Mapping)
     ]
-    names = [text(one) for one in targets] if isinstance(targets, list) else []
+    names = [text(one) for one in targets[:MOST_RELEASES]] if isinstance(targets, list) else []
     return Host(text(found.get("current")), releases, names)
 
 
@@ -219,10 +221,10 @@ def unclear(app: str, hosts: Hosts, text: str, matching: list[str]) -> str:
     given = one_line(text)[:60]
     if matching:
         return (
-            f"{app}: revision={given} matches several revisions: {', '.join(matching)}. {UNCHANGED} Give more digits "
-            "of one of them."
+            f"{app}: revision={given} matches several revisions: {', '.join(matching[:MOST_LISTED])}. {UNCHANGED} Give "
+            "more digits of one of them."
         )
-    known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))
+    known = list(dict.fromkeys(one.shown for found in hosts.values() for one in found.usable))[:MOST_LISTED]
     return (
         f"{app}: no host has the revision '{given}'. {UNCHANGED} Their earlier revisions: {', '.join(known) or 'none'}."
     )
