@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 
 import pytest
@@ -31,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.verdict import
     tail,
     verdict,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 SLICES = 12
 POOL = 20_000
@@ -234,6 +236,11 @@ def test_the_bounds_of_an_inventory_count() -> None:
     lenient = bounds_of({"p50": 3, "p95": 3.0, "requests": None})
     assert (lenient.requests, verdict(new, old, lenient).state) == (100, OK)
     assert verdict([steady_host("web1", errors=1)], old, Bounds(errors=6)).state == OK
+
+
+def test_the_defaults_are_those_of_the_specification() -> None:
+    options = role_options("webapp")["webapp_rollout"]["options"]["bounds"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == asdict(Bounds())
 
 
 def test_milliseconds_are_no_difference() -> None:
