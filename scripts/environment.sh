@@ -82,6 +82,28 @@ provide_module() {
     rm -rf "$scratch"
 }
 
+# HAProxy for the tests of balancers, with the libraries that it needs. Installed, its package would start a server.
+provide_haproxy() {
+    if [ -x /usr/sbin/haproxy ] || [ -x .venv/bin/haproxy ]; then return; fi
+    command -v apt-get >/dev/null || { say "Without haproxy its unit tests are skipped."; return; }
+    say "Fetching haproxy for the unit tests"
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch"
+    # Debian's base system has the others.
+    libraries=$(apt-cache depends haproxy libopentracing-c-wrapper0 2>/dev/null \
+        | grep -o -e 'liblua[^ >]*' -e 'libopentracing[^ >]*' | sort -u)
+    # shellcheck disable=SC2086  # a list of names
+    (cd "$scratch" && apt-get -qq download haproxy $libraries) 2>/dev/null
+    for package in "$scratch"/*.deb; do dpkg -x "$package" "$scratch/unpacked"; done
+    mkdir -p .venv/lib/haproxy
+    cp "$scratch/unpacked/usr/sbin/haproxy" .venv/lib/haproxy/
+    find "$scratch/unpacked" -name 'lib*.so.*' -exec cp -P {} .venv/lib/haproxy/ \;
+    rm -rf "$scratch"
+    folder=$(pwd)/.venv/lib/haproxy
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s/haproxy "$@"\n' "$folder" "$folder" >.venv/bin/haproxy
+    chmod 755 .venv/bin/haproxy
+}
+
 # A program in an environment of its own: sslyze and galaxy-importer need older libraries than the rest.
 provide_apart() {
     .venv/bin/uv venv --quiet --clear --python "$python" ".venv/$1"
@@ -143,6 +165,7 @@ follow_the_machine
     for module in static filter; do
         provide_module "libnginx-mod-http-brotli-$module" "usr/lib/nginx/modules/ngx_http_brotli_${module}_module.so"
     done
+    provide_haproxy
     provide_program slowhttptest usr/bin/slowhttptest
     provide_apart sslyze
 }

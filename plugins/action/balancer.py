@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing.paths import HEALTH_SOCKET
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import both_problem, variables_of
@@ -36,6 +37,10 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import in
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 Given = dict[str, Any]
+
+display = Display()
+
+LEFT_OUT = "Visitors reach these sites on the web hosts, or set nginx_sites for the balancers, too."
 
 # As in the defaults of the role nginx.
 NGINX = ("nginx", "logrotate")
@@ -103,6 +108,13 @@ class ActionModule(LookAction, PackagesAction):
             given[role] = {**defaults, **given[role]}
         return given
 
+    def sites_left_out(self, names: list[str]) -> list[str]:
+        """A warning for web hosts with sites of their own, which no balancer spreads."""
+        if "nginx_sites" in self.task_vars:
+            return []
+        found = [name for name in names if "nginx_sites" in self.task_vars["hostvars"][name]]
+        return [f"nginx_sites of {', '.join(found)}: balancers spread only webapps. {LEFT_OUT}"] if found else []
+
     # The host
 
     def configured(self, fetch: bool) -> dict[str, Any]:
@@ -113,6 +125,8 @@ class ActionModule(LookAction, PackagesAction):
         apps, more = fleet.applications_of(hosts) if not problems else ([], [])
         if problems or more:
             raise Refused(failed([*problems, *more]))
+        for text in self.sites_left_out(names):
+            display.warning(text)
         own = {name: given["nginx"][name] for name in OF_VISITORS if name in set_}
         nginx = {**given["nginx"], **settings_of_visitors(own, names, self.variables)}
         singles = {name: value for name, value in nginx.items() if name != "nginx_sites"}

@@ -35,7 +35,7 @@ class ActionModule(HostAction):
             argument_spec={
                 "step": {"type": "str", "choices": ["begin", "done", "failed", "report"], "required": True},
                 "hosts": {"type": "list", "elements": "str", "default": []},
-                **{name: {"type": "bool", "default": False} for name in ("drains", "force", "reboot")},
+                **{name: {"type": "bool", "default": False} for name in ("drains", "force", "reboot", "stays_drained")},
                 **{name: {"type": "str", "default": ""} for name in ("command", "tasks", "task")},
                 "roles": {"type": "raw", "default": []},
                 "result": {"type": "raw", "default": {}},
@@ -43,7 +43,8 @@ class ActionModule(HostAction):
         )
         step = arguments["step"]
         if step == "done":
-            return {"changed": False, "state": rolling.DONE, "play": self.play}
+            reason = rolling.STAYS if arguments["stays_drained"] else ""
+            return {"changed": False, "state": rolling.DONE, "reason": reason, "play": self.play}
         if step == "failed":
             result = arguments["result"] if isinstance(arguments["result"], dict) else {}
             reason = rolling.reason_of(arguments["task"], result)

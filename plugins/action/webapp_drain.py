@@ -49,7 +49,7 @@ class ActionModule(HostAction):
             return self.judge(host, arguments)
         if arguments["until"] is not None:
             arguments["seconds"] = max(0, round(arguments["until"] - time.time()))
-        options = {"state": state, "by": arguments["by"] or deployer(), "seconds": arguments["seconds"]}
+        options = {"state": state, "by": author(arguments["by"]), "seconds": arguments["seconds"]}
         result = self._execute_module("pyweb.stack.webapp_drain", options, task_vars=task_vars)
         return {**result, "label": label_of(host), "until": time.time() + arguments["seconds"]}
 
@@ -85,3 +85,8 @@ class ActionModule(HostAction):
             "changed": False,
             "msg": f"{host}: {problem}. This run continues, because of force." if problem else told,
         }
+
+
+def author(playbook: str) -> str:
+    """The account that runs Ansible, and the playbook that drains hosts by itself."""
+    return f"{deployer()} ({playbook})" if playbook else deployer()

@@ -38,7 +38,7 @@ class ActionModule(ModelAction, StagesAction):
         super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=OPTIONS)
         self.stage = str(arguments["stage"])
-        self.check_registration(self.stage)
+        self.check_play(self.stage)
         self.check_strategy()
         try:
             if self.stage == "choose":
@@ -49,7 +49,8 @@ class ActionModule(ModelAction, StagesAction):
             return refused.answer
         return {**answer, "play": self.play}
 
-    def check_registration(self, stage: str) -> None:
+    def check_play(self, stage: str) -> None:
+        """Refuse a play whose later stages would not find the results of this one, or in which hosts do not wait."""
         if getattr(self._task, "register", None) != STAGES[stage]:
             raise AnsibleActionFail(
                 f"webapp_switch: the stage {stage} must register its result as {STAGES[stage]}. Otherwise, the later "

@@ -143,11 +143,6 @@ deployment:
   description: What the later stages have to know, such as C(apps), the result of each application.
   type: dict
   returned: with O(stage=deploy) and O(stage=build)
-steps:
-  description: The stages to run next, each with its O(batch) and O(seconds), the same for all hosts.
-  type: list
-  elements: dict
-  returned: with O(stage=commands)
 parts:
   description: The result of each part that was applied, by role. A part that was verified before is left out.
   type: dict
@@ -165,7 +160,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions im
 # Secrets that belong to items of a part.
 ITEMS = ("apps", "certificate_keys")
 
-STAGES = ["look", "deploy", "build", "commands", "switch", "report"]
+STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
 
 
 def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[dict[str, Any]]:
@@ -198,10 +193,12 @@ def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, A
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            # The action plugin reads these three.
+            # The action plugin reads these five.
             "stage": {"type": "str", "choices": STAGES, "default": "deploy"},
             "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "roles": {"type": "list", "elements": "str", "default": []},
+            "batch": {"type": "int", "default": -1},
+            "seconds": {"type": "int", "default": 0},
             "parts": {"type": "list", "elements": "dict", "default": []},
             "finish": {"type": "bool", "default": True},
             "give": {"type": "dict", "default": {}},

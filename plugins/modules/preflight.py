@@ -195,9 +195,9 @@ def main() -> None:
     )
     if sys.version_info < OLDEST_PYTHON:
         module.fail_json(
-            msg=f"Ansible runs Python {'.'.join(map(str, sys.version_info[:2]))} on the host, but this collection needs "
-            f"{'.'.join(map(str, OLDEST_PYTHON))} or newer, as Debian 11 and Ubuntu 22.04 have it. Upgrade the system, "
-            "or name a newer Python in ansible_python_interpreter. Nothing on the host has changed."
+            msg=f"Ansible runs Python {'.'.join(map(str, sys.version_info[:2]))} on the host, but this collection "
+            f"needs {'.'.join(map(str, OLDEST_PYTHON))} or newer, as Debian 11 and Ubuntu 22.04 have it. Upgrade the "
+            "system, or name a newer Python in ansible_python_interpreter. Nothing on the host has changed."
         )
     # An older Python can't import it.
     from ansible_collections.pyweb.stack.plugins.module_utils.preflight.facts import gather

@@ -62,6 +62,11 @@ options:
       - With V(begin), whether the playbook reboots.
     type: bool
     default: false
+  stays_drained:
+    description:
+      - With V(done), whether the host stays drained, because it was drained before.
+    type: bool
+    default: false
   task:
     description:
       - With V(failed), the name of the task that failed.
@@ -87,9 +92,9 @@ state:
   type: str
   returned: with V(done) and V(failed)
 reason:
-  description: Why the host failed.
+  description: Why the host failed, or stays drained.
   type: str
-  returned: with V(failed)
+  returned: with V(done) and V(failed)
 command:
   description: The command with its spaces.
   type: str

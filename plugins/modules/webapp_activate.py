@@ -190,7 +190,7 @@ def problem_of(given: dict[str, Any]) -> str:
     """The problem of the options about leases; empty if there is none."""
     lease, stage = given["lease"], given["stage"]
     provisional = [app["name"] for app in given["apps"] if app.get("provisional")] if stage == "switch" else []
-    if lease["run"]:
+    if lease.get("run"):
         least = lease["seconds"] >= LEAST_SECONDS
         return "" if least else f"lease.seconds is {lease['seconds']}. Set at least {LEAST_SECONDS}."
     if stage in STAGES:
@@ -240,7 +240,7 @@ def main() -> None:
     settings.settle = functools.partial(settle, run=run_on_host)
     if problem := problem_of(module.params):
         module.fail_json(msg=problem)
-    settings.run = module.params["lease"]["run"]
+    settings.run = module.params["lease"].get("run", "")
     stage = module.params["stage"]
     results, problems = work(stage, module.params)
     own = [one for result in results for one in result.pop("warnings", [])]

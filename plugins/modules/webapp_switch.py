@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: webapp_switch
 short_description: Roll applications back, or restart them, on all hosts as one
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Runs in four stages, each of them a task for all hosts of a play with the strategy linear. No host begins a stage
     before all hosts have ended the previous one.

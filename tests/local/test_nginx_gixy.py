@@ -50,7 +50,7 @@ def trees(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[d
     return found
 
 
-NEWEST = {"http2_directive", "http3", "fresh_tickets", "mlkem"}
+NEWEST = {"http2_directive", "http3", "fresh_tickets", "mlkem", "reject_handshake", "keepalive_time"}
 
 
 def hosts(sites: list[dict[str, Any]]) -> list[set[str]]:

@@ -305,3 +305,10 @@ def test_a_health_path_that_nginx_can_not_write_is_refused() -> None:
     found = checked_inventory([app(health={"path": "/up$x"})], "/srv/webapps", {"balancers": ["192.0.2.1"]})
     assert "balancers can't ask for the health path '/up$x'" in found.problems[0]
     assert checked_inventory([app(health={"path": "/up$x"})]).problems == []
+
+
+def test_an_application_behind_balancers_can_be_checked_again() -> None:
+    behind = behind_balancers(checked(app(FULL | {"locations": []})), ["192.0.2.1"])
+    again, problems = normalised(list(behind))
+    assert problems == []
+    assert again == list(behind)

@@ -235,6 +235,7 @@ LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
 # Made by the roles of the app servers, and written by a module that takes any text.
 MADE_BY_ROLES = {"webapp_release_files"}
 SINGLE: dict[str, Any] = {
+    "webapp_rollout": {"first": "1", "batch": "25%", "pause": 0, "watch": 0, "unreachable": "stop"},
     "nginx_acme_ca_bundle": "/etc/ca.pem",
     "nginx_acme_email": "ops@example.com",
     "nginx_ca_certificate": "ca.pem",

@@ -175,7 +175,7 @@ def test_releases_are_named_for_each_host() -> None:
     assert f"web1: {R3}-0 is already live; web2: no release is given for it" in text
 
 
-# What a host answers
+# The answer of a host
 
 
 @pytest.mark.parametrize(

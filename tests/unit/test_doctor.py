@@ -159,11 +159,13 @@ def view(
     found: dict[str, Any] | None = None,
     host: dict[str, Any] | None = None,
     visits: list[dict[str, Any]] | None = None,
+    balancers: list[dict[str, Any]] | None = None,
     **app: Any,
 ) -> View:
     (normal,), problems = normalised([merged(APP, app)])
     assert problems == []
-    return View(normal, merged(FOUND, found or {}), merged(HOST, host or {}), VISITS if visits is None else visits)
+    seen = VISITS if visits is None else visits
+    return View(normal, merged(FOUND, found or {}), merged(HOST, host or {}), seen, balancers or [])
 
 
 def first(**changes: Any) -> tuple[dict[str, Any], bool]:
@@ -178,7 +180,8 @@ DEAD = {"process": {"state": "failed"}, "socket": {"there": False}, "direct": DO
 
 
 def test_a_site_that_works_has_nothing_wrong() -> None:
-    assert diagnose(view()) == {"links": list(LINKS), "broken": [], "warnings": []}
+    links = [name for name in LINKS if name != "balancer"]
+    assert diagnose(view()) == {"links": links, "broken": [], "warnings": []}
     assert [one for one in checks(view()) if one["problem"]] == []
 
 
@@ -319,6 +322,12 @@ STATES: list[tuple[dict[str, Any], bool, str, list[str]]] = [
     ),
     ({"found": {"configured": False}}, True, "site", ["another site answers", "no site for the name shop.example.com"]),
     ({"found": {"maintenance": True}}, False, "maintenance", ["503", "maintenance.yml -e maintenance=off -e app=shop"]),
+    (
+        {"host": {"drained": {"since": "2026-11-30T01:02:03Z", "by": "ada@desk\x1b[2J"}}},
+        False,
+        "drain",
+        ["drained since 2026-11-30 01:02:03 (UTC) by ada@desk", "drain.yml -e drain=off --limit"],
+    ),
     ({"found": {"socket": {"link": "/x"}}}, False, "upstream link", ["leads to /x", "something answers there"]),
     ({"found": {"socket": {"nginx": "Connection refused"}, "front": DOWN, "direct": DOWN}}, True, "site", []),
     (
@@ -714,6 +723,13 @@ def test_a_promise_that_does_not_apply_is_told_apart(changes: dict[str, Any], wo
     lines = check_table("web1", [{"name": "shop", "checks": told}])
     assert not [line for line in lines if "FAILED" in line]
     assert [line for line in lines if line.startswith(f"  n/a    it sees no processes of others: {words}")]
+
+
+def test_the_status_names_a_drained_host_once() -> None:
+    row = status_row(view(host={"drained": {"since": "2026-11-30T01:02:03Z", "by": "ada@desk"}}))
+    lines = [line for line in status_table([row, row]) if "drained" in line]
+    assert len(lines) == 1
+    assert "is drained since 2026-11-30 01:02:03 (UTC) by ada@desk: it gets no requests from balancers." in lines[0]
 
 
 def test_what_the_inventory_loosens_is_no_broken_promise() -> None:

@@ -126,7 +126,7 @@ def test_a_host_is_back_if_every_balancer_sends_requests() -> None:
     seen = choice.seen_by([waited(server(state="up")), {**waited(server(state="down")), "item": "lb2"}], "web3")
     assert choice.not_up("web3", seen) == "lb2 sees shop on web3 as down (L7OKC 404)"
     assert choice.not_up("web3", seen[:1]) == ""
-    assert choice.back("web3", seen[:1]) == "web3 is back: lb1 send requests to it."
+    assert choice.back("web3", seen[:1]) == "web3 is back, and gets requests from lb1."
 
 
 def test_without_balancers_the_message_names_the_health_endpoint() -> None:

@@ -155,7 +155,6 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     # One parser of nginx's language for both sides.
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
-    "plugin_utils.balancing": ["module_utils.balancing.paths"],
     "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
         "module_utils.host.texts",

@@ -58,17 +58,17 @@ def lease(state: str = PROVISIONAL, left: float = 50) -> Lease:
 @pytest.mark.parametrize(
     ("state", "left", "valid"),
     [
-        (PROVISIONAL, 60, True),
+        (PROVISIONAL, 50, True),
         (PROVISIONAL, -1, False),
         (PROVISIONAL, 119, True),
         # The clock was set back.
         (PROVISIONAL, 3600, False),
         # A decision that was begun is completed by any run.
-        (COMMITTING, 60, False),
-        (REVERTING, 60, False),
+        (COMMITTING, 50, False),
+        (REVERTING, 50, False),
     ],
 )
-def test_a_lease_is_valid_until_it_expires_or_is_decided(state: str, left: int, valid: bool) -> None:
+def test_a_lease_is_valid_until_it_expires_or_is_decided(state: str, left: float, valid: bool) -> None:
     one = lease(state, left)
     assert one.is_valid == valid
     assert is_due(one) != valid

@@ -120,7 +120,7 @@ def test_packages_are_only_wanted_by_who_uses_them() -> None:
     assert packages(None) == []
 
 
-# What all but the nginx of Debian 11 and Ubuntu 22.04 have.
+# The facts of every nginx but that of Debian 11 and Ubuntu 22.04.
 KNOWN = {"reject_handshake", "keepalive_time"}
 DEBIAN_11 = "nginx version: nginx/1.18.0\nbuilt with OpenSSL 1.1.1k  25 Mar 2021\n"
 # Their versions as packages.ubuntu.com lists them. They were not run.

@@ -91,14 +91,24 @@ def test_a_change_is_deployed_and_rolled_back(places: list[Place], run_playbook,
     assert all(page_over_tls(place.address, "/healthz").status == 200 for place in places)
 
 
-# Holds the lock as unattended upgrades do, which bear this name.
+# Holds the lock as unattended upgrades do, with their name, until apt has waited for it for some seconds.
 HOLDER = """
-import fcntl, time
+import contextlib, fcntl, glob, time
+
+def runs(program):
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if open(path).read().strip() == program:
+                return True
+
 open("/proc/self/comm", "w").write("unattended-upgr")
 with open("/var/lib/dpkg/lock-frontend", "w") as lock:
     fcntl.lockf(lock, fcntl.LOCK_EX)
     print("held", flush=True)
-    time.sleep(20)
+    end = time.monotonic() + 250
+    while time.monotonic() < end and not runs("apt-get"):
+        time.sleep(1)
+    time.sleep(5)
 """
 
 
@@ -109,7 +119,7 @@ def test_a_run_waits_for_unattended_upgrades_and_names_them(places: list[Place],
     assert holder.stdout.readline() == "held\n"
     run = run_playbook("pyweb.stack.site", {"python_packages": ["tree"]}, "--limit", place.name, timeout=900)
     assert run.status == 0, run.output
-    assert holder.wait(60) == 0
+    assert holder.wait(300) == 0
     assert re.search(r"platforms-ubuntu: apt is in use by unattended-upgr \(process \d+\)", run.output), run.output
     assert place.run("dpkg-query --show tree")
 

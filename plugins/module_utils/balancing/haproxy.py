@@ -78,9 +78,9 @@ class Haproxy:
 
     def test(self, path: str) -> None:
         """Have HAProxy test a configuration; raises BalancerError with its complaint."""
-        status, out, err = self.run([self.program, "-c", "-q", "-f", path])
+        status, out, err = self.run([self.program, "-c", "-f", path])
         if status:
-            lines = [line for line in lines_of(err or out) if "[ALERT]" in line or "[WARNING]" in line]
+            lines = [line for line in lines_of(err or out) if "[ALERT]" in line]
             raise BalancerError("\n".join(lines) or (err or out).strip())
 
     @property

@@ -27,6 +27,11 @@ STATIC_ENTRIES = 1000
 MOST_NAMED = 5
 
 
+def through_nginx(spec: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request to nginx of this host. Behind a balancer, it has no TLS."""
+    return {**spec["question"], "scheme": spec.get("front_scheme", spec["question"]["scheme"])}
+
+
 def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group: str) -> dict[str, Any]:
     """A folder that nginx serves itself: whether it exists and is readable, and nginx's answer for one of its files."""
     folder = item["folder"].rstrip("/")
@@ -47,7 +52,7 @@ def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group:
         found |= {"mode": mode_of(found["blocked"]).get("mode", ""), "lists": acl.is_supported(folder)}
     if sample:
         found["asked"] = item["url"] + sample
-        question = Question(port=spec["port"], **{**spec["question"], "path": found["asked"]})
+        question = Question(port=spec["port"], **{**through_nginx(spec), "path": found["asked"]})
         found["answer"] = ask(question, PATIENCE).as_dict()
     return found
 

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
     look_at_files,
     look_at_modes,
     look_at_static,
+    through_nginx,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import (
     LOG_BYTES,
@@ -160,7 +161,7 @@ def ask_direct(spec: dict[str, Any], layout: Layout) -> Answer:
 
 
 def ask_front(spec: dict[str, Any]) -> Answer:
-    return ask(Question(port=spec["port"], **spec["question"]), PATIENCE)
+    return ask(Question(port=spec["port"], **through_nginx(spec)), PATIENCE)
 
 
 def look_at_app(

@@ -28,7 +28,7 @@ SINCE = {
     # The mime.types of Debian 13.
     "newer_types": (1, 26),
     "keepalive_min_timeout": (1, 27, 4),
-    # From this version on, nginx reuses connections to servers unless it is told not to.
+    # From this version on, nginx reuses connections to servers by default.
     "upstream_keepalive": (1, 29, 7),
 }
 # The oldest version that the configuration is made for, the one of Debian 11.

@@ -42,7 +42,7 @@ def after_first_boot(
             return answer
         if clock() - begun >= MOST:
             display.warning(
-                f"{host}: cloud-init has not ended after {MOST:.0f} seconds. The run goes on, and cloud-init may "
+                f"{host}: cloud-init has not ended after {MOST:.0f} seconds. The run continues, and cloud-init may "
                 "change the same things. Look at `cloud-init status --long` on the host."
             )
             return answer

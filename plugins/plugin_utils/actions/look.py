@@ -356,8 +356,8 @@ def own_port(inputs: dict[str, dict[str, Any]]) -> int | None:
 
 
 PROMPT = (
-    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and newer "
-    "does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
+    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and "
+    "newer does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
 )
 
 

@@ -141,12 +141,11 @@ def back_at(until: float) -> str:
 
 
 def revisions_of(name: str, build: Mapping[str, Any], stages: Stages) -> tuple[str, str]:
-    """The revisions before and after the run; the IDs of releases where a host reports none."""
+    """The revisions before and after the run. The ID of a release stands for a revision that a host does not report."""
     reported = ((stages["look"].get("fleet") or {}).get("revisions") or {}).get(name) or {}
-    current, candidate = str(build.get("current") or "none"), str(build.get("candidate") or "")
-    before = str(reported.get("live") or "")
-    after = str(build.get("revision") or "")
-    return (before, after) if before and after else (current, candidate)
+    agreed = (rollout.state_of(stages).get("revisions") or {}).get(name)
+    before = str(reported.get("live") or build.get("current") or "none")
+    return before, str(agreed or build.get("revision") or build.get("candidate") or "")
 
 
 def reason_of(message: str) -> str:

@@ -45,7 +45,7 @@ class PackagesAction(HostAction):
             self._task.environment = given
 
     def installed(self, names: list[str], options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """The result of apt, asked again with new lists of packages if they were the reason of a failure."""
+        """The result of apt. After a failure because of old lists of packages, apt runs again with new ones."""
         result = self.apt(options, task_vars)
         check_mode = self._task.check_mode
         if not check_mode and result.get("failed") and any(mark in result.get("msg", "") for mark in OUTDATED):

@@ -24,7 +24,7 @@ MOST_HELD = 100
 
 
 def reported_revisions(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What a host reports about its revisions, without everything that is none."""
+    """The revisions that a host reports, without everything that is none."""
     found = {}
     for name in names:
         given = facts.get("revisions", {}).get(name)
@@ -44,6 +44,23 @@ def held_on(reports: Mapping[str, Mapping[str, Any]], bases: Mapping[str, str], 
             if other != host and any(one.startswith(base) for one in held):
                 found.setdefault(name, []).append(other)
     return found
+
+
+def agreed(
+    name: str, host: str, builds: Mapping[str, Mapping[str, Any]], reports: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The revision of an application on a host: its own base, and the packages that all hosts of the run have."""
+    own = (builds[host].get(name) or {}).get("revision")
+    if not is_revision(own):
+        return ""
+    base = str(own)[:8]
+    found = {one: built.get(name) or {} for one, built in builds.items()}
+    new = [build for build in found.values() if build.get("candidate")]
+    live = [
+        (reports[one].get(name) or {}).get("live") or "" for one, build in found.items() if not build.get("candidate")
+    ]
+    packages = packages_of(new, live, base)
+    return base + packages if packages else ""
 
 
 # Actions
@@ -75,27 +92,18 @@ class RevisionsAction(ModelAction, StagesAction):
         return {**super().of_this_run(facts), **({"lift_hold": lifted} if lifted else {})}
 
     def reports(self) -> dict[str, dict[str, Any]]:
-        """What the look at each host of the play has found about its revisions."""
+        """The revisions that the look at each host of the play has found."""
         return {host: look.get("revisions") or {} for host, look in self.looks().items()}
 
     def with_revisions(self, switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The switches of this host, with the revision that all hosts agree on."""
-        return [{**one, "revision": self.agreed_revision(one["name"])} for one in switches]
+        """The switches of this host, with the revision that all hosts agree on; empty without the stage look."""
+        reports = self.reports()
+        if self.host not in reports:
+            return switches
+        builds = {host: self.builds_of(host) for host in reports}
+        return [{**one, "revision": agreed(one["name"], self.host, builds, reports)} for one in switches]
 
-    def agreed_revision(self, name: str) -> str:
-        """The revision of an application in this run; empty if its hosts do not compare what they have."""
-        looks, reports = self.looks(), self.reports()
-        own = self.build_of(self.host, name).get("revision")
-        if self.host not in looks or not is_revision(own):
-            return ""
-        base = str(own)[:8]
-        builds = [build for host in looks if (build := self.build_of(host, name)).get("candidate")]
-        unchanged = [host for host in looks if not self.build_of(host, name).get("candidate")]
-        live = [str((reports[host].get(name) or {}).get("live") or "") for host in unchanged]
-        packages = packages_of(builds, live, base)
-        return base + packages if packages else ""
-
-    def build_of(self, host: str, name: str) -> dict[str, Any]:
-        """What a host has built of an application in this run."""
+    def builds_of(self, host: str) -> dict[str, dict[str, Any]]:
+        """The builds of a host in this run, by application."""
         apps = self.deployment_of(host).get("apps") or []
-        return next((one for one in apps if isinstance(one, dict) and one.get("name") == name), {})
+        return {str(one.get("name")): one for one in apps if isinstance(one, dict)}

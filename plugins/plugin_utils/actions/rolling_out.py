@@ -288,6 +288,8 @@ class RolloutAction(SwitchingAction):
         """Run a stage of the module webapp_activate for these applications, and note its result in the state."""
         deployment = self.deployment_of(self.host)
         specs = apps or [one for one in deployment["switch"] if one["name"] in names]
+        # The later stages continue what the switch has noted.
+        specs = self.with_revisions(specs) if stage == "switch" else specs
         began = time.time()
         until = began + more.get("lease", {}).get("seconds", 0)
         if failed:
@@ -297,6 +299,8 @@ class RolloutAction(SwitchingAction):
         except AnsibleConnectionFailure as error:
             # The host reverts by itself. It stays in the results of the run with what is known of it.
             answer = {"unreachable": True, "msg": one_line(str(error))}
+        if stage == "switch":
+            state["revisions"] = {one["name"]: one.get("revision") or "" for one in specs}
         for name in names:
             state["began"].setdefault(name, began)
             state["ended"][name] = time.time()

@@ -170,6 +170,7 @@ def fresh(token: Any) -> dict[str, Any]:
         "confirmed": [],
         # Until when a host that was lost may serve a release provisionally.
         "asked": {},
+        "revisions": {},
         "began": {},
         "ended": {},
     }

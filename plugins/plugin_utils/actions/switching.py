@@ -39,7 +39,8 @@ class SwitchingAction(RevisionsAction, SendingAction):
         answer: dict[str, Any] = {"changed": False, "apps": []}
         if switches:
             stamp = deployment["stamp"] if switches == wanted else {}
-            answer = self.activate(switches, deployment["root"], stamp=stamp, report="later", lease={"run": self.play})
+            apps = self.with_revisions(switches)
+            answer = self.activate(apps, deployment["root"], stamp=stamp, report="later", lease={"run": self.play})
             own = failing.failures_of(answer, [one["name"] for one in switches])
             failures = failing.together([failures, own])
         answer |= {"failures": failures, "kept_back": kept_back, "token": deployment.get("token")}
@@ -75,7 +76,7 @@ class SwitchingAction(RevisionsAction, SendingAction):
 
     def activate(self, apps: list[dict[str, Any]], root: str, **more: Any) -> dict[str, Any]:
         arguments = {
-            "apps": self.with_revisions(apps),
+            "apps": apps,
             "root": root,
             "owner": deployer(),
             **self.flags("end_lost_command"),

@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import (
     promises_isolation,
     promises_running,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.balancers import balancers_send_it_requests
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import (
     FAILED,
     NOT_APPLICABLE,
@@ -62,7 +63,8 @@ WORDS = {FAILED: "FAILED", NOT_APPLICABLE: "n/a", OK: "ok"}
 
 
 def checks(view: View) -> list[dict[str, Any]]:
-    return [as_dict(check.__name__.replace("_", " "), verdict(check, view)) for check in CHECKS]
+    more = [balancers_send_it_requests] if view.balancers else []
+    return [as_dict(check.__name__.replace("_", " "), verdict(check, view)) for check in (*CHECKS, *more)]
 
 
 def verdict(check: Callable[[View], Verdict], view: View) -> Verdict:

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import (
     symptoms,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.background import background_processes, jobs
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.balancers import balancer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.certificates import certificate
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
@@ -30,6 +31,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import 
 
 LINKS: dict[str, Callable[[View], Finding | None]] = {
     "name": front.name,
+    "balancer": balancer,
     "port": front.port,
     "listener": front.listener,
     "nginx configuration": front.nginx_configuration,
@@ -71,7 +73,7 @@ def diagnose(view: View) -> dict[str, Any]:
     if not view.found["release"]:
         found = [deployment(view)]
     return {
-        "links": list(LINKS),
+        "links": [name for name in LINKS if name != "balancer" or view.balancers],
         "broken": [asdict(finding) for finding in found if not finding.works],
         "warnings": [asdict(finding) for finding in found if finding.works],
     }

@@ -22,6 +22,7 @@ def name(view: View) -> Finding | None:
     """The names of the site, as the controller resolves them."""
     for visit in view.visits:
         address, resolved = visit["address"], visit["resolved"]
+        entries = {one["address"] for one in view.balancers} or {address}
         if resolved == []:
             return Finding(
                 "name",
@@ -30,7 +31,7 @@ def name(view: View) -> Finding | None:
                 f"make an A (or AAAA) record of {visit['domain']} that leads to this host ({address}), or correct "
                 "site.domains",
             )
-        if resolved and is_address(address) and address not in resolved:
+        if resolved and is_address(address) and not entries & {*resolved}:
             return Finding(
                 "name",
                 f"the name {visit['domain']} leads to {', '.join(resolved)}, but Ansible reaches this host at "
@@ -52,7 +53,9 @@ def is_address(text: str) -> bool:
 
 def port(view: View) -> Finding | None:
     """The way from the controller to the port."""
-    failed = [visit for visit in view.visits if visit["answer"]["status"] is None]
+    # A balancer is a link of its own.
+    own = [] if view.balancers else view.visits
+    failed = [visit for visit in own if visit["answer"]["status"] is None]
     if not failed or view.found["front"]["status"] is None or not view.nginx_listeners:
         return None
     seen = f"{failed[0]['address']}:{view.port} does not answer the controller ({failed[0]['answer']['error']}), but "

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.checks import checked
-from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates
+from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, has_tls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import log_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port, health_question
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import (
@@ -36,6 +36,8 @@ def inspections(apps: list[dict[str, Any]], webapps: Any, root: str = "/srv/weba
             "question": health_question(app),
             "logs": logs([site for site in sites if serves(site, app)], app, present(webapps)),
             "port": front_port(app),
+            # Behind a balancer, nginx of the host has no TLS, but the application is requested as if over https.
+            "front_scheme": "https" if has_tls(app["site"]) else "http",
             "static": [
                 {"url": location["path"], "folder": location["alias"]}
                 for location in locations(app, root)

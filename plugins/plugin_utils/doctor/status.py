@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.balancers import states
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
@@ -61,6 +62,7 @@ def status_row(view: View) -> dict[str, Any]:
         "worker_deaths": (found["deaths"] or {}).get("count"),
         "healthy": view.front_works,
         "health": health(view),
+        "balancers": states(view),
         "certificate_days": certificate_days(view),
         "processes": [{key: one[key] for key in ("service", "state", "restarts")} for one in found["processes"]],
         "jobs": [
@@ -100,7 +102,8 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return [*lines, *(one_line(text) for text in [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows)])]
+    texts = [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows), *balanced(rows)]
+    return [*lines, *map(one_line, texts)]
 
 
 def differing(rows: list[dict[str, Any]]) -> list[str]:
@@ -122,6 +125,15 @@ def drained_hosts(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each host that is drained."""
     found = {row["host"]: drained_text(row.get("drained")) for row in rows}
     return [f"{host} is {text}: it gets no requests from balancers." for host, text in found.items() if text]
+
+
+def balanced(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each application on a host behind balancers: its state, as each of them sees it."""
+    return [
+        f"{row['application']} on {row['host']}: {', '.join(f'{name} {state}' for name, state in found.items())}"
+        for row in rows
+        if (found := row.get("balancers"))
+    ]
 
 
 def cell(row: dict[str, Any], key: str) -> str:

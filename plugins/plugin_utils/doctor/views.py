@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer
@@ -20,6 +20,8 @@ class View:
     found: dict[str, Any]
     host: dict[str, Any]
     visits: list[dict[str, Any]]
+    # The balancers in front of the host: name, address, and how each sees the web hosts.
+    balancers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -57,7 +57,8 @@ def visit(app: dict[str, Any], address: str, domain: str, *, redirect: bool) -> 
     The home of a site with TLS is also requested over http: ``plain``.
     """
     site = app["site"]
-    answer = ask(Question(port=front_port(app), address=address, **health_question(app, domain or address)), PATIENCE)
+    asked = {**health_question(app, domain or address), "scheme": "https" if has_tls(site) else "http"}
+    answer = ask(Question(port=front_port(app), address=address, **asked), PATIENCE)
     plain = None
     if has_tls(site):
         host = host_header(visited_name(app, domain or address), site["port"], 80)

@@ -212,7 +212,7 @@ def not_up(host: str, seen: list[Seen]) -> str:
 def gone(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
     """The message of a host that is drained."""
     if seen:
-        return f"{host} is drained: {', '.join(one.balancer for one in seen)} see it so, and no request is open."
+        return f"{host} is drained for {', '.join(one.balancer for one in seen)}, and no request is open."
     if idle.get("answers_checks"):
         return (
             f"{host} is drained, and no request is open. The inventory has no group balancer. An outer balancer that "
@@ -227,5 +227,5 @@ def gone(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
 def back(host: str, seen: list[Seen]) -> str:
     """The message of a host that is no longer drained."""
     if seen:
-        return f"{host} is back: {', '.join(one.balancer for one in seen)} send requests to it."
+        return f"{host} is back, and gets requests from {', '.join(one.balancer for one in seen)}."
     return f"{host} is no longer drained. The inventory has no group balancer, so no balancer was asked."

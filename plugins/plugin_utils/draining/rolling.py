@@ -11,6 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 
 DONE, FAILED, LOST, UNTOUCHED = "done", "FAILED", "LOST", "not touched"
 MOST_REASON = 200
+STAYS = "stays drained, because an operator had drained it before"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
         "path": health_path(app["site"]["path"], app["health"]["path"]),
         "host": host_header(visited_name(app, domain), front_port(app), 443 if secure else 80),
         # Behind a balancer, the host itself has no TLS.
-        "scheme": "https" if secure else app["site"].get("scheme", "http"),
+        "scheme": "https" if secure else app["site"]["scheme"] or "http",
     }
 
 

@@ -30,8 +30,8 @@ def caches_at_balancer(site: dict[str, Any]) -> bool:
 
 
 def is_behind(site: dict[str, Any]) -> bool:
-    """Whether a site is served to balancers."""
-    return "scheme" in site
+    """Whether a site may be served to balancers."""
+    return site["scheme"] is not None
 
 
 def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def site_behind(site: dict[str, Any], port: int | None) -> dict[str, Any]:
         "port": port or site["port"],
         "redirects": [],
         # Visitors still use it. The web host learns it from the balancer.
-        "scheme": "https" if site["tls"]["mode"] != "none" else site.get("scheme", "http"),
+        "scheme": "https" if site["tls"]["mode"] != "none" else site["scheme"] or "http",
         "tls": {**site["tls"], "mode": "none", "certificate": "", "key": "", "plain_paths": []},
         "locations": [
             {**location, **{key: None for key in moved if key in location}} for location in site["locations"]

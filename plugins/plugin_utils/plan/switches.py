@@ -94,7 +94,7 @@ def front_status(app: dict[str, Any]) -> list[int]:
     status: list[int] = app["health"]["status"]
     refusals = [401, 403] if protected(app["site"], app["health"]["path"]) else []
     # Behind a balancer with TLS, the application may redirect this request of the host itself to https.
-    moved = [301, 302, 307, 308] if app["site"].get("scheme") == "https" and not has_tls(app["site"]) else []
+    moved = [301, 302, 307, 308] if app["site"]["scheme"] == "https" and not has_tls(app["site"]) else []
     return [*status, *refusals, *moved] if status else status
 
 
