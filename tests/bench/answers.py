@@ -15,7 +15,7 @@ MODULE = re.compile(
 
 
 def key_of(command: str, given: bytes) -> str:
-    """What was asked: the module, or the first words of a command."""
+    """The name of a question: the module, or the first words of a command."""
     if match := MODULE.search(given) or MODULE.search(command.encode()):
         return (match[1] or match[2]).decode()
     # Names of temporary folders differ from one run to the next.

@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """The case fleet of the benchmark: 1, 4 and 8 hosts on this machine, and what 500 hosts cost the controller.
 
-The hosts run tests/apps/orders, because it fails its health check where a file of the host says so. For 500 hosts, the
+The hosts run tests/apps/orders, because it fails its health check if a file of the host wants that. For 500 hosts, the
 answers of two real hosts are recorded, and a connection plugin gives them again: the first host of a run may do more
 than the others, such as resolving the requirements for all.
 """
@@ -26,8 +26,8 @@ from typing import Any, Protocol
 
 BENCH = Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent.parent
-SIZES = (1, 2)
-STUBBED = (10, 50)
+SIZES = (1, 4, 8)
+STUBBED = (50, 500)
 FORKS = 20
 # A run of 500 hosts may take some minutes.
 TIMEOUT = 1800
@@ -42,7 +42,7 @@ class Run(Protocol):
 
 
 class Bench(Protocol):
-    """What this case needs of the benchmark: see run.py."""
+    """The part of the benchmark that this case needs: see run.py."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class Bench(Protocol):
 
 @dataclass
 class Cost:
-    """What the controller needed for a run of hosts that there are not."""
+    """The cost of a run of hosts that do not exist, for the controller."""
 
     hosts: int
     seconds: float

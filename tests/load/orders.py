@@ -7,7 +7,7 @@
 
 Asks the addresses in turn, such as those of two balancers, as load.py asks one: GET / and POST /orders. Ends at
 SIGTERM. The report names each request that failed, with its time. It also has the numbers of the orders that were
-acknowledged, and of those that were not. What the hosts have written down then shows which orders were lost, which were
+acknowledged, and of those that were not. The hosts' own records then show which orders were lost, which were
 carried out twice, and which were carried out although their visitor got an error: see tests/apps/orders.
 """
 

@@ -31,7 +31,7 @@ HOME = "/srv/webapps/orders"
 # Requests a second: of the sample, which shares two processors with another scenario, and of the full matrix.
 RATE, FULL_RATE = 50, 200
 
-# Runs on a host, as root. The application is asked on its own socket: a host may refuse whoever is not a balancer.
+# Runs on a host, as root. The request goes to the application's own socket: a host may refuse all but balancers.
 LOOK = r"""
 import http.client, json, os, pwd, socket
 home = "/srv/webapps/orders"
@@ -67,7 +67,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Look:
-    """What a host serves."""
+    """The release that a host serves, and its processes."""
 
     build: str
     release: str
@@ -128,7 +128,7 @@ def assert_settled(webs: Sequence[Place], build: str) -> list[Look]:
 
 @dataclass
 class Traffic:
-    """Visitors from `with` to its end; then what became of their requests and of their orders."""
+    """Visitors from `with` to its end; then the results of their requests and orders."""
 
     addresses: Sequence[str]
     webs: Sequence[Place]
@@ -168,7 +168,7 @@ class Traffic:
         assert (sorted(lost), sorted(doubled)) == ([], [])
 
     def assert_nothing_was_lost(self) -> None:
-        assert self.report["requests"] > 100, "hardly anybody came"
+        assert self.report["requests"] > 100, "there were hardly any requests"
         assert self.report["failed"] == 0, self.report["failures"][:5]
         self.assert_orders_are_kept()
 

@@ -28,7 +28,7 @@ def serving(webs: list[Place], deploy: Callable[..., Run], numbers) -> str:
 def refused(
     webs: list[Place], traffic: Callable[[], Traffic], deploy: Callable[..., Run], build: str, **variables: object
 ) -> tuple[Run, Traffic]:
-    """A deployment that fails, with visitors: the servers of before are still there, and none was started anew."""
+    """A deployment that fails, with visitors: the servers of before are still there, and none was started again."""
     before = [place.look() for place in webs]
     with traffic() as visitors:
         run = deploy(build, **variables)
@@ -58,7 +58,7 @@ def test_a_failing_build_on_one_host_switches_none(webs, traffic, deploy, number
         place.run("rm /etc/no-build-*")
     assert f"no-build-{build}" in run.output
     visitors.assert_nothing_was_lost()
-    # What was built is used by the next run.
+    # The next run uses the builds.
     assert deploy(build).status == 0
     assert_settled(webs, build)
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Runs that are killed, and two runs at once: the fleet never ends on two builds without saying so."""
+"""Runs that are killed, and two runs at once: the fleet never ends on two builds without a report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Hosts that die under load, in every way: the balancers send nobody there any more, and it comes back by itself."""
+"""Hosts that die under load, in every way: the balancers send no more requests there, and it comes back by itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hanging(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk(place: Place) -> Iterator[None]:
-    """The application can write nothing any more. Only a small file system, which it alone sees, is full."""
+    """The application can no longer write. Only a small file system, which it alone sees, is full."""
     data = f"{HOME}/shared/data"
     inside = "nsenter --mount --target $(pgrep -o -u orders -f bin/gunicorn)"
     place.run(f"{inside} mount -t tmpfs -o size=64k,mode=0777 tmpfs {data}")

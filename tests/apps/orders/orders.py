@@ -1,4 +1,4 @@
-"""An application for tests of a fleet: it writes down each order, and misbehaves where a test tells it to.
+"""An application for tests of a fleet: it writes down each order, and misbehaves where a test wants it.
 
 `data/moods.json` of a host names the mood of each build there: `{"3": "gate"}`. A file rather than the environment,
 because the environment is a part of the release, which is the same on all hosts.
@@ -33,7 +33,7 @@ def mood() -> str:
 
 
 def die() -> None:
-    print("the application was told to die", file=sys.stderr, flush=True)
+    print("the application dies on purpose", file=sys.stderr, flush=True)
     os.kill(os.getppid(), signal.SIGKILL)
     os._exit(1)
 
@@ -62,14 +62,14 @@ def misbehave() -> Response | None:
         time.sleep(0.3)
     if now == "gate" and request.path == "/healthz":
         # A page that is not there is refused at once; 500 might go away.
-        return Response("told to be ill\n", status=404)
+        return Response("unhealthy on purpose\n", status=404)
     if now == "errors" and request.path != "/healthz" and asked % 50 == 0:
-        return Response("told to fail\n", status=500)
+        return Response("failed on purpose\n", status=500)
     return None
 
 
 @app.after_request
-def tell(response: Response) -> Response:
+def add_headers(response: Response) -> Response:
     response.headers["X-Release"] = os.environ.get("WEBAPP_RELEASE", "none")
     response.headers["X-Build"] = BUILD
     response.headers["X-Machine"] = socket.gethostname()
