@@ -29,8 +29,6 @@ CHECKOUT = BENCH.parent.parent
 SIZES = (1, 4, 8)
 STUBBED = (50, 500)
 FORKS = 20
-# A run of 500 hosts may take some minutes.
-TIMEOUT = 1800
 
 Host = dict[str, str]
 Say = Callable[[str], None]
@@ -280,7 +278,7 @@ def targets(figures: Figures) -> list[Target]:
         (f"undo of {many} hosts, after the failure", statistics.median(figures.undo), "s", 3.0),
     ]
     for what, told in figures.traffic.items():
-        found.append((f"requests lost by a {what}, of 200 a second", told["failed"], "", 0))
+        found.append((f"requests lost by {what}, of 200 a second", told["failed"], "", 0))
     for what, (few, all_) in figures.stubs.items():
         ratio = (all_.processor / all_.hosts) / (few.processor / few.hosts)
         found.append((f"{what}: processor time a host, {all_.hosts} of {few.hosts}", ratio, "x", 1.2))
