@@ -29,6 +29,8 @@ HEADERS = 1000
 LONG = "1d"
 # The statuses that mean healthy unless an application names its own, as for a deployment.
 HEALTHY = "200-399,401,403"
+# How much longer and how often the check of a host may fail, compared with 1 and 2 of an application.
+PATIENCE = 4
 # HAProxy's own errors end the connection without a response. Then nginx knows that no host has responded: it asks
 # again where that is safe, and otherwise has a page of its own.
 OWN_ERRORS = (400, 403, 408, 413, 425, 429, 500, 501, 502, 503, 504)
@@ -86,6 +88,11 @@ def main_lines() -> list[str]:
         f"    timeout client {LONG}",
         f"    timeout server {LONG}",
         f"    timeout tunnel {LONG}",
+        "    # A host without power or network gives no answer to these either, and its requests end.",
+        "    option srvtcpka",
+        "    srvtcpka-idle 5s",
+        "    srvtcpka-intvl 2s",
+        "    srvtcpka-cnt 3",
         "    timeout queue 5s",
         "    retries 3",
         "    option redispatch 1",
@@ -102,12 +109,15 @@ def check_options(interval: int, fall: int = 2) -> str:
 
 
 def host_lines(host: WebHost, interval: int, timeout: int) -> list[str]:
-    """The backend that shows whether the nginx of a host responds."""
+    """The backend that shows whether the nginx of a host responds.
+
+    It is more patient than the check of an application: while all hosts are busy, it decides whether any gets requests.
+    """
     app = host.apps[0]
     return [
         f"backend HOST_{host.label}",
-        *asked(HEALTH_URL, app, "200", timeout),
-        f"    default-server {check_options(interval)}",
+        *asked(HEALTH_URL, app, "200", PATIENCE * timeout),
+        f"    default-server {check_options(interval, fall=PATIENCE)}",
         f"    server {host.label} {host.place(app)}",
     ]
 
@@ -138,11 +148,7 @@ def healthy(app: Mapping[str, Any]) -> str:
 
 
 # Lines of a backend whose servers have the states of those of another backend.
-FOLLOWING = [
-    "    option httpchk",
-    "    http-check disable-on-404",
-    "    default-server on-marked-down shutdown-sessions",
-]
+FOLLOWING = ["    option httpchk", "    http-check disable-on-404"]
 
 
 def app_lines(app: dict[str, Any], servers: list[WebHost], bind: str, interval: int, timeout: int) -> list[str]:
@@ -167,6 +173,7 @@ def app_lines(app: dict[str, Any], servers: list[WebHost], bind: str, interval: 
         *spreading(app, servers),
         "    # A host may close a kept connection just when it gets a request. Such a request can't be repeated.",
         "    http-reuse never",
+        "    # A busy host may miss its checks while it works. No other host may repeat such a request, so it goes on.",
         *FOLLOWING,
         *(f"{server_line(app, host)} track {name}/{host.label}" for host in servers),
         "",
