@@ -219,7 +219,7 @@ def test_a_release_that_a_lock_keeps_is_told(attacker: Attacker) -> None:
 def test_warnings_of_a_switch_reach_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     results = [{"name": "shop", "warnings": ["one"]}, {"name": "blog"}]
     monkeypatch.setattr(activation, "activate", lambda *_arguments: (results, []))
-    deployment = SimpleNamespace(root="/srv/webapps", run=None, owner="me")
+    deployment = SimpleNamespace(root="/srv/webapps", run=None, owner="me", run_id="")
     due = [{"name": "shop", "activate": True, "candidate": ID, "current": ""}]
     added, problems = deploy.activate_at_once(deployment, [{"name": "shop"}], due)  # type: ignore[arg-type]
     assert (added["warnings"], problems) == (["one"], [])

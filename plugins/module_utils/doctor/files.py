@@ -29,7 +29,8 @@ MOST_NAMED = 5
 
 def through_nginx(spec: dict[str, Any]) -> dict[str, Any]:
     """The fields of a request to nginx of this host. Behind a balancer, it has no TLS."""
-    return {**spec["question"], "scheme": spec.get("front_scheme", spec["question"]["scheme"])}
+    scheme = {"scheme": spec["front_scheme"]} if "front_scheme" in spec else {}
+    return {**spec["question"], **scheme}
 
 
 def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group: str) -> dict[str, Any]:
