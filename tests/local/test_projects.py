@@ -211,6 +211,7 @@ LIBRARIES = ["./libs/core", "libs/core", "core @ file:libs/core", "-e ./libs/cor
 
 
 @needs_root
+@pytest.mark.sampled(by=lambda where: where in ("./libs/core", "python: libs/core", "nested", "lock"))
 @pytest.mark.parametrize(
     "where", [*LIBRARIES, *(f"python: {one}" for one in LIBRARIES if one[0] != "-"), "nested", "pyproject", "lock"]
 )
