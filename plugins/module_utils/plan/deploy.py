@@ -32,6 +32,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters i
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, holder_of, lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import check_known_releases
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune_waiting
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BUILT,
     Layout,
@@ -238,6 +239,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
                 result="failed",
                 seconds=round(time.monotonic() - began, 2),
             )
+    prune_waiting(layout)
     return manifest.id
 
 

@@ -109,6 +109,23 @@ def prune(layout: Layout, keep: int) -> list[str]:
     return removed
 
 
+def prune_waiting(layout: Layout) -> list[str]:
+    """Remove the releases that wait for activation, except the newest; return their IDs.
+
+    A host whose peers fail builds releases that it never switches to.
+    """
+    known = manifests(layout)
+    states = {manifest.id: manifest.state for manifest in known}
+    removed = [
+        identity
+        for identity in prunable(known, layout.current_release(), len(known))
+        if states[identity] == BUILT and not in_use(layout, identity)
+    ]
+    for identity in removed:
+        remove_tree(layout.release(identity))
+    return removed
+
+
 def is_old(path: str) -> bool:
     """Whether no run can still be writing a file."""
     with suppress(OSError):
