@@ -125,10 +125,11 @@ class ActionModule(ModelAction, StagesAction):
         held = [name for name in self.provisional if name not in problems[0]["names"]]
         commit = [name for name in held if not lost[name] and name in is_confirmed]
         answers = []
-        for stage, names in (("commit", commit), ("revert", [name for name in held if name not in commit])):
-            if names:
-                answers.append(self.end(stage, names, reason=self.reason(names[0], lost)))
-                problems.append(answers[-1].get("failures") or {})
+        for stage, some in (("commit", commit), ("revert", [name for name in held if name not in commit])):
+            if some:
+                answer = self.end(stage, some, reason=self.reason(some[0], lost))
+                problems.append(transactions.failures_of_end(answer, some, stage))
+                answers.append({} if answer.get("failed") else answer)
         reverted = [one for answer in answers for one in answer.get("apps") or [] if one.get("reverted") is not None]
         final = [one for one in self.stages["switch"].get("apps") or [] if not one.get("provisional")]
         problems.append(self.other_failures(reverted, final, lost))

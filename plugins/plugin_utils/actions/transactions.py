@@ -92,6 +92,25 @@ def failed_on(results: Results, name: str, last: str) -> list[str]:
     return [host for host, stages in having.items() if state_of(stages, name, last) in ("failed", "lost")]
 
 
+def failures_of_end(answer: Mapping[str, Any], names: Iterable[str], stage: str) -> dict[str, list[str]]:
+    """The failures of a commit or revert, also of applications about which the host has reported nothing.
+
+    A module that fails as a whole has no data about its applications. The guard on the host ends their leases.
+    """
+    own: Mapping[str, Any] = {} if answer.get("failed") else answer.get("failures") or {}
+    failed, problems = list(own.get("names") or []), list(own.get("problems") or [])
+    for name in names:
+        if name in failed or (not answer.get("failed") and named(answer, name)):
+            continue
+        failed.append(name)
+        why = one_line(str(answer.get("msg") or "the host did not report its result"))
+        problems.append(
+            f"webapps '{name}': the {stage} failed: {why}. Without a decision, the host goes back to the old release by "
+            f"itself. Look at status.yml -e app={name}, then run again."
+        )
+    return {"names": failed, "problems": problems}
+
+
 def why_reverted(name: str, hosts: list[str], host: str) -> str:
     others = [one for one in hosts if one != host]
     return f"it failed on {', '.join(others)}" if others else "it failed here"
