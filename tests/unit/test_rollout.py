@@ -164,6 +164,13 @@ def test_leases_are_renewed_between_waits_however_long_a_pause_is() -> None:
 # A rollout without a failure
 
 
+def test_a_check_run_claims_no_switch(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(monkeypatch, [shop])
+    fleet.run.check_mode = True
+    assert fleet.whole() == {}
+    assert not [line for line in fleet.lines if "→" in line]
+
+
 def test_all_hosts_switch_provisionally_and_then_for_good(
     shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
