@@ -203,11 +203,15 @@ class ActionModule(ModelAction, StagesAction):
         found = switches(apps, self.facts(), self.given["switch"], self.given["app"], release, manager, keep)
         return [one for one in found if one["name"] in names], webapp
 
+    def lease_seconds(self, specs: list[dict[str, Any]]) -> int:
+        forks = int(context.CLIARGS.get("forks") or 5)
+        return transactions.lease_seconds(len(self.all_hosts), forks, specs)
+
     def activate(self, release: str) -> dict[str, Any]:
         """Switch to a release, finally on a single host."""
         names = self.choice["names"]
         specs, webapp = self.specs(names, release)
-        seconds = transactions.lease_seconds(len(self.all_hosts), int(context.CLIARGS.get("forks") or 5))
+        seconds = self.lease_seconds(specs)
         arguments: dict[str, Any] = {
             "apps": [{**one, "provisional": not self.is_single} for one in specs],
             "root": webapp["webapp_root"],
@@ -221,7 +225,7 @@ class ActionModule(ModelAction, StagesAction):
     def end(self, stage: str, names: list[str], **more: Any) -> dict[str, Any]:
         """Confirm, commit or revert provisional switches."""
         specs, webapp = self.specs(names, "")
-        seconds = transactions.lease_seconds(len(self.all_hosts), int(context.CLIARGS.get("forks") or 5))
+        seconds = self.lease_seconds(specs)
         arguments = {
             "apps": specs,
             "root": webapp["webapp_root"],

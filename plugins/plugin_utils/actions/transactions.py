@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.barrier import REASONS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import SPARE, slowest_host
 
 # The stages, and the variables that their results are registered in.
 STAGES = {"choose": "__choice", "switch": "__switched", "confirm": "__confirmed", "finish": "__finished"}
@@ -23,9 +25,14 @@ LEAST_SECONDS, SECONDS_OF_SWITCH = 300, 60
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def lease_seconds(hosts: int, forks: int) -> int:
-    """The length of a lease. The first host that switches waits for the last one."""
-    return LEAST_SECONDS + SECONDS_OF_SWITCH * (-(-hosts // max(1, forks)) - 1)
+def lease_seconds(hosts: int, forks: int, specs: Collection[Mapping[str, Any]] = ()) -> int:
+    """The length of a lease. The first host that switches waits for the last one.
+
+    ``specs`` are the applications of a host, whose timeouts may be long.
+    """
+    rounds = -(-hosts // max(1, forks))
+    least = LEAST_SECONDS + SECONDS_OF_SWITCH * (rounds - 1)
+    return max(least, SPARE + math.ceil(rounds * slowest_host(specs)))
 
 
 def missing(results: Results, skips_unreachable: bool) -> str:
