@@ -112,8 +112,8 @@ def failures_of_end(answer: Mapping[str, Any], names: Iterable[str], stage: str)
         failed.append(name)
         why = one_line(str(answer.get("msg") or "the host did not report its result"))
         problems.append(
-            f"webapps '{name}': the {stage} failed: {why}. Without a decision, the host goes back to the old release by "
-            f"itself. Look at status.yml -e app={name}, then run again."
+            f"webapps '{name}': the {stage} failed: {why}. Without a decision, the host goes back by itself when its "
+            f"lease ends. Look at status.yml -e app={name}, then run again."
         )
     return {"names": failed, "problems": problems}
 
