@@ -199,7 +199,7 @@ class ActionModule(RolloutAction):
         own, names = self.result_of_run(self.host)
         orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
-        if self.is_first and len(self.all_hosts) > 1:
+        if self.is_first and len(self.all_hosts) > 1 and not self._task.check_mode:
             for line in outcome.table(self.results(), self.hosts):
                 display.display(line)
         self.later = False

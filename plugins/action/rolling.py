@@ -26,7 +26,7 @@ class ActionModule(HostAction):
     """Each step knows the results of all hosts of the play."""
 
     _requires_connection = False
-    returns = frozenset({"state", "reason", "command"})
+    returns = frozenset({"state", "reason", "command", "roles", "tasks", "reboot"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
@@ -88,7 +88,9 @@ class ActionModule(HostAction):
                     "The inventory has no group balancer, so no host is drained. Visitors can notice what is done."
                 )
         rows = rolling.course(hosts, [], results)
-        return {"changed": False, "msg": "\n".join(rolling.table(rows)), "command": arguments["command"]}
+        wanted = {key: arguments[key] for key in ("command", "tasks", "reboot")}
+        told = "\n".join(rolling.table(rows))
+        return {"changed": False, "msg": told, **wanted, "roles": rolling.names_of(arguments["roles"])}
 
     def lone(self, web_hosts: list[str], hosts: list[str], batch: list[str]) -> dict[str, list[str]]:
         """The applications that the hosts of one batch serve alone. Later batches have at most this size."""

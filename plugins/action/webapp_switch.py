@@ -125,10 +125,11 @@ class ActionModule(ModelAction, StagesAction):
         held = [name for name in self.provisional if name not in problems[0]["names"]]
         commit = [name for name in held if not lost[name] and name in is_confirmed]
         answers = []
-        for stage, names in (("commit", commit), ("revert", [name for name in held if name not in commit])):
-            if names:
-                answers.append(self.end(stage, names, reason=self.reason(names[0], lost)))
-                problems.append(answers[-1].get("failures") or {})
+        for stage, some in (("commit", commit), ("revert", [name for name in held if name not in commit])):
+            if some:
+                answer = self.end(stage, some, reason=self.reason(some[0], lost))
+                problems.append(transactions.failures_of_end(answer, some, stage))
+                answers.append({} if answer.get("failed") else answer)
         reverted = [one for answer in answers for one in answer.get("apps") or [] if one.get("reverted") is not None]
         final = [one for one in self.stages["switch"].get("apps") or [] if not one.get("provisional")]
         problems.append(self.other_failures(reverted, final, lost))
@@ -202,11 +203,15 @@ class ActionModule(ModelAction, StagesAction):
         found = switches(apps, self.facts(), self.given["switch"], self.given["app"], release, manager, keep)
         return [one for one in found if one["name"] in names], webapp
 
+    def lease_seconds(self, specs: list[dict[str, Any]]) -> int:
+        forks = int(context.CLIARGS.get("forks") or 5)
+        return transactions.lease_seconds(len(self.all_hosts), forks, specs)
+
     def activate(self, release: str) -> dict[str, Any]:
         """Switch to a release, finally on a single host."""
         names = self.choice["names"]
         specs, webapp = self.specs(names, release)
-        seconds = transactions.lease_seconds(len(self.all_hosts), int(context.CLIARGS.get("forks") or 5))
+        seconds = self.lease_seconds(specs)
         arguments: dict[str, Any] = {
             "apps": [{**one, "provisional": not self.is_single} for one in specs],
             "root": webapp["webapp_root"],
@@ -220,7 +225,7 @@ class ActionModule(ModelAction, StagesAction):
     def end(self, stage: str, names: list[str], **more: Any) -> dict[str, Any]:
         """Confirm, commit or revert provisional switches."""
         specs, webapp = self.specs(names, "")
-        seconds = transactions.lease_seconds(len(self.all_hosts), int(context.CLIARGS.get("forks") or 5))
+        seconds = self.lease_seconds(specs)
         arguments = {
             "apps": specs,
             "root": webapp["webapp_root"],

@@ -99,6 +99,19 @@ command:
   description: The command with its spaces.
   type: str
   returned: with V(begin)
+roles:
+  description: The names of the roles.
+  type: list
+  elements: str
+  returned: with V(begin)
+tasks:
+  description: The file with tasks.
+  type: str
+  returned: with V(begin)
+reboot:
+  description: Whether the playbook reboots.
+  type: bool
+  returned: with V(begin)
 msg:
   description: The result of every host.
   type: str

@@ -58,6 +58,8 @@ class Fleet:
         self.lost: set[str] = set()
         # The hosts that are lost before a stage.
         self.losing: dict[str, str] = {}
+        # The answers of modules instead of those of the host, by stage.
+        self.answering: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, str]] = []
         self.registered: dict[str, dict[str, Any]] = {}
         self.apps = [SHOP]
@@ -86,6 +88,8 @@ class Fleet:
         if module == "webapp_info":
             return {"changed": False, "apps": [webapp_info.look(host.layout)]}
         (spec,) = module_args["apps"]
+        if (answer := self.answering.get(module_args.get("stage", ""))) is not None:
+            return dict(answer)
         return self.activate(host, spec, module_args)
 
     def activate(self, host: Leased, spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -246,6 +250,17 @@ def test_a_host_that_is_lost_stops_it_or_takes_the_others_back(web: Fleet) -> No
     assert "it failed on web2, so this host is back" in texts[0]
     assert has_lease(web.hosts["web2"].layout), "its guard goes back when the lease ends"
     assert [web.hosts[name].serving for name in ("web1", "web3")] == [OLD, OLD]
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer"),
+    [("commit", {"failed": True, "msg": "MODULE FAILURE"}), ("commit", {"changed": True, "apps": []})],
+)
+def test_an_end_that_the_host_does_not_report_is_a_failure(web: Fleet, stage: str, answer: dict[str, Any]) -> None:
+    web.answering[stage] = answer
+    answers = web.run(app="shop")
+    assert [result.get("failed") for result in answers.values()] == [True] * 3
+    assert all(f"webapps 'shop': the {stage} failed" in message for message in web.messages(answers))
 
 
 def test_a_rollback_that_was_interrupted_is_completed_by_the_next_one(web: Fleet) -> None:

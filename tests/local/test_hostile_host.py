@@ -124,6 +124,21 @@ def test_facts_of_other_modules_are_refused(tmp_path: Path, before: str) -> None
     assert MARKER.encode() not in sent
 
 
+@pytest.mark.attack("2", "A managed host answers a command of rolling.yml with facts that name tasks of the controller")
+@pytest.mark.parametrize("name", ["tasks", "roles"])
+def test_facts_choose_no_tasks_of_rolling(tmp_path: Path, name: str) -> None:
+    files = tmp_path / "fetched/tasks"
+    files.mkdir(parents=True)
+    (files / "main.yml").write_text("- ansible.builtin.debug: {msg: 'chosen by the host'}\n")
+    facts = {"tasks": str(files / "main.yml"), "roles": str(files.parent)}
+    answer = {"changed": False, "rc": 0, "ping": "pong", "ansible_facts": {name: facts[name]}}
+    rolling = f"- ansible.builtin.import_playbook: {CHECKOUT}/playbooks/rolling.yml\n"
+    printed, _sent = play(tmp_path, answer, rolling, ["-e", "command=true", "-e", "healthy=1"])
+    assert "Run the command" in printed
+    assert "Wait for the connection" in printed
+    assert "chosen by the host" not in printed
+
+
 # A variable in each place of an inventory. The source.path of an application may contain one.
 VARIABLES = {"group_vars/web.yml": "a_folder", "host_vars/liar.yml": "b_folder", "group_vars/all/paths.yml": "c_folder"}
 

@@ -143,6 +143,8 @@ def test_a_host_fails_only_the_applications_that_it_was_given(
     answer = {"failures": {"names": ["good", "bad"], "problems": ["no"]}}
     assert failing.failures_of(answer, ["good"])["names"] == ["good"]
     assert failing.failures_of({"failures": ["good"]}, ["good"]) == {"names": [], "problems": []}
+    (problem,) = failing.failures_of({"failures": {"names": ["good"], "problems": []}}, ["good"])["problems"]
+    assert "did not report why" in problem
 
 
 @pytest.mark.parametrize("registered", ["result", None])

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.pyweb.stack.plugins.action import apply
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rolling_out, rollout
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import stages as ends
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rolling_out, rollout, transactions
 from test_plan import STEP, Failed, Host, Run, activated, shop
 
 __all__ = ["shop"]
@@ -161,7 +163,27 @@ def test_leases_are_renewed_between_waits_however_long_a_pause_is() -> None:
     assert not rollout.is_due(1000.0 + 200, 220, now=1000.0)
 
 
+def test_a_lease_outlasts_the_switch_of_many_applications_on_a_host() -> None:
+    assert rollout.AT_A_TIME == activation.MOST_AT_A_TIME == ends.MOST_AT_A_TIME
+    many = {"web1": wants(*(f"app{number}" for number in range(9))), "web2": wants("app0")}
+    found = rollout.planned(many, [], "1", "1")
+    # Two waves of 100 seconds each, and a third one of an application that stops first.
+    assert rollout.lease_seconds(found, many, 5, 0) == 120 + 200
+    many["web1"]["switch"].append({"name": "single", "stop_first": True})
+    assert rollout.lease_seconds(found, many, 5, 0) == 120 + 300
+    # A rollback or restart has no renewals.
+    assert transactions.lease_seconds(4, 5, wants("shop")["switch"]) == 300
+    assert transactions.lease_seconds(4, 2, many["web1"]["switch"]) == 120 + 600
+
+
 # A rollout without a failure
+
+
+def test_a_check_run_claims_no_switch(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(monkeypatch, [shop])
+    fleet.run.check_mode = True
+    assert fleet.whole() == {}
+    assert not [line for line in fleet.lines if "→" in line]
 
 
 def test_all_hosts_switch_provisionally_and_then_for_good(

@@ -307,6 +307,7 @@ def test_an_answer_is_data() -> None:
         answer(slices=[{"requests": 1, "errors": 0, "buckets": [[1, 2]]}] * 12),
         answer(slices=[{"requests": 10**30, "errors": 0, "buckets": []}] * 12),
         answer(slices=[{"requests": 1, "errors": 0, "buckets": [1]}] * 12),
+        answer(slices=[{"requests": 1, "errors": 0, "buckets": [[1, 1, 1]]}] * 12),
         answer(problems=["/var/log/nginx/shop.access.log can't be read"]),
         answer(unread=100),
     ],

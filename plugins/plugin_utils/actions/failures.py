@@ -17,10 +17,11 @@ def failures_of(answer: Mapping[str, Any], names: Collection[str]) -> dict[str, 
     if not isinstance(found, Mapping):
         return {"names": [], "problems": []}
     problems, failed = found.get("problems"), found.get("names")
-    return {
-        "names": [name for name in names if isinstance(failed, list) and name in failed],
-        "problems": [str(problem) for problem in problems] if isinstance(problems, list) else [],
-    }
+    own = [name for name in names if isinstance(failed, list) and name in failed]
+    texts = [str(problem) for problem in problems] if isinstance(problems, list) else []
+    # Only the problems make a run fail.
+    silent = [f"webapps '{name}': it failed, but the host did not report why." for name in own if not texts]
+    return {"names": own, "problems": texts or silent}
 
 
 def together(found: Iterable[Mapping[str, list[str]]]) -> dict[str, list[str]]:

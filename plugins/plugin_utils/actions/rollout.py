@@ -19,6 +19,8 @@ SPARE = 120
 UNRENEWED = 60
 # The longest single wait in seconds. Leases are renewed between two waits.
 MOST_WAIT = 300
+# The number of applications that a host switches or ends at the same time, as in its modules.
+AT_A_TIME = 8
 # The results of a stage that ends a host's part in the play.
 ENDS = ("unreachable", "failed")
 
@@ -113,9 +115,15 @@ def lease_seconds(rollout: Rollout, deployments: Deployments, forks: int, wait: 
     With fewer forks than hosts, a step takes several rounds. A host may need its health timeout twice in a step: for
     the start, and for a probation that a crashed worker extends. After it has been confirmed, other hosts drain.
     """
-    slowest = max((slowest_step(one) for given in deployments.values() for one in given.get("switch") or []), default=0)
+    slowest = max((slowest_host(given.get("switch") or []) for given in deployments.values()), default=0)
     hosts = sum(map(len, rollout.batches))
     return SPARE + math.ceil(math.ceil(hosts / max(1, forks)) * slowest) + min(wait, MOST_WAIT)
+
+
+def slowest_host(specs: Collection[Mapping[str, Any]]) -> float:
+    """How long a step may take on a host. It takes a few applications at a time, and those that stop first at last."""
+    kinds = [[one for one in specs if bool(one.get("stop_first")) == stops_first] for stops_first in (False, True)]
+    return sum(math.ceil(len(found) / AT_A_TIME) * max(map(slowest_step, found)) for found in kinds if found)
 
 
 def slowest_step(spec: Mapping[str, Any]) -> float:

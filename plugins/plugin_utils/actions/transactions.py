@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.barrier import REASONS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import SPARE, slowest_host
 
 # The stages, and the variables that their results are registered in.
 STAGES = {"choose": "__choice", "switch": "__switched", "confirm": "__confirmed", "finish": "__finished"}
@@ -23,9 +25,14 @@ LEAST_SECONDS, SECONDS_OF_SWITCH = 300, 60
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def lease_seconds(hosts: int, forks: int) -> int:
-    """The length of a lease. The first host that switches waits for the last one."""
-    return LEAST_SECONDS + SECONDS_OF_SWITCH * (-(-hosts // max(1, forks)) - 1)
+def lease_seconds(hosts: int, forks: int, specs: Collection[Mapping[str, Any]] = ()) -> int:
+    """The length of a lease. The first host that switches waits for the last one.
+
+    ``specs`` are the applications of a host, whose timeouts may be long.
+    """
+    rounds = -(-hosts // max(1, forks))
+    least = LEAST_SECONDS + SECONDS_OF_SWITCH * (rounds - 1)
+    return max(least, SPARE + math.ceil(rounds * slowest_host(specs)))
 
 
 def missing(results: Results, skips_unreachable: bool) -> str:
@@ -90,6 +97,25 @@ def failed_on(results: Results, name: str, last: str) -> list[str]:
     """The hosts on which an application has not switched as it should."""
     having = {host: stages for host, stages in results.items() if name in (stages["choose"].get("names") or ())}
     return [host for host, stages in having.items() if state_of(stages, name, last) in ("failed", "lost")]
+
+
+def failures_of_end(answer: Mapping[str, Any], names: Iterable[str], stage: str) -> dict[str, list[str]]:
+    """The failures of a commit or revert, also of applications about which the host has reported nothing.
+
+    A module that fails as a whole has no data about its applications. The guard on the host ends their leases.
+    """
+    own: Mapping[str, Any] = {} if answer.get("failed") else answer.get("failures") or {}
+    failed, problems = list(own.get("names") or []), list(own.get("problems") or [])
+    for name in names:
+        if name in failed or (not answer.get("failed") and named(answer, name)):
+            continue
+        failed.append(name)
+        why = one_line(str(answer.get("msg") or "the host did not report its result"))
+        problems.append(
+            f"webapps '{name}': the {stage} failed: {why}. Without a decision, the host goes back by itself when its "
+            f"lease ends. Look at status.yml -e app={name}, then run again."
+        )
+    return {"names": failed, "problems": problems}
 
 
 def why_reverted(name: str, hosts: list[str], host: str) -> str:

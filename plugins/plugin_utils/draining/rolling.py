@@ -101,6 +101,12 @@ def option_problems(command: str, roles: object, tasks: str, reboot: bool) -> li
     return problems
 
 
+def names_of(roles: str | list[object]) -> list[str]:
+    """The names in the variable roles."""
+    names = roles.split(",") if isinstance(roles, str) else map(str, roles)
+    return [name.strip() for name in names if name.strip()]
+
+
 def lone_text(lone: Mapping[str, list[str]], drains: bool) -> str:
     """The applications that no other host serves; empty without any."""
     if not lone:

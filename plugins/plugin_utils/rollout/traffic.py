@@ -80,7 +80,7 @@ def traffic_of(host: str, name: str, answer: Any, seconds: int) -> Traffic:
             return Traffic(host, problem=one_line(str(app["problems"][0]))[:200])
         if unread > UNREAD_SHARE * (unread + sum(one.requests for one in slices)):
             return Traffic(host, problem=f"{unread} lines of the access log are in another format")
-    except (KeyError, TypeError, IndexError, StopIteration, WrongAnswer):
+    except (KeyError, TypeError, IndexError, StopIteration, ValueError):
         problem = answer.get("msg") if isinstance(answer, dict) and answer.get("failed") else ""
         return Traffic(host, problem=one_line(str(problem or "the host gave no answer that can be used"))[:200])
     return Traffic(host, slices)
