@@ -18,9 +18,14 @@ PLAY = [
 ]
 
 
-def run(folder: Path, tasks: list[dict[str, Any]], **more: str) -> subprocess.CompletedProcess[str]:
-    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
-    (folder / "play.yml").write_text(json.dumps([play]))
+def run(folder: Path, tasks: list[dict[str, Any]], groups: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the tasks, after a play for the ``groups`` if there are any."""
+    plays = [
+        {"hosts": hosts, "connection": "local", "gather_facts": False, "tasks": tasks}
+        for hosts in (groups, "localhost")
+        if hosts
+    ]
+    (folder / "play.yml").write_text(json.dumps(plays))
     program = Path(sys.executable).with_name("ansible-playbook")
     environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "pyweb.stack.bare", "ANSIBLE_NOCOLOR": "1", **more}
     command = [program, "-i", "localhost,", folder / "play.yml"]
@@ -45,6 +50,13 @@ def test_what_fails_goes_to_the_standard_error(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert json.loads(answer.stdout) == [{"name": "shop", "days": None}]
     assert answer.stderr == "localhost: no such thing\n"
+
+
+def test_a_play_for_a_group_that_the_inventory_lacks_prints_nothing(tmp_path: Path) -> None:
+    answer = run(tmp_path, PLAY, groups="{{ groups['balancer'] | default([]) }}")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert json.loads(answer.stdout) == [{"name": "shop", "days": None}]
+    assert "no host of the inventory" in run(tmp_path, PLAY, groups="web").stderr
 
 
 def test_tables_are_lines_in_the_output_of_ansible_itself(tmp_path: Path) -> None:

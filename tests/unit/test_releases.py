@@ -22,7 +22,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.identity impor
     secret_digest,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
-from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prunable, prune, unfinished
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import (
+    prunable,
+    prune,
+    prune_waiting,
+    unfinished,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
@@ -230,6 +235,14 @@ def test_pruning_spares_a_live_release_that_cannot_be_read(layout: Layout) -> No
     os.symlink(f"releases/{identity(1)}", layout.current)
     assert prune(layout, 2) == []
     assert os.path.isdir(layout.release(identity(1)))
+
+
+@needs_root
+def test_a_host_that_never_switches_keeps_the_newest_build_alone(layout: Layout) -> None:
+    put(layout, manifest(1), manifest(2), manifest(3, BAD), *(manifest(number, BUILT) for number in (4, 5, 6)))
+    os.symlink(f"releases/{identity(2)}", layout.current)
+    assert sorted(prune_waiting(layout)) == [identity(4), identity(5)]
+    assert sorted(os.listdir(layout.releases)) == [identity(number) for number in (1, 2, 3, 6)]
 
 
 # Identity

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.causes import
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_probe import MARKER
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import import_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.reading import automatic
@@ -68,7 +68,7 @@ def check_import(build: Build) -> None:
     layout = build.layout
     # While a release is live, others write into the shared folders, too.
     watched = layout.shared if layout.current_release() is None else ""
-    program = [*map(inspect.getsource, (import_traces, import_probe)), layout.cache, watched, layout.shared]
+    program = [*map(source_text, (import_traces, import_probe)), layout.cache, watched, layout.shared]
     try:
         answer = build.run_in_release(["python", "-c", *program, *arguments], timeout)
     except subprocess.TimeoutExpired:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import grp
-import inspect
 import os
 import pwd
 import shutil
@@ -16,6 +15,7 @@ import sys
 from ansible_collections.pyweb.stack.plugins.module_utils.building import grant_read
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.host.trees import FOLDER, open_below
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import (
     COMMAND_TIMEOUT,
@@ -166,7 +166,7 @@ def own_links(layout: Layout, relative: str, check_mode: bool = False) -> bool:
 def grant_nginx(layout: Layout, folder: str, nginx_group: str) -> None:
     group = str(grp.getgrnam(nginx_group).gr_gid)
     python = shutil.which("python3", path=SYSTEM_PATH) or sys.executable
-    command = [python, "-I", "-c", inspect.getsource(grant_read), layout.shared, folder, group]
+    command = [python, "-I", "-c", source_text(grant_read), layout.shared, folder, group]
     answer = run_as_account(layout, command, layout.home, {}, COMMAND_TIMEOUT)
     if answer.returncode != 0:
         raise ReleaseError(

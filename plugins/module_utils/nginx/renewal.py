@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import commands, files, lines, texts, untrusted
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run, must
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, apply_files
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx import lock, processes, renewal_program
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.certificates import Certificates
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.errors import NginxError
@@ -65,7 +65,7 @@ sys.exit(main(sys.argv[1:]))
 
 def program() -> bytes:
     """The program as one file that Python runs: a zip archive with the same bytes on every host."""
-    sources = {f"{part.__name__.replace('.', '/')}.py": inspect.getsource(part) for part in PARTS}
+    sources = {f"{part.__name__.replace('.', '/')}.py": source_text(part) for part in PARTS}
     for path in list(sources):
         while path := os.path.dirname(path):
             sources[f"{path}/__init__.py"] = ""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import inspect
 import os
 import re
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, differs, read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import due, with_sockets
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.instances import instances_of
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.ownership import (
@@ -129,7 +129,7 @@ def plan_launchers(programs: list[dict[str, Any]], paths: Paths, removed: set[st
     for module in (with_sockets, due):
         wanted = any(module.PROGRAM in (program.get("content") or "") for program in programs)
         wanted = wanted or any(module.PROGRAM in (text_of(path) or "") for path in kept)
-        source = f"# {MARK} (role supervisor).\n{inspect.getsource(module)}"
+        source = f"# {MARK} (role supervisor).\n{source_text(module)}"
         file = File(module.PROGRAM, source if wanted else None)
         files += [file] if differs(file) and (wanted or is_ours(file.path)) else []
     return files

@@ -8,7 +8,6 @@ installs.
 
 from __future__ import annotations
 
-import inspect
 import os
 import secrets
 import stat
@@ -18,6 +17,7 @@ from contextlib import suppress
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.release import trimming
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import site_packages
 from ansible_collections.pyweb.stack.plugins.module_utils.release.listed_pythons import prune as prune_pythons
@@ -70,7 +70,7 @@ def trim_cache(layout: Layout) -> str:
     listed = layout.path(f".{secrets.token_hex(8)}.new")
     write(File(listed, "\n".join(sorted(used)), mode=0o400, owner=build_account(layout.name)))
     try:
-        code = inspect.getsource(trimming)
+        code = source_text(trimming)
         command = [PYTHON, "-I", "-c", code, cache, f"{oldest:.0f}", str(most), listed]
         answer = run_as_builder(layout, Program(command, layout.build, {}, TIMEOUT))
     finally:

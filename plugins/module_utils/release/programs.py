@@ -9,7 +9,6 @@ application's account, in the sandbox of its services.
 
 from __future__ import annotations
 
-import inspect
 import os
 import pwd
 import signal
@@ -23,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.account_processes
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
+from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
 from ansible_collections.pyweb.stack.plugins.module_utils.release import keeper, sandbox
 from ansible_collections.pyweb.stack.plugins.module_utils.release.capture import MOST_OUTPUT, captured
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -153,7 +153,7 @@ def kept(record: str, owner: pwd.struct_passwd, command: list[str]) -> list[str]
         *("/usr/bin/setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"),
         *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
     ]
-    return [sys.executable, "-I", "-S", "-c", inspect.getsource(keeper), record, *drop, *command]
+    return [sys.executable, "-I", "-S", "-c", source_text(keeper), record, *drop, *command]
 
 
 def end_keeper(process: subprocess.Popen[bytes]) -> None:
