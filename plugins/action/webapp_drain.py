@@ -46,7 +46,7 @@ class ActionModule(HostAction):
         if state == "check":
             return self.check(arguments, variables)
         if state in OWN:
-            return self.judge(host, arguments)
+            return self.judge(host, arguments, variables)
         if arguments["until"] is not None:
             arguments["seconds"] = max(0, round(arguments["until"] - time.time()))
         options = {"state": state, "by": author(arguments["by"]), "seconds": arguments["seconds"]}
@@ -65,14 +65,14 @@ class ActionModule(HostAction):
             return {"failed": True, "msg": problem}
         return {"changed": False, "msg": problem}
 
-    def judge(self, host: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def judge(self, host: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Whether the host has left, or has come back."""
         if self._task.check_mode:
             return {"changed": False, "msg": f"{host}: nothing has changed, because of --check."}
         seen = choice.seen_by(arguments["balancers"], host)
         idle = arguments["idle"] if isinstance(arguments["idle"], dict) else {}
         if arguments["state"] == "judge_up":
-            problem = choice.not_up(host, seen)
+            problem = choice.not_up(host, seen, bool(serving([host], variables, self._templar.template)[host]))
             told = choice.back(host, seen)
             remedy = f"{host} is no longer drained. See: doctor.yml --limit {host}"
         else:

@@ -295,6 +295,17 @@ def test_an_expired_lease_without_a_guard_is_reverted_by_the_next_run(host: Leas
     assert_new_serves(host)
 
 
+def test_what_starts_the_live_release_again_lets_an_expired_lease_end_first(
+    host: Leased, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "process_manager", lambda name, run: host.manager)
+    host.lease()
+    host.expire()
+    assert not resume.resume(host.layout, quiet, "bob@desk")
+    locking.settings.take_notes()
+    assert_old_serves(host)
+
+
 def test_a_lease_far_in_the_future_is_the_work_of_a_clock_and_expires(host: Leased) -> None:
     host.lease()
     lease = read_lease(host.layout)

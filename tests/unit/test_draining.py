@@ -126,6 +126,12 @@ def test_a_host_is_back_if_every_balancer_sends_requests() -> None:
     seen = choice.seen_by([waited(server(state="up")), {**waited(server(state="down")), "item": "lb2"}], "web3")
     assert choice.not_up("web3", seen) == "lb2 sees shop on web3 as down (L7OKC 404)"
     assert choice.not_up("web3", seen[:1]) == ""
+
+
+def test_a_balancer_that_does_not_know_a_host_does_not_send_it_requests() -> None:
+    seen = choice.seen_by([{"item": "lb1", "problem": "", "servers": []}], "web3")
+    assert choice.not_up("web3", seen) == "lb1 does not know web3: run site.yml, which configures it"
+    assert choice.not_up("web3", seen, has_applications=False) == ""
     assert choice.back("web3", seen[:1]) == "web3 is back, and gets requests from lb1."
 
 

@@ -20,11 +20,14 @@ MANAGERS = ("systemd", "supervisor")
 
 def resume(layout: Layout, run: Run, owner: str) -> bool:
     """Start the live release if it does not run; return whether it had to be started."""
-    current = layout.current_release()
-    manifest = read_manifest(layout, current) if current else None
-    if manifest is None:
+    if not layout.current_release():
         return False
     with lock(layout, owner):
+        # Read under the lock: another run or the end of a lease may just have switched.
+        current = layout.current_release()
+        manifest = read_manifest(layout, current) if current else None
+        if manifest is None:
+            return False
         socket = layout.socket(manifest.id)
         if layout.inherits_sockets(manifest.id):
             uncover(socket)

@@ -198,9 +198,13 @@ REMEDY = (
 )
 
 
-def not_up(host: str, seen: list[Seen]) -> str:
+def not_up(host: str, seen: list[Seen], has_applications: bool = True) -> str:
     """Which balancers do not send requests to a host, and why; empty if all do."""
     problems = [f"{one.balancer}: {one.problem}" for one in seen if one.problem]
+    if has_applications:
+        # A host that is new, or that has another name since the balancer was configured.
+        unknown = [one.balancer for one in seen if not one.problem and not one.servers]
+        problems += [f"{balancer} does not know {host}: run site.yml, which configures it" for balancer in unknown]
     for one in seen:
         for server in one.servers:
             if server.state != "up":
