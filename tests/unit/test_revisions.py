@@ -287,6 +287,13 @@ def test_a_revision_that_a_host_holds_is_known_by_its_base() -> None:
     assert held_on(reports, {"shop": "aaaaaaaa"}, "web1") == {}, "its own hold counts already"
 
 
+@pytest.mark.parametrize("own", [{"live": "aaaaaaaa2222", "held": []}, {"live": "", "held": ["aaaaaaaa2222"]}])
+def test_new_secrets_are_deployed_on_all_hosts_although_one_has_a_hold(own: dict[str, Any]) -> None:
+    """A host that serves or holds the revision decides for itself."""
+    reports = {"web1": {"shop": {"live": "", "held": ["aaaaaaaa1111"]}}, "web2": {"shop": own}}
+    assert held_on(reports, {"shop": "aaaaaaaa"}, "web2") == {}
+
+
 @pytest.mark.parametrize("given", [[], "x", {"held": "aaaaaaaa1111"}, {"live": 1, "held": [None, {}, "A" * 12, ""]}])
 def test_a_host_reports_revisions_or_nothing(given: Any) -> None:
     found = reported_revisions({"revisions": {"shop": given}}, ["shop"])

@@ -33,7 +33,8 @@ def test_the_status_is_a_table_for_people(places, status):
         rows = {line.split()[1]: line for line in lines if "ok (" in line}
         for app in ("ailing", "neighbour"):
             release = place.run(f"basename $(readlink /srv/webapps/{app}/current)").strip()
-            wanted = rf" {release} +[0-9a-f]{{12}} +\d{{4}}-\d\d-\d\d \S+ +gunicorn +3\.\d+\.\d+ +{manager} +1 +\d+ MiB +\d+ +"
+            built = rf"{release} +[0-9a-f]{{12}} +\d{{4}}-\d\d-\d\d \S+"
+            wanted = rf" {built} +gunicorn +3\.\d+\.\d+ +{manager} +1 +\d+ MiB +\d+ +"
             assert re.search(wanted, rows[app])
         ends = {app: re.split(r" {2,}", line.strip())[-4:] for app, line in rows.items()}
         assert set(ends) == set(APPS)

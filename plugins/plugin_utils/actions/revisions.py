@@ -36,9 +36,15 @@ def reported_revisions(facts: Mapping[str, Any], names: Iterable[str]) -> dict[s
 
 
 def held_on(reports: Mapping[str, Mapping[str, Any]], bases: Mapping[str, str], host: str) -> dict[str, list[str]]:
-    """The other hosts of the run that hold what this host would deploy, by application."""
+    """The other hosts of the run that hold what this host would deploy, by application.
+
+    A host that serves this revision, or holds it, does not depend on others: only its secrets can differ.
+    """
     found: dict[str, list[str]] = {}
     for name, base in bases.items():
+        own = reports.get(host, {}).get(name) or {}
+        if any(one.startswith(base) for one in [own.get("live") or "", *(own.get("held") or [])]):
+            continue
         for other, report in reports.items():
             held = (report.get(name) or {}).get("held") or []
             if other != host and any(one.startswith(base) for one in held):
