@@ -173,7 +173,7 @@ def app_lines(app: dict[str, Any], servers: list[WebHost], bind: str, interval: 
         *spreading(app, servers),
         "    # A host may close a kept connection just when it gets a request. Such a request can't be repeated.",
         "    http-reuse never",
-        "    # A busy host may miss its checks while it works. Its request continues, because no other host may repeat it.",
+        "    # A busy host may miss its checks. Its requests continue, because no other host may repeat them.",
         *FOLLOWING,
         *(f"{server_line(app, host)} track {name}/{host.label}" for host in servers),
         "",
