@@ -210,7 +210,7 @@ def test_a_mistake_is_told_and_nobody_notices(case, outcome_of):
 
 
 def without_definitions(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Without the definitions of processes that are new. A host that does not switch keeps its build, which needs them."""
+    """Without the new definitions of processes: a host that does not switch keeps its build, which needs them."""
     new = {
         path for path in after["files"] if path not in before["files"] and re.search(r"\.\w+@\.(conf|service)$", path)
     }
