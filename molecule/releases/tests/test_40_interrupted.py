@@ -154,7 +154,9 @@ def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path
             waits = broke and "so this host does not switch" in run.failure(place.name)
             assert outcome == "killed" or not broke or waits, (place.name, told, run.output)
             assert not (alone and broke and TAKE_OVER in run.output), "it did not switch in the call that builds"
-            OUTCOMES.append((outcome, broke))
+            # A host that waits for one that was killed has no module to kill.
+            if not waits:
+                OUTCOMES.append((outcome, broke))
         finish(places, run_playbook, first + number % 2)
     lost_nothing(loads)
     assert everywhere(Place.neighbour, places) == neighbours
@@ -163,6 +165,7 @@ def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path
 def test_most_modules_were_killed_in_time():
     """Else the tests above have shown nothing."""
     print(OUTCOMES)
+    assert "killed" in [outcome for outcome, _broke in OUTCOMES]
     assert len(OUTCOMES) >= 4, OUTCOMES
     assert [outcome for outcome, _broke in OUTCOMES].count("killed") >= len(OUTCOMES) * 5 // 6, OUTCOMES
     assert sum(broke for _outcome, broke in OUTCOMES) >= len(OUTCOMES) * 2 // 3, OUTCOMES
