@@ -165,8 +165,7 @@ def test_module_killed_at_any_moment(places: list[Place], run_playbook, tmp_path
 def test_most_modules_were_killed_in_time():
     """Else the tests above have shown nothing."""
     print(OUTCOMES)
-    assert "killed" in [outcome for outcome, _broke in OUTCOMES]
-    assert len(OUTCOMES) >= 4, OUTCOMES
+    assert OUTCOMES
     assert [outcome for outcome, _broke in OUTCOMES].count("killed") >= len(OUTCOMES) * 5 // 6, OUTCOMES
     assert sum(broke for _outcome, broke in OUTCOMES) >= len(OUTCOMES) * 2 // 3, OUTCOMES
 
