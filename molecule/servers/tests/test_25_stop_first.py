@@ -112,7 +112,8 @@ def test_a_rollback_says_for_how_long_nothing_served(places, addresses, run_play
     assert run.status == 0, run.output
     for place, old in zip(places, before, strict=True):
         assert live(place) < old
-        said = rf"vault: release {live(place)} is live and has replaced {old}, after \d+\.\d seconds without service"
+        now = rf"release {live(place)} \(revision [0-9a-f]{{12}}\) is live"
+        said = rf"vault: {now} and has replaced {old}, after \d+\.\d seconds without service"
         assert re.search(said, " ".join(run.output.split())), run.output
         assert_kept(place.name, found[place.name], addresses[place.name])
     assert run_playbook("pyweb.stack.status").output.count("s without service)") == len(places)
