@@ -50,6 +50,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional 
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import switch as provisional
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.settlement import settle
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.switch import ProvisionalSwitch
+from killing import end_after
 
 from local import test_activation as activations
 from local.test_activation import NEW, OLD, Host, Killed
@@ -555,23 +556,7 @@ CALLS = ("start", "enable", "disable", "forget", "begin_stop", "family")
 
 def kill_at(host: Leased, patch: pytest.MonkeyPatch, moment: int) -> list[str]:
     """End the run after the given step; return the steps that were reached."""
-    reached: list[str] = []
-
-    def bombed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **options: Any) -> Any:
-            result = function(*arguments, **options)
-            reached.append(name)
-            if len(reached) == moment:
-                raise Killed
-            return result
-
-        return step
-
-    for place, name in STEPS:
-        patch.setattr(place, name, bombed(name, getattr(place, name)))
-    for name in CALLS:
-        patch.setattr(host.manager, name, bombed(name, getattr(host.manager, name)))
-    return reached
+    return end_after(moment, [*STEPS, *((host.manager, name) for name in CALLS)], patch, Killed)
 
 
 def is_sample(stage: str, action: str) -> bool:

@@ -52,6 +52,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.activation i
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import HeldRequests, Passage, Relay
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
+from killing import end_after
 
 from local.test_activation import NEW, OLD, Host, Killed, Manager, make_environment, use_manager
 
@@ -435,23 +436,7 @@ CALLS = ("start", "enable", "disable", "stop", "forget")
 
 def kill_at(shop: Shop, patch: pytest.MonkeyPatch, moment: int) -> list[str]:
     """End the run after the given step; return the steps that were reached."""
-    reached: list[str] = []
-
-    def bombed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **options: Any) -> Any:
-            result = function(*arguments, **options)
-            reached.append(name)
-            if len(reached) == moment:
-                raise Killed
-            return result
-
-        return step
-
-    for place, name in STEPS:
-        patch.setattr(place, name, bombed(name, getattr(place, name)))
-    for name in CALLS:
-        patch.setattr(shop.manager, name, bombed(name, getattr(shop.manager, name)))
-    return reached
+    return end_after(moment, [*STEPS, *((shop.manager, name) for name in CALLS)], patch, Killed)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["healthy", "unhealthy"])

@@ -52,9 +52,7 @@ FAULTS: dict[str, tuple[str, Callable[[Place], contextlib.AbstractContextManager
 @pytest.mark.parametrize(
     "fault", [pytest.param(name, marks=[] if name == "frozen" else [pytest.mark.matrix]) for name in FAULTS]
 )
-def test_a_host_that_dies_is_left_alone_and_comes_back(webs, balancers, traffic, tell, fault):
-    if not balancers:
-        pytest.skip("there are no balancers yet")  # the inventory of the scenario has web hosts only
+def test_a_host_that_dies_is_left_alone_and_comes_back(webs, traffic, tell, fault):
     name, break_it = FAULTS[fault]
     place = named(webs, name)
     with traffic() as visitors:
@@ -82,9 +80,7 @@ def reboots(place: Place) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("number", range(4))
-def test_a_host_is_drained_and_rebooted_and_nobody_notices(webs, balancers, traffic, run_playbook, number):
-    if not balancers:
-        pytest.skip("there are no balancers yet")  # the inventory of the scenario has web hosts only
+def test_a_host_is_drained_and_rebooted_and_nobody_notices(webs, traffic, run_playbook, number):
     place = webs[number]
     with traffic() as visitors:
         run = run_playbook("pyweb.stack.drain", {"drain": "on"}, "--limit", place.name)
@@ -98,9 +94,7 @@ def test_a_host_is_drained_and_rebooted_and_nobody_notices(webs, balancers, traf
 
 
 @pytest.mark.matrix
-def test_a_command_goes_through_the_fleet_and_nobody_notices(webs, balancers, traffic, run_playbook):
-    if not balancers:
-        pytest.skip("there are no balancers yet")  # the inventory of the scenario has web hosts only
+def test_a_command_goes_through_the_fleet_and_nobody_notices(webs, traffic, run_playbook):
     with traffic() as visitors:
         run = run_playbook("pyweb.stack.rolling", {"command": "date +%s.%N >/run/rolled"}, timeout=600)
         assert run.status == 0, run.output
