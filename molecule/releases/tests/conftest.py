@@ -175,12 +175,10 @@ def webapps(change: Mapping[str, Any] | None = None, source: Path = PATIENT) -> 
     return {"webapps": [merged(patient, dict(change or {})), *others]}
 
 
-# The task that a run of several hosts comes to when it has built everywhere; a run of one host builds and switches in
-# one call, so that it has not come to it where either fails.
-TAKE_OVER = "Switch to the new releases"
-# It comes to it with nothing to do where an application has failed in the call, because the other applications are
-# deployed.
-TOOK_OVER = re.compile(rf"TASK \[{TAKE_OVER}\] \*+\s+changed: ")
+# The task of a batch, in a run of several hosts that has built everywhere. A run of one host builds and switches in one
+# call. If nothing is left to do then, it has no such task.
+TAKE_OVER = "switch | Switch to the new releases"
+TOOK_OVER = re.compile(rf"TASK \[.*{re.escape(TAKE_OVER)}.*\] \*+\s+changed: ")
 
 
 def deploy(run_playbook: Callable[..., Run], variables: Mapping[str, Mapping[str, Any]], alone: bool) -> dict[str, Run]:
