@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import fcntl
 import json
@@ -39,6 +40,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     ReleaseError,
     has_environment,
     manifests,
+    now,
     read_manifest,
     record,
     remove_tree,
@@ -239,10 +241,13 @@ def test_pruning_spares_a_live_release_that_cannot_be_read(layout: Layout) -> No
 
 @needs_root
 def test_a_host_that_never_switches_keeps_the_newest_build_alone(layout: Layout) -> None:
-    put(layout, manifest(1), manifest(2), manifest(3, BAD), *(manifest(number, BUILT) for number in (4, 5, 6)))
+    # Another run may still switch to the release 5: it was built a minute ago.
+    minute_ago = f"{now() - datetime.timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    recent = dataclasses.replace(manifest(5, BUILT), created=minute_ago)
+    put(layout, manifest(1), manifest(2), manifest(3, BUILT), manifest(4, BUILT), recent, manifest(6, BUILT))
     os.symlink(f"releases/{identity(2)}", layout.current)
-    assert sorted(prune_waiting(layout)) == [identity(4), identity(5)]
-    assert sorted(os.listdir(layout.releases)) == [identity(number) for number in (1, 2, 3, 6)]
+    assert sorted(prune_waiting(layout)) == [identity(3), identity(4)]
+    assert sorted(os.listdir(layout.releases)) == [identity(number) for number in (1, 2, 5, 6)]
 
 
 # Identity

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import os
 import time
@@ -20,12 +21,16 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     Layout,
     Manifest,
     manifests,
+    now,
     read_manifest,
     remove_tree,
 )
 
 # Seconds within which a run has surely renamed a file that it writes.
 WRITING = 60
+
+# Minutes within which another run may still switch to the release that it has built: its other hosts may be building.
+UNDER_WAY = 60
 
 
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
@@ -110,16 +115,17 @@ def prune(layout: Layout, keep: int) -> list[str]:
 
 
 def prune_waiting(layout: Layout) -> list[str]:
-    """Remove the releases that wait for activation, except the newest; return their IDs.
+    """Remove the releases that wait for activation, except the newest and those of the last hour; return their IDs.
 
     A host whose peers fail builds releases that it never switches to.
     """
     known = manifests(layout)
-    states = {manifest.id: manifest.state for manifest in known}
+    recent = f"{now() - datetime.timedelta(minutes=UNDER_WAY):%Y-%m-%dT%H:%M:%SZ}"
+    left = {manifest.id for manifest in known if manifest.state == BUILT and manifest.created < recent}
     removed = [
         identity
         for identity in prunable(known, layout.current_release(), len(known))
-        if states[identity] == BUILT and not in_use(layout, identity)
+        if identity in left and not in_use(layout, identity)
     ]
     for identity in removed:
         remove_tree(layout.release(identity))
