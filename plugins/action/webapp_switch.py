@@ -9,7 +9,7 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import transactions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs, transactions
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
@@ -216,8 +216,9 @@ class ActionModule(ModelAction, StagesAction):
             "apps": [{**one, "provisional": not self.is_single} for one in specs],
             "root": webapp["webapp_root"],
             "owner": deployer(),
-            "lease": {"run": self.play, "seconds": seconds},
+            "lease": own_runs.lease(self.play, seconds),
             "report": "now" if self.is_single else "later",
+            "ended_runs": own_runs.ended(),
             **self.flags("end_lost_command"),
         }
         return self.checked(self.call("webapp_activate", arguments), names)
@@ -231,7 +232,7 @@ class ActionModule(ModelAction, StagesAction):
             "root": webapp["webapp_root"],
             "owner": deployer(),
             "stage": stage,
-            "lease": {"run": self.play, "seconds": seconds},
+            "lease": own_runs.lease(self.play, seconds),
             "report": "later",
             **more,
         }

@@ -92,6 +92,12 @@ options:
         an application.
     type: bool
     default: false
+  ended_runs:
+    description:
+      - IDs of runs whose process is gone, so that they can't commit their leases. Such a lease ends at once.
+    type: list
+    elements: str
+    default: []
   report:
     description:
       - V(now) fails if an application fails. V(later) returns the messages as RV(failures) instead, and a later task
@@ -227,6 +233,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/srv/webapps"},
             "owner": {"type": "str", "default": "unknown"},
             "end_lost_command": {"type": "bool", "default": False},
+            "ended_runs": {"type": "list", "elements": "str", "default": []},
             "report": {"type": "str", "choices": ["now", "later"], "default": "now"},
             "stamp": {"type": "dict", "default": {}},
         },
@@ -237,6 +244,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=bool(apps), apps=[])
     settings.end_lost = module.params["end_lost_command"]
+    settings.ended_runs = module.params["ended_runs"]
     settings.settle = functools.partial(settle, run=run_on_host)
     if problem := problem_of(module.params):
         module.fail_json(msg=problem)

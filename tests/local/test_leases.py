@@ -230,6 +230,22 @@ def test_another_run_is_refused_while_a_lease_is_valid(host: Leased) -> None:
     assert host.serving == NEW
 
 
+def test_the_lease_of_a_run_whose_process_is_gone_ends_at_once(host: Leased, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.lease()
+    monkeypatch.setattr(locking.settings, "ended_runs", ["another"])
+    with pytest.raises(ReleaseError, match="another deployment is under way"):
+        host.activate(NEW)
+    monkeypatch.setattr(locking.settings, "ended_runs", ["another", RUN])
+    monkeypatch.setattr(locking.settings, "settle", lambda layout, lease: settle(layout, lease, quiet))
+    assert locking.holder_of(host.layout) == ""
+    with locking.lock(host.layout, "alice@desk"):
+        pass
+    (note,) = locking.settings.take_notes()
+    assert note.endswith(f"it went back from {NEW} to {OLD}: the process of its run {RUN} is gone.")
+    assert host.serving == OLD
+    assert not leases.has_lease(host.layout)
+
+
 def test_the_run_of_a_lease_switches_only_once(host: Leased, monkeypatch: pytest.MonkeyPatch) -> None:
     host.lease()
     monkeypatch.setattr(locking.settings, "run", RUN)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(files, "listed_by_git", lambda _folder: None)
     monkeypatch.setattr(sent, "left_out", lambda _folder: [])
+
+
+@pytest.fixture(autouse=True)
+def without_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test writes to the home folder of its user."""
+    from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs
+
+    monkeypatch.setattr(own_runs, "folder", lambda: tmp_path / "pyweb-runs")
 
 
 @pytest.fixture(autouse=True)

@@ -77,6 +77,7 @@ class Releases:
             "resolved": resolved,
         }
         settings.end_lost = bool(self.inputs.get("end_lost_command"))
+        settings.ended_runs = self.inputs.get("ended_runs") or []
         settings.settle = lambda layout, lease: str(activation().settle(layout, lease, self.deployment.run))
         seen = self.seen()
         for spec in self.inputs["apps"]:

@@ -125,7 +125,8 @@ def refusal(lease: Lease) -> str:
     return (
         f"another deployment is under way: {lease.owner} has switched from {lease.before or 'no release'} to "
         f"{lease.release} provisionally (run {lease.run}), and may commit or revert that until {lease.until} UTC. Wait "
-        "until then, or until that run has ended, then run again"
+        "until then, or until that run has ended, then run again. After a killed run, its user can run again at once "
+        "on the same controller"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,6 +31,8 @@ class Settings:
     end_lost: bool = False
     # The run of this process. It may pass the leases that it holds.
     run: str = ""
+    # Runs that can't commit their leases any more, because their processes are gone.
+    ended_runs: Collection[str] = ()
     # Ends a lease that no run can commit, and returns a report. Called with the lock held.
     settle: Callable[[Layout, leases.Lease], str] | None = None
     notes: list[str] = field(default_factory=list)
@@ -66,12 +68,17 @@ def lock(layout: Layout, owner: str, patience: float = PATIENCE) -> Iterator[Non
         os.close(descriptor)
 
 
+def is_held(lease: leases.Lease) -> bool:
+    """Whether only the run of a lease may decide about it."""
+    return lease.is_valid and lease.run not in settings.ended_runs
+
+
 def settle_lease(layout: Layout) -> None:
     """Pass no lease of another run: raise Busy while it is valid, else let it end first."""
     lease = leases.read_lease(layout)
     if lease is None or lease.run == settings.run:
         return
-    if lease.is_valid:
+    if is_held(lease):
         raise Busy(layout.name, f"{leases.refusal(lease)}.")
     if settings.settle is None:
         raise Busy(
@@ -79,6 +86,8 @@ def settle_lease(layout: Layout) -> None:
             f"the provisional switch to {lease.release} ended at {lease.until} UTC without a decision. Run site.yml, "
             "which goes back first.",
         )
+    if lease.run in settings.ended_runs and lease.is_valid:
+        lease.reason = lease.reason or f"the process of its run {lease.run} is gone"
     settings.notes.append(f"webapps '{layout.name}': {settings.settle(layout, lease)}")
 
 
@@ -160,7 +169,7 @@ def holder_of(layout: Layout) -> str:
     """Why a run leaves an application alone that another run works on; empty if no other run does."""
     if not is_locked(layout):
         lease = leases.read_lease(layout)
-        return "" if lease is None or not lease.is_valid else leases.refusal(lease)
+        return "" if lease is None or not is_held(lease) else leases.refusal(lease)
     try:
         with open(layout.path(".lock"), encoding="utf-8", errors="replace") as stream:
             text = stream.read(4096).strip()

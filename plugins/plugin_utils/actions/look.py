@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned, own_runs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import balancers_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.busy import after_first_boot, tell_of_apt
@@ -298,7 +298,7 @@ class LookAction(HostAction):
     def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Inputs of a deployment that no key of a part covers: the user, the flags, and the live releases seen."""
         flags = self.flags("release_hold", "end_lost_command")
-        return {"owner": deployer(), "seen": facts["releases"], **flags}
+        return {"owner": deployer(), "seen": facts["releases"], "ended_runs": own_runs.ended(), **flags}
 
     def own_sites(self) -> Any:
         """The sites of the role nginx that the site playbook serves beside those of the applications."""

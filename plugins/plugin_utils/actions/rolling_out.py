@@ -13,7 +13,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import canary, rollout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import canary, own_runs, rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import Rollout
@@ -86,7 +86,7 @@ class RolloutAction(SwitchingAction):
         settings = self.common_settings(deployments)
         wait = max(settings["pause"], settings["watch"])
         forks = int(context.CLIARGS.get("forks") or DEFAULT_FORKS)
-        return {"run": self.play, "seconds": rollout.lease_seconds(found, deployments, forks, wait)}
+        return own_runs.lease(self.play, rollout.lease_seconds(found, deployments, forks, wait))
 
     # The stages
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.loader import lookup_loader
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, own_runs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import RevisionsAction
@@ -79,6 +79,7 @@ class SwitchingAction(RevisionsAction, SendingAction):
             "apps": apps,
             "root": root,
             "owner": deployer(),
+            "ended_runs": own_runs.ended(),
             **self.flags("end_lost_command"),
             **more,
         }

@@ -1,0 +1,80 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The runs of this user on this controller, so that the next run knows which of them have ended.
+
+A run that is killed leaves leases on its hosts. Other runs have to wait until these expire, because it might still
+commit. If its process is gone, it can't. Each run that takes leases is recorded in a file with its process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+
+# The longest time in seconds for which a run is remembered. No lease is longer.
+REMEMBERED = 24 * 3600
+# The number of ended runs that a host is told of, the newest first.
+MOST = 50
+
+
+def folder() -> Path:
+    return Path(str(constants.config.get_config_value("ANSIBLE_HOME"))).expanduser() / "pyweb-runs"
+
+
+def lease(run: str, seconds: int) -> dict[str, Any]:
+    """A lease for this run. The run is recorded before it takes the lease."""
+    with suppress(OSError):
+        path = folder() / run
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = path.with_name(f"{run}.{os.getpid()}.new")
+            # Each task has a process of its own, whose parent is the run.
+            temporary.write_text(" ".join([*world(), process(os.getppid())]))
+            temporary.replace(path)
+    return {"run": run, "seconds": seconds}
+
+
+def ended() -> list[str]:
+    """The runs of this user whose process on this machine is gone. Runs in other containers are never among them."""
+    found = []
+    with suppress(OSError):
+        here = world()
+        for path in sorted(folder().iterdir(), key=modified, reverse=True):
+            if time.time() - modified(path) > REMEMBERED:
+                path.unlink(missing_ok=True)
+                continue
+            words = path.read_text().split()
+            if path.suffix != ".new" and words[:2] == here and len(words) == 4 and not runs(words[2], words[3]):
+                found.append(path.name)
+    return found[:MOST]
+
+
+def modified(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def world() -> list[str]:
+    """This boot of the machine, and the namespace of its process IDs. Raises OSError without /proc."""
+    return [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+
+
+def process(pid: int | str) -> str:
+    """The ID of a process and its start, in clock ticks after the boot. Raises OSError if it is gone."""
+    # The name of the program is in parentheses, and may contain spaces.
+    fields = re.sub(r"\(.*\)", "()", Path(f"/proc/{pid}/stat").read_text(), flags=re.DOTALL).split()
+    return f"{pid} {fields[21]}"
+
+
+def runs(pid: str, start: str) -> bool:
+    try:
+        return process(pid) == f"{pid} {start}"
+    except OSError:
+        return False
