@@ -138,6 +138,22 @@ def test_a_link_that_the_page_lacks_fails(documents: Documents) -> None:
         documents.run("--check")
 
 
+def test_a_release_checks_the_translations_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    changelog = load_script("changelog")
+    released = []
+
+    def refuse(arguments: list[str]) -> int:
+        assert arguments == ["--strict"]
+        raise changelog.translations.Failure("too old")
+
+    monkeypatch.setattr(changelog.translations, "main", refuse)
+    monkeypatch.setattr(changelog, "collect", lambda *given: released.append(given))
+    monkeypatch.setattr("sys.argv", ["changelog.py", "--release"])
+    with pytest.raises(changelog.translations.Failure):
+        changelog.main()
+    assert released == []
+
+
 def test_an_old_lag_stops_a_release_and_nothing_else(documents: Documents) -> None:
     documents.change("None.", "Some.")
     assert documents.run("--strict") == 0
