@@ -47,7 +47,7 @@ test-all: $(TEST_READY) ## run the same with the full matrix of deployments and 
 .PHONY: lint
 lint: $(TEST_READY) ## run yamllint, ruff, the language rules, ansible-lint, mypy and vermin, and check the changelog
 	@failed=; for command in 'yamllint --strict .' 'ruff check --output-format concise .' 'ruff format --check --quiet .' \
-		'python scripts/language.py' 'ansible-lint -q' \
+		'python scripts/language.py' 'python scripts/chinese.py' 'python scripts/translations.py --check' 'ansible-lint -q' \
 		'mypy --no-error-summary -p $(PLUGINS)' \
 		'mypy --no-error-summary --python-version 3.10 -p $(PLUGINS).modules -p $(PLUGINS).module_utils' \
 		'mypy --no-error-summary scripts tests/bench tests/load' \

@@ -23,6 +23,7 @@ EXPECTED = {
     "LICENSE",
     "MANIFEST.json",
     "README.md",
+    "README.zh-CN.md",
     "SECURITY.md",
     "changelogs",
     "docs",

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 
+import translations
 import yaml
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -103,6 +104,7 @@ def main() -> int:
     mode.add_argument("--release", action="store_true")
     wish = parser.parse_args()
     if wish.release:
+        translations.main(arguments=["--strict"])
         collect(CHECKOUT, datetime.datetime.now(datetime.UTC).date().isoformat())
         return 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -117,6 +119,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Failure as failure:
+    except (Failure, translations.Failure) as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)
