@@ -133,6 +133,9 @@ apps:
     replaced:
       description: The release that was live before, empty if there was none or it is the same.
       type: str
+    seconds:
+      description: Seconds from the start of the new release until its switch was completed. Missing for a removal.
+      type: float
     skipped:
       description: The releases that a rollback has passed over, each with the reason.
       type: list
