@@ -58,7 +58,7 @@ def table(results: Results, active: Collection[str], addresses: Mapping[str, str
 
 def compact(rows: list[Row], address: str) -> list[tuple[str, ...]]:
     """One row for each revision that hosts have switched to."""
-    found = []
+    found: list[tuple[str, ...]] = []
     live = [one for one in rows if one.result == "live"]
     for revision in dict.fromkeys(one.revision for one in live):
         same = [one for one in live if one.revision == revision]
