@@ -29,7 +29,7 @@ attributes:
 options:
   apps:
     description:
-      - The applications to activate, as the filter M(pyweb.stack.apply) and P(pyweb.stack.webapp_switches#filter) make it.
+      - The applications to activate, as M(pyweb.stack.apply) and P(pyweb.stack.webapp_switches#filter) make them.
     type: list
     elements: dict
     required: true
