@@ -147,7 +147,7 @@ def test_python_files_name_their_license(path: Path) -> None:
 
 def test_locks_hold_hashes_and_nothing_but_pins() -> None:
     locks = sorted((CHECKOUT / "requirements").glob("*.txt"))
-    assert names(locks) == ["bootstrap.txt", "importer.txt", "site.txt", "sslyze.txt", "test.txt"]
+    assert names(locks) == ["bootstrap.txt", "docs.txt", "importer.txt", "site.txt", "sslyze.txt", "test.txt"]
     for lock in locks:
         entries = re.split(r"\n(?=[a-z0-9])", "\n" + "\n".join(lock.read_text().splitlines()[2:]))
         for entry in filter(str.strip, entries):
@@ -214,7 +214,7 @@ def test_scenarios_that_take_long_belong_to_the_full_matrix() -> None:
     spec.loader.exec_module(program)
     known = program.scenarios()
     assert set(known) - set(program.usual(known, "test", "3/8")) == set(program.MATRIX)
-    assert {*program.MATRIX} == {"adopt", "applications", "platforms", "pythons"}
+    assert {*program.MATRIX} == {"adopt", "applications", "howto", "platforms", "pythons"}
     assert program.usual(known, "test", "all") == program.usual(known, "destroy", "") == known
 
 
