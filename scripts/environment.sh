@@ -2,7 +2,8 @@
 # Makes .venv hold exactly what the hash-locked files in requirements/ say:
 #
 #     scripts/environment.sh site    what `make site` needs
-#     scripts/environment.sh test    that, and what `make test` needs (sslyze in .venv/sslyze, for its libraries are older)
+#     scripts/environment.sh test    that, and what `make test` needs (sslyze in .venv/sslyze, for its libraries are older;
+#                                chromium from Debian)
 #     scripts/environment.sh sanity  in addition what `make sanity` needs (galaxy-importer in .venv/importer, likewise)
 #     scripts/environment.sh docs    in addition what `make docs` needs (the site generator and mermaid, in .venv/docs)
 #
@@ -105,6 +106,13 @@ provide_haproxy() {
     chmod 755 .venv/bin/haproxy
 }
 
+# The browser of the tests of the status page, and a font for its pages. It needs many libraries, but starts no service.
+provide_chromium() {
+    if command -v chromium >/dev/null; then return; fi
+    # In a subshell: without it, all other tests still run, and those of the page fail with what to install.
+    (install_packages chromium fonts-liberation) || say "Without chromium, the tests of the status page fail."
+}
+
 # A program in an environment of its own: sslyze and galaxy-importer need older libraries than the rest.
 provide_apart() {
     .venv/bin/uv venv --quiet --clear --python "$python" ".venv/$1"
@@ -189,5 +197,6 @@ follow_the_machine
     done
     provide_haproxy
     provide_program slowhttptest usr/bin/slowhttptest
+    provide_chromium
     provide_apart sslyze
 }

@@ -29,6 +29,12 @@ options:
       - Length of the window, 1 to 86400 seconds. It ends when the module starts, by the clock of the host.
     type: int
     required: true
+  slices:
+    description:
+      - Number of equal parts of the window that are counted separately, up to 288, each of a second or more. With V(0),
+        there are up to 12.
+    type: int
+    default: 0
   apps:
     description:
       - The applications to count. The action plugin makes them from the variable C(webapps), all of them by default.
@@ -123,12 +129,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.logs.traffic import Wi
 # nginx flushes its access logs every second.
 FLUSH = 2.0
 LONGEST = 86400
+MOST_SLICES = 288
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "seconds": {"type": "int", "required": True},
+            "slices": {"type": "int", "default": 0},
             "apps": {
                 "type": "list",
                 "elements": "dict",
@@ -144,12 +152,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    seconds = module.params["seconds"]
+    seconds, slices = module.params["seconds"], module.params["slices"]
     if not 1 <= seconds <= LONGEST:
         module.fail_json(msg=f"seconds is {seconds}. Give a number from 1 to {LONGEST}.")
+    if not 0 <= slices <= min(seconds, MOST_SLICES):
+        module.fail_json(msg=f"slices is {slices}. Give a number from 0 to {min(seconds, MOST_SLICES)}.")
     now = time.time()
     time.sleep(FLUSH)
-    apps = count(module.params["apps"], Window(now - seconds, now))
+    apps = count(module.params["apps"], Window(now - seconds, now, slices))
     module.exit_json(changed=False, seconds=float(seconds), apps=apps)
 
 

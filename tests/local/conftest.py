@@ -22,6 +22,10 @@ from serving import serve  # noqa: F401  # a fixture
 from supervising import lab  # noqa: F401  # a fixture
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", help="folder for the pictures of the status page, such as docs/pictures")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the full matrix out, as the scenarios do. The mark `sampled` says which tests are its sample."""

@@ -93,6 +93,12 @@ CONTROLLER: dict[str, list[str]] = {
     "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
+    "plugin_utils.status_page": [
+        "plugin_utils.doctor",
+        "plugin_utils.draining",
+        "plugin_utils.plan",
+        "plugin_utils.rollout",
+    ],
     "plugin_utils.actions": [
         "plugin_utils.balancing",
         "plugin_utils.draining",
@@ -131,6 +137,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.plan",
         "plugin_utils.rollout",
         "plugin_utils.specs",
+        "plugin_utils.status_page",
     ],
     "filter": [
         "plugin_utils.doctor",
@@ -206,6 +213,7 @@ SHARED = {
         "module_utils.requirements.reading",
     ],
     "plugin_utils.specs": ["module_utils.host.texts"],
+    "plugin_utils.status_page": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.logs.buckets"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

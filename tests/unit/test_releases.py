@@ -10,9 +10,11 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
+from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.release import locking, releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import choose, choose_rollback, skipped
 from ansible_collections.pyweb.stack.plugins.module_utils.release.cloning import clone
@@ -390,6 +392,20 @@ def test_each_deployment_is_one_line(layout: Layout) -> None:
     assert (first["app"], first["release"], first["by"]) == ("shop", "R1", "ü\nx")
     assert second["action"] == "rollback"
     assert Path(layout.history).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_failed_build_is_recorded_with_its_reason(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise ReleaseError("shop", "no file requirements.txt.\nIts log:\nmore")
+
+    monkeypatch.setattr(deploy, "build_release", fail)
+    spec = {"name": "shop", "source": {"revision": "v1"}, "process_manager": "systemd", "processes": []}
+    deployment = deploy.Deployment(layout.root, "uv", "www-data", "anna", lambda *_words: (0, "", ""))
+    with pytest.raises(ReleaseError, match=r"no file requirements\.txt"):
+        deploy.build(deployment, spec, layout, WANTED)
+    (entry,) = (json.loads(line) for line in Path(layout.history).read_text().splitlines())
+    assert (entry["action"], entry["result"], entry["by"]) == ("build", "failed", "anna")
+    assert entry["reason"] == "no file requirements.txt."
 
 
 def test_a_line_that_was_cut_spoils_no_other(layout: Layout) -> None:

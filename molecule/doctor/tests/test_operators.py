@@ -65,6 +65,34 @@ def test_the_status_is_one_bare_document_for_machines(places, status, run_playbo
         assert mine["ailing"]["workers"] == len(workers)
 
 
+EMBEDDED = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+
+
+def test_the_status_page_shows_all_hosts_and_no_secret(places, run_playbook, tmp_path):
+    everywhere(lambda place: [place.visit("neighbour") for _ in range(30)], places)
+    path = tmp_path / "status.html"
+    told = run_playbook("pyweb.stack.status", {"format": "html", "to": str(path), "hours": 1})
+    assert told.status == 0, told.output
+    assert f"The page is in {path}." in told.output
+    assert path.stat().st_mode & 0o777 == 0o600
+    page = path.read_text()
+    data = json.loads(EMBEDDED.search(page)[1])
+    assert {(row["host"], row["application"]) for row in data["status"]} == {
+        (place.name, app) for place in places for app in APPS
+    }
+    requests_of = {series["name"]: sum(series["requests"]) for series in data["charts"]}
+    assert requests_of["neighbour"] >= 30 * len(places)
+    assert "did not answer" not in page
+    assert "can't be read" not in page
+    assert len(re.findall(r"<strong>neighbour</strong> deployed ", page)) >= 1
+    for place in places:
+        assert place.run("basename $(readlink /srv/webapps/sealed/current)").strip() in page
+        assert re.search(rf"</span>{place.name}</h3>\s+<p class=\"muted\">\d of \d applications well", page)
+        for secret in place.run("cat /srv/webapps/*/current/env | grep -o 'SECRET_KEY=.*'").split():
+            assert secret.partition("=")[2].strip("'\"") not in page
+    assert "no-message-shows-this" not in page
+
+
 def test_a_verified_host_keeps_every_promise(places, run):
     told = run("verify")
     assert told.status == 0

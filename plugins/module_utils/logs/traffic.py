@@ -37,14 +37,15 @@ class Slice:
 
 @dataclass
 class Window:
-    """A span of time, in seconds since 1970 by the clock of this host."""
+    """A span of time, in seconds since 1970 by the clock of this host. ``parts`` is the number of its slices."""
 
     begin: float
     end: float
+    parts: int = 0
 
     @property
     def slices(self) -> int:
-        return slices_of(round(self.end - self.begin))
+        return self.parts or slices_of(round(self.end - self.begin))
 
     def slice_of(self, moment: float) -> int | None:
         """The slice of a moment; None outside of the window."""

@@ -207,7 +207,7 @@ def result_of_absent(layout: Layout, purge: bool) -> dict[str, Any]:
 
 def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: dict[str, str]) -> str:
     """Build a release and return its ID. A failure is recorded in the log of deployments."""
-    began, tried = time.monotonic(), True
+    began, tried, reason = time.monotonic(), True, ""
     # Read under the lock, because another run may just have finished a release.
     taken = [manifest.id for manifest in manifests(layout)]
     manifest = Manifest(
@@ -226,8 +226,12 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
     except (MissingPackages, Unresolved):
         tried = False
         raise
+    except ReleaseError as error:
+        reason = error.text.partition("\n")[0]
+        raise
     except OSError as error:
-        raise ReleaseError(spec["name"], f"building the release {manifest.id} failed: {error_text(error)}.") from error
+        reason = f"building the release {manifest.id} failed: {error_text(error)}."
+        raise ReleaseError(spec["name"], reason) from error
     finally:
         if tried and manifest.state != BUILT:
             record(
@@ -238,6 +242,7 @@ def build(deployment: Deployment, spec: dict[str, Any], layout: Layout, wanted: 
                 by=deployment.owner,
                 result="failed",
                 seconds=round(time.monotonic() - began, 2),
+                **({"reason": reason} if reason else {}),
             )
     prune_waiting(layout)
     return manifest.id

@@ -36,7 +36,8 @@ def is_revision(value: Any) -> bool:
 
 def shown_revision(revision: str, source: str) -> str:
     """A revision as a report shows it. A release of an earlier version has none, so its source stands for it."""
-    return one_line(revision or (source[:12] if COMMIT.fullmatch(source) else source) or "unknown")
+    # A host can report values of other types.
+    return one_line(str(revision or (source[:12] if COMMIT.fullmatch(source) else source) or "unknown"))
 
 
 def short_run(run: Any) -> str:

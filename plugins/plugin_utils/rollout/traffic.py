@@ -64,26 +64,28 @@ def questions(names: list[str], webapps: Any, root: str = "/srv/webapps") -> lis
     return found
 
 
-def traffic_of(host: str, name: str, answer: Any, seconds: int) -> Traffic:
-    """The traffic of an application in the result of webapp_traffic on a host, with the ``seconds`` that it was given.
+def traffic_of(host: str, name: str, answer: Any, seconds: int, slices: int = 0) -> Traffic:
+    """The traffic of an application in the result of webapp_traffic on a host.
+
+    ``seconds`` and ``slices`` are those that the module was given.
 
     A result that can't be used becomes a problem.
     """
     try:
         apps = answer["apps"]
         app = next(one for one in apps if one["name"] == name)
-        if len(app["slices"]) != slices_of(seconds):
+        if len(app["slices"]) != (slices or slices_of(seconds)):
             raise WrongAnswer(len(app["slices"]))
-        slices = tuple(slice_of(one) for one in app["slices"])
+        counted = tuple(slice_of(one) for one in app["slices"])
         unread = number(app["unread"])
         if app["problems"]:
             return Traffic(host, problem=one_line(str(app["problems"][0]))[:200])
-        if unread > UNREAD_SHARE * (unread + sum(one.requests for one in slices)):
+        if unread > UNREAD_SHARE * (unread + sum(one.requests for one in counted)):
             return Traffic(host, problem=f"{unread} lines of the access log are in another format")
     except (KeyError, TypeError, IndexError, StopIteration, ValueError):
         problem = answer.get("msg") if isinstance(answer, dict) and answer.get("failed") else ""
         return Traffic(host, problem=one_line(str(problem or "the host gave no answer that can be used"))[:200])
-    return Traffic(host, slices)
+    return Traffic(host, counted)
 
 
 def slice_of(given: Any) -> Slice:
