@@ -23,6 +23,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
 SITE_READY := .venv/.made-site-$(call key,requirements/site.txt)
 TEST_READY := .venv/.made-test-$(call key,requirements/test.txt requirements/sslyze.txt)
+DOCS_READY := .venv/.made-docs-$(call key,requirements/docs.txt requirements/mermaid.lock)
 SANITY_READY := .venv/.made-sanity-$(call key,requirements/test.txt requirements/importer.txt)
 
 # For the type checker. Host code must run on Python 3.9: mypy no longer knows that, so vermin looks for what 3.9 lacks.
@@ -90,13 +91,17 @@ shards: $(TEST_READY) ## list the shards of the full matrix; PYWEB_MATRIX=3/24 a
 bench: $(TEST_READY) ## measure against a plain shell script, on fresh hosts
 	@python tests/bench/run.py $(BENCH_FLAGS)
 
+.PHONY: docs
+docs: $(DOCS_READY) ## build the documents as a site with search, in .cache/docs/site
+	@python scripts/docs_site.py
+
 .PHONY: changelog
 changelog: $(TEST_READY) ## write CHANGELOG.md from changelogs/fragments
 	@python scripts/changelog.py
 
 .PHONY: lock
 lock: $(TEST_READY) ## update requirements/*.txt to the newest releases that the .in files allow
-	@for name in bootstrap site test sslyze importer; do \
+	@for name in bootstrap site test sslyze importer docs; do \
 		UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 			--fork-strategy requires-python --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command 'make lock' requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
@@ -123,4 +128,8 @@ clean: ## remove test hosts and .venv; CLEAN_IMAGES=1 also removes the images of
 
 .venv/.made-sanity-%: $(TEST_READY)
 	@scripts/environment.sh sanity
+	@touch $@
+
+.venv/.made-docs-%: $(SITE_READY)
+	@scripts/environment.sh docs
 	@touch $@

@@ -4,6 +4,7 @@
 #     scripts/environment.sh site    what `make site` needs
 #     scripts/environment.sh test    that, and what `make test` needs (sslyze in .venv/sslyze, for its libraries are older)
 #     scripts/environment.sh sanity  in addition what `make sanity` needs (galaxy-importer in .venv/importer, likewise)
+#     scripts/environment.sh docs    in addition what `make docs` needs (the site generator and mermaid, in .venv/docs)
 #
 # Needs python3 and nothing else: Debian's python3-venv is installed through apt when it is missing.
 set -eu
@@ -110,6 +111,21 @@ provide_apart() {
     .venv/bin/uv pip sync --quiet --python ".venv/$1/bin/python" --require-hashes "requirements/$1.txt"
 }
 
+# The program that draws diagrams in a browser. It is a package of npm; the site needs one file of it.
+provide_mermaid() {
+    read -r version checksum <<EOF
+$(grep -v '^#' requirements/mermaid.lock)
+EOF
+    command -v npm >/dev/null || install_packages npm
+    say "Fetching mermaid $version"
+    scratch=$(mktemp -d)
+    (cd "$scratch" && npm pack --silent "mermaid@$version" >/dev/null && tar -xzf ./*.tgz package/dist/mermaid.min.js)
+    echo "$checksum  $scratch/package/dist/mermaid.min.js" | sha256sum --check --quiet \
+        || die "mermaid $version is another file than requirements/mermaid.lock names."
+    mv "$scratch/package/dist/mermaid.min.js" .venv/docs/
+    rm -rf "$scratch"
+}
+
 # uv uses neither pip's settings nor, by default, the machine's certificate store. So a mirror or a certificate that is
 # set for pip is passed to uv; settings of uv itself take precedence. Mixing indexes is safe here: every file is checked
 # by hash.
@@ -150,7 +166,13 @@ case $kind in
         provide_apart importer
         exit
         ;;
-    *) die "usage: $0 site|test|sanity" ;;
+    docs)
+        follow_the_machine
+        provide_apart docs
+        provide_mermaid
+        exit
+        ;;
+    *) die "usage: $0 site|test|sanity|docs" ;;
 esac
 say "Making .venv ($kind)"
 require_python

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Write docs/reference/ROLE.md for every role from its argument specification.
+"""Write docs/reference/ROLE.md for every role from its argument specification, and plugins.md from the plugins.
 
 python scripts/reference.py           write the pages
 python scripts/reference.py --check   fail if a page is not current; a unit test does the same
@@ -10,6 +10,7 @@ python scripts/reference.py --check   fail if a page is not current; a unit test
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ FOLDER = CHECKOUT / "docs" / "reference"
 
 Options = dict[str, dict[str, Any]]
 
+# The kinds of plugins on the page plugins.md.
+KINDS = {"modules": "Modules", "lookup": "Lookups", "filter": "Filters", "callback": "Callbacks"}
+
 
 def anchor(heading: str) -> str:
     """The anchor that a forge makes of a Markdown heading."""
@@ -34,8 +38,8 @@ def text_of(description: str | list[str]) -> str:
     text = " ".join([description] if isinstance(description, str) else description)
     text = " ".join(text.split()).replace("|", "\\|")
     text = re.sub(r"P\(pyweb\.stack\.(\w+)#role\)", r"[\1](\1.md)", text)
-    text = re.sub(r"M\((?:pyweb\.stack\.)?([\w.]+)\)", r"`\1`", text)
-    return re.sub(r"\b[CVO]\(((?:[^()]|\([^()]*\))*)\)", r"`\1`", text)
+    text = re.sub(r"[MP]\((?:pyweb\.stack\.)?([\w.]+)(?:#\w+)?\)", r"`\1`", text)
+    return re.sub(r"\b(?:[CVOE]|RV)\(((?:[^()]|\([^()]*\))*)\)", r"`\1`", text)
 
 
 def type_of(option: dict[str, Any]) -> str:
@@ -114,9 +118,60 @@ def page(role: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def documentation(path: Path) -> dict[str, Any]:
+    """The documentation of a plugin, from its Python or YAML file; empty for a file with several plugins."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yml":
+        found: dict[str, Any] = yaml.safe_load(text)
+        return {**found["DOCUMENTATION"], "examples": str(found.get("EXAMPLES", ""))}
+    texts = {
+        statement.targets[0].id: str(statement.value.value)
+        for statement in ast.parse(text).body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.targets[0], ast.Name)
+        and isinstance(statement.value, ast.Constant)
+    }
+    if "DOCUMENTATION" not in texts:
+        return {}
+    return {**yaml.safe_load(texts["DOCUMENTATION"]), "examples": texts.get("EXAMPLES", "")}
+
+
+def plugin(name: str, found: dict[str, Any]) -> list[str]:
+    """The section of a plugin."""
+    description = found["description"]
+    lines = ["", f"### {name}", "", f"{text_of(found['short_description'])}.", ""]
+    lines += [text_of(one) for one in ([description] if isinstance(description, str) else description)]
+    options: Options = {
+        option: {"type": "str", **told, "options": None} for option, told in found.get("options", {}).items()
+    }
+    if options:
+        lines += ["", *table("", options, {})]
+    if example := found["examples"].strip():
+        lines += ["", "```text", example, "```"]
+    return lines
+
+
+def plugins_page() -> str:
+    lines = [
+        "# Modules and plugins: reference",
+        "",
+        "<!-- Written by scripts/reference.py from plugins/. Do not edit. -->",
+        "",
+        "The roles and playbooks use these modules and plugins. In your own playbooks, write the whole name, such as",
+        "`pyweb.stack.packages`. `ansible-doc pyweb.stack.packages` shows more, such as the values that a module returns.",
+    ]
+    for kind, title in KINDS.items():
+        files = sorted(path for end in ("py", "yml") for path in (CHECKOUT / "plugins" / kind).glob(f"[a-z]*.{end}"))
+        found = {path.stem: told for path in files if (told := documentation(path))}
+        lines += ["", f"## {title}"]
+        for name in sorted(found):
+            lines += plugin(name, found[name])
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     roles = sorted(path.parents[1].name for path in (CHECKOUT / "roles").glob("*/meta/argument_specs.yml"))
-    return {FOLDER / f"{role}.md": page(role) for role in roles}
+    return {FOLDER / f"{role}.md": page(role) for role in roles} | {FOLDER / "plugins.md": plugins_page()}
 
 
 def stale_pages() -> list[str]:

@@ -147,7 +147,7 @@ def test_python_files_name_their_license(path: Path) -> None:
 
 def test_locks_hold_hashes_and_nothing_but_pins() -> None:
     locks = sorted((CHECKOUT / "requirements").glob("*.txt"))
-    assert names(locks) == ["bootstrap.txt", "importer.txt", "site.txt", "sslyze.txt", "test.txt"]
+    assert names(locks) == ["bootstrap.txt", "docs.txt", "importer.txt", "site.txt", "sslyze.txt", "test.txt"]
     for lock in locks:
         entries = re.split(r"\n(?=[a-z0-9])", "\n" + "\n".join(lock.read_text().splitlines()[2:]))
         for entry in filter(str.strip, entries):

@@ -94,6 +94,15 @@ def test_the_reference_is_current() -> None:
     assert reference.stale_pages() == [], "run: python scripts/reference.py"
 
 
+def test_the_figures_of_the_comparison_are_those_of_the_benchmarks() -> None:
+    page = (CHECKOUT / "docs" / "comparison.md").read_text()
+    benchmarks = (CHECKOUT / "docs" / "benchmarks.md").read_text()
+    rows = re.findall(r"^\| .*\d.*\|$", page.partition("\n## Figures\n")[2].partition("\n## ")[0], re.MULTILINE)
+    figures = [cell.strip().removesuffix(" s") for row in rows for cell in row.strip("|").split("|")[1:]]
+    assert len(figures) == 6
+    assert [figure for figure in figures if not re.search(rf"\b{figure}\b", benchmarks)] == []
+
+
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_the_reference_has_every_playbook_and_its_variables(playbook: Path) -> None:
     page = (CHECKOUT / "docs" / "reference" / "playbooks.md").read_text()
