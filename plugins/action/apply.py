@@ -52,6 +52,7 @@ class ActionModule(RolloutAction):
         self.later = arguments["report"] == "later"
         self.check_registration(arguments["stage"], arguments["stage"] in STEPS or arguments["batch"] >= 0)
         self.check_strategy()
+        self.check_plan_tasks()
         self.roles = arguments["roles"] or self.planned_roles()
         if not self.roles:
             raise AnsibleActionFail(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from host_facts import GOOD
-from test_hostile_host import SITE
+from test_hostile_host import CHECKOUT, SITE
 
 # The Python of a host: it notes each module, and answers all of them with good facts.
 ANSWERS = """#!{python}
@@ -28,7 +28,7 @@ HERE = "127.0.0.1"
 SKIP = {"webapp_rollout": {"unreachable": "skip"}}
 
 
-def run(folder: Path, *names: str, **variables: Any) -> tuple[str, int]:
+def run(folder: Path, *names: str, site: str = SITE, **variables: Any) -> tuple[str, int]:
     """The output of a run, and the number of modules that the hosts have run. Only web3 can't be reached."""
     (folder / "shop").mkdir()
     (folder / "shop/shop.py").write_text("app = None\n")
@@ -45,7 +45,7 @@ def run(folder: Path, *names: str, **variables: Any) -> tuple[str, int]:
     hosts = {name: gone if name == "web3" else good for name in names}
     given = {"webapps": [shop], "ansible_become": False, **variables}
     (folder / "hosts.yml").write_text(json.dumps({"web": {"hosts": hosts, "vars": given}}))
-    (folder / "play.yml").write_text(SITE)
+    (folder / "play.yml").write_text(site)
     done = subprocess.run(
         ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
         env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
@@ -54,13 +54,13 @@ def run(folder: Path, *names: str, **variables: Any) -> tuple[str, int]:
         check=False,
         timeout=120,
     )
-    return " ".join((done.stdout + done.stderr).split()), len(log.read_text())
+    return " ".join((done.stdout + done.stderr).split()), len(log.read_text()) if log.exists() else 0
 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_host_that_cannot_be_reached_stops_the_run_unless_it_is_skipped(tmp_path: Path, skip: bool) -> None:
     printed, modules = run(tmp_path, "web1", "web3", **(SKIP if skip else {}))
-    assert "web3 : ok=8 changed=0 unreachable=1" in printed
+    assert "web3 : ok=0 changed=0 unreachable=1" in printed
     if skip:
         assert "web3 can't be reached. This run continues without them" in printed
         assert modules > 1
@@ -68,3 +68,14 @@ def test_a_host_that_cannot_be_reached_stops_the_run_unless_it_is_skipped(tmp_pa
         assert "Hosts of this run are missing: web3 (could not be reached). Nothing was built on any host." in printed
         assert "webapp_rollout: {unreachable: skip}" in printed
         assert modules == 1, "the look alone"
+
+
+def test_a_role_that_takes_part_once_for_all_hosts_has_no_condition(tmp_path: Path) -> None:
+    text = (CHECKOUT / "playbooks/site.yml").read_text()
+    role = "ansible.builtin.import_role: {name: pyweb.stack.granian, tasks_from: plan}\n      run_once: true\n"
+    assert text.count(role) == 1
+    site = text.replace(role, role + "      when: inventory_hostname != 'web1'\n")
+    printed, modules = run(tmp_path, "web1", "web2", site=site)
+    assert "has 'run_once' and the condition [\"inventory_hostname != 'web1'\"]" in printed
+    assert "The first host would decide for all. Remove 'run_once' from the import of this role." in printed
+    assert modules == 0

@@ -157,6 +157,8 @@ SHARED = {
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
     "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
+        # The text that is sent to hosts.
+        "module_utils.host.bytecode",
         "module_utils.host.texts",
         # The versions that one host gives to others.
         "module_utils.requirements.exact",

@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
     printable_data,
     redacted,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.bytecode import with_bytecode
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import doing, progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
@@ -251,6 +252,10 @@ class HostAction(ActionBase):
         if self._requires_connection and (problem := root_problem(self, host)):
             raise AnsibleActionFail(f"{problem} This task has changed nothing.")
         return result
+
+    def _configure_module(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
+        built, path = super()._configure_module(*args, **kwargs)
+        return with_bytecode(built), path
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         module = str(args[0] if args else kwargs.get("module_name") or self._task.action)

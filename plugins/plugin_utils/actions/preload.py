@@ -11,11 +11,13 @@ of a second.
 from __future__ import annotations
 
 from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import code_digest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 
 def preload() -> None:
-    """Load filters, tests, lookups and the specifications of all roles."""
+    """Load filters, tests, lookups and the specifications of all roles, and read the code for the keys of stamps."""
+    code_digest()
     for role in ROLES.iterdir():
         if role.is_dir():
             role_options(role.name)

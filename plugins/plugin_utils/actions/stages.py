@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -41,6 +42,15 @@ def registered(hostvars: Any, host: str) -> Any:
         return hostvars._variable_manager._nonpersistent_fact_cache.get(host, {})
     except AttributeError:
         return hostvars[host]
+
+
+def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
+    """The tasks of blocks, and of the blocks in them."""
+    for one in blocks:
+        if hasattr(one, "block"):
+            yield from tasks_of([*one.block, *one.rescue, *one.always])
+        else:
+            yield one
 
 
 class StagesAction(HostAction):
@@ -94,6 +104,15 @@ class StagesAction(HostAction):
                 "twice, and hosts could switch to a release that others can't build. Set 'strategy: linear' in this "
                 "play. This task has changed nothing."
             )
+
+    def check_plan_tasks(self) -> None:
+        """Refuse a role that takes part in the plan of all hosts or of none, by the condition of the first host."""
+        for task in tasks_of(getattr(self._task.get_play(), "tasks", [])):
+            if task.action == "pyweb.stack.plan" and task.run_once and task.when:
+                raise AnsibleActionFail(
+                    f"apply: the task '{task.get_name()}' has 'run_once' and the condition {task.when}. The first host "
+                    "would decide for all. Remove 'run_once' from the import of this role. Nothing was changed."
+                )
 
     @staticmethod
     def check_built(deployment: dict[str, Any]) -> None:
