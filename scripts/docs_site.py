@@ -86,11 +86,11 @@ def copy_pages(folder: Path) -> None:
         to = folder / target
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(page((CHECKOUT / path).read_text(encoding="utf-8"), path), encoding="utf-8")
-    for path in (CHECKOUT / "docs").rglob("*"):
-        if path.suffix in (".png", ".svg", ".html"):
-            to = folder / path.relative_to(CHECKOUT / "docs")
+    for picture in (CHECKOUT / "docs").rglob("*"):
+        if picture.suffix in (".png", ".svg", ".html"):
+            to = folder / picture.relative_to(CHECKOUT / "docs")
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, to)
+            shutil.copy(picture, to)
     shutil.copytree(SETTINGS / "look", folder / "look")
     shutil.copy(ENVIRONMENT / "mermaid.min.js", folder / "look")
 
@@ -107,7 +107,7 @@ def main() -> int:
         # Its report, without its own traceback.
         print((result.stdout + result.stderr).partition("Traceback")[0].rstrip(), file=sys.stderr)
         return 1
-    site = (FOLDER / "site").relative_to(CHECKOUT)
+    site = FOLDER.relative_to(CHECKOUT) / "site"
     print(f"The site is in {site}. To read it: python3 -m http.server --bind 127.0.0.1 --directory {site} 8000")
     return 0
 

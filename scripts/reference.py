@@ -158,7 +158,7 @@ def plugins_page() -> str:
         "<!-- Written by scripts/reference.py from plugins/. Do not edit. -->",
         "",
         "The roles and playbooks use these modules and plugins. In your own playbooks, write the whole name, such as",
-        "`pyweb.stack.packages`. `ansible-doc pyweb.stack.packages` shows more, such as the values that a module returns.",
+        "`pyweb.stack.packages`. `ansible-doc pyweb.stack.packages` shows more, such as the values that it returns.",
     ]
     for kind, title in KINDS.items():
         files = sorted(path for end in ("py", "yml") for path in (CHECKOUT / "plugins" / kind).glob(f"[a-z]*.{end}"))

@@ -24,6 +24,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import addresses_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
 
 display = Display()
@@ -200,11 +201,29 @@ class ActionModule(RolloutAction):
         own, names = self.result_of_run(self.host)
         orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
-        if self.is_first and len(self.all_hosts) > 1 and not self._task.check_mode:
-            for line in outcome.table(self.results(), self.hosts):
+        if self.is_first and not self._task.check_mode:
+            for line in outcome.table(self.outcome_of_run(), self.hosts, self.addresses()):
                 display.display(line)
         self.later = False
         return self.reported({"changed": False}, own, names)
+
+    def outcome_of_run(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The results of the stages on all hosts. A single host has no stage look, so its facts have the revisions."""
+        results = self.results()
+        if len(self.all_hosts) > 1:
+            return results
+        stages = results[self.host]
+        names = (stages["deploy"].get("deployment") or {}).get("names") or []
+        # The message of the failed task describes the others.
+        whole = [name for name in names if name not in outcome.failures_in(stages)]
+        seen = {"names": whole, "revisions": reported_revisions(self.facts(), whole)}
+        return {self.host: {**stages, "look": {"fleet": seen}}}
+
+    def addresses(self) -> dict[str, str]:
+        """The first address of each application, for the table at the end."""
+        host = str(self.task_vars.get("ansible_host") or self.host)
+        apps = self.check_inventory({"sources": False}).apps
+        return {app["name"]: addresses_of(app, host)[0] for app in apps if app["state"] == "present"}
 
     # Changes sent to the host
 

@@ -11,8 +11,8 @@ short_description: Print what a playbook has to say, and nothing else
 version_added: 0.2.0
 description:
   - Prints the messages of M(ansible.builtin.debug) and M(ansible.builtin.assert) as they are, without the names of
-    plays, tasks and hosts, so that a program can read what a playbook prints, such as the JSON that
-    C(status.yml -e format=json) prints.
+    plays, tasks and hosts. So a program can read the output of a playbook, such as the JSON of
+    C(status.yml -e format=json).
   - Writes failures to the standard error, with the name of the host. The exit status reports them too.
 author: The pyweb.stack contributors (@pyweb)
 notes:

@@ -10,8 +10,8 @@ short_description: The certificates of nginx's sites, with the texts of given on
 version_added: 0.2.0
 description:
   - Makes the input C(certificates) of M(pyweb.stack.nginx_config) from the sites of the role P(pyweb.stack.nginx#role).
-  - Reads the certificates and keys that are on the controller, and fails with everything that is wrong with them, such
-    as a key of another certificate, or one that lacks a name of its site. Whether one has expired is checked by
+  - Reads the certificates and keys that are on the controller. Fails with everything that is wrong with them, such as a
+    key of another certificate, or a missing name of the site. Whether a certificate has expired is checked by
     M(pyweb.stack.nginx_config), because one that is deployed already only causes a warning.
 author: The pyweb.stack contributors (@pyweb)
 options:

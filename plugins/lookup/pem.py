@@ -21,8 +21,8 @@ options:
     required: true
   kind:
     description:
-      - What of the text is returned. V(certificate) is only its certificates, and V(key) only its private keys. A file
-        may hold both, but Ansible shows the arguments of a task that are not secret.
+      - The part of the text to return. V(certificate) is only its certificates, and V(key) only its private keys. A
+        file may hold both, but Ansible shows the arguments of a task that are not secret.
     type: str
     choices: [any, certificate, key]
     default: any

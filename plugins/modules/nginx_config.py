@@ -39,9 +39,9 @@ options:
         @TREE@/loaded emerg;), by which the module recognises the running configuration.
       - Lines with C(listen [...]) are left out on a host whose kernel has no IPv6.
       - Lines from C(#@ if FACT), or C(#@ unless FACT), to C(#@ else) or C(#@ end) are for some hosts only.
-        The facts are C(http2_directive) (nginx 1.25.1), C(http3), C(fresh_tickets) (nginx changes the keys of session
-        tickets itself), C(mlkem) (OpenSSL has the group X25519MLKEM768), C(certificate:NAME) (the host has this
-        certificate), and C(ocsp:NAME) (the certificate names a responder).
+        Facts of nginx are C(http2_directive) (version 1.25.1), C(http3) and C(fresh_tickets) (nginx changes the keys
+        of session tickets itself). C(mlkem) means that OpenSSL has the group X25519MLKEM768. C(certificate:NAME) means
+        that the host has this certificate, and C(ocsp:NAME) that the certificate names a responder.
       - C(@CERTIFICATES@) stands for the folder of the certificates, and C(@CHALLENGES@) for the folder of the proofs
         for an ACME authority.
     type: list

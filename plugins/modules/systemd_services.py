@@ -9,8 +9,8 @@ short_description: Install unit files and bring their services to their state
 version_added: 0.1.0
 description:
   - Handles all services in one call, so its cost does not grow with their number.
-  - Checks a copy of each changed unit file by C(systemd-analyze verify) before any is installed. What systemd would
-    ignore becomes a warning. What it would refuse is an error, and nothing is changed.
+  - Checks a copy of each changed unit file by C(systemd-analyze verify) before any is installed. A directive that
+    systemd would ignore becomes a warning. One that it would refuse is an error, and nothing is changed.
   - Reloads systemd's unit files when one has changed, and also when an interrupted run has left that to do.
   - Starts, stops, enables and disables ordinary services, and restarts a service whose file is newer than its process.
     Instances of templates are never restarted; only the removal of a template ends its instances.

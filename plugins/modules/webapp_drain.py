@@ -33,7 +33,8 @@ options:
     required: true
   by:
     description:
-      - Who drains the host. The action plugin names the account that runs Ansible, with this text in parentheses.
+      - The user who drains the host. The action plugin names the account that runs Ansible, with this text in
+        parentheses.
     type: str
     default: ""
   seconds:

@@ -11,10 +11,10 @@ short_description: Look at web applications from outside in, and say what is wro
 version_added: 0.2.0
 description:
   - From the controller, resolves the names of the applications and asks each site as a visitor does.
-  - On the host, in one trip for all applications, looks at nginx, its configuration and its errors, at sockets and
-    their permissions, at processes and their logs, and asks each application on its own socket and through nginx.
-  - Says of each application how it is, which link of the chain from visitor to application is the first that is broken,
-    and which of the promises of a deployed site hold. Changes nothing.
+  - Looks at all applications of a host in one trip. It reads the configuration and the errors of nginx, sockets with
+    their permissions, and processes with their logs. It requests each application on its socket and through nginx.
+  - Reports the state of each application, and the first part between visitor and application that fails. It also
+    reports which promises of a deployed site hold. Changes nothing.
 author: The pyweb.stack contributors (@pyweb)
 attributes:
   check_mode:
@@ -37,7 +37,7 @@ options:
     default: ""
   apps:
     description:
-      - What to look at. Made from O(webapps) by the action plugin.
+      - The applications to look at. Made from O(webapps) by the action plugin.
     type: list
     elements: dict
     default: []

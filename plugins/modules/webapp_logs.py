@@ -10,8 +10,8 @@ module: webapp_logs
 short_description: Show the output of the processes and jobs of a Python web application
 version_added: 0.2.0
 description:
-  - Reads the last lines of the web process, of each background process and of each job, from the journal and from the
-    log files of supervisor, and the error log of nginx for its site. Changes nothing.
+  - Reads the last lines of the web process, of each background process and of each job. They come from the journal and
+    from the log files of supervisor. Also reads the error log of nginx for the site. Changes nothing.
   - A line that begins with a space, and the lines of a traceback, belong to the line before them.
 author: The pyweb.stack contributors (@pyweb)
 attributes:

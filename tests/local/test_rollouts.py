@@ -136,7 +136,7 @@ def test_hosts_switch_one_batch_after_the_other_with_fewer_forks_than_hosts(web:
     assert [sorted(host for _at, host, stage in web.steps if stage == one) for one in ("confirm", "commit")] == [
         ["web1", "web2", "web3", "web4"]
     ] * 2
-    assert f"shop: {OLD} → {NEW} on 4 hosts in" in printed
+    assert f"shop 4 hosts {OLD} → {NEW}" in printed
     assert "failed=0" in printed
 
 

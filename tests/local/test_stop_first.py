@@ -54,7 +54,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_request
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.stop_first import StopFirst
 from killing import end_after
 
-from local.test_activation import NEW, OLD, Host, Killed, Manager, make_environment, use_manager
+from local.test_activation import NEW, OLD, SOME, Host, Killed, Manager, make_environment, use_manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what a release says of itself belongs to root")
 
@@ -422,7 +422,7 @@ def test_an_old_release_that_does_not_come_back_is_reported_and_left_to_the_next
 
 def test_a_live_release_that_does_not_run_is_started_again(shop: Shop) -> None:
     shop.manager.forget("shop", OLD)
-    assert shop.activate("") == {"name": "shop", "release": OLD, "replaced": ""}
+    assert shop.activate("") == {"name": "shop", "release": OLD, "replaced": "", "seconds": SOME}
     assert_old_serves(shop)
 
 

@@ -66,14 +66,16 @@ def test_an_application_switches_on_all_hosts_or_on_none(
     messages = web.whole()
     assert web.switched == {name: ["good"] for name in web.run.hosts}
     assert sorted(messages) == ["web1", "web2", "web3"]
-    assert web.lines[0].startswith("good: none → 20261122T000000Z-22222222 on 3 hosts in ")
-    assert [line.split()[:5] for line in web.lines[1:4]] == [
+    done = web.lines[1].split()
+    assert done[:6] == ["good", "3", "hosts", "none", "→", "20261122T000000Z-22222222"]
+    assert done[7] == "http://good.example.com/"
+    assert [line.split()[:5] for line in web.lines[2:5]] == [
         ["application", "host", "revision", "result", "seconds"],
         ["bad", "web1", "none", "not", "switched"],
         ["bad", "web2", "none", "failed", "no"],
     ]
-    assert "its build failed on web2, so this host does not switch to the new release either" in web.lines[2]
-    assert len(web.lines) == 5
+    assert "its build failed on web2, so this host does not switch to the new release either" in web.lines[3]
+    assert len(web.lines) == 6
 
 
 def test_release_commands_of_an_application_that_a_host_cannot_build_do_not_run(
@@ -202,8 +204,9 @@ def test_a_run_without_failures_prints_a_line_for_each_application(
 ) -> None:
     web = Web(monkeypatch, apps)
     assert web.whole() == {}
-    assert [line.partition(" in ")[0] for line in web.lines] == [
-        f"{name}: none → 20261122T000000Z-22222222 on 3 hosts" for name in ("good", "bad")
+    assert [line.split()[:6] for line in web.lines] == [
+        ["application", "host", "revision", "seconds", "address"],
+        *([name, "3", "hosts", "none", "→", "20261122T000000Z-22222222"] for name in ("good", "bad")),
     ]
     web.lines.clear()
     assert web.whole() == {}

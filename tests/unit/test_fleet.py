@@ -173,8 +173,8 @@ class Fleet:
 
     @property
     def shown(self) -> list[str]:
-        """The lines of a run, without those about new releases at its end."""
-        return [line for line in self.printed if " → " not in line]
+        """The lines of a run, without the table of new releases at its end."""
+        return [line for line in self.printed if " → " not in line and not line.startswith("application  host")]
 
     @property
     def versions(self) -> list[str]:

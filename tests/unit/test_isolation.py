@@ -281,7 +281,9 @@ def test_one_host_compares_all_at_the_end(apps: list[dict[str, Any]], monkeypatc
     lines: list[str] = []
     monkeypatch.setattr(apply.display, "display", lambda text, **_options: lines.append(text))
     whole(run, apps)
-    assert re.fullmatch(r"good: none → 20261122T000000Z-22222222 on 20 hosts in \d+\.\d s", lines.pop(0))
+    assert lines.pop(0).split() == ["application", "host", "revision", "seconds", "address"]
+    done = r"good +20 hosts +none → 20261122T000000Z-22222222 +\d+\.\d +http://good\.example\.com/"
+    assert re.fullmatch(done, lines.pop(0))
     assert len(lines) == 21
     assert re.fullmatch(r"bad +web0 +none +not switched +its build failed on web7, so .*", lines[1])
     assert re.fullmatch(r"bad +web7 +none +failed +no wheel", lines[8])

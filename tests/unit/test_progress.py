@@ -38,8 +38,24 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress impor
         ),
         ("pyweb.stack.webapp_activate", {"apps": [{"name": "shop"}], "stage": "renew"}, ""),
         ("pyweb.stack.webapp_run", {"app": "shop"}, "running the command of shop"),
+        (
+            "pyweb.stack.webapp_activate",
+            {"apps": [{"name": "shop", "switch": "rollback"}, {"name": "blog", "switch": "rollback"}]},
+            "going back to an earlier release of shop, blog and waiting until it is healthy",
+        ),
+        ("pyweb.stack.webapp_activate", {"apps": [{"name": "shop", "state": "absent"}]}, "stopping and removing shop"),
+        (
+            "pyweb.stack.webapp_activate",
+            {"apps": [{"name": "shop", "state": "absent"}, {"name": "blog", "state": "present"}]},
+            "starting new processes of shop, blog and waiting until they are healthy",
+        ),
+        ("pyweb.stack.webapp_activate", {"apps": []}, ""),
         ("ansible.builtin.apt", {}, "installing Debian packages"),
-        ("pyweb.stack.webapp_inspect", {"apps": []}, ""),
+        ("pyweb.stack.webapp_drain", {"state": "idle"}, "waiting until no request is open"),
+        ("pyweb.stack.webapp_drain", {"state": "look"}, ""),
+        ("pyweb.stack.balancer_wait", {"state": "up"}, "waiting until the balancers send requests to the host"),
+        ("pyweb.stack.webapp_inspect", {"apps": []}, "looking at the applications"),
+        ("pyweb.stack.webapp_logs", {"app": "shop"}, ""),
     ],
 )
 def test_a_call_is_described(module: str, arguments: dict[str, Any], told: str) -> None:

@@ -198,7 +198,10 @@ def test_all_hosts_switch_provisionally_and_then_for_good(
     assert switch["lease"]["seconds"] >= 120
     assert not switch.get("stamp")
     assert commit["stamp"]["key"]
-    assert [line.partition(" in ")[0] for line in fleet.lines] == ["shop: none → 20261122T000000Z-22222222 on 4 hosts"]
+    head, done = (line.split() for line in fleet.lines)
+    assert head == ["application", "host", "revision", "seconds", "address"]
+    assert done[:6] == ["shop", "4", "hosts", "none", "→", "20261122T000000Z-22222222"]
+    assert done[7] == "http://shop.example.com/"
 
 
 def test_hosts_of_later_batches_make_no_call_before_their_turn(

@@ -65,7 +65,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "listeners": ports_in_use(params["ports"]),
         "stamps": stamps.valid(),
         "resolutions": recorded(names, root) if params.get("fleet") else {},
-        "revisions": revisions(names, root) if params.get("fleet") else {},
+        "revisions": revisions(names, root),
         "releases": {name: live_release(name, root) for name in names},
         "maintenance": {name: switch for name in names if (switch := maintenance(name, root))},
         "clashes": {name: clashes(name, root) for name in names},

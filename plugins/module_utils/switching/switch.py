@@ -127,6 +127,7 @@ class Switch:
 
     def result(self) -> dict[str, Any]:
         result = {"name": self.name, "release": self.target, "replaced": self.replaced or "", **self.measured}
+        result["seconds"] = round(time.monotonic() - self.began, 2)
         if self.action == "rollback":
             result |= {
                 "skipped": self.skipped,

@@ -28,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers i
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.preload import preload
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.balancing.addresses import AddressError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_notice
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.cut_connections import cut_connections
@@ -323,7 +324,8 @@ class LookAction(HostAction):
         commits: dict[str, dict[str, str]] = {}
         bases = self.bases()
         # Side by side: one server that does not answer takes as long as ten of them.
-        with ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
+        host = str(self.task_vars.get("inventory_hostname", "the host"))
+        with progress(host, "asking the servers of the sources"), ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
             pins = {app["name"]: pool.submit(pin, app["source"], bases) for app in apps}
         servers = self._templar.template(
             self.task_vars.get(

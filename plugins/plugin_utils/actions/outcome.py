@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The outcome of a run on several hosts: for each application, the revision of each host, and the reason. Pure."""
+"""The outcome of a run: for each application, the revision of each host, the seconds, and the reason. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.barrier import
 MOST_REASON = 120
 STAGES = ("commands", "switch", "confirm", "finish")
 HEAD = ("application", "host", "revision", "result", "seconds", "reason")
+# The table of applications that have switched everywhere.
+DONE = ("application", "host", "revision", "seconds", "address")
 
 Stages = Mapping[str, Mapping[str, Any]]
 
@@ -38,32 +40,33 @@ class Row:
         return self.name, self.host, self.revision, self.result, seconds, self.reason
 
 
-def table(results: Results, active: Collection[str]) -> list[str]:
-    """The changes and failures, as lines. An application that is the same everywhere has one line, others a table."""
+def table(results: Results, active: Collection[str], addresses: Mapping[str, str] | None = None) -> list[str]:
+    """The changes and failures, as lines: a table of the applications that have switched, and one of the others."""
     names = dict.fromkeys(name for stages in results.values() for name in names_of(stages))
-    lines: list[str] = []
+    done: list[tuple[str, ...]] = []
     rows: list[tuple[str, ...]] = []
     for name in names:
         found = [row(name, host, stages, host in active) for host, stages in results.items() if has(name, stages)]
         if all(one.result == "unchanged" for one in found):
             continue
         if all(one.result in ("live", "unchanged") for one in found):
-            lines += compact(name, found)
+            done += compact(found, (addresses or {}).get(name, ""))
         else:
             rows += [one.cells for one in found]
-    return [*map(one_line, lines), *(aligned([HEAD, *rows]) if rows else [])]
+    return [*(aligned([DONE, *done]) if done else []), *(aligned([HEAD, *rows]) if rows else [])]
 
 
-def compact(name: str, rows: list[Row]) -> list[str]:
-    """One line for each revision that hosts have switched to."""
-    lines = []
+def compact(rows: list[Row], address: str) -> list[tuple[str, ...]]:
+    """One row for each revision that hosts have switched to."""
+    found: list[tuple[str, ...]] = []
     live = [one for one in rows if one.result == "live"]
     for revision in dict.fromkeys(one.revision for one in live):
         same = [one for one in live if one.revision == revision]
-        seconds = max(one.ended for one in same) - min(one.began for one in same)
+        ended = max(one.ended for one in same)
+        seconds = f"{ended - min(one.began for one in same):.1f}" if ended else ""
         hosts = f"{len(same)} hosts" if len(same) > 1 else same[0].host
-        lines.append(f"{name}: {revision} on {hosts} in {seconds:.1f} s")
-    return lines
+        found.append((same[0].name, hosts, revision, seconds, address))
+    return found
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -100,10 +103,7 @@ def row(name: str, host: str, stages: Stages, is_active: bool) -> Row:
     build: Mapping[str, Any] = next((one for one in deployment.get("apps") or [] if one.get("name") == name), {})
     before, after = revisions_of(name, build, stages)
     state = rollout.state_of(stages)
-    times = {
-        "began": float((state.get("began") or {}).get(name, 0)),
-        "ended": float((state.get("ended") or {}).get(name, 0)),
-    }
+    times = times_of(name, state, stages)
 
     def told(revision: str, result: str, reason: str = "") -> Row:
         return Row(name, host, revision, result, reason_of(reason), **times)
@@ -123,6 +123,18 @@ def row(name: str, host: str, stages: Stages, is_active: bool) -> Row:
     if not build.get("candidate"):
         return told(before, "unchanged")
     return told(f"{before} → {after}", "live")
+
+
+def times_of(name: str, state: Mapping[str, Any], stages: Stages) -> dict[str, float]:
+    """When the switch of an application began and ended. A single host reports the seconds between the two."""
+    began, ended = ((state.get(key) or {}).get(name) for key in ("began", "ended"))
+    if ended:
+        return {"began": float(began or 0), "ended": float(ended)}
+    webapp = (stages["deploy"].get("parts") or {}).get("webapp") or {}
+    switched = [*(webapp.get("activated") or []), *(stages["switch"].get("apps") or [])]
+    seconds = [one.get("seconds") for one in switched if isinstance(one, Mapping) and one.get("name") == name]
+    # A host may report anything.
+    return {"ended": next((float(one) for one in seconds if isinstance(one, (int, float))), 0.0)}
 
 
 def ends(stage: Mapping[str, Any]) -> bool:

@@ -23,6 +23,25 @@ STAGES = {
     "commit": "stopping the old release of {}",
     "revert": "going back to the old release of {}",
 }
+# The first stage, by the kind of switch: a rollback and a restart build nothing.
+KINDS = {
+    "rollback": "going back to an earlier release of {} and waiting until it is healthy",
+    "restart": "starting new processes of {} and waiting until they are healthy",
+    "absent": "stopping and removing {}",
+}
+# The work of modules that only wait, by their input ``state``.
+WAITING = {
+    "idle": "waiting until no request is open",
+    "drained": "waiting until the balancers send no requests to the host",
+    "up": "waiting until the balancers send requests to the host",
+}
+# The work of other modules that may take long.
+OTHERS = {
+    "apt": "installing Debian packages",
+    "uv": "installing uv and interpreters",
+    "webapp_survey": "looking at the applications",
+    "webapp_inspect": "looking at the applications",
+}
 # Applications that a line names.
 MOST_NAMED = 5
 
@@ -36,13 +55,20 @@ def doing(module: str, arguments: Mapping[str, Any]) -> str:
         roles = [part["role"] for part in arguments.get("parts", [])]
         return f"applying the parts {', '.join(roles)}" + (" and building releases" if "webapp" in roles else "")
     if short == "webapp_activate":
-        names = named([app["name"] for app in arguments.get("apps", [])])
-        return STAGES.get(arguments.get("stage") or "switch", "").format(names) if names else ""
+        return activation(arguments.get("apps", []), arguments.get("stage") or "switch")
     if short == "webapp_run":
         return f"running the command of {arguments.get('app')}"
-    if short == "apt":
-        return "installing Debian packages"
-    return ""
+    if short in ("webapp_drain", "balancer_wait"):
+        return WAITING.get(str(arguments.get("state")), "")
+    return OTHERS.get(short, "")
+
+
+def activation(apps: list[Mapping[str, Any]], stage: str) -> str:
+    """The work of a call of webapp_activate. Its applications have the same kind of switch, but some may be removed."""
+    kinds = {"absent" if app.get("state") == "absent" else app.get("switch") for app in apps}
+    text = KINDS.get(str(*kinds), "") if stage == "switch" and len(kinds) == 1 else ""
+    names = named([app["name"] for app in apps])
+    return (text or STAGES.get(stage, "")).format(names) if names else ""
 
 
 def named(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.packages import PackagesAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import progress
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
@@ -78,7 +79,11 @@ class SendingAction(PackagesAction):
 
     def upload(self, name: str, shipment: sending.Shipment, folder: str) -> str:
         """Upload the source of an application; return its path on the host. Raises SourceError."""
-        with tempfile.TemporaryDirectory() as local_folder:
+        host = str(self.task_vars.get("inventory_hostname", "the host"))
+        with (
+            progress(host, f"fetching and sending the source of {name}"),
+            tempfile.TemporaryDirectory() as local_folder,
+        ):
             local = os.path.join(local_folder, f"{name}.tar.gz")
             Path(local).write_bytes(shipment.bytes_of(name))
             remote = self._connection._shell.join_path(folder, os.path.basename(local))

@@ -36,13 +36,7 @@ def urls(
     seconds = {result["name"]: result.get("without_service") for result in switched or []}
     lines = []
     for app in present(webapps):
-        site = app["site"]
-        secure = site["tls"]["mode"] != "none"
-        scheme, port, usual = ("https", site["tls"]["port"], 443) if secure else ("http", site["port"], 80)
-        path = site["path"] if site["path"].endswith("/") else site["path"] + "/"
-        places = ", ".join(
-            f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]
-        )
+        places = ", ".join(addresses_of(app, address))
         build = found.get(app["name"], {})
         if app["name"] in failed or build.get("action") == "failed":
             serves = f"release {build['current']} still serves" if build.get("current") else "no release serves"
@@ -52,6 +46,15 @@ def urls(
     if any(app["site"]["tls"]["mode"] == "selfsigned" for app in present(webapps)):
         lines.append(f"Import {CA} from this host into your browser to trust its certificates")
     return lines
+
+
+def addresses_of(app: Mapping[str, Any], address: str) -> list[str]:
+    """The URLs of an application, on a host with an address."""
+    site = app["site"]
+    secure = site["tls"]["mode"] != "none"
+    scheme, port, usual = ("https", site["tls"]["port"], 443) if secure else ("http", site["port"], 80)
+    path = site["path"] if site["path"].endswith("/") else site["path"] + "/"
+    return [f"{scheme}://{host_header(domain, port, usual)}{path}" for domain in site["domains"] or [address]]
 
 
 def state_of(build: Mapping[str, Any], places: str, pause: str, check: bool) -> str:
