@@ -18,13 +18,6 @@ docs_site = load_script("docs_site")
 SETTINGS = CHECKOUT / ".config" / "docs" / "mkdocs.yml"
 
 
-class Loader(yaml.SafeLoader):
-    """Reads the settings, of which a value names a function of Python."""
-
-
-Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda _loader, suffix, _node: suffix)
-
-
 def pages_of(nav: Any) -> Iterator[str]:
     if isinstance(nav, str):
         yield nav
@@ -36,7 +29,7 @@ def pages_of(nav: Any) -> Iterator[str]:
 
 
 def test_the_navigation_has_every_page_once() -> None:
-    nav = list(pages_of(yaml.load(SETTINGS.read_text(), Loader)["nav"]))  # a safe loader
+    nav = list(pages_of(yaml.safe_load(SETTINGS.read_text())["nav"]))  # a safe loader
     pages = {*docs_site.documents().values()}
     assert sorted(pages - {*nav}) == [], "add these pages to nav in .config/docs/mkdocs.yml"
     assert sorted({*nav} - pages) == [], "remove these pages from nav in .config/docs/mkdocs.yml"
@@ -170,7 +163,7 @@ def test_the_program_of_the_diagrams_is_fixed_by_checksum() -> None:
 
 
 def test_the_site_loads_nothing_from_other_servers() -> None:
-    settings = yaml.load(SETTINGS.read_text(), Loader)  # a safe loader
+    settings = yaml.safe_load(SETTINGS.read_text())  # a safe loader
     assert settings["theme"]["font"] is False
     assert "repo_url" not in settings
     assert [one for one in [*settings["extra_css"], *settings["extra_javascript"]] if ":" in one] == []
