@@ -97,7 +97,9 @@ def copy_pages(folder: Path) -> None:
 
 def main() -> int:
     copy_pages(FOLDER / "pages")
-    shutil.copy(SETTINGS / "mkdocs.yml", FOLDER)
+    # The generator needs the tag for the function that makes anchors. Safe loaders of YAML refuse it.
+    settings = (SETTINGS / "mkdocs.yml").read_text(encoding="utf-8").replace("slugify: ", "slugify: !!python/name:")
+    (FOLDER / "mkdocs.yml").write_text(settings, encoding="utf-8")
     # An earlier build may have pages that no longer exist.
     shutil.rmtree(FOLDER / "site", ignore_errors=True)
     # The generator has its cache in the current folder.
