@@ -31,8 +31,6 @@ HEAD = """\
 JOBS = "# {job}: docker compose run --rm app {release}/bin/{job}\n"
 # The folder's own volume. It exists only for an application with shared folders.
 VOLUME = "shared"
-# What nginx writes.
-WRITTEN = ("/run", "/tmp", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")  # noqa: S108  # in the container
 CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 
 
@@ -127,7 +125,7 @@ def nginx(order: Order, served: list[str]) -> dict[str, Any]:
         "user": f"{FRONT_ACCOUNT}:{ACCOUNT}",
         "ports": [f"127.0.0.1:{order.port}:{FRONT}"],
         "volumes": mounts,
-        "tmpfs": [f"{path}:mode=1777" for path in WRITTEN],
+        "tmpfs": ["/tmp:mode=1777"],
         "stop_signal": "SIGQUIT",
         "restart": "unless-stopped",
         "depends_on": {"app": {"condition": "service_started"}},

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import TREE as PLACE
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.conditions import for_host
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.entries import Tree, text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import FRONT, HTTP, TREE, UWSGI, Order
@@ -23,8 +22,16 @@ LOCAL = ("localhost", "127.0.0.1")
 FACTS = frozenset({"reject_handshake", "keepalive_time", "newer_types"})
 # Settings that describe the surroundings of a host.
 ELSEWHERE: dict[str, Any] = {"trusted_proxies": [], "balancers": [], "status_port": 0, "brotli": False}
-# By this file a run recognises a reload. The folder of the configuration is read-only here.
-LOADED = re.compile(r"# nginx keeps this file open[^\n]*\nerror_log [^\n]*/loaded emerg;\n")
+# Lines of nginx.conf that need root, or write to the folder of the configuration.
+NEEDLESS = re.compile(r"user www-data;\n|# nginx keeps this file open[^\n]*\nerror_log [^\n]*/loaded emerg;\n")
+# Where nginx writes on a host, and in the container. There, /tmp alone is writable.
+WRITTEN = {
+    "/var/log/nginx/access.log": "/dev/stdout",
+    "/var/log/nginx/error.log": "/dev/stderr",
+    "/run/nginx.pid": "/tmp/nginx.pid",  # noqa: S108  # in the container
+    "/var/lib/nginx/": "/tmp/",  # noqa: S108  # in the container
+}
+TEMPORARY = "/tmp/temporary.conf"  # noqa: S108  # in the container
 
 START = """\
 #!/bin/sh
@@ -36,7 +43,11 @@ address() {
 until known=$(address) && [ -n "$known" ]; do
     sleep 0.2
 done
-nginx -c TREE/nginx.conf -g 'daemon off;' &
+# The folders for temporary files, of those modules that this nginx has.
+for name in client_body proxy fastcgi uwsgi scgi; do
+    nginx -V 2>&1 | grep -q -e "--without-http_${name}_module" || echo "${name}_temp_path /tmp/$name;"
+done >TEMPORARY
+nginx -e stderr -c TREE/nginx.conf -g 'daemon off;' &
 nginx=$!
 trap 'kill -QUIT "$nginx" 2>/dev/null' QUIT TERM INT
 while kill -0 "$nginx" 2>/dev/null; do
@@ -61,7 +72,7 @@ def nginx_templates(order: Order) -> tuple[list[dict[str, Any]], list[str], list
     files = tree_files(filled, settings)
     for file in files:
         if file["path"] == "nginx.conf":
-            file["vars"] = {**file["vars"], "log_dir": "/var/log/nginx"}
+            file["vars"] = {**file["vars"], "extra": [f"    include {TEMPORARY};", *file["vars"]["extra"]]}
     return files, sorted(set(served(order, sites))), []
 
 
@@ -110,6 +121,8 @@ def served(order: Order, sites: list[dict[str, Any]]) -> Iterator[str]:
 def nginx_files(rendered: list[dict[str, Any]]) -> Tree:
     """The files of the container of nginx, from the rendered templates."""
     texts = {file["path"]: str(file["content"]) for file in rendered}
-    texts["nginx.conf"] = LOADED.sub("", texts["nginx.conf"].replace(PLACE, TREE))
-    files = for_host(texts, TREE, False, FACTS)
-    return {f"nginx/{path}": text(content) for path, content in {**files, "start": START.replace("TREE", TREE)}.items()}
+    for host, here in WRITTEN.items():
+        texts = {path: content.replace(host, here) for path, content in texts.items()}
+    texts["nginx.conf"] = NEEDLESS.sub("", texts["nginx.conf"])
+    texts["start"] = START.replace("TEMPORARY", TEMPORARY).replace("TREE", TREE)
+    return {f"nginx/{path}": text(content) for path, content in for_host(texts, TREE, False, FACTS).items()}
