@@ -11,8 +11,8 @@ version_added: 0.3.0
 description:
   - Writes a folder for C(docker compose) and C(podman-compose), from one application of C(webapps). Everything happens
     on the controller.
-  - An image holds the dependencies. The code, the settings of the app server and the static files are mounted. nginx has
-    the configuration that the role M(nginx) renders, with other addresses.
+  - An image holds the dependencies. The code, the settings of the app server and the static files are mounted.
+  - nginx has the configuration that the role P(pyweb.stack.nginx#role) renders, with other addresses.
   - A folder that has other files is refused. A further run changes the files of the folder that differ, and keeps files
     that it has not written.
 author: The pyweb.stack contributors (@pyweb)

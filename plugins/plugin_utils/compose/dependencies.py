@@ -66,7 +66,7 @@ def dependencies(app: dict[str, Any], top: str) -> Dependencies:
 
 
 def problems_of(root: str, top: str, name: str) -> Iterator[str]:
-    """What such an image can't install of a list."""
+    """The parts of a list that such an image can't install."""
     path = os.path.normpath(os.path.join(root, name))
     where, written = f"python.requirements '{name}'", content(path)
     if kind(name) == "program":
@@ -76,7 +76,7 @@ def problems_of(root: str, top: str, name: str) -> Iterator[str]:
         if "/" in name or "workspace" in members:
             yield f"{where}: it is the lock of a workspace. {REMEDY} Export it: uv export -o requirements.txt."
     elif kind(name) == "project" and not is_project_self_contained(written):
-        yield f"{where}: some of its dependencies are computed, or in the source. {REMEDY} List them in requirements.txt."
+        yield f"{where}: some dependencies are computed, or in the source. {REMEDY} List them in requirements.txt."
     elif kind(name) == "pylock" and not is_pylock_self_contained(written):
         yield f"{where}: some of its packages are in the source. {REMEDY} Remove them from the list."
     elif kind(name) == "text":

@@ -49,8 +49,7 @@ def folder(
 def given_files(order: Order) -> Tree:
     """The files of the inventory in the application root."""
     return {
-        posixpath.normpath(f"{order.source}/{file['path']}"): text(str(file["content"]))
-        for file in order.app["files"]
+        posixpath.normpath(f"{order.source}/{file['path']}"): text(str(file["content"])) for file in order.app["files"]
     }
 
 

@@ -42,9 +42,7 @@ BUILD = "/build"
 
 def image(order: Order, found: Dependencies) -> Tree:
     """The context of the build."""
-    servers = server_of(order.app).requirements(
-        order.app, order.servers.get(order.app["server"], order.app["server"])
-    )
+    servers = server_of(order.app).requirements(order.app, order.servers.get(order.app["server"], order.app["server"]))
     files = {
         "Containerfile": text(containerfile(order, found)),
         "lists/pyweb-server.txt": text("".join(f"{one}\n" for one in servers)),

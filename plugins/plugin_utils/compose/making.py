@@ -68,13 +68,14 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
         order = replace(order, base=base)
     templates, served, wrong = nginx_templates(order)
     problems += wrong
+    tree: Tree = {}
     changed: list[str] = []
     if not problems:
         nginx = render("nginx", templates)
         server = render(order.app["server"], server_files(order))
         tree = folder(order, source.tree, source.found, nginx, server, served)
     try:
-        changed = differences(to, {} if problems else tree, order.name)
+        changed = differences(to, tree, order.name)
         if not problems and writes and changed:
             write(to, tree, order.name)
     except FolderError as error:

@@ -86,7 +86,7 @@ umask 027
 
 
 def programs(order: Order, seeds: set[str], rendered: Tree) -> Tree:
-    """All programs. ``seeds`` are the shared folders that the source fills, ``rendered`` the files of the app server."""
+    """All programs. The source fills the shared folders ``seeds``; ``rendered`` are the files of the app server."""
     python = f"{order.venv}/bin/python"
     found = {
         "bin/run": text(RUN.format(encoded=ENCODED, folder=shlex.quote(order.application)), 0o755),

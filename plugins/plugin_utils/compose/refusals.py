@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a folder for compose can't express, one problem for each thing. Pure."""
+"""The settings that a folder for compose can't express, with one problem for each. Pure."""
 
 from __future__ import annotations
 

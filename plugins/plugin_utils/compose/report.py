@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a run says about the folder. Pure."""
+"""The report of a run about the folder. Pure."""
 
 from __future__ import annotations
 
@@ -35,5 +35,7 @@ def notes(order: Order, to: Path, changed: list[str], *, writes: bool) -> list[s
     if order.app["jobs"]:
         found.append("No schedule runs the jobs. compose.yaml has a command for each.")
     if order.app["shared"]:
-        found.append(f"docker compose down keeps the data of the shared folders, in the volume {VOLUME}. With -v, it removes it.")
+        found.append(
+            f"docker compose down keeps the data of the shared folders, in the volume {VOLUME}. With -v, it removes it."
+        )
     return found

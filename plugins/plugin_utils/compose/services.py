@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import (
     ACCOUNT,
     FRONT,
@@ -97,7 +96,7 @@ def container(order: Order, image: str) -> dict[str, Any]:
 
 
 def lasting(order: Order, item: dict[str, Any] | None) -> dict[str, Any]:
-    """What processes have that do not end: when they start, and their limits."""
+    """The settings of processes that do not end: the start, and the limits."""
     found: dict[str, Any] = {"restart": "unless-stopped"}
     if prepares(order.app):
         found["depends_on"] = {"release": {"condition": "service_completed_successfully"}}
@@ -125,7 +124,7 @@ def nginx(order: Order, served: list[str]) -> dict[str, Any]:
         "user": f"{FRONT_ACCOUNT}:{ACCOUNT}",
         "ports": [f"127.0.0.1:{order.port}:{FRONT}"],
         "volumes": mounts,
-        "tmpfs": ["/tmp:mode=1777"],
+        "tmpfs": ["/tmp:mode=1777"],  # noqa: S108  # in the container
         "stop_signal": "SIGQUIT",
         "restart": "unless-stopped",
         "depends_on": {"app": {"condition": "service_started"}},

@@ -35,8 +35,8 @@ TEMPORARY = "/tmp/temporary.conf"  # noqa: S108  # in the container
 
 START = """\
 #!/bin/sh
-# Starts nginx when the container of the application has an address. nginx reads it only when it loads its configuration, so it
-# is reloaded when the address changes.
+# Starts nginx when the container of the application has an address, and reloads it when the address changes.
+# nginx looks for the address only when it loads its configuration.
 address() {
     getent hosts app | sort
 }

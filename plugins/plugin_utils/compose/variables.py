@@ -2,9 +2,9 @@
 # MIT License (see LICENSE)
 """The environment variables of the containers. Pure.
 
-The programs for compose read files of variables in different ways: some remove quotes, replace ``$NAME`` or end a value at
-``#``, others keep every character, and none of them reads a line break. So a value with any but harmless characters is
-written in base64, under another name. The program ``bin/run`` decodes it.
+The programs for compose read files of variables in different ways. Some remove quotes, replace ``$NAME`` or end a value
+at ``#``. Others keep every character. So a value with any but harmless characters is written in base64, under another
+name. The program ``bin/run`` decodes it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The application of the tutorial: a start page, an administration page, and a static folder that nginx serves.
 
-It has what a folder for compose has to handle: a shared folder, a release command, a background process, a job, and variables
-with special characters.
+It has what a folder for compose has to handle: a shared folder, a release command, a background process and a job.
 """
 
 import json
@@ -41,20 +40,24 @@ def count():
 
 @app.get("/facts")
 def facts():
-    """What the process and the request look like from inside."""
+    """The process and the request, as the application sees them."""
     status = Path("/proc/self/status").read_text()
     return jsonify(
         environment=dict(os.environ),
         user=os.getuid(),
         secret=(Path(__file__).parent / "secret.json").read_text(),
-        capabilities=[line.split()[1] for line in status.splitlines() if line.startswith("CapEff")][0],
-        no_new_privileges=[line.split()[1] for line in status.splitlines() if line.startswith("NoNewPrivs")][0],
+        capabilities=field(status, "CapEff"),
+        no_new_privileges=field(status, "NoNewPrivs"),
         writable=[path for path in ("/", "/srv", str(Path(__file__).parent)) if os.access(path, os.W_OK)],
         address=request.remote_addr,
         scheme=request.scheme,
         host=request.host,
         headers={name: value for name, value in request.headers.items() if name.startswith("X-")},
     )
+
+
+def field(status: str, name: str) -> str:
+    return next(line.split()[1] for line in status.splitlines() if line.startswith(name))
 
 
 def migrate() -> None:
