@@ -88,7 +88,7 @@ def make_image(podman: Engine, folder: Path) -> None:
 
 @contextmanager
 def docker(podman: Engine, folder: Path) -> Iterator[Engine]:
-    """Docker's daemon for this test alone. It leaves the firewall of the machine alone, so its networks lead nowhere."""
+    """Docker's daemon for one test. It leaves the firewall of the machine alone, so its networks lead nowhere."""
     socket = folder / "docker.sock"
     options = ["--iptables=false", "--bridge=none", "--host", f"unix://{socket}", "--pidfile", str(folder / "pid")]
     places = ["--data-root", str(folder / "data"), "--exec-root", str(folder / "run")]
