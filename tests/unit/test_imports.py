@@ -90,6 +90,13 @@ CONTROLLER: dict[str, list[str]] = {
     "plugin_utils.draining": [],
     # The inventory of applications that were deployed by hand.
     "plugin_utils.adoption": ["plugin_utils.model", "plugin_utils.servers"],
+    # The folder that runs an application in containers.
+    "plugin_utils.compose": [
+        "plugin_utils.nginx",
+        "plugin_utils.plan",
+        "plugin_utils.servers",
+        "plugin_utils.sources",
+    ],
     "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
@@ -130,6 +137,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.actions",
         "plugin_utils.adoption",
         "plugin_utils.balancing",
+        "plugin_utils.compose",
         "plugin_utils.doctor",
         "plugin_utils.draining",
         "plugin_utils.model",
@@ -162,6 +170,18 @@ SHARED = {
     "lookup": ["module_utils.tls.certificate"],
     # One parser of nginx's language for both sides.
     "plugin_utils.adoption": ["module_utils.host.texts", "module_utils.nginx.blocks"],
+    # The files that a host puts into a release, and reads from a source.
+    "plugin_utils.compose": [
+        "module_utils.building.entry",
+        "module_utils.building.variables",
+        "module_utils.host.texts",
+        "module_utils.nginx.conditions",
+        "module_utils.release.releases",
+        "module_utils.requirements.lines",
+        "module_utils.requirements.pythons",
+        "module_utils.requirements.reading",
+        "module_utils.requirements.self_contained",
+    ],
     "plugin_utils.draining": ["module_utils.host.texts"],
     "plugin_utils.actions": [
         # The text that is sent to hosts.

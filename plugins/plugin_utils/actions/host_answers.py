@@ -30,7 +30,7 @@ PLAYBOOK_INPUTS = frozenset(
     {"webapps", "app", "release", "command", "confirm", "purge", "maintenance", "allow", "retry_after", "page", "lines"}
     | {"release_hold", "lift_hold", "revision", "end_lost_command", "since", "level", "request", "folder"}
     | {"drain", "timeout", "force", "batch", "roles", "tasks", "reboot", "reboot_timeout", "healthy"}
-    | {"format", "to", "hours"}
+    | {"format", "to", "hours", "base", "front", "port"}
 )
 
 # Keys that any module may return. Ansible acts on others, such as add_host, add_group, ansible_stats and ansible_facts.
