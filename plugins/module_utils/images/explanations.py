@@ -10,7 +10,8 @@ from collections.abc import Collection
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
 UNKNOWN_PACKAGE = re.compile(
-    r"Unable to locate package (\S+)|Package '([^']+)' has no installation candidate|Couldn't find any package by \S+ '(\S+)'"
+    r"Unable to locate package (\S+)|Package '([^']+)' has no installation candidate"
+    r"|Couldn't find any package by \S+ '(\S+)'"
 )
 UNKNOWN_SUITE = re.compile(r"does not have a Release file|404\s+Not Found|is not (?:a )?valid suite", re.I)
 UNSIGNED = re.compile(r"NO_PUBKEY|is not signed|couldn't be verified|Missing key|unauthenticated", re.I)

@@ -52,4 +52,7 @@ def unused_container(app: dict[str, Any], where: str) -> Iterator[str]:
     """The setting of an image that no release runs in."""
     given = ", ".join(key for key, value in app["container"].items() if value)
     if given and app["runtime"] != "container":
-        yield f"{where}.container: {given}: no effect, because the runtime is host. Remove container, or set runtime: container."
+        yield (
+            f"{where}.container: {given}: no effect, because the runtime is host. Remove container, or set runtime: "
+            "container."
+        )

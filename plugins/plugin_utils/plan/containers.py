@@ -20,12 +20,12 @@ PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13", "jammy": "3.
 
 
 def is_container(app: Mapping[str, Any]) -> bool:
-    return bool(app["runtime"] == "container")
+    return app.get("runtime") == "container"
 
 
 def base_of(app: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """The suite of an image: the one of the inventory, else that of the host; empty if the host has none."""
-    found = app["container"]["base"] or facts["distribution"].get("codename")
+    """The suite of an image: the one of the inventory, else that of the host; empty if that is not known."""
+    found = app["container"]["base"] or (facts.get("distribution") or {}).get("codename")
     return found if isinstance(found, str) and BASE.fullmatch(found) else ""
 
 

@@ -47,9 +47,8 @@ def slow() -> str:
 def seen():
     """What a process sees of the machine that it runs on."""
     debian = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    writable = [
-        path for path in ("/", "/etc", "/usr", "/srv/webapps/boxed", "data", "/tmp") if os.access(path, os.W_OK)
-    ]
+    places = ("/", "/etc", "/usr", "/run", "/srv/webapps/boxed", "data", "/tmp")
+    writable = [path for path in places if os.access(path, os.W_OK)]
     return jsonify(
         debian=debian,
         python="{}.{}".format(*sys.version_info),
@@ -84,3 +83,9 @@ def work() -> None:
 def tick() -> None:
     """The job."""
     note("job")
+
+
+@app.cli.command("note-release")
+def note_release() -> None:
+    """The release command."""
+    note("command")
