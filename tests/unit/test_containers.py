@@ -99,6 +99,7 @@ def test_a_mistake_is_named_with_its_value_and_its_remedy(more: dict[str, Any], 
 
 OBSTACLES = [
     ({}, {"init": "none"}, Request(), ["needs systemd as PID 1", "runtime: host"]),
+    ({}, {"platform": {"versions": {"systemd": "249.11"}}}, Request(), ["needs systemd 252", "this host has 249"]),
     ({}, {"distribution": {"id": "debian", "codename": ""}}, Request(), ["no code name", "container.base"]),
     ({}, {}, Request(requires=">=3.12"), ["'bookworm' has Python 3.11", ">=3.12", "such as noble"]),
     ({"base": "trixie"}, {}, Request(version="3.12"), ["'trixie' has Python 3.13", "3.12"]),
@@ -159,9 +160,10 @@ Components: main
 
 def test_images_come_from_the_archive_of_the_host() -> None:
     found = list(archive.deb822_sources(DEB822))
+    signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     assert [source.line for source in archive.archive_of("trixie", "bookworm", found)] == [
-        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main",
-        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie-updates main",
+        f"{signed} http://deb.debian.org/debian trixie main",
+        f"{signed} http://deb.debian.org/debian trixie-updates main",
         "deb http://deb.debian.org/debian-security trixie-security main",
     ]
 

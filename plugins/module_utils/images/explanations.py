@@ -56,6 +56,6 @@ def explained(output: str, base: str, packages: Collection[str] = ()) -> str:
 
 
 def last(output: str) -> str:
-    """The last lines, without those that say that the work goes on."""
+    """The last lines, without reports of progress."""
     lines = [line for line in lines_of(output.strip()) if line.strip() and not line.startswith(("I:", "done"))]
     return "\n".join(lines[-MOST_LINES:])

@@ -54,7 +54,7 @@ EMPTY_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/localtime")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an image is made from. ``upgrade`` is the run that wants the newest packages; empty for any image."""
+    """The input of an image. ``upgrade`` is the run that wants the newest packages; empty for any image."""
 
     base: str
     packages: tuple[str, ...] = ()

@@ -27,6 +27,8 @@ def root_lines(file_system: str) -> list[str]:
         # The command before the start makes the runtime folder on the host.
         "RootDirectoryStartOnly=yes",
         "MountAPIVFS=yes",
+        # systemd 252 lets every account write there.
+        "ReadOnlyPaths=-+/run",
         f"BindReadOnlyPaths={' '.join(f'-{path}' for path in (*FILES, *SOCKETS))}",
     ]
 

@@ -12,9 +12,12 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import BASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import fits
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import systemd_version
 
 # The program that makes images.
 PACKAGES = ["mmdebstrap"]
+# Older ones were not run.
+OLDEST_SYSTEMD = (252,)
 # The python3 of bases. Others are only known when the image has been made.
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13", "jammy": "3.10", "noble": "3.12"}
 
@@ -60,6 +63,13 @@ def container_problems(app: Mapping[str, Any], facts: Mapping[str, Any], asked: 
         yield (
             ".runtime: 'container' needs systemd as PID 1, which gives a service its root file system, but this host "
             "has another init. Set runtime: host."
+        )
+        return
+    systemd = systemd_version(facts)
+    if systemd and systemd < OLDEST_SYSTEMD:
+        yield (
+            f".runtime: 'container' needs systemd {OLDEST_SYSTEMD[0]} or newer, as Debian 12 has it, but this host has "
+            f"{systemd[0]}. Set runtime: host, or upgrade the system."
         )
         return
     base = base_of(app, facts)
