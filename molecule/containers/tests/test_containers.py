@@ -52,7 +52,7 @@ def is_served(place: Place) -> bool:
 
 
 def reboot(place: Place) -> None:
-    """End every process of the machine and start it anew; tell the inventory its address."""
+    """Restart a machine, and write its new address into the inventory."""
     engine = test_hosts.find_engine(may_install=False)
     name = test_hosts.container_name(place.name)
     engine.check(f"Restarting {place.name}", "restart", "--time", "20", name)
@@ -192,7 +192,7 @@ def test_a_killed_process_and_a_restarted_host_come_back_in_the_image(places: li
     assert everywhere(release, places) == old
 
 
-# What the inventory says, and the words of the message
+# The image of the inventory, and parts of the message
 MISTAKES = [
     ({"base": "bookwrm", "packages": [LIBRARY]}, ["'bookwrm' is not a suite", "such as bookworm or trixie"]),
     ({"packages": ["libpq55"]}, ["container.packages: 'libpq55'", "Correct the name"]),
@@ -218,7 +218,8 @@ def test_a_full_disk_and_a_killed_run_leave_no_half_of_an_image(places: list[Pla
     before = everywhere(images, places)
     wanted = {"greeting": "two", "boxed_container": {"packages": [LIBRARY, "file"]}}
     # There is room at the beginning, and none later.
-    fill = "until ls /srv/webapps/.images | grep -q 'new$'; do sleep 0.1; done; head -c 440M /dev/zero >/srv/webapps/.images/fill"
+    folder = "/srv/webapps/.images"
+    fill = f"until ls {folder} | grep -q 'new$'; do sleep 0.1; done; head -c 440M /dev/zero >{folder}/fill"
     kept = "mkdir -p /var/tmp/kept && mv /srv/webapps/.images/* /var/tmp/kept/"
     for place in places:
         place.run(f"{kept} && mount -t tmpfs -o size=530M,mode=0700 none /srv/webapps/.images")

@@ -96,6 +96,6 @@ class Build:
         for number, file in enumerate(self.spec.get("files") or []):
             hidden |= values_in(file["content"], f"file {number} ")
         if self.spec.get("container"):
-            # What the host lacks is never the remedy: these programs don't see its packages.
+            # These programs don't see the packages of the host, so none of them is a remedy.
             text = text.replace("The host lacks", "The image lacks").replace("python_packages", "container.packages")
         return ReleaseError(self.name, redacted(masked(text, hidden)))

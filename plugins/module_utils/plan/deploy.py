@@ -121,7 +121,7 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
 
 
 def defined_again(layout: Layout, live: str | None, run: Run) -> bool:
-    """Whether the services of a live release in an image had lost the drop-ins that say so. Now they have them."""
+    """Define the services of a live release in its image; return whether a drop-in was missing or changed."""
     manifest = read_manifest(layout, live or "")
     if manifest is None or not manifest.image:
         return False

@@ -58,7 +58,7 @@ def fingerprint(
 
 
 def python_of(spec: dict[str, Any], versions: InterpreterVersions) -> Any:
-    """What decides which Python and which libraries of the system a release has: its image, or the host's Python."""
+    """The image of a release, which has its Python and its libraries; else the version of the host's Python."""
     container = spec.get("container")
     if container:
         return ["image", container["base"], container["packages"]]

@@ -45,7 +45,7 @@ def slow() -> str:
 
 @app.get("/seen")
 def seen():
-    """What a process sees of the machine that it runs on."""
+    """The machine as a process sees it."""
     debian = platform.freedesktop_os_release()["VERSION_CODENAME"]
     places = ("/", "/etc", "/usr", "/run", "/srv/webapps/boxed", "data", "/tmp")
     writable = [path for path in places if os.access(path, os.W_OK)]
