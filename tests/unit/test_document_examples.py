@@ -23,7 +23,7 @@ APP_KEYS = role_options("webapp")["webapps"]["options"]
 SITE_KEYS = APP_KEYS["site"]["options"]
 GROUPS = {"web", "balancer"}
 # The files of a howto that are no inventory of ours: a file of requirements, those of a CI, and variables.
-OTHER_FILES = re.compile(r"# (requirements\.yml|\.github/|\.gitlab-ci|deploy\.yml|inventory|inventories/)")
+OTHER_FILES = re.compile(r"# (compose\.override\.yaml|requirements\.yml|\.github/|\.gitlab-ci|deploy\.yml|inventory|inventories/)")
 # The examples shorten host keys.
 HOST_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 EXAMPLES = [

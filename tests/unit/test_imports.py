@@ -20,9 +20,16 @@ HOST: dict[str, list[str]] = {
     "module_utils.host": [],
     "module_utils.requirements": [],
     "module_utils.processes": ["module_utils.host"],
-    "module_utils.release": ["module_utils.host", "module_utils.requirements"],
+    # The root file systems of applications that run in containers.
+    "module_utils.images": ["module_utils.host"],
+    "module_utils.release": ["module_utils.host", "module_utils.images", "module_utils.requirements"],
     "module_utils.tls": ["module_utils.host"],
-    "module_utils.building": ["module_utils.host", "module_utils.release", "module_utils.requirements"],
+    "module_utils.building": [
+        "module_utils.host",
+        "module_utils.images",
+        "module_utils.release",
+        "module_utils.requirements",
+    ],
     "module_utils.nginx": ["module_utils.host", "module_utils.tls"],
     # HAProxy has the same lock as nginx.
     "module_utils.balancing": ["module_utils.host", "module_utils.nginx"],
@@ -40,6 +47,7 @@ HOST: dict[str, list[str]] = {
     ],
     "module_utils.switching": [
         "module_utils.host",
+        "module_utils.images",
         "module_utils.processes",
         "module_utils.release",
         "module_utils.tls",
@@ -57,6 +65,7 @@ HOST: dict[str, list[str]] = {
         "module_utils.adoption",
         "module_utils.building",
         "module_utils.host",
+        "module_utils.images",
         "module_utils.nginx",
         "module_utils.processes",
         "module_utils.release",

@@ -78,7 +78,8 @@ class Build:
         timeout: float,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the build world: as the build account."""
-        program = Program(command, cwd, environment, timeout, self.identity)
+        shown = (self.uv, *((self.spec.get("container") or {}).get("shown") or ()))
+        program = Program(command, cwd, environment, timeout, self.identity, shown)
         return run_as_builder(self.layout, program)
 
     @property
@@ -94,4 +95,7 @@ class Build:
         hidden = dict(self.spec["env"])
         for number, file in enumerate(self.spec.get("files") or []):
             hidden |= values_in(file["content"], f"file {number} ")
+        if self.spec.get("container"):
+            # These programs don't see the packages of the host, so none of them is a remedy.
+            text = text.replace("The host lacks", "The image lacks").replace("python_packages", "container.packages")
         return ReleaseError(self.name, redacted(masked(text, hidden)))

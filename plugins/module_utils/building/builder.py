@@ -12,6 +12,7 @@ from contextlib import suppress
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
 from ansible_collections.pyweb.stack.plugins.module_utils.building.environment import provide_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.building.given_files import write_given_files
+from ansible_collections.pyweb.stack.plugins.module_utils.building.image import provide_image
 from ansible_collections.pyweb.stack.plugins.module_utils.building.import_check import check_import
 from ansible_collections.pyweb.stack.plugins.module_utils.building.launcher import write_launcher
 from ansible_collections.pyweb.stack.plugins.module_utils.building.network import program_environment
@@ -33,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     BUILT,
     Manifest,
     MissingPackages,
+    NoImage,
     ReleaseError,
     existing_account,
     manifests,
@@ -62,7 +64,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
         make(build, manifest)
         manifest.state = BUILT
         write_manifest(build.layout, with_revision(build.layout, manifest, build.spec.get("revision") or ""))
-    except (MissingPackages, Unresolved):
+    except (MissingPackages, NoImage, Unresolved):
         remove_tree(build.release)
         raise
     except ReleaseError as error:
@@ -77,6 +79,7 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
 def make(build: Build, manifest: Manifest) -> None:
     build = unpack(build)
+    provide_image(build, manifest)
     manifest.venv, points_into_release = provide_environment(build)
     manifest.leans_on = build.identity if points_into_release else ""
     link_shared(build)

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.image import image_of
 from ansible_collections.pyweb.stack.plugins.module_utils.building.installed import links_into
 from ansible_collections.pyweb.stack.plugins.module_utils.building.interpreters import find_interpreter
 from ansible_collections.pyweb.stack.plugins.module_utils.building.list_folders import folder_of_lists, from_folder
@@ -121,7 +122,7 @@ def find_or_install(
                 take_environment(build, path)
                 owner = existing_account(build.name)
                 give_outward_links(path, [path], owner.pw_uid, owner.pw_gid)
-                record_contents(path)
+                record_contents(path, build.layout.root, image_of(build))
                 write(File(os.path.join(path, COMPLETE), f"{interpreter}\n"))
                 return name, "release" in key
         except BaseException:
@@ -183,6 +184,9 @@ def environment_key(build: Build, wanted: Requirements, found: Resolution, versi
         "steps": [[without_logins(step.text), step.file, *step.options] for step in found.steps],
         "server": list(map(recorded, build.spec["server_packages"])),
     }
+    if image := image_of(build):
+        # Its packages may be built for the libraries of the image.
+        key["image"] = image
     limits = limits_of_server(build, wanted)
     if limits:
         key["limits"] = limits

@@ -8,6 +8,7 @@ import os
 import shutil
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.image import find_interpreter_of_image, image_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import changeable_by, version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.pythons import (
     FOLDER,
@@ -38,6 +39,8 @@ DEFAULT = "python3"
 
 def find_interpreter(build: Build) -> tuple[str, str]:
     """The path and the version of the interpreter, such as cpython-3.11. uv provides it if the host lacks it."""
+    if image_of(build):
+        return find_interpreter_of_image(build)
     given = build.spec["python"].get("interpreter") or ""
     try:
         asked = request_of(build.root, build.source)

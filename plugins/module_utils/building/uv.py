@@ -51,6 +51,8 @@ def run_uv(
             f"could not {doing} within {UV_TIMEOUT} seconds. Check that the host reaches the package index."
         ) from None
     if answer.returncode != 0:
+        if network.lacks_git(answer.stderr) and build.spec.get("container"):
+            raise build.error(f"could not {doing}: it needs git. Add git to container.packages.")
         if network.lacks_git(answer.stderr):
             raise MissingPackages(
                 build.name, f"could not {doing}: it needs git, which is not on the host. Run apt install git.", ["git"]

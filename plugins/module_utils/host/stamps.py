@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
-from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import INSTANCE
+from ansible_collections.pyweb.stack.plugins.module_utils.host.instances import IMAGE_DROP_IN, INSTANCE
 
 # Gone after a boot, as are the processes that the stamp names.
 STAMP = "/run/pyweb/stamp.json"
@@ -60,8 +60,9 @@ def process_witness(pid: int) -> list[Any]:
 
 
 def matching(pattern: str) -> list[str]:
-    """The files that match, except those of instances, which come and go with releases."""
-    return sorted(path for path in glob.glob(pattern) if not OF_INSTANCE.search(path))
+    """The files that match, except those of instances, which come and go with releases, and of their images."""
+    found = [path for path in glob.glob(pattern) if not OF_INSTANCE.search(path)]
+    return sorted(path for path in found if os.path.basename(path) != IMAGE_DROP_IN)
 
 
 def witnesses(

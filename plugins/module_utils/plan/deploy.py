@@ -108,6 +108,8 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
             spec.get("notes", []).append(
                 f"webapps '{layout.name}': this run has no change for it, and skips it: {busy}"
             )
+        elif not check_mode:
+            changed = defined_again(layout, current, deployment.run) or changed
         activate = needs_repair(layout, deployment.run)
         return {**result, **told(layout, current), "busy": bool(busy), "activate": activate, "changed": changed}
     if (current or "") != spec.get("seen", current or "") and not check_mode:
@@ -116,6 +118,17 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
     return {**result, **told(layout, result["candidate"]), "activate": True, "changed": True}
+
+
+def defined_again(layout: Layout, live: str | None, run: Run) -> bool:
+    """Define the services of a live release in its image; return whether a drop-in was missing or changed."""
+    manifest = read_manifest(layout, live or "")
+    if manifest is None or not manifest.image:
+        return False
+    from ansible_collections.pyweb.stack.plugins.module_utils.switching import live_image
+
+    is_new = live_image.define(layout, manifest, run)
+    return live_image.follow_live_release(layout, run) or is_new
 
 
 def told(layout: Layout, release: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
+from ansible_collections.pyweb.stack.plugins.module_utils.images import units
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import (
     ProcessManager,
     ProcessManagerError,
@@ -126,7 +127,7 @@ def witnesses(layouts: dict[str, Layout], releases: dict[str, str], root: str, r
         paths += [os.path.realpath(layout.current_socket), os.path.join(layout.venvs, manifest.venv, COMPLETE)]
         paths += [os.path.join(layout.release(entry), MANIFEST) for entry in os.listdir(layout.releases)]
         owned += [layout.shared, layout.cache, layout.build, layout.jobs]
-        paths += witness_paths(layout, manifest)
+        paths += [*witness_paths(layout, manifest), *(units.drop_ins(name) if manifest.image else ())]
         # Process ID 0 matches no process, so the stamp is invalid and the next run checks again.
         pids += [web_pid(layout, manifest, run), *background_pids(manifest, run)]
     return stamps.witnesses(paths, pids, owned=owned)

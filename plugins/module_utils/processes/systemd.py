@@ -104,18 +104,22 @@ def only_files_matter(services: list[dict[str, Any]]) -> bool:
 
 
 def witnesses(services: list[dict[str, Any]], directory: str) -> dict[str, Any]:
-    """The unit files and their drop-ins; for a pattern, everything that matches it."""
+    """The unit files and their drop-ins; for a pattern, everything that matches it.
+
+    The drop-ins of images come and go with releases, whose witnesses include them.
+    """
     paths, patterns = [], []
     for folder in (directory, RUNTIME_DIRECTORY):
         paths.append(f"{folder}/service.d")
         for service in services:
             unit = f"{folder}/{unit_name(service['name'])}"
-            found = [unit, f"{unit}.d", *(f"{folder}/{service['name']}.{kind}" for kind in ("timer", "socket"))]
+            found = [unit, *(f"{folder}/{service['name']}.{kind}" for kind in ("timer", "socket"))]
+            drop_ins = f"{unit}.d/*"
             if "*" in service["name"]:
                 patterns += found
-                found = [path for pattern in found for path in glob.glob(pattern)]
-            paths += found
-            paths += [path for drop_ins in found for path in glob.glob(f"{glob.escape(drop_ins)}/*")]
+                found = [path for pattern in found for path in stamps.matching(pattern)]
+            patterns.append(drop_ins)
+            paths += [*found, *stamps.matching(drop_ins)]
     return stamps.witnesses(paths, patterns=patterns)
 
 

@@ -22,6 +22,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.interpreters import version_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import read_untrusted
+from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
+    MARK,
+    description,
+    interpreter_in,
+    path_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
     GOOD,
@@ -49,10 +55,11 @@ class Fault:
     stops: bool = True
 
 
-def record_contents(path: str) -> None:
-    """Record the content of an environment that root alone can change."""
-    interpreter = os.path.join(path, "bin", "python")
+def record_contents(path: str, root: str = "", image: str = "") -> None:
+    """Record the content of an environment that root alone can change. Its interpreter may be that of an image."""
+    interpreter = interpreter_in(os.path.join(path, "bin", "python"), root, image)
     found = {
+        "image": image,
         "interpreter": os.path.realpath(interpreter),
         "seen": seen(interpreter),
         "names": sorted(names_in(path)),
@@ -152,6 +159,10 @@ def interpreter_fault(path: str, recorded: dict[str, Any], root: str) -> Fault |
     """The fault of an environment whose interpreter is gone, or has another version than its packages are for."""
     link = os.path.join(path, "bin", "python")
     target = target_of(link)
+    image = str(recorded.get("image") or "")
+    if image and not description(root, image):
+        return Fault(f"the image {image} of the environment {path} is gone")
+    link = interpreter_in(link, root, image) if image else link
     made_for = python_of(path)
     if not os.path.isfile(link):
         return Fault(
@@ -221,11 +232,13 @@ def witness_paths(layout: Layout, manifest: Manifest) -> list[str]:
     """The files and folders that change if an environment loses its interpreter, or gains or loses packages."""
     path = os.path.join(layout.venvs, manifest.venv)
     python = os.path.join(path, "bin", "python")
+    in_image = os.path.join(path_of(layout.root, manifest.image), MARK) if manifest.image else ""
     return [
+        *([in_image] if in_image else []),
         os.path.join(path, "pyvenv.cfg"),
         os.path.dirname(python),
         python,
-        os.path.realpath(python),
+        interpreter_in(python, layout.root, manifest.image),
         *site_packages(path),
     ]
 

@@ -51,10 +51,18 @@ def fingerprint(
     source = spec["source"]
     return {
         "code": digest([source["kind"], source["digest"], source.get("subdir")]),
-        "dependencies": digest(dependencies_of(spec, versions[spec["python"].get("interpreter")])),
+        "dependencies": digest(dependencies_of(spec, python_of(spec, versions))),
         "settings": digest([spec[key] for key in SETTINGS]),
         "secrets": secret_digest(layout, secrets_of(spec), create_key=not check_mode and os.path.isdir(layout.home)),
     }
+
+
+def python_of(spec: dict[str, Any], versions: InterpreterVersions) -> Any:
+    """The image of a release, which has its Python and its libraries; else the version of the host's Python."""
+    container = spec.get("container")
+    if container:
+        return ["image", container["base"], container["packages"]]
+    return versions[spec["python"].get("interpreter")]
 
 
 def dependencies_of(spec: dict[str, Any], interpreter: Any) -> list[Any]:

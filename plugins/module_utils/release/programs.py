@@ -23,6 +23,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import H
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import read
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.source_text import source_text
+from ansible_collections.pyweb.stack.plugins.module_utils.images.mounts import build_lines, run_lines
+from ansible_collections.pyweb.stack.plugins.module_utils.images.places import file_system_of, has_image
 from ansible_collections.pyweb.stack.plugins.module_utils.release import keeper, sandbox
 from ansible_collections.pyweb.stack.plugins.module_utils.release.capture import MOST_OUTPUT, captured
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -53,6 +55,8 @@ class Program:
     timeout: float | None
     # The release that it belongs to, if any.
     identity: str = ""
+    # Files of the host that it needs, if it runs in an image.
+    shown: tuple[str, ...] = ()
 
 
 def run_as_account(
@@ -126,7 +130,7 @@ def run(
                 os.truncate(record, 0)
         return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
     values = sandbox.specifiers(layout, program.identity)
-    lines = [sandbox.expanded(line, values) for line in lines]
+    lines = [sandbox.expanded(line, values) for line in lines] + lines_of_image(layout, world, program)
     if program.timeout is not None:
         # systemd ends the program even if this process is killed before.
         lines.append(f"RuntimeMaxSec={program.timeout + 60:.0f}")
@@ -145,6 +149,20 @@ def run(
                     lines = known
                     continue
             return subprocess.CompletedProcess(program.command, answer.returncode, answer.stdout, answer.stderr)
+
+
+def lines_of_image(layout: Layout, world: str, program: Program) -> list[str]:
+    """The properties by which a program of a release runs in its image; none for a release of the host.
+
+    A command that names no release belongs to the live one. A build that names none works on the host.
+    """
+    identity = program.identity or (layout.current_release() if world == "run" else "")
+    if not identity or not has_image(layout.release(identity)):
+        return []
+    image = file_system_of(layout.release(identity))
+    if world == "build":
+        return build_lines(layout.home, image, program.shown)
+    return run_lines(layout.home, layout.runtime, image)
 
 
 def kept(record: str, owner: pwd.struct_passwd, command: list[str]) -> list[str]:

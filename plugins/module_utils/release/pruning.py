@@ -10,6 +10,8 @@ import os
 import time
 from contextlib import suppress
 
+from ansible_collections.pyweb.stack.plugins.module_utils.images import units
+from ansible_collections.pyweb.stack.plugins.module_utils.images.places import folder_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
@@ -106,12 +108,31 @@ def prune(layout: Layout, keep: int) -> list[str]:
         ]
     for identity in removed:
         remove_tree(layout.release(identity))
+    prune_images(layout)
     used = {manifest.venv for manifest in known if manifest.id not in removed}
     with suppress(FileNotFoundError):
         for name in os.listdir(layout.venvs):
             if name not in used:
                 remove_tree(os.path.join(layout.venvs, name))
     return removed
+
+
+def prune_images(layout: Layout) -> None:
+    """Remove the images that no release of any application uses, and the drop-ins of releases that are gone."""
+    units.tidy(layout.name, known_releases(layout))
+    if os.path.isdir(folder_of(layout.root)):
+        # Imported only here, because the host compiles all imports, and few hosts have images.
+        from ansible_collections.pyweb.stack.plugins.module_utils.images import making
+
+        names = [name for name in os.listdir(layout.root) if not name.startswith(".")]
+        found = [manifest.image for name in names for manifest in manifests(Layout(name, layout.root))]
+        making.prune(layout.root, {*found})
+
+
+def known_releases(layout: Layout) -> list[str]:
+    with suppress(FileNotFoundError):
+        return os.listdir(layout.releases)
+    return []
 
 
 def prune_waiting(layout: Layout) -> list[str]:
@@ -129,6 +150,8 @@ def prune_waiting(layout: Layout) -> list[str]:
     ]
     for identity in removed:
         remove_tree(layout.release(identity))
+    if removed:
+        units.tidy(layout.name, known_releases(layout))
     return removed
 
 

@@ -55,6 +55,10 @@ class MissingPackages(ReleaseError):
         self.packages = packages
 
 
+class NoImage(ReleaseError):
+    """The image that a release needs could not be made. Nothing of the release is kept."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one application."""
@@ -202,6 +206,8 @@ class Manifest:
     run: str = ""
     by: str = ""
     venv: str = ""
+    # The image that the release runs in; empty for a release that runs on the host.
+    image: str = ""
     process_manager: str = "systemd"
     created: str = ""
     reason: str = ""

@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
+from ansible_collections.pyweb.stack.plugins.module_utils.images import units
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError, process_manager
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune_images
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, ReleaseError, remove_tree
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.leftovers import (
     lock_accounts,
@@ -46,10 +48,12 @@ def remove(spec: dict[str, Any], layout: Layout, run: Run, owner: str) -> dict[s
         remove_tree(layout.current)
         for path in runtime_folders(layout):
             remove_tree(path)
+        units.forget(layout.name)
         result["found"] = remove_leftovers(layout, run)
         for entry in os.listdir(layout.home):
             if entry not in (*keeps, ".lock"):
                 remove_tree(layout.path(entry))
+        prune_images(layout)
         settle_accounts(layout, run, result, bool(keeps))
         # The lock goes last, so that the next run that takes it finds the rest gone.
         os.unlink(layout.path(".lock"))

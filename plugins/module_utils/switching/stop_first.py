@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Manifest, ReleaseError, read_manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import live_image
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import stop_timeout
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.commands import run_commands
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
@@ -142,7 +143,7 @@ class StopFirst(Switch):
     def start_release(self) -> None:
         self.gate = Gate(self.spec, self.layout, self.target, self.manager, time.monotonic())
         with self.step("its start failed"):
-            self.manager.start(self.name, self.target)
+            live_image.start(self.layout, self.manifest, self.manager, self.run)
             if self.replaced:
                 # Until it is healthy, a boot starts the old release.
                 self.manager.disable(self.name, self.target)
@@ -212,7 +213,7 @@ class StopFirst(Switch):
         self.attempt(self.manager.forget, self.name, self.target, REFUSED_TIMEOUT)
         self.attempt(self.discard, reason)
         self.attempt(self.start_again, old, manager, services)
-        self.attempt(restore_links, self.links or {})
+        self.attempt(live_image.restore_links, self.layout, self.links or {}, self.run)
         if self.problem:
             # The next run then starts it again, even if nothing has changed.
             self.is_settled = False

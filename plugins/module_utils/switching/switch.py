@@ -41,19 +41,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions import log_fields, with_agreed_revision
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values
-from ansible_collections.pyweb.stack.plugins.module_utils.switching import probation
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import live_image, probation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
     Background,
     Unsteady,
     undefine_unused,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.gate import Gate, Unhealthy
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import (
-    read_links,
-    remove_link,
-    restore_links,
-    switch_links,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import read_links, remove_link
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import (
     Instance,
     await_accepted,
@@ -104,7 +99,7 @@ class Switch:
         if self.layout.inherits_sockets(self.target):
             close_sockets_folder(self.layout)
         with self.undone_if_unhealthy(), self.step("its start failed"):
-            self.manager.start(self.name, self.target)
+            live_image.start(self.layout, self.manifest, self.manager, self.run)
 
     def finish(self) -> dict[str, Any]:
         """Let the started release take over, or raise ReleaseError and leave the live one serving."""
@@ -247,7 +242,8 @@ class Switch:
         self.replaced_links = read_links(self.layout)
         if self.replaced:
             atomic_symlink(os.path.join("releases", self.replaced), self.layout.previous)
-        switch_links(self.layout, self.target)
+        with self.step("its jobs could not be defined"):
+            live_image.switch_links(self.layout, self.target, self.run)
 
     def replace_exclusive_processes(self) -> None:
         with self.step("its background processes could not be started"):
@@ -357,7 +353,7 @@ class Switch:
 
     def go_back(self, reason: str) -> str:
         """Let the old release serve, end the new one, keep it for inspection as bad, and return what serves now."""
-        restore_links(self.replaced_links)
+        live_image.restore_links(self.layout, self.replaced_links, self.run)
         if self.replaced_links:
             time.sleep(self.kept_seconds)
         if self.target != self.before:

@@ -18,6 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line, redacted
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import problem_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import base_of, is_container
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # The resolutions of one application that a host may report.
@@ -34,6 +35,7 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     """The result of the look at a host, for later stages. It keeps only digests of the resolutions in the ``facts``."""
     names = [app["name"] for app in apps]
     pythons = {app["name"]: facts["interpreters"].get(app["python"]["interpreter"] or "python3") for app in apps}
+    bases = {app["name"]: base_of(app, facts) for app in apps if is_container(app)}
     found: dict[str, Any] = {"names": names, "pythons": {}, "known": {}}
     found["sources"] = {app["name"]: digest_of(app["source"]) for app in apps}
     # These are the controller's own.
@@ -41,6 +43,9 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     for name in names:
         python = pythons[name]
         found["pythons"][name] = str(python.get("version")) if isinstance(python, Mapping) else ""
+        if name in bases:
+            # Their packages are for the Python of the image.
+            found["pythons"][name] = f"base {bases[name]}"
         reported = facts["resolutions"].get(name)
         known = reported.get("known") if isinstance(reported, Mapping) else None
         if not isinstance(reported, Mapping) or not isinstance(known, Mapping):

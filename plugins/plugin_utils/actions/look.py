@@ -39,6 +39,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.given import fol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import certificates, packages
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import orphans
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import notices
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import packages_of_containers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems, ports_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import notices as platform_notices
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems, python_of
@@ -185,7 +186,7 @@ class LookAction(HostAction):
             if problems:
                 raise Refused(failed(problems))
         module_arguments: dict[str, Any] = {
-            "packages": [*arguments.get("packages", []), *look.certificate_packages],
+            "packages": [*arguments.get("packages", []), *look.certificate_packages, *packages_of_containers(served)],
             "ports": sorted({port for app in served for port in ports_of(app).values()}),
             "certificates": [item for item in look.certificates if item["certificate_path"]],
             "names": [app["name"] for app in served],

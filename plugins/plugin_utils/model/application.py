@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.adopts import check_adopts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.background import check_background
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import check_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.files import check_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.names import check_name
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside, nested, place
@@ -49,6 +50,7 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     check_servers(checker, app, where)
     check_env(checker, app["env"], f"{where}.env")
     check_python(checker, app["python"], f"{where}.python", (app["source"] or {}).get("subdir") or "")
+    check_container(checker, app, where)
     check_shared_folders(checker, app, f"{where}.shared")
     check_files(checker, app, f"{where}.files")
     for stage, commands in app["commands"].items():

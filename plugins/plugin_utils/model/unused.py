@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import unused_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import unused_variables
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.locations import SILENCE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd import unused_directives
@@ -41,6 +42,7 @@ def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
 def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
     where, server = f"webapps '{app['name']}'", app["server"]
     yield from unused_variables(app["env"], where)
+    yield from unused_container(app, where)
     yield from unused_directives(app["systemd"], f"{where}.systemd")
     if app["process_manager"] == "supervisor" and app["systemd"]:
         yield (

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import archive_version
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import adopted
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import packages_of_containers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import locked_requirements, releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
@@ -236,6 +237,8 @@ def wanted_packages(roles: Collection[str], model: Model, certificate_packages: 
         wanted += [*packages_of("nginx", model), *certificate_packages]
     if any(job["timezone"] for app in model.apps if app["state"] == "present" for job in app["jobs"]):
         wanted.append("tzdata")
+    if "webapp" in roles:
+        wanted += packages_of_containers(model.apps)
     if "supervisor" in roles:
         programs = planned_programs(model)
         wanted += packages_of("supervisor", model) if programs else []

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tls import has_tls
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import container_problems, is_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import interpreter_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import platform_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import (
@@ -177,6 +178,8 @@ def worker_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
 def python_problems(app: dict[str, Any], facts: dict[str, Any], wanted: Wanted) -> Iterator[str]:
     requires = wanted.requires_python.get(app["name"], "")
     asked = Request(version=wanted.python_versions.get(app["name"], ""), requires=requires)
+    if is_container(app):
+        return container_problems(app, facts, asked)
     return interpreter_problems(app, facts, asked, wanted.packages)
 
 
@@ -197,7 +200,7 @@ def hidden_problems(app: dict[str, Any], facts: dict[str, Any], _wanted: Wanted)
 def files_of_builds(app: dict[str, Any], facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys that name files of the host for a build, and the paths."""
     python = app["python"]
-    interpreter = facts["interpreters"].get(python["interpreter"] or "python3", {})
+    interpreter = {} if is_container(app) else facts["interpreters"].get(python["interpreter"] or "python3", {})
     # A link in a visible folder may lead to a hidden one.
     for path in dict.fromkeys(str(interpreter.get(key) or "") for key in ("path", "real")):
         # A home that is closed has a better remedy.

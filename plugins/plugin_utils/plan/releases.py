@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications, present
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import container_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import (
     named_paths,
     pages_of_site,
@@ -47,6 +48,7 @@ def releases(
                 # Deploy the commit that the look has checked.
                 "source": {**app["source"], **pinned_commit(app, facts), "named": named_paths(app)},
                 "python": app["python"],
+                **container_of(app, facts),
                 "server_packages": server_packages(app, server_requirements or {}),
                 "wsgi": app["wsgi"],
                 "protocol": protocol(app),

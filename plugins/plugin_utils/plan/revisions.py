@@ -75,7 +75,7 @@ def base_of(
     spec = {**app, "source": description}
     wanted = {
         "code": [description["kind"], description["digest"], description.get("subdir")],
-        "dependencies": dependencies_of(spec, asked_version(app["python"].get("interpreter"))),
+        "dependencies": dependencies_of(spec, asked_python(spec)),
         "settings": {key: app[key] for key in SETTINGS},
         # The settings have the number that `auto` stands for.
         "workers": str(workers),
@@ -85,6 +85,14 @@ def base_of(
     }
     text = json.dumps(wanted, sort_keys=True, default=str, ensure_ascii=False)
     return digest(names.sub(HIDDEN, text) if names else text)[:8]
+
+
+def asked_python(spec: Mapping[str, Any]) -> Any:
+    """The Python that an inventory asks for: the image of a container, else a version."""
+    container = spec.get("container")
+    if container:
+        return ["image", container["base"], container["packages"]]
+    return asked_version(spec["python"].get("interpreter"))
 
 
 def asked_version(interpreter: Any) -> str:

@@ -36,13 +36,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     read_manifest,
     write_manifest,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.switching import live_image
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import STOP_MARGIN
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.held_requests import is_answered
-from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import (
-    read_links,
-    remove_link,
-    restore_links,
-)
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.links import read_links, remove_link
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.retirement import (
     await_accepted,
     remove_runtime_files,
@@ -188,7 +185,8 @@ class ProvisionalSwitch(Switch):
         uwsgi_socket = self.layout.current_uwsgi_socket
         # A request that has chosen the uwsgi protocol may arrive later, so this link stays until the release has ended.
         kept = uwsgi_socket if self.replaced_links.get(uwsgi_socket) is None else ""
-        restore_links({path: target for path, target in self.replaced_links.items() if path != kept})
+        restored = {path: target for path, target in self.replaced_links.items() if path != kept}
+        live_image.restore_links(self.layout, restored, self.run)
         switched = time.monotonic()
         self.end_background_processes()
         self.start_old_processes()

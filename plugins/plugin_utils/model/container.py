@@ -1,0 +1,58 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""The keys ``runtime`` and ``container`` of an application. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
+
+# The name of a suite, and of a package, as Debian allows them.
+BASE = re.compile(r"[a-z][a-z0-9.-]{1,30}")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+# The only interpreter of an image.
+INTERPRETER = "python3"
+
+
+def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Report the problems of an application that runs in a container."""
+    base = app["container"]["base"]
+    if base and not BASE.fullmatch(base):
+        checker.problem(
+            f"{where}.container.base",
+            f"'{base}' is not the name of a suite. Write one such as bookworm or trixie.",
+        )
+    for package in app["container"]["packages"]:
+        if not PACKAGE.fullmatch(package):
+            checker.problem(
+                f"{where}.container.packages",
+                f"'{package}' is not the name of a Debian package. Write names such as libpq5, without versions.",
+            )
+    if app["runtime"] != "container":
+        return
+    if app["process_manager"] == "supervisor":
+        checker.problem(
+            f"{where}.runtime",
+            "'container' needs systemd, but process_manager is 'supervisor'. Remove process_manager, or set runtime: "
+            "host.",
+        )
+    given = app["python"]["interpreter"]
+    if given and given != INTERPRETER:
+        checker.problem(
+            f"{where}.python.interpreter",
+            f"'{given}' is set, but a container has the python3 of its base. Remove python.interpreter, and choose "
+            "the base that has this version (container.base).",
+        )
+
+
+def unused_container(app: dict[str, Any], where: str) -> Iterator[str]:
+    """The setting of an image that no release runs in."""
+    given = ", ".join(key for key, value in app["container"].items() if value)
+    if given and app["runtime"] != "container":
+        yield (
+            f"{where}.container: {given}: no effect, because the runtime is host. Remove container, or set runtime: "
+            "container."
+        )
