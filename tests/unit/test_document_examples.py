@@ -22,8 +22,10 @@ APP: dict[str, Any] = {"name": "shop", "source": {"path": "../../shop"}, "wsgi":
 APP_KEYS = role_options("webapp")["webapps"]["options"]
 SITE_KEYS = APP_KEYS["site"]["options"]
 GROUPS = {"web", "balancer"}
-# The files of a howto that are no inventory of ours: a file of requirements, those of a CI, and variables.
-OTHER_FILES = re.compile(r"# (compose\.override\.yaml|requirements\.yml|\.github/|\.gitlab-ci|deploy\.yml|inventory|inventories/)")
+# The files of a howto or of compose that are no inventory of ours: requirements, those of a CI, and variables.
+OTHER_FILES = re.compile(
+    r"# (compose\.override\.yaml|requirements\.yml|\.github/|\.gitlab-ci|deploy\.yml|inventory|inventories/)"
+)
 # The examples shorten host keys.
 HOST_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 EXAMPLES = [
@@ -31,7 +33,7 @@ EXAMPLES = [
     for path in PAGES
     if path.parts[-3] != "roles"
     for block in yaml_blocks(path.read_text())
-    if not (path.parent == HOWTO and OTHER_FILES.match(block.text))
+    if not ((path.parent == HOWTO or path.name == "compose.md") and OTHER_FILES.match(block.text))
 ]
 
 
