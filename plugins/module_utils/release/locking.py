@@ -31,7 +31,7 @@ class Settings:
     end_lost: bool = False
     # The run of this process. It may pass the leases that it holds.
     run: str = ""
-    # Runs that can't commit their leases any more, because their processes are gone.
+    # Runs that can no longer commit their leases, because their processes are gone.
     ended_runs: Collection[str] = ()
     # Ends a lease that no run can commit, and returns a report. Called with the lock held.
     settle: Callable[[Layout, leases.Lease], str] | None = None

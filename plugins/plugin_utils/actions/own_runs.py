@@ -19,7 +19,7 @@ from ansible import constants
 
 # The longest time in seconds for which a run is remembered. No lease is longer.
 REMEMBERED = 24 * 3600
-# The number of ended runs that a host is told of, the newest first.
+# The number of ended runs that a host gets, the newest first.
 MOST = 50
 
 
