@@ -221,8 +221,25 @@ def test_no_image_is_removed_while_another_run_chooses_one(tmp_path: Path) -> No
     image(tmp_path, "new")
     with making.locked(str(tmp_path)) as is_held:
         assert is_held
-        assert making.prune(str(tmp_path), []) == []
-    assert making.prune(str(tmp_path), []) == ["new"]
+        assert making.prune(str(tmp_path), set) == []
+    assert making.prune(str(tmp_path), set) == ["new"]
+
+
+def test_an_image_that_another_run_has_just_chosen_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(tmp_path, "chosen")
+    layout, locked = releases.Layout("shop", str(tmp_path)), making.locked
+
+    def after_another_run(*given: Any, **more: Any) -> Any:
+        # The other run has released the lock.
+        os.makedirs(layout.release(ID), exist_ok=True)
+        releases.write_manifest(layout, releases.Manifest(ID, image="chosen"))
+        return locked(*given, **more)
+
+    monkeypatch.setattr(making, "locked", after_another_run)
+    pruning.prune_images(releases.Layout("blog", str(tmp_path)))
+    assert (tmp_path / ".images/chosen").is_dir()
 
 
 def test_no_program_of_an_image_has_the_rights_of_its_owner(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -226,15 +226,19 @@ def remove_unfinished(root: str) -> None:
             trees.remove(path_of(root, name))
 
 
-def prune(root: str, used: Collection[str]) -> list[str]:
-    """Remove the images that no release uses; return their names. While another run chooses one, none is removed."""
+def prune(root: str, used: Callable[[], Collection[str]]) -> list[str]:
+    """Remove the images that no release uses; return their names. While another run chooses one, none is removed.
+
+    ``used`` is called with the lock held, because another run may just have chosen an image.
+    """
     if not os.path.isdir(folder_of(root)):
         return []
     with locked(root, patience=False) as is_held:
         if not is_held:
             return []
         remove_unfinished(root)
-        unused = [name for name in os.listdir(folder_of(root)) if name != ".lock" and name not in used]
+        kept = {".lock", *used()}
+        unused = [name for name in os.listdir(folder_of(root)) if name not in kept]
         for name in unused:
             trees.remove(path_of(root, name), first=(MARK,))
         return unused

@@ -124,9 +124,13 @@ def prune_images(layout: Layout) -> None:
         # Imported only here, because the host compiles all imports, and few hosts have images.
         from ansible_collections.pyweb.stack.plugins.module_utils.images import making
 
-        names = [name for name in os.listdir(layout.root) if not name.startswith(".")]
-        found = [manifest.image for name in names for manifest in manifests(Layout(name, layout.root))]
-        making.prune(layout.root, {*found})
+        making.prune(layout.root, lambda: used_images(layout.root))
+
+
+def used_images(root: str) -> set[str]:
+    """The images in which releases of any application run."""
+    names = [name for name in os.listdir(root) if not name.startswith(".")]
+    return {manifest.image for name in names for manifest in manifests(Layout(name, root))}
 
 
 def known_releases(layout: Layout) -> list[str]:
