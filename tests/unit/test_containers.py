@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
 from ansible_collections.pyweb.stack.plugins.module_utils.images import archive, making, mounts, places, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.explanations import explained
+from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd
 from ansible_collections.pyweb.stack.plugins.module_utils.release import identity, pruning, releases
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
@@ -37,7 +38,17 @@ def given(**more: Any) -> dict[str, Any]:
 
 def test_the_default_base_is_the_suite_of_the_host() -> None:
     (item,) = planned_releases([given(container={"packages": ["libpq5", "libpq5"]})], GOOD)
-    assert item["container"] == {"base": "bookworm", "packages": ["libpq5"], "shown": []}
+    assert item["container"] == {"base": "bookworm", "packages": ["libpq5"], "shown": [], "jobs": []}
+
+
+def test_a_release_knows_its_enabled_jobs_and_they_make_no_new_release() -> None:
+    def of(enabled: bool) -> Any:
+        jobs = [{"name": "tick", "schedule": "* * * * *", "command": "true", "enabled": enabled}]
+        (item,) = planned_releases([given(jobs=jobs)], GOOD)
+        assert identity.python_of(item, {}) == ["image", "bookworm", []]  # type: ignore[arg-type]
+        return item["container"]["jobs"]
+
+    assert (of(True), of(False)) == (["shop.tick"], [])
 
 
 def test_an_application_of_the_host_has_no_container_and_the_same_fingerprint() -> None:
@@ -303,11 +314,11 @@ class Host:
     def define(self, release: str) -> bool:
         return units.define(str(self.home), "/run/webapps/shop", release, ["shop", "shop.worker"], self.run)
 
-    def follow(self, release: str) -> bool:
+    def follow(self, release: str, jobs: tuple[str, ...] = ()) -> bool:
         current = self.home / "current"
         current.unlink(missing_ok=True)
         current.symlink_to(f"releases/{release}")
-        return units.follow("shop", str(self.home), "/run/webapps/shop", self.run)
+        return units.follow("shop", str(self.home), "/run/webapps/shop", self.run, jobs)
 
     @property
     def drop_ins(self) -> list[str]:
@@ -347,6 +358,32 @@ def test_jobs_follow_the_live_release(host: Host) -> None:
     assert host.follow("old") is True
     assert host.drop_ins == []
     assert host.commands == ["daemon-reload", "daemon-reload"]
+
+
+def test_a_job_has_its_drop_in_before_its_unit_and_not_without_it(host: Host) -> None:
+    (host.units / "shop.old.service").write_text("")
+    host.define(ID)
+    assert host.follow(ID, ("shop.tick",)) is True
+    jobs = ["shop.old.service.d", "shop.tick.service.d"]
+    instances = [f"shop.worker@{ID}.service.d", f"shop@{ID}.service.d"]
+    assert host.drop_ins == sorted([*jobs, *instances])
+    assert host.follow(ID, ("shop.tick",)) is False
+    (host.units / "shop.old.service").unlink()
+    assert host.follow(ID, ("shop.tick",)) is False, "the job is gone, so this changes nothing"
+    assert host.drop_ins == sorted([jobs[1], *instances])
+    # Nor may a job that is enabled again on the host find the drop-in of an image.
+    host.follow("old")
+    assert host.drop_ins == instances
+
+
+def test_a_run_defines_the_jobs_of_the_inventory(host: Host) -> None:
+    layout = releases.Layout("shop", str(host.home.parent))
+    releases.write_manifest(layout, releases.Manifest(ID, image="one"))
+    host.follow(ID)
+    (item,) = planned_releases([given(jobs=[{"name": "tick", "schedule": "* * * * *", "command": "true"}])], GOOD)
+    assert deploy.defined_again(layout, ID, item, host.run) is True
+    assert "shop.tick.service.d" in host.drop_ins
+    assert deploy.defined_again(layout, ID, item, host.run) is False
 
 
 def test_drop_ins_go_with_their_releases_and_files_of_others_stay(host: Host) -> None:

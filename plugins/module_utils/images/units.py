@@ -40,11 +40,18 @@ def define(home: str, runtime: str, identity: str, services: Iterable[str], run:
     return bool(written)
 
 
-def follow(name: str, home: str, runtime: str, run: Run) -> bool:
-    """Let the jobs of an application run where the live release runs; return whether a file differed."""
+def follow(name: str, home: str, runtime: str, run: Run, jobs: Iterable[str] = ()) -> bool:
+    """Let the jobs of an application run where the live release runs; return whether a file differed.
+
+    ``jobs`` are jobs whose units may not exist yet. A drop-in without a unit stays of a job that is gone. It would
+    apply to a later job of that name, so it is removed.
+    """
     current = os.path.join(home, "current")
     text = drop_in(run_lines(home, runtime, file_system_of(current), [f"{home}/jobs"]))
-    paths = [path_of(job) for job in jobs_of(name)]
+    paths = [path_of(job) for job in sorted({*jobs_of(name), *jobs})]
+    for path in drop_ins(name):
+        if "@" not in path and path not in paths:
+            remove(path)
     if has_image(current):
         changed = [path for path in paths if put(path, text)]
     else:

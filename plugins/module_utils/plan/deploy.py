@@ -90,6 +90,8 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     changed = check_known_releases(layout, owner, check_mode) or changed
     wanted = fingerprint(spec, layout, versions, check_mode)
     current = layout.current_release()
+    if not check_mode and not holder_of(layout):
+        changed = defined_again(layout, current, spec, deployment.run) or changed
     if held := held_text(layout, spec, wanted, owner, check_mode) or held_elsewhere(layout, spec, wanted):
         spec.get("notes", []).append(held)
         return {**result_of_held(layout, held), "activate": needs_repair(layout, deployment.run), "changed": changed}
@@ -108,8 +110,6 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
             spec.get("notes", []).append(
                 f"webapps '{layout.name}': this run has no change for it, and skips it: {busy}"
             )
-        elif not check_mode:
-            changed = defined_again(layout, current, deployment.run) or changed
         activate = needs_repair(layout, deployment.run)
         return {**result, **told(layout, current), "busy": bool(busy), "activate": activate, "changed": changed}
     if (current or "") != spec.get("seen", current or "") and not check_mode:
@@ -120,15 +120,19 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     return {**result, **told(layout, result["candidate"]), "activate": True, "changed": True}
 
 
-def defined_again(layout: Layout, live: str | None, run: Run) -> bool:
-    """Define the services of a live release in its image; return whether a drop-in was missing or changed."""
+def defined_again(layout: Layout, live: str | None, spec: dict[str, Any], run: Run) -> bool:
+    """Define the services of a live release in its image; return whether a drop-in was missing or changed.
+
+    The units of jobs come later in the run. One that exists before its drop-in could start on the host.
+    """
     manifest = read_manifest(layout, live or "")
     if manifest is None or not manifest.image:
         return False
     from ansible_collections.pyweb.stack.plugins.module_utils.switching import live_image
 
     is_new = live_image.define(layout, manifest, run)
-    return live_image.follow_live_release(layout, run) or is_new
+    jobs = (spec.get("container") or {}).get("jobs") or ()
+    return live_image.follow_live_release(layout, run, jobs) or is_new
 
 
 def told(layout: Layout, release: str | None) -> dict[str, Any]:

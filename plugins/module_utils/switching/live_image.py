@@ -7,6 +7,7 @@ A release of the host needs nothing for this, and a job changes only if its appl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
@@ -32,10 +33,10 @@ def start(layout: Layout, manifest: Manifest, manager: ProcessManager, run: Run)
     manager.start(layout.name, manifest.id)
 
 
-def follow_live_release(layout: Layout, run: Run) -> bool:
-    """Let the jobs run where the live release runs; return whether a definition differed."""
+def follow_live_release(layout: Layout, run: Run, jobs: Iterable[str] = ()) -> bool:
+    """Let the jobs run where the live release runs, and ``jobs`` that come; return whether a definition differed."""
     try:
-        return units.follow(layout.name, layout.home, layout.runtime, run)
+        return units.follow(layout.name, layout.home, layout.runtime, run, jobs)
     except ImageError as error:
         raise ProcessManagerError(str(error)) from error
 

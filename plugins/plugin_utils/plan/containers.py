@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import BASE
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.background import service
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import fits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import systemd_version
 
@@ -37,7 +38,8 @@ def container_of(app: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, 
     if not is_container(app):
         return {}
     packages = sorted(set(app["container"]["packages"]))
-    return {"container": {"base": base_of(app, facts), "packages": packages, "shown": shown_of(app)}}
+    jobs = [service(app["name"], job["name"]) for job in app["jobs"] if job["enabled"]]
+    return {"container": {"base": base_of(app, facts), "packages": packages, "shown": shown_of(app), "jobs": jobs}}
 
 
 def shown_of(app: Mapping[str, Any]) -> list[str]:
