@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,44 @@ def image(root: Path, name: str, **description: Any) -> Path:
     (folder / "root/usr/bin").mkdir(parents=True)
     (folder / places.MARK).write_text(json.dumps({"python": "3.11", **description}))
     return folder
+
+
+APT_SETTINGS = """APT::Architecture "amd64";
+Acquire::http "";
+Acquire::http::Proxy "http://proxy.example:3142";
+Acquire::http::Proxy::deb.example "DIRECT";
+Acquire::https::Proxy "DIRECT";
+"""
+
+
+def test_an_image_is_made_by_the_proxies_of_apt() -> None:
+    assert archive.proxies_of_apt(APT_SETTINGS) == {"http_proxy": "http://proxy.example:3142"}
+    assert archive.proxies_of_apt("") == {}
+
+
+def test_the_password_of_a_proxy_is_in_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands, texts, modes = [], [], []
+
+    def run(argv: list[str], **_more: Any) -> subprocess.CompletedProcess[Any]:
+        commands.append(argv)
+        if argv[0] == "apt-config":
+            return subprocess.CompletedProcess(argv, 0, APT_SETTINGS.encode())
+        (file,) = [Path(word.partition("=")[2]) for word in argv if word.startswith("EnvironmentFile=")]
+        texts.append(file.read_text())
+        modes.append(file.stat().st_mode & 0o777)
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(
+        making, "archive_of", lambda *_given: [archive.Source("http://deb.example", "trixie", ("main",))]
+    )
+    monkeypatch.setenv("HTTPS_PROXY", 'http://anna:s3"cret$@proxy.example')
+    making.install(str(tmp_path), making.Wanted("trixie"))
+    assert not any("s3" in word for argv in commands for word in argv)
+    assert 'HTTPS_PROXY="http://anna:s3\\"cret\\$@proxy.example"\n' in texts[0]
+    assert 'http_proxy="http://proxy.example:3142"\n' in texts[0]
+    assert modes == [0o600]
+    assert [path.name for path in tmp_path.iterdir()] == ["sources.list"]
 
 
 def test_the_newest_image_is_used_and_an_upgrade_wants_one_of_its_own_run(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ PARTS = ("", "-updates", "-security", "/updates")
 COMPONENT = "main"
 ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)")
 
+# A setting of apt, and the values that mean no proxy.
+PROXY = re.compile(r'^Acquire::(https?)::Proxy "(.*)";$', re.I | re.M)
+NO_PROXY = ("", "direct", "false")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -62,6 +66,12 @@ def sources_of_host(folder: str = APT) -> list[Source]:
     for path in sorted(glob.glob(os.path.join(folder, "sources.list.d", "*.sources"))):
         found += deb822_sources(text_of(path))
     return found
+
+
+def proxies_of_apt(settings: str) -> dict[str, str]:
+    """The variables for the proxies in the output of ``apt-config dump``."""
+    found = dict(PROXY.findall(settings))
+    return {f"{scheme.lower()}_proxy": url for scheme, url in found.items() if url.lower() not in NO_PROXY}
 
 
 def text_of(path: str) -> str:

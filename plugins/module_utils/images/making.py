@@ -21,7 +21,11 @@ from typing import Any
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.host.machine import distribution
-from ansible_collections.pyweb.stack.plugins.module_utils.images.archive import archive_of, sources_of_host
+from ansible_collections.pyweb.stack.plugins.module_utils.images.archive import (
+    archive_of,
+    proxies_of_apt,
+    sources_of_host,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.images.explanations import explained
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     MARK,
@@ -145,13 +149,15 @@ def install(unfinished: str, wanted: Wanted) -> None:
             "the image can't be made: the apt sources of the host name no archive of its own release. Add one to "
             "/etc/apt/sources.list."
         )
-    listed = os.path.join(unfinished, "sources.list")
+    listed, variables = (os.path.join(unfinished, name) for name in ("sources.list", "environment"))
     write(File(listed, "".join(f"{source.line}\n" for source in sources)))
+    # A proxy can have a password, and D-Bus shows all values of a unit but those of files.
+    write(File(variables, environment_text({"LC_ALL": "C.UTF-8", **proxies()}), mode=0o600))
     argv = [
         *("systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--service-type=exec"),
         *(f"--unit={unit_of(unfinished)}", "-p", "PrivateMounts=yes", "-p", f"RuntimeMaxSec={TIMEOUT}"),
-        *(f"--setenv={name}={os.environ[name]}" for name in with_upper(PROXIES) if name in os.environ),
-        *("--setenv=LC_ALL=C.UTF-8", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=essential"),
+        *("-p", f"EnvironmentFile={variables}", "--"),
+        *("mmdebstrap", "--mode=root", "--format=directory", "--variant=essential"),
         *("--quiet", f"--include={','.join([*PACKAGES, *wanted.packages])}", "--dpkgopt=force-unsafe-io"),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         *([f"--keyring={KEYRING}"] if os.path.exists(KEYRING) else []),
@@ -163,12 +169,30 @@ def install(unfinished: str, wanted: Wanted) -> None:
         )
     except FileNotFoundError as error:
         raise ImageError("the image can't be made without systemd. Set runtime: host on this host.") from error
+    finally:
+        os.unlink(variables)
     if answer.returncode != 0:
         raise ImageError(explained(answer.stdout + answer.stderr, wanted.base, wanted.packages))
 
 
-def with_upper(names: Collection[str]) -> list[str]:
-    return [*names, *(name.upper() for name in names)]
+def proxies() -> dict[str, str]:
+    """The variables by which apt reaches the archive: those of the run, else the proxies of the host's apt.
+
+    mmdebstrap does not read the settings of the host's apt.
+    """
+    names = [*PROXIES, *(name.upper() for name in PROXIES)]
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    settings = ""
+    with suppress(FileNotFoundError):
+        answer = subprocess.run(["apt-config", "dump"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        settings = answer.stdout.decode(errors="replace")
+    return {**proxies_of_apt(settings), **given}
+
+
+def environment_text(environment: dict[str, str]) -> str:
+    """The text of a file of variables for systemd."""
+    values = {name: re.sub(r'([\\"$`])', r"\\\1", value) for name, value in environment.items()}
+    return "".join(f'{name}="{value}"\n' for name, value in values.items())
 
 
 def complete(file_system: str) -> None:
