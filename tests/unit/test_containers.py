@@ -97,6 +97,7 @@ def test_a_build_sees_the_files_of_the_host_that_the_inventory_names() -> None:
 MISTAKES = [
     ({"container": {"base": "Debian 12"}}, ["container.base", "'Debian 12'", "such as bookworm"]),
     ({"container": {"packages": ["libpq5=15"]}}, ["container.packages", "'libpq5=15'", "without versions"]),
+    ({"container": {"packages": ["g++", "libpq5-"]}}, ["container.packages: 'libpq5-'", "is not the name"]),
     ({"process_manager": "supervisor"}, ["'container' needs systemd", "Remove process_manager"]),
     ({"python": {"interpreter": "3.13"}}, ["python.interpreter", "'3.13'", "container.base"]),
 ]

@@ -50,6 +50,19 @@ def test_runs_of_other_worlds_are_never_said_to_have_ended(folder: Path) -> None
     assert own_runs.ended() == []
 
 
+def test_runs_of_other_users_are_never_said_to_have_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder, "one", *own_runs.world(), GONE, "1")
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert own_runs.ended() == []
+
+
+def test_a_file_that_is_no_text_stops_no_run(folder: Path) -> None:
+    (folder / "damaged").write_bytes(b"\xff\xfe")
+    put(folder, "old", *own_runs.world(), GONE, "1", age=60)
+    assert own_runs.ended() == ["old"]
+
+
 def test_a_run_is_forgotten_after_a_day(folder: Path) -> None:
     put(folder, "old", *own_runs.world(), GONE, "1", age=own_runs.REMEMBERED + 1)
     assert own_runs.ended() == []

@@ -49,7 +49,10 @@ def ended() -> list[str]:
             if time.time() - modified(path) > REMEMBERED:
                 path.unlink(missing_ok=True)
                 continue
-            words = path.read_text().split()
+            # Another user's process can be hidden (hidepid), and so look like one that is gone.
+            if path.stat().st_uid != os.geteuid():
+                continue
+            words = path.read_text(errors="replace").split()
             if path.suffix != ".new" and words[:2] == here and len(words) == 4 and not runs(words[2], words[3]):
                 found.append(path.name)
     return found[:MOST]
@@ -69,7 +72,7 @@ def world() -> list[str]:
 def process(pid: int | str) -> str:
     """The ID of a process and its start, in clock ticks after the boot. Raises OSError if it is gone."""
     # The name of the program is in parentheses, and may contain spaces.
-    fields = re.sub(r"\(.*\)", "()", Path(f"/proc/{pid}/stat").read_text(), flags=re.DOTALL).split()
+    fields = re.sub(r"\(.*\)", "()", Path(f"/proc/{pid}/stat").read_text(errors="replace"), flags=re.DOTALL).split()
     return f"{pid} {fields[21]}"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
-# The name of a suite, and of a package, as Debian allows them.
+# The name of a suite, and of a package, as Debian allows them. To apt, a dash at the end means to remove a package.
 BASE = re.compile(r"[a-z][a-z0-9.-]{1,30}")
-PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
 # The only interpreter of an image.
 INTERPRETER = "python3"
 
