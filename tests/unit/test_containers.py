@@ -293,6 +293,21 @@ def test_an_image_that_another_run_has_just_chosen_is_not_removed(
     assert (tmp_path / ".images/chosen").is_dir()
 
 
+def test_a_new_image_replaces_those_of_failed_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = making.Wanted("trixie", ("git",))
+    for name in ("used", "attempt"):
+        image(tmp_path, name)
+    (tmp_path / ".images/half.new").mkdir()
+    monkeypatch.setattr(making, "stop", lambda _path: None)
+    monkeypatch.setattr(making, "make", lambda *_given: "made")
+    assert making.provide(str(tmp_path), wanted, lambda: {"used"}) == "made"
+    assert sorted(path.name for path in (tmp_path / ".images").iterdir()) == ["used"]
+    image(tmp_path, f"{wanted.prefix}1")
+    image(tmp_path, "other")
+    assert making.provide(str(tmp_path), wanted, lambda: {"used"}) == f"{wanted.prefix}1"
+    assert (tmp_path / ".images/other").is_dir(), "only a new image needs room"
+
+
 def test_no_program_of_an_image_has_the_rights_of_its_owner(tmp_path: Path) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "etc").mkdir()

@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     file_system,
     path_of,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import used_images
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Manifest,
     NoImage,
@@ -38,7 +39,8 @@ def provide_image(build: Build, manifest: Manifest) -> None:
     upgrade = (manifest.run or manifest.id) if build.spec.get("upgrade") else ""
     try:
         with locked(layout.root):
-            manifest.image = provide(layout.root, Wanted(given["base"], tuple(given["packages"]), upgrade))
+            wanted = Wanted(given["base"], tuple(given["packages"]), upgrade)
+            manifest.image = provide(layout.root, wanted, lambda: used_images(layout.root))
             os.symlink(path_of(layout.root, manifest.image), os.path.join(build.release, LINK))
             write_manifest(layout, manifest)
         create_places(build, manifest.image)

@@ -89,9 +89,15 @@ def locked(root: str, patience: bool = True) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def provide(root: str, wanted: Wanted) -> str:
-    """The name of an image, which is made if the host has none. The caller holds the lock."""
-    return find(root, wanted) or make(root, wanted)
+def provide(root: str, wanted: Wanted, used: Callable[[], Collection[str]]) -> str:
+    """The name of an image, which is made if the host has none. The caller holds the lock.
+
+    Images that releases no longer use go first, because only a successful deployment removes them otherwise.
+    """
+    found = find(root, wanted)
+    if not found:
+        remove_unused(root, used())
+    return found or make(root, wanted)
 
 
 def find(root: str, wanted: Wanted) -> str:
@@ -106,7 +112,6 @@ def find(root: str, wanted: Wanted) -> str:
 
 def make(root: str, wanted: Wanted) -> str:
     """Make an image. Whatever fails, nothing of it stays."""
-    remove_unfinished(root)
     check_space(root)
     name = f"{wanted.prefix}{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}"
     path = path_of(root, name)
@@ -260,12 +265,16 @@ def prune(root: str, used: Callable[[], Collection[str]]) -> list[str]:
     with locked(root, patience=False) as is_held:
         if not is_held:
             return []
-        remove_unfinished(root)
-        kept = {".lock", *used()}
-        unused = [name for name in os.listdir(folder_of(root)) if name not in kept]
-        for name in unused:
-            trees.remove(path_of(root, name), first=(MARK,))
-        return unused
+        return remove_unused(root, used())
+
+
+def remove_unused(root: str, used: Collection[str]) -> list[str]:
+    """Remove unused images and what interrupted runs have left; return the names. The caller holds the lock."""
+    remove_unfinished(root)
+    unused = [name for name in os.listdir(folder_of(root)) if name != ".lock" and name not in used]
+    for name in unused:
+        trees.remove(path_of(root, name), first=(MARK,))
+    return unused
 
 
 def facts(root: str) -> dict[str, Any]:
