@@ -203,6 +203,12 @@ def image(root: Path, name: str, **description: Any) -> Path:
     return folder
 
 
+def test_several_keys_of_an_archive_are_one_option() -> None:
+    stanza = "Types: deb\nURIs: http://deb.example\nSuites: bookworm\nComponents: main\nSigned-By: /a.gpg\n /b.gpg\n"
+    (source,) = archive.deb822_sources(stanza)
+    assert source.line == "deb [signed-by=/a.gpg,/b.gpg] http://deb.example bookworm main"
+
+
 APT_SETTINGS = """APT::Architecture "amd64";
 Acquire::http "";
 Acquire::http::Proxy "http://proxy.example:3142";

@@ -99,7 +99,7 @@ def deb822_sources(text: str) -> Iterator[Source]:
             continue
         signed = fields.get("signed-by", "")
         # A key inside of the file can't stand in one line. mmdebstrap then uses the keys that the host trusts.
-        signed = signed if signed.startswith("/") else ""
+        signed = ",".join(re.split(r"[\s,]+", signed)) if signed.startswith("/") else ""
         for uri in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():
                 yield Source(uri, suite, tuple(fields.get("components", "").split()), signed)
