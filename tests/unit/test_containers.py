@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,30 @@ def image(root: Path, name: str, **description: Any) -> Path:
     (folder / "root/usr/bin").mkdir(parents=True)
     (folder / places.MARK).write_text(json.dumps({"python": "3.11", **description}))
     return folder
+
+
+def test_an_archive_with_a_suite_of_the_same_name_is_left_out_where_it_can_not_be_used(tmp_path: Path) -> None:
+    for name, origin, codename in (
+        ("deb.debian.org_debian_dists_stable", "Debian", "bookworm"),
+        ("apt.grafana.example_dists_stable", "grafana", "stable"),
+        ("apt.tools.example_some%5fpath_dists_bookworm", "tools", "bookworm"),
+    ):
+        (tmp_path / f"{name}_InRelease").write_text(f"Origin: {origin}\nCodename: {codename}\n")
+    lines = (
+        "deb http://deb.debian.org/debian stable main\n"
+        "deb https://apt.grafana.example/ stable main\n"
+        "deb https://anna:secret@apt.tools.example/some_path bookworm main\n"
+        "deb http://unread.example bookworm main\n"
+    )
+    found = [archive.described(source, str(tmp_path)) for source in archive.one_line_sources(lines)]
+
+    def of(base: str, of_these: Any = found) -> list[str]:
+        return [re.sub(r".*//|/.*", "", one.uri) for one in archive.archive_of(base, "bookworm", of_these)]
+
+    assert of("bookworm") == ["deb.debian.org", "anna:secret@apt.tools.example", "unread.example"]
+    assert of("trixie") == ["deb.debian.org", "unread.example"]
+    # A mirror of another origin may be the only one.
+    assert of("trixie", found[2:]) == ["anna:secret@apt.tools.example", "unread.example"]
 
 
 def test_several_keys_of_an_archive_are_one_option() -> None:

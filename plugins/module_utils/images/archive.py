@@ -13,6 +13,10 @@ from dataclasses import dataclass, replace
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
 APT = "/etc/apt"
+# Where apt keeps the descriptions of archives.
+LISTS = "/var/lib/apt/lists"
+# The origins of archives that have a whole distribution.
+ORIGINS = ("debian", "ubuntu")
 # Names by which sources may refer to a suite that changes with time.
 ALIASES = ("stable", "oldstable", "oldoldstable", "testing", "unstable")
 # The suites with updates of a suite.
@@ -34,6 +38,9 @@ class Source:
     suite: str
     components: tuple[str, ...]
     signed_by: str = ""
+    # What the archive says about itself; empty if apt has not read it yet.
+    origin: str = ""
+    codename: str = ""
 
     @property
     def line(self) -> str:
@@ -44,16 +51,24 @@ class Source:
 def archive_of(base: str, codename: str, found: Iterable[Source]) -> list[Source]:
     """The sources of a base. ``found`` are those of the host, whose own suite is ``codename``.
 
-    Other archives, such as those of single programs, have other suites, or no component of this name.
+    Archives of single programs have other suites, or no component of this name. Or they call each of their own suites
+    "stable". Those with the suite of the host need not have the one of another base.
     """
-    wanted = []
-    for source in found:
-        for name in (codename, *ALIASES):
-            part = source.suite[len(name) :] if name and source.suite.startswith(name) else None
-            if part in PARTS and COMPONENT in source.components:
-                wanted.append(replace(source, suite=f"{base}{part}"))
-                break
+    parts = [(source, part) for source in found if (part := part_of(source, codename)) is not None]
+    if base != codename and any(part == "" and source.origin in ORIGINS for source, part in parts):
+        parts = [(source, part) for source, part in parts if source.origin in ("", *ORIGINS)]
+    wanted = [replace(source, suite=f"{base}{part}", origin="", codename="") for source, part in parts]
     return list(dict.fromkeys(wanted))
+
+
+def part_of(source: Source, codename: str) -> str | None:
+    """The rest of the suite behind the name of the host's own; None if it is another suite."""
+    for name in (codename, *ALIASES):
+        part = source.suite[len(name) :] if name and source.suite.startswith(name) else None
+        if part in PARTS and COMPONENT in source.components:
+            is_named = name == codename or not (source.codename and codename)
+            return part if is_named or source.codename.startswith(codename) else None
+    return None
 
 
 def sources_of_host(folder: str = APT) -> list[Source]:
@@ -65,7 +80,18 @@ def sources_of_host(folder: str = APT) -> list[Source]:
         found += one_line_sources(text_of(path))
     for path in sorted(glob.glob(os.path.join(folder, "sources.list.d", "*.sources"))):
         found += deb822_sources(text_of(path))
-    return found
+    return [described(source) for source in found]
+
+
+def described(source: Source, lists: str = LISTS) -> Source:
+    """A source with what its archive says about itself."""
+    place = re.sub(r"^[^:]+:(?://)?(?:[^/@]*@)?", "", source.uri).rstrip("/")
+    name = f"{place}/dists/{source.suite}/".replace("_", "%5f").replace("/", "_")
+    for file in ("InRelease", "Release"):
+        said = dict(re.findall(r"^(Origin|Codename): *(.*?) *$", text_of(os.path.join(lists, f"{name}{file}")), re.M))
+        if said:
+            return replace(source, origin=said.get("Origin", "").lower(), codename=said.get("Codename", ""))
+    return source
 
 
 def proxies_of_apt(settings: str) -> dict[str, str]:
