@@ -248,7 +248,9 @@ def test_an_image_is_made_by_the_proxies_of_apt() -> None:
 
 
 def test_the_password_of_a_proxy_is_in_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands, texts, modes = [], [], []
+    commands: list[list[str]] = []
+    texts: list[str] = []
+    modes: list[int] = []
 
     def run(argv: list[str], **_more: Any) -> subprocess.CompletedProcess[Any]:
         commands.append(argv)

@@ -38,7 +38,7 @@ class Source:
     suite: str
     components: tuple[str, ...]
     signed_by: str = ""
-    # What the archive says about itself; empty if apt has not read it yet.
+    # From the description of the archive; empty if apt has not read it yet.
     origin: str = ""
     codename: str = ""
 
@@ -84,7 +84,7 @@ def sources_of_host(folder: str = APT) -> list[Source]:
 
 
 def described(source: Source, lists: str = LISTS) -> Source:
-    """A source with what its archive says about itself."""
+    """A source with the description of its archive."""
     place = re.sub(r"^[^:]+:(?://)?(?:[^/@]*@)?", "", source.uri).rstrip("/")
     name = f"{place}/dists/{source.suite}/".replace("_", "%5f").replace("/", "_")
     for file in ("InRelease", "Release"):
