@@ -127,7 +127,7 @@ def install(unfinished: str, wanted: Wanted) -> None:
         *(f"--unit={unit_of(unfinished)}", "-p", "PrivateMounts=yes", "-p", f"RuntimeMaxSec={TIMEOUT}"),
         *(f"--setenv={name}={os.environ[name]}" for name in with_upper(PROXIES) if name in os.environ),
         *("--setenv=LC_ALL=C.UTF-8", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=essential"),
-        *("--quiet", f"--include={','.join([*PACKAGES, *wanted.packages])}", "--dpkgopt=force-unsafe-io"),
+        *(f"--include={','.join([*PACKAGES, *wanted.packages])}", "--dpkgopt=force-unsafe-io"),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         *([f"--keyring={KEYRING}"] if os.path.exists(KEYRING) else []),
         *("--skip=output/dev", wanted.base, os.path.join(unfinished, ROOT), listed),
