@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.images import archive, making, mounts, places, units
+from ansible_collections.pyweb.stack.plugins.module_utils.images import archive, making, mounts, places, store, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.explanations import explained
 from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd
@@ -303,17 +303,17 @@ def test_unused_images_are_removed_with_the_last_release_that_has_one(tmp_path: 
 
 def test_no_image_is_removed_while_another_run_chooses_one(tmp_path: Path) -> None:
     image(tmp_path, "new")
-    with making.locked(str(tmp_path)) as is_held:
+    with store.locked(str(tmp_path)) as is_held:
         assert is_held
-        assert making.prune(str(tmp_path), set) == []
-    assert making.prune(str(tmp_path), set) == ["new"]
+        assert store.prune(str(tmp_path), set) == []
+    assert store.prune(str(tmp_path), set) == ["new"]
 
 
 def test_an_image_that_another_run_has_just_chosen_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image(tmp_path, "chosen")
-    layout, locked = releases.Layout("shop", str(tmp_path)), making.locked
+    layout, locked = releases.Layout("shop", str(tmp_path)), store.locked
 
     def after_another_run(*given: Any, **more: Any) -> Any:
         # The other run has released the lock.
@@ -321,7 +321,7 @@ def test_an_image_that_another_run_has_just_chosen_is_not_removed(
         releases.write_manifest(layout, releases.Manifest(ID, image="chosen"))
         return locked(*given, **more)
 
-    monkeypatch.setattr(making, "locked", after_another_run)
+    monkeypatch.setattr(store, "locked", after_another_run)
     pruning.prune_images(releases.Layout("blog", str(tmp_path)))
     assert (tmp_path / ".images/chosen").is_dir()
 
@@ -331,7 +331,7 @@ def test_a_new_image_replaces_those_of_failed_attempts(tmp_path: Path, monkeypat
     for name in ("used", "attempt"):
         image(tmp_path, name)
     (tmp_path / ".images/half.new").mkdir()
-    monkeypatch.setattr(making, "stop", lambda _path: None)
+    monkeypatch.setattr(store, "stop", lambda _path: None)
     monkeypatch.setattr(making, "make", lambda *_given: "made")
     assert making.provide(str(tmp_path), wanted, lambda: {"used"}) == "made"
     assert sorted(path.name for path in (tmp_path / ".images").iterdir()) == ["used"]

@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 
-from ansible_collections.pyweb.stack.plugins.module_utils.images import making, units
+from ansible_collections.pyweb.stack.plugins.module_utils.images import store, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import folder_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
@@ -121,7 +121,7 @@ def prune_images(layout: Layout) -> None:
     """Remove the images that no release of any application uses, and the drop-ins of releases that are gone."""
     units.tidy(layout.name, known_releases(layout))
     if os.path.isdir(folder_of(layout.root)):
-        making.prune(layout.root, lambda: used_images(layout.root))
+        store.prune(layout.root, lambda: used_images(layout.root))
 
 
 def used_images(root: str) -> set[str]:
