@@ -297,6 +297,7 @@ def test_unused_images_are_removed_with_the_last_release_that_has_one(tmp_path: 
         layout = releases.Layout(app, str(tmp_path))
         os.makedirs(layout.release(ID))
         releases.write_manifest(layout, releases.Manifest(ID, image=used))
+    (tmp_path / "README").write_text("a file of the administrator")
     pruning.prune_images(releases.Layout("shop", str(tmp_path)))
     assert sorted(path.name for path in (tmp_path / ".images").iterdir()) == [".lock", "other", "used"]
 

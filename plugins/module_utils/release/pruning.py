@@ -126,7 +126,8 @@ def prune_images(layout: Layout) -> None:
 
 def used_images(root: str) -> set[str]:
     """The images in which releases of any application run."""
-    names = [name for name in os.listdir(root) if not name.startswith(".")]
+    # Administrators may have put a file there.
+    names = [name for name in os.listdir(root) if os.path.isdir(os.path.join(root, name, "releases"))]
     return {manifest.image for name in names for manifest in manifests(Layout(name, root))}
 
 
