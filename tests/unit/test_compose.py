@@ -131,6 +131,14 @@ def test_harmless_values_stay_readable_and_others_are_encoded(source: Path) -> N
     assert "EMPTY=" in lines
     (encoded,) = [line for line in lines if line.startswith("PYWEB_BASE64_ODD=")]
     assert base64.b64decode(encoded.partition("=")[2]).decode() == ODD
+    # The own name shows where the value is, and lets bin/run see that compose.override.yaml has not replaced it.
+    assert "ODD=see-PYWEB_BASE64_ODD" in lines
+
+
+def test_names_that_act_on_the_start_commands_have_only_the_encoded_value(source: Path) -> None:
+    env = dict.fromkeys(("PATH", "LD_PRELOAD", "PYTHONPATH"), "/a b")
+    names = [line.partition("=")[0] for line in env_file(order(source, env=env)).splitlines() if line[0] != "#"]
+    assert names == ["PYWEB_BASE64_PATH", "PYWEB_BASE64_LD_PRELOAD", "PYWEB_BASE64_PYTHONPATH"]
 
 
 def test_secrets_are_in_one_file_that_only_the_owner_can_read(source: Path, tmp_path: Path) -> None:
@@ -196,6 +204,29 @@ def test_the_base_image_has_the_python_that_is_asked_for(interpreter: str | None
 
 def test_an_interpreter_of_a_host_needs_a_base_image() -> None:
     assert "-e base=" in base_image("/opt/python/bin/python", Request())[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("base.txt", "--index-url https://me:hidden@index.example.com/simple\n"),
+        ("pyproject.toml", '[[tool.uv.index]]\nurl = "https://me:hidden@index.example.com/simple"\n'),
+        ("uv.toml", 'index-url = "https://me:hidden@index.example.com/simple"\n'),
+    ],
+)
+def test_no_list_with_a_password_gets_into_the_image(source: Path, tmp_path: Path, name: str, written: str) -> None:
+    (source / name).write_text(written)
+    (source / "requirements.txt").write_text("-r base.txt\nflask\n" if name == "base.txt" else "flask\n")
+    with pytest.raises(ComposeError, match=f"'{name}': an address contains a password") as error:
+        made(order(source, python={"requirements": ["requirements.txt"]}), tmp_path / "to")
+    assert "hidden" not in str(error.value)
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_address_of_a_web_page_is_no_password(source: Path, tmp_path: Path) -> None:
+    (source / "pyproject.toml").write_text('[project.urls]\nissues = "https://example.com/issues?open=1"\n')
+    made(order(source, python={"requirements": ["requirements.txt"]}), tmp_path / "to")
+    assert (tmp_path / "to/image/lists/source/pyproject.toml").exists()
 
 
 # nginx and the app servers
