@@ -67,6 +67,14 @@ def test_the_folder_is_written_without_a_connection(tmp_path: Path) -> None:
     assert (second.status, second.counts("shop.example.com")["changed"]) == (0, 0)
 
 
+def test_the_image_has_the_packages_of_a_container_of_hosts(tmp_path: Path) -> None:
+    container = {"base": "bookworm", "packages": ["libpq5"]}
+    assert run(tmp_path, tmp_path / "to", runtime="container", container=container).status == 0
+    written = (tmp_path / "to/image/Containerfile").read_text()
+    assert "FROM python:3.11-slim-bookworm\n" in written
+    assert written.count("--no-install-recommends libpq5 ") == 2
+
+
 def test_problems_are_reported_together_and_nothing_is_written(tmp_path: Path) -> None:
     failed = run(tmp_path, tmp_path / "to", commands={"build": ["make"]}, python={"ca_bundle": "/etc/ca.pem"})
     message = failed.failure("shop.example.com")

@@ -202,6 +202,18 @@ def test_the_base_image_has_the_python_that_is_asked_for(interpreter: str | None
     assert base_image(interpreter, request_) == (base, "")
 
 
+@pytest.mark.parametrize(
+    ("suite", "base"),
+    [("bookworm", "python:3.11-slim-bookworm"), ("noble", "python:3.12-slim"), ("sid", "python:3.13-slim")],
+)
+def test_a_container_of_hosts_has_the_same_system_here(suite: str, base: str) -> None:
+    assert base_image(None, Request(), suite) == (base, "")
+
+
+def test_a_base_with_another_python_is_refused() -> None:
+    assert "'bookworm' has Python 3.11" in base_image(None, Request(requires=">=3.12"), "bookworm")[1]
+
+
 def test_an_interpreter_of_a_host_needs_a_base_image() -> None:
     assert "-e base=" in base_image("/opt/python/bin/python", Request())[1]
 
@@ -324,6 +336,14 @@ def test_lists_that_need_the_code_are_refused(
         made(order(source), tmp_path / "to")
     assert words in str(error.value)
     assert not (tmp_path / "to").exists()
+
+
+def test_a_folder_in_the_source_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(source)
+    for to in (source, source / "compose", tmp_path / "link/compose"):
+        with pytest.raises(ComposeError, match="is in the folder of the source"):
+            made(order(source), to)
+    assert not (source / "compose").exists()
 
 
 # Writing

@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import O
 FILE = "secrets.env"
 HARMLESS = re.compile(r"[A-Za-z0-9_./:@+,-]*")
 ENCODED = "PYWEB_BASE64_"
-# Names that act on the start commands themselves, as patterns of a shell. They never get the value that points elsewhere.
+# Names that act on the start commands themselves, as patterns of a shell. compose.override.yaml does not replace them.
 EARLY = "PATH=*|LD_*|PYTHON*"
 # podman reads lines of up to 64 KiB.
 LONGEST = 60_000
@@ -81,7 +81,9 @@ def plain_variables(order: Order) -> dict[str, str]:
 
 def too_long(order: Order) -> list[str]:
     """The names of the variables whose values do not fit into a line."""
-    return [key for key, value in own_variables(order).items() if any(len(line) > LONGEST for line in lines_of(key, value))]
+    return [
+        key for key, value in own_variables(order).items() if any(len(line) > LONGEST for line in lines_of(key, value))
+    ]
 
 
 def env_file(order: Order) -> str:
