@@ -150,6 +150,12 @@ def test_secrets_are_in_one_file_that_only_the_owner_can_read(source: Path, tmp_
     assert "SECRET_KEY" not in (to / "compose.yaml").read_text()
 
 
+def test_the_report_warns_of_databases_of_the_inventory(source: Path, tmp_path: Path) -> None:
+    warning = "compose.override.yaml before the start"
+    assert warning in " ".join(made(order(source, env={"DATABASE_URL": "x"}), tmp_path / "with")[1])
+    assert warning not in " ".join(made(order(source), tmp_path / "without")[1])
+
+
 def test_a_variable_of_the_inventory_wins(source: Path, tmp_path: Path) -> None:
     wanted = order(source, env={"LANG": "de_DE.UTF-8", "PATH": "/opt/bin"})
     made(wanted, tmp_path / "to")

@@ -30,6 +30,11 @@ def notes(order: Order, to: Path, changed: list[str], *, writes: bool) -> list[s
     ]
     if changed and writes:
         found.append("If it runs already, restart it: docker compose up -d, then docker compose restart.")
+    if order.app["env"]:
+        found.append(
+            "The containers get env of the inventory, with the addresses of its databases. To use others, set them in "
+            "compose.override.yaml before the start."
+        )
     if order.app["site"]["tls"]["mode"] != "none":
         found.append("The containers serve http only, without site.tls.")
     if order.app["workers"] == "auto":
