@@ -176,7 +176,7 @@ def traffic_on(answers: Sequence[Answers], name: str, window: charts.Window) -> 
     cut = [host.name for host in answers if is_cut(host, name)]
     if cut:
         problems.append(
-            f"On {values.names(cut)}, the logs are too large or were rotated often. The first requests were not counted."
+            f"On {values.names(cut)}, the logs are too large or were rotated often. Their first requests are missing."
         )
     return [one for one in traffic if not one.problem], problems
 
