@@ -131,7 +131,7 @@ def test_harmless_values_stay_readable_and_others_are_encoded(source: Path) -> N
     assert "EMPTY=" in lines
     (encoded,) = [line for line in lines if line.startswith("PYWEB_BASE64_ODD=")]
     assert base64.b64decode(encoded.partition("=")[2]).decode() == ODD
-    # The own name shows where the value is, and lets bin/run see that compose.override.yaml has not replaced it.
+    # The own name shows where the value is, and shows bin/run whether compose.override.yaml has replaced it.
     assert "ODD=see-PYWEB_BASE64_ODD" in lines
 
 

@@ -183,7 +183,9 @@ def test_embedded_data_do_not_end_their_element() -> None:
     assert not re.search("[<>&\u2028\u2029]", text)
 
 
-@pytest.mark.parametrize("odd", [None, 7, "x", [], {"a": 1}, [{"a": [1]}], True, 1e400, pytest.param(10**400, id="huge"), -1])
+@pytest.mark.parametrize(
+    "odd", [None, 7, "x", [], {"a": 1}, [{"a": [1]}], True, 1e400, pytest.param(10**400, id="huge"), -1]
+)
 def test_values_of_other_types_are_shown_as_they_are(odd: Any) -> None:
     """One host with a wrong answer does not hide the others."""
     answers = fleet(2, 2)
