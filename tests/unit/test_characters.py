@@ -86,6 +86,7 @@ def app(name: str, source: dict[str, Any], **more: Any) -> dict[str, Any]:
             limits: {memory: 2G, cpu: 150%}
             systemd: {ProtectHome: read-only, Environment: [A=1, B=2]}
             process_manager: systemd
+            container: {base: trixie, packages: [libpq5]}
         """),
         "name": name,
         "source": source,

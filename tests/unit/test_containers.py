@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host import stamps
-from ansible_collections.pyweb.stack.plugins.module_utils.images import archive, making, mounts, places, units
+from ansible_collections.pyweb.stack.plugins.module_utils.images import archive, making, mounts, places, store, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.explanations import explained
 from ansible_collections.pyweb.stack.plugins.module_utils.processes import systemd
 from ansible_collections.pyweb.stack.plugins.module_utils.release import identity, pruning, releases
@@ -219,10 +219,10 @@ def test_unused_images_are_removed_with_the_last_release_that_has_one(tmp_path: 
 
 def test_no_image_is_removed_while_another_run_chooses_one(tmp_path: Path) -> None:
     image(tmp_path, "new")
-    with making.locked(str(tmp_path)) as is_held:
+    with store.locked(str(tmp_path)) as is_held:
         assert is_held
-        assert making.prune(str(tmp_path), []) == []
-    assert making.prune(str(tmp_path), []) == ["new"]
+        assert store.prune(str(tmp_path), []) == []
+    assert store.prune(str(tmp_path), []) == ["new"]
 
 
 def test_no_program_of_an_image_has_the_rights_of_its_owner(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_witnesses_vouch_for_templates_and_what_is_absent(paper: PaperSystemd) -
         assert seen
         assert stamps.holds({**seen, "until": None})
     (paper.folder / "shop@.service.d").mkdir()
+    (paper.folder / "shop@.service.d/50-local.conf").touch()
+    (paper.folder / "shop@.service.d/own.conf").touch()
     assert not stamps.holds({**seen, "until": None})
 
 

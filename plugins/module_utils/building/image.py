@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.images.making import Wanted, locked, provide
+from ansible_collections.pyweb.stack.plugins.module_utils.images.making import Wanted, provide
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     LINK,
     ImageError,
@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     file_system,
     path_of,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.images.store import locked
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     Manifest,
     NoImage,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import hashlib
 import json
 import os
@@ -13,10 +12,9 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
@@ -31,6 +29,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     folder_of,
     path_of,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.images.store import (
+    UNFINISHED,
+    remove_unfinished,
+    stop,
+    unit_of,
+)
 
 # Python, and what its standard library reads: certificates, time zones, names of protocols and types of files.
 PACKAGES = ("python3", "ca-certificates", "tzdata", "netbase", "media-types")
@@ -41,7 +45,6 @@ OLDEST_PYTHON = (3, 9)
 TIMEOUT = 1800
 # Bytes that a base takes while it is made.
 NEEDED = 512 * 1024**2
-UNFINISHED = ".new"
 # The user can add packages with documentation, which no program reads.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/lintian/*")
 # The variables by which apt reaches the archive.
@@ -65,24 +68,6 @@ class Wanted:
         """The beginning of the names of all images that are made from this. They differ in the time."""
         text = json.dumps([RECIPE, os.uname().machine, self.base, sorted(set(self.packages))])
         return f"{self.base}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-"
-
-
-@contextmanager
-def locked(root: str, patience: bool = True) -> Iterator[bool]:
-    """Hold the lock of the images: from the choice of an image until a release names it. Yield whether it is held."""
-    folder = folder_of(root)
-    with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    descriptor = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if patience else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(descriptor)
 
 
 def provide(root: str, wanted: Wanted) -> str:
@@ -127,16 +112,6 @@ def make(root: str, wanted: Wanted) -> str:
     return name
 
 
-def unit_of(unfinished: str) -> str:
-    return f"pyweb-image-{os.path.basename(unfinished)}.service"
-
-
-def stop(unfinished: str) -> None:
-    """End the program that makes an image. Its mounts end with it, because they are its own."""
-    argv = ["systemctl", "stop", unit_of(unfinished)]
-    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-
-
 def install(unfinished: str, wanted: Wanted) -> None:
     """Let mmdebstrap install the packages, in a unit whose mounts nothing else sees."""
     sources = archive_of(wanted.base, distribution()["codename"], sources_of_host())
@@ -152,7 +127,7 @@ def install(unfinished: str, wanted: Wanted) -> None:
         *(f"--unit={unit_of(unfinished)}", "-p", "PrivateMounts=yes", "-p", f"RuntimeMaxSec={TIMEOUT}"),
         *(f"--setenv={name}={os.environ[name]}" for name in with_upper(PROXIES) if name in os.environ),
         *("--setenv=LC_ALL=C.UTF-8", "--", "mmdebstrap", "--mode=root", "--format=directory", "--variant=essential"),
-        *("--quiet", f"--include={','.join([*PACKAGES, *wanted.packages])}", "--dpkgopt=force-unsafe-io"),
+        *(f"--include={','.join([*PACKAGES, *wanted.packages])}", "--dpkgopt=force-unsafe-io"),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         *([f"--keyring={KEYRING}"] if os.path.exists(KEYRING) else []),
         *("--skip=output/dev", wanted.base, os.path.join(unfinished, ROOT), listed),
@@ -216,33 +191,3 @@ def check_space(root: str) -> None:
             f"the image needs {NEEDED // 1024**2} MiB while it is made, but the disk of {folder_of(root)} has "
             f"{free // 1024**2} MiB free. Make room."
         )
-
-
-def remove_unfinished(root: str) -> None:
-    """Remove what an interrupted run has left. The caller holds the lock."""
-    for name in os.listdir(folder_of(root)):
-        if name.endswith(UNFINISHED) and os.path.isdir(path_of(root, name)):
-            stop(path_of(root, name))
-            trees.remove(path_of(root, name))
-
-
-def prune(root: str, used: Collection[str]) -> list[str]:
-    """Remove the images that no release uses; return their names. While another run chooses one, none is removed."""
-    if not os.path.isdir(folder_of(root)):
-        return []
-    with locked(root, patience=False) as is_held:
-        if not is_held:
-            return []
-        remove_unfinished(root)
-        unused = [name for name in os.listdir(folder_of(root)) if name != ".lock" and name not in used]
-        for name in unused:
-            trees.remove(path_of(root, name), first=(MARK,))
-        return unused
-
-
-def facts(root: str) -> dict[str, Any]:
-    """The images of a host, with their descriptions."""
-    with suppress(OSError):
-        names = sorted(name for name in os.listdir(folder_of(root)) if description(root, name))
-        return {name: description(root, name) for name in names}
-    return {}

@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 
-from ansible_collections.pyweb.stack.plugins.module_utils.images import units
+from ansible_collections.pyweb.stack.plugins.module_utils.images import store, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import folder_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
@@ -121,12 +121,9 @@ def prune_images(layout: Layout) -> None:
     """Remove the images that no release of any application uses, and the drop-ins of releases that are gone."""
     units.tidy(layout.name, known_releases(layout))
     if os.path.isdir(folder_of(layout.root)):
-        # Imported only here, because the host compiles all imports, and few hosts have images.
-        from ansible_collections.pyweb.stack.plugins.module_utils.images import making
-
         names = [name for name in os.listdir(layout.root) if not name.startswith(".")]
         found = [manifest.image for name in names for manifest in manifests(Layout(name, layout.root))]
-        making.prune(layout.root, {*found})
+        store.prune(layout.root, {*found})
 
 
 def known_releases(layout: Layout) -> list[str]:
