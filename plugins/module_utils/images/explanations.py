@@ -57,5 +57,9 @@ def explained(output: str, base: str, packages: Collection[str] = ()) -> str:
 
 def last(output: str) -> str:
     """The last lines, without reports of progress."""
-    lines = [line for line in lines_of(output.strip()) if line.strip() and not line.startswith(("I:", "done", "Reading", "Building"))]
+    lines = [
+        line
+        for line in lines_of(output.strip())
+        if line.strip() and not line.startswith(("I:", "done", "Reading", "Building"))
+    ]
     return "\n".join(lines[-MOST_LINES:])
