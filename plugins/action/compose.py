@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import (
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.making import ComposeError, make
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import Order, default_port
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import is_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
 UNWRITTEN = "Nothing was written."
@@ -70,7 +71,7 @@ class ActionModule(LookAction):
             front=arguments["front"],
             port=arguments["port"] or default_port(app["site"]["port"]),
             settings=nginx_settings(inputs["nginx"]),
-            packages=tuple(python["python_packages"] or ()),
+            packages=(*(python["python_packages"] or ()), *(app["container"]["packages"] if is_container(app) else ())),
             servers=dict(webapp["webapp_server_requirements"]),
             uv=python["python_uv_version"],
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compose
 short_description: Write a folder that runs a web application in containers
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Writes a folder for C(docker compose) and C(podman-compose), from one application of C(webapps). Everything happens
     on the controller.

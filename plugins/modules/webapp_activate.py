@@ -58,7 +58,7 @@ options:
       - With a run and without C(provisional), the switch is final, and the log of deployments has the ID of the run.
     type: dict
     default: {}
-    version_added: 0.3.0
+    version_added: 0.2.0
     suboptions:
       run:
         description:
@@ -75,7 +75,7 @@ options:
       - Why the stage V(revert) goes back, for the log of deployments.
     type: str
     default: the run failed on another host
-    version_added: 0.3.0
+    version_added: 0.2.0
   root:
     description:
       - Folder of the applications on the host.

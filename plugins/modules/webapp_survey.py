@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: webapp_survey
 short_description: Write the inventory for web applications that were deployed by hand
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Reads server blocks of nginx, units of systemd, programs of supervisor, and gunicorn or uWSGI processes with their
     settings files. Changes nothing on the host, and runs nothing that it finds.

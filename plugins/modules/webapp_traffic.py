@@ -105,7 +105,7 @@ apps:
       description: The same for 99 % of the requests.
       type: float
     slices:
-      description: The same counts for up to 12 equal parts of the window, the oldest first. Each has C(requests),
+      description: The same counts for equal parts of the window, the oldest first. Each has C(requests),
         C(errors) and C(buckets), pairs of a bucket (V(-1) is below 1 ms, V(n) begins at 2^(n/8) ms) and its requests.
       type: list
       elements: dict
@@ -113,7 +113,8 @@ apps:
       description: Lines in another format. They were not counted.
       type: int
     cut:
-      description: Whether the logs of the window are larger than 256 MiB, so its beginning was not counted.
+      description: Whether the beginning of the window was not counted, because the logs of the window are larger than
+        256 MiB, or were rotated more than once.
       type: bool
     problems:
       description: Why a log could not be read.

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -64,12 +67,41 @@ def test_the_folder_is_written_without_a_connection(tmp_path: Path) -> None:
     assert (second.status, second.counts("shop.example.com")["changed"]) == (0, 0)
 
 
+def test_the_image_has_the_packages_of_a_container_of_hosts(tmp_path: Path) -> None:
+    container = {"base": "bookworm", "packages": ["libpq5"]}
+    assert run(tmp_path, tmp_path / "to", runtime="container", container=container).status == 0
+    written = (tmp_path / "to/image/Containerfile").read_text()
+    assert "FROM python:3.11-slim-bookworm\n" in written
+    assert written.count("--no-install-recommends libpq5 ") == 2
+
+
 def test_problems_are_reported_together_and_nothing_is_written(tmp_path: Path) -> None:
     failed = run(tmp_path, tmp_path / "to", commands={"build": ["make"]}, python={"ca_bundle": "/etc/ca.pem"})
     message = failed.failure("shop.example.com")
     assert message.startswith("2 problems found before anything was written:")
     assert message.endswith("Nothing was written.")
     assert not (tmp_path / "to").exists()
+
+
+def test_compose_override_replaces_also_an_encoded_value(tmp_path: Path) -> None:
+    """Else an application on a laptop would use the database of the inventory, although the user has named another."""
+    to = tmp_path / "to"
+    assert run(tmp_path, to, env={"DATABASE": "a://b?c=1", "ODD": ODD, "PLAIN": "simple"}).status == 0
+    lines = (to / "secrets.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    program = (to / "current/bin/run").read_text().replace("cd /srv/webapps/counter/current/src", f"cd {tmp_path}")
+    dump = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
+
+    def seen(**override: str) -> dict[str, str]:
+        environment = {"PATH": os.environ["PATH"], **given, **override}
+        answer = subprocess.run(["sh", "-c", program, "run", *dump], env=environment, capture_output=True, check=True)
+        found: dict[str, str] = json.loads(answer.stdout)
+        return found
+
+    first, second = seen(), seen(DATABASE="a://laptop?c=2", ODD="")
+    assert [first[name] for name in ("DATABASE", "ODD", "PLAIN")] == ["a://b?c=1", ODD, "simple"]
+    assert [second[name] for name in ("DATABASE", "ODD", "PLAIN")] == ["a://laptop?c=2", "", "simple"]
+    assert not [name for name in {*first, *second} if name.startswith("PYWEB_BASE64")]
 
 
 @pytest.fixture(params=["podman", "docker"])

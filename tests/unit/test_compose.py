@@ -131,6 +131,14 @@ def test_harmless_values_stay_readable_and_others_are_encoded(source: Path) -> N
     assert "EMPTY=" in lines
     (encoded,) = [line for line in lines if line.startswith("PYWEB_BASE64_ODD=")]
     assert base64.b64decode(encoded.partition("=")[2]).decode() == ODD
+    # The own name shows where the value is, and shows bin/run whether compose.override.yaml has replaced it.
+    assert "ODD=see-PYWEB_BASE64_ODD" in lines
+
+
+def test_names_that_act_on_the_start_commands_have_only_the_encoded_value(source: Path) -> None:
+    env = dict.fromkeys(("PATH", "LD_PRELOAD", "PYTHONPATH"), "/a b")
+    names = [line.partition("=")[0] for line in env_file(order(source, env=env)).splitlines() if line[0] != "#"]
+    assert names == ["PYWEB_BASE64_PATH", "PYWEB_BASE64_LD_PRELOAD", "PYWEB_BASE64_PYTHONPATH"]
 
 
 def test_secrets_are_in_one_file_that_only_the_owner_can_read(source: Path, tmp_path: Path) -> None:
@@ -140,6 +148,12 @@ def test_secrets_are_in_one_file_that_only_the_owner_can_read(source: Path, tmp_
     assert holders == [to / "secrets.env"]
     assert (holders[0].stat().st_mode & 0o777, to.stat().st_mode & 0o777) == (0o600, 0o700)
     assert "SECRET_KEY" not in (to / "compose.yaml").read_text()
+
+
+def test_the_report_warns_of_databases_of_the_inventory(source: Path, tmp_path: Path) -> None:
+    warning = "compose.override.yaml before the start"
+    assert warning in " ".join(made(order(source, env={"DATABASE_URL": "x"}), tmp_path / "with")[1])
+    assert warning not in " ".join(made(order(source), tmp_path / "without")[1])
 
 
 def test_a_variable_of_the_inventory_wins(source: Path, tmp_path: Path) -> None:
@@ -194,8 +208,43 @@ def test_the_base_image_has_the_python_that_is_asked_for(interpreter: str | None
     assert base_image(interpreter, request_) == (base, "")
 
 
+@pytest.mark.parametrize(
+    ("suite", "base"),
+    [("bookworm", "python:3.11-slim-bookworm"), ("noble", "python:3.12-slim"), ("sid", "python:3.13-slim")],
+)
+def test_a_container_of_hosts_has_the_same_system_here(suite: str, base: str) -> None:
+    assert base_image(None, Request(), suite) == (base, "")
+
+
+def test_a_base_with_another_python_is_refused() -> None:
+    assert "'bookworm' has Python 3.11" in base_image(None, Request(requires=">=3.12"), "bookworm")[1]
+
+
 def test_an_interpreter_of_a_host_needs_a_base_image() -> None:
     assert "-e base=" in base_image("/opt/python/bin/python", Request())[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("base.txt", "--index-url https://me:hidden@index.example.com/simple\n"),
+        ("pyproject.toml", '[[tool.uv.index]]\nurl = "https://me:hidden@index.example.com/simple"\n'),
+        ("uv.toml", 'index-url = "https://me:hidden@index.example.com/simple"\n'),
+    ],
+)
+def test_no_list_with_a_password_gets_into_the_image(source: Path, tmp_path: Path, name: str, written: str) -> None:
+    (source / name).write_text(written)
+    (source / "requirements.txt").write_text("-r base.txt\nflask\n" if name == "base.txt" else "flask\n")
+    with pytest.raises(ComposeError, match=f"'{name}': an address contains a password") as error:
+        made(order(source, python={"requirements": ["requirements.txt"]}), tmp_path / "to")
+    assert "hidden" not in str(error.value)
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_address_of_a_web_page_is_no_password(source: Path, tmp_path: Path) -> None:
+    (source / "pyproject.toml").write_text('[project.urls]\nissues = "https://example.com/issues?open=1"\n')
+    made(order(source, python={"requirements": ["requirements.txt"]}), tmp_path / "to")
+    assert (tmp_path / "to/image/lists/source/pyproject.toml").exists()
 
 
 # nginx and the app servers
@@ -293,6 +342,14 @@ def test_lists_that_need_the_code_are_refused(
         made(order(source), tmp_path / "to")
     assert words in str(error.value)
     assert not (tmp_path / "to").exists()
+
+
+def test_a_folder_in_the_source_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(source)
+    for to in (source, source / "compose", tmp_path / "link/compose"):
+        with pytest.raises(ComposeError, match="is in the folder of the source"):
+            made(order(source), to)
+    assert not (source / "compose").exists()
 
 
 # Writing

@@ -183,7 +183,9 @@ def test_embedded_data_do_not_end_their_element() -> None:
     assert not re.search("[<>&\u2028\u2029]", text)
 
 
-@pytest.mark.parametrize("odd", [None, 7, "x", [], {"a": 1}, [{"a": [1]}], True, 1e400, -1])
+@pytest.mark.parametrize(
+    "odd", [None, 7, "x", [], {"a": 1}, [{"a": [1]}], True, 1e400, pytest.param(10**400, id="huge"), -1]
+)
 def test_values_of_other_types_are_shown_as_they_are(odd: Any) -> None:
     """One host with a wrong answer does not hide the others."""
     answers = fleet(2, 2)
@@ -241,6 +243,11 @@ def test_releases_are_marked_in_the_charts() -> None:
     text = page(fleet(2, 2), NOW, HOURS)
     assert len(re.findall(r'<path class="mark failed"', text)) == 3
     assert f"deployed {history('api', 1, '', 'x')[-1]['revision']}" in text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0, "0"), (0.03, "< 0.1"), (2.26, "2.3"), (1234.5, "1,234")])
+def test_a_rate_is_only_zero_without_requests(rate: float, text: str) -> None:
+    assert values.rate(rate) == text
 
 
 # The timeline
@@ -312,6 +319,7 @@ def test_only_the_newest_entries_are_shown() -> None:
         ("json", "x.html", "6", ["format is 'json'", "-e format=html"]),
         ("html", "{}/none/x.html", "6", ["{}/none does not exist on this controller"]),
         ("html", "{}", "6", ["which is a folder", "-e to={}/status.html"]),
+        ("html", "/dev/null", "6", ["'/dev/null', which is no regular file"]),
         ("html", "{}/x.html", "0", ["hours is '0'", "1 to 24"]),
         ("html", "{}/x.html", "25", ["hours is '25'"]),
         ("html", "{}/x.html", "two", ["hours is 'two'"]),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,14 @@ def test_more_than_the_limit_is_not_read_and_said(tmp_path: Path) -> None:
     assert found["cut"]
     assert 200 < found["requests"] < 400
     assert found["slices"][0]["requests"] == 0
+
+
+@pytest.mark.parametrize(("name", "ago", "cut"), [("log.2.gz", 30, True), ("log.1.gz", 30, True), ("log.2", 90, False)])
+def test_requests_in_an_older_file_are_said_to_be_missing(tmp_path: Path, name: str, ago: int, cut: bool) -> None:
+    (tmp_path / name).touch()
+    os.utime(tmp_path / name, (NOW - ago, NOW - ago))
+    (found,) = counted(tmp_path / "log", combined(ago=20))
+    assert (found["requests"], found["cut"]) == (1, cut)
 
 
 def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:

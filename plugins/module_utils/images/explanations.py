@@ -23,8 +23,6 @@ UNREACHABLE = re.compile(
 CONFLICT = re.compile(r"unmet dependencies|held broken packages|Unable to correct problems|conflicts", re.I)
 FULL = re.compile(r"No space left on device|Disk quota exceeded|don't have enough free space", re.I)
 MOST_LINES = 12
-# The beginnings of reports of progress.
-PROGRESS = ("I:", "done", "Reading", "Building")
 
 
 def explained(output: str, base: str, packages: Collection[str] = ()) -> str:
@@ -59,5 +57,9 @@ def explained(output: str, base: str, packages: Collection[str] = ()) -> str:
 
 def last(output: str) -> str:
     """The last lines, without reports of progress."""
-    lines = [line for line in lines_of(output.strip()) if line.strip() and not line.startswith(PROGRESS)]
+    lines = [
+        line
+        for line in lines_of(output.strip())
+        if line.strip() and not line.startswith(("I:", "done", "Reading", "Building"))
+    ]
     return "\n".join(lines[-MOST_LINES:])

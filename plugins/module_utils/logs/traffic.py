@@ -19,6 +19,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.logs.buckets import bu
 DISORDER = 5.0
 # How much of a log and its rotated file is read. One million requests have 250 bytes each.
 MOST_BYTES = 256 * 1024**2
+# Files of earlier rotations, which are not read.
+OLDER = (".1.gz", ".2", ".2.gz")
 # The steps in which the begin of the window is looked for, and the piece that is in memory at a time.
 FIRST_STEP = 256 * 1024
 PIECE = 1024**2
@@ -128,8 +130,18 @@ def lines_since(path: str, begin: float, most: int, reading: Reading) -> Iterato
             reading.cut = not reaches and (start > 0 or most <= 0)
             if reaches or reading.cut:
                 break
+        else:
+            reading.cut = any(is_within(f"{path}{end}", begin) for end in OLDER)
         for stream, start in reversed(opened):
             yield from lines_from(stream, start)
+
+
+def is_within(path: str, begin: float) -> bool:
+    """Whether a file has been written to since a time."""
+    try:
+        return os.lstat(path).st_mtime > begin
+    except OSError:
+        return False
 
 
 def start_of(stream: BinaryIO, size: int, begin: float, most: int) -> tuple[int, bool]:

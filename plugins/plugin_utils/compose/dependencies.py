@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted, without_accounts
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.lines import (
     content,
     files_of_requirements,
@@ -61,8 +61,22 @@ def dependencies(app: dict[str, Any], top: str) -> Dependencies:
                 found.files[os.path.relpath(file, top)] = content(file)
         if kind(name) == "text":
             found.complete[name] = is_complete_list(content(path), lines_of(root, name, top))
-    found.problems += secrets_in(app)
+    found.problems += [*secrets_in_lists(found.files, set(names), app["source"]["subdir"]), *secrets_in(app)]
     return found
+
+
+def secrets_in_lists(files: dict[str, str], names: set[str], subdir: str) -> Iterator[str]:
+    """Credentials in the lists, in the lists that they include, and in the settings of uv."""
+    for path, written in files.items():
+        name = os.path.relpath(path, subdir.strip("/") or ".")
+        # The settings beside a list also contain addresses of web pages, whose queries are no credentials.
+        hide = accountless if os.path.basename(path) in SETTINGS and name not in names else redacted
+        if any(hide(line) != line for line in written.split("\n")):
+            yield f"python.requirements '{name}': an address contains a password, which the image would store. {LOGIN}"
+
+
+def accountless(line: str) -> str:
+    return re.sub(r"[^\s'\"]+", lambda word: without_accounts(word[0]), line)
 
 
 def problems_of(root: str, top: str, name: str) -> Iterator[str]:
@@ -85,8 +99,6 @@ def problems_of(root: str, top: str, name: str) -> Iterator[str]:
                 yield f"{where}: '{redacted(line.text)}' needs files of the source. {REMEDY} Remove the line."
     for one in sorted({*REFERENCE.findall(written)} if kind(name) == "text" else ()):
         yield f"{where}: the build of the image does not have the variable {one}. Write its value, or remove the line."
-    if any(redacted(line) != line for line in written.split("\n")):
-        yield f"{where}: an address contains a password, which the image would store. {LOGIN}"
 
 
 LOGIN = "Remove it, and configure the index in a base image of your own: -e base=IMAGE."

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.refusals impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.report import notes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.site import nginx_templates
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.writing import FolderError, differences, write
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import is_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import named_paths
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, pin
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
 
 Render = Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]
 SOURCE = "current/src"
@@ -54,7 +56,7 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
 
     ``bases`` are the folders that relative paths start from. ``render`` gets a role and templates of it.
     """
-    problems = refusals(order)
+    problems = [*refusals(order), *inside_source(order, to, bases)]
     source = Source({}, Dependencies(), Request(), [])
     if not order.app["source"]["package"]:
         try:
@@ -63,7 +65,8 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
             problems.append(f"webapps '{order.name}': {error}")
     problems += [*source.problems, *(f"webapps '{order.name}'.{problem}" for problem in source.found.problems)]
     if not order.base:
-        base, problem = base_image(order.app["python"]["interpreter"], source.request)
+        suite = order.app["container"]["base"] if is_container(order.app) else ""
+        base, problem = base_image(order.app["python"]["interpreter"], source.request, suite or "")
         problems += [f"webapps '{order.name}'.{problem}"] if problem else []
         order = replace(order, base=base)
     templates, served, wrong = nginx_templates(order)
@@ -83,6 +86,17 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
     if problems:
         raise ComposeError(problems)
     return changed, notes(order, to, changed, writes=writes)
+
+
+def inside_source(order: Order, to: Path, bases: list[str]) -> Iterator[str]:
+    """A folder in the source would be copied into itself, with the secrets that it has."""
+    try:
+        path = order.app["source"]["path"]
+        found = find_folder(path, bases) if path else None
+    except SourceError:
+        return
+    if found and to.resolve().is_relative_to(found):
+        yield f"to is '{to}', which is in the folder of the source, {found}. Choose a folder outside of it."
 
 
 def read_source(order: Order, bases: list[str]) -> Source:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request, is_version, minor_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import PYTHONS
 
 # The ports inside the network of the containers: HTTP and the uwsgi protocol of the application, and that of nginx.
 # Accounts other than root can open them.
@@ -21,6 +22,8 @@ WORKERS = 2
 VERSIONS = ("3.13", "3.14", "3.12", "3.11", "3.10", "3.9")
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 NAMED = re.compile(r"python(3(?:\.\d{1,2})?)?")
+# The suites that images of Python have in their names.
+DEBIAN = ("bullseye", "bookworm", "trixie")
 # The folder of nginx's configuration in its container.
 TREE = "/etc/nginx/pyweb"
 
@@ -88,8 +91,15 @@ class Order:
         return f"/run/webapps/{self.name}"
 
 
-def base_image(interpreter: str | None, request: Request) -> tuple[str, str]:
-    """The base image for an application, and the problem if none can be chosen."""
+def base_image(interpreter: str | None, request: Request, suite: str = "") -> tuple[str, str]:
+    """The base image for an application, and the problem if none can be chosen.
+
+    ``suite`` is the base of its container on hosts, whose Python and packages it has.
+    """
+    if suite in PYTHONS:
+        if request.is_met_by(f"{PYTHONS[suite]}.99"):
+            return f"python:{PYTHONS[suite]}-slim{f'-{suite}' if suite in DEBIAN else ''}", ""
+        return "", f"container.base: '{suite}' has Python {PYTHONS[suite]}, but {request}. Set a base that has it."
     if interpreter and is_version(interpreter):
         return f"python:{interpreter}-slim", ""
     named = NAMED.fullmatch(interpreter or "python3")

@@ -11,7 +11,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.entry import 
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.entries import Tree, text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import HTTP, UWSGI, WORKERS, Order
-from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.variables import ENCODED
+from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.variables import EARLY, ENCODED
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import health_question
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import ENTRY, entry
@@ -22,9 +22,14 @@ RUN = """\
 #!/bin/sh
 # Runs a command in the environment of the application.
 for name in $(env | sed -n 's/^{encoded}\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
-    # The dot keeps line breaks at the end of the value.
-    value=$(printenv "{encoded}$name" | base64 -d && echo .) || exit 1
-    export "$name=${{value%.}}"
+    # Another value is from compose.override.yaml, and stays.
+    case "$name=$(printenv "$name")" in
+    {early}|"$name=see-{encoded}$name")
+        # The dot keeps line breaks at the end of the value.
+        value=$(printenv "{encoded}$name" | base64 -d && echo .) || exit 1
+        export "$name=${{value%.}}"
+        ;;
+    esac
     unset "{encoded}$name"
 done
 umask 027
@@ -89,7 +94,7 @@ def programs(order: Order, seeds: set[str], rendered: Tree) -> Tree:
     """All programs. The source fills the shared folders ``seeds``; ``rendered`` are the files of the app server."""
     python = f"{order.venv}/bin/python"
     found = {
-        "bin/run": text(RUN.format(encoded=ENCODED, folder=shlex.quote(order.application)), 0o755),
+        "bin/run": text(RUN.format(encoded=ENCODED, early=EARLY, folder=shlex.quote(order.application)), 0o755),
         "compose/first": text(FIRST.format(python=python), 0o755),
         "compose/health": text(health(order, python), 0o755),
         **rendered,

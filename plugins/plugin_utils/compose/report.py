@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import WORKERS, Order
@@ -21,13 +22,19 @@ def notes(order: Order, to: Path, changed: list[str], *, writes: bool) -> list[s
         parts[KINDS.get(part, part)] = parts.get(KINDS.get(part, part), 0) + 1
     listed = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in parts.items())
     done = f"{'Wrote' if writes else 'Would write'} {to}: {listed}." if changed else f"{to} is up to date."
+    place = shlex.quote(str(to))
     path = order.app["site"]["path"].rstrip("/") + "/"
     found = [
         done,
-        f"To start it: cd {to} && docker compose up -d, or podman-compose up -d. Then open http://localhost:{order.port}{path}",
+        f"To start it: cd {place} && docker compose up -d, or podman-compose up -d. Then open http://localhost:{order.port}{path}",
     ]
     if changed and writes:
         found.append("If it runs already, restart it: docker compose up -d, then docker compose restart.")
+    if order.app["env"]:
+        found.append(
+            "The containers get env of the inventory, with the addresses of its databases. To use others, set them in "
+            "compose.override.yaml before the start."
+        )
     if order.app["site"]["tls"]["mode"] != "none":
         found.append("The containers serve http only, without site.tls.")
     if order.app["workers"] == "auto":

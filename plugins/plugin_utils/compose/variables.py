@@ -4,12 +4,13 @@
 
 The programs for compose read files of variables in different ways. Some remove quotes, replace ``$NAME`` or end a value
 at ``#``. Others keep every character. So a value with any but harmless characters is written in base64, under another
-name. The program ``bin/run`` decodes it.
+name. The program ``bin/run`` decodes it, unless compose.override.yaml has replaced the value.
 """
 
 from __future__ import annotations
 
 import base64
+import fnmatch
 import re
 from typing import Any
 
@@ -20,6 +21,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import O
 FILE = "secrets.env"
 HARMLESS = re.compile(r"[A-Za-z0-9_./:@+,-]*")
 ENCODED = "PYWEB_BASE64_"
+# Names that act on the start commands themselves, as patterns of a shell. compose.override.yaml does not replace them.
+EARLY = "PATH=*|LD_*|PYTHON*"
 # podman reads lines of up to 64 KiB.
 LONGEST = 60_000
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,6 +30,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HEAD = """\
 # Managed by pyweb.stack: the environment variables of {name} with their secrets. Changes made here are replaced.
 # A value with special characters is in base64, under the name {encoded}NAME. The program bin/run decodes it.
+# To replace a value, set NAME in compose.override.yaml, under environment.
 """
 
 
@@ -77,15 +81,19 @@ def plain_variables(order: Order) -> dict[str, str]:
 
 def too_long(order: Order) -> list[str]:
     """The names of the variables whose values do not fit into a line."""
-    return [key for key, value in own_variables(order).items() if len(line_of(key, value)) > LONGEST]
+    return [
+        key for key, value in own_variables(order).items() if any(len(line) > LONGEST for line in lines_of(key, value))
+    ]
 
 
 def env_file(order: Order) -> str:
-    lines = [f"{line_of(key, value)}\n" for key, value in own_variables(order).items()]
+    lines = [f"{line}\n" for key, value in own_variables(order).items() for line in lines_of(key, value)]
     return HEAD.format(name=order.name, encoded=ENCODED) + "".join(lines)
 
 
-def line_of(key: str, value: Any) -> str:
+def lines_of(key: str, value: Any) -> list[str]:
     if HARMLESS.fullmatch(value):
-        return f"{key}={value}"
-    return f"{ENCODED}{key}={base64.b64encode(value.encode('utf-8', 'surrogateescape')).decode()}"
+        return [f"{key}={value}"]
+    encoded = f"{ENCODED}{key}={base64.b64encode(value.encode('utf-8', 'surrogateescape')).decode()}"
+    is_early = any(fnmatch.fnmatchcase(f"{key}=", pattern) for pattern in EARLY.split("|"))
+    return [encoded] if is_early else [f"{key}=see-{ENCODED}{key}", encoded]

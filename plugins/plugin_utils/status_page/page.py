@@ -175,7 +175,9 @@ def traffic_on(answers: Sequence[Answers], name: str, window: charts.Window) -> 
     problems = [f"{values.text(one.host, 80)}: {values.text(one.problem)}" for one in traffic if one.problem]
     cut = [host.name for host in answers if is_cut(host, name)]
     if cut:
-        problems.append(f"On {values.names(cut)}, the logs are too large, so their beginning was not counted.")
+        problems.append(
+            f"On {values.names(cut)}, the logs are too large or were rotated often. Their first requests are missing."
+        )
     return [one for one in traffic if not one.problem], problems
 
 

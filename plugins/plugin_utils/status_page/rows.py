@@ -39,7 +39,7 @@ def restarts_text(row: Row) -> str:
 
 def certificate_text(row: Row) -> str:
     days = row.get("certificate_days")
-    return values.plural(days, "day") if isinstance(days, int) else values.text(days)
+    return values.plural(int(days), "day") if values.is_number(days) else values.text(days)
 
 
 def jobs_text(row: Row) -> str:
@@ -74,7 +74,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Row], str], bool], ...] = (
 
 def process_line(one: Mapping[str, Any]) -> str:
     restarts = one.get("restarts")
-    again = f", {values.plural(restarts, 'restart')}" if isinstance(restarts, int) and restarts else ""
+    again = f", {values.plural(int(restarts), 'restart')}" if values.is_number(restarts) and restarts else ""
     return f"{values.text(one.get('service'))}: {values.text(one.get('state'))}{again}"
 
 

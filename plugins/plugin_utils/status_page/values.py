@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -15,10 +14,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 MOST = 300
 NONE = "–"  # noqa: RUF001  # the dash of an empty cell
 UTC = datetime.UTC
+# No value of a host is larger. A larger integer does not fit into a float, and would be a long row of digits.
+LARGEST = 10**15
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def dictionaries(found: Any) -> list[Mapping[str, Any]]:
@@ -63,7 +64,7 @@ def latency(value: float | None) -> str:
 
 def rate(value: float) -> str:
     """Requests a minute."""
-    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 0.1 else "< 0.1"
 
 
 def share(value: float) -> str:

@@ -40,6 +40,9 @@ def problem_of_path(to: str) -> str:
     folder = os.path.dirname(path)
     if to.endswith("/") or os.path.isdir(path):
         return f"to is '{to}', which is a folder. Name a file in it, such as -e to={os.path.join(to, 'status.html')}."
+    # /dev/stdout is a link, and can lead to a file.
+    if path.startswith("/dev/") or (os.path.exists(path) and not os.path.isfile(path)):
+        return f"to is '{to}', which is no regular file, and would be replaced by one. Name another path."
     if not os.path.isdir(folder):
         return (
             f"to is '{to}', but the folder {folder} does not exist on this controller. Create it, or name another one."
