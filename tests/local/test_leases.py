@@ -41,6 +41,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import (
     gate,
     links,
+    live_image,
     probation,
     removal,
     resume,
@@ -564,7 +565,8 @@ def test_uwsgi_and_http_releases_replace_each_other(host: Leased) -> None:
 STEPS = (
     (links, "atomic_symlink"),
     *((switch, name) for name in ("atomic_symlink", "write", "write_manifest", "prune", "record", "write_hold")),
-    *((provisional, name) for name in ("write_lease", "end_lease", "restore_links", "write_manifest", "prune")),
+    *((provisional, name) for name in ("write_lease", "end_lease", "write_manifest", "prune")),
+    (live_image, "restore_links"),
     *((provisional, name) for name in ("write_hold", "remove_runtime_files", "remove_link")),
 )
 CALLS = ("start", "enable", "disable", "forget", "begin_stop", "family")

@@ -20,6 +20,7 @@ import pytest
 import requests
 from pyweb_places import Place, everywhere, wait_until
 from pyweb_playbooks import PROGRAM, usual_environment
+from testinfra.host import Host
 
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 sys.path.insert(0, str(CHECKOUT / "scripts"))
@@ -111,6 +112,12 @@ def lost(report: dict[str, Any]) -> int:
 
 
 # The sample
+
+
+def test_the_processes_of_a_host_run_in_an_image(host: Host) -> None:
+    folders = host.check_output("systemctl show --property=RootDirectory --value 'boxed@*.service'").split()
+    assert len(folders) == 1
+    assert folders[0].startswith("/srv/webapps/.images/")
 
 
 def test_a_program_sees_the_image_and_nothing_of_the_host(places: list[Place]) -> None:
