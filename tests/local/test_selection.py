@@ -50,6 +50,7 @@ def test_the_shards_of_all_scenarios_are_listed(monkeypatch: pytest.MonkeyPatch,
     assert {line.split("/")[2] for line in listed} == {
         "background",
         "bad_input",
+        "containers",
         "doctor",
         "fleet",
         "releases",
