@@ -81,6 +81,7 @@ def ansible_playbook(
     *arguments: str,
     timeout: float = 240,
     environment: Mapping[str, str] | None = None,
+    stderr: int | None = subprocess.STDOUT,
 ) -> Run:
     """Runs a playbook by this project's settings, and prints what it says: pytest shows that when a test fails."""
     answer = subprocess.run(
@@ -89,7 +90,7 @@ def ansible_playbook(
         env={**usual_environment(), **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         timeout=timeout,
         check=False,
