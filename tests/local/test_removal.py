@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ WAIT = "print('ready', flush=True); time.sleep(1000)"
 @pytest.fixture
 def application(short_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
     """Its folder is removed at once. pytest keeps the others, in a public folder."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(parent, 0o755)
+    # With several processes of pytest, their folders are one level deeper.
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path(tempfile.gettempdir()) and folder.is_relative_to(tempfile.gettempdir()):
+            os.chmod(folder, 0o755)
     monkeypatch.setattr(leftovers, "PATH", str(tmp_path / "retired-ids.json"))
     monkeypatch.setattr(account_processes, "TERM_PATIENCE", 0.5)
     with Application(short_path, NAME) as found:
