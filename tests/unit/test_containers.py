@@ -136,7 +136,7 @@ def test_no_problem_is_reported_where_there_is_none() -> None:
 OUTPUTS = [
     ("E: Unable to locate package libpq55", ["container.packages: 'libpq55'", "archive of trixie"]),
     (
-        "E: The repository 'http://deb.debian.example/debian trixe Release' does not have a Release file.",
+        "E: The repository 'http://mirror.example/debian trixe Release' does not have a Release file.",
         ["not a suite"],
     ),
     ("dpkg: error: cannot copy: No space left on device", ["the disk is full", "Make room"]),
@@ -156,13 +156,13 @@ def test_a_failed_image_is_explained(output: str, says: list[str]) -> None:
 
 DEB822 = """\
 Types: deb
-URIs: http://deb.debian.example/debian
+URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb
-URIs: http://deb.debian.example/debian-security
+URIs: http://mirror.example/debian-security
 # comment
 Suites: bookworm-security
 Components: main
@@ -179,9 +179,9 @@ def test_images_come_from_the_archive_of_the_host() -> None:
     found = list(archive.deb822_sources(DEB822))
     signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     assert [source.line for source in archive.archive_of("trixie", "bookworm", found)] == [
-        f"{signed} http://deb.debian.example/debian trixie main",
-        f"{signed} http://deb.debian.example/debian trixie-updates main",
-        "deb http://deb.debian.example/debian-security trixie-security main",
+        f"{signed} http://mirror.example/debian trixie main",
+        f"{signed} http://mirror.example/debian trixie-updates main",
+        "deb http://mirror.example/debian-security trixie-security main",
     ]
 
 
@@ -190,11 +190,11 @@ def test_archives_of_single_programs_are_left_out() -> None:
         "deb [arch=amd64 signed-by=/etc/k.gpg] https://download.example.com/linux/debian bookworm stable\n"
         "deb http://apt.example.org/pub bookworm-pgdg main\n"
         "# deb http://old.example.com/debian bookworm main\n"
-        "deb-src http://deb.debian.example/debian bookworm main\n"
-        "deb http://deb.debian.example/debian stable main\n"
+        "deb-src http://mirror.example/debian bookworm main\n"
+        "deb http://mirror.example/debian stable main\n"
     )
     found = archive.archive_of("bookworm", "bookworm", archive.one_line_sources(lines))
-    assert [source.line for source in found] == ["deb http://deb.debian.example/debian bookworm main"]
+    assert [source.line for source in found] == ["deb http://mirror.example/debian bookworm main"]
 
 
 # Images
@@ -209,13 +209,13 @@ def image(root: Path, name: str, **description: Any) -> Path:
 
 def test_an_archive_with_a_suite_of_the_same_name_is_left_out_where_it_can_not_be_used(tmp_path: Path) -> None:
     for name, origin, codename in (
-        ("deb.debian.example_debian_dists_stable", "Debian", "bookworm"),
+        ("mirror.example_debian_dists_stable", "Debian", "bookworm"),
         ("apt.grafana.example_dists_stable", "grafana", "stable"),
         ("apt.tools.example_some%5fpath_dists_bookworm", "tools", "bookworm"),
     ):
         (tmp_path / f"{name}_InRelease").write_text(f"Origin: {origin}\nCodename: {codename}\n")
     lines = (
-        "deb http://deb.debian.example/debian stable main\n"
+        "deb http://mirror.example/debian stable main\n"
         "deb https://apt.grafana.example/ stable main\n"
         "deb https://anna:secret@apt.tools.example/some_path bookworm main\n"
         "deb http://unread.example bookworm main\n"
@@ -225,8 +225,8 @@ def test_an_archive_with_a_suite_of_the_same_name_is_left_out_where_it_can_not_b
     def of(base: str, of_these: Any = found) -> list[str]:
         return [re.sub(r".*//|/.*", "", one.uri) for one in archive.archive_of(base, "bookworm", of_these)]
 
-    assert of("bookworm") == ["deb.debian.example", "anna:secret@apt.tools.example", "unread.example"]
-    assert of("trixie") == ["deb.debian.example", "unread.example"]
+    assert of("bookworm") == ["mirror.example", "anna:secret@apt.tools.example", "unread.example"]
+    assert of("trixie") == ["mirror.example", "unread.example"]
     # A mirror of another origin may be the only one.
     assert of("trixie", found[2:]) == ["anna:secret@apt.tools.example", "unread.example"]
 
