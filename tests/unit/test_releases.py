@@ -24,7 +24,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.identity impor
     new_identity,
     secret_digest,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, lock, settings
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import (
     prunable,
     prune,
@@ -242,14 +242,24 @@ def test_pruning_spares_a_live_release_that_cannot_be_read(layout: Layout) -> No
 
 
 @needs_root
-def test_a_host_that_never_switches_keeps_the_newest_build_alone(layout: Layout) -> None:
-    # Another run may still switch to the release 5: it was built a minute ago.
+def test_a_host_that_never_switches_keeps_the_newest_builds(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "ended_runs", ["failed"])
     minute_ago = f"{now() - datetime.timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
-    recent = dataclasses.replace(manifest(5, BUILT), created=minute_ago)
-    put(layout, manifest(1), manifest(2), manifest(3, BUILT), manifest(4, BUILT), recent, manifest(6, BUILT))
+    put(layout, manifest(1), manifest(2), manifest(3, BUILT))
+    # Other runs may still switch to what was built a minute ago, except the one that has ended.
+    recent = [dataclasses.replace(manifest(number, BUILT), created=minute_ago) for number in (4, 5, 6, 7, 8)]
+    put(layout, *recent[:3], dataclasses.replace(recent[3], run="failed"), recent[4])
     os.symlink(f"releases/{identity(2)}", layout.current)
-    assert sorted(prune_waiting(layout)) == [identity(3), identity(4)]
-    assert sorted(os.listdir(layout.releases)) == [identity(number) for number in (1, 2, 5, 6)]
+    assert sorted(prune_waiting(layout)) == [identity(3), identity(4), identity(7)]
+    assert sorted(os.listdir(layout.releases)) == [identity(number) for number in (1, 2, 5, 6, 8)]
+
+
+@needs_root
+def test_the_newest_build_stays_whatever_its_run(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "ended_runs", ["failed"])
+    put(layout, manifest(1), *(dataclasses.replace(manifest(number, BUILT), run="failed") for number in (2, 3)))
+    os.symlink(f"releases/{identity(1)}", layout.current)
+    assert prune_waiting(layout) == [identity(2)]
 
 
 # Identity

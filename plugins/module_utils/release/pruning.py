@@ -13,7 +13,7 @@ from contextlib import suppress
 from ansible_collections.pyweb.stack.plugins.module_utils.images import store, units
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import folder_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.choice import rollback_targets
-from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder
+from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import has_lock_holder, settings
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     BAD,
     BUILDING,
@@ -33,6 +33,9 @@ WRITING = 60
 
 # Minutes within which another run may still switch to the release that it has built: its other hosts may be building.
 UNDER_WAY = 60
+
+# The number of such releases, the newest first, that one application keeps.
+MOST_UNDER_WAY = 3
 
 
 def prunable(known: list[Manifest], current: str | None, keep: int) -> list[str]:
@@ -138,13 +141,16 @@ def known_releases(layout: Layout) -> list[str]:
 
 
 def prune_waiting(layout: Layout) -> list[str]:
-    """Remove the releases that wait for activation, except the newest and those of the last hour; return their IDs.
+    """Remove the releases that wait for activation and that no run can still switch to; return their IDs.
 
-    A host whose peers fail builds releases that it never switches to.
+    A host whose peers fail builds releases that it never switches to. The newest one stays, and so do the newest of the
+    last hour, because another run may be under way. A run whose process is gone is not.
     """
-    known = manifests(layout)
+    known = sorted(manifests(layout), key=lambda manifest: manifest.id, reverse=True)
     recent = f"{now() - datetime.timedelta(minutes=UNDER_WAY):%Y-%m-%dT%H:%M:%SZ}"
-    left = {manifest.id for manifest in known if manifest.state == BUILT and manifest.created < recent}
+    waiting = [manifest for manifest in known if manifest.state == BUILT]
+    kept = [manifest for manifest in waiting if manifest.created >= recent and manifest.run not in settings.ended_runs]
+    left = {manifest.id for manifest in waiting} - {manifest.id for manifest in kept[:MOST_UNDER_WAY]}
     removed = [
         identity
         for identity in prunable(known, layout.current_release(), len(known))

@@ -300,6 +300,7 @@ class LookAction(HostAction):
     def of_this_run(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Inputs of a deployment that no key of a part covers: the user, the flags, and the live releases seen."""
         flags = self.flags("release_hold", "end_lost_command")
+        own_runs.record(self.play)
         return {"owner": deployer(), "seen": facts["releases"], "ended_runs": own_runs.ended(), **flags}
 
     def own_sites(self) -> Any:

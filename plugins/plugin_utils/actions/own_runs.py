@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """The runs of this user on this controller, so that the next run knows which of them have ended.
 
-A run that is killed leaves leases on its hosts. Other runs have to wait until these expire, because it might still
-commit. If its process is gone, it can't. Each run that takes leases is recorded in a file with its process.
+A run that is killed leaves leases on its hosts, and a run that fails leaves builds. Other runs keep both for a time,
+because it might still commit. If its process is gone, it can't. Each run is recorded in a file with its process.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ def folder() -> Path:
 
 def lease(run: str, seconds: int) -> dict[str, Any]:
     """A lease for this run. The run is recorded before it takes the lease."""
+    record(run)
+    return {"run": run, "seconds": seconds}
+
+
+def record(run: str) -> None:
+    """Write down the process of this run, once. Call it in a task: its parent is the run."""
     with suppress(OSError):
         path = folder() / run
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary = path.with_name(f"{run}.{os.getpid()}.new")
-            # Each task has a process of its own, whose parent is the run.
             temporary.write_text(" ".join([*world(), process(os.getppid())]))
             temporary.replace(path)
-    return {"run": run, "seconds": seconds}
 
 
 def ended() -> list[str]:
