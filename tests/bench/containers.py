@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What ``runtime: container`` costs: the same application on two hosts, once with the host's Python, once in an image.
+"""The cost of ``runtime: container``: the same application on two hosts, once with the host's Python, once in an image.
 
 Each round has its own pair of hosts. The sides take turns at being first, and ratios are taken within a round.
 """
