@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import SLICES
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import SLICES
 from status_fleet import Page
 from test_doctor import FOUND, HOST
 from test_missing_hosts import ANSWERS, HERE

@@ -53,6 +53,8 @@ HOST: dict[str, list[str]] = {
         "module_utils.tls",
     ],
     "module_utils.logs": ["module_utils.host", "module_utils.processes"],
+    # The rows of the status and the page, the same on the controller and on hosts.
+    "module_utils.status": ["module_utils.host", "module_utils.logs"],
     "module_utils.doctor": [
         "module_utils.draining",
         "module_utils.host",
@@ -106,15 +108,11 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.servers",
         "plugin_utils.sources",
     ],
-    "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
+    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
-    "plugin_utils.status_page": [
-        "plugin_utils.doctor",
-        "plugin_utils.draining",
-        "plugin_utils.plan",
-        "plugin_utils.rollout",
-    ],
+    # The file of the page on the controller.
+    "plugin_utils.status_page": [],
     "plugin_utils.actions": [
         "plugin_utils.balancing",
         "plugin_utils.draining",
@@ -173,6 +171,8 @@ SHARED = {
         "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
+        "module_utils.status.hosts",
+        "module_utils.status.page",
         "module_utils.tls.certificate",
     ],
     "callback": ["module_utils.host.texts"],
@@ -191,7 +191,8 @@ SHARED = {
         "module_utils.requirements.reading",
         "module_utils.requirements.self_contained",
     ],
-    "plugin_utils.draining": ["module_utils.host.texts"],
+    "filter": ["module_utils.status.drift"],
+    "plugin_utils.draining": ["module_utils.host.texts", "module_utils.status.words"],
     "plugin_utils.actions": [
         # The text that is sent to hosts.
         "module_utils.host.bytecode",
@@ -200,6 +201,9 @@ SHARED = {
         "module_utils.requirements.exact",
         # The Python version that a source requests.
         "module_utils.requirements.pythons",
+        # The words of both sides about the state of a host.
+        "module_utils.status.traffic",
+        "module_utils.status.words",
     ],
     # The sockets and URLs of both sides.
     "plugin_utils.balancing": ["module_utils.balancing.paths"],
@@ -207,6 +211,10 @@ SHARED = {
         "module_utils.host.lines",
         "module_utils.host.probe",
         "module_utils.host.texts",
+        "module_utils.status.drift",
+        "module_utils.status.leases",
+        "module_utils.status.row",
+        "module_utils.status.words",
         "module_utils.tls.certificate",
     ],
     "plugin_utils.nginx": [
@@ -228,10 +236,12 @@ SHARED = {
         "module_utils.requirements.lines",
         "module_utils.requirements.pythons",
         "module_utils.requirements.reading",
+        "module_utils.status.leases",
+        "module_utils.status.words",
     ],
     # The path of a program that definitions name and hosts get.
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
-    "plugin_utils.rollout": ["module_utils.host.texts", "module_utils.logs.buckets"],
+    "plugin_utils.rollout": ["module_utils.logs.buckets", "module_utils.status.traffic"],
     "plugin_utils.sources": [
         "module_utils.host.lines",
         "module_utils.host.links",
@@ -242,7 +252,6 @@ SHARED = {
         "module_utils.requirements.reading",
     ],
     "plugin_utils.specs": ["module_utils.host.texts"],
-    "plugin_utils.status_page": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.logs.buckets"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

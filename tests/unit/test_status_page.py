@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.logs import traffic as host_traffic
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status import charts, rows, timeline, values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.drift import with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import embedded, page
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Slice, Traffic
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import status_row
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Slice, Traffic
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import charts, rows, timeline, values, writing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import embedded, page
+from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import writing
 from status_fleet import HOSTILE, HOURS, NOW, Page, fleet, history, hostile_fleet, stamp
 from test_doctor import view
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
     PROGRAM,
@@ -14,7 +15,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
     start_reason,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
 
 # Seconds that a clock may be wrong before certificates, sessions and package lists fail.
 CLOCK = 30.0

@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of, lease_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import shown_revision
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_of, lease_text
+from ansible_collections.pyweb.stack.plugins.module_utils.status.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text, hold_line, shown_revision
 
 # Days before the end of a certificate from which on it needs attention. It should have been renewed by then.
 CERTIFICATE_DAYS = 14
