@@ -36,6 +36,9 @@ HOST: dict[str, list[str]] = {
     "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
+    "module_utils.logs": ["module_utils.host", "module_utils.processes"],
+    # The rows of the status and the page, the same on the controller and on hosts.
+    "module_utils.status": ["module_utils.host", "module_utils.logs"],
     # The sites that nginx serves show applications as well.
     "module_utils.preflight": [
         "module_utils.adoption",
@@ -43,6 +46,8 @@ HOST: dict[str, list[str]] = {
         "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
+        # Whether the host publishes its status page.
+        "module_utils.status",
         "module_utils.tls",
     ],
     "module_utils.switching": [
@@ -52,15 +57,25 @@ HOST: dict[str, list[str]] = {
         "module_utils.release",
         "module_utils.tls",
     ],
-    "module_utils.logs": ["module_utils.host", "module_utils.processes"],
-    # The rows of the status and the page, the same on the controller and on hosts.
-    "module_utils.status": ["module_utils.host", "module_utils.logs"],
     "module_utils.doctor": [
         "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
         "module_utils.processes",
         "module_utils.release",
+        # The page that the host publishes.
+        "module_utils.status",
+        "module_utils.tls",
+    ],
+    # The status page that a host publishes of itself.
+    "module_utils.publishing": [
+        "module_utils.doctor",
+        "module_utils.draining",
+        "module_utils.host",
+        "module_utils.logs",
+        "module_utils.nginx",
+        "module_utils.release",
+        "module_utils.status",
         "module_utils.tls",
     ],
     "module_utils.plan": [
@@ -70,6 +85,7 @@ HOST: dict[str, list[str]] = {
         "module_utils.images",
         "module_utils.nginx",
         "module_utils.processes",
+        "module_utils.publishing",
         "module_utils.release",
         "module_utils.switching",
     ],
@@ -113,12 +129,20 @@ CONTROLLER: dict[str, list[str]] = {
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
     # The file of the page on the controller.
     "plugin_utils.status_page": [],
+    # The status page that a host publishes of itself.
+    "plugin_utils.publishing": [
+        "plugin_utils.doctor",
+        "plugin_utils.plan",
+        "plugin_utils.rollout",
+        "plugin_utils.specs",
+    ],
     "plugin_utils.actions": [
         "plugin_utils.balancing",
         "plugin_utils.draining",
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.publishing",
         "plugin_utils.rollout",
         "plugin_utils.sources",
         "plugin_utils.specs",
@@ -137,6 +161,7 @@ LEAVES: dict[str, list[str]] = {
         "module_utils.plan",
         "module_utils.preflight",
         "module_utils.processes",
+        "module_utils.publishing",
         "module_utils.release",
         "module_utils.switching",
     ],
@@ -213,6 +238,7 @@ SHARED = {
         "module_utils.host.texts",
         "module_utils.status.drift",
         "module_utils.status.leases",
+        "module_utils.status.paths",
         "module_utils.status.row",
         "module_utils.status.words",
         "module_utils.tls.certificate",
@@ -230,6 +256,7 @@ SHARED = {
         # The statuses that are healthy.
         "module_utils.host.probe",
         "module_utils.host.texts",
+        "module_utils.nginx.owners",
         # The parts of a release that a revision covers.
         "module_utils.release.identity",
         "module_utils.release.releases",
@@ -241,6 +268,7 @@ SHARED = {
     ],
     # The path of a program that definitions name and hosts get.
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
+    "plugin_utils.publishing": ["module_utils.nginx.owners", "module_utils.status.paths"],
     "plugin_utils.rollout": ["module_utils.logs.buckets", "module_utils.status.traffic"],
     "plugin_utils.sources": [
         "module_utils.host.lines",

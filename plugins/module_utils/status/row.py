@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import page_problem
 
 # A process that was started again this often since its release became live is unstable.
 RESTARTS = 3
@@ -34,6 +35,7 @@ def status_row(found: dict[str, Any], host: dict[str, Any], works: bool, balance
         "lease": found.get("lease"),
         "since": found["since"],
         "drained": host.get("drained") or None,
+        "status_page": page_problem(host.get("status_page"), host["time"]) or None,
         "without_service": found.get("without_service"),
         "server": found["server"],
         "python": python(found["environment"]),

@@ -110,6 +110,7 @@ DETAILS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     ),
     "balancers": ("balancers", lambda row: balancer_lines(row.get("balancers"))),
     "drained": ("drained", lambda row: drained_text(row.get("drained"))),
+    "status_page": ("published status page", lambda row: row.get("status_page")),
     "hold": ("hold", lambda row: hold_text(row)),
     "lease": ("provisional switch", lambda row: lease_text(row.get("lease"))),
     "drift": ("drift", drift_text),

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status.paths import OLD, UNIT
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION = re.compile(r"[0-9a-f]{12}")
+NO_PAGE = "its status page was never made, although it is to be published"
 
 
 def is_revision(value: Any) -> bool:
@@ -50,3 +52,22 @@ def drained_text(drained: Any) -> str:
     since = one_line(str(drained.get("since", "")))[:40].replace("T", " ").rstrip("Z")
     by = one_line(str(drained.get("by", "")))[:80]
     return f"drained since {since} (UTC){f' by {by}' if by else ''}"
+
+
+def page_problem(found: Any, now: float) -> str:
+    """Why the page that a host publishes of itself is old; empty if it is renewed. The values are those of a host."""
+    if not isinstance(found, Mapping) or not found:
+        return ""
+    if found.get("timer") != "active":
+        return f"its published status page is not renewed: {UNIT}.timer is {word(found.get('timer'))}"
+    if found.get("result") != "success":
+        return f"its published status page was not renewed: {UNIT}.service failed ({word(found.get('result'))})"
+    made = found.get("made")
+    ago = now - made if isinstance(made, (int, float)) and not isinstance(made, bool) else now
+    if ago > OLD:
+        return f"its published status page was not renewed for {ago // 60:.0f} minutes" if made else NO_PAGE
+    return ""
+
+
+def word(value: Any) -> str:
+    return one_line(str(value or "unknown"))[:40]

@@ -44,7 +44,7 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    texts = [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows), *balanced(rows)]
+    texts = [*leases(rows), *holds(rows), *drained_hosts(rows), *old_pages(rows), *differing(rows), *balanced(rows)]
     return [*lines, *map(one_line, texts)]
 
 
@@ -67,6 +67,12 @@ def drained_hosts(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each host that is drained."""
     found = {row["host"]: drained_text(row.get("drained")) for row in rows}
     return [f"{host} is {text}: it gets no requests from balancers." for host, text in found.items() if text]
+
+
+def old_pages(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each host whose published status page is not renewed."""
+    found = {row["host"]: row.get("status_page") for row in rows}
+    return [f"{host}: {text}." for host, text in found.items() if text]
 
 
 def balanced(rows: list[dict[str, Any]]) -> list[str]:
