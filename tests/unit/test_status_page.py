@@ -123,6 +123,16 @@ def test_a_host_without_an_answer_is_on_the_page() -> None:
     assert "more" not in re.sub(r"and \d+ more", "", text)
 
 
+def test_hosts_that_did_not_answer_count_for_the_applications_that_they_should_have() -> None:
+    gone = [Answers("web8", {"unreachable": True}, expected=("shop", "queue")), Answers("web9", {"failed": True})]
+    text = page_of([*fleet(2, 1), *gone]).text
+    assert "2 of 2 hosts well" in page_of(fleet(2, 1)).text
+    assert "2 of 3 hosts well, 1 did not answer" in text
+    # No host that answered has it.
+    assert "0 of 1 host well, 1 did not answer" in text
+    assert "instances well2 of 4" in text
+
+
 def test_a_fleet_of_which_no_host_answers_has_a_page() -> None:
     text = page_of([Answers("web1", {"unreachable": True, "msg": ""})]).text
     assert "1 host did not answer" in text
