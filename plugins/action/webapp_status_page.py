@@ -53,7 +53,8 @@ def answers_of(hostvars: Any, name: str) -> Answers:
     """The results of a host. A task that did not run on it has registered none."""
     found = registered(hostvars, name)
     results = [found.get(variable) for variable in ("__status", "__traffic", "__releases")]
-    answers = Answers(name, *(result if isinstance(result, Mapping) else {} for result in results))
+    status, traffic, releases = (result if isinstance(result, Mapping) else {} for result in results)
+    answers = Answers(name, status, traffic, releases)
     return replace(answers, expected=expected(hostvars, name)) if answers.problem else answers
 
 

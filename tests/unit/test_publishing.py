@@ -163,7 +163,7 @@ def test_the_program_has_every_file_that_it_imports() -> None:
     assert not [path for path in sources if path.endswith(("doctor/secrets.py", "doctor/strangers.py"))]
 
 
-# What status, doctor and the page of status.yml say
+# Reports of status, doctor and the page of status.yml
 
 GOOD = {"made": NOW - 200, "timer": "active", "result": "success"}
 

@@ -89,7 +89,7 @@ def remove(run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] |
     if not is_there:
         return result, None
     result["warnings"].append(
-        "webapp_status_site is not set any more, so this host no longer publishes its status page. Its timer, its "
+        "webapp_status_site is not set, so this host no longer publishes its status page. Its timer, its "
         "program and the page are removed."
     )
     if check_mode:

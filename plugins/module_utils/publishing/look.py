@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a host has to know about itself for its own status page. Changes nothing.
+"""The look of a host at itself, for its own status page. Changes nothing.
 
 It asks less than webapp_inspect, so that its unit needs few rights: it reads no secret and no private key, takes no
 other account, and runs no test of nginx.

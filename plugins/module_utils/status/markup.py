@@ -127,7 +127,7 @@ def section(name: str, note: str, *children: Any) -> Markup:
 
 
 def attention(texts: Texts) -> Markup:
-    """What needs attention, the worst first."""
+    """The problems, the worst first."""
     found, most = texts["attention"], texts["most_attention"]
     if not found:
         return group()

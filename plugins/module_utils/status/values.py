@@ -12,7 +12,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 
 if TYPE_CHECKING:
     # Python 3.9 has no TypeGuard.
-    from typing import TypeGuard
+    from typing import TypeGuard  # novm
 
 # Characters of one value that are shown. The embedded data have all of them.
 MOST = 300

@@ -15,7 +15,7 @@ from pathlib import Path
 COLLECTION = "ansible_collections.pyweb.stack.plugins."
 PLUGINS = Path(__file__).resolve().parents[2]
 ENTRY = f"{COLLECTION}module_utils.publishing.program"
-# What the page needs beside code.
+# Files of the page that are no code.
 DATA = ("module_utils/status/page.css", "module_utils/status/page.js")
 MAIN = f"""\
 import sys

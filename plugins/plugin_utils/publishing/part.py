@@ -19,7 +19,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import
 ROLE = "status_site"
 # Hours that the charts show.
 HOURS = 6
-# What a request for a certificate needs. Its key and its text stay where they are.
+# The keys that a look at a served certificate needs. The private key stays where it is.
 OF_CERTIFICATE = ("name", "mode", "names", "port")
 
 
@@ -40,7 +40,7 @@ def parts(roles: Collection[str], model: Model, host: str) -> list[Part]:
 
 
 def plan_of(model: Model, host: str) -> dict[str, Any]:
-    """What the program asks about each application. Nothing in it is secret."""
+    """The questions of the program about each application. Nothing in it is secret."""
     root, apps = model.webapp["webapp_root"], present(model.apps)
     traffic = {one["name"]: one for one in questions([app["name"] for app in apps], model.apps, root)}
     return {

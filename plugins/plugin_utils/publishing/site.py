@@ -49,7 +49,7 @@ def is_wrong(given: Any) -> bool:
 
 
 def problems(given: Any, own_sites: Any, sites: Iterable[Mapping[str, Any]], of_sites: Iterable[str] = ()) -> list[str]:
-    """What speaks against publishing the page: no access control, or a domain or a name of another site.
+    """The problems of the variable: no access control, or a domain or a name of another site.
 
     ``own_sites`` are those of ``nginx_sites``, and ``sites`` all that nginx is to serve, checked. ``of_sites`` are the
     problems that the check of the sites has found.
