@@ -175,6 +175,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.publishing",
         "plugin_utils.rollout",
         "plugin_utils.specs",
         "plugin_utils.status_page",

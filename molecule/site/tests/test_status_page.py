@@ -45,7 +45,7 @@ def test_the_page_needs_a_password(publishing):
         answer = visit(place, "anna:look")
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/html")
-        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
         assert visit(place, "anna:look", "/index.html.new").status == 404
 
@@ -109,7 +109,6 @@ def test_a_failed_renewal_leaves_the_page_and_is_reported_and_the_page_goes_with
         assert place.run("grep -rl status.example.com /etc/nginx/pyweb/current/", check=False) == ""
     assert f"nginx no longer serves the status page of this host ({NAME})" in said
     assert "this host no longer publishes its status page" in said
-    assert run_playbook("pyweb.stack.site", {"webapp_status_site": None}).counts(publishing[0].name)["changed"] == 0
 
     told = run_playbook("pyweb.stack.site")
     assert told.status == 0

@@ -31,12 +31,18 @@ def parts(roles: Collection[str], model: Model, host: str) -> list[Part]:
         return [Part(ROLE, {"wanted": None})] if model.facts["status_site"] else []
     wanted = {
         "plan": plan_of(model, host),
-        "sources": packed(),
         "group": model.webapp["webapp_nginx_group"],
         "service": model.texts["status-page.service"],
         "timer": model.texts["status-page.timer"],
     }
     return [Part(ROLE, {"wanted": wanted})]
+
+
+def with_program(part: Part) -> Part:
+    """The part as a host gets it. No key covers the program, because all keys cover the code of the collection."""
+    if part.role != ROLE or not part.inputs["wanted"]:
+        return part
+    return Part(ROLE, {"wanted": {**part.inputs["wanted"], "sources": packed()}})
 
 
 def plan_of(model: Model, host: str) -> dict[str, Any]:

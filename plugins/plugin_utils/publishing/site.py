@@ -15,9 +15,8 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 VARIABLE = "webapp_status_site"
 # The keys that a site of nginx has, too.
 OF_SITE = ("basic_auth", "allow", "satisfy", "port", "tls")
-# The page brings its own policy. These keep browsers from caching and framing it.
+# The page brings its own policy. A policy in a page can't forbid frames.
 HEADERS = {
-    "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
