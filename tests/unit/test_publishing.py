@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import STATUS_PAGE, STATUS_SITE
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.removals import removal_warnings
+from ansible_collections.pyweb.stack.plugins.module_utils.publishing import installing
 from ansible_collections.pyweb.stack.plugins.module_utils.status.words import page_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.diagnosis import diagnose
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import status_row, status_table
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import ROLES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import packing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing.site import is_open
 from test_doctor import NOW, view
@@ -128,6 +131,17 @@ def test_the_part_has_nothing_secret(run: Run, shop: dict[str, Any]) -> None:
     assert HASH not in json.dumps(part)
 
 
+@pytest.mark.parametrize("left_out", ["nginx", "webapp"])
+def test_a_play_without_one_of_its_roles_leaves_the_page_alone(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    run = Run({"web1": Host(status_site=True)}, monkeypatch)
+    run([shop], [role for role in ROLES if role != left_out], more={"webapp_status_site": PAGE})
+    sent = run.hosts["web1"].sent()
+    assert "status_site" not in sent
+    assert STATUS_SITE not in json.dumps(sent.get("nginx", {}))
+
+
 def test_a_second_run_sends_nothing(run: Run, shop: dict[str, Any]) -> None:
     run([shop], more={"webapp_status_site": PAGE})
     assert run([shop], more={"webapp_status_site": PAGE})["changed"] is False
@@ -191,3 +205,74 @@ def test_a_page_that_is_not_renewed_is_reported(found: Any, says: str) -> None:
     assert [line for line in status_table([row]) if text and text in line] == ([f"web1: {text}."] if text else [])
     warned = [one for one in diagnose(seen)["warnings"] if one["link"] == "status page"]
     assert [one["seen"] for one in warned] == ([f"the host has a problem: {text}"] if text else [])
+
+
+# On the host
+
+
+class PaperHost:
+    """A host whose commands are noted, and whose files are only compared."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, differs: bool, fails: str = "") -> None:
+        self.fails = fails
+        self.told: list[str] = []
+        paths = ["/usr/local/lib/pyweb/status_page.json"] if differs else []
+        monkeypatch.setattr(installing, "apply_files", lambda files, check_mode=False: (paths, []))
+        monkeypatch.setattr(installing, "make_folder", lambda group: None)
+        monkeypatch.setattr(installing, "folder_is_right", lambda group: True)
+        for name in ("PAGE", "WANTS", "PROGRAM", "FOLDER", "TIMER"):
+            monkeypatch.setattr(installing, name, str(folder / name))
+        if not differs:
+            (folder / "PAGE").write_text("")
+            (folder / "WANTS").write_text("")
+
+    def run(self, argv: list[str]) -> tuple[int, str, str]:
+        self.told.append(" ".join(argv[1:]))
+        return (1, "", "it failed") if self.fails and self.fails in self.told[-1] else (0, "", "")
+
+    def apply(self, wanted: Any, check: bool = False) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        return installing.apply({"wanted": wanted}, self.run, check)
+
+
+WANTED = {"plan": {}, "sources": packing.packed(), "group": "root", "service": "[Service]\n", "timer": "[Timer]\n"}
+STARTED = ["daemon-reload", "enable --now pyweb-status-page.timer", "start pyweb-status-page.service"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("differs", [False, True])
+def test_the_timer_is_started_only_where_something_differs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, differs: bool, check: bool
+) -> None:
+    host = PaperHost(monkeypatch, tmp_path, differs)
+    result, seen = host.apply(WANTED, check)
+    assert result["changed"] is differs
+    assert result["warnings"] == []
+    assert host.told == (STARTED if differs and not check else [])
+    assert seen is not None
+
+
+def test_a_page_that_can_not_be_made_fails_no_run_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result, seen = PaperHost(monkeypatch, tmp_path, True, fails="start pyweb").apply(WANTED)
+    assert "The status page was not made: pyweb-status-page.service failed." in result["warnings"][0]
+    # Without witnesses, there is no stamp.
+    assert seen is None
+
+
+def test_a_timer_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(installing.PublishingError, match="Starting the timer that renews the status page"):
+        PaperHost(monkeypatch, tmp_path, True, fails="enable").apply(WANTED)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_removal_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, check: bool) -> None:
+    host = PaperHost(monkeypatch, tmp_path, False)
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FOLDER" / "index.html.new").write_text("")
+    (tmp_path / "TIMER").write_text("")
+    result, _seen = host.apply(None, check)
+    assert result["changed"]
+    assert "this host no longer publishes its status page" in result["warnings"][0]
+    assert (tmp_path / "FOLDER").exists() is check
+    assert ("disable --now pyweb-status-page.timer" in host.told) is not check

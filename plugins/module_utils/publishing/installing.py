@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import grp
 import io
 import json
 import os
+import shutil
 import stat
 import zipfile
 import zlib
@@ -84,7 +84,7 @@ def remove(run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] |
     """Remove the timer, the program, the page and its folder."""
     files = [File(path, None) for path in FILES]
     paths, diffs = apply_files(files, check_mode=True)
-    is_there = bool(paths) or os.path.isdir(FOLDER)
+    is_there = bool(paths) or os.path.lexists(FOLDER)
     result: dict[str, Any] = {"changed": is_there, "diff": diffs, "warnings": []}
     if not is_there:
         return result, None
@@ -98,11 +98,9 @@ def remove(run: Run, check_mode: bool) -> tuple[dict[str, Any], dict[str, Any] |
         run(["systemctl", "disable", "--now", f"{UNIT}.timer"])
         run(["systemctl", "stop", f"{UNIT}.service"])
     apply_files(files)
-    for path in (PAGE, f"{PAGE}.new"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    with contextlib.suppress(FileNotFoundError, OSError):
-        os.rmdir(FOLDER)
+    if os.path.islink(FOLDER):
+        os.unlink(FOLDER)
+    shutil.rmtree(FOLDER, ignore_errors=True)
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "reset-failed", f"{UNIT}.service", f"{UNIT}.timer"])
     return result, None

@@ -143,7 +143,7 @@ class LookAction(HostAction):
             raise Refused(failed(problems))
         inputs = self.given_inputs() if inputs is None else inputs
         own_sites = given_sites = self.own_sites() if builds else []
-        page = inputs.get("webapp", {}).get(publishing.VARIABLE) if builds else None
+        page = self.status_site(inputs) if builds else None
         if isinstance(own_sites, list):
             own_sites = [*own_sites, *publishing.status_sites(page)]
         apps, problems, sites, settings = checked_inventory(
@@ -218,7 +218,7 @@ class LookAction(HostAction):
         # A run that brings an expired certificate is refused. One that is deployed already only causes a warning.
         brought = look.expired.keys() - {*look.facts["deployed_certificates"]} if builds else ()
         problems = [look.expired[name][1] for name in sorted(brought)]
-        page = look.inputs.get("webapp", {}).get(publishing.VARIABLE) if builds else None
+        page = self.status_site(look.inputs) if builds else None
         problems += publishing.host_problems(page, look.facts)
         if problems := [*problems, *host_problems(wanted, look.facts)]:
             raise Refused(failed(problems))
@@ -313,6 +313,11 @@ class LookAction(HostAction):
         """The sites of the role nginx that the site playbook serves beside those of the applications."""
         sites = self._templar.template(self.task_vars["nginx_sites"]) if "nginx_sites" in self.task_vars else None
         return [] if sites is None else sites
+
+    def status_site(self, inputs: dict[str, dict[str, Any]]) -> Any:
+        """The site on which the host publishes its status page. It needs the roles nginx and webapp."""
+        takes_part = {"nginx", "webapp"} <= {*getattr(self, "roles", ("nginx", "webapp"))}
+        return inputs.get("webapp", {}).get(publishing.VARIABLE) if takes_part else None
 
     def bases(self) -> list[str]:
         """The folders that relative paths of sources start from."""
