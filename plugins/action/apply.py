@@ -26,6 +26,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as pl
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import addresses_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
+from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import part as published
 
 display = Display()
 
@@ -248,7 +249,7 @@ class ActionModule(RolloutAction):
         """
         found = []
         for part, key in due:
-            ready = sending.rendered(part, self.render)
+            ready = published.with_program(sending.rendered(part, self.render))
             if part.role == "webapp":
                 switches = plan.switches(self.roles, model) if alone else []
                 timing = {**self.of_this_run(model.facts), "activations": switches, **more}

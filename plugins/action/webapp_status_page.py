@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from ansible.errors import AnsibleError
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import page
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import registered
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, present
 from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import writing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import page
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "format": {"type": "str", "default": "html"},
@@ -50,4 +53,14 @@ def answers_of(hostvars: Any, name: str) -> Answers:
     """The results of a host. A task that did not run on it has registered none."""
     found = registered(hostvars, name)
     results = [found.get(variable) for variable in ("__status", "__traffic", "__releases")]
-    return Answers(name, *(result if isinstance(result, Mapping) else {} for result in results))
+    status, traffic, releases = (result if isinstance(result, Mapping) else {} for result in results)
+    answers = Answers(name, status, traffic, releases)
+    return replace(answers, expected=expected(hostvars, name)) if answers.problem else answers
+
+
+def expected(hostvars: Any, name: str) -> tuple[str, ...]:
+    """The applications that the inventory has for a host; none if it has errors."""
+    try:
+        return tuple(app["name"] for app in present(hostvars[name]["webapps"]))
+    except (AnsibleError, KeyError, ModelError):
+        return ()

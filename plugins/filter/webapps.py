@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, drift, operations, status
+from ansible_collections.pyweb.stack.plugins.module_utils.status import drift
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import checks, operations, status
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor import diagnosis as doctor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import (
     applications,

@@ -70,7 +70,7 @@ options:
         to the socket of a release, otherwise to V(nginx_sites).
     type: list
     elements: str
-    choices: [webapps, nginx_sites]
+    choices: [webapps, nginx_sites, webapp_status_site]
     default: [nginx_sites]
   held:
     description:

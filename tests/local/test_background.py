@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.module_utils.publishing.releases import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import RELEASE, Layout
-from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 

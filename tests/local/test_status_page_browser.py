@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import page as html_page
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import page as html_page
 from playwright.sync_api import Browser, Page, sync_playwright
 from status_fleet import HOURS, NOW, fleet, hostile_fleet
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import SLICES
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import SLICES
 from status_fleet import Page
 from test_doctor import FOUND, HOST
 from test_missing_hosts import ANSWERS, HERE
@@ -64,6 +65,8 @@ def test_a_host_that_cannot_be_reached_is_on_the_page_and_fails_the_run(tmp_path
     assert [row["host"] for row in found.data["status"]] == ["web1"]
     assert found.data["charts"][0]["requests"] == list(range(SLICES))
     assert "1 host did not answer" in found.text
+    # The inventory has the application for the other host, too.
+    assert re.search(r"[01] of 2 hosts well, 1 did not answer", found.text)
     assert "web3: unreachable: " in found.text
     assert "shop deployed unknown on web1" in found.text
     assert SECRET not in (tmp_path / "status.html").read_text(encoding="utf-8")

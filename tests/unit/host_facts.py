@@ -35,4 +35,5 @@ GOOD: dict[str, Any] = {
     "handmade": {},
     "drained": {},
     "deployed_certificates": [],
+    "status_site": False,
 }

@@ -14,10 +14,10 @@ from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import SLICES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.orphans import row as row_of_orphan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import status_row
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import SLICES
 from test_doctor import HOST, view
 
 # Monday, 2026-11-30 14:05 UTC.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.publishing.releases import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import background as watching
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.background import (
@@ -22,7 +23,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.background i
     has_stopped_process,
     undefine_unused,
 )
-from ansible_collections.pyweb.stack.plugins.modules.webapp_info import jobs as last_results
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import background
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import ModelError, applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases

@@ -36,6 +36,9 @@ HOST: dict[str, list[str]] = {
     "module_utils.draining": ["module_utils.balancing", "module_utils.host"],
     # Deployments by hand: found, and retired.
     "module_utils.adoption": ["module_utils.host", "module_utils.nginx", "module_utils.processes"],
+    "module_utils.logs": ["module_utils.host", "module_utils.processes"],
+    # The rows of the status and the page, the same on the controller and on hosts.
+    "module_utils.status": ["module_utils.host", "module_utils.logs"],
     # The sites that nginx serves show applications as well.
     "module_utils.preflight": [
         "module_utils.adoption",
@@ -43,6 +46,8 @@ HOST: dict[str, list[str]] = {
         "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
+        # Whether the host publishes its status page.
+        "module_utils.status",
         "module_utils.tls",
     ],
     "module_utils.switching": [
@@ -52,13 +57,25 @@ HOST: dict[str, list[str]] = {
         "module_utils.release",
         "module_utils.tls",
     ],
-    "module_utils.logs": ["module_utils.host", "module_utils.processes"],
     "module_utils.doctor": [
         "module_utils.draining",
         "module_utils.host",
         "module_utils.nginx",
         "module_utils.processes",
         "module_utils.release",
+        # The page that the host publishes.
+        "module_utils.status",
+        "module_utils.tls",
+    ],
+    # The status page that a host publishes of itself.
+    "module_utils.publishing": [
+        "module_utils.doctor",
+        "module_utils.draining",
+        "module_utils.host",
+        "module_utils.logs",
+        "module_utils.nginx",
+        "module_utils.release",
+        "module_utils.status",
         "module_utils.tls",
     ],
     "module_utils.plan": [
@@ -68,6 +85,7 @@ HOST: dict[str, list[str]] = {
         "module_utils.images",
         "module_utils.nginx",
         "module_utils.processes",
+        "module_utils.publishing",
         "module_utils.release",
         "module_utils.switching",
     ],
@@ -106,14 +124,17 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.servers",
         "plugin_utils.sources",
     ],
-    "plugin_utils.doctor": ["plugin_utils.draining", "plugin_utils.nginx", "plugin_utils.plan"],
+    "plugin_utils.doctor": ["plugin_utils.nginx", "plugin_utils.plan"],
     # The logs of the sites of an application.
     "plugin_utils.rollout": ["plugin_utils.doctor", "plugin_utils.plan"],
-    "plugin_utils.status_page": [
+    # The file of the page on the controller.
+    "plugin_utils.status_page": [],
+    # The status page that a host publishes of itself.
+    "plugin_utils.publishing": [
         "plugin_utils.doctor",
-        "plugin_utils.draining",
         "plugin_utils.plan",
         "plugin_utils.rollout",
+        "plugin_utils.specs",
     ],
     "plugin_utils.actions": [
         "plugin_utils.balancing",
@@ -121,6 +142,7 @@ CONTROLLER: dict[str, list[str]] = {
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.publishing",
         "plugin_utils.rollout",
         "plugin_utils.sources",
         "plugin_utils.specs",
@@ -139,6 +161,7 @@ LEAVES: dict[str, list[str]] = {
         "module_utils.plan",
         "module_utils.preflight",
         "module_utils.processes",
+        "module_utils.publishing",
         "module_utils.release",
         "module_utils.switching",
     ],
@@ -152,6 +175,7 @@ LEAVES: dict[str, list[str]] = {
         "plugin_utils.model",
         "plugin_utils.nginx",
         "plugin_utils.plan",
+        "plugin_utils.publishing",
         "plugin_utils.rollout",
         "plugin_utils.specs",
         "plugin_utils.status_page",
@@ -173,6 +197,8 @@ SHARED = {
         "module_utils.host.texts",
         # The values that an operator gives are checked on both sides.
         "module_utils.logs.asked",
+        "module_utils.status.hosts",
+        "module_utils.status.page",
         "module_utils.tls.certificate",
     ],
     "callback": ["module_utils.host.texts"],
@@ -191,7 +217,8 @@ SHARED = {
         "module_utils.requirements.reading",
         "module_utils.requirements.self_contained",
     ],
-    "plugin_utils.draining": ["module_utils.host.texts"],
+    "filter": ["module_utils.status.drift"],
+    "plugin_utils.draining": ["module_utils.host.texts", "module_utils.status.words"],
     "plugin_utils.actions": [
         # The text that is sent to hosts.
         "module_utils.host.bytecode",
@@ -200,6 +227,9 @@ SHARED = {
         "module_utils.requirements.exact",
         # The Python version that a source requests.
         "module_utils.requirements.pythons",
+        # The words of both sides about the state of a host.
+        "module_utils.status.traffic",
+        "module_utils.status.words",
     ],
     # The sockets and URLs of both sides.
     "plugin_utils.balancing": ["module_utils.balancing.paths"],
@@ -207,6 +237,11 @@ SHARED = {
         "module_utils.host.lines",
         "module_utils.host.probe",
         "module_utils.host.texts",
+        "module_utils.status.drift",
+        "module_utils.status.leases",
+        "module_utils.status.paths",
+        "module_utils.status.row",
+        "module_utils.status.words",
         "module_utils.tls.certificate",
     ],
     "plugin_utils.nginx": [
@@ -222,16 +257,20 @@ SHARED = {
         # The statuses that are healthy.
         "module_utils.host.probe",
         "module_utils.host.texts",
+        "module_utils.nginx.owners",
         # The parts of a release that a revision covers.
         "module_utils.release.identity",
         "module_utils.release.releases",
         "module_utils.requirements.lines",
         "module_utils.requirements.pythons",
         "module_utils.requirements.reading",
+        "module_utils.status.leases",
+        "module_utils.status.words",
     ],
     # The path of a program that definitions name and hosts get.
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
-    "plugin_utils.rollout": ["module_utils.host.texts", "module_utils.logs.buckets"],
+    "plugin_utils.publishing": ["module_utils.nginx.owners", "module_utils.status.paths"],
+    "plugin_utils.rollout": ["module_utils.logs.buckets", "module_utils.status.traffic"],
     "plugin_utils.sources": [
         "module_utils.host.lines",
         "module_utils.host.links",
@@ -242,7 +281,6 @@ SHARED = {
         "module_utils.requirements.reading",
     ],
     "plugin_utils.specs": ["module_utils.host.texts"],
-    "plugin_utils.status_page": ["module_utils.host.lines", "module_utils.host.texts", "module_utils.logs.buckets"],
 }
 ALLOWED = {**HOST, **CONTROLLER, **LEAVES}
 # Runs in the environment of a release, and imports its app server.

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import 
     refusal,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_text
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.guard import is_due
 from ansible_collections.pyweb.stack.plugins.modules.webapp_activate import problem_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.leases import overdue_switch
@@ -31,7 +32,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.promises_runnin
     the_release_runs_and_is_good,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import release_table
 
 from unit.test_holds import row, status_table

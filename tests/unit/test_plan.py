@@ -537,7 +537,7 @@ def test_without_a_role_exactly_its_part_is_missing(
         if name == "webapp" and role == "nginx":
             before = re.sub(r'"front_(tls_)?port": \d+', r'"front_\1port": null', before)
         elif name == "nginx" and role == "webapp":
-            before = before.replace('"owners": ["webapps"]', '"owners": []')
+            before = before.replace('"owners": ["webapps", "webapp_status_site"]', '"owners": []')
         elif name == "webapp":
             paths = {file["path"] for file in whole[name]["apps"][0]["server_files"]}
             kept = {file["path"] for file in rest[name]["apps"][0]["server_files"]}
@@ -554,7 +554,7 @@ def test_a_plan_without_roles_is_refused(run: Run, shop: dict[str, Any]) -> None
 
 def test_own_sites_that_resolve_to_none_are_no_owner(run: Run, shop: dict[str, Any]) -> None:
     run([shop], more={"nginx_sites": trust_as_template("{{ my_sites | default(none) }}")})
-    assert run.hosts["web1"].sent()["nginx"]["inputs"]["owners"] == ["webapps"]
+    assert run.hosts["web1"].sent()["nginx"]["inputs"]["owners"] == ["webapps", "webapp_status_site"]
 
 
 def test_files_of_the_user_become_part_of_a_release(run: Run, shop: dict[str, Any]) -> None:

@@ -31,13 +31,14 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.revisions impo
     with_agreed_revision,
     with_revision,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.status.drift import drifts, with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import shown_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import lift_problems, lifted_holds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.revisions import held_on, reported_revisions
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts, with_drift
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import release_table
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import bases, packages_of, shown_revision
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import bases, packages_of
 from test_fleet import NEEDS, Fleet, Member
 from test_plan import FACTS, defaults, shop
 

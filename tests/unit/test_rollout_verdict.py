@@ -21,7 +21,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.logs.buckets import (
     bucket_of,
     quantile,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Slice, Traffic, traffic_of
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Slice, Traffic, traffic_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.verdict import (
     OK,
     UNJUDGED,

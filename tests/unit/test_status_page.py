@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.logs import traffic as host_traffic
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status import charts, rows, timeline, values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.drift import with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.page import embedded, page
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Slice, Traffic
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.status import status_row
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Slice, Traffic
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import charts, rows, timeline, values, writing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.page import embedded, page
+from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import writing
 from status_fleet import HOSTILE, HOURS, NOW, Page, fleet, history, hostile_fleet, stamp
 from test_doctor import view
 
@@ -120,6 +121,16 @@ def test_a_host_without_an_answer_is_on_the_page() -> None:
     assert "web10: not inspected: it was not inspected" in text
     assert "3 hosts did not answer" in text
     assert "more" not in re.sub(r"and \d+ more", "", text)
+
+
+def test_hosts_that_did_not_answer_count_for_the_applications_that_they_should_have() -> None:
+    gone = [Answers("web8", {"unreachable": True}, expected=("shop", "queue")), Answers("web9", {"failed": True})]
+    text = page_of([*fleet(2, 1), *gone]).text
+    assert "2 of 2 hosts well" in page_of(fleet(2, 1)).text
+    assert "2 of 3 hosts well, 1 did not answer" in text
+    # No host that answered has it.
+    assert "0 of 1 host well, 1 did not answer" in text
+    assert "instances well2 of 4" in text
 
 
 def test_a_fleet_of_which_no_host_answers_has_a_page() -> None:

@@ -10,6 +10,7 @@ import re
 import stat
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.live import through_nginx
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.sockets import blocked_at, web_account
 from ansible_collections.pyweb.stack.plugins.module_utils.host import acl
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import mode_of
@@ -25,12 +26,6 @@ PATIENCE = 5.0
 STATIC_ENTRIES = 1000
 # The most paths that a check of modes names.
 MOST_NAMED = 5
-
-
-def through_nginx(spec: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request to nginx of this host. Behind a balancer, it has no TLS."""
-    scheme = {"scheme": spec["front_scheme"]} if "front_scheme" in spec else {}
-    return {**spec["question"], **scheme}
 
 
 def look_at_static(spec: dict[str, Any], item: dict[str, str], root: str, group: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_r
     SupervisorError,
     read_daemon,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.status.paths import PAGE, TIMER, UNIT
 
 # Seconds that supervisor may take for an answer.
 PATIENCE = 5.0
@@ -53,6 +54,23 @@ def look_at_host(run: Run, root: str, conf_dir: str = "/etc/nginx") -> dict[str,
         "supervisor_enabled": supervisor_enabled(run) if systemd else None,
         "nginx_watch": None if systemd else nginx_watch(),
         "start": None if systemd else look_at_start(),
+        "status_page": look_at_status_page(run) if systemd else None,
+    }
+
+
+def look_at_status_page(run: Run) -> dict[str, Any] | None:
+    """When the page that the host publishes of itself was made, and how its timer is; None without such a page."""
+    if not os.path.exists(TIMER):
+        return None
+    made = 0.0
+    with contextlib.suppress(OSError):
+        made = os.stat(PAGE).st_mtime
+    _rc, timer, _err = run(["systemctl", "show", "--property=ActiveState", f"{UNIT}.timer"])
+    _rc, service, _err = run(["systemctl", "show", "--property=Result", f"{UNIT}.service"])
+    return {
+        "made": made,
+        "timer": properties(timer).get("ActiveState", ""),
+        "result": properties(service).get("Result", ""),
     }
 
 

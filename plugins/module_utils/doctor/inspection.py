@@ -8,7 +8,6 @@ The result is plain data. The controller diagnoses the problems (plugin_utils/do
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import time
@@ -23,10 +22,15 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.files import (
     look_at_files,
     look_at_modes,
     look_at_static,
-    through_nginx,
+)
+from ansible_collections.pyweb.stack.plugins.module_utils.doctor.live import (
+    PATIENCE,
+    ask_front,
+    in_maintenance,
+    last_switch,
+    live_manifest,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.nginx import (
-    LOG_BYTES,
     is_configured,
     nginx_errors,
     sites_of,
@@ -58,15 +62,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.writing import 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import Run
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer, Question, ask
-from ansible_collections.pyweb.stack.plugins.module_utils.host.untrusted import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease, lease_in_effect
 from ansible_collections.pyweb.stack.plugins.module_utils.release.masking import masked, secret_values
-from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest, read_manifest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.secret_files import private_values, release_variables
 
-# Seconds to wait for an answer. A health check does not accept a slower one.
-PATIENCE = 5.0
 # nginx, about an answer of the application.
 TOO_BIG = "upstream sent too big header"
 
@@ -151,17 +152,8 @@ def secret_variables(layout: Layout) -> dict[str, str]:
     return private_values(layout, live) if live else {}
 
 
-def live_manifest(layout: Layout) -> Manifest | None:
-    live = layout.current_release()
-    return read_manifest(layout, live) if live else None
-
-
 def ask_direct(spec: dict[str, Any], layout: Layout) -> Answer:
     return ask(Question(unix_socket=layout.current_socket, **spec["question"]), PATIENCE)
-
-
-def ask_front(spec: dict[str, Any]) -> Answer:
-    return ask(Question(port=spec["port"], **through_nginx(spec)), PATIENCE)
 
 
 def look_at_app(
@@ -243,24 +235,7 @@ def look_at_symptoms(
     }
 
 
-def in_maintenance(layout: Layout) -> bool:
-    with contextlib.suppress(OSError, ValueError), open(layout.path("maintenance.json"), encoding="utf-8") as stream:
-        return bool(json.load(stream)["enabled"])
-    return False
-
-
 def has_account(name: str) -> bool:
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
-
-
-def last_switch(layout: Layout, live: str) -> dict[str, Any]:
-    """The entry of the last switch to the live release in the log of deployments; empty if there is none."""
-    found: dict[str, Any] = {}
-    for line in lines_of(tail(layout.history, LOG_BYTES)):
-        with contextlib.suppress(ValueError, AttributeError):
-            entry = json.loads(line)
-            if entry.get("release") == live and entry.get("result") == "live":
-                found = entry
-    return found

@@ -14,6 +14,9 @@ from collections.abc import Callable, Collection, Iterable
 
 APPLICATIONS = "webapps"
 OWN_SITES = "nginx_sites"
+STATUS_PAGE = "webapp_status_site"
+# The name of the only site of this owner.
+STATUS_SITE = "pyweb-status-page"
 
 SITE = re.compile(r"sites/(?P<name>[^/]+)\.conf")
 OWNER = re.compile(r"(?m)^# Owner: (\S+)$")

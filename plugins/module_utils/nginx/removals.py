@@ -9,6 +9,7 @@ from collections.abc import Collection
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.blocks import parsed
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import (
     OWN_SITES,
+    STATUS_PAGE,
     applications,
     names,
     owner,
@@ -35,6 +36,11 @@ def removal_warnings(live: dict[str, str], new: dict[str, str], announced: Colle
         f"nginx no longer serves the site '{name}' ({domains(before[name])}): it is no longer in nginx_sites."
         for name in removed_sites(live, new)
         if owner(before[name]) == OWN_SITES
+    ]
+    warnings += [
+        f"nginx no longer serves the status page of this host ({domains(before[name])}): webapp_status_site is not set."
+        for name in removed_sites(live, new)
+        if owner(before[name]) == STATUS_PAGE
     ]
     # An application that is still on the host keeps its site.
     for name, folder in removed_applications(live, new, announced).items():

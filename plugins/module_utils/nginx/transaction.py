@@ -57,7 +57,7 @@ ARGUMENTS: dict[str, Any] = {
     "owners": {
         "type": "list",
         "elements": "str",
-        "choices": [owners.APPLICATIONS, owners.OWN_SITES],
+        "choices": [owners.APPLICATIONS, owners.OWN_SITES, owners.STATUS_PAGE],
         "default": [owners.OWN_SITES],
     },
     "removed": {"type": "list", "elements": "str", "default": []},

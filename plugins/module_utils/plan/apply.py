@@ -52,6 +52,9 @@ class Application:
             self.switch(by_role["webapp"], self.releases)
         if self.finish:
             self.finish_nginx(by_role.get("nginx"))
+        if "status_site" in by_role:
+            # Last, because the page shows the releases that are live by now.
+            self.apply_part(by_role["status_site"])
         return self.answer
 
     def finish_nginx(self, part: dict[str, Any] | None) -> None:
@@ -153,6 +156,11 @@ class Application:
         given = {key: value for key, value in inputs.items() if key != "adopted"}
         result, seen = transaction.apply(complete(given, transaction.ARGUMENTS), self.run, self.check_mode)
         return self.retire(inputs["adopted"], result, seen) if inputs.get("adopted") else (result, seen)
+
+    def status_site(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        from ansible_collections.pyweb.stack.plugins.module_utils.publishing import installing
+
+        return installing.apply(inputs, self.run, self.check_mode)
 
     def retire(
         self, adopted: list[dict[str, Any]], result: dict[str, Any], seen: dict[str, Any] | None

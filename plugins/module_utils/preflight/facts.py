@@ -34,6 +34,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.preflight.busy import 
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.orphans import Places, orphans
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.resolutions import recorded
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight.revisions import revisions
+from ansible_collections.pyweb.stack.plugins.module_utils.status.paths import FOLDER, TIMER
 
 # Where packages and administrators put units; the first counts.
 UNIT_FOLDERS = (
@@ -79,6 +80,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         "handmade": handmade(root),
         "drained": drained() or {},
         "deployed_certificates": deployed_certificates(params["expired"]),
+        "status_site": any(map(os.path.lexists, (TIMER, FOLDER))),
     }
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import traffic_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import Rollout, named
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import traffic_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.verdict import (
     UNJUDGED,
     WORSE,

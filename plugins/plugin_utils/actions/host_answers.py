@@ -81,6 +81,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "handmade": dict,
     "drained": dict,
     "deployed_certificates": list,
+    "status_site": bool,
 }
 
 

@@ -48,6 +48,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     checked_inventory,
     keep_problems,
 )
+from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import site as publishing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
@@ -141,10 +142,14 @@ class LookAction(HostAction):
         if problems:
             raise Refused(failed(problems))
         inputs = self.given_inputs() if inputs is None else inputs
-        own_sites = self.own_sites() if builds else []
+        own_sites = given_sites = self.own_sites() if builds else []
+        page = self.status_site(inputs) if builds else None
+        if isinstance(own_sites, list):
+            own_sites = [*own_sites, *publishing.status_sites(page)]
         apps, problems, sites, settings = checked_inventory(
             webapps, root, nginx_settings(inputs.get("nginx", {})), own_sites, own_port(inputs)
         )
+        problems = publishing.problems(page, given_sites, sites, problems)
         look = Look(apps, inputs, sites, settings, own_sites=own_sites)
         for text in [*unused_settings(webapps, apps), *cut_connections(apps)] if apps and builds else ():
             display.warning(text)
@@ -213,6 +218,8 @@ class LookAction(HostAction):
         # A run that brings an expired certificate is refused. One that is deployed already only causes a warning.
         brought = look.expired.keys() - {*look.facts["deployed_certificates"]} if builds else ()
         problems = [look.expired[name][1] for name in sorted(brought)]
+        page = self.status_site(look.inputs) if builds else None
+        problems += publishing.host_problems(page, look.facts)
         if problems := [*problems, *host_problems(wanted, look.facts)]:
             raise Refused(failed(problems))
         if builds:
@@ -307,6 +314,11 @@ class LookAction(HostAction):
         """The sites of the role nginx that the site playbook serves beside those of the applications."""
         sites = self._templar.template(self.task_vars["nginx_sites"]) if "nginx_sites" in self.task_vars else None
         return [] if sites is None else sites
+
+    def status_site(self, inputs: dict[str, dict[str, Any]]) -> Any:
+        """The site on which the host publishes its status page. It needs the roles nginx and webapp."""
+        takes_part = {"nginx", "webapp"} <= {*getattr(self, "roles", ("nginx", "webapp"))}
+        return inputs.get("webapp", {}).get(publishing.VARIABLE) if takes_part else None
 
     def bases(self) -> list[str]:
         """The folders that relative paths of sources start from."""

@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archive
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_sites
+from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import part as published
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin, origin_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
@@ -110,7 +111,8 @@ class ModelAction(ArchivesAction):
         """The parts that the stamp does not verify, with their keys, and the origin of each application's source."""
         due: list[tuple[plan.Part, str]] = []
         origins: dict[str, Origin] = {}
-        for part in plan.host_plan(self.roles, model):
+        host = str(self.task_vars.get("inventory_hostname", "the host"))
+        for part in [*plan.host_plan(self.roles, model), *published.parts(self.roles, model, host)]:
             if part.role == "webapp":
                 origins = self.origins(part, look.unfetched)
                 part = sending.with_sources(part, origins, look.unfetched)

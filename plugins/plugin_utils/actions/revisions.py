@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import is_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.flags import lifted_holds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import revisions as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Model
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import is_revision, packages_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import packages_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
 
 # The revisions of one application that a host may report as held.

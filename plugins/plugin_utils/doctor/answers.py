@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import RESTARTS, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.process import socket, upstream_link
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.refusals import refusal
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import protected
 
 ON_SOCKET = "answer on the socket"

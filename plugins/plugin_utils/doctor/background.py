@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import RESTARTS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import (
-    RESTARTS,
     Finding,
     last_line,
     last_words,

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import Verdict, judged
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 DEPLOY = "ansible-playbook site.yml"
 NOT_ASKED = "it is outside of --limit, or this playbook did not ask it"

@@ -60,6 +60,7 @@ LINKS: dict[str, Callable[[View], Finding | None]] = {
     "disk": host.disk,
     "memory": host.memory,
     "clock": host.clock,
+    "status page": host.status_page,
     "next boot": host.next_boot,
 }
 

@@ -10,9 +10,6 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 
-# A process that was started again this often since its release became live is unstable.
-RESTARTS = 3
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.paths import UNIT
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text, page_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
     PROGRAM,
@@ -14,7 +16,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import (
     start_reason,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
 
 # Seconds that a clock may be wrong before certificates, sessions and package lists fail.
 CLOCK = 30.0
@@ -101,6 +102,20 @@ def clock(view: View) -> Finding | None:
             "set the clock of the machine that runs the container",
         )
         + "; certificates and sessions depend on the time",
+        works=True,
+    )
+
+
+def status_page(view: View) -> Finding | None:
+    """Whether the page that the host publishes of itself is renewed."""
+    text = page_problem(view.host.get("status_page"), view.host["time"])
+    if not text:
+        return None
+    return Finding(
+        "status page",
+        f"the host has a problem: {text}",
+        "its timer was stopped, or its program failed",
+        f"ansible-playbook site.yml; on the host: journalctl -u {UNIT}",
         works=True,
     )
 

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_of, lease_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of, lease_text
 
 
 def overdue_switch(view: View) -> Finding | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import RESTARTS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.host import full_disk
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.refusals import refusal
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import START, by_hand

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import answer_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.answers import left_out, served, unreadable
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import Verdict, does_not_apply, judged
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.visits import wanted_headers
 
 NO_TLS = "the site has no TLS"

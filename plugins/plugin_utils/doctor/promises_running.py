@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_of, lease_text
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.starts import start_problem, start_reason
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import (
     Verdict,
@@ -14,7 +15,6 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import
     judged,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of, lease_text
 
 ELSEWHERE = "another tool configures nginx on this host"
 

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status import row
+from ansible_collections.pyweb.stack.plugins.module_utils.status.drift import drifts
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_line, lease_of
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text, hold_line, shown_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.balancers import states
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import drifts
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View, answer_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.workers import unstable
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import shown_revision
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
 COLUMNS = {
     "host": "host",
@@ -38,63 +36,7 @@ COLUMNS = {
 
 def status_row(view: View) -> dict[str, Any]:
     """One application, for machines: bytes, whole numbers, None where a value does not apply."""
-    found, process = view.found, view.process
-    return {
-        "in_inventory": True,
-        "host": view.host["name"],
-        "application": view.name,
-        "release": found["release"],
-        "revision": found.get("revision", ""),
-        "source": found.get("source", ""),
-        "run": found.get("run", ""),
-        "hold": found.get("hold"),
-        "lease": found.get("lease"),
-        "since": found["since"],
-        "drained": view.host.get("drained") or None,
-        "without_service": found.get("without_service"),
-        "server": found["server"],
-        "python": python(found["environment"]),
-        "process_manager": found["process_manager"],
-        "state": process["state"],
-        "workers": process["workers"],
-        "memory": process["memory"],
-        "restarts": process["restarts"],
-        "worker_deaths": (found["deaths"] or {}).get("count"),
-        "healthy": view.front_works,
-        "health": health(view),
-        "balancers": states(view),
-        "certificate_days": certificate_days(view),
-        "processes": [{key: one[key] for key in ("service", "state", "restarts")} for one in found["processes"]],
-        "jobs": [
-            {"name": one["name"], "state": one["state"], "status": one["status"], "started": one["started"]}
-            for one in found["jobs"]
-        ],
-    }
-
-
-def python(environment: dict[str, Any]) -> str:
-    """The version of the interpreter, and whether uv provides it."""
-    provided = " (uv)" if environment["provided"] else ""
-    return f"{environment['version']}{provided}" if environment["version"] else ""
-
-
-def certificate_days(view: View) -> int | None:
-    """Whole days until the first certificate expires; negative afterwards, None without TLS."""
-    ends = [one["shown"].get("ends") or one["disk"].get("ends") for one in view.found["certificates"]]
-    return min((int((end - view.host["time"]) // 86400) for end in ends if end), default=None)
-
-
-def health(view: View) -> str:
-    """The answer through nginx; if it is not healthy, also the state of the process."""
-    if not view.found["release"]:
-        return "not deployed"
-    answer = answer_text(view.found["front"])
-    if view.front_works:
-        closed = ", in maintenance" if view.found["maintenance"] else ""
-        seen = unstable(view)
-        return f"ok ({view.found['front']['status']}){closed}{', BUT ' if seen else ''}{seen}"
-    state = view.process["state"]
-    return f"BAD: {answer}" if state == "running" else f"BAD: {answer}; its process is {state}"
+    return row.status_row(view.found, view.host, view.front_works, states(view))
 
 
 def status_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -102,7 +44,7 @@ def status_table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(COLUMNS.values()), *([cell(row, key) for key in COLUMNS] for row in rows)]
     widths = [max(len(line[place]) for line in cells) for place in range(len(COLUMNS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    texts = [*leases(rows), *holds(rows), *drained_hosts(rows), *differing(rows), *balanced(rows)]
+    texts = [*leases(rows), *holds(rows), *drained_hosts(rows), *old_pages(rows), *differing(rows), *balanced(rows)]
     return [*lines, *map(one_line, texts)]
 
 
@@ -125,6 +67,12 @@ def drained_hosts(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each host that is drained."""
     found = {row["host"]: drained_text(row.get("drained")) for row in rows}
     return [f"{host} is {text}: it gets no requests from balancers." for host, text in found.items() if text]
+
+
+def old_pages(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each host whose published status page is not renewed."""
+    found = {row["host"]: row.get("status_page") for row in rows}
+    return [f"{host}: {text}." for host, text in found.items() if text]
 
 
 def balanced(rows: list[dict[str, Any]]) -> list[str]:

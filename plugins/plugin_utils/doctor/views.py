@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Answer
+from ansible_collections.pyweb.stack.plugins.module_utils.status import row
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import front_port
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import protected
 
@@ -64,8 +65,8 @@ class View:
 
     def passes(self, answer: dict[str, Any]) -> bool:
         """Whether nginx answers correctly. A protected site refuses visitors without credentials."""
-        refusal = protected(self.app["site"], self.app["health"]["path"]) and answer["status"] in (401, 403)
-        return self.healthy(answer) or refusal
+        health = self.app["health"]
+        return row.passes(answer, health["status"], protected(self.app["site"], health["path"]))
 
     @property
     def running(self) -> bool:
@@ -76,7 +77,3 @@ class View:
     def crashing(self) -> bool:
         """Whether it runs only between one crash and the next."""
         return self.process["restarts"] >= 1 and self.found["direct"]["status"] is None
-
-
-def answer_text(answer: dict[str, Any]) -> str:
-    return f"status {answer['status']}" if answer["status"] is not None else answer["error"]

@@ -4,31 +4,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import RESTARTS, Finding, last_words
+from ansible_collections.pyweb.stack.plugins.module_utils.status import row
+from ansible_collections.pyweb.stack.plugins.module_utils.status.row import RESTARTS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.findings import Finding, last_words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.verdicts import Verdict, does_not_apply, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.views import View
 
-# Seconds for which a restart counts as recent. A worker that ends in order, as after max_requests, does not count.
-RECENT = 3600.0
 # Characters of the reason that are shown.
 MOST_REASON = 300
 
 
 def unstable(view: View) -> str:
     """How often workers of the live release have died recently, or its process was restarted; empty if rarely."""
-    found = view.found["deaths"]
-    if found and found["recent"] >= RESTARTS:
-        return f"its workers died {found['recent']} times in the last hour, since {moment(found['since'])}"
-    process = view.process
-    up = view.host["time"] - (process.get("started") or 0)
-    if process["restarts"] >= RESTARTS and up < RECENT:
-        return (
-            f"its process was started again {process['restarts']} times, the last time at {moment(process['started'])}"
-        )
-    return ""
+    return row.unstable(view.found, view.host)
 
 
 def reason(view: View) -> str:
@@ -62,10 +51,3 @@ def its_workers_stay_alive(view: View) -> Verdict:
     if view.found["deaths"] is None:
         return does_not_apply("its process was not restarted again and again, but its release does not record workers")
     return Verdict(1)
-
-
-def moment(time: float) -> str:
-    try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError, OSError):  # the host reports it
-        return "an unknown time"

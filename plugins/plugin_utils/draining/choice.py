@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text
 
 STATES = ("up", "draining", "down", "unknown")
 MOST_REASON = 160
@@ -140,15 +141,6 @@ def why_away(app: str, host: str, seen: list[Seen], away: Mapping[str, str], lab
         if not one.problem and state != "up":
             return f"is {state or 'unknown'} for {one.balancer}"
     return away.get(host, "")
-
-
-def drained_text(drained: Any) -> str:
-    """Since when a host is drained and by whom; empty if it is not."""
-    if not isinstance(drained, Mapping) or not drained:
-        return ""
-    since = one_line(str(drained.get("since", "")))[:40].replace("T", " ").rstrip("Z")
-    by = one_line(str(drained.get("by", "")))[:80]
-    return f"drained since {since} (UTC){f' by {by}' if by else ''}"
 
 
 def drained_notice(host: str, drained: Any) -> str:

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import (
+    APPLICATIONS,
+    OWN_SITES,
+    STATUS_PAGE,
+    STATUS_SITE,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import values, words
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.rules import (
     DAY,
@@ -92,7 +97,8 @@ def checked_with_applications(
     if clashes:
         return [], settings, clashes
     present, filled, problems = checked([*applications, *sites], settings)
-    owned = [{**site, "owner": APPLICATIONS if site["name"] in taken else OWN_SITES} for site in present]
+    owners = {**dict.fromkeys(taken, APPLICATIONS), STATUS_SITE: STATUS_PAGE}
+    owned = [{**site, "owner": owners.get(site["name"], OWN_SITES)} for site in present]
     return owned, filled, problems
 
 

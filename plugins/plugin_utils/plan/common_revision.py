@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import is_revision, shown_revision
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import is_revision, shown_revision
 
 # The states of releases that were live once.
 USABLE = ("good", "withdrawn")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.nginx.owners import APPLICATIONS, OWN_SITES, STATUS_PAGE
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import archive_version
 from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx.tree import tree_files
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.adopted import adopted
@@ -196,11 +197,11 @@ def planned_programs(model: Model) -> list[dict[str, Any]]:
 def nginx_part(roles: Collection[str], model: Model) -> Part | None:
     given = model.inputs["nginx"]
     files = tree_files(model.sites, model.settings)
-    owners = ["nginx_sites"] if given.get("nginx_sites") is not None else []
+    owners = [OWN_SITES] if given.get("nginx_sites") is not None else []
     inputs = {
         "files": of_role("nginx", [file for file in files if "secret" not in file]),
         "certificates": [{**item, "key": ""} for item in model.certificates],
-        "owners": [*owners, *(["webapps"] if "webapp" in roles else [])],
+        "owners": [*owners, *([APPLICATIONS, STATUS_PAGE] if "webapp" in roles else [])],
         "applications": [app["name"] for app in model.apps if app["state"] == "present"],
         "removed": [app["name"] for app in model.apps if app["state"] == "absent"],
         **adopted(model.apps, model.webapp["webapp_root"], roles),

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_line, lease_of
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import hold_line, short_run, shown_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import present
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_line, lease_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import short_run, shown_revision
 
 # The CA certificate of the host, which signs the certificates of mode `selfsigned`.
 CA = "/etc/nginx/pyweb/certificates/ca.crt"
@@ -113,16 +113,3 @@ def state_in_table(release: Mapping[str, Any], app: Mapping[str, Any], live: boo
     if not live:
         return str(release["state"])
     return "provisional" if lease_of(app.get("lease")).get("release") == release["id"] else "live"
-
-
-def hold_line(name: str, hold: Mapping[str, Any], host: str = "") -> str:
-    """Which release of an application is held, since when, and what lifts the hold. The values are those of a host."""
-    where = f"{name} on {host}" if host else name
-    if hold.get("problem"):
-        return f"{where}: {hold['problem']}"
-    moment = str(hold.get("time")).replace("T", " ").rstrip("Z")
-    return (
-        f"{where}: HELD since {moment} UTC, when {hold.get('by')} rolled back from {hold.get('release')} (revision "
-        f"{str(hold.get('revision'))[:12]}) to {hold.get('to')}. site.yml deploys no release with the same code, "
-        "dependencies, settings and secrets as that one. Change one of these, or use -e release_hold=false."
-    )

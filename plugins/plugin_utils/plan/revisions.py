@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import SETTINGS, dependencies_of, digest
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import is_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Model, webapp_part
 
@@ -26,24 +26,6 @@ ROOT = "/srv/webapps"
 LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1|0\.0\.0\.0")
 VERSION = re.compile(r"(3\.\d+)(\.\d+)?")
 HIDDEN = "@host@"
-COMMIT = re.compile(r"[0-9a-f]{40}")
-REVISION = re.compile(r"[0-9a-f]{12}")
-
-
-def is_revision(value: Any) -> bool:
-    return isinstance(value, str) and REVISION.fullmatch(value) is not None
-
-
-def shown_revision(revision: str, source: str) -> str:
-    """A revision as a report shows it. A release of an earlier version has none, so its source stands for it."""
-    # A host can report values of other types.
-    return one_line(str(revision or (source[:12] if COMMIT.fullmatch(source) else source) or "unknown"))
-
-
-def short_run(run: Any) -> str:
-    """The part of a run's ID that differs from those of other runs. The rest names the controller and the play."""
-    parts = str(run or "").split("-")
-    return "".join(parts[2:4]) if len(parts) == 5 else str(run or "")[:8]
 
 
 def bases(

@@ -21,7 +21,8 @@ ROUNDS = 50_000
 def code_digest() -> str:
     """A fingerprint of the collection's code and templates. A new version makes all stamps invalid."""
     total = hashlib.sha256()
-    plugins = (COLLECTION / "plugins").rglob("*.py")
+    # The style and the script of the status page belong to its program.
+    plugins = (path for kind in ("py", "css", "js") for path in (COLLECTION / "plugins").rglob(f"*.{kind}"))
     files = (path for kind in ("templates", "files") for path in COLLECTION.glob(f"roles/*/{kind}/**/*"))
     for path in sorted([*plugins, *(path for path in files if path.is_file())]):
         total.update(str(path.relative_to(COLLECTION)).encode() + b"\0" + path.read_bytes())

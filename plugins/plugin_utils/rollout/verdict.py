@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.logs.buckets import above, quantile
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Slice, Traffic, pooled
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Slice, Traffic, pooled
 
 # The probability that a verdict calls an equal release worse: twenty canaries in a row give a false verdict in one of
 # 500 series. It is divided among the tests of one verdict.

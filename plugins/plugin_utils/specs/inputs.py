@@ -43,6 +43,9 @@ def input_problems(values: Mapping[str, Any]) -> list[str]:
     checker, specs = Checker(), single_inputs()
     for name, value in values.items():
         spec, before = specs[name], len(checker.problems)
+        if value is None and "default" not in spec:
+            # As if it were not set.
+            continue
         value = checker.value(value, spec, name)
         checker.choice(value, spec, name)
         if len(checker.problems) == before and name in RULES:

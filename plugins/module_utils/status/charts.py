@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.logs.buckets import quantile
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Slice, Traffic, pooled
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Slice, Traffic, pooled
 
 WIDTH, HEIGHT = 320.0, 56.0
 # A chart never shows a share of errors as large only because it has the largest bar.
@@ -78,10 +78,7 @@ def figures(hosts: Sequence[Traffic]) -> dict[str, Any]:
 
 def charts(found: dict[str, list[Any]], window: Window) -> list[dict[str, Any]]:
     """The three charts of an application: title, the largest value as text, and the shapes."""
-    shares = [
-        errors / requests if requests else 0.0
-        for errors, requests in zip(found["errors"], found["requests"], strict=True)
-    ]
+    shares = [errors / requests if requests else 0.0 for errors, requests in zip(found["errors"], found["requests"])]
     slow = [value for value in found["p95"] if value is not None]
     return [
         chart("requests a minute", found["rate"], LEAST_RATE, values.rate, [("rate", found["rate"], True)], window),

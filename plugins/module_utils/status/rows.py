@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of, lease_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import hold_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import shown_revision
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_of, lease_text
+from ansible_collections.pyweb.stack.plugins.module_utils.status.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text, hold_line, shown_revision
 
 # Days before the end of a certificate from which on it needs attention. It should have been renewed by then.
 CERTIFICATE_DAYS = 14
@@ -112,6 +110,7 @@ DETAILS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     ),
     "balancers": ("balancers", lambda row: balancer_lines(row.get("balancers"))),
     "drained": ("drained", lambda row: drained_text(row.get("drained"))),
+    "status_page": ("published status page", lambda row: row.get("status_page")),
     "hold": ("hold", lambda row: hold_text(row)),
     "lease": ("provisional switch", lambda row: lease_text(row.get("lease"))),
     "drift": ("drift", drift_text),

@@ -10,10 +10,10 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
-from ansible_collections.pyweb.stack.plugins.plugin_utils.draining.choice import drained_text
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.rows import BAD, NOTE, OK, WARN, Problem
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.rows import BAD, NOTE, OK, WARN, Problem
+from ansible_collections.pyweb.stack.plugins.module_utils.status.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import drained_text, page_problem
 
 # The free part of a disk, and of the memory, below which it needs attention.
 LOW = 0.1
@@ -29,6 +29,8 @@ class Answers:
     status: Mapping[str, Any] = field(default_factory=dict)
     traffic: Mapping[str, Any] = field(default_factory=dict)
     releases: Mapping[str, Any] = field(default_factory=dict)
+    # The applications that the inventory has for a host that did not answer.
+    expected: tuple[str, ...] = ()
 
     @property
     def apps(self) -> list[Mapping[str, Any]]:
@@ -70,6 +72,9 @@ def problems(host: Answers) -> list[Problem]:
     ahead = seen.get("ahead")
     if values.is_number(ahead) and abs(ahead) > WRONG_CLOCK:
         found.append(Problem(WARN, f"its clock is {values.seconds(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"))
+    now = seen.get("time")
+    if values.is_number(now) and (text := page_problem(seen.get("status_page"), now)):
+        found.append(Problem(WARN, text))
     if drained := drained_text(seen.get("drained")):
         found.append(Problem(NOTE, drained))
     return found

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.leases import lease_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import is_revision, shown_revision
+from ansible_collections.pyweb.stack.plugins.module_utils.status.leases import lease_of
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import is_revision, shown_revision
 
 Row = dict[str, Any]
 

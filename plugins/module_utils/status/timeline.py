@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.revisions import short_run, shown_revision
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status import values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.values import dictionaries
+from ansible_collections.pyweb.stack.plugins.module_utils.status.words import short_run, shown_revision
 
 # Entries of an application that the page shows.
 MOST = 12

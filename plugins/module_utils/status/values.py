@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+
+if TYPE_CHECKING:
+    # Python 3.9 has no TypeGuard.
+    from typing import TypeGuard  # novm
 
 # Characters of one value that are shown. The embedded data have all of them.
 MOST = 300
 NONE = "–"  # noqa: RUF001  # the dash of an empty cell
-UTC = datetime.UTC
+UTC = datetime.timezone.utc
 # No value of a host is larger. A larger integer does not fit into a float, and would be a long row of digits.
 LARGEST = 10**15
 

@@ -1,9 +1,9 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""The status of all hosts as one HTML page that needs no other file. Pure, apart from reading its own template.
+"""The status of all hosts as one HTML page that needs no other file. Pure, apart from reading its own style and script.
 
-Every value comes from a host, so it is data alone: the template escapes each one, and the policy of the page permits
-only its own style and its own script, by their hashes.
+Every value comes from a host, so it is data alone: each one is escaped (elements.py), and the policy of the page
+permits only its own style and its own script, by their hashes.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import base64
 import hashlib
 import json
 import math
+import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.drift import with_drift
-from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import Traffic, traffic_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page import charts, hosts, rows, timeline, values
-from ansible_collections.pyweb.stack.plugins.plugin_utils.status_page.hosts import Answers
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ansible_collections.pyweb.stack.plugins.module_utils.status import charts, hosts, rows, timeline, values
+from ansible_collections.pyweb.stack.plugins.module_utils.status.drift import with_drift
+from ansible_collections.pyweb.stack.plugins.module_utils.status.hosts import Answers
+from ansible_collections.pyweb.stack.plugins.module_utils.status.markup import document
+from ansible_collections.pyweb.stack.plugins.module_utils.status.traffic import Traffic, traffic_of
 
-FOLDER = Path(__file__).parent
 # Parts of the window of the charts.
 SLICES = 72
 # Lines of the list of problems.
@@ -32,22 +31,30 @@ MOST_ATTENTION = 40
 OLD = 3600
 
 
-def page(answers: Sequence[Answers], now: float, hours: int) -> str:
-    """The page, from the answers of all hosts."""
+def page(
+    answers: Sequence[Answers],
+    now: float,
+    hours: int,
+    old: int = OLD,
+    maker: str = "Made by status.yml of pyweb.stack.",
+) -> str:
+    """The page, from the answers of all hosts. It marks itself as old after ``old`` seconds."""
     found = with_drift([app["status"] for host in answers for app in host.apps])
     window = charts.Window(now - hours * 3600, now, SLICES)
     deployed = timeline.deployments((host.name, host.releases.get("apps")) for host in answers)
-    names = sorted({str(row["application"]) for row in found if row.get("in_inventory") is not False})
+    listed = {str(row["application"]) for row in found if row.get("in_inventory") is not False}
+    names = sorted(listed.union(*(host.expected for host in answers if host.problem)))
     cards = [application(name, found, answers, window, deployed) for name in names]
     instances = [rows.instance(row) for row in found]
     levels: dict[str, list[str]] = {}
-    for row, one in zip(found, instances, strict=True):
+    for row, one in zip(found, instances):
         levels.setdefault(str(row["host"]), []).append(one["level"])
     context = {
         "made": f"{values.day(now)} {values.clock(now)}",
         "made_at": int(now),
-        "old": OLD,
+        "old": old,
         "hours": hours,
+        "maker": maker,
         "summary": summary(answers, found, instances, cards),
         "attention": attention(answers, found),
         "most_attention": MOST_ATTENTION,
@@ -73,24 +80,17 @@ def page(answers: Sequence[Answers], now: float, hours: int) -> str:
         "style_hash": digest(own("page.css")),
         "script_hash": digest(own("page.js")),
     }
-    return environment().get_template("page.html.j2").render(context)
-
-
-@cache
-def environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return document(context)
 
 
 @cache
 def own(name: str) -> str:
     """The style or the script of the page."""
-    return (FOLDER / name).read_text(encoding="utf-8").strip()
+    # On a host, it is in an archive with this file.
+    found = pkgutil.get_data(__name__.rpartition(".")[0], name)
+    if found is None:
+        raise FileNotFoundError(f"{name} is missing beside {__name__}")
+    return found.decode().strip()
 
 
 def digest(text: str) -> str:
@@ -129,13 +129,15 @@ def application(
     traffic, notes = traffic_on([host for host in answers if host.name in here], name, window)
     series = charts.series(traffic, window)
     levels = [rows.level(row) for row in own_rows]
+    lost = sum(1 for host in answers if host.problem and name in host.expected)
     revisions = sorted({rows.revision_text(row) for row in own_rows if row.get("release")})
     drift = next((row["drift"] for row in own_rows if row.get("drift")), None)
     return {
         "name": values.text(name),
-        "level": max(levels, key=rows.LEVELS.index, default=rows.OK),
+        "level": max([*levels, rows.WARN if lost else rows.OK], key=rows.LEVELS.index),
         "well": sum(1 for level in levels if level in (rows.OK, rows.NOTE)),
-        "of": values.plural(len(levels), "host"),
+        "of": values.plural(len(levels) + lost, "host"),
+        "lost": lost,
         "revision": revisions[0]
         if len(revisions) == 1
         else values.plural(len(revisions), "revision")
@@ -204,6 +206,7 @@ def summary(
 ) -> dict[str, Any]:
     """The state of the fleet in one line and a few numbers."""
     lost = [host for host in answers if host.problem]
+    expected = len(found) + sum(len(host.expected) for host in lost)
     bad = [one for one in cards if one["level"] == rows.BAD]
     level = rows.BAD if lost or bad else max((one["level"] for one in cards), key=rows.LEVELS.index, default=rows.OK)
     texts = []
@@ -219,7 +222,7 @@ def summary(
             ("applications", f"{len(cards):,}"),
             (
                 "instances well",
-                f"{sum(1 for one in instances if one['level'] in (rows.OK, rows.NOTE)):,} of {len(found):,}",
+                f"{sum(1 for one in instances if one['level'] in (rows.OK, rows.NOTE)):,} of {expected:,}",
             ),
             ("hosts that answered", f"{len(answers) - len(lost):,} of {len(answers):,}"),
             ("with drift", f"{sum(1 for one in cards if one['drift']):,}"),
