@@ -22,9 +22,12 @@ HOST: dict[str, list[str]] = {
     "module_utils.processes": ["module_utils.host"],
     # The root file systems of applications that run in containers.
     "module_utils.images": ["module_utils.host"],
+    # Images that users give, unpacked for that store.
+    "module_utils.given_images": ["module_utils.host", "module_utils.images"],
     "module_utils.release": ["module_utils.host", "module_utils.images", "module_utils.requirements"],
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": [
+        "module_utils.given_images",
         "module_utils.host",
         "module_utils.images",
         "module_utils.release",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+from types import ModuleType
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
@@ -85,6 +86,8 @@ class Releases:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
                 given = {**spec, **shared, **self.of_run(spec["name"]), "seen": seen[spec["name"]]}
+                if (given.get("source") or {}).get("kind") == "image":
+                    given = given_image().without_needless_upload(given, self.deployment.root)
                 result = release(self.deployment, given, self.versions)
             except Unresolved as error:
                 unresolved[spec["name"]] = error.offer
@@ -98,7 +101,7 @@ class Releases:
                     self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
                 results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
-            if result["action"] == "build" and spec.get("source", {}).get("wanted"):
+            if result["action"] == "build" and given.get("source", {}).get("wanted"):
                 missing.append(spec["name"])
             results.append(result)
         changed = [result.pop("changed") for result in results]
@@ -199,3 +202,10 @@ def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict
 def report(releases: dict[str, str]) -> dict[str, Any]:
     """The result of the applications, for a run that finds the stamp valid."""
     return {"apps": unchanged(releases)}
+
+
+def given_image() -> ModuleType:
+    """The code for images that are given. Few applications need it, and the host compiles every import."""
+    from ansible_collections.pyweb.stack.plugins.module_utils.building import given_image as found
+
+    return found
