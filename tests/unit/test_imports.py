@@ -220,7 +220,11 @@ SHARED = {
         "module_utils.tls.acme",
         "module_utils.tls.certificate",
     ],
+    # The form of the name of an image.
+    "plugin_utils.model": ["module_utils.given_images.references"],
     "plugin_utils.plan": [
+        # The names of processors in images.
+        "module_utils.given_images.documents",
         "module_utils.host.ignore_files",
         # The statuses that are healthy.
         "module_utils.host.probe",
@@ -236,10 +240,16 @@ SHARED = {
     "plugin_utils.processes": ["module_utils.processes.with_sockets"],
     "plugin_utils.rollout": ["module_utils.host.texts", "module_utils.logs.buckets"],
     "plugin_utils.sources": [
+        # The image that a name stands for, before hosts fetch it.
+        "module_utils.given_images.archives",
+        "module_utils.given_images.documents",
+        "module_utils.given_images.references",
+        "module_utils.given_images.registry",
         "module_utils.host.lines",
         "module_utils.host.links",
         "module_utils.host.texts",
         "module_utils.host.trees",
+        "module_utils.images.places",
         # A list of dependencies is sent, whatever .gitignore says.
         "module_utils.requirements.lines",
         "module_utils.requirements.reading",

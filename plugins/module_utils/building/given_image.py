@@ -42,7 +42,6 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     write_manifest,
 )
 
-KIND = "image"
 # Changes when environments are made in another way.
 RECIPE = 1
 # Folders of the code that are not copied: the history, and environments, which work at their own place alone.
@@ -50,10 +49,6 @@ LEFT_OUT = (".git", ".hg", ".svn")
 ENVIRONMENT = "pyvenv.cfg"
 MOST_FILES = 100_000
 MOST_BYTES = 2 * 1024**3
-
-
-def is_given(source: dict[str, Any]) -> bool:
-    return source.get("kind") == KIND
 
 
 def wanted_image(source: dict[str, Any]) -> Wanted:
@@ -64,12 +59,9 @@ def wanted_image(source: dict[str, Any]) -> Wanted:
     return Wanted(source["digest"], what, source.get("upload") or "", reference, login)
 
 
-def without_needless_upload(spec: dict[str, Any], root: str) -> dict[str, Any]:
-    """The specification of an application, whose archive is not needed if the host has its image."""
-    source = spec.get("source") or {}
-    if not (is_given(source) and source.get("wanted") and has(root, wanted_image(source))):
-        return spec
-    return {**spec, "source": {**source, "wanted": False}}
+def has_image(source: dict[str, Any], root: str) -> bool:
+    """Whether the host has the image of a source already."""
+    return has(root, wanted_image(source))
 
 
 def provide_given(build: Build, manifest: Manifest) -> Build:
@@ -95,8 +87,8 @@ def check_programs(build: Build, known: dict[str, Any]) -> None:
     """Refuse an image without Python, or without the app server."""
     if not known.get("interpreter"):
         raise ImageError(
-            f"{known['base']} has no python3 in its PATH ({shown(known['path'])}), or its version is unknown. Choose an "
-            "image with Python."
+            f"{known['base']} has no python3 in its PATH ({shown(known['path'])}), or its version is unknown. "
+            "Choose an image with Python."
         )
     server = str(build.spec["environment"].get("WEBAPP_SERVER") or "")
     remedy = f"Install {server} where the image is built, or set server to one that the image has."
@@ -138,8 +130,8 @@ def copy_folder(build: Build, top: int, names: tuple[str, ...], links: dict[Part
             copied += status.st_size
             if copied > MOST_BYTES:
                 raise build.error(
-                    f"the working folder of the image, /{place}, has more than {MOST_BYTES // 1024**3} GiB. Set another "
-                    "one (WORKDIR) that has the code alone."
+                    f"the working folder of the image, /{place}, has more than {MOST_BYTES // 1024**3} GiB. Set "
+                    "another one (WORKDIR), which has the code alone."
                 )
             copy_file(visit.descriptor, name, os.path.join(target, name), status)
 
@@ -180,6 +172,10 @@ def provide_environment(build: Build, known: dict[str, Any]) -> str:
 def write_environment(path: str, known: dict[str, Any]) -> None:
     os.makedirs(os.path.join(path, "bin"), mode=0o755)
     os.makedirs(os.path.join(path, "lib", f"python{known['python']}", "site-packages"), mode=0o755)
-    text = f'#!/bin/sh\n# The interpreter of the image, at its own path: it finds its packages there.\nexec {shlex.quote(known["interpreter"])} "$@"\n'
+    text = (
+        "#!/bin/sh\n"
+        "# The interpreter of the image, at its own path: it finds its packages there.\n"
+        f'exec {shlex.quote(known["interpreter"])} "$@"\n'
+    )
     for name in ("python", "python3"):
         write(File(os.path.join(path, "bin", name), text, mode=0o755))

@@ -82,5 +82,6 @@ def find_interpreter_of_image(build: Build) -> tuple[str, str]:
 
 def given_image(build: Build) -> dict[str, Any]:
     """The description of the image of a release whose source is this image; empty for other releases."""
-    known = description(build.layout.root, image_of(build)) if build.spec["source"].get("kind") == "image" else {}
-    return known
+    if build.spec["source"].get("kind") != "image":
+        return {}
+    return description(build.layout.root, image_of(build))

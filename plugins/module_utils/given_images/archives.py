@@ -151,7 +151,7 @@ def opened(path: str, what: str, folder: str) -> Iterator[Archive]:
             os.unlink(plain)
 
 
-def unpack(packed: IO[bytes], target: IO[bytes], what: str) -> None:
+def unpack(packed: gzip.GzipFile, target: IO[bytes], what: str) -> None:
     size = 0
     while block := packed.read(MOST_BYTES):
         size += len(block)

@@ -127,7 +127,7 @@ class Registry:
         scheme = "http" if self.login.plain_http else "https"
         url = f"{scheme}://{self.reference.registry}/v2/{self.reference.repository}/{path}"
         for attempt in range(2):
-            request = urllib.request.Request(url, headers=headers or {})
+            request = urllib.request.Request(url, headers=headers or {})  # noqa: S310  # the scheme is one of these two
             if self.authorization:
                 request.add_header("Authorization", self.authorization)
             try:
@@ -159,7 +159,8 @@ class Registry:
         asked = {"scope": f"repository:{self.reference.repository}:pull"}
         if "service" in challenge:
             asked["service"] = challenge["service"]
-        request = urllib.request.Request(f"{realm}{'&' if '?' in realm else '?'}{urllib.parse.urlencode(asked)}")
+        url = f"{realm}{'&' if '?' in realm else '?'}{urllib.parse.urlencode(asked)}"
+        request = urllib.request.Request(url)  # noqa: S310  # see above
         if self.login.basic:
             request.add_header("Authorization", self.login.basic)
         try:
@@ -194,7 +195,7 @@ class Registry:
         )
 
     def unreachable(self, error: Exception) -> ImageError:
-        reason = shown(getattr(error, "reason", None) or error or type(error).__name__)
+        reason = shown(getattr(error, "reason", None) or str(error) or type(error).__name__)
         return UnreachableError(
             f"the registry {self.reference.registry} does not answer for {self.what}: {reason}. Check its name and the "
             "network. For a registry without HTTPS, set source.registry.plain_http."

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import threading
-from types import ModuleType
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import HostError, Run
@@ -85,9 +84,7 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                given = {**spec, **shared, **self.of_run(spec["name"]), "seen": seen[spec["name"]]}
-                if (given.get("source") or {}).get("kind") == "image":
-                    given = given_image().without_needless_upload(given, self.deployment.root)
+                given = {**spec, **shared, **self.of_run(spec), "seen": seen[spec["name"]]}
                 result = release(self.deployment, given, self.versions)
             except Unresolved as error:
                 unresolved[spec["name"]] = error.offer
@@ -121,13 +118,14 @@ class Releases:
         found = {name: Layout(name, self.deployment.root).current_release() or "" for name in names}
         return {**found, **{name: live for name, live in (self.inputs.get("seen") or {}).items() if name in found}}
 
-    def of_run(self, name: str) -> dict[str, Any]:
+    def of_run(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The state of an application in this run: its new release, and the versions that all hosts install."""
+        name = spec["name"]
         kinds = {"built": "built", "resolution": "resolutions", "shared_inputs": "shared_inputs"}
         kinds |= {"revision": "revisions", "held_on": "held_on"}
         is_held = self.inputs.get("release_hold", True) and name not in (self.inputs.get("lift_hold") or [])
         found = {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
-        return {**found, "release_hold": is_held}
+        return {**found, "release_hold": is_held, **needed_source(spec, self.deployment.root)}
 
     @property
     def held(self) -> list[str]:
@@ -204,8 +202,12 @@ def report(releases: dict[str, str]) -> dict[str, Any]:
     return {"apps": unchanged(releases)}
 
 
-def given_image() -> ModuleType:
-    """The code for images that are given. Few applications need it, and the host compiles every import."""
-    from ansible_collections.pyweb.stack.plugins.module_utils.building import given_image as found
+def needed_source(spec: dict[str, Any], root: str) -> dict[str, Any]:
+    """The source of an application that comes with an image. The archive of one that the host has is not needed."""
+    source = spec.get("source") or {}
+    if source.get("kind") != "image" or not source.get("wanted"):
+        return {}
+    # Few applications need this code, and the host compiles every import.
+    from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import has_image
 
-    return found
+    return {"source": {**source, "wanted": not has_image(source, root)}}

@@ -47,7 +47,7 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
         if source.get(key) and len(given) == 1 and given[0] not in kinds:
             checker.problem(
                 f"{where}.{key}",
-                f"{shown_option(key, source[key])} does not apply to {given[0]}, only to {', '.join(kinds)}. Remove it.",
+                f"{option(key, source[key])} does not apply to {given[0]}, only to {', '.join(kinds)}. Remove it.",
             )
     subdir = source.get("subdir") or ""
     if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
@@ -72,7 +72,7 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
         checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
 
 
-def shown_option(key: str, value: Any) -> str:
+def option(key: str, value: Any) -> str:
     """The value of an option in messages. A login is not shown."""
     return "it" if key == "registry" else f"'{value}'"
 
