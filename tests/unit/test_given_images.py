@@ -222,7 +222,7 @@ def test_a_layer_with_other_content_than_the_image_says_is_refused(store: Path) 
 @pytest.mark.parametrize("content", [b"\x28\xb5\x2f\xfdzstd", gzip.compress(layer(PYTHON))[:-20], b"x" * 1024])
 def test_a_layer_that_cannot_be_read_is_refused(store: Path, content: bytes) -> None:
     path = damaged(docker_archive(store / "s.tar", [PYTHON]), lambda name, old: content if "layer" in name else old)
-    with pytest.raises(ImageError, match="not packed with gzip|damaged"):
+    with pytest.raises(ImageError, match=r"not packed with gzip|damaged"):
         provided(store, path)
     assert os.listdir(store / ".images") == []
 

@@ -35,6 +35,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.identity impor
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import used_images
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import (
     COMPLETE,
+    OWN_COMMAND,
     Manifest,
     NoImage,
     manifests,
@@ -42,6 +43,19 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.releases impor
     write_manifest,
 )
 
+# The app server that is the command of the image.
+OWN = "image"
+START = """#!/bin/sh
+# Managed by Ansible: pyweb.stack. Changes made here are overwritten.
+if [ "${{LISTEN_PID:-}}" != "$$" ] || [ "${{LISTEN_FDS:-0}}" -lt 1 ]; then
+    echo "The process manager passes no sockets. Run the playbook site, which writes its definition again." >&2
+    exit 1
+fi
+# Only the first socket is for HTTP.
+export LISTEN_FDS=1
+exec 4>&-
+exec {command}
+"""
 # Changes when environments are made in another way.
 RECIPE = 1
 # Folders of the code that are not copied: the history, and environments, which work at their own place alone.
@@ -91,8 +105,30 @@ def check_programs(build: Build, known: dict[str, Any]) -> None:
             "Choose an image with Python."
         )
     server = str(build.spec["environment"].get("WEBAPP_SERVER") or "")
+    if server == OWN:
+        write_command(build, known)
+        return
     remedy = f"Install {server} where the image is built, or set server to one that the image has."
     check_program(file_system(build.layout.root, image_of(build)), known, server, remedy)
+
+
+def write_command(build: Build, known: dict[str, Any]) -> None:
+    """Write the start command of a release that runs the command of its image."""
+    words = [str(word) for word in known["command"]]
+    if not words:
+        raise ImageError(
+            f"{known['base']} has no command (ENTRYPOINT, CMD). Set one where the image is built, or set server: "
+            "gunicorn."
+        )
+    program = words[0]
+    if "/" in program and not program.startswith("/"):
+        program = os.path.join(known["folder"], program)
+    remedy = "It is the command of the image. Correct ENTRYPOINT and CMD, or set server: gunicorn."
+    check_program(file_system(build.layout.root, image_of(build)), known, program, remedy)
+    command = " ".join(shlex.quote(word) for word in [build.launcher, *words])
+    write(File(os.path.join(build.release, "bin", "web"), START.format(command=command), mode=0o755))
+    # The gate explains a command that does not use the socket.
+    write(File(os.path.join(build.release, OWN_COMMAND), f"{shlex.join(words)}\n"))
 
 
 def copy_code(build: Build, known: dict[str, Any]) -> Build:

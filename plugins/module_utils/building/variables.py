@@ -73,7 +73,7 @@ def variables(build: Build) -> dict[str, str]:
         # Printed lines are in the log at once. Without it, Python collects 8 KB.
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",
-        "FLASK_APP": build.spec["wsgi"],
+        **({"FLASK_APP": build.spec["wsgi"]} if build.spec["wsgi"] else {}),
         "WEBAPP_NAME": build.name,
         "WEBAPP_RELEASE": build.identity,
         "WEBAPP_ROOT": build.root,

@@ -22,7 +22,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import rele
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import health_timeout, resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import IMAGE, server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
@@ -56,7 +56,8 @@ def releases(
                 "environment": environment,
                 "env": app["env"],
                 "files": app["files"],
-                "import_check": app["import_check"],
+                # The command of an image imports whatever it likes.
+                "import_check": app["import_check"] and app["server"] != IMAGE.name,
                 "shared": app["shared"],
                 "served": served_from_shared(app),
                 "stop_first": app["switch"] == "stop_first",
