@@ -182,10 +182,12 @@ BROKEN: list[tuple[dict[str, bytes], str]] = [
     ({"manifest.json": b'[{"Config": "c", "Layers": ["l"]}]'}, "'c' is missing"),
     (
         {"manifest.json": b'[{"Config": "c", "Layers": ["l"]}]', "c": b'{"os": "windows"}'},
-        "for 'windows', not for linux",
+        "for 'windows/None', not for linux",
     ),
     ({"index.json": b'{"manifests": [{"digest": "sha256:../../x"}]}'}, "is not a digest"),
     ({"index.json": b'{"manifests": [{}, {}]}'}, "several images"),
+    ({"index.json": b'{"manifests": 7}'}, "several images"),
+    ({"index.json": b'{"manifests": [{"platform": [1]}, 5, null]}'}, "several images"),
 ]
 
 
@@ -300,3 +302,25 @@ def test_a_layer_that_two_images_share_may_be_a_link(store: Path) -> None:
         tar.addfile(link)
     with contextlib.nullcontext(provided(store, path)) as root:
         assert (root / "usr/local/bin/python3.12").is_file()
+
+
+@pytest.mark.parametrize("make", [docker_archive, layout_archive])
+def test_a_header_that_would_fill_the_memory_is_refused(store: Path, make: Any) -> None:
+    long = tarfile.TarInfo("x")
+    long.pax_headers = {"comment": "x" * 2 * 1024**2}
+    with pytest.raises(ImageError, match=r"a header has 2\d+ bytes, and 1048576 are allowed"):
+        provided(store, make(store / "shop.tar", [[*PYTHON, long]]))
+    assert os.listdir(store / ".images") == []
+
+
+def test_a_layer_without_end_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = docker_archive(store / "shop.tar", [PYTHON])
+    monkeypatch.setattr(layers, "LARGEST", 2048)
+    with pytest.raises(ImageError, match="a layer has more than 0 GiB"):
+        provided(store, path)
+
+
+def test_a_search_path_has_plain_folders_alone(store: Path) -> None:
+    path = docker_archive(store / "shop.tar", [PYTHON], Env=["PATH=.:x:/a b:/a\nb:/usr/local/bin:/bin"])
+    root = provided(store, path)
+    assert description(str(store), root.parent.name)["path"] == "/usr/local/bin:/bin"

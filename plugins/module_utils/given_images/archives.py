@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.given_images.bounded import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents import (
     MOST_BYTES,
     Config,
@@ -142,10 +143,12 @@ def opened(path: str, what: str, folder: str) -> Iterator[Archive]:
         if is_packed:
             with gzip.open(path, "rb") as packed, open(plain, "wb") as target:
                 unpack(packed, target, what)
-        with tarfile.open(plain if is_packed else path, "r:") as tar:
+        with tarfile.open(plain if is_packed else path, "r:", tarinfo=BoundedInfo) as tar:
             yield Archive(tar, what)
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, UnicodeError) as error:
         raise broken(what, "it is no tar archive, or is damaged") from error
+    except LongHeader as error:
+        raise broken(what, str(error)) from error
     finally:
         if os.path.exists(plain):
             os.unlink(plain)

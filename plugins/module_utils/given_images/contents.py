@@ -16,6 +16,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.images.places import I
 
 SHELL = "/bin/sh"
 INTERPRETERS = ("python3", "python")
+# A folder of a search path.
+FOLDER = re.compile(r"/[\w./+@~-]*", re.ASCII)
 MINOR = re.compile(r"python(3\.\d+)t?")
 
 
@@ -33,7 +35,7 @@ def complete(file_system: str) -> None:
 
 def described(file_system: str, config: Config, what: str) -> dict[str, Any]:
     """What builds need to know of an image. Raises ImageError if no application can run in it."""
-    path = ":".join(folder for folder in config.env.get("PATH", PATH).split(":") if folder.startswith("/"))
+    path = ":".join(folder for folder in config.env.get("PATH", PATH).split(":") if FOLDER.fullmatch(folder))
     with inside.opened(file_system) as top:
         if not inside.program_at(top, SHELL):
             raise ImageError(f"{what} has no {SHELL}, which starts its programs. Choose an image that has a shell.")

@@ -35,6 +35,7 @@ ARCHITECTURES = {
     "s390x": "s390x",
     "riscv64": "riscv64",
 }
+ARCHITECTURE = re.compile(r"[A-Za-z0-9_]{1,20}")
 # Bytes of a document, and layers of an image. Registries have the same limits.
 MOST_BYTES = 4 * 1024**2
 MOST_LAYERS = 128
@@ -90,11 +91,16 @@ def is_index(found: dict[str, Any]) -> bool:
 def images_of(index: dict[str, Any], what: str) -> dict[str, str]:
     """The digests in an index by their architectures. Attestations have other platforms."""
     found: dict[str, str] = {}
-    for item in index.get("manifests") or []:
-        place = (item.get("platform") or {}) if isinstance(item, dict) else {}
-        if place.get("os") == "linux" and isinstance(place.get("architecture"), str):
+    listed = index.get("manifests")
+    for item in listed if isinstance(listed, list) else []:
+        place = item.get("platform") if isinstance(item, dict) else None
+        if isinstance(place, dict) and place.get("os") == "linux" and is_architecture(place.get("architecture")):
             found.setdefault(place["architecture"], checked_digest(item.get("digest"), what))
     return found
+
+
+def is_architecture(value: Any) -> bool:
+    return isinstance(value, str) and ARCHITECTURE.fullmatch(value) is not None
 
 
 def checked_digest(value: Any, what: str) -> str:
@@ -125,8 +131,9 @@ def config_of(content: bytes, what: str) -> Config:
     found = document(content, what)
     given = found.get("config") or {}
     layers = (found.get("rootfs") or {}).get("diff_ids") if isinstance(found.get("rootfs"), dict) else None
-    if found.get("os") != "linux" or not isinstance(found.get("architecture"), str):
-        raise broken(what, f"it is for '{shown(found.get('os'))}', not for linux")
+    if found.get("os") != "linux" or not is_architecture(found.get("architecture")):
+        place = f"{found.get('os')}/{found.get('architecture')}"
+        raise broken(what, f"it is for '{shown(place)}', not for linux")
     if not isinstance(layers, list) or not isinstance(given, dict):
         raise broken(what, "its configuration names no layers")
     check_count(layers, what)

@@ -16,6 +16,7 @@ import tarfile
 import zlib
 from typing import IO, Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.given_images.bounded import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents import broken, shown
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
 from ansible_collections.pyweb.stack.plugins.module_utils.images import inside
@@ -26,6 +27,8 @@ BLOCK = 1024**2
 # Bytes of the disk that an image leaves free, and the files that it may have.
 RESERVE = 128 * 1024**2
 MOST_FILES = 1_000_000
+# Bytes of an unpacked layer.
+LARGEST = 32 * 1024**3
 DEEPEST = 100
 # Names that stand for removals of files of lower layers.
 REMOVED, ALL_REMOVED, NOTES = ".wh.", ".wh..wh..opq", ".wh..wh."
@@ -42,7 +45,7 @@ class Stream:
             raise broken(what, "a layer is not packed with gzip. Set the compression to gzip where the image is built")
         joined: Any = Joined(head, packed)
         self.source: Any = gzip.GzipFile(fileobj=joined, mode="rb") if head.startswith(GZIP) else joined
-        self.hash, self.what = hashlib.sha256(), what
+        self.hash, self.what, self.size = hashlib.sha256(), what, 0
 
     def read(self, size: int = BLOCK) -> bytes:
         try:
@@ -50,6 +53,9 @@ class Stream:
         except (zlib.error, EOFError, gzip.BadGzipFile) as error:
             raise broken(self.what, "a layer is damaged or incomplete") from error
         self.hash.update(found)
+        self.size += len(found)
+        if self.size > LARGEST:
+            raise broken(self.what, f"a layer has more than {LARGEST // 1024**3} GiB")
         return found
 
     def digest(self) -> str:
@@ -88,11 +94,13 @@ class Unpacking:
         self.written = set()
         stream = Stream(packed, self.what)
         try:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.RECORDSIZE) as archive:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.RECORDSIZE, tarinfo=BoundedInfo) as archive:  # type: ignore[call-overload]
                 for member in archive:
                     self.write(archive, member)
         except (tarfile.TarError, UnicodeError, OverflowError) as error:
             raise broken(self.what, "a layer is no tar archive, or is damaged") from error
+        except LongHeader as error:
+            raise broken(self.what, f"of a layer, {error}") from error
         if stream.digest() != digest:
             raise broken(self.what, f"a layer does not have the digest {digest} that the image says")
 
