@@ -117,6 +117,7 @@ def test_a_registry_that_refuses_is_reported_without_the_password(
     assert len(served.asked) <= 3
 
 
+@pytest.mark.attack("17", "A registry redirects a host to another server, which asks for the login")
 def test_the_login_goes_to_no_other_server(store: Path, served: Served) -> None:
     served.wants = "basic"
     with serving(Served([PYTHON])) as other:
@@ -127,6 +128,7 @@ def test_the_login_goes_to_no_other_server(store: Path, served: Served) -> None:
         assert {authorization for _path, authorization in other.asked} == {""}
 
 
+@pytest.mark.attack("17", "A registry names a server for tokens without encryption")
 def test_a_server_for_tokens_without_encryption_does_not_get_the_login(served: Served) -> None:
     asked = Registry(Reference("registry.example.com", "shop", "1"), Login("ann", "s3cret"))
     with pytest.raises(ImageError, match="which is no https address"):
@@ -154,6 +156,7 @@ def test_a_registry_that_does_not_answer_leaves_out_its_application_alone(served
         pin(source(gone), [])
 
 
+@pytest.mark.attack("2", "A registry sends another image than its digest says")
 def test_a_registry_cannot_send_another_image(store: Path, served: Served) -> None:
     other = b'{"schemaVersion": 2, "layers": []}'
     for name in [served.manifest, *served.files]:

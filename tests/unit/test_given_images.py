@@ -107,6 +107,7 @@ def test_an_upper_layer_replaces_and_removes_files_of_lower_ones(tmp_path: Path)
     assert (found / "c").is_dir()
 
 
+@pytest.mark.attack("2", "An image has programs that run as root")
 def test_root_owns_all_files_and_none_has_special_rights(tmp_path: Path) -> None:
     foreign, secret = tarfile.TarInfo("app.py"), tarfile.TarInfo("shadow")
     foreign.uid, foreign.mode, secret.mode = 1000, 0o4700, 0o600
@@ -137,6 +138,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.attack("2", "A layer of an image has paths, hard links and devices outside of it")
 @pytest.mark.parametrize(("entries", "says"), HOSTILE)
 def test_a_hostile_layer_is_refused_and_nothing_of_it_stays(store: Path, entries: list[Any], says: str) -> None:
     path = docker_archive(store / "shop.tar", [PYTHON, entries])
@@ -147,6 +149,7 @@ def test_a_hostile_layer_is_refused_and_nothing_of_it_stays(store: Path, entries
     assert os.listdir(store / ".images") == []
 
 
+@pytest.mark.attack("2", "A layer of an image writes and removes files through links of a lower layer")
 def test_links_of_an_image_lead_to_places_inside_of_it(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -173,7 +176,7 @@ def test_devices_of_an_image_are_left_out(tmp_path: Path) -> None:
     assert files(unpacked(tmp_path, ["dev/", ("dev/null", "dev", None), ("dev/fd", "->", "/proc/self/fd")])) == []
 
 
-# What the file is, and the message
+# The content of a file, and the message
 BROKEN: list[tuple[dict[str, bytes], str]] = [
     ({"a": b""}, "neither manifest.json nor index.json"),
     ({"manifest.json": b"{"}, "not a list of images"),
@@ -304,6 +307,7 @@ def test_a_layer_that_two_images_share_may_be_a_link(store: Path) -> None:
         assert (root / "usr/local/bin/python3.12").is_file()
 
 
+@pytest.mark.attack("16", "The header of a layer fills the memory")
 @pytest.mark.parametrize("make", [docker_archive, layout_archive])
 def test_a_header_that_would_fill_the_memory_is_refused(store: Path, make: Any) -> None:
     long = tarfile.TarInfo("x")
@@ -313,6 +317,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(store: Path, make: Any) 
     assert os.listdir(store / ".images") == []
 
 
+@pytest.mark.attack("16", "A small layer unpacks without end")
 def test_a_layer_without_end_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = docker_archive(store / "shop.tar", [PYTHON])
     monkeypatch.setattr(layers, "LARGEST", 2048)

@@ -131,3 +131,11 @@ def test_hosts_with_different_processors_deploy_one_image() -> None:
     looks = [fleet.seen([app], {**FACTS, "platform": {"machine": one}}) for one in ("x86_64", "aarch64")]
     assert looks[0]["commits"] == looks[1]["commits"] == FACTS["sources"]
     assert ARCHITECTURE in FACTS["sources"]["shop"]["architectures"]
+
+
+def test_a_result_that_is_printed_does_not_depend_on_the_password() -> None:
+    found = []
+    for password in ("s3cret", "other"):
+        given = {**SHOP, "source": {"image": IMAGE, "registry": {"username": "ann", "password": password}}}
+        found.append(fleet.seen(applications([given]), FACTS))
+    assert found[0] == found[1]

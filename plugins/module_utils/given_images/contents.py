@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What an unpacked image has: its interpreter, its programs, and the places for files of the host."""
+"""The contents of an unpacked image: its interpreter, its programs, and the places for files of the host."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def complete(file_system: str) -> None:
 
 
 def described(file_system: str, config: Config, what: str) -> dict[str, Any]:
-    """What builds need to know of an image. Raises ImageError if no application can run in it."""
+    """The description of an image for builds. Raises ImageError if no application can run in it."""
     path = ":".join(folder for folder in config.env.get("PATH", PATH).split(":") if FOLDER.fullmatch(folder))
     with inside.opened(file_system) as top:
         if not inside.program_at(top, SHELL):

@@ -48,7 +48,7 @@ MOST_SHOWN = 80
 
 @dataclass(frozen=True)
 class Config:
-    """What an image says about itself."""
+    """The configuration of an image."""
 
     architecture: str
     # The digests of the unpacked layers.

@@ -59,7 +59,7 @@ class Stream:
         return found
 
     def digest(self) -> str:
-        """The digest of the whole layer, also of what comes after its last file."""
+        """The digest of the whole layer, also of the bytes after its last file."""
         while self.read():
             pass
         return f"sha256:{self.hash.hexdigest()}"

@@ -33,7 +33,7 @@ class Reference:
 
     @property
     def version(self) -> str:
-        """What a registry is asked for."""
+        """The version that a registry is asked for: the digest, else the tag."""
         return self.digest or self.tag
 
 

@@ -71,7 +71,7 @@ def link_at(top: int, place: list[str], name: str) -> str | None:
 
 
 def status_of(top: int, path: str) -> tuple[str, os.stat_result] | None:
-    """The real path below the top, and the status of what a path leads to; None if it is missing."""
+    """The real path below the top to which a path leads, and its status; None if it is missing."""
     names = followed(top, path)
     try:
         folder = open_below(top, names[:-1])

@@ -45,7 +45,7 @@ def listens_elsewhere(layout: Layout, release: str, seconds: float) -> str:
 
 
 def own_command_hint(layout: Layout, release: str) -> str:
-    """What to change in an image whose command does not answer."""
+    """The remedy for an image whose command does not answer."""
     command = command_of(layout, release)
     if not command:
         return ""
