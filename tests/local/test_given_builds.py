@@ -138,9 +138,10 @@ def test_an_image_that_cannot_serve_is_refused(
 
 
 @needs_root
-def test_nothing_of_a_hostile_image_stays(bench: Bench) -> None:
+@pytest.mark.parametrize("code", [[("../evil", b"", 0o644)], [("usr/bin/.wh.gunicorn", b"", 0)]])
+def test_nothing_of_a_refused_image_stays(bench: Bench, code: list[Any]) -> None:
     with pytest.raises(NoImage):
-        bench.build_spec(spec(bench, [("../evil", b"", 0o644)]))
+        bench.build_spec(spec(bench, code))
     assert os.listdir(bench.layout.releases) == os.listdir(bench.layout.venvs) == []
     assert os.listdir(Path(bench.layout.root, ".images")) == [".lock"]
 

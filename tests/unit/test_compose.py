@@ -360,8 +360,8 @@ def test_an_application_with_an_image_is_refused_without_asking_its_registry(tmp
     with pytest.raises(ComposeError) as error:
         made(wanted, tmp_path / "to")
     assert error.value.problems == [
-        "webapps 'shop'.source.image: the application has its image already, and compose can run it. This folder is for "
-        "sources without one: set source.git or source.path."
+        "webapps 'shop'.source.image: the application has its image already, and compose can run it. This folder is "
+        "for sources without one: set source.git or source.path."
     ]
 
 

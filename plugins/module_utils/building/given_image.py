@@ -28,7 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     file_system,
     path_of,
 )
-from ansible_collections.pyweb.stack.plugins.module_utils.images.store import locked
+from ansible_collections.pyweb.stack.plugins.module_utils.images.store import locked, remove_unused
 from ansible_collections.pyweb.stack.plugins.module_utils.release.completeness import is_complete
 from ansible_collections.pyweb.stack.plugins.module_utils.release.environments import fault_in, record_contents
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import digest
@@ -84,11 +84,16 @@ def provide_given(build: Build, manifest: Manifest) -> Build:
     try:
         with locked(layout.root):
             wanted = wanted_image(build.spec["source"])
-            manifest.image = provide(layout.root, wanted, lambda: used_images(layout.root))
+            image = provide(layout.root, wanted, lambda: used_images(layout.root))
+            known = description(layout.root, image)
+            try:
+                check_programs(build, file_system(layout.root, image), known)
+            except ImageError:
+                remove_unused(layout.root, used_images(layout.root))
+                raise
+            manifest.image = image
             os.symlink(path_of(layout.root, manifest.image), os.path.join(build.release, LINK))
             write_manifest(layout, manifest)
-        known = description(layout.root, manifest.image)
-        check_programs(build, known)
         create_places(build, manifest.image)
     except ImageError as error:
         raise NoImage(build.name, str(error)) from error
@@ -97,7 +102,7 @@ def provide_given(build: Build, manifest: Manifest) -> Build:
     return build
 
 
-def check_programs(build: Build, known: dict[str, Any]) -> None:
+def check_programs(build: Build, top: str, known: dict[str, Any]) -> None:
     """Refuse an image without Python, or without the app server."""
     if not known.get("interpreter"):
         raise ImageError(
@@ -106,13 +111,13 @@ def check_programs(build: Build, known: dict[str, Any]) -> None:
         )
     server = str(build.spec["environment"].get("WEBAPP_SERVER") or "")
     if server == OWN:
-        write_command(build, known)
+        write_command(build, top, known)
         return
     remedy = f"Install {server} where the image is built, or set server to one that the image has."
-    check_program(file_system(build.layout.root, image_of(build)), known, server, remedy)
+    check_program(top, known, server, remedy)
 
 
-def write_command(build: Build, known: dict[str, Any]) -> None:
+def write_command(build: Build, top: str, known: dict[str, Any]) -> None:
     """Write the start command of a release that runs the command of its image."""
     words = [str(word) for word in known["command"]]
     if not words:
@@ -124,7 +129,7 @@ def write_command(build: Build, known: dict[str, Any]) -> None:
     if "/" in program and not program.startswith("/"):
         program = os.path.join(known["folder"], program)
     remedy = "It is the command of the image. Correct ENTRYPOINT and CMD, or set server: gunicorn."
-    check_program(file_system(build.layout.root, image_of(build)), known, program, remedy)
+    check_program(top, known, program, remedy)
     command = " ".join(shlex.quote(word) for word in [build.launcher, *words])
     write(File(os.path.join(build.release, "bin", "web"), START.format(command=command), mode=0o755))
     # The gate explains a command that does not use the socket.
