@@ -184,8 +184,9 @@ def with_app_secrets(app: dict[str, Any], secret: dict[str, Any]) -> dict[str, A
     if app["state"] == "present" and "problem" not in app:
         app["python"] = {**app["python"], **secret.get("python", {})}
         app["source"] = {**app["source"], "data": secret.get("data")}
-        if "package" in secret:
-            app["source"]["package"] = secret["package"]
+        for key in ("package", "registry"):
+            if key in secret:
+                app["source"][key] = secret[key]
         app["server_packages"] = secret.get("server_packages", app.get("server_packages", []))
     return app
 

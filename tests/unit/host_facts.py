@@ -8,7 +8,7 @@ from typing import Any
 
 GOOD: dict[str, Any] = {
     "distribution": {"id": "debian", "name": "Debian GNU/Linux", "version": "12", "codename": "bookworm"},
-    "platform": {"apt": True, "python": "3.11", "versions": {"systemd": "252.39-1~deb12u1"}},
+    "platform": {"apt": True, "python": "3.11", "machine": "x86_64", "versions": {"systemd": "252.39-1~deb12u1"}},
     "init": "systemd",
     "cpus": 2,
     "memory_bytes": 2**31,

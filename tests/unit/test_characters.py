@@ -129,6 +129,14 @@ WEBAPPS = [
     ),
     app("b", {"path": "shop", "include": [".env"]}, site={"port": 82}, adopts={"program": "b"}),
     app("c", {"package": "shop==1.4.2"}, site={"port": 83}, adopts={"command": "gunicorn c:app"}),
+    app(
+        "d",
+        {"image": "registry.example.com/shop:1", "registry": {"username": "ann", "password": "secret"}},
+        site={"port": 84},
+        # An image has them already.
+        python={},
+        container={},
+    ),
 ]
 SITES = [
     {
@@ -400,7 +408,9 @@ def test_no_setting_of_gunicorn_has_a_control_character() -> None:
 def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str) -> None:
     facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
     for webapps in [WEBAPPS, *accepted("webapps")]:
-        apps, problems, *_ = checked_inventory([{**one, "process_manager": manager} for one in webapps])
+        # An image needs systemd.
+        fitting = [one for one in webapps if manager == "systemd" or not one["source"].get("image")]
+        apps, problems, *_ = checked_inventory([{**one, "process_manager": manager} for one in fitting])
         assert problems == []
         assert systemd.problems(services.systemd_services(apps, facts)) == []
         assert supervisor.problems(services.supervisor_programs(apps, facts)) == []

@@ -352,6 +352,19 @@ def test_a_folder_in_the_source_is_refused(source: Path, tmp_path: Path) -> None
     assert not (source / "compose").exists()
 
 
+@pytest.mark.parametrize("server", ["gunicorn", "image"])
+def test_an_application_with_an_image_is_refused_without_asking_its_registry(tmp_path: Path, server: str) -> None:
+    wanted = order(tmp_path)
+    wanted.app["server"] = server
+    wanted.app["source"].update(image="registry.example.com/shop:1", path=None)
+    with pytest.raises(ComposeError) as error:
+        made(wanted, tmp_path / "to")
+    assert error.value.problems == [
+        "webapps 'shop'.source.image: the application has its image already, and compose can run it. This folder is "
+        "for sources without one: set source.git or source.path."
+    ]
+
+
 # Writing
 
 

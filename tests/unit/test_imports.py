@@ -22,9 +22,12 @@ HOST: dict[str, list[str]] = {
     "module_utils.processes": ["module_utils.host"],
     # The root file systems of applications that run in containers.
     "module_utils.images": ["module_utils.host"],
+    # Images that users give, unpacked for that store.
+    "module_utils.given_images": ["module_utils.host", "module_utils.images"],
     "module_utils.release": ["module_utils.host", "module_utils.images", "module_utils.requirements"],
     "module_utils.tls": ["module_utils.host"],
     "module_utils.building": [
+        "module_utils.given_images",
         "module_utils.host",
         "module_utils.images",
         "module_utils.release",
@@ -252,7 +255,11 @@ SHARED = {
         "module_utils.tls.acme",
         "module_utils.tls.certificate",
     ],
+    # The form of the name of an image.
+    "plugin_utils.model": ["module_utils.given_images.references"],
     "plugin_utils.plan": [
+        # The names of processors in images.
+        "module_utils.given_images.documents",
         "module_utils.host.ignore_files",
         # The statuses that are healthy.
         "module_utils.host.probe",
@@ -272,10 +279,16 @@ SHARED = {
     "plugin_utils.publishing": ["module_utils.nginx.owners", "module_utils.status.paths"],
     "plugin_utils.rollout": ["module_utils.logs.buckets", "module_utils.status.traffic"],
     "plugin_utils.sources": [
+        # The image that a name stands for, before hosts fetch it.
+        "module_utils.given_images.archives",
+        "module_utils.given_images.documents",
+        "module_utils.given_images.references",
+        "module_utils.given_images.registry",
         "module_utils.host.lines",
         "module_utils.host.links",
         "module_utils.host.texts",
         "module_utils.host.trees",
+        "module_utils.images.places",
         # A list of dependencies is sent, whatever .gitignore says.
         "module_utils.requirements.lines",
         "module_utils.requirements.reading",

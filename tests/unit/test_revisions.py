@@ -468,7 +468,7 @@ def test_single_holds_are_lifted_by_their_names(given: Any, lifted: list[str]) -
     assert lift_problems(variables, lambda found: found, ["shop", "blog"]) == []
     inputs = {"apps": [], "root": "/x", "uv": "", "nginx_group": "", "owner": "", "lift_hold": lifted}
     releases = Releases(inputs, lambda *_arguments: None, check_mode=False)
-    assert [releases.of_run(name)["release_hold"] for name in ("shop", "blog")] == [
+    assert [releases.of_run({"name": name})["release_hold"] for name in ("shop", "blog")] == [
         "shop" not in lifted,
         "blog" not in lifted,
     ]

@@ -78,10 +78,16 @@ def build_release(build: Build, manifest: Manifest) -> None:
 
 
 def make(build: Build, manifest: Manifest) -> None:
-    build = unpack(build)
-    provide_image(build, manifest)
-    manifest.venv, points_into_release = provide_environment(build)
-    manifest.leans_on = build.identity if points_into_release else ""
+    if build.spec["source"].get("kind") == "image":
+        # Few applications need this code, and the host compiles every import.
+        from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import provide_given
+
+        build = provide_given(build, manifest)
+    else:
+        build = unpack(build)
+        provide_image(build, manifest)
+        manifest.venv, points_into_release = provide_environment(build)
+        manifest.leans_on = build.identity if points_into_release else ""
     link_shared(build)
     write_launcher(build)
     take_for_root(build.source)

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.images import inside
 from ansible_collections.pyweb.stack.plugins.module_utils.images.making import Wanted, provide
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import (
     LINK,
@@ -51,9 +53,9 @@ def provide_image(build: Build, manifest: Manifest) -> None:
 
 def create_places(build: Build, image: str) -> None:
     """Create the folders of an image in which the folders of the application appear."""
-    top = file_system(build.layout.root, image)
-    for path in (build.layout.home, build.layout.runtime):
-        os.makedirs(os.path.join(top, path.lstrip("/")), mode=0o755, exist_ok=True)
+    with inside.opened(file_system(build.layout.root, image)) as top:
+        for path in (build.layout.home, build.layout.runtime):
+            inside.make_folder(top, path)
 
 
 def image_of(build: Build) -> str:
@@ -76,3 +78,10 @@ def find_interpreter_of_image(build: Build) -> tuple[str, str]:
             "change the source."
         )
     return INTERPRETER, f"cpython-{minor_of(version)}"
+
+
+def given_image(build: Build) -> dict[str, Any]:
+    """The description of the image of a release whose source is this image; empty for other releases."""
+    if build.spec["source"].get("kind") != "image":
+        return {}
+    return description(build.layout.root, image_of(build))

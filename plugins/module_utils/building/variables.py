@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
+from ansible_collections.pyweb.stack.plugins.module_utils.building.image import given_image
 from ansible_collections.pyweb.stack.plugins.module_utils.building.network import network_environment
 from ansible_collections.pyweb.stack.plugins.module_utils.host.files import File, write
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import secret_digest, slow_digest
@@ -45,6 +46,9 @@ BUILD_CONSTRAINT = "UV_BUILD_CONSTRAINT"
 # They describe the finished environment, which uv is about to make.
 FINISHED = ("PYTHONPATH", "VIRTUAL_ENV")
 
+# Variables of an image that a shell may not set, or reads itself.
+NOT_OF_IMAGES = ("UID", "EUID", "PPID", "GROUPS", "SHELLOPTS", "BASHOPTS", "IFS", "ENV", "BASH_ENV", "PWD", "OLDPWD")
+
 # A variable in a requirements file, as uv replaces it.
 REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
@@ -55,18 +59,21 @@ def variables(build: Build) -> dict[str, str]:
     folders = [os.path.join(build.release, "entry"), build.root]
     if os.path.isdir(os.path.join(build.root, "src")):
         folders.append(os.path.join(build.root, "src"))
+    given = given_image(build)
     found = {
+        **{name: value for name, value in (given.get("env") or {}).items() if name not in NOT_OF_IMAGES},
         # The same in web processes, background processes, jobs and commands, whatever starts them.
         "HOME": build.layout.cache,
         "USER": build.name,
         "LOGNAME": build.name,
         "SHELL": existing_account(build.name).pw_shell,
-        "VIRTUAL_ENV": venv,
+        # An image may have an environment of its own.
+        **({} if given else {"VIRTUAL_ENV": venv}),
         "PYTHONDONTWRITEBYTECODE": "1",
         # Printed lines are in the log at once. Without it, Python collects 8 KB.
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",
-        "FLASK_APP": build.spec["wsgi"],
+        **({"FLASK_APP": build.spec["wsgi"]} if build.spec["wsgi"] else {}),
         "WEBAPP_NAME": build.name,
         "WEBAPP_RELEASE": build.identity,
         "WEBAPP_ROOT": build.root,
@@ -74,7 +81,7 @@ def variables(build: Build) -> dict[str, str]:
         **build.spec["environment"],
         **own_variables(build),
     }
-    found["PATH"] = joined(os.path.join(venv, "bin"), found.get("PATH", ""), SYSTEM_PATH)
+    found["PATH"] = joined(os.path.join(venv, "bin"), found.get("PATH", ""), given.get("path") or "", SYSTEM_PATH)
     found["PYTHONPATH"] = joined(*folders, found.get("PYTHONPATH", ""))
     return found
 

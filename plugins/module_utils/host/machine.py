@@ -37,10 +37,11 @@ def distribution(paths: tuple[str, ...] = OS_RELEASE) -> dict[str, str]:
 
 
 def platform(status: str = "/var/lib/dpkg/status") -> dict[str, Any]:
-    """The features of this machine that a run needs: apt, the version of this Python, and those of some packages."""
+    """The features of this machine that a run needs: apt, this Python, the processor, some packages."""
     return {
         "apt": os.path.exists("/usr/bin/apt-get") and os.path.exists(status),
         "python": ".".join(map(str, sys.version_info[:2])),
+        "machine": os.uname().machine,
         "versions": package_versions(VERSIONED, status),
     }
 

@@ -84,7 +84,7 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                given = {**spec, **shared, **self.of_run(spec["name"]), "seen": seen[spec["name"]]}
+                given = {**spec, **shared, **self.of_run(spec), "seen": seen[spec["name"]]}
                 result = release(self.deployment, given, self.versions)
             except Unresolved as error:
                 unresolved[spec["name"]] = error.offer
@@ -98,7 +98,7 @@ class Releases:
                     self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
                 results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
-            if result["action"] == "build" and spec.get("source", {}).get("wanted"):
+            if result["action"] == "build" and given.get("source", {}).get("wanted"):
                 missing.append(spec["name"])
             results.append(result)
         changed = [result.pop("changed") for result in results]
@@ -118,13 +118,14 @@ class Releases:
         found = {name: Layout(name, self.deployment.root).current_release() or "" for name in names}
         return {**found, **{name: live for name, live in (self.inputs.get("seen") or {}).items() if name in found}}
 
-    def of_run(self, name: str) -> dict[str, Any]:
+    def of_run(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The state of an application in this run: its new release, and the versions that all hosts install."""
+        name = spec["name"]
         kinds = {"built": "built", "resolution": "resolutions", "shared_inputs": "shared_inputs"}
         kinds |= {"revision": "revisions", "held_on": "held_on"}
         is_held = self.inputs.get("release_hold", True) and name not in (self.inputs.get("lift_hold") or [])
         found = {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
-        return {**found, "release_hold": is_held}
+        return {**found, "release_hold": is_held, **needed_source(spec, self.deployment.root)}
 
     @property
     def held(self) -> list[str]:
@@ -199,3 +200,14 @@ def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict
 def report(releases: dict[str, str]) -> dict[str, Any]:
     """The result of the applications, for a run that finds the stamp valid."""
     return {"apps": unchanged(releases)}
+
+
+def needed_source(spec: dict[str, Any], root: str) -> dict[str, Any]:
+    """The source of an application that comes with an image. The archive of one that the host has is not needed."""
+    source = spec.get("source") or {}
+    if source.get("kind") != "image" or not source.get("wanted"):
+        return {}
+    # Few applications need this code, and the host compiles every import.
+    from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import has_image
+
+    return {"source": {**source, "wanted": not has_image(source, root)}}

@@ -26,6 +26,8 @@ RELEASE = "@RELEASE@"
 # A release that has this file gets its sockets from its process manager. systemd checks it as a condition, so it is a
 # file and no entry of release.json. Releases of earlier versions lack it: they bind their own sockets.
 INHERITS_SOCKETS = "inherits_sockets"
+# A release that runs the command of its image has this file with the command.
+OWN_COMMAND = "image_command"
 
 # The settings of uWSGI. Only a release that uWSGI serves has this file.
 UWSGI_SETTINGS = "uwsgi.ini"

@@ -16,6 +16,10 @@ from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers imp
 from ansible_collections.pyweb.stack.plugins.module_utils.release.hints import family_hint, lock_hint
 from ansible_collections.pyweb.stack.plugins.module_utils.release.programs import tail
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import Layout
+from ansible_collections.pyweb.stack.plugins.module_utils.switching.own_command import (
+    listens_elsewhere,
+    own_command_hint,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.workers import crashes, read_notes, workers_with
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.serving import served
 
@@ -153,7 +157,7 @@ class Gate:
             return "its process has ended"
         if self.manager.restarts(self.spec["name"], self.release) >= MOST_RESTARTS:
             return "its process ends again and again"
-        return ""
+        return listens_elsewhere(self.layout, self.release, time.monotonic() - self.began)
 
     def await_workers(self) -> None:
         """Wait until half of the workers are ready, so that requests don't wait in the queue of the first one.
@@ -176,7 +180,7 @@ class Gate:
         expected = ", ".join(map(str, statuses)) or "any 2xx or 3xx, 401 or 403"
         log = self.log()
         hint = health_hint(answer, question) or self.lock_hint(log) or family_hint(log)
-        hint = hint or write_hint(log, self.layout.shared)
+        hint = hint or write_hint(log, self.layout.shared) or own_command_hint(self.layout, self.release)
         raise Unhealthy(
             f"the release {self.release} did not become healthy {where}.\n"
             f"Asked: {question}\nExpected: status {expected}\nCame back: {answer}\n{hint}"

@@ -58,8 +58,9 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
 
 
 def digest_of(source: Mapping[str, Any]) -> str:
-    """The same for equal sources. A result of a task is printed with -v, so it holds no address with a login."""
-    return hashlib.sha256(redacted(json.dumps(source, sort_keys=True)).encode()).hexdigest()
+    """The same for equal sources. A result of a task is printed with -v, so it covers no login."""
+    covered = {key: value for key, value in source.items() if key != "registry"}
+    return hashlib.sha256(redacted(json.dumps(covered, sort_keys=True)).encode()).hexdigest()
 
 
 def is_digest(value: Any) -> bool:

@@ -84,9 +84,11 @@ class SendingAction(PackagesAction):
             progress(host, f"fetching and sending the source of {name}"),
             tempfile.TemporaryDirectory() as local_folder,
         ):
-            local = os.path.join(local_folder, f"{name}.tar.gz")
-            Path(local).write_bytes(shipment.bytes_of(name))
-            remote = self._connection._shell.join_path(folder, os.path.basename(local))
+            given, file_name = shipment.origins[name].file, f"{name}.tar.gz"
+            local = str(given or os.path.join(local_folder, file_name))
+            if given is None:
+                Path(local).write_bytes(shipment.bytes_of(name))
+            remote = self._connection._shell.join_path(folder, file_name)
             self._transfer_file(local, remote)
             return str(remote)
 

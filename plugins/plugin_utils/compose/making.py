@@ -58,7 +58,7 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
     """
     problems = [*refusals(order), *inside_source(order, to, bases)]
     source = Source({}, Dependencies(), Request(), [])
-    if not order.app["source"]["package"]:
+    if not (order.app["source"]["package"] or order.app["source"]["image"]):
         try:
             source = read_source(order, bases)
         except (SourceError, RequirementsError) as error:

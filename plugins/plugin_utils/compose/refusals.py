@@ -24,6 +24,11 @@ def of_application(order: Order) -> Iterator[str]:
             "source.package: the containers mount the code, but this application is a package of an index. Set "
             "source.git or source.path."
         )
+    if app["source"]["image"]:
+        yield (
+            "source.image: the application has its image already, and compose can run it. This folder is for sources "
+            "without one: set source.git or source.path."
+        )
     for command in app["commands"]["build"]:
         yield (
             f"commands.build: '{command}' would change the code, which the containers mount read-only. Run it before, "

@@ -19,8 +19,9 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.source import ch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.switch import check_switch
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.values import check_command, check_limits, check_range
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variables import check_env
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import image
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import WSGI, expression_problem
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS, default_threads
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import IMAGE, SERVERS, default_threads
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import (
     NO_INDEX,
     is_index,
@@ -42,7 +43,11 @@ def check_app(checker: Checker, app: dict[str, Any], where: str) -> None:
     if app["state"] == "absent":
         return
     check_source(checker, app["source"] or {}, f"{where}.source")
-    check_wsgi(checker, app["wsgi"], where)
+    if app["server"] != IMAGE.name or app["wsgi"]:
+        check_wsgi(checker, app["wsgi"], where)
+    if app["server"] == IMAGE.name:
+        for key, text in image.wrong_settings(app):
+            checker.problem(f"{where}.{key}", text)
     check_workers(checker, app, where)
     check_numbers(checker, app, where)
     check_limits(checker, app["limits"], f"{where}.limits")

@@ -13,6 +13,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 # The name of a suite, and of a package, as Debian allows them. To apt, a dash at the end means to remove a package.
 BASE = re.compile(r"[a-z][a-z0-9.-]{1,30}")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
+# The settings by which the packages of an application are chosen.
+OF_BUILDS = {
+    "container": ("base", "packages"),
+    "python": ("interpreter", "requirements", "packages", "extras", "groups", "index_url", "extra_index_urls"),
+}
 # The only interpreter of an image.
 INTERPRETER = "python3"
 
@@ -31,6 +36,10 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
                 f"{where}.container.packages",
                 f"'{package}' is not the name of a Debian package. Write names such as libpq5, without versions.",
             )
+    if (app["source"] or {}).get("image"):
+        # An image has no other place to run in.
+        app["runtime"] = "container"
+        check_given(checker, app, where)
     if app["runtime"] != "container":
         return
     if app["process_manager"] == "supervisor":
@@ -48,11 +57,25 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
 
 
-def unused_container(app: dict[str, Any], where: str) -> Iterator[str]:
-    """The setting of an image that no release runs in."""
-    given = ", ".join(key for key, value in app["container"].items() if value)
-    if given and app["runtime"] != "container":
+def check_given(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Report the settings that would change an image that is given."""
+    for group, options in OF_BUILDS.items():
+        given = [key for key in options if app[group][key]]
+        if given:
+            checker.problem(
+                f"{where}.{group}.{given[0]}",
+                "it does not apply to source.image, because an image has its Python and its packages already. Remove "
+                "it, and change the image where it is built.",
+            )
+
+
+def unused_container(given: dict[str, Any], app: dict[str, Any], where: str) -> Iterator[str]:
+    """The settings of a runtime that no release has. ``given`` is as the user wrote it."""
+    if given.get("runtime") == "host" and app["runtime"] != "host":
+        yield f"{where}.runtime: host: no effect, because an image runs in a container. Remove runtime."
+    keys = ", ".join(key for key, value in app["container"].items() if value)
+    if keys and app["runtime"] != "container":
         yield (
-            f"{where}.container: {given}: no effect, because the runtime is host. Remove container, or set runtime: "
+            f"{where}.container: {keys}: no effect, because the runtime is host. Remove container, or set runtime: "
             "container."
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.given_images import references
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys import problem_of_key, server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.requirement import is_requirement
@@ -18,6 +19,7 @@ SOURCES = {
     "path": "a folder on the controller",
     "archive": "a file on the controller or an address",
     "package": "a requirement from the package index",
+    "image": "an image of a registry, or its archive on the controller",
 }
 # Keys of a source that belong to some kinds only.
 SOURCE_OPTIONS = {
@@ -25,7 +27,8 @@ SOURCE_OPTIONS = {
     "key": ("git",),
     "host_key": ("git",),
     "checksum": ("archive",),
-    "subdir": ("git", "path", "archive"),
+    "subdir": ("git", "path", "archive", "image"),
+    "registry": ("image",),
     "include": ("path",),
 }
 
@@ -44,7 +47,7 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
         if source.get(key) and len(given) == 1 and given[0] not in kinds:
             checker.problem(
                 f"{where}.{key}",
-                f"'{source[key]}' does not apply to {given[0]}, only to {', '.join(kinds)}. Remove it.",
+                f"{option(key, source[key])} does not apply to {given[0]}, only to {', '.join(kinds)}. Remove it.",
             )
     subdir = source.get("subdir") or ""
     if subdir and (subdir.startswith("/") or ".." in subdir.split("/")):
@@ -64,8 +67,32 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
                 f"'{shown(text)}' contains whitespace or begins with '-'. Remove the whitespace and the leading '-'.",
             )
     check_host_keys(checker, source, f"{where}.host_key")
+    check_image(checker, source, where)
     if source.get("package") and not is_requirement(source["package"]):
         checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
+
+
+def option(key: str, value: Any) -> str:
+    """The value of an option in messages. A login is not shown."""
+    return "it" if key == "registry" else f"'{value}'"
+
+
+def check_image(checker: Checker, source: dict[str, Any], where: str) -> None:
+    image, registry = source.get("image"), source.get("registry") or {}
+    if not image:
+        return
+    if references.is_archive(image):
+        if registry:
+            checker.problem(
+                f"{where}.registry", f"it does not apply to the archive '{image}', which no registry sends. Remove it."
+            )
+        return
+    problem = references.parsed(image)[1]
+    if problem:
+        checker.problem(f"{where}.image", problem)
+    if bool(registry.get("username")) != bool(registry.get("password")):
+        given, missing = ("username", "password") if registry.get("username") else ("password", "username")
+        checker.problem(f"{where}.registry", f"there is a {given} without a {missing}. Set both, or remove it.")
 
 
 def shown(address: str) -> str:

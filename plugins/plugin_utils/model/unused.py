@@ -42,7 +42,7 @@ def unused_settings(webapps: Any, apps: list[dict[str, Any]]) -> list[str]:
 def unused(given: dict[str, Any], app: dict[str, Any]) -> Iterator[str]:
     where, server = f"webapps '{app['name']}'", app["server"]
     yield from unused_variables(app["env"], where)
-    yield from unused_container(app, where)
+    yield from unused_container(given, app, where)
     yield from unused_directives(app["systemd"], f"{where}.systemd")
     if app["process_manager"] == "supervisor" and app["systemd"]:
         yield (

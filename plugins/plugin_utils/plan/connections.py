@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import SERVERS
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import IMAGE, SERVERS
 
 # Seconds that nginx keeps a connection to an application. At high rates, that is dozens of requests. A connection of
 # this age may stay idle for the same time before its last request. So after twice the time, no connection leads to the
@@ -30,6 +30,8 @@ def keepalive(app: dict[str, Any]) -> int:
     named = app["site"]["keepalive"]
     if named is not None:
         return int(named)
+    if app["server"] == IMAGE.name:
+        return 0
     return KEPT_CONNECTIONS if all(server.keeps_connections(app) for server in SERVERS.values()) else 0
 
 

@@ -9,13 +9,14 @@ import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents import ARCHITECTURES
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import BASE
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.background import service
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import fits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import systemd_version
 
-# The program that makes images.
+# The program that makes images. A given one needs none.
 PACKAGES = ["mmdebstrap"]
 # Older ones were not run.
 OLDEST_SYSTEMD = (252,)
@@ -27,8 +28,15 @@ def is_container(app: Mapping[str, Any]) -> bool:
     return app.get("runtime") == "container"
 
 
+def is_given(app: Mapping[str, Any]) -> bool:
+    """Whether an application comes with its image."""
+    return bool((app.get("source") or {}).get("image"))
+
+
 def base_of(app: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """The suite of an image: the one of the inventory, else that of the host; empty if that is not known."""
+    if is_given(app):
+        return ""
     found = app["container"]["base"] or (facts.get("distribution") or {}).get("codename")
     return found if isinstance(found, str) and BASE.fullmatch(found) else ""
 
@@ -53,7 +61,8 @@ def shown_of(app: Mapping[str, Any]) -> list[str]:
 
 def packages_of_containers(apps: Iterable[Mapping[str, Any]]) -> list[str]:
     """The Debian packages that a host needs for the images of these applications."""
-    return PACKAGES if any(app["state"] == "present" and is_container(app) for app in apps) else []
+    made = (app for app in apps if app["state"] == "present" and is_container(app) and not is_given(app))
+    return PACKAGES if any(made) else []
 
 
 def container_problems(app: Mapping[str, Any], facts: Mapping[str, Any], asked: Request) -> Iterator[str]:
@@ -73,6 +82,9 @@ def container_problems(app: Mapping[str, Any], facts: Mapping[str, Any], asked: 
             f".runtime: 'container' needs systemd {OLDEST_SYSTEMD[0]} or newer, as Debian 12 has it, but this host has "
             f"{systemd[0]}. Set runtime: host, or upgrade the system."
         )
+        return
+    if is_given(app):
+        yield from given_problems(app, facts)
         return
     base = base_of(app, facts)
     if not base:
@@ -97,3 +109,17 @@ def container_problems(app: Mapping[str, Any], facts: Mapping[str, Any], asked: 
             f".container.base: '{base}' has Python {python}, but {asked}. Set a base that has it"
             f"{f', such as {fitting[-1]}' if fitting else ''}, or change the source."
         )
+
+
+def given_problems(app: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    """Why a given image can't run on a host: it is for other processors."""
+    machine = str((facts.get("platform") or {}).get("machine") or "")
+    found = ((facts.get("sources") or {}).get(app["name"]) or {}).get("architectures")
+    wanted = ARCHITECTURES.get(machine, machine)
+    if not machine or not isinstance(found, str) or wanted in found.split():
+        return
+    listed = ", ".join(found.split()) or "no processor with linux"
+    yield (
+        f".source.image: '{app['source']['image']}' is for {listed}, but the host has {wanted}. Build the image for "
+        f"linux/{wanted}, or choose another."
+    )

@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import reco
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Part
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.stamp_keys import stamp_key
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import login_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import Origin
 
 # Maximum compressed size in bytes of a source that is sent inside the module arguments. This saves an upload. Most
@@ -78,6 +79,8 @@ def app_secrets(app: dict[str, Any]) -> dict[str, Any]:
         hidden["packages"] = packages
     if has_login(servers):
         secrets["server_packages"] = servers
+    if login := login_of(app["source"]):
+        secrets["registry"] = login
     package = app["source"].get("package")
     if package and has_login([package]):
         secrets["package"] = package
@@ -100,7 +103,8 @@ class Shipment:
     def is_wanted(self, name: str) -> bool:
         """Whether the host has to ask for the source."""
         small = name in self.packed and len(self.packed[name]) <= INLINE
-        return name in self.origins and self.origins[name].pack is not None and not small
+        origin = self.origins.get(name)
+        return origin is not None and (origin.pack is not None or origin.file is not None) and not small
 
     def load(self, part: Part) -> Part:
         """The part webapp with the small sources among its secrets."""

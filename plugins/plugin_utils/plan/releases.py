@@ -22,7 +22,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.paths import rele
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import health_timeout, resolved_process_manager
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import server_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import IMAGE, server_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
@@ -45,8 +45,8 @@ def releases(
             if app["site"]["path"] != "/":
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
-                # Deploy the commit that the look has checked.
-                "source": {**app["source"], **pinned_commit(app, facts), "named": named_paths(app)},
+                # Deploy the commit or the image that the look has checked.
+                "source": {**app["source"], **pinned(app, facts), "named": named_paths(app)},
                 "python": app["python"],
                 **container_of(app, facts),
                 "server_packages": server_packages(app, server_requirements or {}),
@@ -56,7 +56,8 @@ def releases(
                 "environment": environment,
                 "env": app["env"],
                 "files": app["files"],
-                "import_check": app["import_check"],
+                # The command of an image imports whatever it likes.
+                "import_check": app["import_check"] and app["server"] != IMAGE.name,
                 "shared": app["shared"],
                 "served": served_from_shared(app),
                 "stop_first": app["switch"] == "stop_first",
@@ -101,7 +102,9 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
 
 
 def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
-    """The requirements that install the application server."""
+    """The requirements that install the application server. An image has it already."""
+    if app["source"].get("image"):
+        return []
     return server_of(app).requirements(app, requirements.get(app["server"], app["server"]))
 
 
@@ -116,8 +119,11 @@ def locked_requirements(webapps: Any, requirements: dict[str, str]) -> set[str]:
     return found
 
 
-def pinned_commit(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
-    """The commit that the look has found. A host can forge facts, so they provide no other field of a source."""
-    commit = facts.get("sources", {}).get(app["name"], {}).get("commit")
-    known = app["source"].get("git") and isinstance(commit, str) and re.fullmatch(r"[0-9a-f]{40}", commit)
-    return {"commit": commit} if known else {}
+def pinned(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+    """The commit or the image that the look has found. A host can forge facts, so they provide no other field."""
+    found = facts.get("sources", {}).get(app["name"], {})
+    for kind, key, form in (("git", "commit", r"[0-9a-f]{40}"), ("image", "digest", r"sha256:[0-9a-f]{64}")):
+        value = found.get(key)
+        if app["source"].get(kind) and isinstance(value, str) and re.fullmatch(form, value):
+            return {key: value}
+    return {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn, uwsgi
+from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn, image, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.callables import is_read_by_gunicorn
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
@@ -110,9 +110,23 @@ SERVERS: dict[str, Server] = {
 }
 
 
+# The command of an image. It has neither settings nor a role, so it is none of those.
+IMAGE = Server(
+    image.NAME,
+    image,
+    protocol=image.protocol,
+    entry=image.entry,
+    item=lambda _app, _callable, _workers, _place: {},
+    requirements=image.requirements_of,
+    stop_seconds=lambda app: int(app["timeout"]),
+    # Nothing is known about it.
+    keeps_connections=lambda _app: False,
+)
+
+
 def server_of(app: Application) -> Server:
     """The server that an application has chosen."""
-    return SERVERS[app["server"]]
+    return IMAGE if app["server"] == IMAGE.name else SERVERS[app["server"]]
 
 
 # Threads per worker by default, and from how many threads on a server with cheap threads gets fewer workers.

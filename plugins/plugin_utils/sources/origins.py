@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     opened,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import image_description, pinned_image
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import empty_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import listed_by_walk
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder, find_key
@@ -40,7 +41,8 @@ class Origin:
 
     ``pack`` is None for a package, which the host installs from an index. A ``local`` source is quick to pack. All
     others are packed only after a host has asked for them. ``left_out`` lists what .gitignore leaves out, for messages.
-    ``notes`` are announced. Those about other sources than folders are known when they are packed.
+    ``notes`` are announced. Those about other sources than folders are known when they are packed. ``file`` is sent as
+    it is, instead of a packed source.
     """
 
     description: dict[str, Any]
@@ -48,6 +50,7 @@ class Origin:
     local: bool = False
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    file: Path | None = None
 
 
 def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
@@ -65,6 +68,9 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
         )
     if source.get("git"):
         return of_git(source, subdir, bases)
+    if source.get("image"):
+        description, file = image_description(source, bases)
+        return Origin(description, file=file)
     if source.get("archive"):
         return of_archive(source, subdir, bases)
     folder = find_folder(source["path"], bases)
@@ -93,12 +99,15 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
 
 
 def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
-    """Check a source before a host is asked, and return what the rest of the run has to use: the commit of a branch.
+    """Check a source before a host is asked, and return what the rest of the run has to use: the commit of a branch,
+    and the digest of an image.
 
     Raises SourceError with what to do.
     """
     if source.get("git"):
         return {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
+    if source.get("image"):
+        return pinned_image(source, bases)
     if source.get("archive"):
         check_archive(source, bases)
     return {}

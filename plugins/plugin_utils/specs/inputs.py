@@ -107,7 +107,9 @@ def wrong_index(url: str) -> list[str]:
 
 
 def wrong_server_requirements(requirements: dict[str, Any]) -> list[str]:
-    servers = role_options("webapp")["webapps"]["options"]["server"]["choices"]
+    choices = role_options("webapp")["webapps"]["options"]["server"]["choices"]
+    # The command of an image is installed with the image.
+    servers = [name for name in choices if name != "image"]
     problems = []
     for server, requirement in requirements.items():
         if server not in servers:

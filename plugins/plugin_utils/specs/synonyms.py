@@ -22,6 +22,7 @@ KEYS: dict[tuple[str, ...], str] = {
     ),
     ("domains",): "domain_name domainname hostname host hosts server_name server_names fqdn vhost virtual_host dns",
     ("git",): "repo repository git_url git_repo url",
+    ("image", "source.image"): "docker_image container_image image_name",
     ("path", "source.path"): "local_path directory folder dir",
     ("workers",): (
         "workers_count worker_count num_workers number_of_workers worker_processes concurrency web_concurrency replicas"
@@ -97,8 +98,9 @@ REMARKS: tuple[tuple[str, str], ...] = (
         "Each application has an account of its own with its name. Remove the key.",
     ),
     (
-        "image dockerfile container docker platform",
-        "Applications run without containers. Name their code in source.",
+        "containerfile dockerfile docker docker_file platform",
+        "Images are not built from a Containerfile. Build the image elsewhere, such as with podman build, and name it, "
+        "or its archive, as source: {{image: …}}.",
     ),
     (
         "restart autostart autorestart restart_policy always daemon enabled_at_boot",
