@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.python_archive
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import servers, services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import supervisor, supervisor_settings, systemd
+from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import site as publishing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers import granian, gunicorn, uwsgi
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.inputs import input_problems, role_names
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
@@ -229,9 +230,22 @@ DAEMON = {
     "logfile_maxbytes": "50MB",
     "inet_http_server": {"port": "127.0.0.1:9001", "username": "ops", "password": "x"},
 }
+STATUS_PAGE = {
+    "domain": "status.example.com",
+    "tls": {"mode": "provided", "certificate": "web.pem", "key": "web.key"},
+    "basic_auth": {"realm": "Restricted", "users": {"alice": "$apr1$x$y"}},
+    "allow": ["10.0.0.0/8"],
+}
 LISTS: dict[str, tuple[Any, Callable[[Any], list[str]]]] = {
     "webapps": (WEBAPPS, lambda value: checked_inventory(value)[1]),
     "nginx_sites": (SITES, lambda value: checked_inventory([], own_sites=value)[1]),
+    "webapp_status_site": (
+        STATUS_PAGE,
+        lambda value: (
+            input_problems({"webapp_status_site": value})
+            + checked_inventory([], own_sites=publishing.status_sites(value))[1]
+        ),
+    ),
     "python_archives": (ARCHIVES, wrong_archives),
     "systemd_services": (SYSTEMD, systemd.problems),
     "supervisor_programs": (PROGRAMS, supervisor.problems),
@@ -282,6 +296,8 @@ SEVERAL_LINES = {
     "nginx_sites.locations.extra": "the same",
     "nginx_sites.tls.certificate": "the same",
     "nginx_sites.tls.key": "the same",
+    "webapp_status_site.tls.certificate": "the same",
+    "webapp_status_site.tls.key": "the same",
     "nginx_ca_certificate": "the same",
     "nginx_ca_key": "the same",
     "nginx_extra": "the same",
