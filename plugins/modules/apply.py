@@ -133,7 +133,7 @@ EXAMPLES = r"""
     name: pyweb.stack.webapp
     tasks_from: rollout
 
-- name: Report the applications that failed
+- name: Report the results, and fail if an application has failed
   pyweb.stack.apply:
     stage: report
 """

@@ -147,9 +147,27 @@ def test_a_host_fails_only_the_applications_that_it_was_given(
     assert "did not report why" in problem
 
 
-@pytest.mark.parametrize("registered", ["result", None])
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("__look", True),
+        ("look", False),
+        (None, False),
+        # ansible-core 2.21 and later keep the register of a task as a mapping.
+        ({"__look": "_task.polymorphic_result"}, True),
+        ({"look": "_task.polymorphic_result"}, False),
+    ],
+)
+def test_a_task_registers_a_name_in_every_release_of_ansible(given: Any, found: bool) -> None:
+    class Task:
+        register = given
+
+    assert stages.registers(Task, "__look") is found
+
+
+@pytest.mark.parametrize("registered", ["result", None, {"result": "_task.polymorphic_result"}])
 def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
-    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, registered: str | None
+    apps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, registered: Any
 ) -> None:
     run = Run({"web1": Host()}, monkeypatch)
     run.report = "later"

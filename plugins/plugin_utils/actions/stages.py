@@ -44,6 +44,12 @@ def registered(hostvars: Any, host: str) -> Any:
         return hostvars[host]
 
 
+def registers(task: Any, name: str) -> bool:
+    """Whether a task registers its result as ``name``. ansible-core keeps a name, and since 2.21 a mapping of names."""
+    given = getattr(task, "register", None)
+    return name in given if isinstance(given, dict) else name == given
+
+
 def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
     """The tasks of blocks, and of the blocks in them."""
     for one in blocks:
@@ -84,12 +90,12 @@ class StagesAction(HostAction):
 
         ``is_step`` is a step of a rollout. It always does, because all hosts go back if one of them fails.
         """
-        name = REGISTERED_NAMES.get(stage)
+        name = REGISTERED_NAMES.get(stage, "")
         if is_step and not self.later:
             raise AnsibleActionFail(
                 f"apply: the stage {stage} of a rollout needs 'report: later'. Nothing was changed."
             )
-        if self.later and getattr(self._task, "register", None) != name:
+        if self.later and not registers(self._task, name):
             raise AnsibleActionFail(
                 f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "
                 "later stages do not find it."

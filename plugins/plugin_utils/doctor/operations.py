@@ -207,7 +207,10 @@ def report_of_one(results: list[dict[str, Any]], name: str, root: str, is_listed
             "-e purge=true removes both."
         )
     elif result.get("account") == "removed":
-        lines.append("Its data and its account are removed. No account that this collection creates gets its user ID.")
+        lines.append(
+            "No data of it are left, so its account is removed too. "
+            "No account that this collection creates gets its user ID."
+        )
     lines += [f"It had left: {found}" for found in result.get("found", [])]
     return [one_line(line) for line in lines]
 
