@@ -13,7 +13,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_run
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction, registered
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import StagesAction, registered, registers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.transactions import STAGES
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import common_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
@@ -51,7 +51,7 @@ class ActionModule(ModelAction, StagesAction):
 
     def check_play(self, stage: str) -> None:
         """Refuse a play whose later stages would not find the results of this one, or in which hosts do not wait."""
-        if getattr(self._task, "register", None) != STAGES[stage]:
+        if not registers(self._task, STAGES[stage]):
             raise AnsibleActionFail(
                 f"webapp_switch: the stage {stage} must register its result as {STAGES[stage]}. Otherwise, the later "
                 "stages do not find it."

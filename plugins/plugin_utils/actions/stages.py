@@ -53,6 +53,12 @@ def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
             yield one
 
 
+def registers(task: Any, name: str | None) -> bool:
+    """Whether a task registers its result as this variable. Since ansible-core 2.21, a task has a dictionary of them."""
+    given = getattr(task, "register", None)
+    return name in given if isinstance(given, dict) else given == name
+
+
 class StagesAction(HostAction):
     """An action that is run once for each stage, and knows the results of the earlier ones."""
 
@@ -89,7 +95,7 @@ class StagesAction(HostAction):
             raise AnsibleActionFail(
                 f"apply: the stage {stage} of a rollout needs 'report: later'. Nothing was changed."
             )
-        if self.later and getattr(self._task, "register", None) != name:
+        if self.later and not registers(self._task, name):
             raise AnsibleActionFail(
                 f"apply: the stage {stage} with 'report: later' must register its result as {name}. Otherwise, the "
                 "later stages do not find it."
