@@ -54,7 +54,7 @@ def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
 
 
 def registers(task: Any, name: str | None) -> bool:
-    """Whether a task registers its result as this variable. Since ansible-core 2.21, a task has a dictionary of them."""
+    """Whether a task registers its result as this variable. Since ansible-core 2.21, it has a dictionary of names."""
     given = getattr(task, "register", None)
     return name in given if isinstance(given, dict) else given == name
 
