@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What other controllers than Debian need of the files: macOS, WSL, and each supported ansible-core."""
+"""The files on other controllers than Debian: macOS and WSL; and the scenario with each supported ansible-core."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -121,9 +122,18 @@ def controller(scenario_inventory: str) -> Callable[[str, str], Controller]:
     return find
 
 
-@pytest.mark.parametrize(("host", "core"), PAIRS)
-def test_unit_tests_pass(host: str, core: str, controller: Callable[[str, str], Controller]) -> None:
-    one = controller(host, core)
+def test_each_host_has_another_python(host: Any) -> None:
+    """Debian's own: 3.11, 3.13, and that of testing."""
+    variables = host.ansible.get_variables()
+    found = host.check_output("/usr/bin/python3 -c 'import sys; print(*sys.version_info[:2])'").split()
+    wanted = {"bookworm": (3, 11), "trixie": (3, 13)}.get(variables["test_host"]["suite"])
+    version = tuple(map(int, found))
+    assert version == wanted if wanted else version >= (3, 14)
+
+
+@pytest.mark.parametrize(("name", "core"), PAIRS)
+def test_unit_tests_pass(name: str, core: str, controller: Callable[[str, str], Controller]) -> None:
+    one = controller(name, core)
     command = f"{one.folder}/venv/bin/python -m pytest -q -p no:cacheprovider tests/unit"
     output = one.place.run(
         f"cd {FOLDER}/checkout; LC_ALL=C.UTF-8 {command} 2>&1; echo; {one.folder}/venv/bin/ansible --version",
@@ -135,11 +145,11 @@ def test_unit_tests_pass(host: str, core: str, controller: Callable[[str, str], 
     assert int(passed[1]) > 2000
 
 
-@pytest.mark.parametrize(("host", "core"), PAIRS)
+@pytest.mark.parametrize(("name", "core"), PAIRS)
 def test_a_site_from_its_first_run_to_its_removal(
-    host: str, core: str, controller: Callable[[str, str], Controller]
+    name: str, core: str, controller: Callable[[str, str], Controller]
 ) -> None:
-    one = controller(host, core)
+    one = controller(name, core)
     assert one.deployed("site") > 0
     first = one.release()
     assert "It works" in one.place.ask("/").text
@@ -158,11 +168,11 @@ def test_a_site_from_its_first_run_to_its_removal(
     one.place.run("rm -rf /srv/webapps/hello")
 
 
-@pytest.mark.parametrize(("host", "core"), PAIRS)
+@pytest.mark.parametrize(("name", "core"), PAIRS)
 def test_mitogen_is_refused_before_anything_changes(
-    host: str, core: str, controller: Callable[[str, str], Controller]
+    name: str, core: str, controller: Callable[[str, str], Controller]
 ) -> None:
-    one = controller(host, core)
+    one = controller(name, core)
     one.place.run(f"cat > {one.folder}/mitogen.yml", given=MITOGEN)
     plugins = one.place.run(
         f"echo {one.folder}/venv/lib/python3*/site-packages/ansible_mitogen/plugins/strategy"
@@ -173,11 +183,11 @@ def test_mitogen_is_refused_before_anything_changes(
     assert "changed=0" in output
 
 
-@pytest.mark.parametrize(("host", "core"), OLD)
+@pytest.mark.parametrize(("name", "core"), OLD)
 def test_an_older_ansible_core_ends_with_one_line(
-    host: str, core: str, controller: Callable[[str, str], Controller]
+    name: str, core: str, controller: Callable[[str, str], Controller]
 ) -> None:
-    one = controller(host, core)
+    one = controller(name, core)
     status, output = one.playbook("pyweb.stack.site")
     assert status != 0
     errors = [line for line in output.splitlines() if "ERROR" in line]
