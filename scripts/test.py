@@ -31,6 +31,8 @@ DEAR = ("sanity", "molecule") if os.environ.get("PYWEB_MATRIX") == "all" else ("
 # must be readable at a glance.
 BRIEF = 400
 TOLD = 20
+# The number of the slowest tests shown: what to move to the full matrix first, when a run takes too long.
+SLOW = 15
 
 
 def run_part(part: str) -> bool:
@@ -59,6 +61,16 @@ def read_reports() -> tuple[int, list[str]]:
             elif case.find("skipped") is None:
                 passed += 1
     return passed, failed
+
+
+def slowest() -> list[str]:
+    """A line for each of the slowest tests, with the report that it is in."""
+    found = [
+        (float(case.get("time", 0)), f"{report.stem}: {case.get('name')}")
+        for report in RESULTS.glob("*.xml")
+        for case in ElementTree.parse(report).iter("testcase")  # noqa: S314  # our own pytest has just written it
+    ]
+    return [f"  {seconds:6.1f} s  {brief(name)}" for seconds, name in sorted(found, reverse=True)[:SLOW]]
 
 
 def brief(message: str) -> str:
@@ -96,7 +108,7 @@ def main() -> int:
     if len(tests) > TOLD:
         tests[TOLD:] = [f"and {len(tests) - TOLD} more tests"]
     (RESULTS / "verdict").write_text("\n".join([*tests, verdict]) + "\n")
-    print("\n" + "\n".join([*summary, *tests, verdict]), flush=True)
+    print("\n" + "\n".join([*summary, "", "The slowest tests:", *slowest(), "", *tests, verdict]), flush=True)
     return 1 if failed else 0
 
 

@@ -150,7 +150,7 @@ def measure_size(fleet: Fleet, figures: Figures, count: int, inventory: Path) ->
 
 
 def settle(fleet: Fleet, inventory: Path) -> None:
-    """Hosts that went back, or that an earlier size left out, take the release; a run after that finds nothing to do."""
+    """Hosts that went back, or were left out, take the release. A run after that finds nothing to do."""
     for _ in range(2):
         fleet.bench.playbook(inventory)
 

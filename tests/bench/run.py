@@ -12,6 +12,7 @@ look     status and verify of 30 applications on a host, as a ratio to a run wit
 fleet    1, 4 and 8 hosts: the second run, a code change, an undo, requests lost behind a balancer, and what 500 hosts
          cost the controller
 serving  how fast the finished site answers, against the plain site of a tutorial, gunicorn alone and a bare nginx
+runtime  the application in a container, against the same on the host: deployments, rate and memory
 
 Collection and script take turns, each on a host of its own; figures are medians over the rounds, ratios are taken
 within a round. Prints which of the project's targets are met; ends with an error only where something failed, or with
@@ -47,11 +48,12 @@ BENCH = pathlib.Path(__file__).resolve().parent
 CHECKOUT = BENCH.parent.parent
 sys.path.insert(0, str(CHECKOUT / "scripts"))
 
-import fleet  # noqa: E402  # scripts beside us, not packages
+import containers  # noqa: E402  # scripts beside us, not packages
+import fleet  # noqa: E402
 import serving  # noqa: E402
 import test_hosts  # noqa: E402
 
-CASES = ("first", "second", "change", "growth", "look", "fleet", "serving")
+CASES = ("first", "second", "change", "growth", "look", "fleet", "serving", "runtime")
 SIDES = ("collection", "script")
 
 # Seconds after which a command or a response counts as failed.
@@ -499,6 +501,13 @@ def measure_serving(bench: Bench, rounds: int) -> list[serving.Figures]:
             raise Failure(f"The finished site could not be measured: {error}\n{said.decode()}") from error
 
 
+def measure_runtimes(bench: Bench, rounds: int) -> containers.Rounds:
+    try:
+        return containers.measure(bench, rounds, say, measure_change)
+    except containers.ERRORS as error:
+        raise Failure(containers.failure(error)) from error
+
+
 def unchanged(run: Run) -> None:
     """Fail if a second run changed something, because it would not measure an unchanged host."""
     changed = [task["name"] for task in run.times.get("tasks", []) if task.get("result") == "changed"]
@@ -553,6 +562,7 @@ class Results:
     looks: dict[str, list[Sample]] = field(default_factory=dict)
     fleet: fleet.Figures | None = None
     served: list[serving.Figures] = field(default_factory=list)
+    runtimes: containers.Rounds = field(default_factory=list)
 
 
 def judge(results: Results, cases: set[str], pace: float) -> list[dict[str, Any]]:
@@ -580,6 +590,8 @@ def judge(results: Results, cases: set[str], pace: float) -> list[dict[str, Any]
         found += [judged(*target) for target in fleet.targets(results.fleet)]
     if results.served:
         found += serving.judge(results.served)
+    if results.runtimes:
+        found += containers.judge(results.runtimes)
     return found
 
 
@@ -604,6 +616,8 @@ def report(results: Results, targets: list[dict[str, Any]], cases: set[str], pro
         say(f"\nSecond run with 1 of the applications {few:.2f} s, with {GROWN} {many:.2f} s: {many - few:+.2f} s")
     if results.fleet:
         say("\n" + "\n".join(fleet.told(results.fleet)))
+    if results.runtimes:
+        say("\n" + "\n".join(containers.told(results.runtimes)))
     if profile:
         for case in wanted:
             tell_spans(case, [round_["collection"][case] for round_ in rounds])
@@ -699,6 +713,9 @@ def measure(bench: Bench, count: int, cases: set[str]) -> Results:
     if "serving" in cases:
         say("Serving")
         results.served = measure_serving(bench, count)
+    if "runtime" in cases:
+        say("Runtime")
+        results.runtimes = measure_runtimes(bench, count)
     return results
 
 
@@ -735,6 +752,9 @@ def main() -> int:
                 "look": as_lists(results.looks),
                 "fleet": results.fleet.as_json() if results.fleet else {},
                 "serving": results.served,
+                "runtime": [
+                    {name: dataclasses.asdict(one) for name, one in found.items()} for found in results.runtimes
+                ],
                 "targets": targets,
             }
             arguments.json.write_text(json.dumps(document, indent=2) + "\n")

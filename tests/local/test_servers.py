@@ -339,8 +339,8 @@ def test_a_signal_to_the_master_ends_all_within_seconds(serve: Callable[..., Any
     """The process manager starts a new master then. Until the old workers have ended, visitors get no answer."""
     if kind == "uwsgi" and name != "TERM":
         pytest.skip("the signals have other meanings for uWSGI")  # they reload it or kill it at once
-    # No request goes before: on SIGINT, a gthread worker that still hands one to its threads waits for its own lock for
-    # ever, and gunicorn kills it after graceful_timeout. The process managers send SIGTERM, which takes no lock.
+    # No request goes before: on SIGINT, a gthread worker that still hands one to its threads waits for its own lock
+    # until gunicorn kills it after graceful_timeout. The process managers send SIGTERM, which takes no lock.
     server = serve(kind, workers=2, timeout=15)
     began = time.monotonic()
     server.process.send_signal(getattr(signal, f"SIG{name}"))

@@ -162,6 +162,20 @@ def test_an_ini_file_is_translated_line_by_line() -> None:
     assert "environment: Did you mean 'env'? There, give variables as env, outside of uwsgi." in said
 
 
+def test_a_translation_advises_nothing_that_is_refused() -> None:
+    said = uwsgi.translator(uwsgi.OWN).text_problem("[uwsgi]\nsocket = /tmp/shop.sock\nstats = 127.0.0.1:9191\n")
+    assert "socket: '/tmp/shop.sock' is not a port of this machine alone." in said
+    assert "Write 127.0.0.1:8001, or leave it out." in said
+    assert "write socket: /tmp" not in said
+    assert "stats: write stats: 127.0.0.1:9191" in said
+
+
+def test_a_whole_command_is_translated() -> None:
+    said = uwsgi.translator(uwsgi.OWN).text_problem("/usr/bin/uwsgi --master \\\n  --max-requests 100 -p 4")
+    assert "--max-requests: write max-requests: 100" in said
+    assert "-p: Did you mean 'processes'?" in said
+
+
 def test_a_port_has_no_file_beside_it() -> None:
     assert "hook-accepting" not in options(socket="127.0.0.1:3031")
     assert "ready $PPID" in options()["hook-accepting"][0]

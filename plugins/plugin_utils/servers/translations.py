@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import nearest
@@ -220,6 +220,8 @@ class Translator:
     sentences: Mapping[str, str]
     # Settings as a mapping.
     example: str
+    # Why a known setting can't have the value of a text; empty if it can.
+    refusal: Callable[[str, str], str] = lambda name, value: ""
 
     def remedy(self, key: str) -> str:
         """The words to use instead of a name that the server does not have; begins with a space."""
@@ -251,14 +253,18 @@ class Translator:
         if likely in self.own and likely not in ("monkey", "cpu_count"):
             return f"{name}: {self.own[likely]}"
         if likely in self.known:
-            return f"{name}: write {likely}: {value or 'true'}"
+            return f"{name}: {self.refusal(likely, value) or f'write {likely}: ' + (value or 'true')}"
         return f"{name}:{self.remedy(name)}"
+
+
+# A command line begins with an option, or with the name or path of the server.
+COMMAND = re.compile(r"\s*(?:-|(?:\S*/)?(?:gunicorn|uwsgi|granian)(?=\s))")
 
 
 def statements(text: str) -> Iterator[tuple[str, str]]:
     """The names and values of a Python settings file, an ini file, or a command line."""
-    if text.lstrip().startswith("-"):
-        yield from words_of(text)
+    if COMMAND.match(text):
+        yield from words_of(text.replace("\\\n", " "))
         return
     for line in re.split(r"[\n;]", text):
         line = line.strip()

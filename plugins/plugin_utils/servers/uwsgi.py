@@ -119,7 +119,15 @@ def checked(checker: Checker, options: dict[str, Any], where: str, own: dict[str
 
 def translator(own: Mapping[str, str]) -> Translator:
     """The meanings of names in tutorials. ``own`` are the options that can't be set there."""
-    return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES, "max-requests: 1000")
+    return Translator("uwsgi", "-", OPTIONS, own, UWSGI_NAMES, UWSGI_SENTENCES, "max-requests: 1000", refusal)
+
+
+def refusal(name: str, value: str) -> str:
+    """Why a text's value of an option is refused here; empty if it is not."""
+    checker = Checker()
+    if name in ADDRESSES:
+        check_addresses(checker, value, name)
+    return checker.problems[0].partition(": ")[2] if checker.problems else ""
 
 
 def check_addresses(checker: Checker, value: Any, where: str) -> None:
