@@ -14,13 +14,13 @@ RESULTS := .cache/test-results
 
 # Ansible needs a UTF-8 locale that this machine has; an SSH session brings that of the client. It also ignores an ansible.cfg in a
 # folder that other accounts may write to, unless ANSIBLE_CONFIG names it.
-export LC_ALL := C.UTF-8
+export LC_ALL := $(shell locale -a 2>/dev/null | grep -qix 'C\.utf-*8' && echo C.UTF-8 || echo en_US.UTF-8)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The environment is made again if a lock or this machine's Python changes, but not if only the date of a file does.
-key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | sha256sum | cut -c1-16)
+key = $(shell { python3 -V; cat scripts/environment.sh requirements/bootstrap.txt $(1); } 2>&1 | cksum | tr ' ' -)
 SITE_READY := .venv/.made-site-$(call key,requirements/site.txt)
 TEST_READY := .venv/.made-test-$(call key,requirements/test.txt requirements/sslyze.txt)
 DOCS_READY := .venv/.made-docs-$(call key,requirements/docs.txt requirements/mermaid.lock)

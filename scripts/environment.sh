@@ -128,7 +128,8 @@ EOF
     say "Fetching mermaid $version"
     scratch=$(mktemp -d)
     (cd "$scratch" && npm pack --silent "mermaid@$version" >/dev/null && tar -xzf ./*.tgz package/dist/mermaid.min.js)
-    echo "$checksum  $scratch/package/dist/mermaid.min.js" | sha256sum --check --quiet \
+    "$python" -c 'import hashlib, sys; sys.exit(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() != sys.argv[2])' \
+        "$scratch/package/dist/mermaid.min.js" "$checksum" \
         || die "mermaid $version is another file than requirements/mermaid.lock names."
     mv "$scratch/package/dist/mermaid.min.js" .venv/docs/
     rm -rf "$scratch"

@@ -53,7 +53,7 @@ ALONE = ("background", "releases", "servers")
 # Those that take long begin first, so that no processor is idle at the end.
 LONG = ("doctor", "tls", "variants")
 # They belong to the full matrix as a whole.
-MATRIX = ("adopt", "applications", "howto", "platforms", "pythons")
+MATRIX = ("adopt", "applications", "controllers", "howto", "platforms", "pythons")
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;[^\x1b]*\x1b\\")
 SHARD = re.compile(r"\d+/\d+ ")

@@ -214,7 +214,7 @@ def test_scenarios_that_take_long_belong_to_the_full_matrix() -> None:
     spec.loader.exec_module(program)
     known = program.scenarios()
     assert set(known) - set(program.usual(known, "test", "3/8")) == set(program.MATRIX)
-    assert {*program.MATRIX} == {"adopt", "applications", "howto", "platforms", "pythons"}
+    assert {*program.MATRIX} == {"adopt", "applications", "controllers", "howto", "platforms", "pythons"}
     assert program.usual(known, "test", "all") == program.usual(known, "destroy", "") == known
 
 

@@ -99,3 +99,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_that_runs_a_command_is_refused(address: str) -> None:
     with pytest.raises(SourceError, match=r"may not use here"):
         repository_address(address, ["/"])
+
+
+@pytest.mark.parametrize("link", [None, "elsewhere"])
+def test_names_that_the_disk_takes_for_one_are_told(tmp_path: Path, link: str | None) -> None:
+    # As on a disk of macOS, on which Readme is there as soon as README is.
+    (tmp_path / "Readme").touch()
+    member = archives.Member("Readme", link=link, open=None if link else lambda: io.BytesIO(b"second"))
+    with pytest.raises(SourceError, match=r"shop\.tar has 'Readme', and another name that differs only in case"):
+        archives.write({("Readme",): member}, tmp_path, "shop.tar")
+    assert (tmp_path / "Readme").read_bytes() == b""

@@ -16,7 +16,9 @@ from ansible_collections.pyweb.stack.plugins.module_utils.preflight import busy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd import analyze
 from ansible_collections.pyweb.stack.plugins.modules import preflight
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import busy as waiting
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import platforms
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import build_sandbox, systemd
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes.systemd_versions import OLDEST, unknown
 from host_facts import GOOD
@@ -303,3 +305,30 @@ def test_a_python_that_is_too_old_is_refused_before_other_code_is_read(
         preflight.main()
     assert bool(said) == fails
     assert not fails or "Ansible runs Python 3.8 on the host, but this collection needs 3.9" in said["msg"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("", ""),
+        ("Traceback (most recent call last)", ""),
+        ("sudo: sorry, you must have a tty to run sudo\n", "ansible_pipelining: false"),
+        ("sudo: Sie müssen ein TTY haben, um sudo zu verwenden", "requiretty"),
+        ("sudo: Ein Passwort ist notwendig", "'sudo: Ein Passwort ist notwendig'. If it needs a password"),
+        ("su: Authentication failure", "--ask-become-pass"),
+        ("sudo: \x1b[31mno" + "!" * 500, "\\x1b"),
+    ],
+)
+def test_sudo_that_refuses_is_told_in_its_own_language(said: str, words: str) -> None:
+    problem = look.become_problem(said, "web1")
+    assert bool(problem) is bool(words)
+    assert words in problem
+    assert "\x1b" not in problem
+    assert len(problem) < 500
+
+
+def test_the_address_of_a_host_with_ipv6_has_brackets() -> None:
+    assert host_header("2001:db8::1", 80, 80) == "[2001:db8::1]"
+    assert host_header("2001:db8::1", 8080, 80) == "[2001:db8::1]:8080"
+    assert host_header("[2001:db8::1]", 80, 80) == "[2001:db8::1]"
+    assert host_header("shop.example.com", 8080, 80) == "shop.example.com:8080"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -18,7 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, mitogen_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import source_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.obstacles import Wanted, host_problems
@@ -214,6 +214,14 @@ def test_an_ansible_that_is_too_old_is_told(version: str, old: bool) -> None:
     if old:
         assert f"ansible-core {version}" in problems[0]
         assert "pip install 'ansible-core>=2.19'" in problems[0]
+
+
+def test_an_action_that_mitogen_runs_is_refused() -> None:
+    ours = type("ActionModule", (), {})
+    theirs = type("ActionModuleMixin", (), {"__module__": "ansible_mitogen.mixins"})
+    assert mitogen_problem(cast(Any, ours())) == ""
+    problem = mitogen_problem(cast(Any, type("ActionModule", (theirs, ours), {})()))
+    assert "ANSIBLE_STRATEGY=linear" in problem
 
 
 def test_an_account_without_sudo_is_told_what_to_do() -> None:

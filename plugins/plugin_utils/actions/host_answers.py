@@ -21,7 +21,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import (
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.bytecode import with_bytecode
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import doing, progress
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, root_problem
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import (
+    core_problems,
+    mitogen_problem,
+    root_problem,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.short_failures import with_short_failures
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import ROLES, role_options
 
@@ -247,6 +251,8 @@ class HostAction(ActionBase):
         variables = task_vars or {}
         for problem in core_problems(__version__):
             raise AnsibleActionFail(problem)
+        if problem := mitogen_problem(self):
+            raise AnsibleActionFail(f"{problem} This task has changed nothing.")
         if problem := shadow_problem(variables):
             raise AnsibleActionFail(problem)
         # A module that lacks root finds causes that are none, such as a process that it may not end.

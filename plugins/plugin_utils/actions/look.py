@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -266,6 +267,8 @@ class LookAction(HostAction):
             if "privilege escalation prompt" in str(error):
                 return failed([PROMPT.format(host=host)])
             raise
+        if problem := become_problem(str(answer.get("module_stderr", "")), host):
+            return failed([problem])
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
         if not result.get("failed"):
@@ -375,6 +378,22 @@ PROMPT = (
     "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and "
     "newer does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
 )
+
+
+def become_problem(said: str, host: str) -> str:
+    """The problem of a host whose sudo or su refuses, in whatever language; empty if it does not."""
+    line = printable(said.strip().partition("\n")[0])[:200]
+    if not line.startswith(("sudo: ", "su: ")):
+        return ""
+    if re.search(r"\btty\b", line, re.IGNORECASE):
+        return (
+            f"sudo of {host} asks for a terminal (requiretty), and pipelining has none. Set ansible_pipelining: false "
+            "for the host, or remove requiretty from its sudo settings."
+        )
+    return (
+        f"the account can't become root on {host}: '{line}'. If it needs a password, let Ansible ask you for it "
+        "(--ask-become-pass). If you gave one, correct it."
+    )
 
 
 def sudo_problem(account: str, host: str) -> str:

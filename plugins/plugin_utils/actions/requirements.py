@@ -27,6 +27,20 @@ def core_problems(version: str) -> list[str]:
     ]
 
 
+def mitogen_problem(action: ActionBase) -> str:
+    """Why an action can't run by Mitogen; empty if it does not run by it.
+
+    Mitogen puts a class of its own before each action. That class sends modules in another way, so that the checks of
+    answers and the compiled modules of this collection would be left out.
+    """
+    if not any(one.__module__.partition(".")[0] == "ansible_mitogen" for one in type(action).__mro__):
+        return ""
+    return (
+        "this collection does not support the strategies of Mitogen. In your own plays, set "
+        "'strategy: ansible.builtin.linear'. For the playbooks of this collection, set ANSIBLE_STRATEGY=linear."
+    )
+
+
 def root_problem(action: ActionBase, host: str) -> str:
     """Why the module of an action would not run as root; empty if it does.
 

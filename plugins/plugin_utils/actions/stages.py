@@ -44,12 +44,6 @@ def registered(hostvars: Any, host: str) -> Any:
         return hostvars[host]
 
 
-def registers(task: Any, name: str) -> bool:
-    """Whether a task registers its result as ``name``. ansible-core keeps a name, and since 2.21 a mapping of names."""
-    given = getattr(task, "register", None)
-    return name in given if isinstance(given, dict) else name == given
-
-
 def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
     """The tasks of blocks, and of the blocks in them."""
     for one in blocks:
@@ -57,6 +51,12 @@ def tasks_of(blocks: Iterable[Any]) -> Iterator[Any]:
             yield from tasks_of([*one.block, *one.rescue, *one.always])
         else:
             yield one
+
+
+def registers(task: Any, name: str | None) -> bool:
+    """Whether a task registers its result as this variable. Since ansible-core 2.21, it has a dictionary of names."""
+    given = getattr(task, "register", None)
+    return name in given if isinstance(given, dict) else given == name
 
 
 class StagesAction(HostAction):

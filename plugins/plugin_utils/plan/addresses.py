@@ -32,7 +32,9 @@ def health_question(app: dict[str, Any], domain: str = "") -> dict[str, str]:
 
 
 def host_header(domain: str, port: int, usual: int) -> str:
-    return domain if port == usual else f"{domain}:{port}"
+    """The name of a site as clients give it. An IPv6 address has brackets."""
+    name = f"[{domain}]" if ":" in domain and not domain.startswith("[") else domain
+    return name if port == usual else f"{name}:{port}"
 
 
 def health_path(mount: str, path: str | None) -> str:

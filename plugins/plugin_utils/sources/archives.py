@@ -252,10 +252,16 @@ def write(plan: dict[Parts, Member], target: Path, archive: str, most: int = MOS
     try:
         for parts, member in sorted(plan.items(), key=lambda entry: entry[1].link is not None):
             with folder_in(root, parts if member.kind == "folder" else parts[:-1]) as parent:
-                if member.link is not None:
-                    os.symlink(member.link, parts[-1], dir_fd=parent)
-                elif member.open is not None:
-                    left -= write_file(parent, parts[-1], member, left, archive)
+                try:
+                    if member.link is not None:
+                        os.symlink(member.link, parts[-1], dir_fd=parent)
+                    elif member.open is not None:
+                        left -= write_file(parent, parts[-1], member, left, archive)
+                except FileExistsError:
+                    raise SourceError(
+                        f"{archive} has '{member.name}', and another name that differs only in case. The disk of "
+                        f"{target} does not distinguish them. Set TMPDIR to a folder on a disk that does."
+                    ) from None
     finally:
         os.close(root)
 
