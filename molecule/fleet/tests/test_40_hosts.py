@@ -40,12 +40,25 @@ def full_disk(place: Place) -> Iterator[None]:
         place.run(f"{inside} umount {data}")
 
 
+@contextlib.contextmanager
+def out_of_memory(place: Place) -> Iterator[None]:
+    """The workers take memory until the kernel kills them, and so do those that replace them."""
+    killed = f"journalctl --since=@{time.time():.0f} | grep -c 'Perhaps out of memory' || true"
+    place.told({place.look().build: "hoards"})
+    try:
+        yield
+    finally:
+        place.told({})
+        assert int(place.run(killed)) >= 2, "the kernel has killed no worker"
+
+
 FAULTS: dict[str, tuple[str, Callable[[Place], contextlib.AbstractContextManager[None]]]] = {
     "frozen": ("fleet-web2", pyweb_faults.frozen),
     "without power": ("fleet-web1", pyweb_faults.without_power),
     "cut off": ("fleet-web3", pyweb_faults.cut_off),
     "hanging": ("fleet-web4", hanging),
     "full disk": ("fleet-web2", full_disk),
+    "out of memory": ("fleet-web4", out_of_memory),
 }
 
 
@@ -91,13 +104,3 @@ def test_a_host_is_drained_and_rebooted_and_nobody_notices(webs, traffic, run_pl
         assert run.status == 0, run.output
         time.sleep(3)
     visitors.assert_nothing_was_lost()
-
-
-@pytest.mark.matrix
-def test_a_command_goes_through_the_fleet_and_nobody_notices(webs, traffic, run_playbook):
-    with traffic() as visitors:
-        run = run_playbook("pyweb.stack.rolling", {"command": "date +%s.%N >/run/rolled"}, timeout=600)
-        assert run.status == 0, run.output
-    visitors.assert_nothing_was_lost()
-    moments = [float(place.run("cat /run/rolled")) for place in webs]
-    assert moments == sorted(moments), "one host after the other, in the order of the inventory"
