@@ -148,7 +148,7 @@ class ActionModule(ModelAction, StagesAction):
         return answer
 
     def confirm(self) -> dict[str, Any]:
-        """Wait until the watch period of the provisional switches has ended, unless another host has failed."""
+        """Wait until the probation of the provisional switches has ended, unless another host has failed."""
         names = [name for name in self.provisional if not self.failed_on(name, "switch")]
         return self.end("confirm", names) if names else {"changed": False, "apps": []}
 

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Take a web host out of the balancers, and back."""
+"""Drain a web host, and end its drain."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: webapp_drain
-short_description: Take a web host out of the balancers, and back
+short_description: Drain a web host, and end its drain
 version_added: 0.2.0
 description:
   - Creates or removes the file C(/var/lib/pyweb/drained) on a web host. While it exists, nginx responds with 404 to
@@ -24,7 +24,7 @@ attributes:
 options:
   state:
     description:
-      - V(look) changes nothing. V(drained) takes the host out. V(up) brings it back. V(idle) waits until no request is
+      - V(look) changes nothing. V(drained) drains the host. V(up) ends its drain. V(idle) waits until no request is
         open.
       - V(check), V(judge_drained) and V(judge_up) do not ask the host. V(check) fails if no other host serves an
         application of the hosts of the batch. The others fail if the host has not left its balancers, or is not back.
@@ -76,7 +76,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take the host out
+- name: Drain the host
   pyweb.stack.webapp_drain:
     state: drained
 

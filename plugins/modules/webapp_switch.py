@@ -31,7 +31,7 @@ options:
       - V(batches) lists the batches of hosts. Register its result as C(__batches), with C(run_once=true). Without this
         stage, all hosts switch at once.
       - V(switch) switches, provisionally if there are several hosts. Register its result as C(__switched).
-      - V(confirm) waits for the end of the watch period. Register its result as C(__confirmed).
+      - V(confirm) waits for the end of the probation. Register its result as C(__confirmed).
       - V(finish) commits or reverts, and fails if anything failed. Register its result as C(__finished).
     type: str
     required: true

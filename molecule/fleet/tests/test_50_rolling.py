@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""rolling.yml goes through the fleet under load, and nobody notices. It stops at the first unhealthy host."""
+"""rolling.yml goes through the fleet under load, without a lost request. It stops at the first unhealthy host."""
 
 from __future__ import annotations
 

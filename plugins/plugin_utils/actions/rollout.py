@@ -178,6 +178,8 @@ def fresh(token: Any) -> dict[str, Any]:
         "confirmed": [],
         # Until when a host that was lost may serve a release provisionally.
         "asked": {},
+        # The applications that it was to commit then.
+        "committing": [],
         "revisions": {},
         "began": {},
         "ended": {},
