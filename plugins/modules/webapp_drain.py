@@ -136,21 +136,25 @@ def main() -> None:
         changed = drain(module.params["by"], check_mode=module.check_mode)
     elif state == "up":
         changed = undrain(check_mode=module.check_mode)
-    elif state == "idle" and not module.check_mode:
-        wait_until_idle(seconds)
-    module.exit_json(changed=changed, drained=drained() or {}, answers_checks=answers_checks(), open=open_requests())
+    still_open = wait_until_idle(0 if module.check_mode or state != "idle" else seconds)
+    module.exit_json(changed=changed, drained=drained() or {}, answers_checks=answers_checks(), open=still_open)
 
 
-def wait_until_idle(seconds: int) -> None:
-    """Wait until several looks in a row have found no open request."""
-    quiet = 0
+def wait_until_idle(seconds: int) -> dict[str, int]:
+    """Wait until several looks in a row have found no open request. Returns those that the last look has found.
+
+    A further look could find the response to a health check, which balancers continue to send.
+    """
+    quiet, found = 0, {}
 
     def is_idle() -> bool:
-        nonlocal quiet
-        quiet = 0 if open_requests() else quiet + 1
-        return quiet >= QUIET
+        nonlocal quiet, found
+        found = open_requests()
+        quiet = 0 if found else quiet + 1
+        return quiet >= QUIET or not seconds
 
     wait_for(is_idle, seconds, INTERVAL)
+    return found
 
 
 if __name__ == "__main__":

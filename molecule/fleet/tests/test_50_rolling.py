@@ -126,7 +126,7 @@ def test_it_stops_at_the_first_host_that_does_not_come_back(webs, traffic, run_p
             run = run_playbook(ROLLING, {"command": breaks, "healthy": 10}, timeout=600)
             assert run.status != 0
             time.sleep(3)
-            drained = sick.run("test -e /var/lib/pyweb/drained && echo drained").strip()
+            drained = sick.run("test -e /var/lib/pyweb/drained && echo drained || true").strip()
         visitors.assert_nothing_was_lost()
         assert drained == "drained", "a sick host must not get requests"
         touched = [place.name for place in webs if place.run("cat /run/touched 2>/dev/null || true")]

@@ -66,8 +66,9 @@ def misbehave() -> Response | None:
     global asked
     asked += 1
     now = mood()
-    if now == "hangs":
-        time.sleep(600)
+    while now == "hangs":
+        time.sleep(0.2)
+        now = mood()
     if now == "hoards":
         hoard()
     if now == "slow":
