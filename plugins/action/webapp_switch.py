@@ -37,7 +37,7 @@ CHOICES = ("switch", "app", "release", "revision")
 class ActionModule(ModelAction, StagesAction):
     """Take one stage. The later ones find the options and the findings of the stage choose."""
 
-    returns = frozenset({"apps", "failures", "lines"})
+    returns = frozenset({"apps", "failures", "lines", "steps"})
     later = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_a_controller_is_killed_at_any_moment(
 # Ends when the host has committed, which removes the lease at its end.
 LEASE = f"{HOME}/.lease.json"
 AWAIT_COMMIT = f"until [ -e {LEASE} ]; do sleep 0.05; done; while [ -e {LEASE} ]; do sleep 0.01; done"
-COMMITTED = f"timeout 300 sh -c '{AWAIT_COMMIT}'"
+COMMITTED = f"timeout 900 sh -c '{AWAIT_COMMIT}'"
 # Ends the lease in a few seconds: with one fork, it lasts for nine minutes.
 SHORTEN = f"""
 import json, os, time
@@ -76,7 +76,7 @@ def test_a_controller_is_killed_between_the_first_and_the_last_commit(
     with traffic() as visitors:
         first = webs[0].begin(COMMITTED)
         run = begin_playbook(scenario_inventory, tmp_path, {"build": build}, "--forks", "1")
-        assert first.wait(320) == 0, "no commit"
+        assert first.wait(920) == 0, "no commit"
         kill_run(run)
         # The host that was asked next may still commit.
         wait_until(lambda: not is_ending(webs[1]), 60)
