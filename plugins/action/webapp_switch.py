@@ -140,7 +140,7 @@ class ActionModule(ModelAction, StagesAction):
         failed = {name: transactions.failed_on(earlier, name, "switch") for name in self.choice["names"]}
         behind = {name: hosts for name, hosts in failed.items() if hosts}
         names = [name for name in self.choice["names"] if name not in behind]
-        answer = self.activate(release, names) if names else {"changed": False, "apps": []}
+        answer: dict[str, Any] = self.activate(release, names) if names else {"changed": False, "apps": []}
         if behind and not answer.get("failed"):
             problems = [transactions.problem_of_behind(name, hosts) for name, hosts in behind.items()]
             own = {"names": list(behind), "problems": problems}
