@@ -8,8 +8,9 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs, transactions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs, rollout, transactions
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.look import Refused, failed
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.modelling import ModelAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.people import deployer
@@ -19,19 +20,24 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import common_rev
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import unknown_app
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import switches
 
+display = Display()
+
 OPTIONS = {
     "stage": {"type": "str", "choices": list(STAGES), "required": True},
     "switch": {"type": "str", "choices": ["rollback", "restart"], "default": "rollback"},
     "app": {"type": "str", "default": ""},
     "release": {"type": "str", "default": ""},
     "revision": {"type": "str", "default": ""},
+    "batch": {"type": "int", "default": 0},
 }
+# The options of the stage choose, which the later ones find in its result.
+CHOICES = ("switch", "app", "release", "revision")
 
 
 class ActionModule(ModelAction, StagesAction):
     """Take one stage. The later ones find the options and the findings of the stage choose."""
 
-    returns = frozenset({"apps", "failures", "lines"})
+    returns = frozenset({"apps", "failures", "lines", "steps"})
     later = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -42,7 +48,9 @@ class ActionModule(ModelAction, StagesAction):
         self.check_strategy()
         try:
             if self.stage == "choose":
-                answer = self.choose({key: str(arguments[key]).strip() for key in OPTIONS if key != "stage"})
+                answer = self.choose({key: str(arguments[key]).strip() for key in CHOICES})
+            elif self.stage == "switch":
+                answer = self.switch(int(arguments["batch"]))
             else:
                 answer = getattr(self, self.stage)()
         except Refused as refused:
@@ -79,6 +87,9 @@ class ActionModule(ModelAction, StagesAction):
             raise Refused(failed([unknown_app(app, look.names)]))
         answer = {"changed": False, "names": names, "given": given, "known": look.names}
         answer["ansible_facts"] = look.answer["ansible_facts"]
+        answer["stop_first"] = [
+            app["name"] for app in look.apps if app["name"] in names and app["switch"] == "stop_first"
+        ]
         if names and kind == "rollback" and not (self.is_single and not given["revision"]):
             found = self.call("webapp_info", {"names": names, "root": webapp["webapp_root"]})
             if found.get("failed"):
@@ -87,28 +98,57 @@ class ActionModule(ModelAction, StagesAction):
             answer["found"] = {key: own.get(key) for key in ("current", "releases", "targets", "skipped")}
         return answer
 
-    def switch(self) -> dict[str, Any]:
-        """Switch this host, provisionally if it is one of several. Nothing is switched if any host can't do so."""
+    def batches(self) -> dict[str, Any]:
+        """List the batches, once for all hosts. Applications that keep their old release running switch at once."""
+        results, settings = self.results(), self.rollout_settings
+        found = transactions.batches_of(results, settings["first"], settings["batch"])
+        for name in transactions.stopping_first(results):
+            display.display(rollout.notice_of_final(name))
+        return {"changed": False, "batches": found, "steps": transactions.steps_of(found)}
+
+    def switch(self, number: int) -> dict[str, Any]:
+        """Switch this host if it is in the batch, provisionally if it is one of several.
+
+        Nothing is switched if any host can't do so.
+        """
         if self.is_single and not self.given["revision"]:
-            return self.activate(self.given["release"])
+            return self.activate(self.given["release"], self.choice["names"])
         if stopped := transactions.missing(self.results(), self.skips_unreachable):
             return {"failed": True, "msg": self.told(stopped)}
         if not any(stages["choose"].get("names") for stages in self.results().values()):
             return {"failed": True, "msg": unknown_app(self.given["app"], self.choice["known"])}
         if not self.choice["names"]:
             return {"changed": False, "apps": []}
-        if self.given["switch"] == "restart":
-            return self.activate("")
-        chosen = self.chosen()
-        if chosen.refusal:
-            return {"failed": True, "msg": self.told(chosen.refusal)}
-        release, revision = chosen.releases[self.host], chosen.revisions[self.host]
-        if not release:
-            return {"changed": False, "apps": [], "staying": True, "revision": revision}
-        return {**self.activate(release), "revision": revision}
+        if (done := self.stages["switch"]) and not done.get("waits"):
+            return {**done, "changed": False, "warnings": []}
+        release = revision = ""
+        if self.given["switch"] == "rollback":
+            chosen = self.chosen()
+            if chosen.refusal:
+                return {"failed": True, "msg": self.told(chosen.refusal)}
+            release, revision = chosen.releases[self.host], chosen.revisions[self.host]
+            if not release:
+                return {"changed": False, "apps": [], "staying": True, "revision": revision}
+        if self.host not in self.listed[number]:
+            return {"changed": False, "waits": True}
+        return {**self.switch_batch(release, number), "revision": revision}
+
+    def switch_batch(self, release: str, number: int) -> dict[str, Any]:
+        """Switch to a release, except the applications that failed in an earlier batch."""
+        results = self.results()
+        earlier = {host: results[host] for hosts in self.listed[:number] for host in hosts}
+        failed = {name: transactions.failed_on(earlier, name, "switch") for name in self.choice["names"]}
+        behind = {name: hosts for name, hosts in failed.items() if hosts}
+        names = [name for name in self.choice["names"] if name not in behind]
+        answer: dict[str, Any] = self.activate(release, names) if names else {"changed": False, "apps": []}
+        if behind and not answer.get("failed"):
+            problems = [transactions.problem_of_behind(name, hosts) for name, hosts in behind.items()]
+            own = {"names": list(behind), "problems": problems}
+            answer |= {"behind": list(behind), "failures": failing.together([answer.get("failures") or {}, own])}
+        return answer
 
     def confirm(self) -> dict[str, Any]:
-        """Wait until the watch period of the provisional switches has ended, unless another host has failed."""
+        """Wait until the probation of the provisional switches has ended, unless another host has failed."""
         names = [name for name in self.provisional if not self.failed_on(name, "switch")]
         return self.end("confirm", names) if names else {"changed": False, "apps": []}
 
@@ -153,6 +193,11 @@ class ActionModule(ModelAction, StagesAction):
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in STAGES.items()}
         return {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
+
+    @property
+    def listed(self) -> list[list[str]]:
+        """The batches. A playbook without the stage that lists them switches all hosts at once."""
+        return self.stages["batches"].get("batches") or [self.all_hosts]
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -205,11 +250,10 @@ class ActionModule(ModelAction, StagesAction):
 
     def lease_seconds(self, specs: list[dict[str, Any]]) -> int:
         forks = int(context.CLIARGS.get("forks") or 5)
-        return transactions.lease_seconds(len(self.all_hosts), forks, specs)
+        return transactions.lease_seconds(len(self.all_hosts), forks, specs, len(self.listed))
 
-    def activate(self, release: str) -> dict[str, Any]:
+    def activate(self, release: str, names: list[str]) -> dict[str, Any]:
         """Switch to a release, finally on a single host."""
-        names = self.choice["names"]
         specs, webapp = self.specs(names, release)
         seconds = self.lease_seconds(specs)
         arguments: dict[str, Any] = {

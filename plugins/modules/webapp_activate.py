@@ -39,7 +39,7 @@ options:
         over.
       - The other stages are for switches that an earlier call of the same run has made provisionally, and require
         O(lease). All of them can be repeated.
-      - V(confirm) waits for the end of the watch period, checks the release, and renews the lease. If the release has
+      - V(confirm) waits for the end of the probation, checks the release, and renews the lease. If the release has
         failed, it goes back to the old one at once, and reports the application in RV(failures).
       - V(renew) only renews the lease.
       - V(commit) makes the switch final. The old release is drained and stopped.
@@ -191,7 +191,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional.
 
 # The stages that end provisional switches.
 STAGES = ("confirm", "renew", "commit", "revert")
-# The least seconds of a lease. A shorter one could expire during the watch period.
+# The least seconds of a lease. A shorter one could expire during the probation.
 LEAST_SECONDS = 10
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Take a web host out of the balancers, and back."""
+"""Drain a web host, and end its drain."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: webapp_drain
-short_description: Take a web host out of the balancers, and back
+short_description: Drain a web host, and end its drain
 version_added: 0.2.0
 description:
   - Creates or removes the file C(/var/lib/pyweb/drained) on a web host. While it exists, nginx responds with 404 to
@@ -24,7 +24,7 @@ attributes:
 options:
   state:
     description:
-      - V(look) changes nothing. V(drained) takes the host out. V(up) brings it back. V(idle) waits until no request is
+      - V(look) changes nothing. V(drained) drains the host. V(up) ends its drain. V(idle) waits until no request is
         open.
       - V(check), V(judge_drained) and V(judge_up) do not ask the host. V(check) fails if no other host serves an
         application of the hosts of the batch. The others fail if the host has not left its balancers, or is not back.
@@ -76,7 +76,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take the host out
+- name: Drain the host
   pyweb.stack.webapp_drain:
     state: drained
 
@@ -136,21 +136,25 @@ def main() -> None:
         changed = drain(module.params["by"], check_mode=module.check_mode)
     elif state == "up":
         changed = undrain(check_mode=module.check_mode)
-    elif state == "idle" and not module.check_mode:
-        wait_until_idle(seconds)
-    module.exit_json(changed=changed, drained=drained() or {}, answers_checks=answers_checks(), open=open_requests())
+    still_open = wait_until_idle(0 if module.check_mode or state != "idle" else seconds)
+    module.exit_json(changed=changed, drained=drained() or {}, answers_checks=answers_checks(), open=still_open)
 
 
-def wait_until_idle(seconds: int) -> None:
-    """Wait until several looks in a row have found no open request."""
-    quiet = 0
+def wait_until_idle(seconds: int) -> dict[str, int]:
+    """Wait until several looks in a row have found no open request. Returns those that the last look has found.
+
+    A further look could find the response to a health check, which balancers continue to send.
+    """
+    quiet, found = 0, {}
 
     def is_idle() -> bool:
-        nonlocal quiet
-        quiet = 0 if open_requests() else quiet + 1
-        return quiet >= QUIET
+        nonlocal quiet, found
+        found = open_requests()
+        quiet = 0 if found else quiet + 1
+        return quiet >= QUIET or not seconds
 
     wait_for(is_idle, seconds, INTERVAL)
+    return found
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.draining.open_requests
     to_clients,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
+from ansible_collections.pyweb.stack.plugins.modules import webapp_drain
 from ansible_collections.pyweb.stack.plugins.modules.balancer_wait import look
 from balancing import Fleet, needs_haproxy
 from nginx_instance import needs_nginx, ok
@@ -111,6 +112,14 @@ def test_a_download_that_a_client_still_receives_is_open(fleet: Fleet) -> None:
         while client.recv(1_000_000):
             pass
     assert wait_for(lambda: to_clients(table("/proc/net/tcp"), {fleet.port}) == 0, 5)
+
+
+def test_a_health_check_after_the_quiet_looks_is_no_open_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [{"shop": 1}, *[{}] * webapp_drain.QUIET, {"": 1}]
+    monkeypatch.setattr(webapp_drain, "open_requests", lambda: looks.pop(0))
+    assert webapp_drain.wait_until_idle(10) == {}
+    assert looks == [{"": 1}]
+    assert webapp_drain.wait_until_idle(0) == {"": 1}
 
 
 def test_a_host_that_serves_balancers_answers_checks(fleet: Fleet) -> None:

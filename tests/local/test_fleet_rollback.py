@@ -64,6 +64,7 @@ class Fleet:
         self.registered: dict[str, dict[str, Any]] = {}
         self.apps = [SHOP]
         self.rollout: dict[str, Any] = {}
+        self.stages = dict(STAGES)
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
         )
@@ -115,14 +116,23 @@ class Fleet:
         self.registered = {name: {} for name in self.hosts}
         self.calls.clear()
         answers: dict[str, dict[str, Any]] = {}
-        for stage, variable in STAGES.items():
+        for stage, variable in self.stages.items():
             if gone := self.losing.get(stage):
                 self.lost.add(gone)
                 self.registered[gone][variable] = {"unreachable": True, "changed": False}
-            for name in [one for one in self.hosts if one not in self.lost]:
-                answers[name] = self.take(name, stage, variable, given if stage == "choose" else {})
-                self.registered[name][variable] = answers[name]
-            self.lost |= {name for name, answer in answers.items() if answer.get("failed")}
+            active = [one for one in self.hosts if one not in self.lost]
+            if stage == "batches":
+                # Once for all hosts.
+                found = self.take(active[0], stage, variable, {}) if active else {}
+                self.registered = {name: {**known, variable: found} for name, known in self.registered.items()}
+                continue
+            listed = self.registered[next(iter(self.hosts))].get("__batches", {}).get("steps")
+            for step in listed or [{"batch": 0}] if stage == "switch" else [{}]:
+                more = {"batch": step["batch"]} if step else given if stage == "choose" else {}
+                for name in [one for one in self.hosts if one not in self.lost]:
+                    answers[name] = self.take(name, stage, variable, more)
+                    self.registered[name][variable] = answers[name]
+                self.lost |= {name for name, answer in answers.items() if answer.get("failed")}
         return answers
 
     def take(self, name: str, stage: str, variable: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -304,9 +314,42 @@ def test_hosts_without_the_application_take_no_part(web: Fleet) -> None:
     assert web.serving == [R3] * 3
 
 
-def test_what_can_not_go_back_says_so(web: Fleet) -> None:
+def test_what_can_not_go_back_switches_in_batches_and_stops_at_the_first_failure(
+    web: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(webapp_switch.display, "display", lines.append)
     web.apps = [{**SHOP, "switch": "stop_first"}]
     web.hosts["web2"].manager.behaviour[OLD] = "500"
     texts = web.messages(web.run(app="shop"))
     assert f"it failed on web2, but this host stays on {OLD}, because 'switch: stop_first'" in texts[0]
-    assert web.serving == [R2, R3, R2]
+    assert "it failed on web2, so this host does not switch either" in texts[2]
+    assert web.serving == [R2, R3, R3]
+    assert [one for one in web.calls if one[1] == "webapp_activate"] == [
+        ("web1", "webapp_activate"),
+        ("web2", "webapp_activate"),
+    ]
+    assert ["each host switches for good" in line for line in lines] == [True]
+    assert {"batch 1 of 3: web1"} <= {step["label"] for step in web.registered["web3"]["__batches"]["steps"]}
+
+    web.hosts["web2"].manager.behaviour[OLD] = "ok"
+    web.lost.clear()
+    assert web.messages(web.run(app="shop")) == [""] * 3
+    assert web.serving == [R2] * 3
+
+
+def test_a_host_that_is_lost_before_its_batch_stops_the_later_ones(web: Fleet) -> None:
+    web.apps = [{**SHOP, "switch": "stop_first"}]
+    web.rollout = {"first": "1", "batch": "1"}
+    web.losing = {"switch": "web1"}
+    texts = web.messages(web.run(switch="restart"))
+    assert ["it failed on web1, so this host does not switch either" in text for text in texts[1:]] == [True, True]
+    assert not [one for one in web.calls if one[1] == "webapp_activate"]
+    assert web.serving == [R3] * 3
+
+
+def test_without_the_stage_that_lists_batches_all_hosts_switch_at_once(web: Fleet) -> None:
+    del web.stages["batches"]
+    web.apps = [{**SHOP, "switch": "stop_first"}]
+    assert web.messages(web.run(app="shop")) == [""] * 3
+    assert web.serving == [R2] * 3

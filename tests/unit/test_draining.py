@@ -132,7 +132,7 @@ def test_a_balancer_that_does_not_know_a_host_does_not_send_it_requests() -> Non
     seen = choice.seen_by([{"item": "lb1", "problem": "", "servers": []}], "web3")
     assert choice.not_up("web3", seen) == "lb1 does not know web3: run site.yml, which configures it"
     assert choice.not_up("web3", seen, has_applications=False) == ""
-    assert choice.back("web3", seen[:1]) == "web3 is back, and gets requests from lb1."
+    assert choice.back("web3", seen[:1]) == "web3 is no longer drained, and gets requests from lb1."
 
 
 def test_without_balancers_the_message_names_the_health_endpoint() -> None:
@@ -189,7 +189,7 @@ def test_the_notice_of_a_deployment() -> None:
     assert choice.drained_notice("web3", {}) == ""
     assert choice.drained_notice("web3", {"since": "2026-11-30T01:02:03Z", "by": "ada"}) == (
         "web3 is drained since 2026-11-30 01:02:03 (UTC) by ada. This run deploys to it and leaves it drained. To "
-        "bring it back: drain.yml --limit web3 -e drain=off"
+        "end its drain: drain.yml --limit web3 -e drain=off"
     )
 
 

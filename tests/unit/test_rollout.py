@@ -324,7 +324,9 @@ def test_a_host_that_is_lost_at_its_commit_changes_nothing_for_the_others(
     fleet = Fleet(monkeypatch, [shop], web1=Node(lost="commit"))
     assert fleet.whole() == {}
     assert fleet.stages == [["switch", "confirm", "commit"]] * 4
-    assert fleet.rows["web1"][:2] == ["unknown", "unreachable"]
+    revision, result, _seconds, reason = fleet.rows["web1"]
+    assert (revision, result) == ("unknown", "unreachable")
+    assert reason.startswith("it keeps the new release if the commit reached it, otherwise it goes back at ")
     assert [fleet.rows[host][1] for host in ("web2", "web3", "web4")] == ["live"] * 3
 
 

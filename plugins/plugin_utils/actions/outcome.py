@@ -119,7 +119,8 @@ def row(name: str, host: str, stages: Stages, is_active: bool) -> Row:
     if name in unbuilt_on(stages, is_active, False):
         return told(before if build else "unknown", why_lost(stages), str(stages["deploy"].get("msg") or ""))
     if name in state.get("provisional", {}):
-        return told(after, "unknown", f"provisional, {back_at(state['provisional'][name]['until'])}")
+        until = state["provisional"][name]["until"]
+        return told(after, "unknown", f"provisional, {end_of(name, state, until)}")
     if not build.get("candidate"):
         return told(before, "unchanged")
     return told(f"{before} → {after}", "live")
@@ -145,10 +146,13 @@ def lost_reason(name: str, state: Mapping[str, Any], lost: Mapping[str, Any]) ->
     """The known facts about a host that was lost during its switch."""
     until = (state.get("asked") or {}).get(name) or (state.get("provisional") or {}).get(name, {}).get("until")
     message = one_line(str(lost.get("msg") or ""))
-    return f"{back_at(until)}; {message}" if until else message
+    return f"{end_of(name, state, until)}; {message}" if until else message
 
 
-def back_at(until: float) -> str:
+def end_of(name: str, state: Mapping[str, Any], until: float) -> str:
+    """The release that a host ends on whose last answer is missing."""
+    if name in state.get("committing", ()):
+        return f"it keeps the new release if the commit reached it, otherwise it goes back at {rollout.moment(until)}"
     return f"if it serves the new release, it goes back at {rollout.moment(until)} by itself"
 
 

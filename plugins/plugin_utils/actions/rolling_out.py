@@ -307,6 +307,7 @@ class RolloutAction(SwitchingAction):
         if answer.get("unreachable") or answer.get("failed"):
             # The module may have switched before it ended.
             state["asked"] |= {one["name"]: until for one in specs if stage != "switch" or one.get("provisional")}
+            state["committing"] = names if stage == "commit" else []
         if answer.get("unreachable"):
             return answer
         state["changed"] = state["changed"] or (stage not in ("confirm", "renew") and bool(answer.get("changed")))

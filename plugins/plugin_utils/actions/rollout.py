@@ -178,6 +178,8 @@ def fresh(token: Any) -> dict[str, Any]:
         "confirmed": [],
         # Until when a host that was lost may serve a release provisionally.
         "asked": {},
+        # The applications that it was to commit then.
+        "committing": [],
         "revisions": {},
         "began": {},
         "ended": {},
@@ -267,8 +269,11 @@ def notices(rollout: Rollout, deployments: Deployments) -> list[str]:
         for one in deployment.get("switch") or []
         if one["name"] in rollout.shared and one.get("stop_first")
     }
-    return [
+    return [notice_of_final(name) for name in sorted(final)]
+
+
+def notice_of_final(name: str) -> str:
+    return (
         f"webapps '{name}': with 'switch: stop_first', each host switches for good. If a host fails, the hosts of "
         "later batches keep the old release, and those that have switched keep the new one."
-        for name in sorted(final)
-    ]
+    )

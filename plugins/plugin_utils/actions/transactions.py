@@ -13,24 +13,52 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.barrier import REASONS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import SPARE, slowest_host
 
 # The stages, and the variables that their results are registered in.
-STAGES = {"choose": "__choice", "switch": "__switched", "confirm": "__confirmed", "finish": "__finished"}
+STAGES = {
+    "choose": "__choice",
+    "batches": "__batches",
+    "switch": "__switched",
+    "confirm": "__confirmed",
+    "finish": "__finished",
+}
 # Seconds of a lease: for the confirmations of all hosts, and for each switch that may take place before them.
 LEAST_SECONDS, SECONDS_OF_SWITCH = 300, 60
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def lease_seconds(hosts: int, forks: int, specs: Collection[Mapping[str, Any]] = ()) -> int:
+def batches_of(results: Results, first: str, batch: str) -> list[list[str]]:
+    """The hosts that switch at the same time: all of them, or batches if an application stops before it starts."""
+    hosts = [host for host, stages in results.items() if stages["choose"].get("names")]
+    return rollout.batches(hosts, first, batch) if stopping_first(results) else [hosts]
+
+
+def stopping_first(results: Results) -> list[str]:
+    """The applications whose live release stops before the other one starts."""
+    found = {name for stages in results.values() for name in stages["choose"].get("stop_first") or ()}
+    return sorted(found) if len(results) > 1 else []
+
+
+def steps_of(batches: list[list[str]]) -> list[dict[str, Any]]:
+    """A step of the playbook for each batch."""
+    count = len(batches)
+    return [
+        {"batch": number, "label": f"batch {number + 1} of {count}: {rollout.named(hosts)}"}
+        for number, hosts in enumerate(batches)
+    ]
+
+
+def lease_seconds(hosts: int, forks: int, specs: Collection[Mapping[str, Any]] = (), batches: int = 1) -> int:
     """The length of a lease. The first host that switches waits for the last one.
 
     ``specs`` are the applications of a host, whose timeouts may be long.
     """
-    rounds = -(-hosts // max(1, forks))
+    rounds = max(-(-hosts // max(1, forks)), batches)
     least = LEAST_SECONDS + SECONDS_OF_SWITCH * (rounds - 1)
     return max(least, SPARE + math.ceil(rounds * slowest_host(specs)))
 
@@ -79,12 +107,14 @@ def named(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def state_of(stages: Mapping[str, Mapping[str, Any]], name: str, last: str) -> str:
-    """The state of an application on a host after the stage ``last``: good, final, stays, failed or lost."""
+    """The state of an application on a host after the stage ``last``: good, final, stays, behind, failed or lost."""
     done = [stages[stage] for stage in (("switch",) if last == "switch" else ("switch", "confirm"))]
     if any(map(why_lost, done)):
         return "lost"
     if stages["switch"].get("staying"):
         return "stays"
+    if name in stages["switch"].get("behind", ()):
+        return "behind"
     switched = named(stages["switch"], name)
     if not switched or any(name in (stage.get("failures") or {}).get("names", []) for stage in done):
         return "failed"
@@ -128,6 +158,14 @@ def problem_of_final(name: str, release: str, hosts: list[str]) -> str:
     return (
         f"webapps '{name}': it failed on {', '.join(hosts)}, but this host stays on {release}, because 'switch: "
         "stop_first' makes each switch final. Correct the problem, then run again on the other hosts."
+    )
+
+
+def problem_of_behind(name: str, hosts: list[str]) -> str:
+    """The message of an application that has failed in an earlier batch."""
+    return (
+        f"webapps '{name}': it failed on {', '.join(hosts)}, so this host does not switch either. Correct the problem, "
+        "then run again."
     )
 
 

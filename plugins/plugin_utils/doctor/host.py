@@ -32,8 +32,8 @@ def drained(view: View) -> Finding | None:
         Finding(
             "drain",
             f"the host is {text}",
-            "an operator took it out of the balancers, or a run of rolling.yml stopped at it",
-            f"bring it back: ansible-playbook drain.yml -e drain=off --limit {view.host['name']}",
+            "an operator drained it, or a run of rolling.yml stopped at it",
+            f"end its drain: ansible-playbook drain.yml -e drain=off --limit {view.host['name']}",
             works=True,
         )
         if text

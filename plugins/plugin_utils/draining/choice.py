@@ -78,7 +78,9 @@ def server_of(given: Mapping[str, Any], app: Any, host: Any) -> Server:
 
 # Before
 
-REFUSED = "Nothing has changed. Bring other hosts back first (drain.yml -e drain=off), or continue with -e force=true."
+REFUSED = (
+    "Nothing has changed. End the drain of other hosts first (drain.yml -e drain=off), or continue with -e force=true."
+)
 
 
 def away_by(results: Any) -> dict[str, str]:
@@ -147,7 +149,7 @@ def drained_notice(host: str, drained: Any) -> str:
     """The notice of a run that deploys to a drained host; empty if it is not drained."""
     text = drained_text(drained)
     return text and (
-        f"{host} is {text}. This run deploys to it and leaves it drained. To bring it back: "
+        f"{host} is {text}. This run deploys to it and leaves it drained. To end its drain: "
         f"drain.yml --limit {host} -e drain=off"
     )
 
@@ -186,7 +188,7 @@ def not_drained(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
 REMEDY = (
     "{host} stays drained. Requests that last longer than {timeout} seconds are often WebSockets, streams or long "
     "polls. Wait for them with a longer -e timeout=SECONDS, or continue without them: they break when their process "
-    "stops, and the clients must connect again. To bring the host back: drain.yml --limit {host} -e drain=off"
+    "stops, and the clients must connect again. To end its drain: drain.yml --limit {host} -e drain=off"
 )
 
 
@@ -223,5 +225,5 @@ def gone(host: str, seen: list[Seen], idle: Mapping[str, Any]) -> str:
 def back(host: str, seen: list[Seen]) -> str:
     """The message of a host that is no longer drained."""
     if seen:
-        return f"{host} is back, and gets requests from {', '.join(one.balancer for one in seen)}."
+        return f"{host} is no longer drained, and gets requests from {', '.join(one.balancer for one in seen)}."
     return f"{host} is no longer drained. The inventory has no group balancer, so no balancer was asked."

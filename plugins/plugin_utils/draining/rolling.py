@@ -60,7 +60,7 @@ def stopped(rows: list[Course]) -> str:
     again = ":".join([*wrong, *left])
     return (
         f"Stopped at {', '.join(wrong)}. status.yml shows whether a host is drained. Repair the cause, then run again "
-        f"for the hosts that are not done: --limit '{again}'. To bring a host back: drain.yml --limit HOST -e drain=off"
+        f"for the hosts that are not done: --limit '{again}'. To end a drain: drain.yml --limit HOST -e drain=off"
     )
 
 

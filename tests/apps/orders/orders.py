@@ -20,6 +20,8 @@ DATA = Path(__file__).resolve().parent / "data"
 # Set by gunicorn: the import check starts no timer.
 SERVES = "SERVER_SOFTWARE" in os.environ
 DIES_AFTER = 2.0
+# The memory that a process takes at a time, and at most: there may be no limit.
+CHUNK, MOST_CHUNKS = 16 * 1024**2, 64
 
 app = Flask(__name__)
 asked = 0
@@ -42,6 +44,14 @@ if SERVES and mood() == "dies":
     threading.Timer(DIES_AFTER, die).start()
 
 
+def hoard() -> None:
+    """Take memory until the kernel kills this process."""
+    taken = []
+    while len(taken) < MOST_CHUNKS:
+        taken.append(b"x" * CHUNK)
+    time.sleep(600)
+
+
 def write_down(name: str, line: str) -> None:
     """Add a line in one write, which no other process interrupts."""
     target = os.open(DATA / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -56,8 +66,11 @@ def misbehave() -> Response | None:
     global asked
     asked += 1
     now = mood()
-    if now == "hangs":
-        time.sleep(600)
+    while now == "hangs":
+        time.sleep(0.2)
+        now = mood()
+    if now == "hoards":
+        hoard()
     if now == "slow":
         time.sleep(0.3)
     if now == "gate" and request.path == "/healthz":
