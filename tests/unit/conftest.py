@@ -61,7 +61,7 @@ def without_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test writes to the home folder of its user."""
     from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs
 
-    monkeypatch.setattr(own_runs, "folder", lambda: tmp_path / "pyweb-runs")
+    monkeypatch.setattr(own_runs, "folder", lambda: tmp_path.with_name(f"{tmp_path.name}-runs"))
 
 
 @pytest.fixture(autouse=True)
