@@ -198,5 +198,7 @@ def test_a_full_disk_refuses_the_uploads_that_do_not_fit(tmp_path: Path, render:
         try:
             for size, wanted in ((1_000_000, 413), (5_000_000, 500), (1000, 413), (1_000_000, 413)):
                 assert stage.ask("nginx", Case("/length", "POST", body=bytes(size)))[0] == wanted
+                # nginx notices a moment later that the visitor is gone, and makes room for the next upload.
+                assert wait_until(lambda: not files_of_uploads(stage), 5), files_of_uploads(stage)
         finally:
             subprocess.run(["umount", folder], check=True)

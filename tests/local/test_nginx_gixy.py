@@ -24,10 +24,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import ngin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# The scenarios adopt and howto have no sites in their inventories, but write them when they run.
+# These scenarios have no sites in their inventories, but write them when they run.
+WITHOUT_SITES = ("adopt", "controllers", "howto")
 INVENTORIES = [
     CHECKOUT / "inventory",
-    *(path for path in sorted(CHECKOUT.glob("molecule/*/inventory")) if path.parent.name not in ("adopt", "howto")),
+    *(path for path in sorted(CHECKOUT.glob("molecule/*/inventory")) if path.parent.name not in WITHOUT_SITES),
 ]
 
 

@@ -15,8 +15,8 @@ from ansible_collections.pyweb.stack.plugins.module_utils.nginx.trees import Tre
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import busy
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.systemd import analyze
 from ansible_collections.pyweb.stack.plugins.modules import preflight
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import becoming
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import busy as waiting
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import platforms
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.addresses import host_header
 from ansible_collections.pyweb.stack.plugins.plugin_utils.processes import build_sandbox, systemd
@@ -320,7 +320,7 @@ def test_a_python_that_is_too_old_is_refused_before_other_code_is_read(
     ],
 )
 def test_sudo_that_refuses_is_told_in_its_own_language(said: str, words: str) -> None:
-    problem = look.become_problem(said, "web1")
+    problem = becoming.become_problem(said, "web1")
     assert bool(problem) is bool(words)
     assert words in problem
     assert "\x1b" not in problem

@@ -17,7 +17,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.pyweb.stack.plugins.module_utils.host import machine
 from ansible_collections.pyweb.stack.plugins.module_utils.host.uv import installed_version
 from ansible_collections.pyweb.stack.plugins.module_utils.preflight import facts
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import look as action
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import becoming, look
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.requirements import core_problems, mitogen_problem
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.variable import resolved_webapps
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import source_folders
@@ -225,7 +225,7 @@ def test_an_action_that_mitogen_runs_is_refused() -> None:
 
 
 def test_an_account_without_sudo_is_told_what_to_do() -> None:
-    text = action.sudo_problem("deploy", "web1")
+    text = becoming.sudo_problem("deploy", "web1")
     for words in ("'deploy'", "web1", "--ask-become-pass", "/etc/sudoers.d/deploy"):
         assert words in text
 
@@ -432,7 +432,7 @@ def test_the_defaults_of_all_inputs_are_right() -> None:
 
 
 def test_problems_are_counted_and_listed() -> None:
-    one, two = action.failed(["a"]), action.failed(["a", "b"])
+    one, two = look.failed(["a"]), look.failed(["a", "b"])
     assert one["msg"].startswith("1 problem found before anything was changed:\n- a\n")
     assert two["msg"].startswith("2 problems found")
     assert two["msg"].endswith(":\n- a\n- b\nNothing on the host has changed.")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import printable
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import orphaned, own_runs
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import becoming, orphaned, own_runs
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.ahead import Ahead, connect, pack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.balancers import balancers_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.busy import after_first_boot, tell_of_apt
@@ -263,11 +262,11 @@ class LookAction(HostAction):
         except AnsibleError as error:
             if "sudo password" in str(error) or "become password" in str(error):
                 account = self.task_vars.get("ansible_user") or "that Ansible logs in as"
-                return failed([sudo_problem(str(account), host)])
+                return failed([becoming.sudo_problem(str(account), host)])
             if "privilege escalation prompt" in str(error):
-                return failed([PROMPT.format(host=host)])
+                return failed([becoming.PROMPT.format(host=host)])
             raise
-        if problem := become_problem(str(answer.get("module_stderr", "")), host):
+        if problem := becoming.become_problem(str(answer.get("module_stderr", "")), host):
             return failed([problem])
         found = answer.get("ansible_facts")
         result = answer_of(answer, ())
@@ -372,36 +371,6 @@ def own_port(inputs: dict[str, dict[str, Any]]) -> int | None:
     """The port on which the host serves balancers, if it is another one than visitors use."""
     port = inputs.get("balancer", {}).get("balancer_port")
     return int(port) if isinstance(port, int) and port else None
-
-
-PROMPT = (
-    "sudo of {host} asks for a password in a form that Ansible does not recognise, as sudo-rs of Ubuntu 25.10 and "
-    "newer does. Set ansible_become_exe: sudo.ws for the host, or allow its account sudo without a password."
-)
-
-
-def become_problem(said: str, host: str) -> str:
-    """The problem of a host whose sudo or su refuses, in whatever language; empty if it does not."""
-    line = printable(said.strip().partition("\n")[0])[:200]
-    if not line.startswith(("sudo: ", "su: ")):
-        return ""
-    if re.search(r"\btty\b", line, re.IGNORECASE):
-        return (
-            f"sudo of {host} asks for a terminal (requiretty), and pipelining has none. Set ansible_pipelining: false "
-            "for the host, or remove requiretty from its sudo settings."
-        )
-    return (
-        f"the account can't become root on {host}: '{line}'. If it needs a password, let Ansible ask you for it "
-        "(--ask-become-pass). If you gave one, correct it."
-    )
-
-
-def sudo_problem(account: str, host: str) -> str:
-    return (
-        f"the account '{account}' may not become root on {host} without a password. Let sudo ask you for it "
-        f"(--ask-become-pass), or allow it there: echo '{account} ALL=(ALL) NOPASSWD: ALL' | sudo tee "
-        f"/etc/sudoers.d/{account}; an account that may not use sudo at all can't deploy."
-    )
 
 
 def failed(problems: list[str]) -> dict[str, Any]:
