@@ -155,6 +155,7 @@ def own_authority(tmp_path_factory):
     return folder
 
 
+@pytest.mark.matrix
 def test_other_authorities_take_over_in_one_run(places, browsers, root_of, run_playbook, own_authority):
     others = {
         "nginx_acme_directory": "https://authority.example.com:14001/dir",

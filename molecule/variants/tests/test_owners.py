@@ -49,6 +49,7 @@ def served(pair) -> list[str]:
     return first
 
 
+@pytest.mark.matrix
 def test_each_playbook_leaves_the_sites_of_the_other_alone(run, pair):
     without, everything = ["hello", "second"], ["hello", "second", "docs"]
     assert served(pair) == without
