@@ -5,7 +5,8 @@
 A test marked `matrix` belongs to the full matrix: every way to deploy and to be killed, on every kind of host. All
 others are the sample, which always runs. PYWEB_MATRIX adds tests of the matrix to the sample: `all` adds all of them,
 `3/24` adds the third of 24 shards. `show` lists the shards and runs nothing. The shards of a scenario are equal on
-every machine, because its tests of the matrix are dealt out in their order.
+every machine, because its tests of the matrix are dealt out in their order. Tests marked `matrix(whole=True)` are in
+no shard, because each takes minutes: only `all` adds them.
 
 A test marked `alone` measures time, so that nothing else may take the processors. PYWEB_ALONE divides the tests:
 `without` leaves these out, `only` runs no others.
@@ -45,13 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted, alone = (os.environ.get(name, "") for name in ("PYWEB_MATRIX", "PYWEB_ALONE"))
     if alone not in ("", "only", "without"):
         raise pytest.UsageError(f"PYWEB_ALONE is {alone!r}. Set it to only or without.")
-    matrix = [item.nodeid for item in items if item.get_closest_marker("matrix")]
+    marked = {item.nodeid: mark for item in items if (mark := item.get_closest_marker("matrix"))}
+    matrix = [name for name, mark in marked.items() if wanted == "all" or not mark.kwargs.get("whole")]
     if wanted == "show":
         config.option.collectonly = True
         for place, test in enumerate(matrix):
             print(f"{place % SHARDS + 1}/{SHARDS} {test}")
         return
-    left_out = set(matrix) - set(chosen(matrix, wanted))
+    left_out = set(marked) - set(chosen(matrix, wanted))
     run = [
         item
         for item in items

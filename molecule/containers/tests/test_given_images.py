@@ -101,7 +101,7 @@ def load(places: list[Place]) -> Iterator[None]:
     assert [client.returncode for client in clients] == [0, 0], said
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_an_archive_of_an_image_is_deployed_and_rolled_back(
     places: list[Place], run_playbook: Playbook, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_an_archive_of_an_image_is_deployed_and_rolled_back(
     assert everywhere(version, places) == ["one", "one"]
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_tag_of_a_registry_is_deployed_when_it_names_another_image(
     places: list[Place], run_playbook: Playbook, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ def test_a_deployment_loses_no_request(webs, traffic, deploy, numbers):
     assert_settled(webs, build)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_ten_deployments_in_a_row_lose_no_request(webs, traffic, deploy, numbers):
     with traffic() as visitors:
         for build in (next(numbers) for _ in range(10)):
@@ -32,7 +32,7 @@ def test_ten_deployments_in_a_row_lose_no_request(webs, traffic, deploy, numbers
     visitors.assert_nothing_was_lost()
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_second_run_changes_nothing(webs, traffic, deploy, numbers):
     build = next(numbers)
     assert deploy(build).status == 0

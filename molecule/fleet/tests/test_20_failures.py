@@ -49,7 +49,7 @@ def test_a_failing_gate_in_the_third_batch_is_undone_on_all_hosts(webs, traffic,
     visitors.assert_nothing_was_lost()
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_failing_build_on_one_host_switches_none(webs, traffic, deploy, numbers, serving):
     build, place = next(numbers), named(webs, THIRD)
     place.run(f"touch /etc/no-build-{build}")
@@ -64,7 +64,7 @@ def test_a_failing_build_on_one_host_switches_none(webs, traffic, deploy, number
     assert_settled(webs, build)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 @pytest.mark.parametrize("name", ["fleet-web1", "fleet-web4"])
 def test_a_host_that_breaks_after_the_switch_takes_all_back(webs, traffic, deploy, numbers, serving, name):
     build = next(numbers)
@@ -79,7 +79,7 @@ def test_a_host_that_breaks_after_the_switch_takes_all_back(webs, traffic, deplo
 CANARY = {"watch": 20}
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 @pytest.mark.parametrize("mood", ["slow", "errors"])
 def test_a_canary_that_is_worse_goes_back_by_itself(webs, traffic, deploy, numbers, serving, mood):
     build = next(numbers)
@@ -90,7 +90,7 @@ def test_a_canary_that_is_worse_goes_back_by_itself(webs, traffic, deploy, numbe
         visitors.assert_nothing_was_lost()
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 @pytest.mark.parametrize("number", range(5))
 def test_a_canary_that_is_equal_stays(webs, traffic, deploy, numbers, serving, number):
     build = next(numbers)
@@ -101,7 +101,7 @@ def test_a_canary_that_is_equal_stays(webs, traffic, deploy, numbers, serving, n
     assert_settled(webs, build)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_rollback_reaches_the_same_build_on_all_hosts(webs, traffic, deploy, run_playbook, numbers, serving):
     """One of the hosts has missed a deployment in between."""
     first, second, third = (next(numbers) for _ in range(3))

@@ -36,7 +36,7 @@ def converge(webs, deploy, build: str) -> None:
     assert_settled(webs, build)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_controller_is_killed_at_any_moment(
     webs, traffic, deploy, numbers, whole, scenario_inventory, tmp_path: Path, moment: int
@@ -67,7 +67,7 @@ if os.path.exists(path):
 """
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_controller_is_killed_between_the_first_and_the_last_commit(
     webs, traffic, deploy, run_playbook, numbers, scenario_inventory, tmp_path: Path
 ):
@@ -121,7 +121,7 @@ def reversed_inventory(inventory: str, folder: Path) -> Path:
     return target
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_two_controllers_in_opposite_order_end_on_one_build(
     webs, traffic, deploy, numbers, scenario_inventory, tmp_path: Path
 ):

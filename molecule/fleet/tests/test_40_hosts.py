@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[str, Callable[[Place], contextlib.AbstractContextManager
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=[] if name == "frozen" else [pytest.mark.matrix]) for name in FAULTS]
+    "fault", [pytest.param(name, marks=[] if name == "frozen" else [pytest.mark.matrix(whole=True)]) for name in FAULTS]
 )
 def test_a_host_that_dies_is_left_alone_and_comes_back(webs, traffic, tell, fault):
     name, break_it = FAULTS[fault]
@@ -94,7 +94,7 @@ def reboots(place: Place) -> None:
     pyweb_faults.start(place)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 @pytest.mark.parametrize("number", range(4))
 def test_a_host_is_drained_and_rebooted_and_nobody_notices(webs, traffic, run_playbook, number):
     place = webs[number]

@@ -47,7 +47,7 @@ def assert_one_after_the_other(moments: list[float]) -> None:
     assert min(late - early for early, late in pairwise(moments)) > 1
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_command_goes_through_the_fleet_and_nobody_notices(webs, traffic, run_playbook):
     with traffic() as visitors:
         run = run_playbook(ROLLING, {"command": "date +%s.%N >/run/rolled"}, timeout=600)
@@ -56,7 +56,7 @@ def test_a_command_goes_through_the_fleet_and_nobody_notices(webs, traffic, run_
     assert_one_after_the_other(rolled(webs, "rolled"))
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_roles_and_tasks_go_through_the_fleet_and_nobody_notices(webs, traffic, run_playbook, tmp_path: Path):
     note = "- ansible.builtin.shell: date +%s.%N >/run/{}\n"
     for role in ("first", "second"):
@@ -97,7 +97,7 @@ def machines(webs: Sequence[Place]) -> Iterator[list[str]]:
         thread.join(120)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_every_host_is_rebooted_and_nobody_notices(webs, traffic, run_playbook):
     # A host without init has no reboot.
     rebooting = [place for place in webs if place.run("command -v systemctl || true")]
@@ -114,7 +114,7 @@ def test_every_host_is_rebooted_and_nobody_notices(webs, traffic, run_playbook):
     assert_settled(webs, before[0])
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_it_stops_at_the_first_host_that_does_not_come_back(webs, traffic, run_playbook):
     build, sick = builds(webs)[0], webs[1]
     moods = f"{HOME}/shared/data/moods.json"

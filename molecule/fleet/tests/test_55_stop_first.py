@@ -47,7 +47,7 @@ def releases(webs: list[Place]) -> list[str]:
     return everywhere(lambda place: place.run("basename $(readlink -f /srv/webapps/vault/current)").strip(), webs)
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_a_restart_goes_from_host_to_host(webs, balancers, deploy, run_playbook, numbers):
     run = deploy(next(numbers), more=[VAULT])
     assert run.status == 0, run.output

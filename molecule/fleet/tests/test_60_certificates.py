@@ -66,7 +66,7 @@ def serial_and_status(balancer: Place, trusted: str) -> tuple[str, int]:
         return str(certificate["serialNumber"]), connection.getresponse().status
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(whole=True)
 def test_both_balancers_get_certificates_although_the_proofs_reach_only_one(
     webs, balancers, traffic, deploy, numbers, authority
 ):
