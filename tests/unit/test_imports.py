@@ -286,6 +286,7 @@ SHARED = {
         "module_utils.given_images.registry",
         "module_utils.host.lines",
         "module_utils.host.links",
+        "module_utils.host.tar_headers",
         "module_utils.host.texts",
         "module_utils.host.trees",
         "module_utils.images.places",

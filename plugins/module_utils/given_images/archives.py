@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.given_images.bounded import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents import (
     MOST_BYTES,
     Config,
@@ -29,6 +28,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents
     layers_of,
     shown,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.tar_headers import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import ImageError
 
 MOST_MEMBERS = 10_000

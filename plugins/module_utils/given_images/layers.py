@@ -16,9 +16,9 @@ import tarfile
 import zlib
 from typing import IO, Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.given_images.bounded import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images.documents import broken, shown
 from ansible_collections.pyweb.stack.plugins.module_utils.host import trees
+from ansible_collections.pyweb.stack.plugins.module_utils.host.tar_headers import BoundedInfo, LongHeader
 from ansible_collections.pyweb.stack.plugins.module_utils.images import inside
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import ImageError
 

@@ -14,20 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from ansible_collections.pyweb.stack.plugins.module_utils.host import tar_headers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.bounds import MOST_RATIO, REMEDY
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 
-# Bytes of a header that holds a long name or the attributes of a member. tar reads it as a whole.
-LONGEST_HEADER = 1024**2
-HEADERS = frozenset(
-    {
-        tarfile.XHDTYPE,
-        tarfile.XGLTYPE,
-        tarfile.SOLARIS_XHDTYPE,
-        tarfile.GNUTYPE_LONGNAME,
-        tarfile.GNUTYPE_LONGLINK,
-    }
-)
 # How often an archive is read from its start: for the list, for the content, and for members that repeat others.
 PASSES = 4
 
@@ -38,18 +28,15 @@ class BombError(SourceError):
     """An archive would take too much memory or time. The message does not name it."""
 
 
-class BoundedInfo(tarfile.TarInfo):
-    """A member whose header is not read if it is too long."""
+class BoundedSource(tar_headers.BoundedInfo):
+    """A member whose header is not read if it is too long, with the remedy for sources."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> BoundedInfo:
-        found = super().frombuf(buf, encoding, errors)
-        if found.type in HEADERS and found.size > LONGEST_HEADER:
-            raise BombError(
-                f"it has a header of {found.size} bytes; {LONGEST_HEADER} are allowed. Make the archive again with GNU "
-                "tar or git archive."
-            )
-        return found
+    def too_long(cls, size: int) -> Exception:
+        return BombError(
+            f"it has a header of {size} bytes; {tar_headers.LONGEST_HEADER} are allowed. Make the archive again with "
+            "GNU tar or git archive."
+        )
 
 
 class Counted:
@@ -93,7 +80,7 @@ def open_tar(path: Path, most: int) -> Iterator[tarfile.TarFile | None]:
         if opener:
             stream = Counted(cast(IO[bytes], cast(Any, opener)(raw)), PASSES * most)
         try:
-            tar = tarfile.TarFile(name=str(path), fileobj=stream, tarinfo=BoundedInfo)
+            tar = tarfile.TarFile(name=str(path), fileobj=stream, tarinfo=BoundedSource)
         except (tarfile.ReadError, EOFError, lzma.LZMAError, gzip.BadGzipFile):
             tar = None
         except OSError:  # damaged bz2

@@ -30,5 +30,10 @@ class BoundedInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> BoundedInfo:
         found = super().frombuf(buf, encoding, errors)
         if found.type in HEADERS and found.size > LONGEST_HEADER:
-            raise LongHeader(f"a header has {found.size} bytes, and {LONGEST_HEADER} are allowed")
+            raise cls.too_long(found.size)
         return found
+
+    @classmethod
+    def too_long(cls, size: int) -> Exception:
+        """The exception for a header of this many bytes."""
+        return LongHeader(f"a header has {size} bytes, and {LONGEST_HEADER} are allowed")
