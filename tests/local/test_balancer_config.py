@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing.haproxy import BalancerError
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing.transaction import Transaction
 from ansible_collections.pyweb.stack.plugins.module_utils.host.commands import run_on_host
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from balancing import HAPROXY, Fleet, needs_haproxy
 from nginx_instance import needs_nginx
 
@@ -50,7 +51,7 @@ def test_a_second_run_changes_nothing_and_check_mode_predicts(fleet: Fleet) -> N
     assert change(fleet, units, check=True)["actions"] == ["install haproxy.cfg", "start"]
     assert not (fleet.edge.folder / "haproxy.cfg").exists()
     assert change(fleet, units)["changed"]
-    assert change(fleet, units) == {"changed": False, "actions": [], "surplus": [], "diff": []}
+    assert change(fleet, units) == {"changed": False, "actions": [], "surplus": [], "diff": [], "warnings": []}
     more = [*units, unit("more", "backend shop", "    server web1 127.0.0.1:9")]
     assert change(fleet, more, check=True)["actions"] == ["install haproxy.cfg", "reload"]
 
@@ -63,6 +64,17 @@ def test_what_nginx_still_needs_stays_until_it_is_no_longer_kept(fleet: Fleet) -
     assert "backend shop" in (fleet.edge.folder / "haproxy.cfg").read_text()
     assert change(fleet, [ADMIN, DEFAULTS])["actions"] == ["install haproxy.cfg", "reload"]
     assert "backend shop" not in (fleet.edge.folder / "haproxy.cfg").read_text()
+
+
+def test_an_application_without_a_web_host_is_told(fleet: Fleet) -> None:
+    fleet.serve()
+    assert fleet.edge.spread(fleet.apps, fleet.hosts)["warnings"] == []
+    for web in fleet.webs:
+        web.signal(9)
+    assert wait_for(lambda: set(fleet.edge.state().values()) == {"down"}, 5)
+    (warning,) = fleet.edge.spread(fleet.apps, fleet.hosts)["warnings"]
+    assert "no web host for shop: web1 (L4CON" in warning
+    assert ", web2 (" in warning
 
 
 def test_a_refused_configuration_changes_nothing(fleet: Fleet) -> None:

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.balancing import paths, stats
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from balancing import Fleet, WebHost, needs_haproxy
-from nginx_instance import Answer, Request, needs_nginx, ok
+from nginx_instance import Answer, Request, free_port, needs_nginx, ok
 
 pytestmark = [needs_nginx, needs_haproxy]
 
@@ -172,6 +174,23 @@ def test_a_web_host_comes_back_by_itself(fleet: Fleet) -> None:
     fleet.webs[0].signal(signal.SIGCONT)
     assert fleet.await_state("web1", "up") < 5
     assert told(fleet, 10)["web1"]
+
+
+def test_applications_and_hosts_join_and_move_while_it_runs(fleet: Fleet) -> None:
+    fleet.serve()
+    first, second = fleet.hosts
+    (shop,) = fleet.apps
+
+    fleet.edge.spread([{**shop, "name": "blog"}], [first])
+    fleet.edge.spread([shop], [first])
+    assert wait_for(lambda: fleet.edge.state() == {"web1": "up"}, 5), fleet.edge.state()
+    fleet.edge.spread([shop], [first, second])
+    assert wait_for(lambda: fleet.edge.state() == {"web1": "up", "web2": "up"}, 5), fleet.edge.state()
+    fleet.edge.spread([shop], [replace(first, port=free_port()), second])
+    assert wait_for(lambda: fleet.edge.state() == {"web1": "down", "web2": "up"}, 5), fleet.edge.state()
+    fleet.edge.spread([shop], [first, replace(second, address="127.0.0.13")])
+    assert wait_for(lambda: fleet.edge.state() == {"web1": "up", "web2": "down"}, 5), fleet.edge.state()
+    assert told(fleet, 5) == {"web1": 5}
 
 
 def test_a_get_under_way_is_asked_again_and_a_post_is_not(fleet: Fleet) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.building.folders impor
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_live, needs_repair
+from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
 from ansible_collections.pyweb.stack.plugins.module_utils.release import leases, locking
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import Process, start_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
@@ -161,6 +162,20 @@ def assert_old_serves(host: Leased) -> None:
 def assert_new_serves(host: Leased) -> None:
     activations.assert_new_serves(host)
     assert read_lease(host.layout) is None
+
+
+def test_a_run_that_ends_a_lease_goes_on_with_what_serves_then(host: Leased) -> None:
+    host.lease()
+    host.expire()
+    lease = read_lease(host.layout)
+    assert lease
+    spec, other = {"seen": NEW}, {"seen": "20261121T000009Z-99999999"}
+    with locking.lock(host.layout, "alice@desk"):
+        deploy.follow_end(host.layout, lease, spec)
+        deploy.follow_end(host.layout, lease, other)
+    assert host.layout.current_release() == OLD
+    assert spec["seen"] == OLD, "the run itself has gone back, not another one"
+    assert other["seen"] == "20261121T000009Z-99999999"
 
 
 def test_a_commit_makes_a_provisional_switch_final(host: Leased) -> None:

@@ -196,14 +196,25 @@ def test_units_of_a_file_are_found_again() -> None:
     assert units_of("# someone's\nglobal\n") == {}
 
 
-def test_new_servers_start_as_down() -> None:
-    servers = states.servers_in({"a": "backend shop\n    server web1 192.0.2.1:80 weight 1\n    server web2 x:80\n"})
-    assert servers == [("shop", "web1"), ("shop", "web2")]
-    known = "1\n# be_id be_name srv_id srv_name\n4 shop 1 web1 192.0.2.1 2 0\n\n"
-    lines = states.with_new_servers(known, servers).split("\n")
-    assert lines[:3] == ["1", "# be_id be_name srv_id srv_name", "4 shop 1 web1 192.0.2.1 2 0"]
-    assert lines[3].split()[1:7] == ["shop", "0", "web2", "127.0.0.1", "0", "0"]
-    assert lines[4:] == [""]
+def test_new_servers_and_those_that_have_moved_start_as_down() -> None:
+    lines = ["backend shop", *(f"    server web{one[0]} {one[1:]} weight 1" for one in PLACES)]
+    servers = states.servers_in({"a": "\n".join(lines)})
+    assert servers[0] == ("shop", "web1", "192.0.2.1", "80")
+    assert servers[3] == ("shop", "web4", "2001:db8::1", "8080")
+    known = [states.NEW.format(backend="shop", name=f"web{one}", address="192.0.2.1", port=80) for one in (1, 2, 3)]
+    known = [line.replace(" 192.0.2.1 0 ", " 192.0.2.1 2 ") for line in known]
+    other = known[0].replace("shop", "blog")
+    found = states.with_new_servers("\n".join(["1", "# be_id be_name", *known, other, ""]), servers).split("\n")
+    assert found[:4] == ["1", "# be_id be_name", known[0], other]
+    states_of = {line.split()[3]: (line.split()[4], line.split()[5], line.split()[18]) for line in found[4:] if line}
+    assert states_of == {
+        "web2": ("192.0.2.2", "0", "80"),
+        "web3": ("192.0.2.1", "0", "81"),
+        "web4": ("2001:db8::1", "0", "8080"),
+    }
+
+
+PLACES = ("1192.0.2.1:80", "2192.0.2.2:80", "3192.0.2.1:81", "4[2001:db8::1]:8080")
 
 
 # nginx of the balancer

@@ -22,9 +22,12 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     read,
     write,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.lock import locked
 
 LOCK_TIMEOUT = 120.0  # seconds to wait for another run on this host
+# Seconds in which a web host passes two checks, however few checks there are at first.
+ACCEPTED = 5.0
 DROP_IN = "/etc/systemd/system/haproxy.service.d/pyweb.conf"
 DEFAULTS = "/etc/default/haproxy"
 
@@ -49,6 +52,15 @@ ARGUMENTS: dict[str, Any] = {
     "run_dir": {"type": "path", "default": RUN},
     "init": {"type": "str", "choices": ["auto", "systemd", "none"], "default": "auto"},
 }
+
+
+def is_down(servers: list[dict[str, Any]]) -> bool:
+    """Whether no server has passed its check, and none is drained on purpose."""
+    return bool(servers) and all(server["state"] == "down" for server in servers)
+
+
+def told(server: dict[str, Any]) -> str:
+    return f"{server['host']} ({server['check'] or 'not checked yet'})"
 
 
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> dict[str, Any]:
@@ -114,7 +126,30 @@ class Transaction:
             diffs += apply_files(self.drop_in_files(), check_mode=True)[1]
             if not check_mode and actions:
                 self.act(actions, before, text, wanted)
-        return {"changed": bool(actions), "actions": actions, "surplus": surplus if self.keep else [], "diff": diffs}
+        return {
+            "changed": bool(actions),
+            "actions": actions,
+            "surplus": surplus if self.keep else [],
+            "diff": diffs,
+            # A change that keeps surplus parts is followed by another one, without them.
+            "warnings": [] if check_mode or (self.keep and surplus) else self.unserved(),
+        }
+
+    def unserved(self) -> list[str]:
+        """A warning for each application that no web host serves, as far as HAProxy can see."""
+        found: list[dict[str, Any]] = []
+
+        def is_served() -> bool:
+            with contextlib.suppress(stats.AdminError):
+                found[:] = [app for app in stats.applications(self.admin) if is_down(app["servers"])]
+            return not found
+
+        wait_for(is_served, ACCEPTED, 0.05)
+        return [
+            f"This balancer has no web host for {app['name']}: {', '.join(map(told, app['servers']))}. Visitors get a "
+            "page with status 503. 'doctor.yml' names the first broken link."
+            for app in found
+        ]
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

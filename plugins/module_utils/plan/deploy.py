@@ -29,7 +29,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.environments i
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import doing
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import fingerprint, new_identity
 from ansible_collections.pyweb.stack.plugins.module_utils.release.interpreters import InterpreterVersions
-from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import has_lease
+from ansible_collections.pyweb.stack.plugins.module_utils.release.leases import Lease, read_lease
 from ansible_collections.pyweb.stack.plugins.module_utils.release.locking import Busy, holder_of, lock
 from ansible_collections.pyweb.stack.plugins.module_utils.release.outward_links import check_known_releases
 from ansible_collections.pyweb.stack.plugins.module_utils.release.pruning import prune_waiting
@@ -75,10 +75,10 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
     if spec["state"] == "absent":
         return result_of_absent(layout, spec["purge"])
     check_account(layout)
-    if has_lease(layout) and not deployment.check_mode:
+    if not deployment.check_mode and (lease := read_lease(layout)):
         # One that has expired ends first, because this run decides by the live release.
         with suppress(Busy), lock(layout, deployment.owner, patience=0):
-            pass
+            follow_end(layout, lease, spec)
     bring_back(deployment, spec, layout)
     check_mode, owner, nginx_group = deployment.check_mode, deployment.owner, deployment.nginx_group
     changed = prepare(layout, deployment.run, spec["jobs"], nginx_group, check_mode)
@@ -118,6 +118,14 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
     return {**result, **told(layout, result["candidate"]), "activate": True, "changed": True}
+
+
+def follow_end(layout: Layout, lease: Lease, spec: dict[str, Any]) -> None:
+    """Accept the release that is live after the end of a lease. Else it would look like one of another run."""
+    both = (lease.before or "", lease.release)
+    current = layout.current_release() or ""
+    if current in both and spec.get("seen") in both:
+        spec["seen"] = current
 
 
 def defined_again(layout: Layout, live: str | None, spec: dict[str, Any], run: Run) -> bool:
