@@ -24,7 +24,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.sending import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import STAGES, STEPS
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import addresses_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import addresses_of, urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import part as published
 
@@ -91,10 +91,15 @@ class ActionModule(RolloutAction):
         model = self.model(look)
         answer: dict[str, Any] = {"changed": False, "parts": {}, "apps": [], "diff": []}
         due, _origins = self.due_parts(model, look, answer)
+        is_unchanged = not due and not self.missing_packages(model, look)
+        address = str(self.task_vars.get("ansible_host") or self.host)
+        lines = urls(look.apps, address, answer["apps"], check=self._task.check_mode)
         return {
             "changed": False,
             "apps": answer["apps"],
-            "unchanged": not due and not self.missing_packages(model, look),
+            "unchanged": is_unchanged,
+            # All that a run would say about this host if it changed none.
+            **({"lines": lines} if is_unchanged and not look.facts["orphans"] else {}),
             "unfetched": look.unfetched,
             "fleet": {
                 **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
@@ -103,6 +108,15 @@ class ActionModule(RolloutAction):
             "rollout": self.rollout_settings,
             "ansible_facts": look.answer["ansible_facts"],
         }
+
+    def stage_idle(self) -> dict[str, Any]:
+        """If no host has anything to do, say so, so that the other stages need not run on each of them."""
+        looks = {host: self.stages_of(host)["look"] for host in self.all_hosts}
+        is_idle = self.batch == self.all_hosts and fleet.are_idle(looks.values())
+        for host, look in looks.items() if is_idle else ():
+            for line in look["lines"]:
+                display.display(f"{host}: {line}")
+        return {"changed": False, "idle": is_idle, "msg": UNCHANGED}
 
     def stage_deploy(self) -> dict[str, Any]:
         """Apply everything that does not depend on other hosts."""

@@ -29,6 +29,8 @@ options:
     description:
       - V(look) looks at a host of several. The later stages begin when all hosts have been looked at. On a single host,
         V(deploy) does it.
+      - V(idle) runs once for all hosts, after V(look). Its result C(idle) is true if no host has anything to do. Then it
+        prints the addresses of the applications, and the later stages need not run.
       - V(deploy) does everything that one host can do without waiting for the others.
       - V(build) builds the applications whose packages one host has resolved for all. Without V(look), each host
         resolves for itself, and this stage does nothing.
@@ -42,7 +44,7 @@ options:
         confirmed them, and goes back on all hosts if one has not. Then it obtains certificates that are due.
       - V(report) fails if an application failed in an earlier stage, and lists all problems.
     type: str
-    choices: [look, deploy, build, commands, switch, wait, watch, confirm, finish, report]
+    choices: [look, idle, deploy, build, commands, switch, wait, watch, confirm, finish, report]
     default: deploy
   batch:
     description:
@@ -160,7 +162,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.release.resolutions im
 # Secrets that belong to items of a part.
 ITEMS = ("apps", "certificate_keys")
 
-STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
+STAGES = ["look", "idle", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
 
 
 def with_secrets(parts: list[dict[str, Any]], secrets: dict[str, Any]) -> list[dict[str, Any]]:

@@ -394,6 +394,21 @@ def test_a_playbook_without_the_stage_look_resolves_on_each_host(web: Fleet, mon
     assert web.versions == ["1.0", "2.0"]
 
 
+def test_a_fleet_is_idle_only_if_no_host_has_anything_to_do_or_to_say() -> None:
+    def look(commit: str, source: str = "main", **more: Any) -> dict[str, Any]:
+        seen = {"commits": {"shop": {"commit": commit}}, "sources": {"shop": source}}
+        return {"fleet": seen, "lines": ["shop is at http://web1/"], **more}
+
+    assert fleet.are_idle([look("a"), look("a")])
+    # A host with another branch has other commits.
+    assert fleet.are_idle([look("a"), look("b", "dev"), look("a")])
+    assert not fleet.are_idle([look("a"), look("b")]), "the branch has got a commit between the looks"
+    busy = look("a")
+    del busy["lines"]
+    assert not fleet.are_idle([look("a"), busy])
+    assert not fleet.are_idle([look("a"), {}]), "a host was not reached"
+
+
 def test_all_hosts_deploy_the_commit_that_the_first_one_has_been_given() -> None:
     app = {"name": "shop", "python": {"interpreter": None}, "source": {"git": "x", "version": "main"}}
     facts = {"interpreters": {}, "resolutions": {}}

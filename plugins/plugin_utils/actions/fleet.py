@@ -105,6 +105,19 @@ def commits(looks: Looks, host: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def are_idle(looks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the looks at all hosts have found nothing to do and nothing to say, and the same commits."""
+    known: dict[tuple[str, str], str] = {}
+    for look in looks:
+        if "lines" not in look:
+            return False
+        seen = look["fleet"]
+        for name, commit in seen["commits"].items():
+            if known.setdefault((name, str(seen["sources"].get(name))), commit) != commit:
+                return False
+    return True
+
+
 # The host that resolves
 
 

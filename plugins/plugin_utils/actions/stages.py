@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Chec
 
 display = Display()
 
-STAGES = ["look", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
+STAGES = ["look", "idle", "deploy", "build", "commands", "switch", "wait", "watch", "confirm", "finish", "report"]
 # Those that only a rollout has.
 STEPS = frozenset({"wait", "watch", "confirm", "finish"})
 # The variables that the results of the stages are registered in. The stage build replaces the result of deploy, and the
