@@ -280,6 +280,7 @@ def test_the_job_ran_once_a_minute_in_the_live_release(places):
         assert told["release"] in releases
 
 
+@pytest.mark.matrix  # the scenario variants kills supervisord in the sample
 def test_a_killed_supervisord_leaves_the_site_up_and_the_next_run_takes_over(places, tell, run_playbook):
     place = next(place for place in places if not systemd(place))
     own = place.run("supervisorctl pid own").strip()

@@ -101,7 +101,6 @@ def test_a_canary_that_is_equal_stays(webs, traffic, deploy, numbers, serving, n
     assert_settled(webs, build)
 
 
-@pytest.mark.matrix(whole=True)
 def test_a_rollback_reaches_the_same_build_on_all_hosts(webs, traffic, deploy, run_playbook, numbers, serving):
     """One of the hosts has missed a deployment in between."""
     first, second, third = (next(numbers) for _ in range(3))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from conftest import Place, load_on, lost_nothing, webapps
 from pyweb_places import everywhere
 
@@ -23,6 +24,7 @@ def live(places: list[Place]) -> list[dict[str, Any]]:
 MANIFEST = "/srv/webapps/patient/current/release.json"
 
 
+@pytest.mark.matrix  # the scenario fleet rolls back several hosts in the sample
 def test_hosts_show_one_revision_and_go_back_to_the_one_that_all_have(places: list[Place], run_playbook, tmp_path):
     assert run_playbook("pyweb.stack.site", deployed(11)).status == 0
     first = live(places)

@@ -39,6 +39,7 @@ def live(places: list[Place]) -> list[str]:
     return [place.look()["current"] for place in places]
 
 
+@pytest.mark.matrix  # tests/local/test_holds.py always runs
 def test_a_rollback_lasts_until_the_inventory_changes(places: list[Place], run_playbook):
     assert run_playbook("pyweb.stack.site", deployed(31)).status == 0
     older = live(places)
