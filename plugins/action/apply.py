@@ -99,7 +99,7 @@ class ActionModule(RolloutAction):
             "apps": answer["apps"],
             "unchanged": is_unchanged,
             # All that a run would say about this host if it changed none.
-            **({"lines": lines} if is_unchanged and not look.facts["orphans"] else {}),
+            **({"lines": lines} if is_unchanged and not any(look.facts["orphans"].values()) else {}),
             "unfetched": look.unfetched,
             "fleet": {
                 **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),

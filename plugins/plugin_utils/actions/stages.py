@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -142,7 +143,19 @@ class StagesAction(HostAction):
         return found if isinstance(found, dict) else {}
 
     def stages_of(self, host: str) -> dict[str, dict[str, Any]]:
-        """The results of the stages on a host of this play; empty if its task registers none."""
+        """The results of the stages on a host of this play; empty if its task registers none.
+
+        They are found once for each task: a task on each of many hosts asks for all hosts, and more than once.
+        """
+        if host not in self.found_stages:
+            self.found_stages[host] = self.find_stages(host)
+        return self.found_stages[host]
+
+    @cached_property
+    def found_stages(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return {}
+
+    def find_stages(self, host: str) -> dict[str, dict[str, Any]]:
         known = registered(self.task_vars["hostvars"], host)
         found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
         results = {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
@@ -159,7 +172,8 @@ class StagesAction(HostAction):
     @property
     def commanding(self) -> list[str]:
         """The hosts of the play that run release commands, or have run them in an earlier batch and failed later."""
-        return [host for host in self.all_hosts if host in self.hosts or self.stages_of(host)["commands"]]
+        hosts = {*self.hosts}
+        return [host for host in self.all_hosts if host in hosts or self.stages_of(host)["commands"]]
 
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
@@ -234,7 +248,8 @@ class StagesAction(HostAction):
 
     def looks(self) -> dict[str, dict[str, Any]]:
         """The results of the stage look on all hosts of the play. Hosts of later batches have none yet."""
-        found = {host: self.stages_of(host)["look"].get("fleet") for host in self.all_hosts if host in self.hosts}
+        hosts = {*self.hosts}
+        found = {host: self.stages_of(host)["look"].get("fleet") for host in self.all_hosts if host in hosts}
         return {host: look for host, look in found.items() if look}
 
     def commits(self) -> dict[str, dict[str, str]]:
