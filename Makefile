@@ -60,7 +60,7 @@ lint: $(TEST_READY) ## run yamllint, ruff, the language rules, ansible-lint, myp
 .PHONY: unit
 unit: $(TEST_READY) ## run the pure tests, then the tests with real processes on this machine
 	@failed=; \
-	pytest tests/unit --junitxml=$(RESULTS)/unit.xml || failed=1; \
+	pytest tests/unit --numprocesses=2 --dist=worksteal --junitxml=$(RESULTS)/unit.xml || failed=1; \
 	pytest tests/local -m 'not alone' --numprocesses=$(TEST_PROCESSES) --dist=worksteal --junitxml=$(RESULTS)/local.xml || failed=1; \
 	pytest tests/local -m alone --junitxml=$(RESULTS)/alone.xml || failed=1; \
 	[ -z "$$failed" ]

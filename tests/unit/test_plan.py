@@ -461,13 +461,15 @@ def test_the_role_webapp_alone_has_every_stage() -> None:
     play, *_balancers = yaml.safe_load((CHECKOUT / "playbooks" / "site.yml").read_text())
     for listed in (tasks, play["tasks"]):
         applied = [task for task in listed if "pyweb.stack.apply" in task]
+        # The playbook ends after it if no host has anything to do.
+        applied = [task for task in applied if (task["pyweb.stack.apply"] or {}).get("stage") != "idle"]
         names = [(task["pyweb.stack.apply"] or {}).get("stage", "deploy") for task in applied]
         assert names == ["look", "deploy", "build", "commands", "report"]
         for stage, task in zip(names[:-1], applied[:-1], strict=True):
             assert task["register"] == stages.REGISTERED_NAMES[stage]
             assert task["pyweb.stack.apply"]["report"] == "later"
         assert applied[3]["any_errors_fatal"] is True
-    for stage in stages.STAGES[4:-1]:
+    for stage in stages.STAGES[5:-1]:
         (task,) = yaml.safe_load((folder / f"{stage}.yml").read_text())
         assert task["register"] == stages.REGISTERED_NAMES[stage]
         assert (task["pyweb.stack.apply"]["stage"], task["pyweb.stack.apply"]["report"]) == (stage, "later")
