@@ -23,7 +23,7 @@ OLD = [(host, variables["old"]) for host, variables in HOSTS.items() if "old" in
 
 FOLDER = "/srv/controller"
 # Needed by the unit tests, in the versions of the checkout.
-PROGRAMS = ["crossplane", "gevent", "granian", "gunicorn", "pytest", "requests", "supervisor"]
+PROGRAMS = ["crossplane", "gevent", "granian", "gunicorn", "pytest", "pytest-xdist", "requests", "supervisor"]
 APPLICATION = {
     "name": "hello",
     "wsgi": "hello:app",
@@ -134,7 +134,7 @@ def test_each_host_has_another_python(host: Any) -> None:
 @pytest.mark.parametrize(("name", "core"), PAIRS)
 def test_unit_tests_pass(name: str, core: str, controller: Callable[[str, str], Controller]) -> None:
     one = controller(name, core)
-    command = f"{one.folder}/venv/bin/python -m pytest -q -p no:cacheprovider tests/unit"
+    command = f"{one.folder}/venv/bin/python -m pytest -q -n 2 -p no:cacheprovider tests/unit"
     output = one.place.run(
         f"cd {FOLDER}/checkout; LC_ALL=C.UTF-8 {command} 2>&1; echo; {one.folder}/venv/bin/ansible --version",
         timeout=3600,

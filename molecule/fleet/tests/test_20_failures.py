@@ -57,7 +57,7 @@ def test_a_failing_build_on_one_host_switches_none(webs, traffic, deploy, number
         run, visitors = refused(webs, traffic, deploy, build)
     finally:
         place.run("rm /etc/no-build-*")
-    assert f"no-build-{build}" in run.output
+    assert "no-build-$BUILD" in run.output, "the message quotes the command as it was written"
     visitors.assert_nothing_was_lost()
     # The next run uses the builds.
     assert deploy(build).status == 0

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -97,9 +98,10 @@ def home() -> str:
 @app.get("/healthz")
 def healthz() -> str:
     """A host whose disk is full is not healthy."""
-    probe = DATA / f"health-{os.getpid()}"
-    probe.write_text("ok\n" * 3000)
-    probe.unlink()
+    # Several threads may be asked at the same time.
+    with tempfile.TemporaryFile(dir=DATA) as probe:
+        probe.write(b"ok\n" * 3000)
+        probe.flush()
     return "ok\n"
 
 
