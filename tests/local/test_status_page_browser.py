@@ -277,9 +277,14 @@ def test_the_page_can_be_read_without_scripts(browser: Browser, pages: Pages) ->
         assert not opened.page.locator("#filter").is_visible()
 
 
+# Milliseconds from the request for the page until it is loaded and painted.
+SHOWN = """Math.max(performance.getEntriesByType('navigation')[0].loadEventEnd,
+                    ...performance.getEntriesByType('paint').map(one => one.startTime))"""
+
+
 def test_a_thousand_instances_are_shown_in_less_than_a_second(browser: Browser, pages: Pages) -> None:
     """The processor time of the browser for the page: a busy machine, and the start of the browser, do not count."""
-    spent = []
+    spent, clock = [], []
     for _time in range(3):
         with Opened(browser, pages["50x20"], is_fixed=False) as opened:
             metrics = opened.context.new_cdp_session(opened.page)
@@ -288,6 +293,8 @@ def test_a_thousand_instances_are_shown_in_less_than_a_second(browser: Browser, 
             opened.page.wait_for_function("performance.getEntriesByType('paint').length > 0")
             found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
             spent.append(found["TaskDuration"])
+            clock.append(opened.page.evaluate(SHOWN) / 1000)
+    print(f"seconds by the clock until all is shown: {clock}")
     assert 0.05 < min(spent) < 1, f"seconds: {spent}"
 
 
