@@ -29,8 +29,8 @@ options:
     description:
       - V(look) looks at a host of several. The later stages begin when all hosts have been looked at. On a single host,
         V(deploy) does it.
-      - V(idle) runs once for all hosts, after V(look). Its result C(idle) is true if no host has anything to do. Then it
-        prints the addresses of the applications, and the later stages need not run.
+      - V(idle) runs once for all hosts, after V(look). Its result C(idle) is true if no host has anything to do. Then
+        it prints the addresses of the applications, and the later stages need not run.
       - V(deploy) does everything that one host can do without waiting for the others.
       - V(build) builds the applications whose packages one host has resolved for all. Without V(look), each host
         resolves for itself, and this stage does nothing.

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.plugins.loader import filter_loader
+
+# Ansible loads all of its filters at the first use of one. Since 2.21, this may run ldconfig.
+filter_loader.get("ansible.builtin.password_hash")
 
 # Audit events of Python; see "Audit events table" in its library reference.
 IMPURE = {

@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.doctor.background impo
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.job_runs import last_run
 from ansible_collections.pyweb.stack.plugins.module_utils.doctor.processes import look_at_deaths
 from ansible_collections.pyweb.stack.plugins.module_utils.processes.managers import ProcessManagerError
+from ansible_collections.pyweb.stack.plugins.module_utils.processes.supervisor_rpc import SupervisorError
 from ansible_collections.pyweb.stack.plugins.module_utils.release.releases import INHERITS_SOCKETS, Layout, Manifest
 from ansible_collections.pyweb.stack.plugins.plugin_utils.doctor.operations import inspections
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import normalised
@@ -92,7 +93,12 @@ def test_of_a_process_in_trouble_the_log_is_told(unit: dict[str, str], state: st
     assert (one["state"], one["log"]) == (state, "it broke")
 
 
-def test_a_process_manager_that_is_down_is_no_accident() -> None:
+def test_a_process_manager_that_is_down_is_no_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> None:
+        raise SupervisorError("supervisord does not answer")
+
+    # This machine may have a supervisord of its own.
+    monkeypatch.setattr(background_inspection, "read_daemon", down)
     (one,) = look_at_processes(MANIFEST, Manager(), {})  # type: ignore[arg-type]
     assert one["state"] == "absent"
 

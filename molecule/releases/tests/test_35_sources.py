@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from conftest import PATIENT, Place, begin_playbook, load_on, lost_nothing, webapps
+from pyweb_places import everywhere
+from pyweb_playbooks import CHECKOUT
 
 # Who may only fetch, by a key that nobody has but the test.
 SERVE = """set -eu
@@ -135,3 +138,24 @@ def test_a_private_repository_by_tag_and_commit(forge: Forge, tmp_path: Path):
         assert forge.deploy(version=second, key=str(forge.key))[0] == 0
         assert forge.live() == (second, "# two")
     lost_nothing(loads)
+
+
+# A header of two megabytes. The text of the module stands before it.
+LONG_HEADER = """
+import io
+long, packed = tarfile.TarInfo("x"), io.BytesIO()
+long.pax_headers = {"comment": "x" * 2 * LONGEST_HEADER}
+with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    archive.addfile(long)
+packed.seek(0)
+try:
+    tarfile.open(fileobj=packed, tarinfo=BoundedInfo).getmembers()
+except LongHeader as refused:
+    print(refused)
+"""
+
+
+def test_the_python_of_each_host_bounds_the_headers_of_archives(places: list[Place]):
+    module = (CHECKOUT / "plugins" / "module_utils" / "host" / "tar_headers.py").read_text()
+    for told in everywhere(lambda place: place.run("python3 -", given=module + LONG_HEADER), places):
+        assert re.fullmatch(r"a header has 2\d{6} bytes, and 1048576 are allowed\n?", told), told

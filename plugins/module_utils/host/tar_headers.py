@@ -26,11 +26,11 @@ class LongHeader(Exception):
 class BoundedInfo(tarfile.TarInfo):
     """A member whose header is not read if it is too long."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> BoundedInfo:
-        found = super().frombuf(buf, encoding, errors)
-        if found.type in HEADERS and found.size > LONGEST_HEADER:
-            raise cls.too_long(found.size)
+    # The one way into a member that every Python has. Since 3.13, tarfile no longer calls ``frombuf``.
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in HEADERS and self.size > LONGEST_HEADER:
+            raise self.too_long(self.size)
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return found
 
     @classmethod
