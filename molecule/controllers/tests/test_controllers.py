@@ -69,10 +69,10 @@ class Controller:
             uv=/opt/pyweb/uv/bin/uv
             echo 'ansible-core=={self.core}.*' > core.txt
             # All packages but ansible-core have the versions of the checkout.
-            awk '/^[^ ]/ {{ other = !/^ansible-core=/ }} other' {FOLDER}/checkout/requirements/test.txt > constraints.txt
+            awk '/^[^ ]/ {{ other = !/^ansible-core=/ }} other' {FOLDER}/checkout/requirements/test.txt > locked.txt
             $uv venv --quiet --clear --python /usr/bin/python3 venv
             $uv pip install --quiet --python venv --override core.txt \\
-                --constraint constraints.txt {wanted}
+                --constraint locked.txt {wanted}
             venv/bin/ansible-galaxy collection install {FOLDER}/collection.tar.gz -p collections --offline
             cp -r {FOLDER}/checkout/examples/hello hello
             cat > hosts.json
