@@ -190,7 +190,8 @@ rm -f .venv/.made-*
 follow_the_machine
 # Compiled now, because Ansible starts a process for every task. Without the compiled files, which a process may not or
 # does not write, each of them would compile the same modules again, for half a second.
-.venv/bin/uv pip sync --quiet --compile-bytecode --python "$python" --require-hashes "$@"
+# An earlier lock had a second package with the module of ngxparse, whose removal takes the module along.
+.venv/bin/uv pip sync --quiet --compile-bytecode --python "$python" --reinstall-package ngxparse --require-hashes "$@"
 [ "$kind" = site ] || {
     provide_program nginx usr/sbin/nginx
     for module in static filter; do

@@ -23,7 +23,7 @@ OLD = [(host, variables["old"]) for host, variables in HOSTS.items() if "old" in
 
 FOLDER = "/srv/controller"
 # Needed by the unit tests, in the versions of the checkout.
-PROGRAMS = ["crossplane", "gevent", "granian", "gunicorn", "pytest", "pytest-xdist", "requests", "supervisor"]
+PROGRAMS = ["gevent", "granian", "gunicorn", "ngxparse", "pytest", "pytest-xdist", "requests", "supervisor"]
 APPLICATION = {
     "name": "hello",
     "wsgi": "hello:app",
