@@ -98,7 +98,7 @@ class ActionModule(RolloutAction):
             "changed": False,
             "apps": answer["apps"],
             "unchanged": is_unchanged,
-            # All that a run would say about this host if it changed none.
+            # The only lines about this host in a run that changes no host.
             **({"lines": lines} if is_unchanged and not any(look.facts["orphans"].values()) else {}),
             "unfetched": look.unfetched,
             "fleet": {
@@ -110,7 +110,7 @@ class ActionModule(RolloutAction):
         }
 
     def stage_idle(self) -> dict[str, Any]:
-        """If no host has anything to do, say so, so that the other stages need not run on each of them."""
+        """Print the addresses if no host has anything to do. Then the other stages need not run on each of them."""
         looks = {host: self.stages_of(host)["look"] for host in self.all_hosts}
         is_idle = self.batch == self.all_hosts and fleet.are_idle(looks.values())
         for host, look in looks.items() if is_idle else ():

@@ -16,8 +16,8 @@ import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.building.folders import remove_unfinished
 from ansible_collections.pyweb.stack.plugins.module_utils.host.probe import Question, ask
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
-from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_live, needs_repair
 from ansible_collections.pyweb.stack.plugins.module_utils.plan import deploy
+from ansible_collections.pyweb.stack.plugins.module_utils.plan.live import is_live, needs_repair
 from ansible_collections.pyweb.stack.plugins.module_utils.release import leases, locking
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holders import Process, start_of
 from ansible_collections.pyweb.stack.plugins.module_utils.release.holds import hold_in_effect
