@@ -68,8 +68,9 @@ class Controller:
             mkdir -p {self.folder} && cd {self.folder}
             uv=/opt/pyweb/uv/bin/uv
             echo 'ansible-core=={self.core}.*' > core.txt
-            # All packages but ansible-core have the versions of the checkout.
-            awk '/^[^ ]/ {{ other = !/^ansible-core=/ }} other' {FOLDER}/checkout/requirements/test.txt > locked.txt
+            # The other packages have the versions of the checkout, but for one that each ansible-core limits.
+            lock={FOLDER}/checkout/requirements/test.txt
+            awk '/^[^ ]/ {{ other = !/^(ansible-core|resolvelib)=/ }} other' "$lock" > locked.txt
             $uv venv --quiet --clear --python /usr/bin/python3 venv
             $uv pip install --quiet --python venv --override core.txt \\
                 --constraint locked.txt {wanted}
