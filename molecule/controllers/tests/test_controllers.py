@@ -68,7 +68,7 @@ class Controller:
             mkdir -p {self.folder} && cd {self.folder}
             uv=/opt/pyweb/uv/bin/uv
             echo 'ansible-core=={self.core}.*' > core.txt
-            # The other packages have the versions of the checkout, but for one that each ansible-core limits.
+            # The other packages have the versions of the checkout. Each ansible-core limits resolvelib itself.
             lock={FOLDER}/checkout/requirements/test.txt
             awk '/^[^ ]/ {{ other = !/^(ansible-core|resolvelib)=/ }} other' "$lock" > locked.txt
             $uv venv --quiet --clear --python /usr/bin/python3 venv
