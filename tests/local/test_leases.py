@@ -128,6 +128,8 @@ def make(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     for module in (switch, provisional):
         monkeypatch.setattr(module, "LINGER", 0.01)
     monkeypatch.setattr(locking.settings, "settle", lambda layout, lease: settle(layout, lease, quiet))
+    # Those of an earlier test.
+    locking.settings.take_notes()
     hosts: list[Leased] = []
 
     def new(**options: Any) -> Leased:
