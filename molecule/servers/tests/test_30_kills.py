@@ -88,6 +88,9 @@ def test_what_killed_workers_were_asked_is_answered_by_others(host, visit):
 @pytest.mark.parametrize("app", PATHS)
 def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, signal):
     """Most signals end a master with status 0, as if it had been told to stop by its process manager."""
+    # At these two, which no process manager sends, a worker of gunicorn may wait for its own lock while it hands out a
+    # request. Its master kills it after the timeout of 15 seconds.
+    stuck = 15 if signal in ("INT", "QUIT") else 0
     if served_by(facts, app)[1] == "systemd":
         # Else the kills of these tests together reach the start limit.
         host.check_output(f"systemctl reset-failed '{app}@*.service'")
@@ -96,7 +99,7 @@ def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, s
     host.check_output(f"kill -{signal} {master_of(before)}")
     began = time.monotonic()
     lost, gap = 0, 0.0
-    while time.monotonic() - began < 10:
+    while time.monotonic() - began < 10 + 2 * stuck:
         try:
             answer = visit(app)
             if answer.status_code == 200 and answer.json()["pid"] not in before:
@@ -114,10 +117,10 @@ def test_a_killed_master_is_back_and_leaves_no_worker(host, visit, facts, app, s
         f"SIG{signal}, until {gap:.2f} s after it; a new master answered after {time.monotonic() - began:.2f} s"
     )
     # Workers whose master was killed answer what they have begun, so there may be no gap at all.
-    assert gap < MASTER_BACK
+    assert gap < MASTER_BACK + stuck
     if served_by(facts, app)[1] == "systemd":
         # systemd keeps the socket, where requests wait. At most one was accepted by a worker that ended then.
-        assert lost <= 1
+        assert lost <= (1 if not stuck else 5)
     # Else workers of the master that was killed live on.
     wait_until(lambda: not set(before) & set(processes(host, app)), 20)
 
