@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.module_utils.tls.certificate import CertificateError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet, orphaned, outcome
@@ -99,7 +100,11 @@ class ActionModule(RolloutAction):
             "apps": answer["apps"],
             "unchanged": is_unchanged,
             # The only lines about this host in a run that changes no host.
-            **({"lines": lines} if is_unchanged and not any(look.facts["orphans"].values()) else {}),
+            **(
+                {"lines": lines}
+                if is_unchanged and not look.unfetched and not any(look.facts["orphans"].values())
+                else {}
+            ),
             "unfetched": look.unfetched,
             "fleet": {
                 **fleet.seen([app for app in look.apps if app["state"] == "present"], look.facts),
@@ -112,10 +117,11 @@ class ActionModule(RolloutAction):
     def stage_idle(self) -> dict[str, Any]:
         """Print the addresses if no host has anything to do. Then the other stages need not run on each of them."""
         looks = {host: self.stages_of(host)["look"] for host in self.all_hosts}
-        is_idle = self.batch == self.all_hosts and fleet.are_idle(looks.values())
+        is_idle = self.batch == self.all_hosts and fleet.are_idle(looks.values()) and not self.differing_settings()
         for host, look in looks.items() if is_idle else ():
             for line in look["lines"]:
-                display.display(f"{host}: {line}")
+                # A host may report anything.
+                display.display(f"{host}: {one_line(line)}")
         return {"changed": False, "idle": is_idle, "msg": UNCHANGED}
 
     def stage_deploy(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.files import (
     read,
     write,
 )
+from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
 from ansible_collections.pyweb.stack.plugins.module_utils.host.waiting import wait_for
 from ansible_collections.pyweb.stack.plugins.module_utils.nginx.lock import locked
 
@@ -60,7 +61,8 @@ def is_down(servers: list[dict[str, Any]]) -> bool:
 
 
 def told(server: dict[str, Any]) -> str:
-    return f"{server['host']} ({server['check'] or 'not checked yet'})"
+    # A web host may have answered the check with anything.
+    return f"{server['host']} ({one_line(server['check']) or 'not checked yet'})"
 
 
 def apply(params: dict[str, Any], run: Run, check_mode: bool) -> dict[str, Any]:
