@@ -83,6 +83,11 @@ def make(build: Build, manifest: Manifest) -> None:
         from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import provide_given
 
         build = provide_given(build, manifest)
+    elif build.spec["source"].get("environment"):
+        from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import provide_for_code
+
+        build = unpack(build)
+        provide_for_code(build, manifest)
     else:
         build = unpack(build)
         provide_image(build, manifest)

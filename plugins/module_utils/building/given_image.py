@@ -10,7 +10,11 @@ import stat
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.building.build import Build
-from ansible_collections.pyweb.stack.plugins.module_utils.building.image import create_places, image_of
+from ansible_collections.pyweb.stack.plugins.module_utils.building.image import (
+    create_places,
+    find_interpreter_of_image,
+    image_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.building.source import with_real_root, write_links
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images import references
 from ansible_collections.pyweb.stack.plugins.module_utils.given_images.contents import check_program
@@ -80,10 +84,25 @@ def has_image(source: dict[str, Any], root: str) -> bool:
 
 def provide_given(build: Build, manifest: Manifest) -> Build:
     """Give a release its image, its code and its environment. Return the build with its real application root."""
+    known = link_image(build, manifest, build.spec["source"])
+    build = copy_code(build, known)
+    manifest.venv = provide_environment(build, known)
+    return build
+
+
+def provide_for_code(build: Build, manifest: Manifest) -> None:
+    """Give a release whose code is there an image with all packages, and its environment."""
+    known = link_image(build, manifest, build.spec["source"]["environment"])
+    find_interpreter_of_image(build)
+    manifest.venv = provide_environment(build, known)
+
+
+def link_image(build: Build, manifest: Manifest, source: dict[str, Any]) -> dict[str, Any]:
+    """Unpack an image unless the host has it, and let a release name it. Return its description."""
     layout = build.layout
     try:
         with locked(layout.root):
-            wanted = wanted_image(build.spec["source"])
+            wanted = wanted_image(source)
             image = provide(layout.root, wanted, lambda: used_images(layout.root))
             known = description(layout.root, image)
             try:
@@ -97,9 +116,7 @@ def provide_given(build: Build, manifest: Manifest) -> Build:
         create_places(build, manifest.image)
     except ImageError as error:
         raise NoImage(build.name, str(error)) from error
-    build = copy_code(build, known)
-    manifest.venv = provide_environment(build, known)
-    return build
+    return known
 
 
 def check_programs(build: Build, top: str, known: dict[str, Any]) -> None:

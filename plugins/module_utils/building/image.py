@@ -73,6 +73,11 @@ def find_interpreter_of_image(build: Build) -> tuple[str, str]:
     except RequirementsError as error:
         raise build.error(str(error)) from error
     if not asked.is_met_by(version):
+        if build.spec["source"].get("environment"):
+            raise build.error(
+                f"container.containerfile: the image has Python {version}, but {asked}. Change the Containerfile, or "
+                "the source."
+            )
         raise build.error(
             f"container.base: '{known.get('base')}' has Python {version}, but {asked}. Set a base that has it, or "
             "change the source."
@@ -82,6 +87,7 @@ def find_interpreter_of_image(build: Build) -> tuple[str, str]:
 
 def given_image(build: Build) -> dict[str, Any]:
     """The description of the image of a release whose source is this image; empty for other releases."""
-    if build.spec["source"].get("kind") != "image":
+    source = build.spec["source"]
+    if source.get("kind") != "image" and not source.get("environment"):
         return {}
     return description(build.layout.root, image_of(build))

@@ -62,7 +62,7 @@ class Releases:
         if self.activations and not self.deployment.check_mode:
             # Import the activation in a thread. The checks and the build mostly wait for subprocesses.
             threading.Thread(target=activation, daemon=True).start()
-        results, missing = [], []
+        results, missing, images = [], [], []
         packages: set[str] = set()
         unresolved: dict[str, Any] = {}
         resolved: dict[str, Any] = {}
@@ -72,7 +72,6 @@ class Releases:
             "nginx_group": self.deployment.nginx_group,
             "server_lock": self.inputs.get("server_lock"),
             "notes": notes,
-            "upgrade": bool(self.inputs.get("upgrade")),
             "pythons": self.inputs.get("pythons"),
             "resolved": resolved,
         }
@@ -84,7 +83,7 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                given = {**spec, **shared, **self.of_run(spec), "seen": seen[spec["name"]]}
+                given = {**spec, **shared, **self.of_run(spec), "upgrade": self.upgrades(spec), "seen": seen[spec["name"]]}
                 result = release(self.deployment, given, self.versions)
             except Unresolved as error:
                 unresolved[spec["name"]] = error.offer
@@ -98,8 +97,10 @@ class Releases:
                     self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
                 results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
-            if result["action"] == "build" and given.get("source", {}).get("wanted"):
-                missing.append(spec["name"])
+            if result["action"] == "build":
+                source = given.get("source") or {}
+                missing += [spec["name"]] * bool(source.get("wanted"))
+                images += [spec["name"]] * bool((source.get("environment") or {}).get("wanted"))
             results.append(result)
         changed = [result.pop("changed") for result in results]
         stopping = {spec["name"] for spec in self.inputs["apps"] if spec.get("stop_first")}
@@ -109,8 +110,8 @@ class Releases:
             "diff": diff_of(results, stopping),
             **self.failures.answer,
         }
-        wanted = {"missing_sources": missing, "missing_packages": sorted(packages), "unresolved": unresolved}
-        return {**self.answer, **wanted, "resolved": resolved, "warnings": [*notes, *settings.take_notes()]}
+        wanted = {"missing_sources": missing, "missing_images": images, "missing_packages": sorted(packages)}
+        return {**self.answer, **wanted, "unresolved": unresolved, "resolved": resolved, "warnings": [*notes, *settings.take_notes()]}
 
     def seen(self) -> dict[str, str]:
         """The live releases of the applications as the look saw them. Another run may switch some of them meanwhile."""
@@ -168,6 +169,11 @@ class Releases:
         """
         return {"seen": self.versions.seen, "releases": self.wanted} if self.may_be_stamped else {}
 
+    def upgrades(self, spec: dict[str, Any]) -> bool:
+        """Whether the run upgrades the packages of an application. Those of a given image are part of it."""
+        source = spec.get("source") or {}
+        return bool(self.inputs.get("upgrade")) and source.get("kind") != "image" and not source.get("environment")
+
     @property
     def may_be_stamped(self) -> bool:
         """Whether the next run may skip these releases.
@@ -205,9 +211,11 @@ def report(releases: dict[str, str]) -> dict[str, Any]:
 def needed_source(spec: dict[str, Any], root: str) -> dict[str, Any]:
     """The source of an application that comes with an image. The archive of one that the host has is not needed."""
     source = spec.get("source") or {}
-    if source.get("kind") != "image" or not source.get("wanted"):
+    image = source if source.get("kind") == "image" else source.get("environment") or {}
+    if not image.get("wanted"):
         return {}
     # Few applications need this code, and the host compiles every import.
     from ansible_collections.pyweb.stack.plugins.module_utils.building.given_image import has_image
 
-    return {"source": {**source, "wanted": not has_image(source, root)}}
+    needed = {**image, "wanted": not has_image(image, root)}
+    return {"source": needed if image is source else {**source, "environment": needed}}

@@ -61,8 +61,14 @@ def python_of(spec: dict[str, Any], versions: InterpreterVersions) -> Any:
     """The image of a release, which has its Python and its libraries; else the version of the host's Python."""
     container = spec.get("container")
     if container:
-        return ["image", container["base"], container["packages"]]
+        return image_of(container, spec["source"])
     return versions[spec["python"].get("interpreter")]
+
+
+def image_of(container: dict[str, Any], source: dict[str, Any]) -> list[Any]:
+    """What the image of a release is made from: a base and packages, or a Containerfile, whose image has a digest."""
+    built = source.get("environment")
+    return ["image", container["base"], container["packages"], *([built["digest"]] if built else [])]
 
 
 def dependencies_of(spec: dict[str, Any], interpreter: Any) -> list[Any]:

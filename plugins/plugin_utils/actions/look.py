@@ -49,6 +49,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
     keep_problems,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import site as publishing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import has_environment, is_given, source_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
@@ -185,7 +186,8 @@ class LookAction(HostAction):
         requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         if builds:
-            problems, requests, commits = self.look_at_sources(served, look.unfetched)
+            renewal = self.play if look.inputs.get("webapp", {}).get("webapp_upgrade_packages") else ""
+            problems, requests, commits = self.look_at_sources(served, look.unfetched, renewal)
             if not self.leaves_out:
                 problems += look.unfetched.values()
             if problems:
@@ -329,11 +331,11 @@ class LookAction(HostAction):
         ]
 
     def look_at_sources(
-        self, apps: list[dict[str, Any]], unfetched: dict[str, str]
+        self, apps: list[dict[str, Any]], unfetched: dict[str, str], renewal: str
     ) -> tuple[list[str], dict[str, Request], dict[str, dict[str, str]]]:
         """The problems of the sources, the Python versions they require, and the commits that versions stand for.
 
-        A source that can't be fetched is added to ``unfetched``.
+        A source that can't be fetched is added to ``unfetched``. ``renewal`` names a run that upgrades packages.
         """
         problems: list[str] = []
         requests: dict[str, Request] = {}
@@ -341,8 +343,11 @@ class LookAction(HostAction):
         bases = self.bases()
         # Side by side: one server that does not answer takes as long as ten of them.
         host = str(self.task_vars.get("inventory_hostname", "the host"))
-        with progress(host, "asking the servers of the sources"), ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
-            pins = {app["name"]: pool.submit(pin, app["source"], bases) for app in apps}
+        what = "asking the servers of the sources"
+        if any(app["source"].get("containerfile") or has_environment(app) for app in apps):
+            what += " and building images"
+        with progress(host, what), ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
+            pins = {app["name"]: pool.submit(pin, source_of(app), bases, renewal) for app in apps}
         servers = self._templar.template(
             self.task_vars.get(
                 "webapp_server_requirements", role_options("webapp")["webapp_server_requirements"]["default"]
@@ -351,7 +356,7 @@ class LookAction(HostAction):
         for app in apps:
             try:
                 commits[app["name"]] = pins[app["name"]].result()
-                if app["source"].get("path"):
+                if app["source"].get("path") and not is_given(app["source"]):
                     root = find_folder(app["source"]["path"], bases)
                     problems += folder_problems(app, root, servers)
                     requests[app["name"]] = python_of(app, root)

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 # Seconds that a lease lasts beyond the longest time until it can be renewed, and that may pass without a renewal.
@@ -50,7 +51,12 @@ class Rollout:
 
     def batch_of(self, host: str) -> int:
         """The batch of a host. A host without new releases only starts stopped ones again, or removes applications."""
-        return next((number for number, hosts in enumerate(self.batches) if host in hosts), 0)
+        return self.numbers.get(host, 0)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The batch of each host. Each of many hosts asks for all of them."""
+        return {host: number for number, hosts in enumerate(self.batches) for host in hosts}
 
 
 def candidates(deployment: Mapping[str, Any]) -> list[str]:

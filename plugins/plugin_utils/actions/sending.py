@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,8 @@ class SendingAction(PackagesAction):
             # The second call may build until it needs a package: the host asks for each only once.
             for _attempt in range(2):
                 webapp = answer.get("parts", {}).get("webapp", {})
-                sources, packages = webapp.get("missing_sources") or [], webapp.get("missing_packages") or []
-                if answer.get("failed") or not (sources or packages) or self._task.check_mode:
+                sources = [*(webapp.get("missing_sources") or []), *(webapp.get("missing_images") or [])]
+                if answer.get("failed") or self._task.check_mode or not (sources or webapp.get("missing_packages")):
                     break
                 folder = folder or (self._make_tmp_path() if sources else "")
                 due = self.provide(due, webapp, shipment, folder)
@@ -55,12 +54,16 @@ class SendingAction(PackagesAction):
         """Provide what the host asks for; the parts with it. An application that has failed is not tried again."""
         problems = problems_of(webapp.get("failures"))
         paths: dict[str, str] = {}
+        images: dict[str, str] = {}
         for name in webapp.get("missing_sources") or []:
             if name in shipment.origins:
                 try:
                     paths[name] = self.upload(name, shipment, folder)
                 except SourceError as error:
                     problems[name] = str(error)
+        for name in webapp.get("missing_images") or []:
+            if name in shipment.origins and (image := shipment.origins[name].image):
+                images[name] = self.transfer(f"sending the image of {name}", image, folder, f"{name}.image.tar")
         tools = sorted(TOOLS & {*(webapp.get("missing_packages") or [])})
         if tools:
             result = self.install(tools, False, self.task_vars)
@@ -72,25 +75,31 @@ class SendingAction(PackagesAction):
             more["built"] = built
 
         def provided(part: plan.Part) -> plan.Part:
-            part = sending.with_problems(sending.uploaded(part, paths), problems)
+            part = sending.with_problems(sending.uploaded(part, paths, images), problems)
             return plan.Part(part.role, {**part.inputs, **more}, part.secrets)
 
         return with_webapp(due, provided)
 
     def upload(self, name: str, shipment: sending.Shipment, folder: str) -> str:
         """Upload the source of an application; return its path on the host. Raises SourceError."""
-        host = str(self.task_vars.get("inventory_hostname", "the host"))
-        with (
-            progress(host, f"fetching and sending the source of {name}"),
-            tempfile.TemporaryDirectory() as local_folder,
-        ):
-            given, file_name = shipment.origins[name].file, f"{name}.tar.gz"
-            local = str(given or os.path.join(local_folder, file_name))
-            if given is None:
-                Path(local).write_bytes(shipment.bytes_of(name))
-            remote = self._connection._shell.join_path(folder, file_name)
-            self._transfer_file(local, remote)
+        doing, file_name = f"fetching and sending the source of {name}", f"{name}.tar.gz"
+        if given := shipment.origins[name].file:
+            return self.transfer(doing, given, folder, file_name)
+        with progress(self.shown_host, doing), tempfile.TemporaryDirectory() as local_folder:
+            local = Path(local_folder, file_name)
+            local.write_bytes(shipment.bytes_of(name))
+            return self.transfer("", local, folder, file_name)
+
+    def transfer(self, doing: str, local: Path, folder: str, name: str) -> str:
+        """Send a file to a folder of the host; return its path there."""
+        with progress(self.shown_host, doing):
+            remote = self._connection._shell.join_path(folder, name)
+            self._transfer_file(str(local), remote)
             return str(remote)
+
+    @property
+    def shown_host(self) -> str:
+        return str(self.task_vars.get("inventory_hostname", "the host"))
 
     def call(self, due: Due, finish: bool = True) -> dict[str, Any]:
         """Run the module apply."""

@@ -25,6 +25,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.writing import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import is_container
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths import named_paths
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.source_folders import folder_problems
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_given
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
@@ -58,7 +59,7 @@ def make(order: Order, to: Path, bases: list[str], render: Render, *, writes: bo
     """
     problems = [*refusals(order), *inside_source(order, to, bases)]
     source = Source({}, Dependencies(), Request(), [])
-    if not (order.app["source"]["package"] or order.app["source"]["image"]):
+    if not (order.app["source"]["package"] or is_given(order.app["source"])):
         try:
             source = read_source(order, bases)
         except (SourceError, RequirementsError) as error:

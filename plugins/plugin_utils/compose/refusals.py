@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import IMAGE, Order
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.variables import LONGEST, too_long
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_given
 
 
 def refusals(order: Order) -> list[str]:
@@ -24,10 +25,10 @@ def of_application(order: Order) -> Iterator[str]:
             "source.package: the containers mount the code, but this application is a package of an index. Set "
             "source.git or source.path."
         )
-    if app["source"]["image"]:
+    if is_given(app["source"]):
         yield (
-            "source.image: the application has its image already, and compose can run it. This folder is for sources "
-            "without one: set source.git or source.path."
+            f"source.{'image' if app['source']['image'] else 'containerfile'}: the application has its image already, and compose can run it. This folder is for sources "
+            "without one: set source.git or source.path alone."
         )
     for command in app["commands"]["build"]:
         yield (

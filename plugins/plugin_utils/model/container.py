@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_given
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 # The name of a suite, and of a package, as Debian allows them. To apt, a dash at the end means to remove a package.
@@ -15,9 +17,10 @@ BASE = re.compile(r"[a-z][a-z0-9.-]{1,30}")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
 # The settings by which the packages of an application are chosen.
 OF_BUILDS = {
-    "container": ("base", "packages"),
+    "container": ("base", "packages", "containerfile", "platform"),
     "python": ("interpreter", "requirements", "packages", "extras", "groups", "index_url", "extra_index_urls"),
 }
+PLATFORM = re.compile(r"linux/[a-z0-9]+(?:/[a-z0-9]+)?")
 # The only interpreter of an image.
 INTERPRETER = "python3"
 
@@ -36,10 +39,16 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
                 f"{where}.container.packages",
                 f"'{package}' is not the name of a Debian package. Write names such as libpq5, without versions.",
             )
-    if (app["source"] or {}).get("image"):
+    containerfile, platform = app["container"]["containerfile"], app["container"]["platform"]
+    check_containerfile(checker, containerfile, platform, f"{where}.container")
+    source = app["source"] or {}
+    check_containerfile(checker, source.get("containerfile"), source.get("platform"), f"{where}.source")
+    if is_given(app["source"]):
         # An image has no other place to run in.
         app["runtime"] = "container"
         check_given(checker, app, where)
+    elif containerfile and app["runtime"] == "container":
+        check_environment(checker, app, where)
     if app["runtime"] != "container":
         return
     if app["process_manager"] == "supervisor":
@@ -57,15 +66,48 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
 
 
+def check_containerfile(checker: Checker, containerfile: str | None, platform: str | None, where: str) -> None:
+    """Report the problems of an image that the controller builds."""
+    if platform and not containerfile:
+        checker.problem(f"{where}.platform", "it applies to a containerfile, which is not set. Set it, or remove this.")
+    if containerfile and not is_inside(containerfile):
+        checker.problem(
+            f"{where}.containerfile",
+            f"'{containerfile}' is not a path inside the source. Set a relative path, such as 'Containerfile'.",
+        )
+    if platform and not PLATFORM.fullmatch(platform):
+        checker.problem(f"{where}.platform", f"'{platform}' is not a platform. Write one such as linux/amd64.")
+
+
 def check_given(checker: Checker, app: dict[str, Any], where: str) -> None:
     """Report the settings that would change an image that is given."""
+    kind, place = "image", "the image where it is built"
+    if app["source"].get("containerfile"):
+        kind, place = "containerfile", "the Containerfile"
     for group, options in OF_BUILDS.items():
         given = [key for key in options if app[group][key]]
         if given:
             checker.problem(
                 f"{where}.{group}.{given[0]}",
-                "it does not apply to source.image, because an image has its Python and its packages already. Remove "
-                "it, and change the image where it is built.",
+                f"it does not apply to source.{kind}, because an image has its Python and its packages already. Remove "
+                f"it, and change {place}.",
+            )
+
+
+def check_environment(checker: Checker, app: dict[str, Any], where: str) -> None:
+    """Report the settings that do not go together with an image that is built for the code."""
+    if not ((app["source"] or {}).get("path") or (app["source"] or {}).get("git")):
+        checker.problem(
+            f"{where}.container.containerfile",
+            "it is built from a folder, but the source is none. Set source.path or source.git.",
+        )
+    of_image = {**OF_BUILDS, "container": ("base", "packages")}
+    for group, options in of_image.items():
+        for key in (key for key in options if app[group][key]):
+            checker.problem(
+                f"{where}.{group}.{key}",
+                "it does not apply to container.containerfile, which chooses the base and installs all packages. "
+                "Remove it, and change the Containerfile.",
             )
 
 

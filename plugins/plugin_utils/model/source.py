@@ -28,6 +28,8 @@ SOURCE_OPTIONS = {
     "host_key": ("git",),
     "checksum": ("archive",),
     "subdir": ("git", "path", "archive", "image"),
+    "containerfile": ("git", "path"),
+    "platform": ("git", "path"),
     "registry": ("image",),
     "include": ("path",),
 }
@@ -68,6 +70,12 @@ def check_source(checker: Checker, source: dict[str, Any], where: str) -> None:
             )
     check_host_keys(checker, source, f"{where}.host_key")
     check_image(checker, source, where)
+    if source.get("containerfile") and source.get("include"):
+        checker.problem(
+            f"{where}.include",
+            "it does not apply to source.containerfile: a build reads the whole folder. Remove it, and list what no "
+            "build should read in .dockerignore.",
+        )
     if source.get("package") and not is_requirement(source["package"]):
         checker.problem(f"{where}.package", f"'{source['package']}' is not a requirement. Write it as 'shop==1.4.2'.")
 

@@ -15,6 +15,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.model.container import
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.background import service
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.interpreters import fits
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.platforms import systemd_version
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_complete
 
 # The program that makes images. A given one needs none.
 PACKAGES = ["mmdebstrap"]
@@ -28,14 +29,9 @@ def is_container(app: Mapping[str, Any]) -> bool:
     return app.get("runtime") == "container"
 
 
-def is_given(app: Mapping[str, Any]) -> bool:
-    """Whether an application comes with its image."""
-    return bool((app.get("source") or {}).get("image"))
-
-
 def base_of(app: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """The suite of an image: the one of the inventory, else that of the host; empty if that is not known."""
-    if is_given(app):
+    if is_complete(app):
         return ""
     found = app["container"]["base"] or (facts.get("distribution") or {}).get("codename")
     return found if isinstance(found, str) and BASE.fullmatch(found) else ""
@@ -61,7 +57,7 @@ def shown_of(app: Mapping[str, Any]) -> list[str]:
 
 def packages_of_containers(apps: Iterable[Mapping[str, Any]]) -> list[str]:
     """The Debian packages that a host needs for the images of these applications."""
-    made = (app for app in apps if app["state"] == "present" and is_container(app) and not is_given(app))
+    made = (app for app in apps if app["state"] == "present" and is_container(app) and not is_complete(app))
     return PACKAGES if any(made) else []
 
 
@@ -83,7 +79,7 @@ def container_problems(app: Mapping[str, Any], facts: Mapping[str, Any], asked: 
             f"{systemd[0]}. Set runtime: host, or upgrade the system."
         )
         return
-    if is_given(app):
+    if is_complete(app):
         yield from given_problems(app, facts)
         return
     base = base_of(app, facts)
@@ -119,6 +115,10 @@ def given_problems(app: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator
     if not machine or not isinstance(found, str) or wanted in found.split():
         return
     listed = ", ".join(found.split()) or "no processor with linux"
+    if not app["source"].get("image"):
+        key = "source.platform" if app["source"].get("containerfile") else "container.platform"
+        yield f".{key}: the image was built for {listed}, but the host has {wanted}. Set {key}: linux/{wanted}."
+        return
     yield (
         f".source.image: '{app['source']['image']}' is for {listed}, but the host has {wanted}. Build the image for "
         f"linux/{wanted}, or choose another."

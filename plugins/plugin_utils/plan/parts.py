@@ -106,6 +106,11 @@ class Shipment:
         origin = self.origins.get(name)
         return origin is not None and (origin.pack is not None or origin.file is not None) and not small
 
+    def environment_of(self, name: str) -> dict[str, Any]:
+        """The image in which the code runs. The host has to ask for it, because archives are large."""
+        origin = self.origins[name]
+        return {"environment": {**origin.description["environment"], "wanted": True}} if origin.image else {}
+
     def load(self, part: Part) -> Part:
         """The part webapp with the small sources among its secrets."""
         apps = [
@@ -114,6 +119,7 @@ class Shipment:
                 "source": {
                     **app["source"],
                     "wanted": self.is_wanted(app["name"]),
+                    **self.environment_of(app["name"]),
                     # For messages alone, so no key covers it.
                     "left_out": self.origins[app["name"]].left_out,
                 },
@@ -151,14 +157,16 @@ def with_problems(part: Part, problems: Mapping[str, str]) -> Part:
     return Part(part.role, {**part.inputs, "apps": apps}, part.secrets)
 
 
-def uploaded(part: Part, paths: dict[str, str]) -> Part:
-    """The part webapp with the paths of the uploaded sources on the host."""
-    apps = [
-        {**app, "source": {**app["source"], "wanted": False, "upload": paths[app["name"]]}}
-        if app["name"] in paths
-        else app
-        for app in part.inputs["apps"]
-    ]
+def uploaded(part: Part, paths: dict[str, str], images: dict[str, str]) -> Part:
+    """The part webapp with the paths of the uploaded sources and images on the host."""
+    apps = []
+    for app in part.inputs["apps"]:
+        if app["name"] in paths:
+            app = {**app, "source": {**app["source"], "wanted": False, "upload": paths[app["name"]]}}
+        if app["name"] in images:
+            image = {**app["source"]["environment"], "wanted": False, "upload": images[app["name"]]}
+            app = {**app, "source": {**app["source"], "environment": image}}
+        apps.append(app)
     return Part(part.role, {**part.inputs, "apps": apps}, part.secrets)
 
 

@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import entry, protocol
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import sandboxes
 from ansible_collections.pyweb.stack.plugins.plugin_utils.servers.table import IMAGE, server_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_complete, is_given, source_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
 
@@ -46,7 +47,7 @@ def releases(
                 environment["SCRIPT_NAME"] = app["site"]["path"]
             item |= {
                 # Deploy the commit or the image that the look has checked.
-                "source": {**app["source"], **pinned(app, facts), "named": named_paths(app)},
+                "source": {**source_of(app), **pinned(app, facts), "named": named_paths(app)},
                 "python": app["python"],
                 **container_of(app, facts),
                 "server_packages": server_packages(app, server_requirements or {}),
@@ -103,7 +104,7 @@ def files_of_release(files: list[dict[str, Any]], directory: str) -> list[dict[s
 
 def server_packages(app: dict[str, Any], requirements: dict[str, str]) -> list[str]:
     """The requirements that install the application server. An image has it already."""
-    if app["source"].get("image"):
+    if is_complete(app):
         return []
     return server_of(app).requirements(app, requirements.get(app["server"], app["server"]))
 
@@ -122,8 +123,11 @@ def locked_requirements(webapps: Any, requirements: dict[str, str]) -> set[str]:
 def pinned(app: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
     """The commit or the image that the look has found. A host can forge facts, so they provide no other field."""
     found = facts.get("sources", {}).get(app["name"], {})
-    for kind, key, form in (("git", "commit", r"[0-9a-f]{40}"), ("image", "digest", r"sha256:[0-9a-f]{64}")):
-        value = found.get(key)
-        if app["source"].get(kind) and isinstance(value, str) and re.fullmatch(form, value):
-            return {key: value}
-    return {}
+    wanted = {"commit": r"[0-9a-f]{40}"} if app["source"].get("git") else {}
+    if is_complete(app):
+        wanted["digest" if is_given(app["source"]) else "environment_digest"] = r"sha256:[0-9a-f]{64}"
+    return {
+        key: found[key]
+        for key, form in wanted.items()
+        if isinstance(found.get(key), str) and re.fullmatch(form, found[key])
+    }

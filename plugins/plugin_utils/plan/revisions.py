@@ -14,7 +14,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import SETTINGS, dependencies_of, digest
+from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import (
+    SETTINGS,
+    dependencies_of,
+    digest,
+    image_of,
+)
 from ansible_collections.pyweb.stack.plugins.module_utils.status.words import is_revision
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.webapps import Applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.host import Model, webapp_part
@@ -73,7 +78,7 @@ def asked_python(spec: Mapping[str, Any]) -> Any:
     """The Python that an inventory asks for: the image of a container, else a version."""
     container = spec.get("container")
     if container:
-        return ["image", container["base"], container["packages"]]
+        return image_of(container, spec["source"])
     return asked_version(spec["python"].get("interpreter"))
 
 

@@ -27,7 +27,8 @@ def requirements_of(_app: dict[str, Any], _requirement: str) -> list[str]:
 
 def wrong_settings(app: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys of an application that its server can't have, each with the text."""
-    if not (app["source"] or {}).get("image"):
+    source = app["source"] or {}
+    if not (source.get("image") or source.get("containerfile")):
         yield "server", "'image' is the command of an image, but source.image is not set. Choose gunicorn, or set it."
     for key, remedy in OF_SERVERS.items():
         if app[key]:

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""Run git on the controller, with time limits for everything that waits for a server."""
+"""Run git and container engines on the controller, with time limits for everything that waits for a server."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ class Silent(Exception):
     """A command was ended, because its server did not answer; the text says after how long."""
 
 
-def run_bounded(command: list[str], cwd: Path | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that waits for a server; raises Silent if it reports nothing for too long."""
+def run_bounded(
+    command: list[str], cwd: Path | None, environment: dict[str, str], quiet: float = QUIET
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that waits for a server; raises Silent if it reports nothing for ``quiet`` seconds."""
     began = heard = time.monotonic()
     output: dict[int, bytes] = {}
     with subprocess.Popen(
@@ -63,8 +65,8 @@ def run_bounded(command: list[str], cwd: Path | None, environment: dict[str, str
                         if not chunk:
                             selector.unregister(key.fd)
                     now = time.monotonic()
-                    if now - heard > QUIET:
-                        raise Silent(f"the server did not answer for {QUIET} seconds")
+                    if now - heard > quiet:
+                        raise Silent(f"the server did not answer for {quiet} seconds")
                     if now - began > LONGEST:
                         raise Silent(f"it did not end within {LONGEST} seconds")
         finally:

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
@@ -30,7 +30,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.host_keys impo
     written,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import walked
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find, find_key
 
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -340,6 +340,13 @@ def repository_address(address: str, bases: list[str]) -> str:
     if "://" in address or re.match(r"[^/]+:", address):
         return address
     return str(find(address, bases, os.path.isdir, "source.git", "folder, and no address either"))
+
+
+def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
+    """The repository of a source. Raises SourceError."""
+    key = source.get("key")
+    address = repository_address(source["git"], bases)
+    return Repository(address, find_key(key, bases) if key else None, source.get("host_key") or ())
 
 
 def records(stream: IO[bytes] | None) -> Iterator[bytes]:

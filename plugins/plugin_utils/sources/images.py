@@ -23,6 +23,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.given_images.registry 
     UnreachableError,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import ImageError
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.builds import built, order_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find
 
@@ -36,10 +37,11 @@ def login_of(source: dict[str, Any]) -> dict[str, Any]:
     return {key: given[key] for key in ("username", "password", "plain_http") if given.get(key)}
 
 
-def pinned_image(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
-    """The digest of an image, and its architectures. Raises SourceError."""
-    if references.is_archive(source["image"]):
-        digest, architectures = seen_archive(archive_of(source, bases))
+def pinned_image(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str, str]:
+    """The digest of an image, and its architectures. A Containerfile is built first. Raises SourceError."""
+    archive = built(source, bases, renewal) if source.get("containerfile") else archive_of(source, bases)
+    if archive:
+        digest, architectures = seen_archive(archive)
         return {"digest": digest, "architectures": " ".join(architectures)}
     reference, problem = references.parsed(source["image"])
     if reference is None:
@@ -59,7 +61,10 @@ def pinned_image(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
     return {"digest": digest, "architectures": " ".join(architectures)}
 
 
-def archive_of(source: dict[str, Any], bases: list[str]) -> Path:
+def archive_of(source: dict[str, Any], bases: list[str]) -> Path | None:
+    """The archive on the controller that a source names; None for an image of a registry."""
+    if not references.is_archive(source["image"]):
+        return None
     return find(source["image"], bases, os.path.isfile, "source.image", "file")
 
 
@@ -83,16 +88,37 @@ def read_archive(path: str, _size: int, _changed: int) -> tuple[str, list[str]]:
 
 def image_description(source: dict[str, Any], bases: list[str]) -> tuple[dict[str, Any], Path | None]:
     """The description of an image for the host, and the file to send to it."""
+    if source.get("containerfile"):
+        return built_description(source, bases)
     name, subdir = source["image"], source.get("subdir") or ""
-    path = archive_of(source, bases) if references.is_archive(name) else None
+    path = archive_of(source, bases)
     digest = seen_archive(path)[0] if path else source.get("digest") or pinned_image(source, bases)["digest"]
     shown = path.name if path else name.partition("@")[0]
-    description = {
+    return described(path.name if path else name, subdir, digest, shown, path), path
+
+
+def built_description(source: dict[str, Any], bases: list[str]) -> tuple[dict[str, Any], Path]:
+    """The same of an image that this run has built."""
+    order = order_of(source, bases)
+    path = order.archive if source.get("digest") else built(source, bases)
+    digest = seen_archive(path)[0]
+    if source.get("digest") not in (None, digest):
+        raise SourceError(f"the image of '{order.name}' was built again while this run was under way. Run again.")
+    # The folder of the source in which the Containerfile is says nothing about folders in the image.
+    return described(order.name, "", digest, order.revision or order.name, path), path
+
+
+def environment_of(source: dict[str, Any]) -> dict[str, Any]:
+    """The source of an image in which the code of a source runs."""
+    return {**source, **source["environment"], "digest": source.get("environment_digest")}
+
+
+def described(image: str, subdir: str, digest: str, shown: str, path: Path | None) -> dict[str, Any]:
+    return {
         "kind": "image",
         "subdir": subdir,
-        "image": path.name if path else name,
+        "image": image,
         "archive": path is not None,
         "digest": digest,
         "revision": f"{shown} {digest.partition(':')[2][:DIGITS]}",
     }
-    return description, path

@@ -8,13 +8,13 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import recorded, redacted
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import scm
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name, is_given
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
@@ -24,11 +24,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     is_inside,
     opened,
 )
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import Repository, repository_address
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import image_description, pinned_image
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import repository_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import environment_of, image_description, pinned_image
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import empty_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import listed_by_walk
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder, find_key
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.pointers import Pointers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.sent import sent_files, unsent
 
@@ -42,7 +42,7 @@ class Origin:
     ``pack`` is None for a package, which the host installs from an index. A ``local`` source is quick to pack. All
     others are packed only after a host has asked for them. ``left_out`` lists what .gitignore leaves out, for messages.
     ``notes`` are announced. Those about other sources than folders are known when they are packed. ``file`` is sent as
-    it is, instead of a packed source.
+    it is, instead of a packed source. ``image`` is the archive of an image in which the code runs.
     """
 
     description: dict[str, Any]
@@ -51,10 +51,19 @@ class Origin:
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     file: Path | None = None
+    image: Path | None = None
 
 
 def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     """The origin of a checked ``source``. Raises SourceError with what to do."""
+    if not source.get("environment"):
+        return origin_of_code(source, bases)
+    description, image = image_description(environment_of(source), bases)
+    origin = origin_of_code(source, bases)
+    return replace(origin, description={**origin.description, "environment": description}, image=image)
+
+
+def origin_of_code(source: dict[str, Any], bases: list[str]) -> Origin:
     subdir = source.get("subdir") or ""
     if source.get("package"):
         return Origin(
@@ -66,11 +75,11 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
                 "revision": redacted(source["package"]),
             }
         )
-    if source.get("git"):
-        return of_git(source, subdir, bases)
-    if source.get("image"):
+    if is_given(source):
         description, file = image_description(source, bases)
         return Origin(description, file=file)
+    if source.get("git"):
+        return of_git(source, subdir, bases)
     if source.get("archive"):
         return of_archive(source, subdir, bases)
     folder = find_folder(source["path"], bases)
@@ -98,19 +107,23 @@ def origin_of(source: dict[str, Any], bases: list[str]) -> Origin:
     )
 
 
-def pin(source: dict[str, Any], bases: list[str]) -> dict[str, str]:
+def pin(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str, str]:
     """Check a source before a host is asked, and return what the rest of the run has to use: the commit of a branch,
-    and the digest of an image.
+    and the digest of an image. A Containerfile is built, with new packages if ``renewal`` names this run.
 
     Raises SourceError with what to do.
     """
+    found = {}
     if source.get("git"):
-        return {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
-    if source.get("image"):
-        return pinned_image(source, bases)
+        found = {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
+    if is_given(source):
+        found |= pinned_image({**source, **found}, bases, renewal)
+    if source.get("environment"):
+        image = pinned_image(environment_of({**source, **found}), bases, renewal)
+        found |= {"environment_digest": image["digest"], "architectures": image["architectures"]}
     if source.get("archive"):
         check_archive(source, bases)
-    return {}
+    return found
 
 
 def check_archive(source: dict[str, Any], bases: list[str]) -> None:
@@ -128,12 +141,6 @@ def check_archive(source: dict[str, Any], bases: list[str]) -> None:
 def digest_of(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def repository_of(source: dict[str, Any], bases: list[str]) -> Repository:
-    key = source.get("key")
-    address = repository_address(source["git"], bases)
-    return Repository(address, find_key(key, bases) if key else None, source.get("host_key") or ())
 
 
 def of_git(source: dict[str, Any], subdir: str, bases: list[str]) -> Origin:

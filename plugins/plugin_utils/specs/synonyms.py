@@ -23,6 +23,7 @@ KEYS: dict[tuple[str, ...], str] = {
     ("domains",): "domain_name domainname hostname host hosts server_name server_names fqdn vhost virtual_host dns",
     ("git",): "repo repository git_url git_repo url",
     ("image", "source.image"): "docker_image container_image image_name",
+    ("containerfile", "source.containerfile"): "dockerfile docker_file docker",
     ("path", "source.path"): "local_path directory folder dir",
     ("workers",): (
         "workers_count worker_count num_workers number_of_workers worker_processes concurrency web_concurrency replicas"
@@ -96,11 +97,6 @@ REMARKS: tuple[tuple[str, str], ...] = (
     (
         "user group account run_as owner uid gid system_user app_user username",
         "Each application has an account of its own with its name. Remove the key.",
-    ),
-    (
-        "containerfile dockerfile docker docker_file platform",
-        "Images are not built from a Containerfile. Build the image elsewhere, such as with podman build, and name it, "
-        "or its archive, as source: {{image: …}}.",
     ),
     (
         "restart autostart autorestart restart_policy always daemon enabled_at_boot",
