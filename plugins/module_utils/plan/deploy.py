@@ -114,9 +114,8 @@ def release(deployment: Deployment, spec: dict[str, Any], versions: InterpreterV
         return {**result, **told(layout, current), "busy": bool(busy), "activate": activate, "changed": changed}
     if (current or "") != spec.get("seen", current or "") and not check_mode:
         raise ReleaseError(layout.name, overtaken(layout, current))
-    source = spec["source"]
-    is_wanted = source.get("wanted") or (source.get("environment") or {}).get("wanted")
-    if action == "build" and not (check_mode or is_wanted):
+    environment = spec["source"].get("environment") or {}
+    if action == "build" and not (check_mode or spec["source"].get("wanted") or environment.get("wanted")):
         with lock(layout, owner):
             result["candidate"] = build(deployment, spec, layout, wanted)
     return {**result, **told(layout, result["candidate"]), "activate": True, "changed": True}

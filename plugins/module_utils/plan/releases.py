@@ -54,15 +54,17 @@ class Releases:
     def build(self) -> dict[str, Any]:
         """Build the releases that differ, beside the live ones.
 
-        ``missing_sources`` in the answer lists the applications whose source must be uploaded first, and
-        ``missing_packages`` the Debian packages that must be installed first. ``unresolved`` are the applications that
-        wait for other hosts, each with the versions that this host has found, and ``resolved`` those of new releases.
+        ``missing_sources`` and ``missing_images`` list the applications whose source or image must be uploaded first,
+        and ``missing_packages`` the Debian packages that must be installed first. ``unresolved`` are the applications
+        that wait for other hosts, each with the versions that this host has found, and ``resolved`` those of new
+        releases.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:
             # Import the activation in a thread. The checks and the build mostly wait for subprocesses.
             threading.Thread(target=activation, daemon=True).start()
-        results, missing, images = [], [], []
+        results = []
+        missing: dict[str, list[str]] = {"missing_sources": [], "missing_images": []}
         packages: set[str] = set()
         unresolved: dict[str, Any] = {}
         resolved: dict[str, Any] = {}
@@ -83,7 +85,7 @@ class Releases:
             try:
                 if spec.get("problem"):
                     raise ReleaseError(spec["name"], spec["problem"])
-                given = {**spec, **shared, **self.of_run(spec), "upgrade": self.upgrades(spec), "seen": seen[spec["name"]]}
+                given = {**spec, **shared, **self.of_run(spec), "seen": seen[spec["name"]]}
                 result = release(self.deployment, given, self.versions)
             except Unresolved as error:
                 unresolved[spec["name"]] = error.offer
@@ -97,10 +99,8 @@ class Releases:
                     self.failures.add(spec["name"], message_of(spec["name"], error, self.deployment.root))
                 results.append(result_of_failed(spec["name"], self.deployment.root))
                 continue
-            if result["action"] == "build":
-                source = given.get("source") or {}
-                missing += [spec["name"]] * bool(source.get("wanted"))
-                images += [spec["name"]] * bool((source.get("environment") or {}).get("wanted"))
+            for key in wanted_of(given) if result["action"] == "build" else ():
+                missing[key].append(spec["name"])
             results.append(result)
         changed = [result.pop("changed") for result in results]
         stopping = {spec["name"] for spec in self.inputs["apps"] if spec.get("stop_first")}
@@ -110,8 +110,8 @@ class Releases:
             "diff": diff_of(results, stopping),
             **self.failures.answer,
         }
-        wanted = {"missing_sources": missing, "missing_images": images, "missing_packages": sorted(packages)}
-        return {**self.answer, **wanted, "unresolved": unresolved, "resolved": resolved, "warnings": [*notes, *settings.take_notes()]}
+        wanted = {**missing, "missing_packages": sorted(packages), "unresolved": unresolved, "resolved": resolved}
+        return {**self.answer, **wanted, "warnings": [*notes, *settings.take_notes()]}
 
     def seen(self) -> dict[str, str]:
         """The live releases of the applications as the look saw them. Another run may switch some of them meanwhile."""
@@ -126,6 +126,7 @@ class Releases:
         kinds |= {"revision": "revisions", "held_on": "held_on"}
         is_held = self.inputs.get("release_hold", True) and name not in (self.inputs.get("lift_hold") or [])
         found = {key: (self.inputs.get(kind) or {}).get(name) for key, kind in kinds.items()}
+        found["upgrade"] = self.upgrades(spec)
         return {**found, "release_hold": is_held, **needed_source(spec, self.deployment.root)}
 
     @property
@@ -206,6 +207,13 @@ def with_versions(versions: dict[str, Any], seen: dict[str, Any] | None) -> dict
 def report(releases: dict[str, str]) -> dict[str, Any]:
     """The result of the applications, for a run that finds the stamp valid."""
     return {"apps": unchanged(releases)}
+
+
+def wanted_of(spec: dict[str, Any]) -> list[str]:
+    """What must be uploaded before a release can be built, as keys of the answer."""
+    source = spec.get("source") or {}
+    wanted = {"missing_sources": source, "missing_images": source.get("environment") or {}}
+    return [key for key, one in wanted.items() if one.get("wanted")]
 
 
 def needed_source(spec: dict[str, Any], root: str) -> dict[str, Any]:

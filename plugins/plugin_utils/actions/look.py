@@ -186,8 +186,7 @@ class LookAction(HostAction):
         requests: dict[str, Request] = {}
         commits: dict[str, dict[str, str]] = {}
         if builds:
-            renewal = self.play if look.inputs.get("webapp", {}).get("webapp_upgrade_packages") else ""
-            problems, requests, commits = self.look_at_sources(served, look.unfetched, renewal)
+            problems, requests, commits = self.look_at_sources(served, look)
             if not self.leaves_out:
                 problems += look.unfetched.values()
             if problems:
@@ -331,11 +330,11 @@ class LookAction(HostAction):
         ]
 
     def look_at_sources(
-        self, apps: list[dict[str, Any]], unfetched: dict[str, str], renewal: str
+        self, apps: list[dict[str, Any]], look: Look
     ) -> tuple[list[str], dict[str, Request], dict[str, dict[str, str]]]:
         """The problems of the sources, the Python versions they require, and the commits that versions stand for.
 
-        A source that can't be fetched is added to ``unfetched``. ``renewal`` names a run that upgrades packages.
+        A source that can't be fetched is added to the ``unfetched`` ones of the look.
         """
         problems: list[str] = []
         requests: dict[str, Request] = {}
@@ -343,6 +342,8 @@ class LookAction(HostAction):
         bases = self.bases()
         # Side by side: one server that does not answer takes as long as ten of them.
         host = str(self.task_vars.get("inventory_hostname", "the host"))
+        # A run that upgrades packages upgrades those of images, too.
+        renewal = self.play if look.inputs.get("webapp", {}).get("webapp_upgrade_packages") else ""
         what = "asking the servers of the sources"
         if any(app["source"].get("containerfile") or has_environment(app) for app in apps):
             what += " and building images"
@@ -361,7 +362,7 @@ class LookAction(HostAction):
                     problems += folder_problems(app, root, servers)
                     requests[app["name"]] = python_of(app, root)
             except FetchError as error:
-                unfetched[app["name"]] = str(error)
+                look.unfetched[app["name"]] = str(error)
             except SourceError as error:
                 problems.append(f"webapps '{app['name']}': {error}")
         return problems, requests, commits

@@ -27,7 +27,8 @@ def of_application(order: Order) -> Iterator[str]:
         )
     if is_given(app["source"]):
         yield (
-            f"source.{'image' if app['source']['image'] else 'containerfile'}: the application has its image already, and compose can run it. This folder is for sources "
+            f"source.{'image' if app['source']['image'] else 'containerfile'}: the application has its image already, "
+            "and compose can run it. This folder is for sources "
             "without one: set source.git or source.path alone."
         )
     for command in app["commands"]["build"]:

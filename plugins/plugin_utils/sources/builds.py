@@ -49,9 +49,11 @@ ARCHIVE, RECORD, LOCK = "image.tar", "built.json", "lock"
 class Order:
     """An image to build. ``state`` changes if anything in the folder does, and ``place`` is where the image is kept.
 
-    ``folder`` provides the folder for a build. Only a build has to fetch the code of a repository.
+    ``key`` is the option in messages. ``folder`` provides the folder for a build. Only a build has to fetch the code of
+    a repository.
     """
 
+    key: str
     name: str
     revision: str
     state: str
@@ -97,7 +99,9 @@ def order_of(source: dict[str, Any], bases: list[str]) -> Order:
     words = [identity, subdir, containerfile, platform]
     place = cache_folder() / "builds" / digest(words)[:16]
     state = digest([*words, state])
-    return Order(name, revision, state, place, containerfile, platform, folder)
+    # The Containerfile of an image in which the code of a source runs is an option of the container.
+    key = f"{'container' if source.get('environment') else 'source'}.containerfile"
+    return Order(key, name, revision, state, place, containerfile, platform, folder)
 
 
 def digest(words: list[str]) -> str:
@@ -175,10 +179,10 @@ def build(order: Order, folder: Path, renewal: str, known: str) -> None:
     file = folder / order.containerfile
     if not file.is_file() or not is_inside(folder, file):
         raise SourceError(
-            f"source.containerfile '{order.containerfile}' is no file in the folder from which the image is built. "
+            f"{order.key} '{order.containerfile}' is no file in the folder from which the image is built. "
             "Write its path in the source, below source.subdir if that is set."
         )
-    engine = working_engine()
+    engine = working_engine(order.key)
     with tempfile.TemporaryDirectory(dir=order.place) as scratch:
         number = Path(scratch) / "id"
         options = ["--file", str(file), "--iidfile", str(number), "--tag", order.tag]
@@ -186,11 +190,13 @@ def build(order: Order, folder: Path, renewal: str, known: str) -> None:
             options += ["--platform", order.platform]
         if renewal:
             options += ["--pull", "--no-cache"]
-        asked(engine, ["build", *options, str(folder)], f"building {order.containerfile} of '{order.name}'")
+        asked(
+            engine, ["build", *options, str(folder)], f"{order.key}: building {order.containerfile} of '{order.name}'"
+        )
         image = number.read_text().strip()
         if image != known or not record_of(order.place):
             archive = Path(scratch) / ARCHIVE
-            asked(engine, [*ENGINES[engine], str(archive), image], f"saving the image of '{order.name}'")
+            asked(engine, [*ENGINES[engine], str(archive), image], f"{order.key}: saving the image of '{order.name}'")
             # The record goes first: an archive without one is built again.
             (order.place / RECORD).unlink(missing_ok=True)
             archive.replace(order.archive)
@@ -199,7 +205,7 @@ def build(order: Order, folder: Path, renewal: str, known: str) -> None:
         new.replace(order.place / RECORD)
 
 
-def working_engine() -> str:
+def working_engine(key: str) -> str:
     """The engine that builds: the first one that works. Raises SourceError if there is none."""
     answers = []
     for name in ENGINES:
@@ -222,11 +228,11 @@ def working_engine() -> str:
             answers.append(f"{name} says: {' '.join(words_of(answer.stderr, 1))}")
     if answers:
         raise SourceError(
-            f"source.containerfile needs a container engine on the controller, but none works. {'; '.join(answers)}. "
+            f"{key} needs a container engine on the controller, but none works. {'; '.join(answers)}. "
             "Start it, or build the image elsewhere and set source.image."
         )
     raise SourceError(
-        f"source.containerfile needs a container engine on the controller: {' or '.join(ENGINES)}. Install one, or "
+        f"{key} needs a container engine on the controller: {' or '.join(ENGINES)}. Install one, or "
         "build the image elsewhere and set source.image."
     )
 
@@ -238,11 +244,11 @@ def asked(engine: str, words: list[str], doing: str) -> None:
     try:
         answer = run_bounded([engine, *words], None, environment, quiet=LONGEST)
     except Silent as error:
-        raise SourceError(f"source.containerfile: {doing} failed: {error}. Make the build shorter.") from None
+        raise SourceError(f"{doing} failed: {error}. Make the build shorter.") from None
     if answer.returncode != 0:
         said = words_of(answer.stderr, LINES) or words_of(answer.stdout, LINES)
         raise SourceError(
-            f"source.containerfile: {doing} failed. Correct the Containerfile, and try it with {engine} build. "
+            f"{doing} failed. Correct the Containerfile, and try it with {engine} build. "
             f"{engine} says: {' '.join(said)}"
         )
 

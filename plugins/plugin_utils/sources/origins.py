@@ -25,7 +25,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     opened,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import repository_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import environment_of, image_description, pinned_image
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import (
+    environment_of,
+    image_description,
+    pinned_image,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.left_out import empty_folders
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import listed_by_walk
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder
