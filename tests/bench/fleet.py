@@ -73,6 +73,7 @@ class Figures:
     second: dict[int, list[float]] = field(default_factory=dict)
     change: dict[int, list[float]] = field(default_factory=dict)
     undo: list[float] = field(default_factory=list)
+    undo_ended: list[float] = field(default_factory=list)
     traffic: dict[str, dict[str, Any]] = field(default_factory=dict)
     stubs: dict[str, list[Cost]] = field(default_factory=dict)
 
@@ -110,8 +111,9 @@ class Fleet:
         self.builds += 1
         (self.source / "new.py").write_text(f"NUMBER = {self.builds}\n")
 
-    def on(self, host: Host, command: str) -> None:
-        subprocess.run([*self.bench.ssh(host), f"sudo sh -c '{command}'"], check=True, capture_output=True, timeout=60)
+    def on(self, host: Host, command: str) -> str:
+        words = [*self.bench.ssh(host), f"sudo sh -c '{command}'"]
+        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def named(hosts: list[Host]) -> dict[str, dict[str, Any]]:
@@ -126,8 +128,13 @@ def measure(bench: Bench, rounds: int, say: Say, balanced: bool) -> Figures:
         for _ in range(rounds):
             for count, inventory in inventories.items():
                 measure_size(fleet, figures, count, inventory)
-            figures.undo.append(measure_undo(fleet, hosts[-1], inventories[max(SIZES)]))
-            say(f"  {len(hosts)} hosts    undo    {figures.undo[-1]:6.2f} s after the failure was known")
+            serving, ended = measure_undo(fleet, hosts, inventories[max(SIZES)])
+            figures.undo.append(serving)
+            figures.undo_ended.append(ended)
+            say(
+                f"  {len(hosts)} hosts    undo    {serving:6.2f} s after the failure was known, and the stages ended after "
+                f"{ended:.2f} s"
+            )
         measure_stubs(fleet, figures, hosts[:2])
     if balanced:
         with bench.fresh_hosts("fleet-balancer", *(f"fleet-{number}" for number in range(1, 5)), fresh=False) as hosts:
@@ -158,15 +165,23 @@ def settle(fleet: Fleet, inventory: Path) -> None:
 MOODY = "cd /srv/webapps/orders/shared/data && echo {mood} >moods.json && chmod 644 moods.json"
 
 
-def measure_undo(fleet: Fleet, last: Host, inventory: Path) -> float:
-    """The last host of the last batch fails its health check: seconds from then until all have gone back."""
+def measure_undo(fleet: Fleet, hosts: list[Host], inventory: Path) -> tuple[float, float]:
+    """The last host of the last batch fails its health check: seconds from then until the old release serves on all.
+
+    nginx connects to the socket to which a link leads, so the time of this link is that of the first request. The
+    second figure is the end of the stages: by then, the new releases have answered their requests and ended.
+    """
+    *others, last = hosts
     mood = json.dumps({"bad": "gate"}).replace('"', '\\"')
     fleet.on(last, MOODY.format(mood=mood))
     run = fleet.bench.playbook(inventory, ("-e", "build=bad"), status=2)
     tasks = run.times["tasks"]
     known = max(task["end"] for task in tasks if re.match(r"(\S+ : )?switch \| Switch", task["name"]))
     over = max(task["end"] for task in tasks if re.match(r"(\S+ : )?finish \| ", task["name"]))
-    return float(over - known)
+    back = [float(fleet.on(host, "stat -c %.9Y /srv/webapps/orders/current.sock")) - known for host in others]
+    if min(back) < 0:
+        raise RuntimeError(f"not all hosts have gone back: {back}")
+    return max(back), float(over - known)
 
 
 # Visitors, through a balancer
@@ -182,7 +197,7 @@ def measure_traffic(fleet: Fleet, figures: Figures, hosts: list[Host]) -> None:
         fleet.edit()
         fleet.bench.playbook(inventory)
     with visitors(fleet, balancer, figures, "undo"):
-        measure_undo(fleet, webs[-1], inventory)
+        measure_undo(fleet, webs, inventory)
 
 
 @contextlib.contextmanager
@@ -263,6 +278,8 @@ def told(figures: Figures) -> list[str]:
     for what, samples in (("second run", figures.second), ("code change", figures.change)):
         medians = ", ".join(f"{count} hosts {statistics.median(times):.2f} s" for count, times in samples.items())
         found.append(f"Fleet, {what}: {medians}")
+    ended = statistics.median(figures.undo_ended)
+    found.append(f"Fleet, undo: {ended:.2f} s after the failure was known until the new releases have ended")
     for what, costs in figures.stubs.items():
         each = ", ".join(f"{1000 * cost.processor / cost.hosts:.0f} ms of {cost.hosts}" for cost in costs)
         found.append(f"Fleet, {what}, processor time of the controller for each host: {each}")
@@ -280,7 +297,7 @@ def targets(figures: Figures) -> list[Target]:
     found: list[Target] = [
         ("second run, each further host", (second[many] - second[1]) / (many - 1), "s", 0.25),
         (f"code change of {many} hosts, of 1 host's", change[many] / change[1], "x", 2.5),
-        (f"undo of {many} hosts, after the failure", statistics.median(figures.undo), "s", 3.0),
+        (f"undo of {many} hosts, until the old release serves", statistics.median(figures.undo), "s", 3.0),
     ]
     for what, told in figures.traffic.items():
         found.append((f"requests lost by {what}, of 200 a second", told["failed"], "", 0))

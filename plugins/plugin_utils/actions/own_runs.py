@@ -42,30 +42,46 @@ def record(run: str) -> None:
             temporary = path.with_name(f"{run}.{os.getpid()}.new")
             temporary.write_text(" ".join([*world(), process(os.getppid())]))
             temporary.replace(path)
+            forget()
+
+
+def forget() -> None:
+    """Remove the files of runs that no host remembers."""
+    for modified, _owner, path in recorded():
+        if time.time() - modified > REMEMBERED:
+            os.unlink(path)
 
 
 def ended() -> list[str]:
-    """The runs of this user whose process on this machine is gone. Runs in other containers are never among them."""
-    found = []
+    """The runs of this user whose process on this machine is gone. Runs in other containers are never among them.
+
+    Each task on each host asks for them, so no more files are read than a host gets.
+    """
+    found: list[str] = []
     with suppress(OSError):
         here = world()
-        for path in sorted(folder().iterdir(), key=modified, reverse=True):
-            if time.time() - modified(path) > REMEMBERED:
-                path.unlink(missing_ok=True)
-                continue
+        for modified, owner, path in recorded():
+            if time.time() - modified > REMEMBERED or len(found) == MOST:
+                break
             # Another user's process can be hidden (hidepid), and so look like one that is gone.
-            if path.stat().st_uid != os.geteuid():
+            if owner != os.geteuid() or path.endswith(".new"):
                 continue
-            words = path.read_text(errors="replace").split()
-            if path.suffix != ".new" and words[:2] == here and len(words) == 4 and not runs(words[2], words[3]):
-                found.append(path.name)
-    return found[:MOST]
+            words = Path(path).read_text(errors="replace").split()
+            if words[:2] == here and len(words) == 4 and not runs(words[2], words[3]):
+                found.append(os.path.basename(path))
+    return found
 
 
-def modified(path: Path) -> float:
-    with suppress(OSError):
-        return path.stat().st_mtime
-    return 0.0
+def recorded() -> list[tuple[float, int, str]]:
+    """The files of runs, the newest first: when each was written, its owner, and its path. Raises OSError."""
+    found = []
+    with os.scandir(folder()) as entries:
+        for entry in entries:
+            # A run may remove its temporary file meanwhile.
+            with suppress(FileNotFoundError):
+                status = entry.stat()
+                found.append((status.st_mtime, status.st_uid, entry.path))
+    return sorted(found, reverse=True)
 
 
 def world() -> list[str]:

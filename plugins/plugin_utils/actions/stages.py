@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,10 @@ REGISTERED_NAMES = {
 }
 
 
+# Their result has the token of the deployment.
+DEPLOYING = ("deploy", "build")
+
+
 def registered(hostvars: Any, host: str) -> Any:
     """The registered variables of a host. Ansible would compute all its variables for each look at one of them."""
     try:
@@ -58,6 +62,37 @@ def registers(task: Any, name: str | None) -> bool:
     """Whether a task registers its result as this variable. Since ansible-core 2.21, it has a dictionary of names."""
     given = getattr(task, "register", None)
     return name in given if isinstance(given, dict) else given == name
+
+
+class StageResults(Mapping[str, dict[str, Any]]):
+    """The results of the stages on a host: those of this play and of its last deployment. All others are empty.
+
+    Each is found when it is asked for. With many hosts, each task of each host asks all of them for one or two.
+    """
+
+    def __init__(self, known: Mapping[str, Any], play: str) -> None:
+        self.known, self.play = known, play
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, stage: str) -> dict[str, Any]:
+        if stage not in self.found:
+            self.found[stage] = self.find(stage)
+        return self.found[stage]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(REGISTERED_NAMES)
+
+    def __len__(self) -> int:
+        return len(REGISTERED_NAMES)
+
+    def find(self, stage: str) -> dict[str, Any]:
+        result = self.known.get(REGISTERED_NAMES[stage])
+        if not isinstance(result, dict) or result.get("play", self.play) != self.play:
+            return {}
+        if "token" in result and stage not in DEPLOYING:
+            deployment = self["deploy"].get("deployment") or {}
+            return result if result["token"] == deployment.get("token") else {}
+        return result
 
 
 class StagesAction(HostAction):
@@ -142,25 +177,19 @@ class StagesAction(HostAction):
         found = self.stages_of(host)["deploy"].get("deployment")
         return found if isinstance(found, dict) else {}
 
-    def stages_of(self, host: str) -> dict[str, dict[str, Any]]:
+    def stages_of(self, host: str) -> StageResults:
         """The results of the stages on a host of this play; empty if its task registers none.
 
         They are found once for each task: a task on each of many hosts asks for all hosts, and more than once.
         """
         if host not in self.found_stages:
-            self.found_stages[host] = self.find_stages(host)
+            self.found_stages[host] = StageResults(registered(self.task_vars["hostvars"], host), self.play)
         return self.found_stages[host]
 
     @cached_property
-    def found_stages(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def found_stages(self) -> dict[str, StageResults]:
         return {}
 
-    def find_stages(self, host: str) -> dict[str, dict[str, Any]]:
-        known = registered(self.task_vars["hostvars"], host)
-        found = {stage: known.get(name) for stage, name in REGISTERED_NAMES.items()}
-        results = {stage: result if self.is_of_play(result) else {} for stage, result in found.items()}
-        token = (results["deploy"].get("deployment") or {}).get("token")
-        return {stage: result if result.get("token", token) == token else {} for stage, result in results.items()}
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""
@@ -185,7 +214,7 @@ class StagesAction(HostAction):
 
     # The hosts as one transaction
 
-    def results(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def results(self) -> dict[str, StageResults]:
         """The results of the stages on all hosts of the play."""
         return {host: self.stages_of(host) for host in self.all_hosts}
 
