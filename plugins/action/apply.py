@@ -7,6 +7,7 @@ A run with changes needs at least two module calls.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -228,7 +229,7 @@ class ActionModule(RolloutAction):
         self.later = False
         return self.reported({"changed": False}, own, names)
 
-    def outcome_of_run(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def outcome_of_run(self) -> dict[str, Mapping[str, dict[str, Any]]]:
         """The results of the stages on all hosts. A single host has no stage look, so its facts have the revisions."""
         results = self.results()
         if len(self.all_hosts) > 1:

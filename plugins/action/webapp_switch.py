@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import context
@@ -183,10 +184,10 @@ class ActionModule(ModelAction, StagesAction):
         return len(self.all_hosts) < 2
 
     @property
-    def stages(self) -> dict[str, dict[str, Any]]:
+    def stages(self) -> Mapping[str, dict[str, Any]]:
         return self.results()[self.host]
 
-    def results(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def results(self) -> dict[str, Mapping[str, dict[str, Any]]]:
         return {host: self.stages_of(host) for host in self.all_hosts}
 
     def stages_of(self, host: str) -> dict[str, dict[str, Any]]:

@@ -132,8 +132,8 @@ def measure(bench: Bench, rounds: int, say: Say, balanced: bool) -> Figures:
             figures.undo.append(serving)
             figures.undo_ended.append(ended)
             say(
-                f"  {len(hosts)} hosts    undo    {serving:6.2f} s after the failure was known, and the stages ended after "
-                f"{ended:.2f} s"
+                f"  {len(hosts)} hosts    undo    {serving:6.2f} s after the failure was known, and the stages ended "
+                f"after {ended:.2f} s"
             )
         measure_stubs(fleet, figures, hosts[:2])
     if balanced:

@@ -85,8 +85,9 @@ class Bench:
     def given(self, **more: Any) -> dict[str, Any]:
         return {"path": str(self.source), "containerfile": "Containerfile", **more}
 
-    def pin(self, renewal: str = "", **more: Any) -> str:
-        return pin(self.given(**more), [], renewal)["digest"]
+    def pin(self, renews: str = "", **more: Any) -> str:
+        run = builds.RunOfBuilds(renews or more.pop("run", ""), bool(renews), more.pop("is_check", False))
+        return pin(self.given(**more), [], run)["digest"]
 
     def asked(self) -> list[str]:
         """The commands since the last call, without those that ask whether the engine works."""
@@ -143,7 +144,7 @@ def test_an_upgrade_builds_with_a_new_base_once_for_all_hosts_of_a_run(bench: Be
         bench.image(f"1{number}")
     upgraded = bench.pin("run 1")
     lines = bench.log.read_text()
-    assert "--pull --no-cache" in lines
+    assert "--pull=newer --no-cache" in lines
     assert upgraded != first
     bench.asked()
     # Another host of this run, and the next run without an upgrade.
@@ -190,23 +191,73 @@ def test_a_repository_is_built_at_its_commit(bench: Bench, tmp_path: Path) -> No
     assert bench.asked() == ["build", "save"]
 
 
-def test_an_image_that_was_built_again_meanwhile_is_not_deployed(bench: Bench) -> None:
+def test_a_run_deploys_the_image_of_its_first_host_although_others_were_built_meanwhile(bench: Bench) -> None:
     found = pin(bench.given(), [])
-    bench.change("2")
+    first = origin_of({**bench.given(), **found}, [])
+    assert first.file
+    content = first.file.read_bytes()
+    for version in ("2", "3"):
+        bench.change(version)
+        assert bench.pin() != found["digest"]
+    again = origin_of({**bench.given(), **found}, [])
+    assert again.file
+    assert (again.description, again.file.read_bytes()) == (first.description, content)
+    # The controller keeps three.
+    bench.change("4")
     bench.pin()
-    with pytest.raises(SourceError, match="was built again while this run was under way"):
+    with pytest.raises(SourceError, match="other runs have built other images of 'shop'"):
         origin_of({**bench.given(), **found}, [])
+    (place,) = (bench.folder / "cache/pyweb.stack/builds").iterdir()
+    assert len(list(place.glob("*.tar"))) == 3
 
 
-def test_a_build_that_was_killed_is_repeated(bench: Bench) -> None:
+def test_a_build_that_was_killed_or_damaged_is_repeated(bench: Bench) -> None:
     first = bench.pin()
     bench.asked()
     (place,) = (bench.folder / "cache/pyweb.stack/builds").iterdir()
-    (place / "image.tar").unlink()
+    (archive,) = place.glob("*.tar")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-512])
+    (place / "building-x").mkdir()
+    (place / "building-x/image.tar").write_bytes(b"x")
     assert bench.pin() == first
+    assert archive.read_bytes() == whole
     (place / "built.json").write_text("{")
     assert bench.pin() == first
     assert bench.asked() == ["build", "save"] * 2
+    assert {one.name for one in place.iterdir()} == {"lock", "built.json", archive.name}
+
+
+def test_a_check_run_with_an_upgrade_changes_no_later_run(bench: Bench) -> None:
+    first = bench.pin()
+    for number in range(9):
+        bench.image(f"1{number}")
+    assert bench.pin("check", is_check=True) != first
+    assert bench.pin() == first
+
+
+def test_a_build_that_fails_is_tried_once_by_all_hosts_of_a_run(bench: Bench) -> None:
+    failing(bench)
+    messages = []
+    for run in ("one", "one", "two"):
+        with pytest.raises(SourceError) as error:
+            bench.pin(run=run)
+        messages.append(str(error.value))
+    assert len({*messages}) == 1
+    assert bench.asked() == ["build", "build"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(bench: Bench) -> None:
+    (bench.folder / "cache/pyweb.stack").mkdir(parents=True)
+    (bench.folder / "cache/pyweb.stack/builds").write_text("")
+    with pytest.raises(SourceError, match=r"the folder of the controller for images, .*/builds/.*, can't be used"):
+        bench.pin()
+
+
+def test_the_name_of_an_image_has_nothing_of_an_address_but_its_path() -> None:
+    given = {"git": "https://example.com/team/shop.git?private_token=abc", "containerfile": "x", "commit": "c" * 40}
+    order = builds.order_of(given, [])
+    assert (order.name, "abc" in order.tag) == ("shop", False)
 
 
 def test_images_that_no_run_asks_for_are_removed(bench: Bench) -> None:
@@ -217,7 +268,7 @@ def test_images_that_no_run_asks_for_are_removed(bench: Bench) -> None:
     (bench.source / "web").mkdir()
     for name in ("Containerfile", "VERSION"):
         (bench.source / "web" / name).write_text((bench.source / name).read_text())
-    bench.pin(subdir="web")
+    bench.pin(context="web")
     assert not old.exists()
 
 
@@ -243,8 +294,8 @@ def no_working_engine(bench: Bench) -> None:
 
 
 REFUSED: list[tuple[Callable[[Bench], None], dict[str, Any], str]] = [
-    (broken_folder, {}, "'Containerfile' is no file in the folder from which the image is built"),
-    (linked, {}, "'Containerfile' is no file in the folder"),
+    (broken_folder, {}, r"containerfile 'Containerfile' is no file of source\.path '.*shop'"),
+    (linked, {}, r"containerfile 'Containerfile' is no file of source\.path"),
     (
         failing,
         {},
@@ -252,7 +303,7 @@ REFUSED: list[tuple[Callable[[Bench], None], dict[str, Any], str]] = [
     ),
     (no_engine, {}, "needs a container engine on the controller: podman or docker. Install one"),
     (no_working_engine, {}, "needs a container engine on the controller, but none works. podman says"),
-    (lambda _bench: None, {"subdir": "web"}, "has no folder 'web'"),
+    (lambda _bench: None, {"context": "web"}, r"source\.context: .* has no folder 'web'"),
     (lambda _bench: None, {"path": "/nowhere"}, "'/nowhere' does not exist"),
 ]
 

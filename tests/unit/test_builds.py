@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.pyweb.stack.plugins.module_utils.release.identity import image_of
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.pythons import Request
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import fleet
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import Order
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.refusals import of_application
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.unused import unused_settings
@@ -104,6 +105,9 @@ TOGETHER = [
     ({"source": {"image": "./x.tar"}}, "container.containerfile: it does not apply to source.image"),
     ({"container": {**BOXED["container"], "base": "trixie"}}, "container.base: it does not apply to container.contain"),
     ({"python": {"packages": ["redis"]}}, "python.packages: it does not apply to container.containerfile"),
+    ({"python": {"interpreter": "3.12"}}, "python.interpreter: it does not apply to container.containerfile"),
+    ({"container": {**BOXED["container"], "context": "../x"}}, "container.context: '../x' is not a path inside"),
+    ({"container": {"context": "x"}}, "container.context: it applies to a containerfile"),
     ({"container": {"containerfile": "../x"}}, "container.containerfile: '../x' is not a path inside the source"),
     ({"container": {"platform": "linux/amd64"}}, "container.platform: it applies to a containerfile"),
 ]
@@ -120,3 +124,24 @@ def test_an_image_from_a_containerfile_is_known_by_its_digest() -> None:
     container = {"base": "trixie", "packages": []}
     assert image_of(container, {}) == ["image", "trixie", []]
     assert image_of(container, {"environment": {"digest": SHA}}) == ["image", "trixie", [], SHA]
+
+
+def test_hosts_with_other_processors_get_images_of_their_own() -> None:
+    seen = {}
+    for machine in ("amd64", "arm64"):
+        (app,) = applications([{**BOXED, "container": {**BOXED["container"], "platform": f"linux/{machine}"}}])
+        facts = {**GOOD, "sources": {"shop": {"environment_digest": f"sha256:{machine}", "architectures": machine}}}
+        seen[machine] = fleet.seen([app], facts)
+    assert fleet.commits(seen, "arm64")["shop"]["environment_digest"] == "sha256:arm64"
+
+
+def test_the_subfolder_of_an_image_is_that_of_its_working_folder() -> None:
+    source = {**SHOP["source"], "subdir": "web", "context": "docker"}
+    (item,) = releases([{**SHOP, "source": source}], FACTS)
+    assert (item["source"]["subdir"], item["source"]["context"]) == ("web", "docker")
+
+
+def test_compose_refuses_a_containerfile_for_code_outside_of_the_image() -> None:
+    (app,) = applications([BOXED])
+    order = Order(app, "/srv/webapps", "", "nginx:stable", 8080)
+    assert any(problem.startswith("container.containerfile: ") for problem in of_application(order))

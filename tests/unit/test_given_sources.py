@@ -63,7 +63,7 @@ WRONG = [
     ({"python": {"packages": ["redis"]}}, "python.packages: it does not apply to source.image"),
     ({"python": {"requirements": ["r.txt"]}}, "python.requirements: it does not apply to source.image"),
     ({"process_manager": "supervisor"}, "'container' needs systemd, but process_manager is 'supervisor'"),
-    ({"server": "image", "source": {"path": "x"}}, "server: 'image' is the command of an image, but source.image is"),
+    ({"server": "image", "source": {"path": "x"}}, "server: 'image' is the command of an image, but neither"),
     ({"server": "image", "proxy_fix": True}, "proxy_fix: it does not apply to the command of an image"),
     ({"wsgi": None}, "the key 'wsgi' is missing"),
 ]

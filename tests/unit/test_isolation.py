@@ -180,7 +180,7 @@ def test_a_stage_refuses_to_leave_its_failures_where_no_stage_finds_them(
 def unreachable(monkeypatch: pytest.MonkeyPatch, error: SourceError) -> None:
     real = looking.pin
 
-    def pin(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str, str]:
+    def pin(source: dict[str, Any], bases: list[str], run: Any = None) -> dict[str, str]:
         if source.get("git"):
             raise error
         return real(source, bases)

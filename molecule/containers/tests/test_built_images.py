@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pyweb_places import Place, everywhere
-from test_given_images import archive, deploy, load, state, succeeded, version
+from test_given_images import BOXED, archive, deploy, load, state, succeeded, version
 
 CODE = Path(__file__).resolve().parents[3] / "tests" / "apps" / "boxed"
 BASE = "localhost/pyweb-given-test:base"
@@ -71,6 +71,12 @@ def built(folder: Path, **more: Any) -> dict[str, Any]:
     return {"boxed_source": source, "boxed_container": {}, "greeting": "given", "release_hold": False, **more}
 
 
+def built_for(folder: Path) -> dict[str, Any]:
+    """The code is not in the image."""
+    container = {"containerfile": "Containerfile"}
+    return {**built(folder), "boxed_source": {"path": str(folder)}, "boxed_container": container}
+
+
 @pytest.mark.matrix(whole=True)
 def test_a_containerfile_is_built_once_and_deployed_without_a_lost_request(
     places: list[Place], run_playbook: Callable[..., Any], source: Path
@@ -108,4 +114,40 @@ def test_a_containerfile_is_built_once_and_deployed_without_a_lost_request(
             assert "no room for this" in run.failure(place.name)
             assert "Nothing on the host has changed" in run.failure(place.name)
         assert everywhere(state, places) == before
+    succeeded(deploy(run_playbook, {"release_hold": False}))
+
+
+@pytest.mark.matrix(whole=True)
+def test_a_change_of_code_outside_of_the_image_needs_no_new_image(
+    places: list[Place], run_playbook: Callable[..., Any], source: Path
+) -> None:
+    succeeded(deploy(run_playbook, {"release_hold": False}))
+    (source / "Containerfile").write_text(f"FROM {BASE}\nRUN rm -r /app\nCOPY requirements.txt /\n")
+    change(source, "slow", "first")
+    with load(places):
+        succeeded(deploy(run_playbook, built_for(source)))
+        assert everywhere(version, places) == ["first", "first"]
+        images = [place.run("ls /srv/webapps/.images") for place in places]
+        for place in places:
+            assert place.ask("/seen", headers=BOXED).json()["writable"] == ["data", "/tmp"]
+            place.run("systemctl start boxed.tick.service")
+        again = deploy(run_playbook, built_for(source))
+        succeeded(again)
+        assert [again.counts(place.name)["changed"] for place in places] == [0, 0]
+        change(source, "first", "second")
+        succeeded(deploy(run_playbook, built_for(source)))
+        assert everywhere(version, places) == ["second", "second"]
+        assert [place.run("ls /srv/webapps/.images") for place in places] == images
+        # Another image is another release, although the code is the same.
+        with (source / "Containerfile").open("a") as stream:
+            stream.write("RUN touch /new\n")
+        succeeded(deploy(run_playbook, built_for(source)))
+        assert [place.run("ls /srv/webapps/.images") for place in places] != images
+        succeeded(run_playbook("pyweb.stack.verify", built_for(source)))
+        succeeded(run_playbook("pyweb.stack.rollback", {"app": "boxed", "confirm": "boxed"}))
+        assert everywhere(version, places) == ["second", "second"]
+        for place in places:
+            assert (
+                place.run("test -e /srv/webapps/boxed/current/image/root/new && echo new || echo old").strip() == "old"
+            )
     succeeded(deploy(run_playbook, {"release_hold": False}))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,14 @@ class Build:
         """The name of the build account."""
         return build_account(self.name)
 
+    @property
+    def place_of_packages(self) -> str:
+        """Where the packages of an image that has all of them are chosen; empty for other images."""
+        source = self.spec["source"]
+        if source.get("environment"):
+            return "in the Containerfile"
+        return "where the image is built" if source.get("kind") == "image" else ""
+
     def error(self, text: str) -> ReleaseError:
         hidden = dict(self.spec["env"])
         for number, file in enumerate(self.spec.get("files") or []):
@@ -98,4 +107,6 @@ class Build:
         if self.spec.get("container"):
             # These programs don't see the packages of the host, so none of them is a remedy.
             text = text.replace("The host lacks", "The image lacks").replace("python_packages", "container.packages")
+            if place := self.place_of_packages:
+                text = re.sub(r"Set container\.packages: \[([^\]]*)\]", rf"Install \1 {place}", text)
         return ReleaseError(self.name, redacted(masked(text, hidden)))

@@ -54,10 +54,9 @@ class Releases:
     def build(self) -> dict[str, Any]:
         """Build the releases that differ, beside the live ones.
 
-        ``missing_sources`` and ``missing_images`` list the applications whose source or image must be uploaded first,
-        and ``missing_packages`` the Debian packages that must be installed first. ``unresolved`` are the applications
-        that wait for other hosts, each with the versions that this host has found, and ``resolved`` those of new
-        releases.
+        The applications of ``missing_sources`` and ``missing_images`` need an upload first, and ``missing_packages`` are
+        Debian packages to install first. ``unresolved`` are the applications that wait for other hosts, each with the
+        versions that this host has found, and ``resolved`` those of new releases.
         """
         os.umask(0o022)
         if self.activations and not self.deployment.check_mode:

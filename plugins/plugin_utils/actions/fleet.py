@@ -19,6 +19,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_
 from ansible_collections.pyweb.stack.plugins.module_utils.requirements.exact import problem_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import REMEDY
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.containers import base_of, is_container
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import source_of
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # The resolutions of one application that a host may report.
@@ -37,7 +38,7 @@ def seen(apps: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]
     pythons = {app["name"]: facts["interpreters"].get(app["python"]["interpreter"] or "python3") for app in apps}
     bases = {app["name"]: base_of(app, facts) for app in apps if is_container(app)}
     found: dict[str, Any] = {"names": names, "pythons": {}, "known": {}}
-    found["sources"] = {app["name"]: digest_of(app["source"]) for app in apps}
+    found["sources"] = {app["name"]: digest_of(source_of(app)) for app in apps}
     # These are the controller's own.
     found["commits"] = {name: pinned for name, pinned in (facts.get("sources") or {}).items() if name in names}
     for name in names:

@@ -50,6 +50,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import site as publishing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import has_environment, is_given, source_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.builds import RunOfBuilds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import pin
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find_folder
@@ -343,12 +344,13 @@ class LookAction(HostAction):
         # Side by side: one server that does not answer takes as long as ten of them.
         host = str(self.task_vars.get("inventory_hostname", "the host"))
         # A run that upgrades packages upgrades those of images, too.
-        renewal = self.play if look.inputs.get("webapp", {}).get("webapp_upgrade_packages") else ""
+        renews = bool(look.inputs.get("webapp", {}).get("webapp_upgrade_packages"))
+        run = RunOfBuilds(self.play, renews, bool(self._task.check_mode))
         what = "asking the servers of the sources"
         if any(app["source"].get("containerfile") or has_environment(app) for app in apps):
             what += " and building images"
         with progress(host, what), ThreadPoolExecutor(MOST_AT_A_TIME) as pool:
-            pins = {app["name"]: pool.submit(pin, source_of(app), bases, renewal) for app in apps}
+            pins = {app["name"]: pool.submit(pin, source_of(app), bases, run) for app in apps}
         servers = self._templar.template(
             self.task_vars.get(
                 "webapp_server_requirements", role_options("webapp")["webapp_server_requirements"]["default"]

@@ -47,7 +47,7 @@ class RolloutAction(SwitchingAction):
         """The batch of this stage, or the one after it."""
         return int(self.arguments["batch"])
 
-    def group(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def group(self) -> dict[str, Mapping[str, dict[str, Any]]]:
         """The results of the hosts that build and switch together with this one."""
         names = self.deployment_of(self.host).get("batch") or []
         found = {host: self.stages_of(host) for host in names}

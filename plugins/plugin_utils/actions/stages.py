@@ -177,7 +177,7 @@ class StagesAction(HostAction):
         found = self.stages_of(host)["deploy"].get("deployment")
         return found if isinstance(found, dict) else {}
 
-    def stages_of(self, host: str) -> StageResults:
+    def stages_of(self, host: str) -> Mapping[str, dict[str, Any]]:
         """The results of the stages on a host of this play; empty if its task registers none.
 
         They are found once for each task: a task on each of many hosts asks for all hosts, and more than once.
@@ -189,7 +189,6 @@ class StagesAction(HostAction):
     @cached_property
     def found_stages(self) -> dict[str, StageResults]:
         return {}
-
 
     def result_of_run(self, host: str) -> tuple[dict[str, list[str]], list[str]]:
         """The failures of all stages on a host, and its applications."""
@@ -214,7 +213,7 @@ class StagesAction(HostAction):
 
     # The hosts as one transaction
 
-    def results(self) -> dict[str, StageResults]:
+    def results(self) -> dict[str, Mapping[str, dict[str, Any]]]:
         """The results of the stages on all hosts of the play."""
         return {host: self.stages_of(host) for host in self.all_hosts}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.order import IMAGE, Order
 from ansible_collections.pyweb.stack.plugins.plugin_utils.compose.variables import LONGEST, too_long
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_given
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import has_environment, is_given
 
 
 def refusals(order: Order) -> list[str]:
@@ -30,6 +30,11 @@ def of_application(order: Order) -> Iterator[str]:
             f"source.{'image' if app['source']['image'] else 'containerfile'}: the application has its image already, "
             "and compose can run it. This folder is for sources "
             "without one: set source.git or source.path alone."
+        )
+    if has_environment(app):
+        yield (
+            "container.containerfile: this folder has a Containerfile of its own, for the lists of dependencies. Set "
+            "container.base and container.packages for it, or write a compose file for yours by hand."
         )
     for command in app["commands"]["build"]:
         yield (

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.model.paths import is_inside
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_given
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import (
+    has_environment,
+    is_complete,
+    is_given,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker
 
 # The name of a suite, and of a package, as Debian allows them. To apt, a dash at the end means to remove a package.
@@ -17,7 +21,7 @@ BASE = re.compile(r"[a-z][a-z0-9.-]{1,30}")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
 # The settings by which the packages of an application are chosen.
 OF_BUILDS = {
-    "container": ("base", "packages", "containerfile", "platform"),
+    "container": ("base", "packages", "containerfile", "context", "platform"),
     "python": ("interpreter", "requirements", "packages", "extras", "groups", "index_url", "extra_index_urls"),
 }
 PLATFORM = re.compile(r"linux/[a-z0-9]+(?:/[a-z0-9]+)?")
@@ -39,15 +43,13 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
                 f"{where}.container.packages",
                 f"'{package}' is not the name of a Debian package. Write names such as libpq5, without versions.",
             )
-    containerfile, platform = app["container"]["containerfile"], app["container"]["platform"]
-    check_containerfile(checker, containerfile, platform, f"{where}.container")
-    source = app["source"] or {}
-    check_containerfile(checker, source.get("containerfile"), source.get("platform"), f"{where}.source")
+    check_containerfile(checker, app["container"], f"{where}.container")
+    check_containerfile(checker, app["source"] or {}, f"{where}.source")
     if is_given(app["source"]):
         # An image has no other place to run in.
         app["runtime"] = "container"
         check_given(checker, app, where)
-    elif containerfile and app["runtime"] == "container":
+    elif has_environment(app):
         check_environment(checker, app, where)
     if app["runtime"] != "container":
         return
@@ -58,7 +60,7 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
             "host.",
         )
     given = app["python"]["interpreter"]
-    if given and given != INTERPRETER:
+    if given and given != INTERPRETER and not is_complete(app):
         checker.problem(
             f"{where}.python.interpreter",
             f"'{given}' is set, but a container has the python3 of its base. Remove python.interpreter, and choose "
@@ -66,15 +68,20 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
         )
 
 
-def check_containerfile(checker: Checker, containerfile: str | None, platform: str | None, where: str) -> None:
+def check_containerfile(checker: Checker, given: Mapping[str, Any], where: str) -> None:
     """Report the problems of an image that the controller builds."""
-    if platform and not containerfile:
-        checker.problem(f"{where}.platform", "it applies to a containerfile, which is not set. Set it, or remove this.")
-    if containerfile and not is_inside(containerfile):
-        checker.problem(
-            f"{where}.containerfile",
-            f"'{containerfile}' is not a path inside the source. Set a relative path, such as 'Containerfile'.",
-        )
+    for key in ("context", "platform"):
+        if given.get(key) and not given.get("containerfile"):
+            checker.problem(
+                f"{where}.{key}", "it applies to a containerfile, which is not set. Set it, or remove this."
+            )
+    for key, example in (("containerfile", "Containerfile"), ("context", "web")):
+        if given.get(key) and not is_inside(given[key]):
+            checker.problem(
+                f"{where}.{key}",
+                f"'{given[key]}' is not a path inside the source. Set a relative path, such as '{example}'.",
+            )
+    platform = given.get("platform")
     if platform and not PLATFORM.fullmatch(platform):
         checker.problem(f"{where}.platform", f"'{platform}' is not a platform. Write one such as linux/amd64.")
 

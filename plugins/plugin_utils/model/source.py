@@ -29,6 +29,7 @@ SOURCE_OPTIONS = {
     "checksum": ("archive",),
     "subdir": ("git", "path", "archive", "image"),
     "containerfile": ("git", "path"),
+    "context": ("git", "path"),
     "platform": ("git", "path"),
     "registry": ("image",),
     "include": ("path",),

@@ -20,6 +20,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.named_paths impor
     place_of,
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import server_packages
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import is_complete
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import source_files
 
 
@@ -84,6 +85,9 @@ def link_on_the_way(app: dict[str, Any], folder: Path) -> str:
 
 def dependency_problems(app: dict[str, Any], root: Path, folder: Path, servers: dict[str, Any]) -> list[str]:
     """Lock files that would be ignored, and an app server that is pinned to a version that is too old."""
+    if is_complete(app):
+        # The Containerfile installs the packages, by any tool.
+        return []
     where = f"webapps '{app['name']}'.python"
     try:
         return [f"{where}: {problem}" for problem in (dependency_problem(app, root, folder, servers),) if problem]

@@ -29,7 +29,11 @@ def wrong_settings(app: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys of an application that its server can't have, each with the text."""
     source = app["source"] or {}
     if not (source.get("image") or source.get("containerfile")):
-        yield "server", "'image' is the command of an image, but source.image is not set. Choose gunicorn, or set it."
+        yield (
+            "server",
+            "'image' is the command of an image, but neither source.image nor source.containerfile is set. Choose "
+            "gunicorn, or set one of them.",
+        )
     for key, remedy in OF_SERVERS.items():
         if app[key]:
             yield key, f"it does not apply to the command of an image. Remove it. {remedy}"

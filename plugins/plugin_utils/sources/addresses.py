@@ -22,7 +22,10 @@ def source_of(app: Mapping[str, Any]) -> dict[str, Any]:
     """The source of an application, with the Containerfile of an image for its code as ``environment``."""
     if not has_environment(app):
         return dict(app["source"])
-    return {**app["source"], "environment": {key: app["container"][key] for key in ("containerfile", "platform")}}
+    return {
+        **app["source"],
+        "environment": {key: app["container"][key] for key in ("containerfile", "context", "platform")},
+    }
 
 
 def has_environment(app: Mapping[str, Any]) -> bool:

@@ -15,11 +15,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.pyweb.stack.plugins.module_utils.host.lines import lines_of
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import redacted
@@ -27,44 +26,63 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.commands impor
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import is_inside
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import repository_of
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.listing import walked
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import cache_folder, find_folder
 
-# The engines, the preferred one first, and how each writes an archive of an image.
+# The engines, the preferred one first: how each gets a new base, and how it writes an archive of an image.
 ENGINES = {
-    "podman": ["save", "--quiet", "--format", "docker-archive", "--output"],
-    "docker": ["save", "--output"],
+    "podman": ("--pull=newer", ["save", "--quiet", "--format", "docker-archive", "--output"]),
+    "docker": ("--pull", ["save", "--output"]),
 }
 # Seconds until an engine has to say that it works.
 ENGINE_SECONDS = 30
 # Lines of a failed build in messages.
 LINES = 6
-# Days after which an image that no run has asked for is removed from the controller.
+# The images of one Containerfile that the controller keeps. A run deploys the one that its first host was given.
+MOST_KEPT = 3
+# Days after which the images of a Containerfile that no run has asked for are removed from the controller.
 KEPT_DAYS = 30
-# Of an image: its archive, what it was built from, and the lock of both.
-ARCHIVE, RECORD, LOCK = "image.tar", "built.json", "lock"
+# The file that lists the images of a Containerfile, its lock, and the prefix of folders for builds.
+RECORD, LOCK, SCRATCH = "built.json", "lock", "building-"
+
+
+@dataclass(frozen=True)
+class RunOfBuilds:
+    """The run that wants an image. With ``renews``, it wants a new base and new packages, the same for all hosts.
+
+    What a check run renews is not used by later runs.
+    """
+
+    identity: str = ""
+    renews: bool = False
+    is_check: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image of the controller: its archive, its digest, and the digest of what it was built from."""
+
+    archive: Path
+    digest: str
+    architectures: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Order:
-    """An image to build. ``state`` changes if anything in the folder does, and ``place`` is where the image is kept.
+    """An image to build. ``place`` is where the controller keeps it.
 
-    ``key`` is the option in messages. ``folder`` provides the folder for a build. Only a build has to fetch the code of
-    a repository.
+    ``key`` is the option in messages, and ``shown`` what the folder is. ``state`` returns what changes if anything in
+    the folder does. ``folder`` provides the folder for a build: only a build has to fetch the code of a repository.
     """
 
     key: str
     name: str
+    shown: str
     revision: str
-    state: str
     place: Path
     containerfile: str
     platform: str
-    folder: Callable[[], AbstractContextManager[Path]]
-
-    @property
-    def archive(self) -> Path:
-        return self.place / ARCHIVE
+    state: Callable[[], str]
+    folder: Callable[[], contextlib.AbstractContextManager[Path]]
 
     @property
     def tag(self) -> str:
@@ -73,45 +91,56 @@ class Order:
         return f"localhost/pyweb-stack/{word[:60].strip('-')}:{self.place.name}"
 
 
+# Describes an archive: its digest and its architectures.
+Describe = Callable[[Path], tuple[str, list[str]]]
+
+
 def order_of(source: dict[str, Any], bases: list[str]) -> Order:
     """The image that a source wants; raises SourceError."""
-    subdir = str(source.get("subdir") or "")
+    context = str(source.get("context") or "")
     containerfile, platform = str(source["containerfile"]), str(source.get("platform") or "")
+    # The Containerfile of an image in which the code of a source runs is an option of the container.
+    group = "container" if source.get("environment") else "source"
     if source.get("git"):
         repository = repository_of(source, bases)
         version = source.get("version") or "HEAD"
         commit = source.get("commit") or repository.commit_of(version)
+        shown = f"{redacted(source['git'])} at '{version}'"
 
         @contextlib.contextmanager
-        def checkout() -> Iterator[Path]:
+        def folder() -> Iterator[Path]:
             with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "source"
-                repository.checkout(commit, version, folder)
-                yield folder_of(folder, subdir, f"{redacted(source['git'])} at '{version}'")
+                top = Path(scratch) / "source"
+                repository.checkout(commit, version, top)
+                yield folder_of(top, context, shown, group)
 
-        name = re.split(r"[/:]", repository.url.rstrip("/"))[-1].removesuffix(".git")
-        identity, state, revision, folder = f"{repository.url} {version}", commit, commit[:12], checkout
+        path = urlsplit(repository.url).path if "://" in repository.url else repository.url
+        name = re.split(r"[/:]", path.rstrip("/"))[-1].removesuffix(".git")
+        identity, revision = f"{repository.url} {version}", commit[:12]
+        state: Callable[[], str] = lambda: commit  # noqa: E731
     else:
         top = find_folder(source["path"], bases)
-        path = folder_of(top, subdir, f"source.path '{source['path']}'")
-        name, identity, state, revision = path.name, str(path), state_of(path), ""
-        folder = partial(contextlib.nullcontext, path)
-    words = [identity, subdir, containerfile, platform]
-    place = cache_folder() / "builds" / digest(words)[:16]
-    state = digest([*words, state])
-    # The Containerfile of an image in which the code of a source runs is an option of the container.
-    key = f"{'container' if source.get('environment') else 'source'}.containerfile"
-    return Order(key, name, revision, state, place, containerfile, platform, folder)
+        shown = f"source.path '{source['path']}'"
+        local = folder_of(top, context, shown, group)
+
+        @contextlib.contextmanager
+        def folder() -> Iterator[Path]:
+            yield local
+
+        name, identity, revision = local.name, str(local), ""
+        state = lambda: state_of(local)  # noqa: E731
+    place = cache_folder() / "builds" / digest([identity, context, containerfile, platform])[:16]
+    return Order(f"{group}.containerfile", name, shown, revision, place, containerfile, platform, state, folder)
 
 
 def digest(words: list[str]) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def folder_of(top: Path, subdir: str, source: str) -> Path:
-    folder = top / subdir
+def folder_of(top: Path, context: str, source: str, group: str) -> Path:
+    folder = top / context
     if not folder.is_dir() or not is_inside(top, folder):
-        raise SourceError(f"{source} has no folder '{subdir}'. Correct source.subdir.")
+        raise SourceError(f"{group}.context: {source} has no folder '{context}'. Correct it.")
     return folder
 
 
@@ -119,90 +148,149 @@ def state_of(folder: Path) -> str:
     """What changes if anything in a folder does. An engine reads files that git leaves out, too.
 
     It is made of times and sizes, because folders can be large. If it changes without reason, the engine finds all
-    layers in its cache.
+    steps in its cache.
     """
     total = hashlib.sha256()
-    for path in sorted(walked(folder, str(folder), left_out=frozenset())):
-        with contextlib.suppress(FileNotFoundError):
-            found = os.lstat(path)
-            size = found.st_size if not os.path.isdir(path) else 0
-            words = [os.path.relpath(path, folder), found.st_mode, size, found.st_mtime_ns, found.st_ctime_ns]
-            total.update(repr(words).encode())
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            path = os.path.join(place, name)
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(path)
+                size = 0 if name in folders else found.st_size
+                words = [os.path.relpath(path, folder), found.st_mode, size, found.st_mtime_ns, found.st_ctime_ns]
+                total.update(repr(words).encode())
     return total.hexdigest()
 
 
-def built(source: dict[str, Any], bases: list[str], renewal: str = "") -> Path:
-    """The archive of the image that a source wants, built unless it is there. Raises SourceError with what to do.
+def built(order: Order, describe: Describe, run: RunOfBuilds) -> Built:
+    """The image of an order, built unless the controller has it. Raises SourceError with what to do."""
+    try:
+        remove_unused(order.place)
+        with locked(order.place):
+            record = record_of(order.place)
+            state = digest([order.state(), run.identity if run.renews and run.is_check else ""])
+            known = record["images"].get(state)
+            if known and not (run.renews and known["run"] != run.identity):
+                return image_in(order.place, known)
+            failed = record["failed"]
+            if run.identity and (failed.get("run"), failed.get("state")) == (run.identity, state):
+                # Another host of this run has tried it.
+                raise SourceError(str(failed["error"]))
+            try:
+                return build(order, state, describe, run, record)
+            except SourceError as error:
+                record["failed"] = {"run": run.identity, "state": state, "error": str(error)}
+                write_record(order.place, record)
+                raise
+    except OSError as error:
+        raise SourceError(
+            f"{order.key}: the folder of the controller for images, {order.place}, can't be used: {error.strerror}. "
+            "Make room there, or name another folder in XDG_CACHE_HOME."
+        ) from error
 
-    ``renewal`` names a run that wants a new base and new packages. All its hosts get one image.
-    """
-    order = order_of(source, bases)
-    order.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(order.place):
-        known = record_of(order.place)
-        is_renewed = not renewal or known.get("renewed") == renewal
-        if known.get("state") == order.state and is_renewed:
-            return order.archive
-        remove_unused(order.place.parent)
-        with order.folder() as folder:
-            build(order, folder, renewal, str(known.get("id") or ""))
-        return order.archive
+
+def kept(order: Order, wanted: str) -> Built:
+    """The image that this run has built, by its digest. Raises SourceError if the controller no longer has it."""
+    for known in record_of(order.place)["images"].values():
+        if known["digest"] == wanted:
+            return image_in(order.place, known)
+    raise SourceError(
+        f"{order.key}: other runs have built other images of '{order.name}' while this run was under way. Run again."
+    )
+
+
+def image_in(place: Path, known: dict[str, Any]) -> Built:
+    return Built(place / known["archive"], known["digest"], tuple(known["architectures"]))
 
 
 @contextlib.contextmanager
 def locked(place: Path) -> Iterator[None]:
-    """Hold the lock of an image. Hosts ask side by side, and one of them builds."""
+    """Hold the lock of the images of a Containerfile. Hosts ask side by side, and one of them builds."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(place / LOCK, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         os.utime(place / LOCK)
         yield
 
 
-def remove_unused(places: Path) -> None:
-    """Remove the images of the controller that no run has asked for in a long time."""
-    for lock in places.glob(f"*/{LOCK}"):
-        if time.time() - lock.stat().st_mtime > KEPT_DAYS * 86400:
+def remove_unused(own: Path) -> None:
+    """Remove the images of other Containerfiles that no run has asked for in a long time."""
+    for lock in own.parent.glob(f"*/{LOCK}"):
+        if lock.parent == own or time.time() - lock.stat().st_mtime <= KEPT_DAYS * 86400:
+            continue
+        with open(lock) as stream, contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def record_of(place: Path) -> dict[str, Any]:
-    """What the archive of a place was built from; empty if it has none."""
+    """The images of a Containerfile by what they were built from, and the last build that failed.
+
+    An archive that is not whole does not count.
+    """
     try:
         found = json.loads((place / RECORD).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and (place / ARCHIVE).is_file() else {}
+        images = {
+            state: one
+            for state, one in found["images"].items()
+            if (place / one["archive"]).is_file() and (place / one["archive"]).stat().st_size == one["size"]
+        }
+        return {"images": images, "failed": dict(found["failed"])}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {"images": {}, "failed": {}}
 
 
-def build(order: Order, folder: Path, renewal: str, known: str) -> None:
-    """Build an image and save it, unless it is the ``known`` one. The caller holds the lock."""
-    file = folder / order.containerfile
-    if not file.is_file() or not is_inside(folder, file):
-        raise SourceError(
-            f"{order.key} '{order.containerfile}' is no file in the folder from which the image is built. "
-            "Write its path in the source, below source.subdir if that is set."
-        )
+def write_record(place: Path, record: dict[str, Any]) -> None:
+    new = place / f"{RECORD}.new"
+    new.write_text(json.dumps(record))
+    new.replace(place / RECORD)
+
+
+def build(order: Order, state: str, describe: Describe, run: RunOfBuilds, record: dict[str, Any]) -> Built:
+    """Build an image, and save it unless the controller has the same. The caller holds the lock."""
     engine = working_engine(order.key)
-    with tempfile.TemporaryDirectory(dir=order.place) as scratch:
+    newer, save = ENGINES[engine]
+    for left in order.place.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    images: dict[str, dict[str, Any]] = record["images"]
+    with tempfile.TemporaryDirectory(dir=order.place, prefix=SCRATCH) as scratch, order.folder() as folder:
+        file = folder / order.containerfile
+        if not file.is_file() or not is_inside(folder, file):
+            raise SourceError(
+                f"{order.key} '{order.containerfile}' is no file of {order.shown}. The path starts at the folder that "
+                f"the build reads ({order.key.partition('.')[0]}.context, or the whole source). Correct it."
+            )
         number = Path(scratch) / "id"
-        options = ["--file", str(file), "--iidfile", str(number), "--tag", order.tag]
-        if order.platform:
-            options += ["--platform", order.platform]
-        if renewal:
-            options += ["--pull", "--no-cache"]
-        asked(
-            engine, ["build", *options, str(folder)], f"{order.key}: building {order.containerfile} of '{order.name}'"
-        )
+        options = ["--platform", order.platform] if order.platform else []
+        options += [newer, "--no-cache"] if run.renews else []
+        command = ["build", *options, "--file", str(file), "--iidfile", str(number), "--tag", order.tag, str(folder)]
+        words = " ".join([engine, "build", *options])
+        doing = f"{order.key}: building {order.containerfile} of '{order.name}'"
+        asked(engine, command, doing, f"Correct the Containerfile, and try it with {words}.")
         image = number.read_text().strip()
-        if image != known or not record_of(order.place):
-            archive = Path(scratch) / ARCHIVE
-            asked(engine, [*ENGINES[engine], str(archive), image], f"{order.key}: saving the image of '{order.name}'")
-            # The record goes first: an archive without one is built again.
-            (order.place / RECORD).unlink(missing_ok=True)
-            archive.replace(order.archive)
-        new = Path(scratch) / RECORD
-        new.write_text(json.dumps({"state": order.state, "id": image, "renewed": renewal}))
-        new.replace(order.place / RECORD)
+        known = next((dict(one) for one in images.values() if one["id"] == image), None)
+        if known is None:
+            archive = Path(scratch) / "image.tar"
+            doing = f"{order.key}: saving the image of '{order.name}' in {order.place}"
+            asked(engine, [*save, str(archive), image], doing, "Make room there, if the disk is full.")
+            found, architectures = describe(archive)
+            known = {"id": image, "digest": found, "architectures": architectures, "size": archive.stat().st_size}
+            known["archive"] = f"{found.partition(':')[2][:32]}.tar"
+            with open(archive, "rb") as stream:
+                os.fsync(stream.fileno())
+            archive.replace(order.place / known["archive"])
+    # The newest is the last one.
+    images.pop(state, None)
+    images[state] = {**known, "run": run.identity}
+    record["images"] = dict(list(images.items())[-MOST_KEPT:])
+    record["failed"] = {}
+    write_record(order.place, record)
+    listed = {one["archive"] for one in record["images"].values()}
+    for path in order.place.glob("*.tar"):
+        if path.name not in listed:
+            path.unlink()
+    return image_in(order.place, known)
 
 
 def working_engine(key: str) -> str:
@@ -237,20 +325,17 @@ def working_engine(key: str) -> str:
     )
 
 
-def asked(engine: str, words: list[str], doing: str) -> None:
+def asked(engine: str, words: list[str], doing: str, remedy: str) -> None:
     """Run the engine; raises SourceError with its last lines."""
     # Messages are shown to the user, and a terminal would get lines that overwrite each other.
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "BUILDKIT_PROGRESS": "plain"}
     try:
         answer = run_bounded([engine, *words], None, environment, quiet=LONGEST)
-    except Silent as error:
-        raise SourceError(f"{doing} failed: {error}. Make the build shorter.") from None
+    except Silent:
+        raise SourceError(f"{doing} did not end within {LONGEST // 60} minutes. Make it shorter.") from None
     if answer.returncode != 0:
         said = words_of(answer.stderr, LINES) or words_of(answer.stdout, LINES)
-        raise SourceError(
-            f"{doing} failed. Correct the Containerfile, and try it with {engine} build. "
-            f"{engine} says: {' '.join(said)}"
-        )
+        raise SourceError(f"{doing} failed. {remedy} {engine} says: {' '.join(said)}")
 
 
 def words_of(text: str, count: int) -> list[str]:

@@ -23,10 +23,11 @@ from ansible_collections.pyweb.stack.plugins.module_utils.given_images.registry 
     UnreachableError,
 )
 from ansible_collections.pyweb.stack.plugins.module_utils.images.places import ImageError
-from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.builds import built, order_of
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.builds import RunOfBuilds, built, kept, order_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import FetchError, SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.paths import find
 
+ANY_RUN = RunOfBuilds()
 # The name of an image in messages has this many digits of its digest.
 DIGITS = 12
 
@@ -37,10 +38,12 @@ def login_of(source: dict[str, Any]) -> dict[str, Any]:
     return {key: given[key] for key in ("username", "password", "plain_http") if given.get(key)}
 
 
-def pinned_image(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str, str]:
+def pinned_image(source: dict[str, Any], bases: list[str], run: RunOfBuilds = ANY_RUN) -> dict[str, str]:
     """The digest of an image, and its architectures. A Containerfile is built first. Raises SourceError."""
-    archive = built(source, bases, renewal) if source.get("containerfile") else archive_of(source, bases)
-    if archive:
+    if source.get("containerfile"):
+        image = built(order_of(source, bases), seen_archive, run)
+        return {"digest": image.digest, "architectures": " ".join(image.architectures)}
+    if archive := archive_of(source, bases):
         digest, architectures = seen_archive(archive)
         return {"digest": digest, "architectures": " ".join(architectures)}
     reference, problem = references.parsed(source["image"])
@@ -100,12 +103,10 @@ def image_description(source: dict[str, Any], bases: list[str]) -> tuple[dict[st
 def built_description(source: dict[str, Any], bases: list[str]) -> tuple[dict[str, Any], Path]:
     """The same of an image that this run has built."""
     order = order_of(source, bases)
-    path = order.archive if source.get("digest") else built(source, bases)
-    digest = seen_archive(path)[0]
-    if source.get("digest") not in (None, digest):
-        raise SourceError(f"the image of '{order.name}' was built again while this run was under way. Run again.")
-    # The folder of the source in which the Containerfile is says nothing about folders in the image.
-    return described(order.name, "", digest, order.revision or order.name, path), path
+    image = kept(order, source["digest"]) if source.get("digest") else built(order, seen_archive, ANY_RUN)
+    # In the application root, which is in the image or not.
+    subdir = "" if source.get("environment") else source.get("subdir") or ""
+    return described(order.name, subdir, image.digest, order.revision or order.name, image.archive), image.archive
 
 
 def environment_of(source: dict[str, Any]) -> dict[str, Any]:

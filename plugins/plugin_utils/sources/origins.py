@@ -16,6 +16,7 @@ from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import reco
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import scm
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import archive_name, is_given
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.archives import archive_file, unpack
+from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.builds import RunOfBuilds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
     archive,
@@ -26,6 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.files import (
 )
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.git import repository_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.images import (
+    ANY_RUN,
     environment_of,
     image_description,
     pinned_image,
@@ -111,9 +113,9 @@ def origin_of_code(source: dict[str, Any], bases: list[str]) -> Origin:
     )
 
 
-def pin(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str, str]:
+def pin(source: dict[str, Any], bases: list[str], run: RunOfBuilds = ANY_RUN) -> dict[str, str]:
     """Check a source before a host is asked, and return what the rest of the run has to use: the commit of a branch,
-    and the digest of an image. A Containerfile is built, with new packages if ``renewal`` names this run.
+    and the digest of an image. A Containerfile is built for this ``run``.
 
     Raises SourceError with what to do.
     """
@@ -121,9 +123,9 @@ def pin(source: dict[str, Any], bases: list[str], renewal: str = "") -> dict[str
     if source.get("git"):
         found = {"commit": repository_of(source, bases).commit_of(source.get("version") or "HEAD")}
     if is_given(source):
-        found |= pinned_image({**source, **found}, bases, renewal)
+        found |= pinned_image({**source, **found}, bases, run)
     if source.get("environment"):
-        image = pinned_image(environment_of({**source, **found}), bases, renewal)
+        image = pinned_image(environment_of({**source, **found}), bases, run)
         found |= {"environment_digest": image["digest"], "architectures": image["architectures"]}
     if source.get("archive"):
         check_archive(source, bases)
