@@ -224,7 +224,7 @@ class ActionModule(RolloutAction):
         orphaned.warn(self.facts(), self.task_vars)
         # Each look at another host costs time, so one host compares them for all.
         if self.is_first and not self._task.check_mode:
-            for line in outcome.table(self.outcome_of_run(), self.hosts, self.addresses()):
+            for line in outcome.table(self.outcome_of_run(), {*self.hosts}, self.addresses()):
                 display.display(line)
         self.later = False
         return self.reported({"changed": False}, own, names)

@@ -54,7 +54,7 @@ class Releases:
     def build(self) -> dict[str, Any]:
         """Build the releases that differ, beside the live ones.
 
-        The applications of ``missing_sources`` and ``missing_images`` need an upload first, and ``missing_packages`` are
+        The applications of ``missing_sources`` and ``missing_images`` need an upload first. ``missing_packages`` are
         Debian packages to install first. ``unresolved`` are the applications that wait for other hosts, each with the
         versions that this host has found, and ``resolved`` those of new releases.
         """

@@ -235,12 +235,14 @@ class RolloutAction(SwitchingAction):
             answer = self.ask(state, undone, "revert", lease=self.lease(found, results), failed=failed)
             if answer.get("unreachable"):
                 return answer
+        if not renew or not state["provisional"]:
+            return {}
         lease = self.lease(found, results)
         now = time.time()
         due = [
             name for name, one in state["provisional"].items() if rollout.is_due(one["until"], lease["seconds"], now)
         ]
-        if renew and due:
+        if due:
             answer = self.ask(state, list(state["provisional"]), "renew", lease=lease)
             return answer if answer.get("unreachable") else {}
         return {}

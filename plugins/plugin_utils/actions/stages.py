@@ -246,7 +246,7 @@ class StagesAction(HostAction):
     def missing_hosts(self) -> str:
         """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""
         results = self.results()
-        lost = barrier.missing(results, self.hosts)
+        lost = barrier.missing(results, {*self.hosts})
         stopped = barrier.message_of_missing(lost, self.skips_unreachable, barrier.begun(results))
         if lost and not stopped and self.is_first:
             display.warning(
@@ -257,7 +257,7 @@ class StagesAction(HostAction):
 
     def unbuilt(self) -> dict[str, list[str]]:
         """The applications that a host of the play could not build, and these hosts."""
-        return barrier.unbuilt(self.results(), self.hosts, self.skips_unreachable)
+        return barrier.unbuilt(self.results(), {*self.hosts}, self.skips_unreachable)
 
     @property
     def is_first(self) -> bool:

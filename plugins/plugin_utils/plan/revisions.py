@@ -38,7 +38,7 @@ def bases(
 ) -> dict[str, str]:
     """The base of each application whose source is described. ``hosts`` are names and addresses of all hosts."""
     part = webapp_part(roles, of_no_host(model))
-    names = pattern_of(hosts)
+    names = names_in(hosts)
     apps = part.inputs["apps"] if part else []
     workers = {app["name"]: app.get("workers") for app in model.apps}
     return {
@@ -55,9 +55,7 @@ def of_no_host(model: Model) -> Model:
     return replace(model, apps=apps, facts=FACTS, inputs={**model.inputs, "webapp": webapp})
 
 
-def base_of(
-    app: dict[str, Any], description: dict[str, Any], workers: Any, names: re.Pattern[str] | None = None
-) -> str:
+def base_of(app: dict[str, Any], description: dict[str, Any], workers: Any, names: Collection[str] = ()) -> str:
     """The first digits of a revision. ``app`` is an application of the part webapp, ``workers`` its input."""
     spec = {**app, "source": description}
     wanted = {
@@ -71,7 +69,7 @@ def base_of(
         "files": sorted(str(file["path"]) for file in app["files"] or []),
     }
     text = json.dumps(wanted, sort_keys=True, default=str, ensure_ascii=False)
-    return digest(names.sub(HIDDEN, text) if names else text)[:8]
+    return digest(without_hosts(text, names))[:8]
 
 
 def asked_python(spec: Mapping[str, Any]) -> Any:
@@ -88,14 +86,17 @@ def asked_version(interpreter: Any) -> str:
     return found[1] if found else ""
 
 
-def pattern_of(hosts: Iterable[str]) -> re.Pattern[str] | None:
-    """Matches the names and addresses of hosts, the longest first, and only as whole names."""
+def names_in(hosts: Iterable[str]) -> list[str]:
+    """The names and addresses of hosts, the longest first."""
     names = {name for one in hosts for name in (one, one.partition(".")[0] if not is_address(one) else one)}
     names = {name for name in names if name and "{" not in name and not LOOPBACK.fullmatch(name)}
-    if not names:
-        return None
-    listed = "|".join(re.escape(name) for name in sorted(names, key=lambda name: (-len(name), name)))
-    return re.compile(rf"(?<![\w.-])(?:{listed})(?![\w-])")
+    return sorted(names, key=lambda name: (-len(name), name))
+
+
+def without_hosts(text: str, names: Iterable[str]) -> str:
+    """A text without the names of hosts, where they are whole names. Most texts have none of hundreds of names."""
+    found = [re.escape(name) for name in names if name in text]
+    return re.sub(rf"(?<![\w.-])(?:{'|'.join(found)})(?![\w-])", HIDDEN, text) if found else text
 
 
 def is_address(name: str) -> bool:
