@@ -209,7 +209,7 @@ def report(releases: dict[str, str]) -> dict[str, Any]:
 
 
 def wanted_of(spec: dict[str, Any]) -> list[str]:
-    """What must be uploaded before a release can be built, as keys of the answer."""
+    """The uploads that a release needs before it can be built, as keys of the answer."""
     source = spec.get("source") or {}
     wanted = {"missing_sources": source, "missing_images": source.get("environment") or {}}
     return [key for key, one in wanted.items() if one.get("wanted")]

@@ -66,7 +66,7 @@ def python_of(spec: dict[str, Any], versions: InterpreterVersions) -> Any:
 
 
 def image_of(container: dict[str, Any], source: dict[str, Any]) -> list[Any]:
-    """What the image of a release is made from: a base and packages, or a Containerfile, whose image has a digest."""
+    """The input of the image of a release: a base and packages, or the digest of an image from a Containerfile."""
     built = source.get("environment")
     return ["image", container["base"], container["packages"], *([built["digest"]] if built else [])]
 

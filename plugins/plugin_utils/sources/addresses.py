@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What the keys of a source say: its address, and whether it is an image."""
+"""The keys of a source: its address, and whether it is an image."""
 
 from __future__ import annotations
 

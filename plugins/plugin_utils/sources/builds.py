@@ -49,7 +49,7 @@ RECORD, LOCK, SCRATCH = "built.json", "lock", "building-"
 class RunOfBuilds:
     """The run that wants an image. With ``renews``, it wants a new base and new packages, the same for all hosts.
 
-    What a check run renews is not used by later runs.
+    Later runs do not use an image that a check run has renewed.
     """
 
     identity: str = ""
@@ -59,7 +59,7 @@ class RunOfBuilds:
 
 @dataclass(frozen=True)
 class Built:
-    """An image of the controller: its archive, its digest, and the digest of what it was built from."""
+    """An image of the controller: its archive, its digest, and its architectures."""
 
     archive: Path
     digest: str
@@ -70,8 +70,9 @@ class Built:
 class Order:
     """An image to build. ``place`` is where the controller keeps it.
 
-    ``key`` is the option in messages, and ``shown`` what the folder is. ``state`` returns what changes if anything in
-    the folder does. ``folder`` provides the folder for a build: only a build has to fetch the code of a repository.
+    ``key`` is the option in messages, and ``shown`` what the folder is. ``state`` returns a text that changes if
+    anything in the folder does. ``folder`` provides the folder for a build: only a build has to fetch the code of a
+    repository.
     """
 
     key: str
@@ -145,7 +146,7 @@ def folder_of(top: Path, context: str, source: str, group: str) -> Path:
 
 
 def state_of(folder: Path) -> str:
-    """What changes if anything in a folder does. An engine reads files that git leaves out, too.
+    """A digest that changes if anything in a folder does. An engine reads files that git leaves out, too.
 
     It is made of times and sizes, because folders can be large. If it changes without reason, the engine finds all
     steps in its cache.
@@ -225,7 +226,7 @@ def remove_unused(own: Path) -> None:
 
 
 def record_of(place: Path) -> dict[str, Any]:
-    """The images of a Containerfile by what they were built from, and the last build that failed.
+    """The images of a Containerfile by the digests of their folders, and the last build that failed.
 
     An archive that is not whole does not count.
     """
