@@ -19,8 +19,8 @@ from ansible import constants
 
 # The longest time in seconds for which a run is remembered. No lease is longer.
 REMEMBERED = 24 * 3600
-# The number of ended runs that a host gets, the newest first.
-MOST = 50
+# The number of ended runs that a host gets, the newest first, and that of runs that are remembered.
+MOST, MOST_REMEMBERED = 50, 200
 
 
 def folder() -> Path:
@@ -47,8 +47,8 @@ def record(run: str) -> None:
 
 def forget() -> None:
     """Remove the files of runs that no host remembers."""
-    for modified, _owner, path in recorded():
-        if time.time() - modified > REMEMBERED:
+    for number, (modified, _owner, path) in enumerate(recorded()):
+        if number >= MOST_REMEMBERED or time.time() - modified > REMEMBERED:
             os.unlink(path)
 
 

@@ -192,11 +192,16 @@ def fresh(token: Any) -> dict[str, Any]:
     }
 
 
-def state_of(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The latest state of a host in this deployment; empty if it has none."""
+def state_of(stages: Mapping[str, Mapping[str, Any]]) -> State:
+    """The latest state of a host in this deployment; empty if it has none.
+
+    It is no copy. Each process of Ansible that touches a value copies its page of memory, and asks for all hosts.
+    """
     token = (stages["deploy"].get("deployment") or {}).get("token")
-    known = [stages[name] for name in ("finish", "confirm", "switch") if token and stages[name].get("token") == token]
-    return dict(known[0]) if known else {}
+    for name in ("finish", "confirm", "switch"):
+        if token and stages[name].get("token") == token:
+            return stages[name]
+    return {}
 
 
 def is_lost(stages: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -244,7 +249,7 @@ def unconfirmed(rollout: Rollout, results: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def without_finish(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def without_finish(stages: Mapping[str, Mapping[str, Any]]) -> State:
     return state_of({**stages, "finish": {}})
 
 
