@@ -60,6 +60,8 @@ def archive(path: str, version: str, *command: str) -> None:
         "os": "linux",
         "config": {"WorkingDir": "/app", "Cmd": list(command), "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "A=b"]},
         "rootfs": {"type": "layers", "diff_ids": [digest(one) for one in layers]},
+        # An engine that builds on this image counts the layers here.
+        "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "given_image.py"} for _layer in layers],
     }
     names = [f"{number}/layer.tar" for number in range(len(layers))]
     manifest = [{"Config": "config.json", "RepoTags": [], "Layers": names}]
