@@ -59,6 +59,10 @@ extra: "add_header A b;"
 """
 
 
+def has_image(given: dict[str, Any]) -> bool:
+    return given.get("runtime") == "container" or any(given["source"].get(key) for key in ("image", "containerfile"))
+
+
 def site(text: str, page: str, prefix: str = "") -> dict[str, Any]:
     return yaml.safe_load(text.replace("PAGE", page).replace("PREFIX", prefix))
 
@@ -137,6 +141,21 @@ WEBAPPS = [
         # An image has them already.
         python={},
         container={},
+    ),
+    app(
+        "e",
+        {"path": "shop", "containerfile": "Containerfile", "context": "web", "platform": "linux/amd64"},
+        site={"port": 85},
+        python={},
+        container={},
+    ),
+    app(
+        "f",
+        {"path": "shop"},
+        site={"port": 86},
+        python={},
+        runtime="container",
+        container={"containerfile": "Containerfile", "context": "web", "platform": "linux/amd64"},
     ),
 ]
 SITES = [
@@ -425,7 +444,7 @@ def test_definitions_of_applications_that_are_accepted_are_accepted(manager: str
     facts = {"init": "systemd", "cpus": 2, "memory_bytes": 2**31, "supervisor": True}
     for webapps in [WEBAPPS, *accepted("webapps")]:
         # An image needs systemd.
-        fitting = [one for one in webapps if manager == "systemd" or not one["source"].get("image")]
+        fitting = [one for one in webapps if manager == "systemd" or not has_image(one)]
         apps, problems, *_ = checked_inventory([{**one, "process_manager": manager} for one in fitting])
         assert problems == []
         assert systemd.problems(services.systemd_services(apps, facts)) == []

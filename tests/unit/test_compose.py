@@ -361,7 +361,7 @@ def test_an_application_with_an_image_is_refused_without_asking_its_registry(tmp
         made(wanted, tmp_path / "to")
     assert error.value.problems == [
         "webapps 'shop'.source.image: the application has its image already, and compose can run it. This folder is "
-        "for sources without one: set source.git or source.path."
+        "for sources without one: set source.git or source.path alone."
     ]
 
 

@@ -56,8 +56,8 @@ def check_container(checker: Checker, app: dict[str, Any], where: str) -> None:
     if app["process_manager"] == "supervisor":
         checker.problem(
             f"{where}.runtime",
-            "'container' needs systemd, but process_manager is 'supervisor'. Remove process_manager, or set runtime: "
-            "host.",
+            "'container' needs systemd, but process_manager is 'supervisor'. Remove process_manager"
+            f"{'' if is_given(app['source']) else ', or set runtime: host'}.",
         )
     given = app["python"]["interpreter"]
     if given and given != INTERPRETER and not is_complete(app):
