@@ -230,7 +230,11 @@ def test_a_full_disk_and_a_killed_run_leave_no_half_of_an_image(places: list[Pla
     wanted = {"greeting": "two", "boxed_container": {"packages": [LIBRARY, "file"]}}
     # There is room at the beginning, and none later.
     folder = "/srv/webapps/.images"
-    fill = f"until ls {folder} | grep -q 'new$'; do sleep 0.1; done; head -c 440M /dev/zero >{folder}/fill"
+    # The next image would remove a file of the folder, but not one that has no name any longer.
+    fill = (
+        f"until ls {folder} | grep -q 'new$'; do sleep 0.1; done; exec 3>{folder}/fill; rm {folder}/fill; "
+        "head -c 440M /dev/zero >&3; until test -e /var/tmp/filled; do sleep 0.2; done"
+    )
     kept = "mkdir -p /var/tmp/kept && mv /srv/webapps/.images/* /var/tmp/kept/"
     for place in places:
         place.run(f"{kept} && mount -t tmpfs -o size=530M,mode=0700 none /srv/webapps/.images")
@@ -240,11 +244,12 @@ def test_a_full_disk_and_a_killed_run_leave_no_half_of_an_image(places: list[Pla
         left = [set(images(place)) for place in places]
     finally:
         for place, filler in zip(places, fillers, strict=True):
+            place.run("touch /var/tmp/filled")
             filler.wait(200)
-            place.run("umount /srv/webapps/.images && mv /var/tmp/kept/* /srv/webapps/.images/")
+            place.run("rm /var/tmp/filled; umount /srv/webapps/.images && mv /var/tmp/kept/* /srv/webapps/.images/")
     assert run.status != 0
     assert all("the disk is full. Make room" in run.failure(place.name) for place in places), run.output[-3000:]
-    assert left == [{"fill"}, {"fill"}]
+    assert left == [set(), set()]
     assert everywhere(images, places) == before
     assert all(place.ask("/", headers=BOXED).status_code == 200 for place in places)
 
