@@ -87,7 +87,11 @@ def test_an_image_is_built_from_its_folder(source: Path) -> None:
     (source / "shop.py").write_text("app = 2\n")
     second = pin(given, [])
     assert second["digest"] != first["digest"]
-    assert files(origin.file)["app/shop.py"] == "app = 2\n"
+    again = origin_of({**given, **second}, [])
+    assert again.file
+    assert files(again.file)["app/shop.py"] == "app = 2\n"
+    # A run that began before still finds its own.
+    assert files(origin.file)["app/shop.py"] == "app = 1\n"
 
 
 def test_a_step_that_fails_shows_the_words_of_the_engine(source: Path) -> None:

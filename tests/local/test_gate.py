@@ -62,7 +62,7 @@ def answering(path: str, status: int | Callable[[], int]) -> Iterator[None]:
         (
             429,
             60,
-            "on its own socket after 1.0 seconds of errors. If it needs longer to warm up, set health.timeout",
+            "seconds of errors. If it needs longer to warm up, set health.timeout",
             "wrong",
         ),
         (503, 2, "on its own socket within 2 seconds (health.timeout).", "after"),

@@ -34,9 +34,10 @@ class Silent(Exception):
 
 
 def run_bounded(
-    command: list[str], cwd: Path | None, environment: dict[str, str], quiet: float = QUIET
+    command: list[str], cwd: Path | None, environment: dict[str, str], quiet: float = 0.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that waits for a server; raises Silent if it reports nothing for ``quiet`` seconds."""
+    """Run a command that waits for a server; raises Silent if it reports nothing for ``quiet`` seconds (QUIET)."""
+    quiet = quiet or QUIET
     began = heard = time.monotonic()
     output: dict[int, bytes] = {}
     with subprocess.Popen(
