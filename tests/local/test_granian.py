@@ -197,6 +197,16 @@ def test_no_signal_is_lost(serve: Callable[..., Any]) -> None:
     wakeup.wait()
 
 
+@pytest.mark.parametrize("name", ["TERM", "INT"])
+def test_a_worker_that_loads_the_application_ends_at_once(serve: Callable[..., Any], name: str) -> None:
+    loading = "print('loading', flush=True)\nimport time\ntime.sleep(60)\n"
+    server = serve("granian", code=loading, workers=2, wait=False)
+    server.wait(lambda: server.log.read_text().count("loading") >= 2, 10)
+    server.process.send_signal(getattr(signal, f"SIG{name}"))
+    server.process.wait(10)
+    server.wait(lambda: not server.children())
+
+
 def test_a_kept_connection_gives_its_place_to_one_that_waits(serve: Callable[..., Any]) -> None:
     server = serve("granian", threads=4)
 
