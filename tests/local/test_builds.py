@@ -27,7 +27,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.sources import builds
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import source_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.errors import SourceError
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.origins import origin_of, pin
-from given_images import ARCHITECTURE, PYTHON, docker_archive
+from given_images import ARCHITECTURE, BOXED, PYTHON, docker_archive
 from host_facts import GOOD
 
 # The image has the content of the file VERSION, and another one for each build without a cache.
@@ -166,14 +166,20 @@ def test_hosts_that_ask_at_the_same_time_wait_for_one_build(bench: Bench) -> Non
     assert bench.asked() == ["build", "save"]
 
 
-def test_a_repository_is_built_at_its_commit(bench: Bench, tmp_path: Path) -> None:
-    def git(*words: str) -> None:
-        settings = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        subprocess.run(["git", *settings, *words], cwd=bench.source, check=True, capture_output=True)
+def git(bench: Bench, *words: str) -> None:
+    settings = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run(["git", *settings, *words], cwd=bench.source, check=True, capture_output=True)
 
-    git("init", "-q", "-b", "main")
-    git("add", ".")
-    git("commit", "-qm", "one")
+
+def commit(bench: Bench, text: str, version: str = "1") -> None:
+    bench.change(version)
+    git(bench, "init", "-q", "-b", "main")
+    git(bench, "add", ".")
+    git(bench, "commit", "-qm", text)
+
+
+def test_a_repository_is_built_at_its_commit(bench: Bench) -> None:
+    commit(bench, "one")
     given = {"git": f"file://{bench.source}", "containerfile": "Containerfile", "version": "main"}
     found = pin(given, [])
     assert re.fullmatch("[0-9a-f]{40}", found["commit"])
@@ -182,9 +188,9 @@ def test_a_repository_is_built_at_its_commit(bench: Bench, tmp_path: Path) -> No
     assert origin.description["revision"] == f"{found['commit'][:12]} {found['digest'][7:19]}"
     bench.asked()
     # Another branch has its own image, so that both can be deployed by one run.
-    git("checkout", "-qb", "other")
+    git(bench, "checkout", "-qb", "other")
     bench.change("2")
-    git("commit", "-qam", "two")
+    git(bench, "commit", "-qam", "two")
     other = pin({**given, "version": "other"}, [])
     assert other["digest"] != found["digest"]
     assert pin(given, []) == found
@@ -343,15 +349,6 @@ def test_the_next_engine_is_used_if_the_first_one_does_not_work(bench: Bench) ->
 # An image for code that is not in it
 
 
-BOXED: dict[str, Any] = {
-    "name": "shop",
-    "source": {"path": "x"},
-    "wsgi": "shop:app",
-    "runtime": "container",
-    "container": {"containerfile": "Containerfile"},
-}
-
-
 def test_the_code_of_a_folder_runs_in_an_image_that_is_built_for_it(bench: Bench) -> None:
     (app,) = applications([{**BOXED, "source": {"path": str(bench.source)}}])
     found = pin(source_of(app), [])
@@ -390,3 +387,21 @@ def test_another_image_is_another_release_and_other_code_is_not_another_image(be
     assert (first[0] != second[0], first[1] == second[1]) == (True, True)
     bench.change("2")
     assert identity()[1] != first[1]
+
+
+def test_the_code_of_a_repository_runs_in_an_image_of_the_same_commit(bench: Bench) -> None:
+    commit(bench, "one")
+    (app,) = applications([{**BOXED, "source": {"git": f"file://{bench.source}", "version": "main"}}])
+    found = pin(source_of(app), [])
+    commit(bench, "two", "2")
+    (item,) = releases([app], {**GOOD, "sources": {"shop": found}})
+    description = origin_of(item["source"], []).description
+    assert description["revision"] == found["commit"]
+    assert description["environment"]["revision"].startswith(found["commit"][:12])
+    assert description["environment"]["digest"] == found["environment_digest"]
+
+
+def test_a_context_that_a_link_leads_out_of_the_source_is_refused(bench: Bench) -> None:
+    (bench.source / "web").symlink_to("/etc")
+    with pytest.raises(SourceError, match=r"source\.context: .* has no folder 'web'"):
+        bench.pin(context="web")

@@ -21,6 +21,14 @@ from typing import Any
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+# An application whose code runs in an image that is built for it.
+BOXED: dict[str, Any] = {
+    "name": "shop",
+    "source": {"path": "x"},
+    "wsgi": "shop:app",
+    "runtime": "container",
+    "container": {"containerfile": "Containerfile"},
+}
 # An image in which an application can run.
 PYTHON: list[Any] = ["bin/", ("bin/sh", b"sh", 0o755), ("usr/local/bin/python3.12", b"python", 0o755)]
 PYTHON += [("usr/local/bin/python3", "->", "python3.12"), ("usr/local/bin/gunicorn", b"gunicorn", 0o755)]

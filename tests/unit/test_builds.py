@@ -18,6 +18,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import containers
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.applications import applications
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.sources.addresses import source_of
+from given_images import BOXED
 from host_facts import GOOD
 
 SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "x", "containerfile": "Containerfile"}, "wsgi": "shop:app"}
@@ -79,15 +80,6 @@ def test_compose_refuses_a_containerfile() -> None:
 
 
 # An image for code that is not in it
-
-
-BOXED: dict[str, Any] = {
-    "name": "shop",
-    "source": {"path": "x"},
-    "wsgi": "shop:app",
-    "runtime": "container",
-    "container": {"containerfile": "Containerfile"},
-}
 
 
 def test_the_host_of_the_runtime_needs_no_image() -> None:
