@@ -102,3 +102,25 @@ def test_a_step_that_fails_shows_the_words_of_the_engine(source: Path) -> None:
         pin(given, [])
     (source / "Containerfile").write_text(CONTAINERFILE)
     assert pin(given, []) == first
+
+
+def test_a_build_after_an_upgrade_has_the_upgraded_steps(source: Path) -> None:
+    """podman takes the oldest of equal steps from its cache."""
+    given = {"path": str(source), "containerfile": "Containerfile"}
+    steps = CONTAINERFILE.replace("COPY . /app/", "COPY fixed /fixed\nCOPY . /app/")
+    (source / "Containerfile").write_text(steps)
+    (source / "fixed").write_text("x")
+    found = []
+    for number, run in enumerate(
+        (builds.RunOfBuilds("a"), builds.RunOfBuilds("b", renews=True), builds.RunOfBuilds("c"))
+    ):
+        (source / "shop.py").write_text(f"app = {number}\n")
+        image = origin_of({**given, **pin(given, [], run)}, [])
+        assert image.file
+        found.append(history(image.file))
+    assert ["upgraded=b" in one for one in found] == [False, True, True]
+
+
+def history(path: Path) -> str:
+    with tarfile.open(path) as tar:
+        return "".join(tar.extractfile(one).read().decode() for one in tar if one.name.endswith(".json"))  # type: ignore[union-attr]

@@ -405,3 +405,28 @@ def test_a_context_that_a_link_leads_out_of_the_source_is_refused(bench: Bench) 
     (bench.source / "web").symlink_to("/etc")
     with pytest.raises(SourceError, match=r"source\.context: .* has no folder 'web'"):
         bench.pin(context="web")
+
+
+STAGES = """# A comment
+FROM base AS one
+RUN cat <<EOF
+FROM nothing
+EOF
+RUN echo `date`
+from base \\
+  # in between
+  AS two
+COPY --from=one /x /x
+"""
+
+
+def test_each_stage_of_an_upgraded_image_begins_with_a_label(tmp_path: Path) -> None:
+    (tmp_path / "Containerfile").write_text(STAGES)
+    (tmp_path / "Containerfile.dockerignore").write_text("secret")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    copy = builds.with_label(tmp_path / "Containerfile", scratch, "run")
+    label = "LABEL pyweb.stack.upgraded=run"
+    wanted = STAGES.replace("AS one\n", f"AS one\n{label}\n").replace("AS two\n", f"AS two\n{label}\n")
+    assert copy.read_text() == wanted
+    assert (scratch / "Containerfile.dockerignore").read_text() == "secret"

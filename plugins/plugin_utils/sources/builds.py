@@ -226,7 +226,7 @@ def remove_unused(own: Path) -> None:
 
 
 def record_of(place: Path) -> dict[str, Any]:
-    """The images of a Containerfile by the digests of their folders, and the last build that failed.
+    """The images of a Containerfile by the digests of their folders, the last build that failed, and the last upgrade.
 
     An archive that is not whole does not count.
     """
@@ -237,9 +237,9 @@ def record_of(place: Path) -> dict[str, Any]:
             for state, one in found["images"].items()
             if (place / one["archive"]).is_file() and (place / one["archive"]).stat().st_size == one["size"]
         }
-        return {"images": images, "failed": dict(found["failed"])}
+        return {"images": images, "failed": dict(found["failed"]), "renewed": str(found.get("renewed") or "")}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {"images": {}, "failed": {}}
+        return {"images": {}, "failed": {}, "renewed": ""}
 
 
 def write_record(place: Path, record: dict[str, Any]) -> None:
@@ -262,6 +262,9 @@ def build(order: Order, state: str, describe: Describe, run: RunOfBuilds, record
                 f"{order.key} '{order.containerfile}' is no file of {order.shown}. The path starts at the folder that "
                 f"the build reads ({order.key.partition('.')[0]}.context, or the whole source). Correct it."
             )
+        label = run.identity if run.renews else str(record["renewed"])
+        if label:
+            file = with_label(file, Path(scratch), label)
         number = Path(scratch) / "id"
         options = ["--platform", order.platform] if order.platform else []
         options += [newer, "--no-cache"] if run.renews else []
@@ -286,12 +289,47 @@ def build(order: Order, state: str, describe: Describe, run: RunOfBuilds, record
     images[state] = {**known, "run": run.identity}
     record["images"] = dict(list(images.items())[-MOST_KEPT:])
     record["failed"] = {}
+    record["renewed"] = label if not run.is_check else record["renewed"]
     write_record(order.place, record)
     listed = {one["archive"] for one in record["images"].values()}
     for path in order.place.glob("*.tar"):
         if path.name not in listed:
             path.unlink()
     return image_in(order.place, known)
+
+
+def with_label(file: Path, scratch: Path, label: str) -> Path:
+    """A copy of a Containerfile in which each stage begins with a label, which names the last upgrade.
+
+    Engines take equal steps from their cache, and podman takes the older ones. So without it, the next build would have
+    the packages from before the upgrade again.
+    """
+    found: list[str] = []
+    documents: list[str] = []
+    words = ""
+    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        found.append(line)
+        if documents:
+            if line.strip() == documents[0]:
+                documents.pop(0)
+            continue
+        if line.lstrip().startswith("#"):
+            continue
+        words += f" {line.rstrip()}"
+        if words.endswith("\\"):
+            # The instruction goes on in the next line.
+            words = words[:-1]
+            continue
+        documents = re.findall(r"<<-?[\"']?(\w+)", words) if "<<" in words else []
+        if words.split()[:1] and words.split()[0].upper() == "FROM":
+            found.append(f"LABEL pyweb.stack.upgraded={label}")
+        words = ""
+    copy = scratch / file.name
+    copy.write_text("\n".join(found) + "\n", encoding="utf-8", errors="surrogateescape")
+    ignored = file.with_name(f"{file.name}.dockerignore")
+    if ignored.is_file():
+        shutil.copy(ignored, copy.with_name(ignored.name))
+    return copy
 
 
 def working_engine(key: str) -> str:
