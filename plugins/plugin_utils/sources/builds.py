@@ -317,7 +317,7 @@ def with_label(file: Path, scratch: Path, label: str) -> Path:
             continue
         words += f" {line.rstrip()}"
         if words.endswith("\\"):
-            # The instruction goes on in the next line.
+            # The instruction continues in the next line.
             words = words[:-1]
             continue
         documents = re.findall(r"<<-?[\"']?(\w+)", words) if "<<" in words else []
