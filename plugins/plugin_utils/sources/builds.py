@@ -307,7 +307,7 @@ def with_label(file: Path, scratch: Path, label: str) -> Path:
     found: list[str] = []
     documents: list[str] = []
     words = ""
-    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in lines_of(file.read_text(encoding="utf-8", errors="surrogateescape")):
         found.append(line)
         if documents:
             if line.strip() == documents[0]:
