@@ -27,7 +27,11 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.stages import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import host as plan
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan import parts as sending
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import addresses_of, urls
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import release_commands, runs_commands_first
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import (
+    leaders_of,
+    release_commands,
+    runs_commands_first,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.publishing import part as published
 
 display = Display()
@@ -199,15 +203,18 @@ class ActionModule(RolloutAction):
 
     def run_commands(self) -> dict[str, Any]:
         """Run the release commands of each application, on the first host that has a new release of it."""
-        builds = [[host, self.deployment_of(host).get("apps", [])] for host in self.commanding]
-        if not any(app["candidate"] for _host, apps in builds for app in apps):
+        leaders = self.once.result(
+            "leaders",
+            lambda: leaders_of([[host, self.deployment_of(host).get("apps", [])] for host in self.commanding]),
+        )
+        if self.host not in [leader for leader, _candidate in leaders.values()]:
             return {"changed": False, "apps": []}
         look = self.check_inventory({"sources": False})
         inputs = self.complete_inputs("webapp", look.inputs)
         left = {*self.unbuilt(), *self.failed_commands()}
         apps = release_commands(
             look.apps.where(lambda app: app["name"] not in left),
-            builds,
+            leaders,
             self.host,
             self.facts(),
             inputs["webapp_process_manager"],

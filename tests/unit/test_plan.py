@@ -140,6 +140,8 @@ class Run:
         self.report = "now"
         self.play = "1"
         self.strategy = "linear"
+        # Ansible gives each task an ID, which is the same on all hosts.
+        self.task = 0
         self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
@@ -197,6 +199,7 @@ class Run:
             action="pyweb.stack.apply",
             diff=False,
             register=variable,
+            _uuid=str(self.task),
             get_play=lambda: SimpleNamespace(_uuid=self.play, strategy=self.strategy),
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))

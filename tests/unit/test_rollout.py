@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.pyweb.stack.plugins.action import apply
 from ansible_collections.pyweb.stack.plugins.module_utils.switching import activation
 from ansible_collections.pyweb.stack.plugins.module_utils.switching.provisional import stages as ends
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rolling_out, rollout, transactions
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import rolling_out, rollout, stages, transactions
 from test_plan import STEP, Failed, Host, Run, activated, shop
 
 __all__ = ["shop"]
@@ -59,6 +60,7 @@ class Fleet:
         self.lines: list[str] = []
         self.warnings: list[str] = []
         self.slept: list[float] = []
+        self.begins: Callable[[str], None] = lambda _stage: None
         monkeypatch.setattr(apply.display, "display", lambda text, **_options: self.lines.append(text))
         monkeypatch.setattr(apply.display, "warning", self.warnings.append)
         monkeypatch.setattr(rolling_out.time, "sleep", self.slept.append)
@@ -67,6 +69,8 @@ class Fleet:
         """Run all stages; the messages of failures."""
         found: dict[str, str] = {}
         for stage, step in self.run.stages():
+            self.run.task += 1
+            self.begins(stage)
             for host in [one for one in self.run.batch or self.run.hosts if one not in self.run.lost]:
                 try:
                     result = self.run(self.apps[host], stage=stage, host=host, more=more, step=step)
@@ -94,6 +98,32 @@ class Fleet:
 
 def give(rollout: dict[str, Any]) -> dict[str, Any]:
     return {"webapp_rollout": rollout}
+
+
+# The work for many hosts
+
+
+@pytest.mark.parametrize("stage", ["commands", "switch", "confirm", "finish"])
+def test_the_work_for_a_host_does_not_grow_with_the_number_of_hosts(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """One task of a stage reads the results of all hosts. The others read their own, and that of the first host."""
+    looks: list[tuple[str, str]] = []
+    current: list[str] = []
+    found = stages.StagesAction.stages_of
+
+    def stages_of(action: Any, host: str) -> Any:
+        if (current[-1:] == [stage]) and host not in action.found_stages:
+            looks.append((action.host, host))
+        return found(action, host)
+
+    monkeypatch.setattr(stages.StagesAction, "stages_of", stages_of)
+    fleet = Fleet(monkeypatch, [shop])
+    fleet.begins = current.append
+    assert fleet.whole(**give({"first": "4"})) == {}
+    read = {host: {other for one, other in looks if one == host} for host in fleet.run.hosts}
+    assert read.pop("web1") == {"web1", "web2", "web3", "web4"}
+    assert read == {host: {host, "web1"} for host in read}
 
 
 # The batches

@@ -25,7 +25,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.nginx import checks, t
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.releases import releases
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.reports import urls
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import (
+    activations,
+    leaders_of,
+    release_commands,
+    switches,
+)
 
 FACTS = {"init": "systemd", "cpus": 2, "memory_bytes": 4 * 1024**3, "supervisor": False}
 RELEASE = "20261121T090522Z-e07de047"
@@ -133,7 +138,7 @@ def test_its_release_commands_belong_to_the_switch_of_each_host() -> None:
         for name in ("vault", "shop")
     ]
     for host in ("a", "b"):
-        found = release_commands(apps, [["a", builds], ["b", builds]], host, FACTS)
+        found = release_commands(apps, leaders_of([["a", builds], ["b", builds]]), host, FACTS)
         assert [item["name"] for item in found] == (["shop"] if host == "a" else [])
     vault, shop = activations(apps, builds, FACTS)
     assert (vault["stop_first"], vault["release_commands"]) == (True, ["migrate"])

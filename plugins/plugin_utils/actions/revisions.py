@@ -54,13 +54,12 @@ def held_on(reports: Mapping[str, Mapping[str, Any]], bases: Mapping[str, str], 
 
 
 def agreed(
-    name: str, host: str, builds: Mapping[str, Mapping[str, Any]], reports: Mapping[str, Mapping[str, Any]]
+    name: str,
+    base: str,
+    builds: Mapping[str, Mapping[str, Any]],
+    reports: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The revision of an application on a host: its own base, and the packages that all hosts of the run have."""
-    own = (builds[host].get(name) or {}).get("revision")
-    if not is_revision(own):
-        return ""
-    base = str(own)[:8]
+    """The revision of an application on hosts with this base: the base, and the packages that all hosts have."""
     found = {one: built.get(name) or {} for one, built in builds.items()}
     new = [build for build in found.values() if build.get("candidate")]
     live = [
@@ -104,11 +103,21 @@ class RevisionsAction(ModelAction, StagesAction):
 
     def with_revisions(self, switches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The switches of this host, with the revision that all hosts agree on; empty without the stage look."""
-        reports = self.reports()
-        if self.host not in reports:
+        if not self.stages_of(self.host)["look"].get("fleet"):
             return switches
-        builds = {host: self.builds_of(host) for host in reports}
-        return [{**one, "revision": agreed(one["name"], self.host, builds, reports)} for one in switches]
+        return [{**one, "revision": self.agreed_revision(one["name"])} for one in switches]
+
+    def agreed_revision(self, name: str) -> str:
+        own = (self.builds_of(self.host).get(name) or {}).get("revision")
+        if not is_revision(own):
+            return ""
+        base = str(own)[:8]
+
+        def compute() -> str:
+            reports = self.reports()
+            return agreed(name, base, {host: self.builds_of(host) for host in reports}, reports)
+
+        return self.once.result(f"revision of {name} {base}", compute)
 
     def builds_of(self, host: str) -> dict[str, dict[str, Any]]:
         """The builds of a host in this run, by application."""

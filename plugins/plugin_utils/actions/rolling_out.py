@@ -7,16 +7,17 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.module_utils.host.texts import one_line
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import canary, own_runs, rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import own_runs, rollout
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.overview import Overview, overview_of
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.progress import progress
-from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import Rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.switching import SwitchingAction
 from ansible_collections.pyweb.stack.plugins.plugin_utils.rollout.traffic import questions
 
@@ -47,46 +48,32 @@ class RolloutAction(SwitchingAction):
         """The batch of this stage, or the one after it."""
         return int(self.arguments["batch"])
 
-    def group(self) -> dict[str, Mapping[str, dict[str, Any]]]:
-        """The results of the hosts that build and switch together with this one."""
-        names = self.deployment_of(self.host).get("batch") or []
+    def overview(self) -> Overview:
+        """What this stage needs to know of the hosts that build and switch together with this one."""
+        return Overview(**self.once.result("overview", lambda: asdict(self.look_at_group())))
+
+    def look_at_group(self) -> Overview:
+        names = str(self.deployment_of(self.host).get("batch") or "").split("\n")
         found = {host: self.stages_of(host) for host in names}
-        return {host: stages for host, stages in found.items() if stages["deploy"].get("deployment")}
-
-    def rollout_of(self, results: Mapping[str, Any]) -> Rollout:
-        deployments = deployments_of(results)
-        settings = self.common_settings(deployments)
-        return rollout.planned(deployments, self.unbuilt(), settings["first"], settings["batch"])
-
-    @staticmethod
-    def common_settings(deployments: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of the rollout, which are the same for all its hosts."""
-        settings: dict[str, Any] = next((one["rollout"] for one in deployments.values()), {})
-        return settings
+        results = {host: stages for host, stages in found.items() if stages["deploy"].get("deployment")}
+        forks = int(context.CLIARGS.get("forks") or DEFAULT_FORKS)
+        return overview_of(results, self.unbuilt(), self.arguments["stage"], self.number, forks)
 
     def steps(self) -> dict[str, Any]:
         """The stages after the release commands, the same for all hosts, and the batch of this host."""
-        results = self.group()
-        if not results or self._task.check_mode:
+        if not self.deployment_of(self.host) or self._task.check_mode:
             return {"steps": [], "batch": 0}
-        deployments = deployments_of(results)
-        if problem := rollout.differing({host: one["rollout"] for host, one in deployments.items()}):
-            raise AnsibleActionFail(f"{problem} No host has switched.")
-        settings = self.common_settings(deployments)
-        found = self.rollout_of(results)
+        found = self.overview()
+        if found.problem:
+            raise AnsibleActionFail(f"{found.problem} No host has switched.")
         if self.is_first:
-            for line in rollout.notices(found, deployments):
+            for line in found.lines:
                 display.display(line)
-        listed = rollout.steps(found, deployments, settings["pause"], settings["watch"])
-        return {"steps": listed, "batch": found.batch_of(self.host)}
+        return {"steps": found.steps, "batch": found.batch_of(self.host)}
 
-    def lease(self, found: Rollout, results: Mapping[str, Any]) -> dict[str, Any]:
+    def lease(self, found: Overview) -> dict[str, Any]:
         """The lease of a provisional switch: its run, and how long it lasts."""
-        deployments = deployments_of(results)
-        settings = self.common_settings(deployments)
-        wait = max(settings["pause"], settings["watch"])
-        forks = int(context.CLIARGS.get("forks") or DEFAULT_FORKS)
-        return own_runs.lease(self.play, rollout.lease_seconds(found, deployments, forks, wait))
+        return own_runs.lease(self.play, found.lease_seconds)
 
     # The stages
 
@@ -101,12 +88,10 @@ class RolloutAction(SwitchingAction):
         is_turn = self.stages_of(self.host)["commands"].get("batch") == self.number and bool(deployment.get("switch"))
         if not is_turn and not self.is_under_way(state) and not (self.is_first and self.is_after_watch()):
             return self.result_of(state)
-        results = self.group()
-        found = self.rollout_of(results)
-        failed = self.failed_elsewhere(found, results)
-        answer = self.kept_up(state, found, results, failed)
+        found = self.overview()
+        answer = self.kept_up(state, found)
         if not answer and is_turn:
-            answer = self.switch_batch(state, found, results, failed)
+            answer = self.switch_batch(state, found)
         return self.result_of(state, answer)
 
     def stage_wait(self) -> dict[str, Any]:
@@ -114,11 +99,9 @@ class RolloutAction(SwitchingAction):
         state = self.state()
         if not self.is_first and not self.is_under_way(state):
             return self.result_of(state)
-        results = self.group()
-        found = self.rollout_of(results)
-        failed = self.failed_elsewhere(found, results)
-        answer = self.kept_up(state, found, results, failed)
-        if self.is_first and set(found.shared) - set(failed):
+        found = self.overview()
+        answer = self.kept_up(state, found)
+        if self.is_first and set(found.shared) - set(found.failed):
             seconds = int(self.arguments["seconds"])
             with progress("rollout", f"waiting {seconds} s before batch {self.number + 1} of {len(found.batches)}"):
                 time.sleep(seconds)
@@ -128,15 +111,12 @@ class RolloutAction(SwitchingAction):
         """Count the requests to this host, with the new or with the old release."""
         deployment = self.deployment_of(self.host)
         result: dict[str, Any] = {"changed": False, "token": deployment.get("token")}
-        results = self.group()
-        found = self.rollout_of(results)
-        failed = rollout.failing(found, results, self.number)
-        names = [name for name, hosts in found.shared.items() if self.host in hosts and name not in failed]
+        found = self.overview()
+        names = [name for name, hosts in found.shared.items() if self.host in hosts and name not in found.failed]
         if not names:
             return result
-        seconds = self.common_settings(deployments_of(results))["watch"]
         look = self.check_inventory({"root": deployment["root"], "sources": False})
-        arguments = {"seconds": seconds, "apps": questions(names, look.apps, deployment["root"])}
+        arguments = {"seconds": found.settings["watch"], "apps": questions(names, look.apps, deployment["root"])}
         try:
             traffic = self._execute_module(
                 "pyweb.stack.webapp_traffic", module_args=arguments, task_vars=self.task_vars
@@ -150,14 +130,12 @@ class RolloutAction(SwitchingAction):
         state = self.state()
         if not self.is_under_way(state):
             return self.result_of(state)
-        results = self.group()
-        found = self.rollout_of(results)
-        failed = self.failed_elsewhere(found, results)
-        answer = self.kept_up(state, found, results, failed, renew=False)
+        found = self.overview()
+        answer = self.kept_up(state, found, renew=False)
         names = list(state["provisional"])
         if answer or not names:
             return self.result_of(state, answer)
-        answer = self.ask(state, names, "confirm", lease=self.lease(found, results))
+        answer = self.ask(state, names, "confirm", lease=self.lease(found))
         if answer.get("unreachable"):
             return self.result_of(state, answer)
         for name in names:
@@ -171,28 +149,26 @@ class RolloutAction(SwitchingAction):
         state = self.state()
         if not self.is_under_way(state) and not state["live"]:
             return self.certified(self.result_of(state), deployment, state["failures"])
-        results = self.group()
-        found = self.rollout_of(results)
-        failed = rollout.unconfirmed(found, results)
-        answer = self.kept_up(state, found, results, failed, renew=False)
+        found = self.overview()
+        answer = self.kept_up(state, found, renew=False)
         names = list(state["provisional"])
         if names and not answer:
             wanted = {one["name"] for one in deployment["switch"]}
             is_whole = not state["failures"]["names"] and wanted == {*names, *state["live"]}
             more = {"stamp": deployment["stamp"]} if is_whole else {}
-            answer = self.ask(state, names, "commit", lease=self.lease(found, results), **more)
+            answer = self.ask(state, names, "commit", lease=self.lease(found), **more)
         for name in state["live"]:
-            if name in failed:
+            if name in found.failed:
                 display.warning(
-                    f"webapps '{name}': {failed[name]}, but {self.host} stays on its new release, because it can't be "
-                    "kept provisional (switch: stop_first, or no release was live before). Correct the cause and run "
-                    "again, or use rollback.yml."
+                    f"webapps '{name}': {found.failed[name]}, but {self.host} stays on its new release, because it "
+                    "can't be kept provisional (switch: stop_first, or no release was live before). Correct the cause "
+                    "and run again, or use rollback.yml."
                 )
         return self.certified(self.result_of(state, answer), deployment, state["failures"])
 
     def warn_without_rollout(self, deployment: Mapping[str, Any]) -> None:
         """Say that a playbook with the stage switch alone has no rollout."""
-        if self.is_first and deployment.get("switch") and (shared := self.rollout_of(self.group()).shared):
+        if self.is_first and deployment.get("switch") and (shared := self.overview().shared):
             display.warning(
                 f"This playbook switches all hosts at once and for good ({', '.join(shared)}). If a new release fails "
                 "on one host, only that host keeps the old one. Replace the stage switch by the task file 'rollout' of "
@@ -211,33 +187,25 @@ class RolloutAction(SwitchingAction):
         """Whether this host may hold leases."""
         return bool(state["provisional"] or state["asked"])
 
-    def failed_elsewhere(self, found: Rollout, results: Mapping[str, Any]) -> dict[str, str]:
-        """The applications that failed on some host, or whose new release is worse than the old one."""
-        settings = self.common_settings(deployments_of(results))
-        judged = canary.verdicts(found, results, settings) if settings["watch"] and self.number else {}
-        if self.is_first and self.is_after_watch():
-            for name, one in judged.items():
-                for line in canary.report(name, one):
-                    display.display(line)
-        return {**canary.refused(found, judged, settings), **rollout.failing(found, results, self.number)}
-
     def is_after_watch(self) -> bool:
         """Whether this is the step that uses the verdict first."""
         is_switch = self.arguments["stage"] == "switch" and self.number == 1
         return is_switch and bool(self.stages_of(self.host)["watch"])
 
-    def kept_up(
-        self, state: State, found: Rollout, results: Mapping[str, Any], failed: Mapping[str, str], renew: bool = True
-    ) -> dict[str, Any]:
+    def kept_up(self, state: State, found: Overview, renew: bool = True) -> dict[str, Any]:
         """Go back from releases that have failed on some host. Renew the leases of the others, if they are due."""
+        if self.is_first and self.is_after_watch():
+            for line in found.lines:
+                display.display(line)
+        failed = found.failed
         undone = [name for name in (*state["provisional"], *state["asked"]) if name in failed]
         if undone:
-            answer = self.ask(state, undone, "revert", lease=self.lease(found, results), failed=failed)
+            answer = self.ask(state, undone, "revert", lease=self.lease(found), failed=failed)
             if answer.get("unreachable"):
                 return answer
         if not renew or not state["provisional"]:
             return {}
-        lease = self.lease(found, results)
+        lease = self.lease(found)
         now = time.time()
         due = [
             name for name, one in state["provisional"].items() if rollout.is_due(one["until"], lease["seconds"], now)
@@ -247,11 +215,10 @@ class RolloutAction(SwitchingAction):
             return answer if answer.get("unreachable") else {}
         return {}
 
-    def switch_batch(
-        self, state: State, found: Rollout, results: Mapping[str, Any], failed: Mapping[str, str]
-    ) -> dict[str, Any]:
+    def switch_batch(self, state: State, found: Overview) -> dict[str, Any]:
         """Switch to the new releases of this host, except those that have failed on other hosts."""
         deployment = self.deployment_of(self.host)
+        failed = found.failed
         wanted = deployment.get("switch") or []
         left_out = self.left_out(wanted)
         switches = [one for one in wanted if one["name"] not in {*left_out["names"], *self.failed_commands()}]
@@ -274,7 +241,7 @@ class RolloutAction(SwitchingAction):
             return {}
         is_final = not any(one.get("provisional") for one in apps)
         more: dict[str, Any] = {"stamp": deployment["stamp"]} if is_final and len(apps) == len(wanted) else {}
-        lease = self.lease(found, results)
+        lease = self.lease(found)
         return self.ask(state, [one["name"] for one in apps], "switch", apps=apps, lease=lease, **more)
 
     def ask(
@@ -306,6 +273,8 @@ class RolloutAction(SwitchingAction):
         for name in names:
             state["began"].setdefault(name, began)
             state["ended"][name] = time.time()
+        if answer.get("unreachable") or answer.get("failed") or failing.failures_of(answer, names)["names"]:
+            self.once.forget()
         if answer.get("unreachable") or answer.get("failed"):
             # The module may have switched before it ended.
             state["asked"] |= {one["name"]: until for one in specs if stage != "switch" or one.get("provisional")}
@@ -341,10 +310,6 @@ class RolloutAction(SwitchingAction):
         lost = {key: answer[key] for key in LOST if answer.get("unreachable")}
         warnings = {"warnings": answer["warnings"]} if answer.get("warnings") else {}
         return {"changed": False, **state, **warnings, **lost}
-
-
-def deployments_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {host: stages["deploy"]["deployment"] for host, stages in results.items()}
 
 
 def undo_notes(deployment: Mapping[str, Any], name: str) -> str:

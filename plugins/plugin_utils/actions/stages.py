@@ -7,13 +7,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import barrier, fleet, rollout
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions import failures as failing
 from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.host_answers import HostAction
+from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.once import Once
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import Checker, role_options
 
 display = Display()
@@ -205,11 +208,21 @@ class StagesAction(HostAction):
 
     def failed_commands(self) -> dict[str, str]:
         """The applications whose release commands failed, and the host on which they ran."""
-        return {
-            name: host
-            for host in self.commanding
-            for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
-        }
+        return self.once.result(
+            "failed_commands",
+            lambda: {
+                name: host
+                for host in self.commanding
+                for name in (self.stages_of(host)["commands"].get("failures") or {}).get("names", [])
+            },
+        )
+
+    @cached_property
+    def once(self) -> Once:
+        """The results of this task that are the same for all hosts. A host that fails leaves the batch."""
+        token = self.deployment_of((self.batch or [self.host])[0]).get("token")
+        scope = f"{getattr(self._task, '_uuid', '')} {self._task.args} {token} {self.batch}"
+        return Once(Path(constants.DEFAULT_LOCAL_TMP), scope)  # type: ignore[attr-defined]
 
     # The hosts as one transaction
 
@@ -239,9 +252,10 @@ class StagesAction(HostAction):
     def of_transaction(self) -> dict[str, Any]:
         """The hosts that build and switch together with this one, and the settings of their rollout.
 
-        ``token`` ties the results of later stages to this deployment: a play may deploy twice.
+        ``token`` ties the results of later stages to this deployment: a play may deploy twice. The batch is one text,
+        because each host has it: of many hosts, Ansible would keep a great number of objects.
         """
-        return {"batch": self.batch, "rollout": self.rollout_settings, "token": time.time_ns()}
+        return {"batch": "\n".join(self.batch), "rollout": self.rollout_settings, "token": time.time_ns()}
 
     def missing_hosts(self) -> str:
         """The message of a run with missing hosts; empty if it may continue. One host names those that are skipped."""
@@ -257,7 +271,9 @@ class StagesAction(HostAction):
 
     def unbuilt(self) -> dict[str, list[str]]:
         """The applications that a host of the play could not build, and these hosts."""
-        return barrier.unbuilt(self.results(), {*self.hosts}, self.skips_unreachable)
+        return self.once.result(
+            "unbuilt", lambda: barrier.unbuilt(self.results(), {*self.hosts}, self.skips_unreachable)
+        )
 
     @property
     def is_first(self) -> bool:

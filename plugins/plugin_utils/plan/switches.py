@@ -110,27 +110,34 @@ def runs_commands_first(app: dict[str, Any]) -> bool:
     return bool(app["commands"]["release"]) and app["switch"] != "stop_first"
 
 
+def leaders_of(builds_by_host: list[list[Any]]) -> dict[str, list[str]]:
+    """The first host with a new release of each application, and the ID of this release.
+
+    ``builds_by_host`` holds pairs of host and builds, in the order of the play.
+    """
+    leaders: dict[str, list[str]] = {}
+    for name, builds in builds_by_host:
+        for build in builds:
+            if build["candidate"] and build["action"] != "none":
+                leaders.setdefault(build["name"], [name, build["candidate"]])
+    return leaders
+
+
 def release_commands(
     webapps: Applications,
-    builds_by_host: list[list[Any]],
+    leaders: dict[str, list[str]],
     host: str,
     facts: dict[str, Any],
     process_manager: str = "auto",
 ) -> list[dict[str, Any]]:
     """Input of webapp_activate's stage ``commands``: the applications whose release commands this host has to run.
 
-    ``builds_by_host`` holds pairs of host and builds, in the order of the play. The first host with a new release runs
-    the commands, once for the whole deployment. A list of another class would be checked again, and refused where a
-    site has keys that only balancers know.
+    The leader runs the commands, once for the whole deployment. A list of another class would be checked again, and
+    refused where a site has keys that only balancers know.
     """
-    leaders: dict[str, tuple[str, str]] = {}
-    for name, builds in builds_by_host:
-        for build in builds:
-            if build["candidate"] and build["action"] != "none":
-                leaders.setdefault(build["name"], (name, build["candidate"]))
     items = []
     for app in present(webapps):
-        leader, candidate = leaders.get(app["name"], ("", ""))
+        leader, candidate = leaders.get(app["name"], ["", ""])
         if leader == host and runs_commands_first(app):
             item = switch(app, facts, process_manager, 5, False)
             items.append({**item, "candidate": candidate, "release_commands": app["commands"]["release"]})

@@ -1,0 +1,58 @@
+# Copyright: the pyweb.stack contributors
+# MIT License (see LICENSE)
+"""What one task has computed from the results of all hosts, for the same task on the other hosts.
+
+Each task on each host has a process of its own. If each of them read the results of all hosts, the work for one host
+would grow with their number, and each process would copy the memory that it touches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class Once:
+    """Results in a folder of this run, which Ansible removes at its end. Without it, each task computes its own.
+
+    ``scope`` is the same for one task on all hosts of a batch, and different for every other task.
+    """
+
+    def __init__(self, folder: Path, scope: str) -> None:
+        self.folder, self.scope = folder, scope
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"pyweb-{hashlib.sha256(f'{self.scope} {name}'.encode()).hexdigest()}"
+
+    def result(self, name: str, compute: Callable[[], Result]) -> Result:
+        """The result with this name, which JSON must be able to hold. The first task computes it, and others wait."""
+        if self.path("outdated").exists():
+            return compute()
+        try:
+            stream = self.path(name).open("ab+", buffering=0)
+        except OSError:
+            return compute()
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            # A task that was killed leaves a part of a result.
+            with suppress(ValueError):
+                known: Result = json.loads(stream.read())
+                return known
+            found = compute()
+            with suppress(OSError):
+                stream.truncate(0)
+                stream.write(json.dumps(found).encode())
+            return found
+
+    def forget(self) -> None:
+        """Let the later hosts of this task compute for themselves: this one has failed, and they may learn of it."""
+        with suppress(OSError):
+            self.path("outdated").touch()
