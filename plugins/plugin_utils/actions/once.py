@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What one task has computed from the results of all hosts, for the same task on the other hosts.
+"""Values that one task has computed from the results of all hosts, for the same task on the other hosts.
 
 Each task on each host has a process of its own. If each of them read the results of all hosts, the work for one host
 would grow with their number, and each process would copy the memory that it touches.

@@ -1,6 +1,6 @@
 # Copyright: the pyweb.stack contributors
 # MIT License (see LICENSE)
-"""What a step of a rollout has to know of all its hosts. Pure, and computed once for each step.
+"""The facts about all hosts of a rollout that a step needs on each of them. Pure, and computed once for each step.
 
 ``results`` are the results of the stages on the hosts that build and switch together.
 """
@@ -17,7 +17,7 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.actions.rollout import
 
 @dataclass(frozen=True)
 class Overview:
-    """What all hosts of a step have to know."""
+    """The facts about all hosts that each of them needs in a step."""
 
     settings: dict[str, Any]
     # The hosts of each application that has a new release on several hosts, and the batches of these hosts.

@@ -49,7 +49,7 @@ class RolloutAction(SwitchingAction):
         return int(self.arguments["batch"])
 
     def overview(self) -> Overview:
-        """What this stage needs to know of the hosts that build and switch together with this one."""
+        """The facts that this stage needs about the hosts that build and switch together with this one."""
         return Overview(**self.once.result("overview", lambda: asdict(self.look_at_group())))
 
     def look_at_group(self) -> Overview:
