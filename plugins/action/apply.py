@@ -67,8 +67,20 @@ class ActionModule(RolloutAction):
                 "apply: no role has a part in the plan, so there is nothing to apply. Run the task file 'plan' of each "
                 "role first, in the same run, as site.yml does. Or list the roles in the option roles."
             )
+        succeeded = False
         try:
-            answer: dict[str, Any] = getattr(self, f"stage_{arguments['stage']}")()
+            answer = self.answer_of(arguments["stage"])
+            succeeded = not (answer.get("failed") or answer.get("unreachable"))
+            return answer
+        finally:
+            # Also after an exception.
+            if not succeeded:
+                self.once.forget()
+
+    def answer_of(self, stage: str) -> dict[str, Any]:
+        """The result of a stage."""
+        try:
+            answer: dict[str, Any] = getattr(self, f"stage_{stage}")()
             if "deployment" in answer:
                 answer["deployment"] = {**self.of_transaction(), **answer["deployment"]}
             return {**answer, "play": self.play}

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -52,6 +54,22 @@ def test_a_part_of_a_result_is_computed_again(tmp_path: Path, text: bytes) -> No
     assert len(calls) == 1
 
 
+def test_a_host_of_another_batch_learns_of_the_failure_as_well(tmp_path: Path) -> None:
+    calls: list[int] = []
+    Once(tmp_path, "task", "web2 web3").result("hosts", counted(calls))
+    Once(tmp_path, "task", "web1 web2 web3").forget()
+    Once(tmp_path, "task", "web2 web3").result("hosts", counted(calls))
+    assert len(calls) == 2
+
+
+def test_a_file_system_without_locks_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert [Once(tmp_path, "task").result("who", lambda: "web1") for _host in range(2)] == ["web1"] * 2
+
+
 def test_an_error_is_told_and_not_kept(tmp_path: Path) -> None:
     def broken() -> str:
         raise OSError("the disk is broken")
@@ -64,10 +82,9 @@ def test_an_error_is_told_and_not_kept(tmp_path: Path) -> None:
 
 def test_no_folder_is_needed(tmp_path: Path) -> None:
     calls: list[int] = []
-    once = Once(tmp_path / "removed", "task")
-    once.forget()
+    Once(tmp_path / "removed", "task").forget()
     for _host in range(2):
-        once.result("hosts", counted(calls))
+        Once(tmp_path / "removed", "task").result("hosts", counted(calls))
     assert len(calls) == 2
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 from ansible.plugins.loader import filter_loader
 
 # Ansible loads all of its filters at the first use of one. Since 2.21, this may run ldconfig.
@@ -49,6 +50,12 @@ def pure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     guard.on = True
     yield
     guard.on = False
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ansible's folder for temporary files is one for all tests. They must not find each other's results in it."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path_factory.mktemp("local")))
 
 
 @pytest.fixture(autouse=True)

@@ -140,8 +140,9 @@ class Run:
         self.report = "now"
         self.play = "1"
         self.strategy = "linear"
-        # Ansible gives each task an ID, which is the same on all hosts.
-        self.task = 0
+        # Ansible gives each task an ID, which is the same on all hosts. Here, a host that comes again begins a new one.
+        self.task: tuple[str, str, list[str]] = ("", "", [])
+        self.tasks = 0
         self.check_mode = False
         monkeypatch.setattr(
             ActionBase, "_execute_module", lambda action, *given, **named: self.execute(action, *given, **named)
@@ -157,6 +158,13 @@ class Run:
             found = [self.registered[host].get("__commands", {}).get("steps", []) for host in hosts]
             assert all(steps == found[0] for steps in found)
             yield from ((step["stage"], step) for step in (found[0] if found else []))
+
+    def identity(self, stage: str, step: str, host: str) -> str:
+        if self.task[:2] != (stage, step) or host in self.task[2]:
+            self.task = (stage, step, [])
+            self.tasks += 1
+        self.task[2].append(host)
+        return str(self.tasks)
 
     def execute(self, action: Any, module_name: str = "", module_args: Any = None, **_rest: Any) -> dict[str, Any]:
         return self.hosts[action.task_vars["inventory_hostname"]].run(module_name, module_args)
@@ -199,7 +207,7 @@ class Run:
             action="pyweb.stack.apply",
             diff=False,
             register=variable,
-            _uuid=str(self.task),
+            _uuid=self.identity(stage, str(step), host),
             get_play=lambda: SimpleNamespace(_uuid=self.play, strategy=self.strategy),
         )
         connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir=None))

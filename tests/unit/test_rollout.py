@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +70,6 @@ class Fleet:
         """Run all stages; the messages of failures."""
         found: dict[str, str] = {}
         for stage, step in self.run.stages():
-            self.run.task += 1
             self.begins(stage)
             for host in [one for one in self.run.batch or self.run.hosts if one not in self.run.lost]:
                 try:
@@ -124,6 +124,24 @@ def test_the_work_for_a_host_does_not_grow_with_the_number_of_hosts(
     read = {host: {other for one, other in looks if one == host} for host in fleet.run.hosts}
     assert read.pop("web1") == {"web1", "web2", "web3", "web4"}
     assert read == {host: {host, "web1"} for host in read}
+
+
+@pytest.mark.parametrize("how", ["raises", "failed", "unreachable"])
+def test_a_task_that_fails_lets_the_hosts_after_it_look_for_themselves(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def stage_watch(_action: Any) -> dict[str, Any]:
+        if how == "raises":
+            raise AnsibleActionFail("no")
+        return {"changed": False, how: True, "msg": "no"}
+
+    forgotten: list[str] = []
+    monkeypatch.setattr(rolling_out.RolloutAction, "stage_watch", stage_watch)
+    monkeypatch.setattr(stages.Once, "forget", lambda once: forgotten.append(once.task))
+    fleet = Fleet(monkeypatch, [shop])
+    with contextlib.suppress(AnsibleActionFail, Failed):
+        fleet.run([shop], stage="watch", host="web1")
+    assert len(forgotten) == 1
 
 
 # The batches
@@ -489,14 +507,16 @@ def test_a_first_batch_that_cannot_be_compared_is_told(
     assert "\x1b" not in "".join(fleet.lines)
 
 
-def test_hosts_with_other_settings_build_nothing(shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("option", "most", "one"), [("pause", 10, 20), ("unreachable", "skip", "stop")])
+def test_hosts_with_other_settings_build_nothing(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch, option: str, most: Any, one: Any
+) -> None:
     fleet = Fleet(monkeypatch, [shop])
-    fleet.run([shop], stage="look", host="web1", more=give({"pause": 10}))
-    fleet.run([shop], stage="look", host="web2", more=give({"pause": 20}))
-    for host in ("web3", "web4"):
-        fleet.run([shop], stage="look", host=host, more=give({"pause": 10}))
-    with pytest.raises(Failed, match=r"webapp_rollout.pause is 10 for web1 and 20 for web2. .* Nothing was built"):
-        fleet.run([shop], host="web1", more=give({"pause": 10}))
+    for host in fleet.run.hosts:
+        fleet.run([shop], stage="look", host=host, more=give({option: one if host == "web2" else most}))
+    message = rf"webapp_rollout.{option} is {most} for web1 and {one} for web2. .* Nothing was built"
+    with pytest.raises(Failed, match=message):
+        fleet.run([shop], host="web1", more=give({option: most}))
 
 
 def test_the_results_of_an_earlier_deployment_of_the_play_do_not_count(

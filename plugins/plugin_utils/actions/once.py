@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -22,28 +22,33 @@ Result = TypeVar("Result")
 class Once:
     """Results in a folder of this run, which Ansible removes at its end. Without it, each task computes its own.
 
-    ``scope`` is the same for one task on all hosts of a batch, and different for every other task.
+    ``task`` is the same for one task on all hosts, and different for every other task. ``batch`` are the hosts that
+    have not failed.
     """
 
-    def __init__(self, folder: Path, scope: str) -> None:
-        self.folder, self.scope = folder, scope
-
-    def path(self, name: str) -> Path:
-        return self.folder / f"pyweb-{hashlib.sha256(f'{self.scope} {name}'.encode()).hexdigest()}"
+    def __init__(self, folder: Path, task: str, batch: str = "") -> None:
+        self.folder, self.task, self.batch = folder, task, batch
+        self.known: dict[str, Any] = {}
 
     def result(self, name: str, compute: Callable[[], Result]) -> Result:
-        """The result with this name, which JSON must be able to hold. The first task computes it, and others wait."""
+        """The result with this name, which JSON must be able to hold. The first process computes it, others wait."""
+        if name not in self.known:
+            self.known[name] = self.found(name, compute)
+        known: Result = self.known[name]
+        return known
+
+    def found(self, name: str, compute: Callable[[], Result]) -> Result:
         if self.path("outdated").exists():
             return compute()
         try:
-            stream = self.path(name).open("ab+", buffering=0)
+            stream = self.path(f"{self.batch} {name}").open("ab+", buffering=0)
         except OSError:
             return compute()
-        with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.seek(0)
-            # A task that was killed leaves a part of a result.
-            with suppress(ValueError):
+        try:
+            # Some file systems have no locks. A process that was killed leaves a part of a result.
+            with suppress(OSError, ValueError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                stream.seek(0)
                 known: Result = json.loads(stream.read())
                 return known
             found = compute()
@@ -51,8 +56,15 @@ class Once:
                 stream.truncate(0)
                 stream.write(json.dumps(found).encode())
             return found
+        finally:
+            # A full network file system may report it only here.
+            with suppress(OSError):
+                stream.close()
 
     def forget(self) -> None:
         """Let the later hosts of this task compute for themselves: this one has failed, and they may learn of it."""
         with suppress(OSError):
             self.path("outdated").touch()
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"pyweb-{hashlib.sha256(f'{self.task} {name}'.encode()).hexdigest()}"

@@ -273,16 +273,17 @@ class RolloutAction(SwitchingAction):
         for name in names:
             state["began"].setdefault(name, began)
             state["ended"][name] = time.time()
-        if answer.get("unreachable") or answer.get("failed") or failing.failures_of(answer, names)["names"]:
-            self.once.forget()
         if answer.get("unreachable") or answer.get("failed"):
             # The module may have switched before it ended.
             state["asked"] |= {one["name"]: until for one in specs if stage != "switch" or one.get("provisional")}
             state["committing"] = names if stage == "commit" else []
         if answer.get("unreachable"):
             return answer
+        unsuccessful = state["unsuccessful"]
         state["changed"] = state["changed"] or (stage not in ("confirm", "renew") and bool(answer.get("changed")))
         note(state, names, stage, answer, until)
+        if state["unsuccessful"] != unsuccessful:
+            self.once.forget()
         if stage == "revert":
             self.note_reverted(state, names, failed or {})
         return answer

@@ -151,8 +151,8 @@ def moment(until: float) -> str:
 
 
 def differing(given: Mapping[str, Mapping[str, Any]]) -> str:
-    """The problem of hosts with different settings; empty if they are the same. Each host decides for itself."""
-    kinds = ("first", "batch", "pause", "watch", "bounds")
+    """The problem of hosts with different settings; empty if they are the same. Any host may decide for all."""
+    kinds = ("first", "batch", "pause", "watch", "unreachable", "bounds")
     first = next(iter(given), "")
     for host, settings in given.items():
         for kind in kinds:

@@ -219,10 +219,10 @@ class StagesAction(HostAction):
 
     @cached_property
     def once(self) -> Once:
-        """The results of this task that are the same for all hosts. A host that fails leaves the batch."""
+        """The results of this task that are the same for all hosts."""
         token = self.deployment_of((self.batch or [self.host])[0]).get("token")
-        scope = f"{getattr(self._task, '_uuid', '')} {self._task.args} {token} {self.batch}"
-        return Once(Path(constants.DEFAULT_LOCAL_TMP), scope)  # type: ignore[attr-defined]
+        task = f"{self._task._uuid} {self._task.args} {token}"
+        return Once(Path(constants.DEFAULT_LOCAL_TMP), task, " ".join(self.batch))  # type: ignore[attr-defined]
 
     # The hosts as one transaction
 
