@@ -22,7 +22,12 @@ from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.resources import 
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.servers import server_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.services import supervisor_programs, systemd_services
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.sites import nginx_sites, size
-from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import activations, release_commands, switches
+from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.switches import (
+    activations,
+    leaders_of,
+    release_commands,
+    switches,
+)
 from ansible_collections.pyweb.stack.plugins.plugin_utils.plan.validation import checked_inventory
 from ansible_collections.pyweb.stack.plugins.plugin_utils.specs.spec import role_options
 
@@ -700,11 +705,11 @@ def test_health_paths(mount: str, path: Any, wanted: str) -> None:
 
 def test_release_commands_run_on_one_host() -> None:
     apps = [app(commands={"release": ["flask db upgrade"]}), app("blog", site={"port": 81})]
-    by_host = [["a", [build(candidate="", action="none")]], ["b", [build()]], ["c", [build()]]]
-    assert release_commands(apps, by_host, "a", SYSTEMD) == []
-    (item,) = release_commands(apps, by_host, "b", SYSTEMD)
+    leaders = leaders_of([["a", [build(candidate="", action="none")]], ["b", [build()]], ["c", [build()]]])
+    assert release_commands(apps, leaders, "a", SYSTEMD) == []
+    (item,) = release_commands(apps, leaders, "b", SYSTEMD)
     assert (item["candidate"], item["release_commands"]) == (ID, ["flask db upgrade"])
-    assert release_commands(apps, by_host, "c", SYSTEMD) == []
+    assert release_commands(apps, leaders, "c", SYSTEMD) == []
 
 
 def test_a_rollback_names_its_application() -> None:
