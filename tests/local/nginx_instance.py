@@ -331,7 +331,9 @@ class App:
                 request = Request(line, headers, stream.read(int(headers.get("Content-Length", 0))))
                 self.asked.append(request)
                 answer = self.answer(request) if callable(self.answer) else self.answer
-                for piece in [answer] if isinstance(answer, bytes) else answer:
+                if isinstance(answer, bytes):
+                    answer = [answer if self.keep else last_of_connection(answer)]
+                for piece in answer:
                     connection.sendall(piece)
                 if not self.keep:
                     break
@@ -341,6 +343,14 @@ class App:
         with contextlib.suppress(OSError):
             self.server.shutdown(socket.SHUT_RDWR)
         self.server.close()
+
+
+def last_of_connection(answer: bytes) -> bytes:
+    """The response with a header that announces the end of the connection. nginx could send the next POST on it."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 ") or b"\r\nconnection:" in head.lower():
+        return answer
+    return head + b"\r\nConnection: close" + end + body
 
 
 def ok(body: str, *headers: str, status: str = "200 OK") -> bytes:
