@@ -62,7 +62,7 @@ class Once:
                 stream.close()
 
     def forget(self) -> None:
-        """Let the later hosts of this task compute for themselves: this one has failed, and they may learn of it."""
+        """Let the later hosts of this task compute for themselves, because this one has failed."""
         with suppress(OSError):
             self.path("outdated").touch()
 
